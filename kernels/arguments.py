@@ -1,0 +1,74 @@
+"""What both operations ask of their arguments: one place for the checks and their messages."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+RouteGrad = Literal["selected", "full"]
+Impl = Literal["auto", "reference"]
+
+
+def num_chunks(length: int, chunk_size: int) -> int:
+    """Number of chunks N = ceil(T / chunk_size); the last chunk may be short."""
+    return -(-length // chunk_size)
+
+
+def check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``given`` is one of ``choices``."""
+    if given not in choices:
+        raise ValueError(f"{name}={given!r} is unknown; choose one of: {', '.join(choices)}.")
+
+
+def check_operation(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, route_grad: str, impl: str
+) -> None:
+    """Raise ValueError where q, k, v, route and the options cannot mean a routed operation.
+
+    Args:
+        q: [B, T, H, K] queries; k must have the same shape, v is [B, T, H, V].
+        route: None, or [B, N, R] with N = ceil(T / chunk_size) and R a divisor of H.
+    """
+    check_choice("impl", impl, get_args(Impl))
+    check_choice("route_grad", route_grad, get_args(RouteGrad))
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size!r} is not allowed; it must be an integer of at least 1.")
+    if q.ndim != 4 or 0 in q.shape:
+        raise ValueError(f"q has shape {list(q.shape)}; it must be [B, T, H, K] with every size at least 1.")
+    if k.shape != q.shape:
+        raise ValueError(f"k has shape {list(k.shape)}; it must have the shape of q, {list(q.shape)}.")
+    if v.ndim != 4 or v.shape[:3] != q.shape[:3] or v.shape[3] == 0:
+        raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(q.shape[:3])}.")
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
+    if route is not None:
+        check_route(route, batch=q.shape[0], chunks=num_chunks(q.shape[1], chunk_size), heads=q.shape[2])
+
+
+def check_route(route: Tensor, *, batch: int, chunks: int, heads: int) -> None:
+    """Raise ValueError unless route is [batch, chunks, R] with R dividing heads."""
+    if route.ndim != 3 or route.shape[0] != batch or route.shape[1] != chunks:
+        raise ValueError(
+            f"route has shape {list(route.shape)}; it must be [B, N, R] = [{batch}, {chunks}, R], "
+            "with N = ceil(T / chunk_size)."
+        )
+    if route.shape[2] == 0 or heads % route.shape[2]:
+        raise ValueError(
+            f"route has {route.shape[2]} routing heads (its last size); that number must divide the {heads} heads of q."
+        )
+    if not route.is_floating_point():
+        raise ValueError(f"route has dtype {route.dtype}; it must be a floating-point dtype with values in [0, 1].")
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+    """Raise ValueError unless ``tensor`` is floating point and has exactly ``shape``."""
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; it must be {meaning} = {list(shape)}.")
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Half-precision inputs are computed in float32; everything else as it comes."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

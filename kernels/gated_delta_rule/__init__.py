@@ -1,0 +1,113 @@
+"""Gated DeltaNet in which a chunk's change of the state is passed on as far as its route says."""
+
+from typing import Literal, overload
+
+from torch import Tensor
+
+from kernels.arguments import Impl, RouteGrad, check_operation, check_shape
+from kernels.gated_delta_rule import reference
+
+
+@overload
+def gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None = None,
+    *,
+    chunk_size: int = 64,
+    scale: float | None = None,
+    decay_skipped: bool = True,
+    initial_state: Tensor | None = None,
+    return_final_state: Literal[False] = False,
+    route_grad: RouteGrad = "selected",
+    impl: Impl = "auto",
+) -> Tensor: ...
+
+
+@overload
+def gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None = None,
+    *,
+    chunk_size: int = 64,
+    scale: float | None = None,
+    decay_skipped: bool = True,
+    initial_state: Tensor | None = None,
+    return_final_state: Literal[True],
+    route_grad: RouteGrad = "selected",
+    impl: Impl = "auto",
+) -> tuple[Tensor, Tensor]: ...
+
+
+def gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None = None,
+    *,
+    chunk_size: int = 64,
+    scale: float | None = None,
+    decay_skipped: bool = True,
+    initial_state: Tensor | None = None,
+    return_final_state: bool = False,
+    route_grad: RouteGrad = "selected",
+    impl: Impl = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The gated delta rule inside every chunk; the route decides what later chunks see of it.
+
+    From the state S_n at a chunk's start, whatever the chunk's route, token by token::
+
+        S <- exp(g_t) S;  S <- S + k_t beta_t (v_t - k_t^T S)^T;  o_t = scale * q_t^T S
+
+    With S'_n the state at the chunk's end and G_n = prod exp(g_t) over the chunk, the next chunk starts from::
+
+        S_{n+1} = G_n S_n + route_n (S'_n - G_n S_n)    # decay_skipped=True
+        S_{n+1} =     S_n + route_n (S'_n -     S_n)    # decay_skipped=False
+
+    Sources: Gated DeltaNet (Yang et al. 2025, eq. 10); the linear branch of NAtS-L (Deng et al. 2026, arXiv
+    2602.03681). With ``route=None`` it is plain Gated DeltaNet. q and k are used as given: normalise before.
+
+    Args:
+        q, k: [B, T, H, K], any T >= 1.
+        v: [B, T, H, V].
+        g: [B, T, H] natural logarithm of the decay, <= 0.
+        beta: [B, T, H] write strength.
+        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H; None means all ones.
+        chunk_size: tokens in a chunk, any integer >= 1.
+        scale: factor on the output; 1 / sqrt(K) by default.
+        decay_skipped: whether a chunk with route 0 still decays the state.
+        initial_state: [B, H, K, V] state before the first token; zeros by default.
+        return_final_state: also return the state after the last chunk, as a next chunk would see it.
+        route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
+        impl: "reference" (PyTorch, any device and dtype) or "auto".
+
+    Returns:
+        o [B, T, H, V] in the dtype of v; with ``return_final_state`` the pair (o, state [B, H, K, V]), the
+        state in float32 for half-precision inputs and in their dtype otherwise.
+
+    Raises:
+        ValueError: a shape, dtype or option is not as above; the message names it.
+    """
+    check_operation(q, k, v, route, chunk_size, route_grad, impl)
+    batch, length, heads, key_dim = q.shape
+    check_shape("g", g, (batch, length, heads), "[B, T, H]")
+    check_shape("beta", beta, (batch, length, heads), "[B, T, H]")
+    if initial_state is not None:
+        check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
+    scale = key_dim**-0.5 if scale is None else scale
+    o, state = reference.gated_delta_rule(
+        q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full"
+    )
+    return (o, state) if return_final_state else o
+
+
+__all__ = ["gated_delta_rule"]

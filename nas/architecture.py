@@ -1,0 +1,116 @@
+"""An `Architecture` describes one language model completely: frozen, hashable, checked, JSON in and out."""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
+
+Mixer = Literal["softmax", "linear", "token_hybrid"]
+MIXERS: tuple[str, ...] = get_args(Mixer)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A decoder-only language model whose layers mix tokens by softmax attention, Gated DeltaNet, or both.
+
+    Every layer has the same projections of linear_heads * key_dim channels for queries and keys and
+    linear_heads * value_dim for values. The softmax branch may split the same channels into more heads.
+
+    Attributes:
+        vocab_size: number of token ids.
+        width: size of the residual stream.
+        mixers: the mixer of each layer, first to last.
+        linear_heads: heads of the linear branch.
+        key_dim: key size of a linear head.
+        value_dim: value size of a linear head.
+        softmax_heads: heads of the softmax branch; a multiple of linear_heads.
+        routing_heads: independent routes in a layer; divides linear_heads.
+        chunk_size: tokens in a chunk, the grain of routing.
+        mlp_width: hidden size of the SwiGLU.
+        conv_size: kernel of the causal convolutions on q, k and v.
+        tie_embeddings: whether the head shares the embedding's weights.
+
+    Raises:
+        ValueError: a field is not allowed, or two do not fit; the message names it.
+    """
+
+    vocab_size: int
+    width: int
+    mixers: tuple[Mixer, ...]
+    linear_heads: int
+    key_dim: int
+    value_dim: int
+    softmax_heads: int
+    routing_heads: int
+    chunk_size: int
+    mlp_width: int
+    conv_size: int = 4
+    tie_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.mixers, (tuple, list)) or not self.mixers:
+            raise ValueError(f"mixers={self.mixers!r} is not allowed; give one mixer a layer, from: {', '.join(MIXERS)}.")
+        object.__setattr__(self, "mixers", tuple(self.mixers))
+        for mixer in self.mixers:
+            if mixer not in MIXERS:
+                raise ValueError(f"mixers has {mixer!r}, which is unknown; choose from: {', '.join(MIXERS)}.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, "int") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{field.name}={value!r} is not allowed; it must be an integer of at least 1.")
+        if not isinstance(self.tie_embeddings, bool):
+            raise ValueError(f"tie_embeddings={self.tie_embeddings!r} is not allowed; it must be true or false.")
+        self._check_divides("linear_heads", "softmax_heads")
+        self._check_divides("routing_heads", "linear_heads")
+        split = self.softmax_heads // self.linear_heads
+        for name in ("key_dim", "value_dim"):
+            if getattr(self, name) % split:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} does not divide over softmax_heads / linear_heads = {split}; "
+                    f"choose a multiple of {split}, or other heads."
+                )
+
+    def _check_divides(self, small: str, large: str) -> None:
+        if getattr(self, large) % getattr(self, small):
+            raise ValueError(
+                f"{small}={getattr(self, small)} does not divide {large}={getattr(self, large)}; "
+                f"choose {small} among the divisors of {getattr(self, large)}."
+            )
+
+    @property
+    def routed_layers(self) -> tuple[int, ...]:
+        """Indices of the layers that have a router."""
+        return tuple(i for i, mixer in enumerate(self.mixers) if mixer == "token_hybrid")
+
+    def with_mixer(self, mixer: Mixer) -> Self:
+        """The same sizes with one mixer in every layer: the hand-designed baselines of the same size."""
+        return replace(self, mixers=(mixer,) * len(self.mixers))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict of JSON values."""
+        return asdict(self) | {"mixers": list(self.mixers)}
+
+    def to_json(self) -> str:
+        """JSON text that `from_json` turns back into an equal architecture."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, given: Any) -> Self:
+        """The architecture of a dict as `to_dict` makes it; ValueError names what is missing, unknown or wrong."""
+        if not isinstance(given, dict):
+            raise ValueError(f"an architecture must be a JSON object, not {type(given).__name__}.")
+        known = {field.name for field in fields(cls)}
+        required = known - {"conv_size", "tie_embeddings"}
+        if unknown := sorted(given.keys() - known):
+            raise ValueError(f"unknown fields {', '.join(unknown)}; an architecture has: {', '.join(sorted(known))}.")
+        if missing := sorted(required - given.keys()):
+            raise ValueError(f"missing fields {', '.join(missing)}; an architecture needs: {', '.join(sorted(required))}.")
+        return cls(**given)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The architecture of a JSON text; ValueError says what is wrong with it."""
+        try:
+            given = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}.") from error
+        return cls.from_dict(given)

@@ -1,0 +1,43 @@
+"""What every task hands to training and evaluation."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+IGNORE = -100
+"""Target of a position that is not scored."""
+
+
+class Batch(NamedTuple):
+    """One batch of sequences.
+
+    Attributes:
+        tokens: [B, T] int64 input tokens.
+        targets: [B, T] int64, the token to predict at each position, or IGNORE.
+        planted: [B, T] bool, True on tokens of planted key-value blocks; None where a task plants nothing.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    planted: Tensor | None
+
+
+class Task(Protocol):
+    """A stream of training batches and a fixed set to validate on, both functions of the seed alone."""
+
+    name: str
+    vocab_size: int
+    quality: str
+    """Name of the figure of merit: "recall" (accuracy on scored positions) or "bits_per_byte"."""
+
+    def train_batch(self, step: int) -> Batch:
+        """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""
+        ...
+
+    def validation_batches(self, length_factor: int = 1) -> list[Batch]:
+        """The fixed validation batches, their sequences ``length_factor`` times as long as in training."""
+        ...
+
+    def token_text(self, token: int) -> str:
+        """How a token is shown to people."""
+        ...

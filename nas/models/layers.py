@@ -1,0 +1,36 @@
+"""The parts of a block that do not choose anything: short convolution, SwiGLU, and the norm they share."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-6
+
+
+def rms_norm(size: int) -> nn.RMSNorm:
+    """The model's RMSNorm over the last dimension (Zhang & Sennrich 2019)."""
+    return nn.RMSNorm(size, eps=NORM_EPS)
+
+
+class ShortConvolution(nn.Module):
+    """Causal depthwise convolution over time, then SiLU: [B, T, D] to [B, T, D]."""
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(channels, channels, kernel_size, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        past = self.convolution.kernel_size[0] - 1
+        return F.silu(self.convolution(F.pad(x.mT, (past, 0))).mT)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer (Shazeer 2020): [B, T, width] to [B, T, width]."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_and_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_and_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)

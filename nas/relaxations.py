@@ -1,0 +1,29 @@
+"""How logits over operations become weights with a gradient. One function each; the last dimension is the choice."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Relaxation = Callable[[Tensor, float], Tensor]
+"""(logits [..., operations], temperature) to weights [..., operations] that sum to 1."""
+
+
+def argmax_ste(logits: Tensor, temperature: float) -> Tensor:
+    """One-hot argmax forwards, softmax(logits / temperature) backwards (straight-through; Bengio et al. 2013)."""
+    return _straight_through((logits / temperature).softmax(-1))
+
+
+def gumbel(logits: Tensor, temperature: float) -> Tensor:
+    """One-hot sample forwards, Gumbel-softmax backwards (Jang et al. 2017; Maddison et al. 2017)."""
+    return F.gumbel_softmax(logits, tau=temperature, hard=True, dim=-1)
+
+
+def _straight_through(soft: Tensor) -> Tensor:
+    """Exactly one-hot forwards, the gradient of ``soft`` backwards."""
+    hard = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return hard + (soft - soft.detach())
+
+
+RELAXATIONS: dict[str, Relaxation] = {"argmax_ste": argmax_ste, "gumbel": gumbel}

@@ -1,0 +1,39 @@
+"""What every test gets: a fixed seed, one thread, and buffers that show when nobody wrote them."""
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tensors in tests are too small to share between threads: starting them costs more than it saves."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill fresh floating-point buffers with NaN: fresh memory is often zero, which hides an unwritten output."""
+    monkeypatch.setattr(torch, "empty", _poisoned(torch.empty))
+    monkeypatch.setattr(torch, "empty_like", _poisoned(torch.empty_like))
+    monkeypatch.setattr(Tensor, "new_empty", _poisoned(Tensor.new_empty))
+
+
+def _poisoned(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(create)
+    def create_poisoned(*args: object, **kwargs: object) -> Tensor:
+        buffer = create(*args, **kwargs)
+        if buffer.is_floating_point():
+            with torch.no_grad():
+                buffer.fill_(torch.nan)
+        return buffer
+
+    return create_poisoned

@@ -1,0 +1,231 @@
+"""The routed gated delta rule against the oracle: values, gradients, states, low precision, extremes, causality."""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels import gated_delta_rule
+from tests.kernels import oracle
+from tests.kernels.cases import (
+    GRADCHECK_SHAPES,
+    ROUTES,
+    SHAPES,
+    Shape,
+    assert_all_close,
+    assert_close_in_low_precision,
+    delta_inputs,
+    mean_pool_route,
+    results_and_gradients,
+    strided,
+)
+
+delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
+decay_skipped_or_not = pytest.mark.parametrize(
+    "decay_skipped", [True, False], ids=["decay_skipped", "no_decay_skipped"]
+)
+
+
+def cotangents_for(shape: Shape) -> list[Tensor]:
+    """For the output and for the final state."""
+    o = torch.randn(shape.B, shape.T, shape.H, shape.V, dtype=torch.float64)
+    return [o, torch.randn(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)]
+
+
+@decay_skipped_or_not
+@pytest.mark.parametrize("route_grad", ["full", "selected"])
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("shape", [*SHAPES, Shape(T=150, chunk_size=64, B=1)], ids=str)
+def test_matches_oracle(shape: Shape, route: str, route_grad: str, decay_skipped: bool) -> None:
+    inputs, cotangents = delta_inputs(shape, route), cotangents_for(shape)
+    options: dict[str, Any] = {"chunk_size": shape.chunk_size, "decay_skipped": decay_skipped}
+    operation = functools.partial(delta_rule, **options, route_grad=route_grad)
+    definition = functools.partial(oracle.gated_delta_rule, **options)
+    results, gradients = results_and_gradients(operation, inputs, cotangents)
+    expected, expected_gradients = results_and_gradients(definition, inputs, cotangents)
+    if route_grad == "selected" and "route" in inputs:
+        skipped = inputs["route"] == 0
+        expected_gradients["route"] = expected_gradients["route"].masked_fill(skipped, 0.0)
+        assert (gradients["route"][skipped] == 0).all()
+    assert_all_close(results, expected, atol=1e-10)
+    assert_all_close(gradients, expected_gradients, atol=1e-10)
+
+
+@decay_skipped_or_not
+@pytest.mark.parametrize("shape", GRADCHECK_SHAPES, ids=str)
+def test_gradcheck(shape: Shape, decay_skipped: bool) -> None:
+    inputs = delta_inputs(shape, "fractional")
+
+    def operation(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        named = dict(zip(inputs, tensors, strict=True))
+        return delta_rule(**named, chunk_size=shape.chunk_size, decay_skipped=decay_skipped, route_grad="full")
+
+    assert torch.autograd.gradcheck(operation, tuple(inputs.values()))
+
+
+def test_defaults_are_selected_route_grad_decayed_and_no_state() -> None:
+    shape = Shape(T=12, chunk_size=4)
+    inputs = delta_inputs(shape, "hard")
+    del inputs["initial_state"]
+    o = functools.partial(delta_rule, return_final_state=False)(**inputs, chunk_size=4)
+    assert isinstance(o, Tensor)
+    zeros = torch.zeros(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)
+    expected, _ = oracle.gated_delta_rule(**inputs, chunk_size=4, decay_skipped=True, initial_state=zeros)
+    torch.testing.assert_close(o, expected, rtol=0, atol=1e-10)
+    (route_gradient,) = torch.autograd.grad(o.sum(), inputs["route"])
+    assert (route_gradient[inputs["route"] == 0] == 0).all()
+
+
+@decay_skipped_or_not
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_no_route_equals_a_route_of_ones(shape: Shape, decay_skipped: bool) -> None:
+    inputs, cotangents = delta_inputs(shape, "ones"), cotangents_for(shape)
+    operation = functools.partial(delta_rule, chunk_size=shape.chunk_size, decay_skipped=decay_skipped)
+    results, gradients = results_and_gradients(operation, inputs, cotangents)
+    del inputs["route"]
+    without, without_gradients = results_and_gradients(operation, inputs, cotangents)
+    assert_all_close(results, without, atol=1e-12)
+    assert_all_close(gradients, without_gradients, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["none", "mixed"])
+def test_scale_multiplies_the_output_alone(route: str) -> None:
+    inputs = delta_inputs(Shape(T=14, chunk_size=4), route)
+    o, state = delta_rule(**inputs, chunk_size=4, scale=1.0)
+    scaled, scaled_state = delta_rule(**inputs, chunk_size=4, scale=0.3)
+    torch.testing.assert_close(scaled, 0.3 * o, rtol=0, atol=1e-12)
+    assert torch.equal(scaled_state, state)
+    expected, _ = oracle.gated_delta_rule(**inputs, chunk_size=4, scale=0.3)
+    torch.testing.assert_close(scaled, expected, rtol=0, atol=1e-10)
+
+
+@decay_skipped_or_not
+@pytest.mark.parametrize("route", ["none", "hard", "fractional"])
+@pytest.mark.parametrize("boundary", [1, 2, 3], ids="after_chunk_{}".format)
+def test_passing_the_state_on_equals_the_whole(boundary: int, route: str, decay_skipped: bool) -> None:
+    shape = Shape(T=14, chunk_size=4)
+    inputs, cotangents = delta_inputs(shape, route), cotangents_for(shape)
+    operation = functools.partial(delta_rule, chunk_size=4, decay_skipped=decay_skipped, route_grad="full")
+
+    def in_two_parts(initial_state: Tensor, **tensors: Tensor) -> tuple[Tensor, Tensor]:
+        at = {name: boundary if name == "route" else boundary * 4 for name in tensors}
+        first, state = operation(**{n: x[:, : at[n]] for n, x in tensors.items()}, initial_state=initial_state)
+        second, state = operation(**{n: x[:, at[n] :] for n, x in tensors.items()}, initial_state=state)
+        return torch.cat([first, second], dim=1), state
+
+    whole, whole_gradients = results_and_gradients(operation, inputs, cotangents)
+    parts, parts_gradients = results_and_gradients(in_two_parts, inputs, cotangents)
+    assert_all_close(parts, whole, atol=1e-12)
+    assert_all_close(parts_gradients, whole_gradients, atol=1e-12)
+
+
+@decay_skipped_or_not
+def test_a_skipped_sequence_hands_on_its_initial_state(decay_skipped: bool) -> None:
+    inputs = delta_inputs(Shape(T=14, chunk_size=4), "zeros")
+    _, state = delta_rule(**inputs, chunk_size=4, decay_skipped=decay_skipped)
+    decay = inputs["g"].sum(1).exp()[..., None, None] if decay_skipped else 1.0
+    torch.testing.assert_close(state, decay * inputs["initial_state"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["none", "mixed"])
+def test_memory_layout_does_not_matter(route: str) -> None:
+    shape = Shape(T=14, chunk_size=4)
+    inputs, cotangents = delta_inputs(shape, route), cotangents_for(shape)
+    scattered = {name: strided(tensor) for name, tensor in inputs.items()}
+    operation = functools.partial(delta_rule, chunk_size=4, route_grad="full")
+    results, gradients = results_and_gradients(operation, inputs, cotangents)
+    scattered_results, scattered_gradients = results_and_gradients(
+        operation, scattered, [strided(x) for x in cotangents]
+    )
+    assert_all_close(scattered_results, results, atol=1e-12)
+    assert_all_close(scattered_gradients, gradients, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["none", "hard", "fractional"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [Shape(T=14, chunk_size=4), Shape(T=150, chunk_size=16, B=1)], ids=str)
+def test_low_precision(shape: Shape, dtype: torch.dtype, route: str) -> None:
+    inputs = delta_inputs(shape, route, dtype)
+    cotangents = [x.to(dtype) for x in cotangents_for(shape)]
+    operation = functools.partial(delta_rule, chunk_size=shape.chunk_size, route_grad="full")
+    definition = functools.partial(oracle.gated_delta_rule, chunk_size=shape.chunk_size)
+    results, gradients = results_and_gradients(operation, inputs, cotangents)
+    exact, naive = (
+        results_and_gradients(
+            definition, {name: x.detach().to(to).requires_grad_() for name, x in inputs.items()}, cotangents
+        )
+        for to in (torch.float64, torch.float32)
+    )
+    assert results["o"].dtype == dtype
+    assert results["final_state"].dtype == torch.float32
+    assert_close_in_low_precision(results, exact[0], naive[0], dtype)
+    assert_close_in_low_precision(gradients, exact[1], naive[1], dtype)
+
+
+def test_output_has_the_dtype_of_v() -> None:
+    inputs = delta_inputs(Shape(T=6, chunk_size=4), "hard", torch.bfloat16)
+    inputs["v"] = inputs["v"].to(torch.float32)
+    o, state = delta_rule(**inputs, chunk_size=4)
+    assert o.dtype == torch.float32
+    assert state.dtype == torch.float32
+
+
+@decay_skipped_or_not
+@pytest.mark.parametrize("route", ["none", "mixed"])
+@pytest.mark.parametrize("chunk_size", [4, 64], ids="C{}".format)
+@pytest.mark.parametrize("g", [-50.0, -1e4], ids="g={:g}".format)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_strong_decay(dtype: torch.dtype, g: float, chunk_size: int, route: str, decay_skipped: bool) -> None:
+    """A decay that forgets everything: exp(-g) would overflow, and no product may become 0 * inf."""
+    shape = Shape(T=70, chunk_size=chunk_size, B=1)
+    inputs, cotangents = delta_inputs(shape, route, dtype), cotangents_for(shape)
+    inputs["g"] = torch.full_like(inputs["g"], g).requires_grad_()
+    options: dict[str, Any] = {"chunk_size": chunk_size, "decay_skipped": decay_skipped}
+    operation = functools.partial(delta_rule, **options, route_grad="full")
+    results, gradients = results_and_gradients(operation, inputs, cotangents)
+    assert all(x.isfinite().all() for x in (*results.values(), *gradients.values()))
+    expected, expected_gradients = results_and_gradients(
+        functools.partial(oracle.gated_delta_rule, **options), inputs, cotangents
+    )
+    atol = 1e3 * torch.finfo(dtype).eps
+    assert_all_close(results, expected, atol)
+    assert_all_close(gradients, expected_gradients, atol)
+
+
+@decay_skipped_or_not
+@pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)], ids=lambda size: str(size))
+def test_no_output_depends_on_a_later_token(length: int, chunk_size: int, decay_skipped: bool) -> None:
+    channels, heads, head_dim = 6, 2, 3
+    weights = torch.randn(3, channels, heads, head_dim, dtype=torch.float64)
+    gates = torch.randn(2, channels, heads, dtype=torch.float64)
+    router = torch.randn(channels, heads, dtype=torch.float64)
+
+    def layer(x: Tensor) -> Tensor:
+        """[T, D] to [T]: projections, a router that looks at whole chunks, the delta rule, a sum over channels."""
+        q, k, v = torch.einsum("td,pdhk->pthk", x, weights)[:, None].unbind()
+        g, beta = torch.einsum("td,pdh->pth", x, gates)[:, None].unbind()
+        route = mean_pool_route(x[None], router, chunk_size)
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        o, _ = delta_rule(
+            *(q, k, v, -F.softplus(g), beta.sigmoid(), route),
+            chunk_size=chunk_size,
+            decay_skipped=decay_skipped,
+            route_grad="full",
+        )
+        return o.sum((0, 2, 3))
+
+    x = torch.randn(length, channels, dtype=torch.float64)
+    before = layer(x)
+    for t in range(length):
+        changed = x.clone()
+        changed[t] += torch.randn(channels, dtype=torch.float64)
+        moved = (layer(changed) - before).abs()
+        assert (moved[:t] < 1e-12).all(), f"token {t} moved an earlier output"
+        assert moved[t] > 1e-6
+    jacobian = torch.autograd.functional.jacobian(layer, x).norm(dim=-1)  # [output, token]
+    assert isinstance(jacobian, Tensor)
+    assert (jacobian.triu(1) < 1e-12).all()
+    assert (jacobian.diagonal() > 1e-6).all()
