@@ -1,12 +1,17 @@
 """What both operations ask of their arguments: one place for the checks and their messages."""
 
-from typing import Literal, get_args
+import functools
+from collections.abc import Callable
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 RouteGrad = Literal["selected", "full"]
 Impl = Literal["auto", "reference"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def num_chunks(length: int, chunk_size: int) -> int:
@@ -72,3 +77,17 @@ def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str)
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """Half-precision inputs are computed in float32; everything else as it comes."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
+    """Run ``function`` of tensors with autocast off: an operation's dtypes are its own (see `compute_dtype`)."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next(x.device.type for x in args if isinstance(x, Tensor))
+        if not torch.amp.is_autocast_available(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return run

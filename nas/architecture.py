@@ -48,7 +48,9 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if not isinstance(self.mixers, (tuple, list)) or not self.mixers:
-            raise ValueError(f"mixers={self.mixers!r} is not allowed; give one mixer a layer, from: {', '.join(MIXERS)}.")
+            raise ValueError(
+                f"mixers={self.mixers!r} is not allowed; give one mixer a layer, from: {', '.join(MIXERS)}."
+            )
         object.__setattr__(self, "mixers", tuple(self.mixers))
         for mixer in self.mixers:
             if mixer not in MIXERS:
@@ -103,7 +105,9 @@ class Architecture:
         if unknown := sorted(given.keys() - known):
             raise ValueError(f"unknown fields {', '.join(unknown)}; an architecture has: {', '.join(sorted(known))}.")
         if missing := sorted(required - given.keys()):
-            raise ValueError(f"missing fields {', '.join(missing)}; an architecture needs: {', '.join(sorted(required))}.")
+            raise ValueError(
+                f"missing fields {', '.join(missing)}; an architecture needs: {', '.join(sorted(required))}."
+            )
         return cls(**given)
 
     @classmethod

@@ -27,3 +27,8 @@ def _straight_through(soft: Tensor) -> Tensor:
 
 
 RELAXATIONS: dict[str, Relaxation] = {"argmax_ste": argmax_ste, "gumbel": gumbel}
+
+
+def interpolate(start: float, end: float, progress: float) -> float:
+    """The temperature at a fraction of training: geometric from start to end."""
+    return start * (end / start) ** progress

@@ -3,20 +3,26 @@
 Within a chunk that starts from state S, the recurrence writes vectors u_t = beta_t (v_t - k_t^T S_t)
 that solve a unit lower triangular system (Yang et al. 2024, arXiv 2406.06484; with decay 2412.06464)::
 
-    (I + L) U = beta V - (beta exp(c) K) S,    L_ij = beta_i exp(c_i - c_j) k_i . k_j  for j < i
+    (I + L) (U - W S) = beta V - (beta exp(c) K) S,    L_ij = beta_i exp(c_i - c_j) k_i . k_j  for j < i
 
-with c the running sum of g. U is affine in S, so is the state at the chunk's end, and so is, for any route,
-the state that the next chunk starts from: S_{n+1} = A_n S_n + B_n. All A_n and B_n are computed at once; the
-loop over chunks is one matrix product each.
+with c the running sum of g. U and W do not depend on S, so they are computed for all chunks at once; what is
+left for the loop over chunks is to hand S on, two small matrix products each.
+
+Chunks are laid out as [M, C, ...] with M = N * B * H, chunk by chunk: every product is one batched call on
+contiguous memory, and so is every step of the loop.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from kernels.arguments import compute_dtype, num_chunks
+from kernels.arguments import compute_dtype, num_chunks, without_autocast
 
 
+@without_autocast
 def gated_delta_rule(
     q: Tensor,
     k: Tensor,
@@ -31,65 +37,117 @@ def gated_delta_rule(
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
     """See `kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state."""
-    dtype = compute_dtype(q.dtype)
-    length = q.shape[1]
-    q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g, beta))
+    dtype, output_dtype = compute_dtype(q.dtype), v.dtype
+    batch, length, heads, key_dim = q.shape
+    q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g[..., None], beta[..., None]))
+    q = q * scale
 
-    c = g.cumsum(-1)  # [B, H, N, C]
+    c = g.cumsum(1)  # [M, C, 1]
     causal = torch.ones(chunk_size, chunk_size, dtype=torch.bool, device=q.device).tril()
-    decay = (c[..., :, None] - c[..., None, :]).masked_fill(~causal, -torch.inf).exp()  # [B, H, N, C, C]
-    system = (beta[..., None] * k) @ k.mT * decay  # unit_triangular ignores the diagonal and what is above
-    from_start = c.exp()[..., None]
-    right_side = torch.cat([v, from_start * k], dim=-1) * beta[..., None]
-    solved = torch.linalg.solve_triangular(system, right_side, upper=False, unitriangular=True)
-    u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)  # written vectors: U = u - w S
+    decay = (c - c.mT).masked_fill_(~causal, -torch.inf).exp_()  # [M, C, C]
+    from_start = c.exp()
+    beta_k = beta * k
+    u, w = _SolveUnitLower.apply(torch.bmm(beta_k, k.mT) * decay, beta * v, from_start * beta_k)
 
-    to_end = k * (c[..., -1:] - c).exp()[..., None]
-    whole = c[..., -1].exp()[..., None, None]  # G_n
-    transition, addition = _routed(to_end.mT @ w, to_end.mT @ u, whole, route, decay_skipped, full_route_grad)
-    starts, final = _scan(transition, addition, initial_state)
-
-    attention = (q @ k.mT) * decay
-    o = (q * from_start) @ starts + attention @ torch.baddbmm(
-        u.flatten(0, 2), w.flatten(0, 2), starts.flatten(0, 2), alpha=-1
-    ).view_as(u)
-    o = (scale * o).flatten(2, 3)[:, :, :length].transpose(1, 2)
-    return o.to(v.dtype), final
+    to_end = (c[:, -1:] - c).exp()
+    kept = c[:, -1:].exp()  # G_n
+    if route is not None:
+        r = _route_of_chunks(route.to(dtype), heads, full_route_grad)
+        to_end = to_end * r
+        kept = kept if decay_skipped else 1 + r * (kept - 1)
+    state = q.new_zeros(batch, heads, key_dim, v.shape[-1]) if initial_state is None else initial_state.to(dtype)
+    attention = torch.bmm(q, k.mT) * decay
+    o, final = _HandOn.apply(from_start * q, attention, u, w, to_end * k, kept, state.flatten(0, 1))
+    return _from_chunks(o, batch, heads, length).to(output_dtype), final.unflatten(0, (batch, heads))
 
 
 def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:
-    """[B, T, H, ...] to [B, H, N, C, ...]; zeros fill the last chunk (no write, no decay)."""
+    """[B, T, H, D] to [M, C, D]; zeros fill the last chunk (no write, no decay)."""
     missing = num_chunks(x.shape[1], chunk_size) * chunk_size - x.shape[1]
-    x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing)) if missing else x
-    return x.unflatten(1, (-1, chunk_size)).movedim(3, 1)
+    x = F.pad(x, (0, 0, 0, 0, 0, missing)) if missing else x
+    return x.unflatten(1, (-1, chunk_size)).permute(1, 0, 3, 2, 4).flatten(0, 2)
 
 
-def _routed(
-    forgets: Tensor, writes: Tensor, whole: Tensor, route: Tensor | None, decay_skipped: bool, full_route_grad: bool
-) -> tuple[Tensor, Tensor]:
-    """A [B, H, N, K, K] and B [B, H, N, K, V] of S_{n+1} = A_n S_n + B_n; the chunk's end is (G - forgets) S + writes."""
-    identity = torch.eye(forgets.shape[-1], dtype=forgets.dtype, device=forgets.device)
-    if route is None:
-        return whole * identity - forgets, writes
-    route = route.to(forgets.dtype)
+def _from_chunks(x: Tensor, batch: int, heads: int, length: int) -> Tensor:
+    """[M, C, D] to [B, T, H, D], without what filled the last chunk."""
+    return x.unflatten(0, (-1, batch, heads)).permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
+
+
+def _route_of_chunks(route: Tensor, heads: int, full_route_grad: bool) -> Tensor:
+    """[B, N, R] to [M, 1, 1], for "selected" without a gradient where it is 0."""
     if not full_route_grad:
         route = torch.where(route == 0, route.detach(), route)
-    heads = forgets.shape[1]
-    r = route.transpose(1, 2).repeat_interleave(heads // route.shape[2], dim=1)[..., None, None]
-    kept = whole if decay_skipped else 1 + r * (whole - 1)
-    return kept * identity - r * forgets, r * writes
+    return route.transpose(0, 1).repeat_interleave(heads // route.shape[2], dim=2).reshape(-1, 1, 1)
 
 
-def _scan(transition: Tensor, addition: Tensor, initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """States at the start of every chunk [B, H, N, K, V] and after the last one [B, H, K, V]."""
-    batch, heads = transition.shape[:2]
-    if initial_state is None:
-        state = torch.zeros_like(addition[:, :, 0]).flatten(0, 1)
-    else:
-        state = initial_state.to(addition.dtype).flatten(0, 1)
-    states = [state]
-    for a, b in zip(transition.flatten(0, 1).unbind(1), addition.flatten(0, 1).unbind(1), strict=True):
-        state = torch.baddbmm(b, a, state)
-        states.append(state)
-    starts = torch.stack(states[:-1], dim=1).unflatten(0, (batch, heads))
-    return starts, state.unflatten(0, (batch, heads))
+class _SolveUnitLower(torch.autograd.Function):
+    """X = (I + L)^-1 A for two A, with L the part of ``lower`` [M, C, C] below its diagonal.
+
+    Inverting once costs less than solving for wide right sides, and leaves plain products for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, lower: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device).expand_as(lower)
+        inverse = torch.linalg.solve_triangular(lower, identity, upper=False, unitriangular=True)
+        u, w = torch.bmm(inverse, a), torch.bmm(inverse, b)
+        ctx.save_for_backward(inverse, u, w)
+        return u, w
+
+    @staticmethod
+    @once_differentiable
+    @without_autocast
+    def backward(ctx: Any, du: Tensor, dw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inverse, u, w = ctx.saved_tensors
+        da, db = torch.bmm(inverse.mT, du), torch.bmm(inverse.mT, dw)
+        dlower = torch.bmm(da, u.mT).baddbmm_(db, w.mT).tril_(-1).neg_()
+        return dlower, da, db
+
+
+class _HandOn(torch.autograd.Function):
+    """The loop over chunks, a function of its own because autograd would pay for every step.
+
+    What a chunk writes given the state S_n at its start, what it outputs and what it hands on::
+
+        X_n = u_n - w_n S_n;   o_n = q_n S_n + attention_n X_n;   S_{n+1} = kept_n S_n + k_n^T X_n
+
+    q, w, k [M, C, K], attention [M, C, C], u [M, C, V], kept [M, 1, 1], the first state [B * H, K, V]. Returns o
+    [M, C, V] and the last state.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, attention: Tensor, u: Tensor, w: Tensor, k: Tensor, kept: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        chunks = u.shape[0] // state.shape[0]
+        written = u.clone()
+        states = state.new_empty(chunks + 1, *state.shape)
+        states[0] = state
+        steps = zip(*(x.chunk(chunks) for x in (written, w, k, kept)), states[:-1], states[1:], strict=True)
+        for x, w_n, k_n, kept_n, start, end in steps:
+            x.baddbmm_(w_n, start, alpha=-1)
+            torch.mul(start, kept_n, out=end).baddbmm_(k_n.mT, x)
+        starts = states[:-1].flatten(0, 1)
+        ctx.save_for_backward(q, attention, w, k, kept, starts, written)
+        return torch.bmm(q, starts).baddbmm_(attention, written), states[-1].clone()
+
+    @staticmethod
+    @once_differentiable
+    @without_autocast
+    def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor, ...]:
+        q, attention, w, k, kept, starts, written = ctx.saved_tensors
+        chunks = w.shape[0] // dfinal.shape[0]
+        do = do.contiguous()  # it comes as [B, T, H, V], and every product would copy it again
+        dwritten = torch.bmm(attention.mT, do)
+        dstates = dfinal.new_empty(chunks + 1, *dfinal.shape)
+        torch.bmm(q.mT, do, out=dstates[:-1].flatten(0, 1))
+        dstates[-1] = dfinal
+        steps = list(zip(*(x.chunk(chunks) for x in (dwritten, w, k, kept)), dstates[:-1], dstates[1:], strict=True))
+        for dx, w_n, k_n, kept_n, dstart, dend in reversed(steps):
+            dx.baddbmm_(k_n, dend)
+            dstart.addcmul_(dend, kept_n).baddbmm_(w_n.mT, dx, alpha=-1)
+        dends = dstates[1:].flatten(0, 1)
+        dq, dattention = torch.bmm(do, starts.mT), torch.bmm(do, written.mT)
+        dw, dk = torch.bmm(dwritten, starts.mT).neg_(), torch.bmm(written, dends.mT)
+        dkept = torch.einsum("mkv,mkv->m", dends, starts).view_as(kept)
+        return dq, dattention, dwritten, dw, dk, dkept, dstates[0]

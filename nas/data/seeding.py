@@ -16,6 +16,11 @@ def generator(*key: int | str) -> torch.Generator:
     >>> torch.equal(draws[0], draws[1]), torch.equal(draws[0], draws[2])
     (True, False)
     """
+    return torch.Generator().manual_seed(stable_seed(*key))
+
+
+def stable_seed(*key: int | str) -> int:
+    """A 64-bit seed for a key, the same in every process (Python's own hash of a string is not)."""
     parts = [part if isinstance(part, str) else int(part) for part in key]
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+    return int.from_bytes(digest, "little")

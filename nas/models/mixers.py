@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels import chunk_softmax_attention, gated_delta_rule
-from nas.architecture import Architecture, Mixer
+from kernels.arguments import RouteGrad
+from nas.architecture import Architecture
 from nas.models.layers import ShortConvolution, rms_norm
 from nas.models.router import Router
 
-Choose = Callable[[Tensor], Tensor]
-"""Router logits [B, N, R, 2] to weights of the same shape that sum to 1 over the last dimension."""
+Policy = Callable[[int, Tensor], Tensor]
+"""(layer index, router logits [B, N, R, 2]) to weights of that shape that sum to 1 over the last dimension."""
 
 
 class Routing(NamedTuple):
@@ -25,7 +26,7 @@ class Routing(NamedTuple):
 
 
 class TokenMixer(nn.Module):
-    """Mixes tokens by the operations of ``kind``: [B, T, width] to [B, T, width], and the routing if it has a router.
+    """Mixes tokens in layer ``index``: [B, T, width] to [B, T, width], and the routing if it has a router.
 
     Both operations share the projections of q, k and v and their short convolutions. The linear branch
     l2-normalises q and k, the softmax branch RMS-normalises them per head; each output has its own RMSNorm.
@@ -34,11 +35,13 @@ class TokenMixer(nn.Module):
     values as in Gated DeltaNet (Yang et al. 2025).
     """
 
-    def __init__(self, architecture: Architecture, kind: Mixer, route_grad: str) -> None:
+    def __init__(self, architecture: Architecture, index: int, route_grad: RouteGrad) -> None:
         super().__init__()
         a = self.architecture = architecture
         self.route_grad = route_grad
-        self.has_softmax, self.has_linear = kind != "linear", kind != "softmax"
+        self.index = index
+        self.has_softmax = architecture.mixers[index] != "linear"
+        self.has_linear = architecture.mixers[index] != "softmax"
         keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
         self.q = nn.Linear(a.width, keys, bias=False)
         self.k = nn.Linear(a.width, keys, bias=False)
@@ -63,13 +66,13 @@ class TokenMixer(nn.Module):
         self.gate = nn.Linear(a.width, values, bias=False)
         self.out = nn.Linear(values, a.width, bias=False)
 
-    def forward(self, x: Tensor, choose: Choose) -> tuple[Tensor, Routing | None]:
+    def forward(self, x: Tensor, policy: Policy) -> tuple[Tensor, Routing | None]:
         q, k = self.q_convolution(self.q(x)), self.k_convolution(self.k(x))
         v = self.v_convolution(self.v(x))
         routing = None
         if self.has_softmax and self.has_linear:
             logits = self.router(x)
-            routing = Routing(logits, choose(logits))
+            routing = Routing(logits, policy(self.index, logits))
             to_softmax, to_linear = routing.weights.unbind(-1)
             branches = torch.stack([self._softmax(q, k, v, to_softmax), self._linear(x, q, k, v, to_linear)], dim=-1)
             share = self.branch_score(q).unflatten(-1, (-1, 1, 2)).softmax(-1)  # [B, T, softmax heads, 1, 2]
@@ -95,7 +98,13 @@ class TokenMixer(nn.Module):
         q, k, v = (z.unflatten(-1, (a.linear_heads, -1)) for z in (q, k, v))
         g = -self.log_decay_rate.exp() * F.softplus(self.decay(x) + self.decay_bias)
         o = gated_delta_rule(
-            F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, g, self.write(x).sigmoid(), route,
-            chunk_size=a.chunk_size, route_grad=self.route_grad,
+            F.normalize(q, dim=-1),
+            F.normalize(k, dim=-1),
+            v,
+            g,
+            self.write(x).sigmoid(),
+            route,
+            chunk_size=a.chunk_size,
+            route_grad=self.route_grad,
         )
         return self.linear_norm(o.flatten(-2).unflatten(-1, (a.softmax_heads, -1)))

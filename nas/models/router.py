@@ -1,44 +1,44 @@
 """The router: one score per chunk, routing head and operation, from the mean of the chunk's tokens."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-
-from kernels.arguments import num_chunks
 
 OPERATIONS = ("softmax", "linear")
 """The operations in the order of the logits' last dimension."""
 
-
-def mean_pool(x: Tensor, chunk_size: int) -> Tensor:
-    """Mean over each chunk's own tokens: [B, T, D] to [B, N, D]; a short last chunk is averaged over what it has."""
-    length = x.shape[1]
-    whole = length // chunk_size * chunk_size
-    means = x[:, :whole].unflatten(1, (-1, chunk_size)).mean(2)
-    if whole == length:
-        return means
-    return torch.cat([means, x[:, whole:].mean(1, keepdim=True)], dim=1)
+INITIAL_LEAN = 1.0
+"""How much larger the softmax logit is at the start, so that a search starts dense."""
 
 
 class Router(nn.Module):
     """Mean-pool, then a linear layer: [B, T, width] to logits [B, N, R, 2] over `OPERATIONS`.
 
-    Source: NAtS-L (Deng et al. 2026). The bias starts on the side of softmax, so that a search starts dense.
+    Source: NAtS-L (Deng et al. 2026). The pooled vector is RMS-normalised first: a mean over many different tokens is
+    short, and what tells chunks apart in it would weigh little beside the bias.
     """
 
-    def __init__(self, width: int, routing_heads: int, chunk_size: int, initial_bias: float = 1.0) -> None:
+    def __init__(self, width: int, routing_heads: int, chunk_size: int) -> None:
         super().__init__()
         self.chunk_size = chunk_size
         self.score = nn.Linear(width, routing_heads * len(OPERATIONS))
-        self.initial_bias = initial_bias
 
+    @torch.no_grad()
     def reset_bias(self) -> None:
-        """Start on the side of softmax: its logits at +bias / 2, those of linear at -bias / 2."""
-        nn.init.zeros_(self.score.bias)
-        with torch.no_grad():
-            self.score.bias.unflatten(0, (-1, 2)).add_(torch.tensor([0.5, -0.5]) * self.initial_bias)
+        """Lean towards softmax by INITIAL_LEAN."""
+        lean = torch.tensor([0.5, -0.5]) * INITIAL_LEAN
+        self.score.bias.copy_(lean.repeat(self.score.out_features // len(OPERATIONS)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.score(mean_pool(x, self.chunk_size)).unflatten(-1, (-1, len(OPERATIONS)))
+        pooled = mean_pool(x, self.chunk_size)
+        scores: Tensor = self.score(F.rms_norm(pooled, pooled.shape[-1:]))
+        return scores.unflatten(-1, (-1, len(OPERATIONS)))
 
 
-__all__ = ["OPERATIONS", "Router", "mean_pool", "num_chunks"]
+def mean_pool(x: Tensor, chunk_size: int) -> Tensor:
+    """Mean over each chunk's own tokens: [B, T, D] to [B, N, D]; a short last chunk is averaged over what it has."""
+    whole = x.shape[1] // chunk_size * chunk_size
+    means = x[:, :whole].unflatten(1, (-1, chunk_size)).mean(2)
+    if whole == x.shape[1]:
+        return means
+    return torch.cat([means, x[:, whole:].mean(1, keepdim=True)], dim=1)

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Inputs = dict[str, Tensor]
+Inputs = dict[str, Any]
+"""Tensors by the name of their argument; Any, so that `operation(**inputs)` fits beside options of other types."""
 Operation = Callable[..., Tensor | tuple[Tensor, ...]]
 
 ROUTES = ("none", "ones", "zeros", "hard", "fractional", "mixed")
@@ -98,7 +100,7 @@ def delta_inputs(shape: Shape, route: str, dtype: torch.dtype = torch.float64) -
 def results_and_gradients(operation: Operation, inputs: Inputs, cotangents: list[Tensor]) -> tuple[Inputs, Inputs]:
     """What ``operation(**inputs)`` returns, and the gradient of its inner product with the cotangents, by name.
 
-    An input that the results do not depend on has gradient zero.
+    An input that the results do not depend on, as the oracle's on the route of a single chunk, has gradient zero.
     """
     returned = operation(**inputs)
     results = returned if isinstance(returned, tuple) else (returned,)

@@ -124,6 +124,43 @@ def test_memory_layout_does_not_matter(shape: Shape, route: str) -> None:
     assert_all_close(scattered_gradients, gradients, atol=1e-12)
 
 
+@pytest.mark.parametrize("route", ["none", "mixed"])
+def test_backward_leaves_what_it_saved_as_it_was(route: str) -> None:
+    inputs = softmax_inputs(Shape(T=14, chunk_size=4), route)
+    o = attention(**inputs, chunk_size=4, route_grad="full")
+    first, second = (torch.autograd.grad(o.sum(), list(inputs.values()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("route", ["none", "mixed"])
+def test_autocast_changes_nothing(route: str) -> None:
+    """Where a trainer runs in mixed precision, the operation still computes in float32."""
+    inputs = softmax_inputs(Shape(T=14, chunk_size=4), route, torch.float32)
+    o = attention(**inputs, chunk_size=4, route_grad="full")
+    expected = torch.autograd.grad(o.square().sum(), list(inputs.values()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast_o = attention(**inputs, chunk_size=4, route_grad="full")
+    gradients = torch.autograd.grad(cast_o.square().sum(), list(inputs.values()))
+    assert torch.equal(cast_o, o)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+def test_backward_under_autocast_runs() -> None:
+    inputs = softmax_inputs(Shape(T=14, chunk_size=4), "mixed", torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        o = attention(**inputs, chunk_size=4, route_grad="full")
+        gradients = torch.autograd.grad(o.sum(), list(inputs.values()))
+    assert all(gradient.isfinite().all() and gradient.dtype == torch.float32 for gradient in gradients)
+
+
+def test_the_route_of_a_single_chunk_has_gradient_zero() -> None:
+    """Zero, not missing: a router must be trainable on sequences shorter than a chunk."""
+    inputs = softmax_inputs(Shape(T=3, chunk_size=4), "fractional")
+    o = attention(**inputs, chunk_size=4, route_grad="full")
+    (gradient,) = torch.autograd.grad(o.sum(), inputs["route"])
+    assert (gradient == 0).all()
+
+
 @pytest.mark.parametrize("route", ["none", "hard", "fractional"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("shape", [Shape(T=14, chunk_size=4), LONG_SHAPES[0]], ids=str)
@@ -192,7 +229,7 @@ def test_scores_far_apart(route_grad: str, route: str) -> None:
     torch.testing.assert_close(o, oracle.chunk_softmax_attention(**inputs, chunk_size=4), rtol=0, atol=1e-2)
 
 
-@pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)], ids=lambda size: str(size))
+@pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)])
 def test_no_output_depends_on_a_later_token(length: int, chunk_size: int) -> None:
     channels, heads, head_dim = 6, 2, 3
     weights = torch.randn(3, channels, heads, head_dim, dtype=torch.float64)

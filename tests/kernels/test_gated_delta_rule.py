@@ -122,6 +122,16 @@ def test_passing_the_state_on_equals_the_whole(boundary: int, route: str, decay_
     assert_all_close(parts_gradients, whole_gradients, atol=1e-12)
 
 
+def test_the_last_chunk_s_route_reaches_the_final_state_alone() -> None:
+    inputs = delta_inputs(Shape(T=14, chunk_size=4), "fractional")
+    o, state = delta_rule(**inputs, chunk_size=4, route_grad="full")
+    (of_output,) = torch.autograd.grad(o.sum(), inputs["route"], retain_graph=True)
+    (of_state,) = torch.autograd.grad(state.sum(), inputs["route"])
+    assert (of_output[:, -1] == 0).all()
+    assert (of_output[:, :-1] != 0).all()
+    assert (of_state != 0).all()
+
+
 @decay_skipped_or_not
 def test_a_skipped_sequence_hands_on_its_initial_state(decay_skipped: bool) -> None:
     inputs = delta_inputs(Shape(T=14, chunk_size=4), "zeros")
@@ -142,6 +152,43 @@ def test_memory_layout_does_not_matter(route: str) -> None:
     )
     assert_all_close(scattered_results, results, atol=1e-12)
     assert_all_close(scattered_gradients, gradients, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["none", "mixed"])
+def test_backward_leaves_what_it_saved_as_it_was(route: str) -> None:
+    inputs = delta_inputs(Shape(T=14, chunk_size=4), route)
+    o, _ = delta_rule(**inputs, chunk_size=4, route_grad="full")
+    first, second = (torch.autograd.grad(o.sum(), list(inputs.values()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("route", ["none", "mixed"])
+def test_autocast_changes_nothing(route: str) -> None:
+    """Where a trainer runs in mixed precision, the operation still computes in float32."""
+    inputs = delta_inputs(Shape(T=14, chunk_size=4), route, torch.float32)
+    o, _ = delta_rule(**inputs, chunk_size=4, route_grad="full")
+    expected = torch.autograd.grad(o.square().sum(), list(inputs.values()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast_o, _ = delta_rule(**inputs, chunk_size=4, route_grad="full")
+    gradients = torch.autograd.grad(cast_o.square().sum(), list(inputs.values()))
+    assert torch.equal(cast_o, o)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+def test_backward_under_autocast_runs() -> None:
+    inputs = delta_inputs(Shape(T=14, chunk_size=4), "mixed", torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        o, _ = delta_rule(**inputs, chunk_size=4, route_grad="full")
+        gradients = torch.autograd.grad(o.sum(), list(inputs.values()))
+    assert all(gradient.isfinite().all() and gradient.dtype == torch.float32 for gradient in gradients)
+
+
+def test_the_route_of_a_single_chunk_has_gradient_zero() -> None:
+    """Zero, not missing: a router must be trainable on sequences shorter than a chunk."""
+    inputs = delta_inputs(Shape(T=3, chunk_size=4), "fractional")
+    o, _ = delta_rule(**inputs, chunk_size=4, route_grad="full")
+    (gradient,) = torch.autograd.grad(o.sum(), inputs["route"])
+    assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("route", ["none", "hard", "fractional"])
@@ -196,7 +243,7 @@ def test_strong_decay(dtype: torch.dtype, g: float, chunk_size: int, route: str,
 
 
 @decay_skipped_or_not
-@pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)], ids=lambda size: str(size))
+@pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)])
 def test_no_output_depends_on_a_later_token(length: int, chunk_size: int, decay_skipped: bool) -> None:
     channels, heads, head_dim = 6, 2, 3
     weights = torch.randn(3, channels, heads, head_dim, dtype=torch.float64)

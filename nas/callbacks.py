@@ -1,0 +1,115 @@
+"""What happens beside the training steps: checkpoints, curves and routing images, the progress bar, stopping."""
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import lightning
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from nas.module import TrainingModule
+from nas.report import routing_figure
+from nas.routing import routing_map
+from nas.run import Run
+
+SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte"}
+
+
+class Checkpoints(lightning.Callback):
+    """A checkpoint every ``every`` steps and at the end, from which a killed run goes on."""
+
+    def __init__(self, run: Run, every: int) -> None:
+        self._run, self._every = run, every
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
+            self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
+
+
+class Recorder(lightning.Callback):
+    """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every``."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        assert isinstance(module, TrainingModule) and isinstance(trainer.logger, TensorBoardLogger)
+        config, step = module.config.trainer, trainer.global_step
+        last = step >= trainer.max_steps
+        if step % config.validate_every == 0 or last:
+            module.validate()
+            routing = routing_map(module.model, module.task)
+            if routing is not None:
+                trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
+        if step % config.log_every == 0 or last:
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            trainer.logger.log_metrics({**module.latest, "learning_rate": rate}, step)
+
+
+class ProgressBar(lightning.Callback):
+    """A rich progress bar with the latest figures; a line per validation where nobody watches a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, figures="")
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        figures = "  ".join(f"{SHORT.get(name, name)} {value:.3f}" for name, value in _shown(module).items())
+        self._bar.update(self._task, completed=trainer.global_step, figures=figures)
+        if self._bar.disable and trainer.global_step % module.config.trainer.validate_every == 0:
+            self._console.print(f"step {trainer.global_step} of {trainer.max_steps}  {figures}")
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._bar.stop()
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        self._bar.stop()
+
+
+class StopOnSignal(lightning.Callback):
+    """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.stopped = False
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._trainer = trainer
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        self._restore()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped:
+            self._restore()
+            sys.exit(128 + number)
+        self.stopped = self._trainer.should_stop = True
+        self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
+
+    def _restore(self) -> None:
+        for number, handler in getattr(self, "_before", {}).items():
+            signal.signal(number, handler)
+
+
+def _shown(module: TrainingModule) -> dict[str, float]:
+    """The figures worth a place in the bar."""
+    names = ("loss", module.task.quality, "share", "budget", "multiplier")
+    return {name: module.latest[name] for name in names if name in module.latest}

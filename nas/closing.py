@@ -1,0 +1,211 @@
+"""The end of a run: measure what was learnt, set it beside other routings of the same weights, write it all down."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nas.command import INTERRUPTED
+from nas.cost import flops_per_token, kv_bytes, parameters
+from nas.data import Batch
+from nas.data.seeding import generator
+from nas.evaluation import Evaluation, always, at_random, evaluate, learnt, mean_share, retrieving_layer
+from nas.models.mixers import Policy
+from nas.module import TrainingModule
+from nas.report import ReportData, write_report
+from nas.routing import routing_map
+from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, cannot_write, command_line
+
+CONTEXTS = (4096, 32768, 131072)
+"""Context lengths for which costs are given."""
+BETTER = {"recall": "higher is better", "bits_per_byte": "lower is better"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One routing of the searched weights. results: by length factor."""
+
+    name: str
+    results: dict[int, Evaluation]
+
+
+def close(module: TrainingModule, run: Run, console: Console, finished: bool) -> int:
+    """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
+    with cannot_write(run.path):
+        run.write_weights(module.model)
+        started = time.monotonic()
+        with console.status("Measuring what was learnt ..."):
+            rows = compare_routings(module)
+        best = rows[0].results[1]
+        metrics = _metrics(module, rows, finished)
+        run.write_json(ARCHITECTURE, _found(module, best))
+        run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
+        write_report(run.path / REPORT, _report(module, run, rows, metrics, finished))
+    console.print(_table(module, rows))
+    for sentence in _sentences(metrics):
+        console.print(sentence, highlight=False)
+    console.print(f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}", highlight=False)
+    if finished:
+        return 0
+    console.print(f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved.")
+    console.print(f"Go on with: resume={run.path}")
+    return INTERRUPTED
+
+
+def compare_routings(module: TrainingModule) -> list[Row]:
+    """The learnt routing first; then, where there are routers, the same weights under three other routings."""
+    validation = {factor: module.task.validation_batches(factor) for factor in module.config.data.length_factors}
+    searched = Row("searched routing", _results(module, validation, dict.fromkeys(validation, learnt)))
+    if not module.model.architecture.routed_layers:
+        return [Row("trained model", searched.results)]
+    random = {
+        factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
+        for factor, result in searched.results.items()
+    }
+    return [
+        searched,
+        Row("random, same share", _results(module, validation, random)),
+        Row("all softmax", _results(module, validation, {factor: always("softmax") for factor in validation})),
+        Row("all linear", _results(module, validation, {factor: always("linear") for factor in validation})),
+    ]
+
+
+def _results(
+    module: TrainingModule, validation: dict[int, list[Batch]], policies: dict[int, Policy]
+) -> dict[int, Evaluation]:
+    return {
+        factor: evaluate(module.model, batches, module.task.quality, policies[factor])
+        for factor, batches in validation.items()
+    }
+
+
+def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[str, Any]:
+    """The final figures, as `metrics.json` has them."""
+    task, model = module.task, module.model
+    best = rows[0].results[1]
+    retrieving = retrieving_layer(model, task.validation_batches(), task.quality) if best.found else None
+    shares = {layer: mean_share({layer: heads}) for layer, heads in best.shares.items()}
+    return {
+        "finished": finished,
+        "step": module.global_step,
+        "training_seconds": module.seconds,
+        "quality": task.quality,
+        "routings": {
+            row.name: {f"{factor}x": _figures(result) for factor, result in row.results.items()} for row in rows
+        },
+        "retrieving_layer": None
+        if retrieving is None
+        else {"layer": retrieving, **vars(best.found_by_layer[retrieving])},
+        "budget": {"target": module.config.budget.target, "multiplier": module.budget.multiplier.item()},
+        "cost": {
+            "parameters": parameters(model),
+            "kv_bytes": {context: kv_bytes(model.architecture, shares, context) for context in CONTEXTS},
+            "flops_per_token": {context: flops_per_token(model, shares, context) for context in CONTEXTS},
+        },
+    }
+
+
+def _figures(result: Evaluation) -> dict[str, Any]:
+    return {
+        "quality": result.quality,
+        "loss": result.loss,
+        "share": result.share,
+        "shares": result.shares,
+        "found": result.found,
+        "found_by_layer": result.found_by_layer,
+    }
+
+
+def _found(module: TrainingModule, best: Evaluation) -> dict[str, Any]:
+    """`architecture.json`: the architecture and what its routers were searched with and measured at."""
+    config = module.config
+    return {
+        "architecture": module.model.architecture.to_dict(),
+        "relaxation": vars(config.relaxation),
+        "budget": vars(config.budget),
+        "measured": {"quality": {module.task.quality: best.quality}, "share": best.share, "shares": best.shares},
+    }
+
+
+def _cells(module: TrainingModule, row: Row) -> dict[str, str]:
+    """A row of the closing table: the routing, its share, and its quality by length."""
+    measure = module.task.quality.replace("_", " ")
+    cells = {"routing": row.name, "softmax share": _number(row.results[1].share)}
+    for factor, result in row.results.items():
+        cells[measure if factor == 1 else f"at {factor}x length"] = _number(result.quality)
+    return cells
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"
+
+
+def _table(module: TrainingModule, rows: list[Row]) -> Table:
+    title = "The same weights under other routings" if len(rows) > 1 else "What was trained"
+    table = Table(title=title, caption=f"{module.task.quality.replace('_', ' ')}: {BETTER[module.task.quality]}")
+    cells = [_cells(module, row) for row in rows]
+    for number, column in enumerate(cells[0]):
+        table.add_column(column, justify="right" if number else "left")
+    for row in cells:
+        table.add_row(*row.values(), style="bold" if row is cells[0] and len(rows) > 1 else "")
+    return table
+
+
+def _sentences(metrics: dict[str, Any]) -> list[str]:
+    """What the table does not say: where planted content was found, and the cost."""
+    cost = metrics["cost"]
+    sentences = [
+        f"{cost['parameters']:,} parameters; at {CONTEXTS[-1]:,} tokens a sequence keeps "
+        f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB of keys, values and states."
+    ]
+    if found := metrics["retrieving_layer"]:
+        sentences.insert(
+            0,
+            f"Layer {found['layer']} retrieves: it finds planted chunks with precision {_number(found['precision'])} and "
+            f"recall {_number(found['recall'])}.",
+        )
+    return sentences
+
+
+def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str, Any], finished: bool) -> ReportData:
+    best, measure = rows[0].results[1], module.task.quality
+    cost = metrics["cost"]
+    summary = [(measure.replace("_", " "), _number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
+    if len(rows) > 1:
+        summary.insert(1, ("softmax share", f"{_number(best.share)} (budget {module.config.budget.target:g})"))
+    if found := metrics["retrieving_layer"]:
+        label = f"planted chunks found by layer {found['layer']}"
+        summary.append((label, f"{_number(found['recall'])} (precision {_number(found['precision'])})"))
+    summary.append(("memory at 128k tokens", f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB"))
+    steps = module.config.trainer.steps
+    return ReportData(
+        title=run.path.name,
+        summary=summary,
+        quality=measure,
+        comparison=[_cells(module, row) for row in rows],
+        history=history(run),
+        routing=routing_map(module.model, module.task),
+        notes=[] if finished else [f"Stopped at step {module.global_step} of {steps}."],
+        command=command_line(),
+    )
+
+
+def history(run: Run) -> list[dict[str, float]]:
+    """The scalars of a run by step, as TensorBoard has them; the report's names for them."""
+    events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
+    events.Reload()
+    steps: dict[int, dict[str, float]] = {}
+    for tag in events.Tags()["scalars"]:
+        for event in events.Scalars(tag):
+            name = {"budget": "target"}.get(tag, tag)
+            steps.setdefault(event.step, {"step": event.step})[name] = event.value
+    return [steps[step] for step in sorted(steps)]
+
+
+def log_final(module: TrainingModule, logger: TensorBoardLogger, quality: float) -> None:
+    """The final quality, where TensorBoard's HParams looks for it."""
+    logger.log_metrics({f"final/{module.task.quality}": quality}, module.global_step)

@@ -1,0 +1,172 @@
+"""What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from nas.architecture import Architecture, Mixer
+
+
+@dataclass
+class SpaceConfig:
+    """A search space. name: file in search_spaces; route_grad: "full" or "selected"."""
+
+    name: str = MISSING
+    route_grad: str = MISSING
+
+
+@dataclass
+class ModelConfig:
+    """Sizes of the language model; see `nas.architecture.Architecture` for the fields they become.
+
+    routed_layers: which layers get a router in the token_hybrid space, the others are linear; null for all.
+    """
+
+    name: str = MISSING
+    layers: int = MISSING
+    routed_layers: list[int] | None = None
+    width: int = MISSING
+    linear_heads: int = MISSING
+    key_dim: int = MISSING
+    value_dim: int = MISSING
+    softmax_heads: int = MISSING
+    routing_heads: int = MISSING
+    chunk_size: int = MISSING
+    mlp_width: int = MISSING
+    conv_size: int = MISSING
+    tie_embeddings: bool = MISSING
+
+    def architecture(self, mixers: tuple[Mixer, ...], vocab_size: int) -> Architecture:
+        """A model of these sizes with these mixers; ValueError where sizes do not fit."""
+        sizes = {field.name: getattr(self, field.name) for field in fields(Architecture) if hasattr(self, field.name)}
+        return Architecture(**sizes, mixers=mixers, vocab_size=vocab_size)
+
+
+@dataclass
+class DataConfig:
+    """What every task has.
+
+    length: tokens in a training sequence; batch_size: sequences of that length in a step; length_factors: at how many
+    times the training length to measure at the end, 1 among them.
+    """
+
+    name: str = MISSING
+    length: int = MISSING
+    batch_size: int = MISSING
+    validation_batches: int = MISSING
+    length_factors: list[int] = MISSING
+
+
+@dataclass
+class RecallConfig(DataConfig):
+    """Planted multi-query associative recall; see `nas.data.recall.Recall`."""
+
+    keys: int = MISSING
+    values: int = MISSING
+    noise: int = MISSING
+    min_length: int = MISSING
+    pairs: int = MISSING
+    min_pairs: int = MISSING
+    block_size: int = MISSING
+    queries: int = MISSING
+
+
+@dataclass
+class TextConfig(DataConfig):
+    """Bytes of a file or folder; see `nas.data.text.Text`. path: null for Python's standard library."""
+
+    path: str | None = None
+
+
+@dataclass
+class RelaxationConfig:
+    """How logits become routes. name: a function of `nas.relaxations`; temperature goes from start to end."""
+
+    name: str = MISSING
+    temperature_start: float = MISSING
+    temperature_end: float = MISSING
+
+
+@dataclass
+class BudgetConfig:
+    """The allowed share of softmax chunks and how it is enforced; see `nas.budget.Budget`."""
+
+    target: float = MISSING
+    dense_until: float = MISSING
+    tight_from: float = MISSING
+    rate: float = MISSING
+    gain: float = MISSING
+    max_multiplier: float = MISSING
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay."""
+
+    steps: int = MISSING
+    learning_rate: float = MISSING
+    router_learning_rate: float = MISSING
+    router_eps: float = MISSING
+    final_learning_rate: float = MISSING
+    warmup_steps: int = MISSING
+    weight_decay: float = MISSING
+    beta2: float = MISSING
+    gradient_clip: float = MISSING
+    log_every: int = MISSING
+    validate_every: int = MISSING
+    checkpoint_every: int = MISSING
+    accelerator: str = MISSING
+    devices: Any = MISSING
+    precision: str = MISSING
+
+
+@dataclass
+class RunConfig:
+    """What every training command has."""
+
+    model: ModelConfig = MISSING
+    data: DataConfig = MISSING
+    relaxation: RelaxationConfig = MISSING
+    budget: BudgetConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    seed: int = MISSING
+    name: str = MISSING
+    output: str = MISSING
+    resume: str | None = None
+
+
+@dataclass
+class SearchConfig(RunConfig):
+    """`python -m nas.search`."""
+
+    space: SpaceConfig = MISSING
+
+
+@dataclass
+class TrainConfig(RunConfig):
+    """`python -m nas.train`. architecture: softmax, linear, or the architecture.json of a run."""
+
+    architecture: str = MISSING
+
+
+SCHEMAS: dict[str, type] = {
+    "search_schema": SearchConfig,
+    "train_schema": TrainConfig,
+    "space/schema": SpaceConfig,
+    "model/schema": ModelConfig,
+    "data/recall_schema": RecallConfig,
+    "data/text_schema": TextConfig,
+    "relaxation/schema": RelaxationConfig,
+    "budget/schema": BudgetConfig,
+    "trainer/schema": TrainerConfig,
+}
+
+
+def register() -> None:
+    """Tell Hydra the schemas that the files in `conf/` name in their defaults."""
+    store = ConfigStore.instance()
+    for path, schema in SCHEMAS.items():
+        group, _, name = path.rpartition("/")
+        store.store(name=name, node=schema, group=group or None)

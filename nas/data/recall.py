@@ -1,0 +1,149 @@
+"""Planted multi-query associative recall: find a few key-value pairs in a long stretch of noise.
+
+After the multi-query associative recall of Zoology (Arora et al. 2024, arXiv 2312.04927): a sequence states
+key-value pairs and later asks for the values of some of the keys. Here the pairs stand in blocks, planted at
+random places among noise, so that it is known which chunks are worth remembering exactly:
+
+    noise noise k7 v1 k3 v9 noise noise noise k2 v4 k5 v1 noise | k3 k5 k2 k7
+                                                      predict:   v9 v1 v4 v1
+
+Difficulty is drawn per training batch: a sequence length and a number of pairs, each halved down from its full
+value to its least value. Without the easy batches the plateau before learning starts is several times longer.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas.data.batch import IGNORE, Batch
+from nas.data.seeding import generator
+from nas.errors import UserError
+
+
+class Recall:
+    """An endless, seeded stream of recall problems; implements `nas.data.batch.Task`.
+
+    Token ids: keys first, then values, then noise.
+
+    Args:
+        keys, values, noise: how many different tokens of each kind there are.
+        length: tokens in a sequence at full difficulty; min_length at the least.
+        pairs: key-value pairs in a sequence at full difficulty; min_pairs at the least.
+        block_size: tokens in a planted block, at positions that are multiples of it; even.
+        queries: tokens at the end of every sequence that ask for a value.
+        batch_size: sequences in a batch.
+        validation_batches: batches to validate on, all at full difficulty.
+        seed: seed of everything drawn.
+    """
+
+    name: str = "recall"
+    quality: str = "recall"
+
+    def __init__(
+        self,
+        *,
+        keys: int,
+        values: int,
+        noise: int,
+        length: int,
+        min_length: int,
+        pairs: int,
+        min_pairs: int,
+        block_size: int,
+        queries: int,
+        batch_size: int,
+        validation_batches: int,
+        seed: int,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "seed")}
+        for name, value in given.items():
+            if value < 1:
+                raise UserError(f"data.{name}={value} is too small; give 1 or more.")
+        if block_size % 2:
+            raise UserError(f"data.block_size={block_size} is odd; a block holds key-value pairs: give an even number.")
+        if pairs > keys:
+            raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")
+        self._lengths = _halvings("length", length, min_length)
+        self._pairs = _halvings("pairs", pairs, min_pairs)
+        needed = _blocks(pairs, block_size) * block_size + queries
+        if min_length < needed:
+            raise UserError(
+                f"data.min_length={min_length} has no room for data.pairs={pairs} in blocks of {block_size} tokens "
+                f"and {queries} queries; give at least {needed}, or fewer pairs or queries."
+            )
+        self.vocab_size = keys + values + noise
+        self._keys, self._values, self._noise = keys, values, noise
+        self._block_size, self._queries = block_size, queries
+        self._batch_size, self._validation_batches, self._seed = batch_size, validation_batches, seed
+
+    def train_batch(self, step: int) -> Batch:
+        """The training batch of a step: tokens [B, T] with T and the number of pairs drawn for this batch."""
+        random = generator(self._seed, "recall", "train", step)
+        return self._draw(_pick(self._lengths, random), _pick(self._pairs, random), self._batch_size, random)
+
+    def validation_batches(self, length_factor: int = 1) -> list[Batch]:
+        """Batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
+        size = max(1, self._batch_size // length_factor)
+        return [
+            self._draw(
+                self._lengths[0] * length_factor,
+                self._pairs[0],
+                size,
+                generator(self._seed, "recall", "validation", length_factor, index),
+            )
+            for index in range(self._validation_batches)
+        ]
+
+    def token_text(self, token: int) -> str:
+        """k, v or n (key, value, noise) and its number."""
+        for letter, count in (("k", self._keys), ("v", self._values)):
+            if token < count:
+                return f"{letter}{token}"
+            token -= count
+        return f"n{token}"
+
+    def _draw(self, length: int, pairs: int, size: int, random: torch.Generator) -> Batch:
+        """``size`` sequences with every pair in a block, and queries for pairs drawn with replacement."""
+        first_noise = self._keys + self._values
+        tokens = torch.randint(first_noise, self.vocab_size, (size, length), generator=random)
+        key = torch.rand(size, self._keys, generator=random).argsort(1)[:, :pairs]
+        value = torch.randint(self._keys, first_noise, (size, pairs), generator=random)
+
+        context = length - self._queries
+        places = torch.rand(size, context // self._block_size, generator=random).argsort(1)
+        starts = places[:, : _blocks(pairs, self._block_size)].sort(1).values * self._block_size
+        position = (starts[:, :, None] + torch.arange(self._block_size)).flatten(1)[:, : 2 * pairs]
+        tokens.scatter_(1, position, torch.stack([key, value], dim=-1).flatten(1))
+        planted = torch.zeros(size, length, dtype=torch.bool).scatter_(1, position, True)
+
+        asked = torch.randint(pairs, (size, self._queries), generator=random)
+        targets = torch.full_like(tokens, IGNORE)
+        tokens[:, context:] = key.gather(1, asked)
+        targets[:, context:] = value.gather(1, asked)
+        return Batch(tokens, targets, planted)
+
+
+def _blocks(pairs: int, block_size: int) -> int:
+    """Planted blocks that hold ``pairs`` key-value pairs."""
+    return -(-2 * pairs // block_size)
+
+
+def _halvings(name: str, full: int, least: int) -> list[int]:
+    """full, full / 2, ... down to ``least``."""
+    if least > full:
+        raise UserError(f"data.min_{name}={least} is more than data.{name}={full}; give at most {full}.")
+    levels = [full]
+    while levels[-1] // 2 >= least:
+        levels.append(levels[-1] // 2)
+    return levels
+
+
+def _pick(levels: Sequence[int], random: torch.Generator) -> int:
+    return levels[int(torch.randint(len(levels), (), generator=random))]
+
+
+def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
+    """[B, T] planted tokens to [B, N] chunks that hold any."""
+    chunks = torch.nn.functional.pad(planted, (0, -planted.shape[1] % chunk_size))
+    return chunks.unflatten(1, (-1, chunk_size)).any(-1)

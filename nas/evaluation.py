@@ -1,0 +1,151 @@
+"""What a model is worth and what it costs: quality, softmax share, and how well routes find what was planted."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.data.batch import IGNORE, Batch
+from nas.data.recall import planted_chunks
+from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy, Routing
+from nas.models.router import OPERATIONS
+from nas.relaxations import argmax_ste
+
+
+def learnt(layer: int, logits: Tensor) -> Tensor:
+    """The routing that was learnt: each chunk gets the operation with the larger logit."""
+    return argmax_ste(logits, 1.0)
+
+
+def always(operation: str) -> Policy:
+    """Every chunk gets ``operation``."""
+    index = OPERATIONS.index(operation)
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        return F.one_hot(torch.tensor(index, device=logits.device), len(OPERATIONS)).to(logits).expand_as(logits)
+
+    return policy
+
+
+def at_random(shares: dict[int, list[float]], generator: torch.Generator) -> Policy:
+    """Softmax at random, as often in each layer and routing head as ``shares`` says."""
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        to_softmax = torch.rand(logits.shape[:-1], generator=generator) < torch.tensor(shares[layer])
+        return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
+
+    return policy
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a route agrees with the planted chunks: precision and recall, each nan where there is nothing to count."""
+
+    precision: float
+    recall: float
+
+    @classmethod
+    def of(cls, routed: Tensor, planted: Tensor) -> "Found":
+        """Both bool of one shape."""
+        hits = int((routed & planted).sum())
+        return cls(
+            precision=hits / int(routed.sum()) if routed.any() else math.nan,
+            recall=hits / int(planted.sum()) if planted.any() else math.nan,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of `evaluate`.
+
+    Attributes:
+        quality: accuracy on scored tokens ("recall") or bits per byte, as asked for.
+        loss: mean cross-entropy of scored tokens, in nats.
+        shares: share of softmax chunks of each routed layer, by routing head.
+        found: agreement with the planted chunks of each routed layer, by routing head, where something is planted.
+        found_by_layer: the same for a whole layer; a chunk counts as routed where any of its heads routes it.
+    """
+
+    quality: float
+    loss: float
+    shares: dict[int, list[float]]
+    found: dict[int, list[Found]]
+    found_by_layer: dict[int, Found]
+
+    @property
+    def share(self) -> float:
+        """Share of softmax chunks, averaged over routed layers and heads; nan without routing."""
+        return mean_share(self.shares)
+
+
+def mean_share(shares: dict[int, list[float]]) -> float:
+    """Average over layers and heads; nan if there are none."""
+    every = [share for heads in shares.values() for share in heads]
+    return sum(every) / len(every) if every else math.nan
+
+
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in nats of each scored token; logits [n, vocab], targets [n]."""
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
+    """The figure of merit: the mean of ``correct`` for "recall", of ``loss`` in bits for "bits_per_byte"."""
+    return correct.float().mean() if measure == "recall" else loss.mean() / math.log(2)
+
+
+@torch.no_grad()
+def evaluate(model: LanguageModel, batches: Sequence[Batch], measure: str, policy: Policy = learnt) -> Evaluation:
+    """Quality, share and found chunks of ``model`` on ``batches`` when routes follow ``policy``."""
+    device = model.embedding.weight.device
+    was_training = model.training
+    model.eval()
+    losses, correct, planted = [], [], []
+    routed: dict[int, list[Tensor]] = {layer: [] for layer in model.architecture.routed_layers}
+    for batch in batches:
+        scored = batch.targets != IGNORE
+        output = model(batch.tokens.to(device), policy, scored.to(device))
+        targets = batch.targets[scored].to(device)
+        losses.append(token_losses(output.logits, targets).cpu())
+        correct.append((output.logits.argmax(-1) == targets).cpu())
+        for layer, routing in output.routing.items():
+            routed[layer].append(softmax_weight(routing).cpu())
+        if batch.planted is not None:
+            planted.append(planted_chunks(batch.planted, model.architecture.chunk_size))
+    model.train(was_training)
+    loss = torch.cat(losses)
+    routes = {layer: torch.cat(weights) for layer, weights in routed.items()}
+    truth = torch.cat(planted) if planted else None
+    return Evaluation(
+        quality=quality_of(measure, loss, torch.cat(correct)).item(),
+        loss=loss.mean().item(),
+        shares={layer: route.mean((0, 1)).tolist() for layer, route in routes.items()},
+        found={} if truth is None else {layer: _found_by_head(route > 0, truth) for layer, route in routes.items()},
+        found_by_layer={}
+        if truth is None
+        else {layer: Found.of((route > 0).any(-1), truth) for layer, route in routes.items()},
+    )
+
+
+def softmax_weight(routing: Routing) -> Tensor:
+    """[B, N, R]: how much of each chunk the softmax branch keeps."""
+    return routing.weights[..., OPERATIONS.index("softmax")]
+
+
+def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:
+    return [Found.of(head, planted) for head in routed.unbind(-1)]
+
+
+def retrieving_layer(model: LanguageModel, batches: Sequence[Batch], measure: str) -> int | None:
+    """The routed layer whose softmax matters most: where linear routing alone costs the most loss; None if none."""
+
+    def without(silenced: int) -> Policy:
+        linear = always("linear")
+        return lambda layer, logits: (linear if layer == silenced else learnt)(layer, logits)
+
+    layers = model.architecture.routed_layers
+    return max(layers, key=lambda layer: evaluate(model, batches, measure, without(layer)).loss, default=None)

@@ -1,0 +1,258 @@
+"""The run folder: what a run leaves behind, how it is written and how it is read again.
+
+Every file is written beside its final name and then moved over it, so that a kill or a full disk leaves the old one.
+Reading executes nothing: YAML and JSON are data, checkpoints are loaded with ``weights_only``, weights are safetensors.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save
+from torch import nn
+
+from nas.architecture import Architecture
+from nas.config import RunConfig
+from nas.errors import UserError
+
+CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
+METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
+NOT_COMPARED = ("resume", "output", "name")
+"""Options that may differ between a run and its resumption: they do not change what is computed."""
+PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; moved over ``path`` when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Run:
+    """One run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, command: str, config: RunConfig) -> "Run":
+        """A new folder ``output/command/date_time_name`` holding the config; UserError where it cannot be written."""
+        if os.sep in config.name or not config.name.strip():
+            raise UserError(f"name={config.name!r} cannot be part of a folder's name; give a word without {os.sep!r}.")
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        path = Path(config.output) / command / f"{stamp}_{config.name}"
+        with cannot_write(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path = _make_new(path)
+            run = cls(path)
+            described = {
+                "command": command,
+                "config": asdict(config),
+                "versions": versions(),
+                "commit": _commit(),
+                "created": stamp,
+            }
+            run.write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
+            (path / CHECKPOINTS).mkdir()
+        return run
+
+    @classmethod
+    def reopen(cls, command: str, folder: str) -> "Run":
+        """The folder of an earlier run of this command, to go on with; UserError where it is not one."""
+        run = cls(Path(folder))
+        if not run.path.is_dir():
+            raise UserError(f"resume={folder}: there is no such folder; give the folder of an earlier run.")
+        described = run._described()
+        if described["command"] != command:
+            raise UserError(f"resume={folder} is a run of nas.{described['command']}, not of nas.{command}.")
+        if run.newest_checkpoint() is None:
+            raise UserError(
+                f"resume={folder} has no checkpoint in {CHECKPOINTS}/: it was stopped before its first one; start anew."
+            )
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """The config this run was started with, as plain values."""
+        config: dict[str, Any] = self._described()["config"]
+        return config
+
+    def _described(self) -> dict[str, Any]:
+        damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
+        try:
+            described = yaml.safe_load((self.path / CONFIG).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise damaged from error
+        if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
+            raise damaged
+        if not isinstance(described.get("command"), str):
+            raise damaged
+        return described
+
+    def require_same_config(self, config: RunConfig) -> None:
+        """UserError naming the options in which ``config`` differs from the one this run was started with."""
+        ours, given = _flat(self.config()), _flat(asdict(config))
+        keys = [key for key in {**ours, **given} if key.split(".")[0] not in NOT_COMPARED]
+        different = [
+            f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
+            for key in keys
+            if ours.get(key, "absent") != given.get(key, "absent")
+        ]
+        if different:
+            raise UserError(
+                f"resume={self.path} was started with another config. Different: {'; '.join(different)}. Give the options "
+                "it was started with, or none but resume."
+            )
+
+    def newest_checkpoint(self) -> Path | None:
+        """The checkpoint of the latest step."""
+        return max((self.path / CHECKPOINTS).glob("step=*.ckpt"), default=None)
+
+    def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
+        """Let ``write`` make the checkpoint of a step, then drop older ones."""
+        final = self.path / CHECKPOINTS / f"step={step:09d}.ckpt"
+        with replacing(final) as temporary:
+            write(temporary)
+        for other in (self.path / CHECKPOINTS).glob("step=*.ckpt"):
+            if other < final:
+                other.unlink()
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one file of the folder as a whole or not at all."""
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(text)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write plain values as JSON; not-a-number becomes null."""
+        self.write_text(name, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+    def write_weights(self, model: nn.Module) -> None:
+        """Write a model's weights as safetensors."""
+        with replacing(self.path / WEIGHTS) as temporary:
+            temporary.write_bytes(save({name: weight.detach().cpu().contiguous() for name, weight in _weights(model)}))
+
+
+def load_architecture(path: Path) -> Architecture:
+    """The architecture of an `architecture.json`, as a run writes it; UserError where there is none."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"architecture={path} cannot be read ({error}); give the {ARCHITECTURE} of a run.") from error
+    try:
+        found = json.loads(text)
+        return Architecture.from_dict(found["architecture"] if "architecture" in found else found)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"architecture={path} is not an architecture: {error}") from error
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load weights that `Run.write_weights` wrote into a model of the same architecture."""
+    model.load_state_dict(load_file(path), strict=False)
+
+
+def check_checkpoint(path: Path) -> int:
+    """The step of a checkpoint that can be loaded; UserError where it is damaged."""
+    try:
+        step: int = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
+    except Exception as error:  # a damaged file can fail in as many ways as there are formats inside it
+        raise UserError(
+            f"{path} is damaged and cannot be resumed from ({type(error).__name__}); start anew."
+        ) from error
+    return step
+
+
+@contextmanager
+def cannot_write(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into a UserError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"cannot write {error.filename or path}: {reason}. Make room or give another place with output=FOLDER; "
+            "what was written before is kept."
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is computed."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def command_line() -> str:
+    """The command as the user could type it again."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    start = f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
+    return " ".join([start, *sys.argv[1:]])
+
+
+def _make_new(path: Path) -> Path:
+    """Make the folder, with a number behind its name where another run has it already."""
+    for number in range(1, 1000):
+        candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            time.sleep(0)
+    raise UserError(f"{path} and 998 more of that name exist; give another name=.")
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each weight once: a tied one under its first name."""
+    seen: set[int] = set()
+    for name, weight in model.state_dict(keep_vars=True).items():
+        if id(weight) not in seen:
+            seen.add(id(weight))
+            yield name, weight
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts to one dict with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+    return flat
+
+
+flat = _flat
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, tuples and not-a-number to what JSON has."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _commit() -> str | None:
+    """Commit of the code, with "+" where the working tree differs from it; None outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,250 @@
+"""`report.html`: what it says, what it refuses to run, how large it gets, and how it is written."""
+
+import random
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from nas.report import ReportData, RoutingMap, write_report
+from nas.report.page import render, visible
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</script>",
+    "</title><img src=x onerror=alert(1)>",
+    "\"'><b onclick=alert(1)>",
+    "&amp;",
+    "{{ 7 * 7 }}",
+    "👩\u200d💻",
+    "\x00",
+    "\x1b[31m",
+    "\n",
+    "\u202eright to left",
+    "\ud800",
+]
+
+
+class Parsed(HTMLParser):
+    """The elements of a page, its scripts, and the text of every token."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.chunks: list[list[str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.text += " "
+        self._open.append(f"{tag}.{dict(attrs).get('class')}")
+        if self._open[-1] == "div.text":
+            self.chunks.append([])
+        if self._open[-2:] == ["div.text", "span.None"]:
+            self.chunks[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop().split(".")[0] != tag:
+            self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] == ["script.None"]:
+            self.scripts.append(data)
+        elif self._open[-1:] != ["style.None"]:
+            self.text += data
+        if self._open[-2:] == ["div.text", "span.None"]:
+            self.chunks[-1][-1] += data
+
+
+def routing(tokens: list[str] | None = None, chunk_size: int = 4) -> RoutingMap:
+    """Two layers with two heads each over four chunks, of which the second is planted."""
+    return RoutingMap(
+        tokens=[f"t{i}" for i in range(14)] if tokens is None else tokens,
+        chunk_size=chunk_size,
+        layers={0: [[0.1, 0.9, 0.2, 0.8], [0.1] * 4], 2: [[0.9] * 4, [0.13, 0.6, 0.2, 0.3]]},
+        chosen={0: [[0, 1, 0, 1], [0] * 4], 2: [[1] * 4, [0, 1, 0, 0]]},
+        planted=[False, True, False, False],
+    )
+
+
+def report(**changed: object) -> ReportData:
+    given: dict[str, object] = {
+        "title": "token_hybrid on recall",
+        "summary": [("recall", "0.991"), ("softmax share", "0.034 (budget 0.035)")],
+        "quality": "recall",
+        "comparison": [{"model": "searched", "recall": "0.9911"}, {"model": "all linear", "recall": "0.6422"}],
+        "history": [{"step": 10, "loss": 3.25, "share": 0.5, "target": 0.4}, {"step": 1200, "loss": 0.4375}],
+        "routing": routing(),
+        "notes": ["Interrupted at step 300 of 1500."],
+        "command": "python -m nas.search +space=token_hybrid seed=3",
+    }
+    return ReportData(**(given | changed))  # type: ignore[arg-type]
+
+
+def words(data: ReportData) -> str:
+    """The text of the page with every white space as one blank."""
+    return " ".join(Parsed(render(data)).text.split())
+
+
+def test_it_says_what_the_run_found() -> None:
+    text = words(report())
+    for part in (
+        *("token_hybrid on recall", "recall 0.991", "softmax share 0.034 (budget 0.035)", "higher is better"),
+        *("searched 0.9911", "all linear 0.6422", "Interrupted at step 300 of 1500."),
+        *("Loss 0.4375 at step 1,200", "share 0.5, target 0.4 at step 10"),
+        "python -m nas.search +space=token_hybrid seed=3",
+    ):
+        assert part in text, part
+
+
+def test_every_row_of_the_overview_has_its_figures() -> None:
+    text = words(report())
+    assert "layer 0 head 0 0.50 0.50 1.00" in text
+    assert "layer 0 head 1 0.00 \N{EN DASH} 0.00" in text
+    assert "layer 2 head 0 1.00 0.25 1.00" in text
+    assert "layer 2 head 1 0.25 1.00 1.00" in text
+    assert "Softmax share on this sequence, over all layers and heads: 0.438." in text
+
+
+def test_heads_with_one_operation_are_named() -> None:
+    text = words(report())
+    assert "Layer 0 head 1 sends every chunk to linear." in text
+    assert "Layer 2 head 0 sends every chunk to softmax." in text
+    every = {0: [[0.0] * 4] * 2, 1: [[1.0] * 4] * 3, 2: [[0.0] * 4, [0.0, 1, 0, 1], [0.0] * 4]}
+    text = words(report(routing=RoutingMap(["a"] * 16, 4, every, every, None)))
+    assert "Both heads of layer 0 send every chunk to linear." in text
+    assert "All 3 heads of layer 1 send every chunk to softmax." in text
+    assert "Layer 2 heads 0 and 2 send every chunk to linear." in text
+
+
+def test_tokens_appear_once_in_their_chunks_and_the_last_may_be_short() -> None:
+    parsed = Parsed(render(report()))
+    assert [len(chunk) for chunk in parsed.chunks] == [4, 4, 4, 2]
+    assert [token for chunk in parsed.chunks for token in chunk] == [f"t{i}" for i in range(14)]
+    boxes = [attributes for tag, attributes in parsed.elements if "chunk" in (attributes.get("class") or "").split()]
+    assert ["planted" in (box["class"] or "") for box in boxes] == [False, True, False, False]
+
+
+def test_nothing_hostile_becomes_an_element() -> None:
+    text = "".join(HOSTILE)
+    given = report(
+        title=text,
+        summary=[(text, text)],
+        comparison=[{text: text, "b": text}],
+        routing=routing(HOSTILE, 3),
+        notes=[text],
+        command=text,
+    )
+    parsed = Parsed(render(given))
+    harmless = Parsed(render(report(summary=[("a", "b")], comparison=[{"a": "a", "b": "b"}])))
+    assert {tag for tag, _ in parsed.elements} <= {tag for tag, _ in harmless.elements}
+    assert [tag for tag, _ in parsed.elements].count("script") == 2
+    assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
+    assert parsed.scripts == harmless.scripts
+    assert [token for chunk in parsed.chunks for token in chunk] == [visible(token) for token in HOSTILE]
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [("\x00", r"\x00"), ("\n", r"\n"), ("\u202e", r"\u202e"), ("\ud800", r"\ud800"), (" é🙂", " é🙂")],
+    ids=["null", "newline", "override", "surrogate", "plain"],
+)
+def test_characters_that_do_not_show_are_spelt(token: str, shown: str) -> None:
+    assert visible(token) == shown
+    assert visible(HOSTILE[6]) == HOSTILE[6]
+
+
+def test_it_fetches_nothing() -> None:
+    text = render(report())
+    assert "default-src 'none'" in text
+    assert "//" not in text
+    fetched = [value for _, a in Parsed(text).elements for name in ("src", "href") if (value := a.get(name))]
+    assert fetched
+    assert all(value.startswith("#") for value in fetched)
+
+
+def test_it_is_the_same_page_every_time_and_its_ids_are_unique() -> None:
+    text = render(report())
+    assert text == render(report())
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(ids)
+    assert set(re.findall(r'href="#([^"]*)"', text)) <= set(ids)
+
+
+def test_curves_take_their_colours_from_the_page() -> None:
+    parsed = Parsed(render(report(history=[{"step": s, "loss": s, "share": 0.1, "recall": 0.2} for s in range(9)])))
+    styles = [
+        attributes["style"] or "" for tag, attributes in parsed.elements if "style" in attributes and tag != "div"
+    ]
+    assert any("var(--softmax)" in style for style in styles)
+    assert any("var(--muted)" in style for style in styles)
+    assert not any("#" in style.replace("url(#", "") for style in styles)
+
+
+def test_curves_appear_only_for_what_was_logged() -> None:
+    text = words(report(history=[{"step": 1, "loss": 1.0}, {"step": 2, "bits_per_byte": 2.5}], quality="bits_per_byte"))
+    assert "Loss 1 at step 1" in text
+    assert "Bits per byte 2.5 at step 2" in text
+    assert "lower is better" in text
+    assert "Budget multiplier" not in text
+
+
+def test_values_that_are_not_finite_are_said() -> None:
+    text = words(report(history=[{"step": 1, "loss": float("nan")}, {"step": 2, "loss": float("inf")}]))
+    assert "inf at step 2; no finite value to draw" in text
+    text = words(report(history=[{"step": 1, "loss": 1.0}, {"step": 2, "loss": float("inf")}]))
+    assert "inf at step 2" in text
+    assert "no finite value" not in text
+
+
+def test_a_run_with_nothing_to_show_says_so() -> None:
+    given = report(routing=None, history=[], comparison=[], notes=[], summary=[])
+    text = words(given)
+    assert "no layer of this model has a router" in text
+    assert "This run logged no steps." in text
+    assert "This run compared no other model." in text
+    assert Parsed(render(given)).scripts == []
+
+
+def test_without_planted_content_nothing_is_said_of_it() -> None:
+    given = routing()
+    text = words(report(routing=RoutingMap(given.tokens, 4, given.layers, given.chosen, None)))
+    assert "planted" not in text
+    assert "precision" not in text
+
+
+def test_a_large_model_and_a_long_sequence_stay_under_five_megabytes() -> None:
+    draws = random.Random(0)
+    weights = {layer: [[draws.random() for _ in range(256)] for _ in range(12)] for layer in range(12)}
+    planted = [draws.random() < 0.1 for _ in range(256)]
+    history = [{"step": step, "loss": draws.random(), "recall": draws.random()} for step in range(20_000)]
+    given = report(routing=RoutingMap([" token"] * 4096, 16, weights, weights, planted), history=history)
+    assert len(render(given).encode()) < 5e6
+
+
+def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.html"
+    write_report(path, report(title="first"))
+    first = path.read_bytes()
+    assert b"<title>first</title>" in first
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    for name in ("nas.report.page.draw_curves", "os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, fail)
+            with pytest.raises(OSError, match="disk full"):
+                write_report(path, report(title="second"))
+        assert path.read_bytes() == first
+        assert list(tmp_path.iterdir()) == [path]
+    write_report(path, report(title="\udcff"))
+    assert rb"<title>\udcff</title>" in path.read_bytes()
