@@ -1,69 +1,110 @@
 """The budget: an allowed share of softmax chunks, tightened over training and enforced by a multiplier.
 
-Minimising the loss subject to share == allowed is the saddle point of loss + multiplier * (share - allowed): the
+Minimising the loss subject to share <= allowed is the saddle point of loss + multiplier * (share - allowed): the
 weights descend, the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the
-share is over the allowed one and shrinks, below zero if need be, while it is under it. A penalty of fixed weight
-does neither: it stops learning if it is there from the start, and overshoots its target if it comes later.
+share is over the allowed one and shrinks while it is under it. A penalty of fixed weight does neither: it stops
+learning if it is there from the start, and overshoots its target if it comes later.
 
 Dual ascent alone oscillates: it integrates the error, and so do the logits. A term in proportion to the error damps it
 (PID Lagrangian methods, Stooke et al. 2020, arXiv 2007.03964). The error is relative to the allowed share, so that
-a share of 0 pulls back as hard as one of twice the target pushes.
+a share of 0 pulls back as hard as one of twice the target pushes. The multiplier never falls under a small price, so
+that chunks that softmax makes nothing of are let go even where the budget has room for them.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from nas.errors import UserError
 
+RUNNING = 0.95
+"""Weight of the past in the running loss."""
+
 
 class Budget(nn.Module):
-    """Allowed share over training, and the multiplier that enforces it (a buffer, so checkpoints keep it).
+    """Allowed share over training, and the multiplier that enforces it. Its state is buffers, so checkpoints keep it.
 
-    Until ``dense_until`` of training every chunk goes to softmax, so that learning can begin. Then the allowed share
-    falls geometrically from 1 to ``target``, which it reaches at ``tight_from``.
+    At first every chunk goes to softmax and routers do not learn. Once the task is being learnt (the running loss is at
+    ``learnt_at`` of the first loss), or at ``dense_until`` of training at the latest, the allowed share falls
+    geometrically from 1 to ``target`` over the next ``tighten_over`` of training.
 
     Args:
         target: allowed share of softmax chunks at the end, averaged over layers, heads and chunks; in (0, 1].
-        dense_until: fraction of training without routing.
-        tight_from: fraction of training from which the target itself is allowed.
+        learnt_at: fraction of the first loss at which tightening begins.
+        dense_until: fraction of training at which it begins in any case.
+        tighten_over: fraction of training that it takes.
         rate: growth of the multiplier's integral per training step, times the error share / allowed - 1 within [-1, 1].
         gain: the multiplier's part in proportion to that error.
-        max_multiplier: bound on the multiplier's size.
+        min_multiplier, max_multiplier: bounds on the multiplier once routing has begun.
     """
 
     integral: Tensor
     multiplier: Tensor
+    first_loss: Tensor
+    running_loss: Tensor
+    began: Tensor
 
     def __init__(
-        self, *, target: float, dense_until: float, tight_from: float, rate: float, gain: float, max_multiplier: float
+        self,
+        *,
+        target: float,
+        learnt_at: float,
+        dense_until: float,
+        tighten_over: float,
+        rate: float,
+        gain: float,
+        min_multiplier: float,
+        max_multiplier: float,
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
             raise UserError(f"budget.target={target} is not a share of chunks; give a number over 0 and at most 1.")
-        if not 0 <= dense_until <= tight_from <= 1:
+        for name, value in (("learnt_at", learnt_at), ("dense_until", dense_until), ("tighten_over", tighten_over)):
+            if not 0 <= value <= 1:
+                raise UserError(f"budget.{name}={value} is not a fraction; give a number from 0 to 1.")
+        for name, value in (("rate", rate), ("gain", gain)):
+            if not 0 <= value < math.inf:
+                raise UserError(f"budget.{name}={value} is not allowed; give a number from 0 on.")
+        if not -math.inf < min_multiplier <= max_multiplier < math.inf:
             raise UserError(
-                f"budget.dense_until={dense_until} and budget.tight_from={tight_from} must be fractions of training "
-                "in that order; give 0 <= dense_until <= tight_from <= 1."
+                f"budget.min_multiplier={min_multiplier} and budget.max_multiplier={max_multiplier} are no range; give "
+                "two numbers, the smaller first."
             )
-        for name, value in (("rate", rate), ("gain", gain), ("max_multiplier", max_multiplier)):
-            if value < 0:
-                raise UserError(f"budget.{name}={value} is negative; give 0 or more.")
-        self.target, self.dense_until, self.tight_from = target, dense_until, tight_from
-        self.rate, self.gain, self.max_multiplier = rate, gain, max_multiplier
-        self.register_buffer("integral", torch.zeros(()))
-        self.register_buffer("multiplier", torch.zeros(()))
+        self.target, self.learnt_at = target, learnt_at
+        self.dense_until, self.tighten_over = dense_until, tighten_over
+        self.rate, self.gain = rate, gain
+        self.bounds = (min_multiplier, max_multiplier)
+        for name, start in (("integral", 0.0), ("multiplier", 0.0), ("began", math.inf)):
+            self.register_buffer(name, torch.tensor(start))
+        for name in ("first_loss", "running_loss"):
+            self.register_buffer(name, torch.tensor(math.nan))
 
-    def is_dense(self, progress: float) -> bool:
-        """Whether routing has not begun at this fraction of training."""
-        return progress < self.dense_until
+    @property
+    def dense(self) -> bool:
+        """Whether routing has not begun."""
+        return math.isinf(self.began.item())
 
     def allowed(self, progress: float) -> float:
-        """The allowed share at this fraction of training, in [target, 1]."""
-        if self.is_dense(progress):
+        """The allowed share at a fraction of training, in [target, 1]."""
+        if self.dense:
             return 1.0
-        if progress >= self.tight_from:
+        passed = progress - self.began.item()
+        if passed >= self.tighten_over:
             return self.target
-        return self.target ** ((progress - self.dense_until) / (self.tight_from - self.dense_until))
+        return self.target ** max(0.0, passed / self.tighten_over)
+
+    @torch.no_grad()
+    def observe(self, loss: Tensor, progress: float) -> None:
+        """Take note of a step's loss, and begin to tighten when the time has come."""
+        if not self.dense:
+            return
+        if self.first_loss.isnan():
+            self.first_loss.copy_(loss)
+            self.running_loss.copy_(loss)
+        self.running_loss.lerp_(loss.to(self.running_loss), 1 - RUNNING)
+        if self.running_loss <= self.learnt_at * self.first_loss or progress >= self.dense_until:
+            self.began.fill_(progress)
 
     def penalty(self, share: Tensor) -> Tensor:
         """The term to add to the loss, for a differentiable share."""
@@ -72,9 +113,8 @@ class Budget(nn.Module):
     @torch.no_grad()
     def update(self, share: Tensor, progress: float) -> None:
         """Move the multiplier after a step that used ``share``."""
-        if self.is_dense(progress):
+        if self.dense:
             return
         error = (share / self.allowed(progress) - 1).clamp(-1.0, 1.0)
-        bound = self.max_multiplier
-        self.integral.add_(self.rate * error).clamp_(-bound, bound)
-        self.multiplier.copy_((self.integral + self.gain * error).clamp(-bound, bound))
+        self.integral.add_(self.rate * error).clamp_(*self.bounds)
+        self.multiplier.copy_((self.integral + self.gain * error).clamp(*self.bounds))

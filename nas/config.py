@@ -70,6 +70,7 @@ class RecallConfig(DataConfig):
     pairs: int = MISSING
     min_pairs: int = MISSING
     block_size: int = MISSING
+    block_margin: int = MISSING
     queries: int = MISSING
 
 
@@ -94,10 +95,12 @@ class BudgetConfig:
     """The allowed share of softmax chunks and how it is enforced; see `nas.budget.Budget`."""
 
     target: float = MISSING
+    learnt_at: float = MISSING
     dense_until: float = MISSING
-    tight_from: float = MISSING
+    tighten_over: float = MISSING
     rate: float = MISSING
     gain: float = MISSING
+    min_multiplier: float = MISSING
     max_multiplier: float = MISSING
 
 

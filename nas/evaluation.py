@@ -99,8 +99,10 @@ def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: LanguageModel, batches: Sequence[Batch], measure: str, policy: Policy = learnt) -> Evaluation:
-    """Quality, share and found chunks of ``model`` on ``batches`` when routes follow ``policy``."""
+def evaluate(
+    model: LanguageModel, batches: Sequence[Batch], measure: str, policy: Policy | None = learnt
+) -> Evaluation:
+    """Quality, share and found chunks of ``model`` on ``batches`` when routes follow ``policy`` (None: no routing)."""
     device = model.embedding.weight.device
     was_training = model.training
     model.eval()
@@ -118,7 +120,7 @@ def evaluate(model: LanguageModel, batches: Sequence[Batch], measure: str, polic
             planted.append(planted_chunks(batch.planted, model.architecture.chunk_size))
     model.train(was_training)
     loss = torch.cat(losses)
-    routes = {layer: torch.cat(weights) for layer, weights in routed.items()}
+    routes = {layer: torch.cat(weights) for layer, weights in routed.items() if weights}
     truth = torch.cat(planted) if planted else None
     return Evaluation(
         quality=quality_of(measure, loss, torch.cat(correct)).item(),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import lightning
 import torch
@@ -13,8 +14,9 @@ from nas.budget import Budget
 from nas.config import RunConfig, TrainerConfig
 from nas.data import IGNORE, Batch, Task
 from nas.data.seeding import stable_seed
-from nas.evaluation import always, evaluate, quality_of, softmax_weight, token_losses
+from nas.evaluation import evaluate, learnt, quality_of, softmax_weight, token_losses
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import Routing
 from nas.models.router import Router
 from nas.relaxations import RELAXATIONS, interpolate
 
@@ -45,15 +47,7 @@ class TrainingModule(lightning.LightningModule):
         self.task, self.config = task, config
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = LanguageModel(architecture, route_grad)
-        b = config.budget
-        self.budget = Budget(
-            target=b.target,
-            dense_until=b.dense_until,
-            tight_from=b.tight_from,
-            rate=b.rate,
-            gain=b.gain,
-            max_multiplier=b.max_multiplier,
-        )
+        self.budget = Budget(**asdict(config.budget))
         self.latest: dict[str, float] = {}
         """The figures of the latest step and the latest validation, for the progress bar."""
         self.seconds = 0.0
@@ -64,10 +58,8 @@ class TrainingModule(lightning.LightningModule):
         """Fraction of training done, in [0, 1]."""
         return self.global_step / self.config.trainer.steps
 
-    def policy(self, layer: int, logits: Tensor) -> Tensor:
-        """Dense at first, then as the relaxation says."""
-        if self.budget.is_dense(self.progress):
-            return always("softmax")(layer, logits)
+    def relaxed(self, layer: int, logits: Tensor) -> Tensor:
+        """The policy of training: weights as the relaxation makes them at the temperature of this step."""
         r = self.config.relaxation
         temperature = interpolate(r.temperature_start, r.temperature_end, self.progress)
         return RELAXATIONS[r.name](logits, temperature)
@@ -75,7 +67,7 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         torch.manual_seed(stable_seed(self.config.seed, "step", self.global_step))
         scored = batch.targets != IGNORE
-        output = self.model(batch.tokens, self.policy, scored)
+        output = self.model(batch.tokens, None if self.budget.dense else self.relaxed, scored)
         targets = batch.targets[scored]
         losses = token_losses(output.logits, targets)
         loss = losses.mean()
@@ -84,20 +76,29 @@ class TrainingModule(lightning.LightningModule):
             "loss": loss.item(),
             self.task.quality: quality_of(self.task.quality, losses.detach(), correct).item(),
         }
-        if output.routing:
-            share = torch.stack([softmax_weight(routing).mean() for routing in output.routing.values()]).mean()
-            self.budget.update(share.detach(), self.progress)
-            loss = loss + self.budget.penalty(share)
-            self.latest |= {
-                "share": share.item(),
-                "budget": self.budget.allowed(self.progress),
-                "multiplier": self.budget.multiplier.item(),
-            }
+        if self.model.architecture.routed_layers:
+            loss = loss + self._budgeted(loss.detach(), output.routing)
         return loss
 
+    def _budgeted(self, loss: Tensor, routing: dict[int, Routing]) -> Tensor:
+        """The budget's part of the loss, and the next multiplier."""
+        if self.budget.dense:
+            share = loss.new_ones(())
+        else:
+            share = torch.stack([softmax_weight(decided).mean() for decided in routing.values()]).mean()
+        self.budget.update(share.detach(), self.progress)
+        self.budget.observe(loss, self.progress)
+        self.latest |= {
+            "share": share.item(),
+            "budget": self.budget.allowed(self.progress),
+            "multiplier": self.budget.multiplier.item(),
+        }
+        return self.budget.penalty(share)
+
     def validate(self) -> None:
-        """Measure the learnt routing on the validation batches into ``latest``."""
-        result = evaluate(self.model, self.task.validation_batches(), self.task.quality)
+        """Measure the learnt routing, once there is one, on the validation batches into ``latest``."""
+        policy = None if self.budget.dense else learnt
+        result = evaluate(self.model, self.task.validation_batches(), self.task.quality, policy)
         self.latest[f"validation_{self.task.quality}"] = result.quality
 
     def configure_optimizers(self) -> dict[str, object]:

@@ -7,6 +7,10 @@ random places among noise, so that it is known which chunks are worth rememberin
     noise noise k7 v1 k3 v9 noise noise noise k2 v4 k5 v1 noise | k3 k5 k2 k7
                                                       predict:   v9 v1 v4 v1
 
+A block ends in a margin of noise. Short convolutions carry a pair's trace a few tokens on, and models like to retrieve
+from there: without the margin the last pair of a block is stored in the chunk that follows it, which looks like noise
+and yet is needed.
+
 Difficulty is drawn per training batch: a sequence length and a number of pairs, each halved down from its full
 value to its least value. Without the easy batches the plateau before learning starts is several times longer.
 """
@@ -30,7 +34,8 @@ class Recall:
         keys, values, noise: how many different tokens of each kind there are.
         length: tokens in a sequence at full difficulty; min_length at the least.
         pairs: key-value pairs in a sequence at full difficulty; min_pairs at the least.
-        block_size: tokens in a planted block, at positions that are multiples of it; even.
+        block_size: tokens in a planted block, at positions that are multiples of it.
+        block_margin: tokens at the end of a block that stay noise.
         queries: tokens at the end of every sequence that ask for a value.
         batch_size: sequences in a batch.
         validation_batches: batches to validate on, all at full difficulty.
@@ -51,22 +56,27 @@ class Recall:
         pairs: int,
         min_pairs: int,
         block_size: int,
+        block_margin: int,
         queries: int,
         batch_size: int,
         validation_batches: int,
         seed: int,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "seed")}
+        given = {name: value for name, value in locals().items() if name not in ("self", "seed", "block_margin")}
         for name, value in given.items():
             if value < 1:
                 raise UserError(f"data.{name}={value} is too small; give 1 or more.")
-        if block_size % 2:
-            raise UserError(f"data.block_size={block_size} is odd; a block holds key-value pairs: give an even number.")
+        self._pairs_per_block = (block_size - block_margin) // 2
+        if block_margin < 0 or self._pairs_per_block < 1:
+            raise UserError(
+                f"data.block_size={block_size} and data.block_margin={block_margin} leave no room for a key-value pair; "
+                "give a margin from 0 on and a block of at least margin + 2 tokens."
+            )
         if pairs > keys:
             raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")
         self._lengths = _halvings("length", length, min_length)
         self._pairs = _halvings("pairs", pairs, min_pairs)
-        needed = _blocks(pairs, block_size) * block_size + queries
+        needed = self._blocks(pairs) * block_size + queries
         if min_length < needed:
             raise UserError(
                 f"data.min_length={min_length} has no room for data.pairs={pairs} in blocks of {block_size} tokens "
@@ -103,6 +113,10 @@ class Recall:
             token -= count
         return f"n{token}"
 
+    def _blocks(self, pairs: int) -> int:
+        """Planted blocks that hold ``pairs`` key-value pairs."""
+        return -(-pairs // self._pairs_per_block)
+
     def _draw(self, length: int, pairs: int, size: int, random: torch.Generator) -> Batch:
         """``size`` sequences with every pair in a block, and queries for pairs drawn with replacement."""
         first_noise = self._keys + self._values
@@ -112,8 +126,8 @@ class Recall:
 
         context = length - self._queries
         places = torch.rand(size, context // self._block_size, generator=random).argsort(1)
-        starts = places[:, : _blocks(pairs, self._block_size)].sort(1).values * self._block_size
-        position = (starts[:, :, None] + torch.arange(self._block_size)).flatten(1)[:, : 2 * pairs]
+        starts = places[:, : self._blocks(pairs)].sort(1).values * self._block_size
+        position = (starts[:, :, None] + torch.arange(2 * self._pairs_per_block)).flatten(1)[:, : 2 * pairs]
         tokens.scatter_(1, position, torch.stack([key, value], dim=-1).flatten(1))
         planted = torch.zeros(size, length, dtype=torch.bool).scatter_(1, position, True)
 
@@ -122,11 +136,6 @@ class Recall:
         tokens[:, context:] = key.gather(1, asked)
         targets[:, context:] = value.gather(1, asked)
         return Batch(tokens, targets, planted)
-
-
-def _blocks(pairs: int, block_size: int) -> int:
-    """Planted blocks that hold ``pairs`` key-value pairs."""
-    return -(-2 * pairs // block_size)
 
 
 def _halvings(name: str, full: int, least: int) -> list[int]:

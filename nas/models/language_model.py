@@ -36,7 +36,7 @@ class Block(nn.Module):
         self.mlp_norm = rms_norm(architecture.width)
         self.mlp = SwiGLU(architecture.width, architecture.mlp_width)
 
-    def forward(self, x: Tensor, policy: Policy) -> tuple[Tensor, Routing | None]:
+    def forward(self, x: Tensor, policy: Policy | None) -> tuple[Tensor, Routing | None]:
         """x [B, T, width] to [B, T, width], and the routing if there is a router."""
         mixed, routing = self.mixer(self.mixer_norm(x), policy)
         x = x + mixed
@@ -62,12 +62,12 @@ class LanguageModel(nn.Module):
         if architecture.tie_embeddings:
             self.head.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, policy: Policy, scored: Tensor | None = None) -> Output:
+    def forward(self, tokens: Tensor, policy: Policy | None, scored: Tensor | None = None) -> Output:
         """Next-token logits.
 
         Args:
             tokens: [B, T] token ids.
-            policy: how router logits become routes.
+            policy: how router logits become routes; None for softmax attention alone in layers that have a router.
             scored: [B, T] bool, where logits are wanted; None for everywhere.
         """
         x = self.embedding(tokens)

@@ -33,6 +33,8 @@ class TokenMixer(nn.Module):
     With both, a softmax over the branches, linear in the convolved q, weighs them per token and softmax head. A
     SiLU gate and the output projection follow. Source: NAtS-L (Deng et al. 2026); gates and their initial
     values as in Gated DeltaNet (Yang et al. 2025).
+
+    Without a policy a layer that could do both is plain softmax attention.
     """
 
     def __init__(self, architecture: Architecture, index: int, route_grad: RouteGrad) -> None:
@@ -66,11 +68,11 @@ class TokenMixer(nn.Module):
         self.gate = nn.Linear(a.width, values, bias=False)
         self.out = nn.Linear(values, a.width, bias=False)
 
-    def forward(self, x: Tensor, policy: Policy) -> tuple[Tensor, Routing | None]:
+    def forward(self, x: Tensor, policy: Policy | None) -> tuple[Tensor, Routing | None]:
         q, k = self.q_convolution(self.q(x)), self.k_convolution(self.k(x))
         v = self.v_convolution(self.v(x))
         routing = None
-        if self.has_softmax and self.has_linear:
+        if self.has_softmax and self.has_linear and policy is not None:
             logits = self.router(x)
             routing = Routing(logits, policy(self.index, logits))
             to_softmax, to_linear = routing.weights.unbind(-1)
