@@ -7,8 +7,10 @@ learning if it is there from the start, and overshoots its target if it comes la
 
 Dual ascent alone oscillates: it integrates the error, and so do the logits. A term in proportion to the error damps it
 (PID Lagrangian methods, Stooke et al. 2020, arXiv 2007.03964). The error is relative to the allowed share, so that
-a share of 0 pulls back as hard as one of twice the target pushes. The multiplier never falls under a small price, so
-that chunks that softmax makes nothing of are let go even where the budget has room for them.
+a share of 0 pulls back as hard as one of twice the target pushes. While routes are found the multiplier never falls
+under a small price, so that chunks that softmax makes nothing of are let go even where the budget has room for
+them. In the end that price falls away: with hard routes a chunk that is kept and needed has no gradient until it
+is dropped, so a price that stayed would push needed chunks to the edge and, now and then, over it.
 """
 
 import math
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from nas.errors import UserError
 
 RUNNING = 0.95
-"""Weight of the past in the running loss."""
+"""Weight of the past in the running loss and share: one batch may need far more softmax than the next."""
 
 
 class Budget(nn.Module):
@@ -34,15 +36,19 @@ class Budget(nn.Module):
         learnt_at: fraction of the first loss at which tightening begins.
         dense_until: fraction of training at which it begins in any case.
         tighten_over: fraction of training that it takes.
-        rate: growth of the multiplier's integral per training step, times the error share / allowed - 1 within [-1, 1].
+        rate: growth of the multiplier's integral per training step, times the error: running
+            share / allowed - 1, within [-1, 1].
         gain: the multiplier's part in proportion to that error.
-        min_multiplier, max_multiplier: bounds on the multiplier once routing has begun.
+        price: least multiplier from when routing begins until ``settle_from``; 0 after that.
+        settle_from: fraction of training.
+        max_multiplier: largest multiplier.
     """
 
     integral: Tensor
     multiplier: Tensor
     first_loss: Tensor
     running_loss: Tensor
+    running_share: Tensor
     began: Tensor
 
     def __init__(
@@ -54,28 +60,31 @@ class Budget(nn.Module):
         tighten_over: float,
         rate: float,
         gain: float,
-        min_multiplier: float,
+        price: float,
+        settle_from: float,
         max_multiplier: float,
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
             raise UserError(f"budget.target={target} is not a share of chunks; give a number over 0 and at most 1.")
-        for name, value in (("learnt_at", learnt_at), ("dense_until", dense_until), ("tighten_over", tighten_over)):
+        for name, value in (
+            ("learnt_at", learnt_at),
+            ("dense_until", dense_until),
+            ("tighten_over", tighten_over),
+            ("settle_from", settle_from),
+        ):
             if not 0 <= value <= 1:
                 raise UserError(f"budget.{name}={value} is not a fraction; give a number from 0 to 1.")
-        for name, value in (("rate", rate), ("gain", gain)):
+        for name, value in (("rate", rate), ("gain", gain), ("price", price), ("max_multiplier", max_multiplier)):
             if not 0 <= value < math.inf:
                 raise UserError(f"budget.{name}={value} is not allowed; give a number from 0 on.")
-        if not -math.inf < min_multiplier <= max_multiplier < math.inf:
-            raise UserError(
-                f"budget.min_multiplier={min_multiplier} and budget.max_multiplier={max_multiplier} are no range; give "
-                "two numbers, the smaller first."
-            )
+        if price > max_multiplier:
+            raise UserError(f"budget.price={price} is over budget.max_multiplier={max_multiplier}; give a smaller one.")
         self.target, self.learnt_at = target, learnt_at
         self.dense_until, self.tighten_over = dense_until, tighten_over
         self.rate, self.gain = rate, gain
-        self.bounds = (min_multiplier, max_multiplier)
-        for name, start in (("integral", 0.0), ("multiplier", 0.0), ("began", math.inf)):
+        self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
+        for name, start in (("integral", 0.0), ("multiplier", 0.0), ("running_share", 1.0), ("began", math.inf)):
             self.register_buffer(name, torch.tensor(start))
         for name in ("first_loss", "running_loss"):
             self.register_buffer(name, torch.tensor(math.nan))
@@ -115,6 +124,8 @@ class Budget(nn.Module):
         """Move the multiplier after a step that used ``share``."""
         if self.dense:
             return
-        error = (share / self.allowed(progress) - 1).clamp(-1.0, 1.0)
-        self.integral.add_(self.rate * error).clamp_(*self.bounds)
-        self.multiplier.copy_((self.integral + self.gain * error).clamp(*self.bounds))
+        self.running_share.lerp_(share.to(self.running_share), 1 - RUNNING)
+        error = (self.running_share / self.allowed(progress) - 1).clamp(-1.0, 1.0)
+        least = self.price if progress < self.settle_from else 0.0
+        self.integral.add_(self.rate * error).clamp_(least, self.max_multiplier)
+        self.multiplier.copy_((self.integral + self.gain * error).clamp(least, self.max_multiplier))

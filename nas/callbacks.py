@@ -26,6 +26,8 @@ class Checkpoints(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
+            assert isinstance(trainer.logger, TensorBoardLogger)
+            trainer.logger.experiment.flush()  # a run that goes on from here does not log again what led here
             self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
 
 
@@ -33,11 +35,12 @@ class Recorder(lightning.Callback):
     """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every``."""
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        assert isinstance(module, TrainingModule) and isinstance(trainer.logger, TensorBoardLogger)
+        assert isinstance(module, TrainingModule)
+        assert isinstance(trainer.logger, TensorBoardLogger)
         config, step = module.config.trainer, trainer.global_step
         last = step >= trainer.max_steps
         if step % config.validate_every == 0 or last:
-            module.validate()
+            trainer.logger.log_metrics({f"validation_{module.task.quality}": module.validate()}, step)
             routing = routing_map(module.model, module.task)
             if routing is not None:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
@@ -81,31 +84,36 @@ class ProgressBar(lightning.Callback):
 
 
 class StopOnSignal(lightning.Callback):
-    """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once."""
+    """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once.
+
+    It comes before `Checkpoints`, so that a step after which training stops is one with a checkpoint.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.stopped = False
+        self._stopped = False
 
-    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        self._trainer = trainer
+    def setup(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
         self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        trainer.should_stop = self._stopped
+
+    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
         self._restore()
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
         self._restore()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.stopped:
+        if self._stopped:
             self._restore()
             sys.exit(128 + number)
-        self.stopped = self._trainer.should_stop = True
+        self._stopped = True
         self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
 
     def _restore(self) -> None:
-        for number, handler in getattr(self, "_before", {}).items():
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
 

@@ -1,5 +1,6 @@
 """The end of a run: measure what was learnt, set it beside other routings of the same weights, write it all down."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from nas.models.mixers import Policy
 from nas.module import TrainingModule
 from nas.report import ReportData, write_report
 from nas.routing import routing_map
-from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, cannot_write, command_line
+from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line, flat
 
 CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""
@@ -35,25 +36,30 @@ class Row:
 
 def close(module: TrainingModule, run: Run, console: Console, finished: bool) -> int:
     """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
-    with cannot_write(run.path):
-        run.write_weights(module.model)
-        started = time.monotonic()
-        with console.status("Measuring what was learnt ..."):
-            rows = compare_routings(module)
-        best = rows[0].results[1]
-        metrics = _metrics(module, rows, finished)
-        run.write_json(ARCHITECTURE, _found(module, best))
-        run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
-        write_report(run.path / REPORT, _report(module, run, rows, metrics, finished))
+    run.write_weights(module.model)
+    started = time.monotonic()
+    with console.status("Measuring what was learnt ..."):
+        rows = compare_routings(module)
+    best = rows[0].results[1]
+    metrics = _metrics(module, rows, finished)
+    notes = _notes(module, best, finished)
+    run.write_json(ARCHITECTURE, _found(module, best))
+    run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
+    _log_hyperparameters(module, run, best.quality)
+    write_report(run.path / REPORT, _report(module, run, rows, metrics, notes))
     console.print(_table(module, rows))
-    for sentence in _sentences(metrics):
-        console.print(sentence, highlight=False)
-    console.print(f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}", highlight=False)
+    for sentence in (*_sentences(metrics), *notes):
+        _say(console, sentence)
+    _say(console, f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}")
     if finished:
         return 0
-    console.print(f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved.")
-    console.print(f"Go on with: resume={run.path}")
+    _say(console, f"Go on with: resume={run.path}")
     return INTERRUPTED
+
+
+def _say(console: Console, sentence: str) -> None:
+    """Print a sentence as it is: paths in it are neither markup nor broken over lines."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def compare_routings(module: TrainingModule) -> list[Row]:
@@ -165,13 +171,23 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
     if found := metrics["retrieving_layer"]:
         sentences.insert(
             0,
-            f"Layer {found['layer']} retrieves: it finds planted chunks with precision {_number(found['precision'])} and "
-            f"recall {_number(found['recall'])}.",
+            f"Layer {found['layer']} retrieves: it finds planted chunks with precision {_number(found['precision'])} "
+            f"and recall {_number(found['recall'])}.",
         )
     return sentences
 
 
-def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str, Any], finished: bool) -> ReportData:
+def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str]:
+    """What a reader must not miss."""
+    notes = []
+    if not finished:
+        notes.append(f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved.")
+    if not math.isfinite(best.loss):
+        notes.append("The loss is not a finite number: training diverged. Try a lower trainer.learning_rate.")
+    return notes
+
+
+def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str, Any], notes: list[str]) -> ReportData:
     best, measure = rows[0].results[1], module.task.quality
     cost = metrics["cost"]
     summary = [(measure.replace("_", " "), _number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
@@ -181,7 +197,6 @@ def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str
         label = f"planted chunks found by layer {found['layer']}"
         summary.append((label, f"{_number(found['recall'])} (precision {_number(found['precision'])})"))
     summary.append(("memory at 128k tokens", f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB"))
-    steps = module.config.trainer.steps
     return ReportData(
         title=run.path.name,
         summary=summary,
@@ -189,7 +204,7 @@ def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str
         comparison=[_cells(module, row) for row in rows],
         history=history(run),
         routing=routing_map(module.model, module.task),
-        notes=[] if finished else [f"Stopped at step {module.global_step} of {steps}."],
+        notes=notes,
         command=command_line(),
     )
 
@@ -206,6 +221,9 @@ def history(run: Run) -> list[dict[str, float]]:
     return [steps[step] for step in sorted(steps)]
 
 
-def log_final(module: TrainingModule, logger: TensorBoardLogger, quality: float) -> None:
-    """The final quality, where TensorBoard's HParams looks for it."""
-    logger.log_metrics({f"final/{module.task.quality}": quality}, module.global_step)
+def _log_hyperparameters(module: TrainingModule, run: Run, quality: float) -> None:
+    """The options and what came of them, for TensorBoard's HParams: in one call, which is all that it looks at."""
+    assert isinstance(module.logger, TensorBoardLogger)
+    options = {option: str(value) for option, value in flat(run.config()).items()}
+    module.logger.log_hyperparams(options, {f"final/{module.task.quality}": quality}, module.global_step)
+    module.logger.finalize("success")

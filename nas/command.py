@@ -1,23 +1,32 @@
 """What every command does around its job: compose the config, show errors as sentences, end with the right status."""
 
 import errno
+import logging
+import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 
-from nas.config import RunConfig, register
-from nas.errors import UserError
+from nas.checks import check
+from nas.config import RunConfig, register, restore
+from nas.errors import UserError, explain
 from nas.run import Run
 
 Config = TypeVar("Config", bound=RunConfig)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
 
 
 def command(name: str, job: Callable[[Config, Console], int], missing: dict[str, str]) -> Callable[[], None]:
@@ -31,51 +40,80 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
     register()
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)
-    def main(composed: DictConfig) -> None:
-        console = Console()
-        try:
-            status = job(_config(name, composed, missing), console)
-        except UserError as error:
-            status = _fail(str(error))
-        except KeyboardInterrupt:
-            status = _fail("stopped.", INTERRUPTED)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG):
-                raise
-            where = error.filename or composed.output
-            status = _fail(
-                f"cannot write {where}: {error.strerror}. What was written before is kept; make room or permission, "
-                "then go on with resume=FOLDER of this run, or give another place with output=FOLDER."
-            )
+    def compose_and_do(composed: DictConfig) -> None:
+        with _sentences():
+            status = job(_config(name, composed, missing), Console())
         if status:
             sys.exit(status)
+
+    def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
+        _silence()
+        with _sentences():
+            compose_and_do()
 
     return main
 
 
+def _silence() -> None:
+    """Tips and notes of Lightning and TensorBoard say nothing that a user here could act on."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "tensorboard"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*dataloader is not resumable.*"):
+        warnings.filterwarnings("ignore", message)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Show as a sentence whatever a user can mend, and exit; anything else is a bug and shows its traceback."""
+    try:
+        yield
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(explain(error))
+    except KeyboardInterrupt:
+        _fail("stopped.", INTERRUPTED)
+    except BrokenPipeError:
+        Console().on_broken_pipe()
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        _fail(
+            f"cannot write{where}: {error.strerror}. What was written before is kept; make room or permission, then go "
+            "on with resume=FOLDER of this run, or give another place with output=FOLDER."
+        )
+
+
+def _fail(message: str, status: int = 1) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    sys.exit(status)
+
+
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> Config:  # type: ignore[type-var]
-    """The typed config; on resume without other options, the one the run was started with."""
-    overrides = list(HydraConfig.get().overrides.task)
+    """The typed config, checked; on resume without other options, the one the run was started with."""
     folder = composed.resume
-    if folder is not None and all(override.startswith("resume=") for override in overrides):
-        for key, value in Run.reopen(name, folder).config().items():
-            if key not in ("resume", "output"):
-                OmegaConf.update(composed, key, value, force_add=True)
-    for key, advice in missing.items():
-        if OmegaConf.is_missing(composed, key):
-            raise UserError(advice)
-    config: Config = OmegaConf.to_object(composed)  # type: ignore[assignment]
+    if folder is not None and all(option.startswith("resume=") for option in HydraConfig.get().overrides.task):
+        config = _restored(name, folder)
+    else:
+        for key, advice in missing.items():
+            if OmegaConf.is_missing(composed, key):
+                raise UserError(advice)
+        config = OmegaConf.to_object(composed)  # type: ignore[assignment]
+    check(config)
+    return config  # type: ignore[return-value]
+
+
+def _restored(name: str, folder: str) -> RunConfig:
+    """The config that a run was started with."""
+    stored = Run.reopen(name, folder).config()
+    try:
+        config = restore(name, stored)
+    except ValueError as error:
+        raise UserError(f"resume={folder} has a config that is none of this version: {error} Start anew.") from error
+    config.resume = folder
     return config
-
-
-def _fail(message: str, status: int = 1) -> int:
-    Console(stderr=True).print(f"[bold red]error:[/] {_escape(message)}", soft_wrap=True, highlight=False)
-    return status
-
-
-def _escape(text: str) -> str:
-    """Square brackets in a message are not markup."""
-    return text.replace("[", r"\[")
 
 
 def start(name: str, config: RunConfig) -> Run:

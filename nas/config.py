@@ -1,12 +1,15 @@
 """What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
 
 from dataclasses import dataclass, fields
+from importlib.resources import files
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nas.architecture import Architecture, Mixer
+from nas.errors import UserError, explain
 
 
 @dataclass
@@ -39,9 +42,12 @@ class ModelConfig:
     tie_embeddings: bool = MISSING
 
     def architecture(self, mixers: tuple[Mixer, ...], vocab_size: int) -> Architecture:
-        """A model of these sizes with these mixers; ValueError where sizes do not fit."""
+        """A model of these sizes with these mixers; UserError where sizes do not fit."""
         sizes = {field.name: getattr(self, field.name) for field in fields(Architecture) if hasattr(self, field.name)}
-        return Architecture(**sizes, mixers=mixers, vocab_size=vocab_size)
+        try:
+            return Architecture(**sizes, mixers=mixers, vocab_size=vocab_size)
+        except ValueError as error:
+            raise UserError(f"model.{error}") from error
 
 
 @dataclass
@@ -100,7 +106,8 @@ class BudgetConfig:
     tighten_over: float = MISSING
     rate: float = MISSING
     gain: float = MISSING
-    min_multiplier: float = MISSING
+    price: float = MISSING
+    settle_from: float = MISSING
     max_multiplier: float = MISSING
 
 
@@ -168,8 +175,27 @@ SCHEMAS: dict[str, type] = {
 
 
 def register() -> None:
-    """Tell Hydra the schemas that the files in `conf/` name in their defaults."""
+    """Tell Hydra the schemas that the files in `conf/` name in their defaults, and what `--help` has to list."""
     store = ConfigStore.instance()
     for path, schema in SCHEMAS.items():
         group, _, name = path.rpartition("/")
         store.store(name=name, node=schema, group=group or None)
+    OmegaConf.register_new_resolver("choices", choices, replace=True)
+
+
+def choices(group: str) -> str:
+    """The files of a group in `conf/`."""
+    return ", ".join(sorted(file.name.removesuffix(".yaml") for file in (files("conf") / group).iterdir()))
+
+
+def restore(command: str, values: dict[str, Any]) -> RunConfig:
+    """The config of a command from plain values, as ``dataclasses.asdict`` makes them; ValueError where they are not."""
+    schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
+    try:
+        schema.data = OmegaConf.structured(SCHEMAS[f"data/{values['data']['name']}_schema"])
+        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ValueError(explain(error)) from error
+    except (KeyError, TypeError) as error:
+        raise ValueError("data.name is missing or unknown.") from error
+    return config

@@ -1,5 +1,36 @@
-"""The one kind of error a user is expected to cause: shown as a sentence, never as a traceback."""
+"""Errors that a user is expected to cause: shown as a sentence, never as a traceback."""
+
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 
 class UserError(Exception):
     """Something given cannot work. The message says what was given and what would do."""
+
+
+def explain(error: Exception) -> str:
+    """What Hydra or OmegaConf refused, as a `UserError` would say it."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, given = error.missing_cfg_file.rpartition("/")
+        choices = [option for option in error.options if not option.endswith("schema")]
+        return f"{group}={given} is unknown; choose one of: {', '.join(choices)}."
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read; give name=value, in quotes if the value has brackets or spaces."
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and is_dataclass(cause.object_type):
+        return _unknown_option(str(cause.full_key), [field.name for field in fields(cause.object_type)])
+    lines = [line.strip() for line in str(cause).splitlines()]
+    told = " ".join(line for line in lines if line and "_type=" not in line and "full_key:" not in line)
+    option = getattr(cause, "full_key", None)
+    return f"{option}: {told}." if option else told
+
+
+def _unknown_option(given: str, known: list[str]) -> str:
+    """An option that its group does not know."""
+    group, dot, name = given.rpartition(".")
+    near = get_close_matches(name, known, 1)
+    meant = f"did you mean {group}{dot}{near[0]}? " if near else ""
+    return f"{given} is not an option; {meant}{f'{group} has' if group else 'there are'}: {', '.join(known)}."

@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from kernels.arguments import RouteGrad
 from nas.architecture import Architecture
 from nas.budget import Budget
 from nas.config import RunConfig, TrainerConfig
@@ -42,16 +44,18 @@ class TrainingModule(lightning.LightningModule):
     uninterrupted one would have.
     """
 
-    def __init__(self, architecture: Architecture, task: Task, config: RunConfig, route_grad: str = "full") -> None:
+    def __init__(
+        self, architecture: Architecture, task: Task, config: RunConfig, route_grad: RouteGrad = "full"
+    ) -> None:
         super().__init__()
         self.task, self.config = task, config
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = LanguageModel(architecture, route_grad)
         self.budget = Budget(**asdict(config.budget))
         self.latest: dict[str, float] = {}
-        """The figures of the latest step and the latest validation, for the progress bar."""
+        """The figures of the latest step."""
         self.seconds = 0.0
-        """Wall time of the training in this process."""
+        """Wall time of the training, over all processes that took part in turn."""
 
     @property
     def progress(self) -> float:
@@ -95,13 +99,12 @@ class TrainingModule(lightning.LightningModule):
         }
         return self.budget.penalty(share)
 
-    def validate(self) -> None:
-        """Measure the learnt routing, once there is one, on the validation batches into ``latest``."""
+    def validate(self) -> float:
+        """Quality of the learnt routing, once there is one, on the validation batches."""
         policy = None if self.budget.dense else learnt
-        result = evaluate(self.model, self.task.validation_batches(), self.task.quality, policy)
-        self.latest[f"validation_{self.task.quality}"] = result.quality
+        return evaluate(self.model, self.task.validation_batches(), self.task.quality, policy).quality
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
         optimizer = torch.optim.AdamW(
             _parameter_groups(self.model, trainer), lr=trainer.learning_rate, betas=(0.9, trainer.beta2)

@@ -6,13 +6,15 @@ Reading executes nothing: YAML and JSON are data, checkpoints are loaded with ``
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
-import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +22,8 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save
 from torch import nn
 
 from nas.architecture import Architecture
@@ -37,7 +40,7 @@ PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; moved over ``path`` when the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -70,7 +73,6 @@ class Run:
                 "created": stamp,
             }
             run.write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
-            (path / CHECKPOINTS).mkdir()
         return run
 
     @classmethod
@@ -82,9 +84,9 @@ class Run:
         described = run._described()
         if described["command"] != command:
             raise UserError(f"resume={folder} is a run of nas.{described['command']}, not of nas.{command}.")
-        if run.newest_checkpoint() is None:
+        if run.newest_checkpoint() is None and (run.path / WEIGHTS).exists():
             raise UserError(
-                f"resume={folder} has no checkpoint in {CHECKPOINTS}/: it was stopped before its first one; start anew."
+                f"resume={folder} has results and no checkpoint in {CHECKPOINTS}/ to go on from; start anew."
             )
         return run
 
@@ -107,7 +109,7 @@ class Run:
 
     def require_same_config(self, config: RunConfig) -> None:
         """UserError naming the options in which ``config`` differs from the one this run was started with."""
-        ours, given = _flat(self.config()), _flat(asdict(config))
+        ours, given = flat(self.config()), flat(asdict(config))
         keys = [key for key in {**ours, **given} if key.split(".")[0] not in NOT_COMPARED]
         different = [
             f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
@@ -116,8 +118,8 @@ class Run:
         ]
         if different:
             raise UserError(
-                f"resume={self.path} was started with another config. Different: {'; '.join(different)}. Give the options "
-                "it was started with, or none but resume."
+                f"resume={self.path} was started with another config. Different: {'; '.join(different)}. "
+                "Give the options it was started with, or none but resume."
             )
 
     def newest_checkpoint(self) -> Path | None:
@@ -127,6 +129,7 @@ class Run:
     def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
         """Let ``write`` make the checkpoint of a step, then drop older ones."""
         final = self.path / CHECKPOINTS / f"step={step:09d}.ckpt"
+        final.parent.mkdir(exist_ok=True)
         with replacing(final) as temporary:
             write(temporary)
         for other in (self.path / CHECKPOINTS).glob("step=*.ckpt"):
@@ -139,7 +142,7 @@ class Run:
             temporary.write_text(text)
 
     def write_json(self, name: str, value: object) -> None:
-        """Write plain values as JSON; not-a-number becomes null."""
+        """Write plain values as JSON; numbers that are not finite become null."""
         self.write_text(name, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
     def write_weights(self, model: nn.Module) -> None:
@@ -156,20 +159,24 @@ def load_architecture(path: Path) -> Architecture:
         raise UserError(f"architecture={path} cannot be read ({error}); give the {ARCHITECTURE} of a run.") from error
     try:
         found = json.loads(text)
-        return Architecture.from_dict(found["architecture"] if "architecture" in found else found)
-    except (ValueError, TypeError) as error:
+        return Architecture.from_dict(found.get("architecture", found) if isinstance(found, dict) else found)
+    except ValueError as error:
         raise UserError(f"architecture={path} is not an architecture: {error}") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `Run.write_weights` wrote into a model of the same architecture."""
-    model.load_state_dict(load_file(path), strict=False)
+    """Load weights that `Run.write_weights` wrote for the same architecture; UserError where they do not fit."""
+    try:
+        load_model(model, path)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold the weights of this architecture: {error}") from error
 
 
 def check_checkpoint(path: Path) -> int:
     """The step of a checkpoint that can be loaded; UserError where it is damaged."""
     try:
-        step: int = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
+        with warnings.catch_warnings(action="ignore"):
+            step: int = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
     except Exception as error:  # a damaged file can fail in as many ways as there are formats inside it
         raise UserError(
             f"{path} is damaged and cannot be resumed from ({type(error).__name__}); start anew."
@@ -199,18 +206,16 @@ def command_line() -> str:
     """The command as the user could type it again."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     start = f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
-    return " ".join([start, *sys.argv[1:]])
+    return f"{start} {shlex.join(sys.argv[1:])}"
 
 
 def _make_new(path: Path) -> Path:
     """Make the folder, with a number behind its name where another run has it already."""
     for number in range(1, 1000):
         candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
-        try:
+        with suppress(FileExistsError):
             candidate.mkdir()
             return candidate
-        except FileExistsError:
-            time.sleep(0)
     raise UserError(f"{path} and 998 more of that name exist; give another name=.")
 
 
@@ -223,26 +228,23 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, weight
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts to one dict with dotted keys."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
-    return flat
-
-
-flat = _flat
+        found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+    return found
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses, tuples and not-a-number to what JSON has."""
+    """Dataclasses, tuples and numbers that are not finite to what JSON has."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str | None:

@@ -3,14 +3,17 @@
 python -m nas.search +space=token_hybrid
 """
 
+from typing import cast, get_args
+
 from rich.console import Console
 
 import search_spaces
+from kernels.arguments import RouteGrad
+from nas.checks import check_choice
 from nas.closing import close
 from nas.command import command, start
 from nas.config import SearchConfig
 from nas.data import build_task
-from nas.errors import UserError
 from nas.fit import fit
 from nas.module import TrainingModule
 
@@ -19,13 +22,13 @@ CHOICES = ", ".join(search_spaces.names())
 
 def search(config: SearchConfig, console: Console) -> int:
     """One search: supernet, closing comparison, run folder. Returns the exit status."""
+    check_choice("space.name", config.space.name, search_spaces.names())
+    check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
-    if config.space.name not in search_spaces.names():
-        raise UserError(f"space.name={config.space.name} is unknown; choose one of: {CHOICES}.")
     architecture = search_spaces.supernet(config.space.name, config.model, task.vocab_size)
-    module = TrainingModule(architecture, task, config, config.space.route_grad)
+    module = TrainingModule(architecture, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
-    console.print(f"Searching [bold]{config.space.name}[/] on [bold]{task.name}[/], run folder {run.path}")
+    console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
     finished = fit(module, run, console)
     return close(module, run, console, finished)
 

@@ -5,10 +5,11 @@ python -m nas.train architecture=outputs/search/.../architecture.json
 """
 
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
-from nas.architecture import Architecture
+from nas.architecture import MIXERS, Architecture, Mixer
 from nas.closing import close
 from nas.command import command, start
 from nas.config import TrainConfig
@@ -18,8 +19,6 @@ from nas.fit import fit
 from nas.module import TrainingModule
 from nas.run import load_architecture
 
-NAMED = ("softmax", "linear", "token_hybrid")
-
 
 def train(config: TrainConfig, console: Console) -> int:
     """One training. Returns the exit status."""
@@ -27,31 +26,32 @@ def train(config: TrainConfig, console: Console) -> int:
     architecture = _architecture(config, task.vocab_size)
     module = TrainingModule(architecture, task, config)
     run = start("train", config)
-    console.print(f"Training [bold]{config.architecture}[/] on [bold]{task.name}[/], run folder {run.path}")
+    console.print(f"Training {config.architecture} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
     finished = fit(module, run, console)
     return close(module, run, console, finished)
 
 
 def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
     """A named mixer in every layer of the config's model, or the architecture of a file."""
-    if config.architecture in NAMED:
-        return config.model.architecture((config.architecture,) * config.model.layers, vocab_size)  # type: ignore[arg-type]
+    if config.architecture in MIXERS:
+        return config.model.architecture((cast(Mixer, config.architecture),) * config.model.layers, vocab_size)
     path = Path(config.architecture)
     if not path.exists():
         raise UserError(
             f"architecture={config.architecture} is neither a file nor a name; give the architecture.json of a run, or "
-            f"one of: {', '.join(NAMED)}."
+            f"one of: {', '.join(MIXERS)}."
         )
     architecture = load_architecture(path)
     if architecture.vocab_size != vocab_size:
         raise UserError(
-            f"architecture={path} is for {architecture.vocab_size} tokens, but data={config.data.name} has {vocab_size}."
+            f"architecture={path} is for {architecture.vocab_size} tokens, but data={config.data.name} has "
+            f"{vocab_size}; give the data it was searched on."
         )
     return architecture
 
 
 main = command(
-    "train", train, missing={"architecture": f"architecture is missing; give a file or one of: {', '.join(NAMED)}."}
+    "train", train, missing={"architecture": f"architecture is missing; give a file or one of: {', '.join(MIXERS)}."}
 )
 
 if __name__ == "__main__":

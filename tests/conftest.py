@@ -22,6 +22,8 @@ def fixed_seed() -> None:
 @pytest.fixture(autouse=True)
 def poisoned_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fill fresh floating-point buffers with NaN: fresh memory is often zero, which hides an unwritten output."""
+    with torch.device("cpu"):
+        torch.empty(0)  # torch remembers from now on which functions make tensors on the device in force
     monkeypatch.setattr(torch, "empty", _poisoned(torch.empty))
     monkeypatch.setattr(torch, "empty_like", _poisoned(torch.empty_like))
     monkeypatch.setattr(Tensor, "new_empty", _poisoned(Tensor.new_empty))

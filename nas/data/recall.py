@@ -4,8 +4,8 @@ After the multi-query associative recall of Zoology (Arora et al. 2024, arXiv 23
 key-value pairs and later asks for the values of some of the keys. Here the pairs stand in blocks, planted at
 random places among noise, so that it is known which chunks are worth remembering exactly:
 
-    noise noise k7 v1 k3 v9 noise noise noise k2 v4 k5 v1 noise | k3 k5 k2 k7
-                                                      predict:   v9 v1 v4 v1
+    n8 n3 k7 v1 k3 v9 n5 n1 n1 k2 v4 k5 v1 n6 n2 n9 | n4 k3 n1 k5 n7 k2 n2 k7
+                                            predict:      v9    v1    v4    v1
 
 A block ends in a margin of noise. Short convolutions carry a pair's trace a few tokens on, and models like to retrieve
 from there: without the margin the last pair of a block is stored in the chunk that follows it, which looks like noise
@@ -36,7 +36,7 @@ class Recall:
         pairs: key-value pairs in a sequence at full difficulty; min_pairs at the least.
         block_size: tokens in a planted block, at positions that are multiples of it.
         block_margin: tokens at the end of a block that stay noise.
-        queries: tokens at the end of every sequence that ask for a value.
+        queries: keys asked for at the end of every sequence, each behind a noise token.
         batch_size: sequences in a batch.
         validation_batches: batches to validate on, all at full difficulty.
         seed: seed of everything drawn.
@@ -76,7 +76,7 @@ class Recall:
             raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")
         self._lengths = _halvings("length", length, min_length)
         self._pairs = _halvings("pairs", pairs, min_pairs)
-        needed = self._blocks(pairs) * block_size + queries
+        needed = self._blocks(pairs) * block_size + 2 * queries
         if min_length < needed:
             raise UserError(
                 f"data.min_length={min_length} has no room for data.pairs={pairs} in blocks of {block_size} tokens "
@@ -124,7 +124,7 @@ class Recall:
         key = torch.rand(size, self._keys, generator=random).argsort(1)[:, :pairs]
         value = torch.randint(self._keys, first_noise, (size, pairs), generator=random)
 
-        context = length - self._queries
+        context = length - 2 * self._queries
         places = torch.rand(size, context // self._block_size, generator=random).argsort(1)
         starts = places[:, : self._blocks(pairs)].sort(1).values * self._block_size
         position = (starts[:, :, None] + torch.arange(2 * self._pairs_per_block)).flatten(1)[:, : 2 * pairs]
@@ -133,8 +133,8 @@ class Recall:
 
         asked = torch.randint(pairs, (size, self._queries), generator=random)
         targets = torch.full_like(tokens, IGNORE)
-        tokens[:, context:] = key.gather(1, asked)
-        targets[:, context:] = value.gather(1, asked)
+        tokens[:, context + 1 :: 2] = key.gather(1, asked)
+        targets[:, context + 1 :: 2] = value.gather(1, asked)
         return Batch(tokens, targets, planted)
 
 

@@ -1,0 +1,79 @@
+"""What the options of every command may be, checked before anything is written; data and budget check their own."""
+
+import math
+from collections.abc import Callable, Collection
+from operator import attrgetter
+from typing import NamedTuple
+
+import lightning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from nas.config import RunConfig, TrainerConfig
+from nas.errors import UserError
+from nas.relaxations import RELAXATIONS
+
+
+class Range(NamedTuple):
+    """Whether a number is allowed, and the advice where it is not."""
+
+    allows: Callable[[float], bool]
+    advice: str
+
+
+COUNT = Range(lambda x: x >= 1, "give 1 or more")
+POSITIVE = Range(lambda x: 0 < x < math.inf, "give a number over 0")
+NOT_NEGATIVE = Range(lambda x: 0 <= x < math.inf, "give 0 or more")
+FRACTION = Range(lambda x: 0 <= x <= 1, "give a number from 0 to 1")
+
+RANGES = {
+    "model.layers": COUNT,
+    "relaxation.temperature_start": POSITIVE,
+    "relaxation.temperature_end": POSITIVE,
+    "trainer.steps": COUNT,
+    "trainer.learning_rate": POSITIVE,
+    "trainer.router_learning_rate": NOT_NEGATIVE,
+    "trainer.router_eps": POSITIVE,
+    "trainer.final_learning_rate": FRACTION,
+    "trainer.warmup_steps": NOT_NEGATIVE,
+    "trainer.weight_decay": NOT_NEGATIVE,
+    "trainer.beta2": Range(lambda x: 0 <= x < 1, "give a number from 0 to below 1"),
+    "trainer.gradient_clip": NOT_NEGATIVE,
+    "trainer.log_every": COUNT,
+    "trainer.validate_every": COUNT,
+    "trainer.checkpoint_every": COUNT,
+}
+
+
+def check(config: RunConfig) -> None:
+    """UserError for the first option that cannot work."""
+    for option, allowed in RANGES.items():
+        value = attrgetter(option)(config)
+        if not allowed.allows(value):
+            raise UserError(f"{option}={value} is not allowed; {allowed.advice}.")
+    check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
+    _check_device(config.trainer)
+
+
+def check_choice(option: str, given: str, choices: Collection[str]) -> None:
+    """UserError where an option is none of its choices."""
+    if given not in choices:
+        raise UserError(f"{option}={given} is unknown; choose one of: {', '.join(choices)}.")
+
+
+def _check_device(trainer: TrainerConfig) -> None:
+    """UserError where Lightning cannot compute on these devices in this precision."""
+    try:
+        lightning.Trainer(
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            precision=trainer.precision,  # type: ignore[arg-type]  # this is where it is found out
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise UserError(
+            f"trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices} and "
+            f"trainer.precision={trainer.precision} cannot work here: {error}"
+        ) from error

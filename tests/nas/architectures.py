@@ -1,0 +1,19 @@
+"""Small architectures for tests."""
+
+from nas.architecture import Architecture, Mixer
+
+
+def small(*mixers: Mixer, **changed: object) -> Architecture:
+    """Two linear heads and four softmax heads in every layer, in chunks of four tokens, or as changed."""
+    sizes: dict[str, object] = {
+        "vocab_size": 11,
+        "width": 12,
+        "linear_heads": 2,
+        "key_dim": 4,
+        "value_dim": 6,
+        "softmax_heads": 4,
+        "routing_heads": 2,
+        "chunk_size": 4,
+        "mlp_width": 10,
+    }
+    return Architecture(mixers=mixers or ("token_hybrid", "linear", "softmax"), **(sizes | changed))  # type: ignore[arg-type]

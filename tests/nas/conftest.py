@@ -1,0 +1,22 @@
+"""Runs that many tests look at: made once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import SEARCH, Ended, nas
+
+
+@pytest.fixture(scope="session")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A small search that went well; tests do not write to its folder."""
+    ended = nas("search", *SEARCH, f"output={tmp_path_factory.mktemp('outputs')}")
+    assert ended.status == 0, ended.err
+    return ended
+
+
+@pytest.fixture
+def finished(search: Ended, tmp_path: Path) -> Path:
+    """A copy of its run folder."""
+    return Path(shutil.copytree(search.run, tmp_path / search.run.name))

@@ -1,0 +1,27 @@
+"""The router: what it pools, its shape, and where it starts."""
+
+import pytest
+import torch
+
+from nas.models.language_model import LanguageModel
+from nas.models.router import INITIAL_LEAN, Router, mean_pool
+from tests.nas.architectures import small
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 8, 10, 11])
+def test_chunks_are_averaged_over_their_own_tokens_a_short_last_one_too(length: int) -> None:
+    x = torch.randn(2, length, 5, dtype=torch.float64)
+    expected = torch.stack([chunk.mean(1) for chunk in x.split(4, dim=1)], dim=1)
+    torch.testing.assert_close(mean_pool(x, 4), expected)
+
+
+def test_a_score_per_chunk_routing_head_and_operation() -> None:
+    router = Router(width=5, routing_heads=3, chunk_size=4)
+    assert router(torch.randn(2, 10, 5)).shape == (2, 3, 3, 2)
+
+
+def test_every_router_of_a_model_starts_by_leaning_towards_softmax() -> None:
+    model = LanguageModel(small("token_hybrid", "token_hybrid"))
+    for block in model.blocks:
+        softmax, linear = block.mixer.router.score.bias.unflatten(0, (-1, 2)).unbind(-1)
+        torch.testing.assert_close(softmax - linear, torch.full((2,), INITIAL_LEAN))

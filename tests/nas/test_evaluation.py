@@ -1,0 +1,144 @@
+"""Evaluation: policies, counting what was found, shares and quality, and which layer retrieves."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.data import IGNORE, Batch
+from nas.data.seeding import generator
+from nas.evaluation import Found, always, at_random, evaluate, learnt, mean_share, quality_of, retrieving_layer
+from nas.models.language_model import LanguageModel
+from tests.nas.architectures import small
+
+T, N = 11, 3
+"""Tokens in a sequence, and its chunks of four; the last is short."""
+
+
+def batch(sequences: int = 2, planted: list[list[int]] | None = None) -> Batch:
+    """Random tokens, a third of them scored; ``planted`` chunks hold one planted token each."""
+    tokens = torch.randint(11, (sequences, T))
+    targets = torch.randint(11, (sequences, T)).where(torch.rand(sequences, T) < 0.3, torch.tensor(IGNORE))
+    targets[:, -1] = 0
+    marks = None
+    if planted is not None:
+        marks = torch.zeros(sequences, T, dtype=torch.bool)
+        for sequence, chunks in enumerate(planted):
+            marks[sequence, [4 * chunk + 1 for chunk in chunks]] = True
+    return Batch(tokens, targets, marks)
+
+
+def bools(text: str) -> Tensor:
+    return torch.tensor([letter == "1" for letter in text])
+
+
+@pytest.mark.parametrize(
+    ("routed", "planted", "precision", "recall"),
+    [
+        ("1100", "1010", 1 / 2, 1 / 2),
+        ("1110", "1000", 1 / 3, 1.0),
+        ("1000", "1110", 1.0, 1 / 3),
+        ("0011", "1100", 0.0, 0.0),
+        ("1111", "1111", 1.0, 1.0),
+        ("0000", "1100", math.nan, 0.0),
+        ("1100", "0000", 0.0, math.nan),
+        ("0000", "0000", math.nan, math.nan),
+    ],
+)
+def test_precision_and_recall(routed: str, planted: str, precision: float, recall: float) -> None:
+    found = Found.of(bools(routed), bools(planted))
+    assert (found.precision, found.recall) == pytest.approx((precision, recall), nan_ok=True)
+
+
+def test_always_gives_every_chunk_one_operation() -> None:
+    logits = torch.randn(2, N, 2, 2)
+    assert always("softmax")(0, logits).tolist() == torch.tensor([1.0, 0.0]).expand(2, N, 2, 2).tolist()
+    assert always("linear")(0, logits).tolist() == torch.tensor([0.0, 1.0]).expand(2, N, 2, 2).tolist()
+    assert always("linear")(0, logits.double()).dtype == torch.float64
+
+
+def test_random_routing_has_the_share_of_each_layer_and_head() -> None:
+    policy = at_random({0: [0.1, 0.7], 3: [0.0, 1.0]}, generator("test"))
+    weights = {layer: policy(layer, torch.zeros(200, 50, 2, 2)) for layer in (0, 3)}
+    for layer, expected in ((0, [0.1, 0.7]), (3, [0.0, 1.0])):
+        assert (weights[layer].sum(-1) == 1).all()
+        share = weights[layer][..., 0].mean((0, 1))
+        torch.testing.assert_close(share, torch.tensor(expected), atol=0.02, rtol=0)
+
+
+def test_random_routing_follows_its_generator_and_not_the_logits() -> None:
+    first, second = (at_random({0: [0.5]}, generator("test"))(0, torch.randn(4, N, 1, 2)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_learnt_routing_takes_the_larger_logit() -> None:
+    logits = torch.tensor([[2.0, 1.0], [-1.0, 0.0]])
+    assert learnt(0, logits).tolist() == [[1, 0], [0, 1]]
+
+
+def test_shares_and_found_chunks_are_counted_by_head_and_by_layer() -> None:
+    routes = torch.tensor([[[1, 0], [0, 0], [1, 0]], [[1, 1], [1, 0], [0, 0]]])  # [sequence, chunk, head]
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        return torch.stack([routes, 1 - routes], dim=-1).to(logits)
+
+    model = LanguageModel(small("linear", "token_hybrid"))
+    result = evaluate(model, [batch(planted=[[0, 1], [0]])] * 2, "recall", policy)
+    assert result.shares == {1: [pytest.approx(4 / 6), pytest.approx(1 / 6)]}
+    assert result.share == pytest.approx(5 / 12)
+    assert result.found == {1: [Found(2 / 4, 2 / 3), Found(1.0, 1 / 3)]}
+    assert result.found_by_layer == {1: Found(2 / 4, 2 / 3)}
+
+
+def test_where_nothing_is_planted_nothing_is_found() -> None:
+    result = evaluate(LanguageModel(small("token_hybrid")), [batch()], "recall")
+    assert result.found == result.found_by_layer == {}
+    assert set(result.shares) == {0}
+
+
+@pytest.mark.parametrize("mixer", ["softmax", "linear"])
+def test_a_model_without_routers_has_no_share(mixer: str) -> None:
+    result = evaluate(LanguageModel(small(mixer)), [batch(planted=[[0], [1]])], "recall")  # type: ignore[arg-type]
+    assert result.shares == result.found == result.found_by_layer == {}
+    assert math.isnan(result.share)
+    assert math.isnan(mean_share({}))
+
+
+def test_quality_is_over_scored_tokens_of_all_batches() -> None:
+    model, batches = LanguageModel(small()), [batch(1), batch(5)]
+    logits = torch.cat([model(b.tokens, learnt).logits[b.targets != IGNORE] for b in batches])
+    targets = torch.cat([b.targets[b.targets != IGNORE] for b in batches])
+    loss = torch.nn.functional.cross_entropy(logits, targets).item()
+    recall, bits = (evaluate(model, batches, measure) for measure in ("recall", "bits_per_byte"))
+    assert recall.loss == bits.loss == pytest.approx(loss, rel=1e-5)
+    assert recall.quality == pytest.approx((logits.argmax(-1) == targets).float().mean().item())
+    assert bits.quality == pytest.approx(loss / math.log(2), rel=1e-5)
+    assert quality_of("recall", torch.zeros(3), torch.tensor([True, False, False])).item() == pytest.approx(1 / 3)
+
+
+def test_the_mode_of_the_model_is_put_back() -> None:
+    model = LanguageModel(small())
+    for mode in (True, False):
+        model.train(mode)
+        evaluate(model, [batch()], "recall")
+        assert model.training is mode
+        assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("retrieving", [0, 2])
+def test_the_retrieving_layer_is_the_one_that_cannot_do_without_softmax(retrieving: int) -> None:
+    model = LanguageModel(small("token_hybrid", "linear", "token_hybrid"))
+    given = batch(8)
+    with torch.no_grad():
+        model.blocks[2 - retrieving].mixer.out.weight.zero_()
+        model.blocks[retrieving].mixer.out.weight.normal_()
+        model.head.weight.mul_(2000)
+        right = model(given.tokens, learnt).logits.argmax(-1)
+    solved = Batch(given.tokens, right, None)
+    assert evaluate(model, [solved], "recall").quality == 1.0
+    assert retrieving_layer(model, [solved], "recall") == retrieving
+
+
+def test_without_routers_no_layer_retrieves() -> None:
+    assert retrieving_layer(LanguageModel(small("linear", "softmax")), [batch()], "recall") is None

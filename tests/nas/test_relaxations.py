@@ -1,0 +1,67 @@
+"""Relaxations: one-hot forwards, a softmax's gradient backwards, and the right distribution."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.relaxations import RELAXATIONS, argmax_ste, gumbel, interpolate
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_weights_are_exactly_one_hot(name: str, temperature: float, dtype: torch.dtype) -> None:
+    logits = (4 * torch.randn(500, 3)).to(dtype)
+    weights = RELAXATIONS[name](logits, temperature)
+    assert weights.dtype == dtype
+    assert weights.shape == logits.shape
+    assert ((weights == 0) | (weights == 1)).all()
+    assert (weights.sum(-1) == 1).all()
+
+
+def test_argmax_takes_the_largest_and_the_first_of_equals() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0], [1.0, 1.0, 0.0], [-torch.inf, 0.0, 0.0]])
+    assert argmax_ste(logits, 0.7).tolist() == [[0, 1, 0], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_the_gradient_of_argmax_is_that_of_softmax(temperature: float) -> None:
+    logits = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
+    cotangent = torch.randn(20, 3, dtype=torch.float64)
+    (expected,) = torch.autograd.grad((logits / temperature).softmax(-1), logits, cotangent)
+    (actual,) = torch.autograd.grad(argmax_ste(logits, temperature), logits, cotangent)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_of_gumbel_is_that_of_softmax_at_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = torch.randn(20, 3, dtype=torch.float64)
+    logits = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
+    cotangent = torch.randn(20, 3, dtype=torch.float64)
+    monkeypatch.setattr(Tensor, "exponential_", lambda self: self.copy_((-noise).exp()))  # -log of it is the noise
+    (expected,) = torch.autograd.grad(((logits + noise) / 0.6).softmax(-1), logits, cotangent)
+    weights = gumbel(logits, 0.6)
+    (actual,) = torch.autograd.grad(weights, logits, cotangent)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+    assert torch.equal(weights.argmax(-1), (logits + noise).argmax(-1))
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_gumbel_samples_each_operation_as_often_as_softmax_says(temperature: float) -> None:
+    logits = torch.tensor([0.0, 1.0, -1.5])
+    drawn = 40_000
+    often = gumbel(logits.expand(drawn, 3), temperature).mean(0)
+    expected = logits.softmax(-1)
+    assert (often - expected).abs().max() < 4 * (expected * (1 - expected) / drawn).sqrt().max()
+
+
+def test_gumbel_follows_the_seed() -> None:
+    logits = torch.zeros(100, 2)
+    drawn = [(torch.manual_seed(seed), gumbel(logits, 1.0))[1] for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_temperature_moves_geometrically() -> None:
+    assert interpolate(2.0, 0.5, 0.0) == 2.0
+    assert interpolate(2.0, 0.5, 0.5) == pytest.approx(1.0)
+    assert interpolate(2.0, 0.5, 1.0) == pytest.approx(0.5)

@@ -1,0 +1,218 @@
+"""Killed, interrupted and finished runs go on with ``resume=`` and end where an uninterrupted run ends."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from nas.closing import history
+from nas.data import Batch
+from nas.module import TrainingModule
+from nas.run import Run
+from tests.nas.commands import SEARCH, Ended, contents, nas, process
+
+KILL_AT_STEP = """
+import os, signal, nas.search
+from nas.module import TrainingModule
+training_step = TrainingModule.training_step
+def until_killed(self, batch, index):
+    if self.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return training_step(self, batch, index)
+TrainingModule.training_step = until_killed
+nas.search.main()
+"""
+KILL_IN_CHECKPOINT = """
+import os, signal, nas.search
+from nas.run import Run
+save_checkpoint = Run.save_checkpoint
+def until_killed(self, step, write):
+    def half(path):
+        write(path)
+        path.write_bytes(path.read_bytes()[:1000])
+        os.kill(os.getpid(), signal.SIGKILL)
+    save_checkpoint(self, step, half if step == {step} else write)
+Run.save_checkpoint = until_killed
+nas.search.main()
+"""
+
+
+def searched(tmp_path: Path) -> Path:
+    """The one run folder of a search."""
+    (run,) = (tmp_path / "search").iterdir()
+    return run
+
+
+def same(run: Path, uninterrupted: Path) -> None:
+    """What two runs left behind is the same, apart from times and names."""
+    assert contents(run).keys() - contents(uninterrupted).keys() <= {
+        name for name in contents(run) if name.startswith("tensorboard/events")
+    }
+    for name in ("model.safetensors", "architecture.json"):
+        assert contents(run)[name] == contents(uninterrupted)[name], name
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (run, uninterrupted)]
+    for figures in metrics:
+        assert figures.pop("training_seconds") > 0
+        assert figures.pop("evaluation_seconds") > 0
+    assert metrics[0] == metrics[1]
+    assert history(Run(run)) == history(Run(uninterrupted))
+
+
+@pytest.mark.parametrize(
+    ("kill", "options"),
+    [
+        (KILL_AT_STEP.format(step=3), ()),
+        (KILL_AT_STEP.format(step=1), ()),
+        (KILL_IN_CHECKPOINT.format(step=4), ("relaxation=gumbel",)),
+    ],
+    ids=["between checkpoints", "before the first checkpoint", "while a checkpoint is written, gumbel"],
+)
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(
+    search: Ended, tmp_path: Path, kill: str, options: tuple[str, ...]
+) -> None:
+    killed = process("-c", kill, *SEARCH, *options, f"output={tmp_path}")
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    run = searched(tmp_path)
+    assert "model.safetensors" not in contents(run)
+    resumed = nas("search", *SEARCH, *options, f"resume={run}")
+    assert resumed.status == 0, resumed.err
+    assert resumed.run == run
+    uninterrupted = nas("search", *SEARCH, *options, f"output={tmp_path / 'other'}").run if options else search.run
+    same(run, uninterrupted)
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT) -> None:
+    """Have the next training signalled in a step, as by Ctrl-C."""
+    training_step: Callable[[TrainingModule, Batch, int], Tensor] = TrainingModule.training_step
+
+    def interrupted(self: TrainingModule, batch: Batch, index: int) -> Tensor:
+        if self.global_step == step:
+            os.kill(os.getpid(), number)
+        return training_step(self, batch, index)
+
+    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
+
+
+@pytest.mark.parametrize("step", [0, 2, 3])
+def test_an_interrupted_run_saves_what_it_learnt_and_goes_on_from_there(
+    search: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interrupt_at(step, monkeypatch)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert stopped.status == 130
+    assert stopped.err == ""
+    assert f"Stopped at step {step + 1} of 6" in stopped.out
+    assert f"resume={stopped.run}" in stopped.out
+    assert contents(stopped.run).keys() >= {"model.safetensors", "architecture.json", "metrics.json", "report.html"}
+    assert [path.name for path in (stopped.run / "checkpoints").iterdir()] == [f"step={step + 1:09d}.ckpt"]
+    assert json.loads((stopped.run / "metrics.json").read_text())["finished"] is False
+    assert "Stopped at step" in (stopped.run / "report.html").read_text()
+
+    resumed = nas("search", f"resume={stopped.run}")
+    assert resumed.status == 0, resumed.err
+    assert f"Going on from step {step + 1}: {5 - step} steps are left" in resumed.out
+    same(stopped.run, search.run)
+
+
+def test_sigterm_stops_like_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(3, monkeypatch, signal.SIGTERM)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    assert stopped.status == 130
+    assert "Stopped at step 4 of 6" in stopped.out
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training_step = TrainingModule.training_step
+
+    def interrupted(self: TrainingModule, batch: Batch, index: int) -> Tensor:
+        if self.global_step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("it went on")
+        return training_step(self, batch, index)
+
+    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    assert stopped.status == 130
+    assert "Traceback" not in stopped.err
+    monkeypatch.undo()
+    assert nas("search", f"resume={searched(tmp_path)}").status == 0
+
+
+def test_ctrl_c_while_measuring_stops_at_once_and_measuring_can_be_done_again(
+    search: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(module: TrainingModule) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.closing.compare_routings", interrupted)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    assert stopped.status == 130
+    assert stopped.err == "error: stopped.\n"
+    monkeypatch.undo()
+    assert nas("search", f"resume={stopped.run}").status == 0
+    same(stopped.run, search.run)
+
+
+def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
+    options = (*SEARCH, "trainer.steps=100000", "trainer.validate_every=5", f"output={tmp_path}")
+    running = process("-m", "nas.search", *options)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith("step 5 of"):
+            break
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err == ""
+    assert "Stopping after this step" in out
+    assert "Stopped at step" in out
+    assert contents(searched(tmp_path)).keys() >= {"model.safetensors", "metrics.json", "report.html"}
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path) -> None:
+    before = contents(finished)
+    seconds = json.loads(before["metrics.json"])["training_seconds"]
+    resumed = nas("search", f"resume={finished}")
+    assert resumed.status == 0
+    assert "Going on from step 6: no steps are left to train." in resumed.out
+    after = contents(finished)
+    for name in ("model.safetensors", "architecture.json", "config.yaml", "checkpoints/step=000000006.ckpt"):
+        assert after[name] == before[name], name
+    metrics = [json.loads(folder["metrics.json"]) for folder in (before, after)]
+    assert metrics[0]["routings"] == metrics[1]["routings"]
+    assert metrics[1]["training_seconds"] == pytest.approx(seconds, abs=0.5)
+
+
+def test_training_time_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(3, monkeypatch)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    monkeypatch.undo()
+    training_step = TrainingModule.training_step
+
+    def slow(self: TrainingModule, batch: Batch, index: int) -> Tensor:
+        time.sleep(0.3)
+        return training_step(self, batch, index)
+
+    first = json.loads((stopped.run / "metrics.json").read_text())["training_seconds"]
+    monkeypatch.setattr(TrainingModule, "training_step", slow)
+    nas("search", f"resume={stopped.run}")
+    assert json.loads((stopped.run / "metrics.json").read_text())["training_seconds"] > first + 0.5
+
+
+def test_a_run_may_be_moved_and_resumed_with_its_options_from_elsewhere(finished: Path) -> None:
+    moved = finished.rename(finished.with_name("moved"))
+    resumed = nas("search", *SEARCH, f"resume={moved}", "output=nowhere", "name=another")
+    assert resumed.status == 0, resumed.err
+    assert resumed.run == moved
+
+

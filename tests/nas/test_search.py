@@ -1,0 +1,163 @@
+"""`python -m nas.search`: what a search leaves behind and says."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nas.data
+from nas.evaluation import evaluate
+from nas.models.language_model import LanguageModel
+from nas.run import Run, load_architecture, load_weights
+from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, composed, contents, nas as command
+
+RUN_FOLDER = {
+    *("config.yaml", "architecture.json", "model.safetensors", "metrics.json"),
+    *("checkpoints", "tensorboard", "report.html"),
+}
+ROUTINGS = ["searched routing", "random, same share", "all softmax", "all linear"]
+
+
+def metrics(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_it_leaves_a_run_folder_and_nothing_else(search: Ended) -> None:
+    assert {path.name for path in search.run.iterdir()} == RUN_FOLDER
+    assert [path.name for path in (search.run / "checkpoints").iterdir()] == ["step=000000006.ckpt"]
+    assert {path.name.split(".")[0] for path in (search.run / "tensorboard").iterdir()} == {"events", "hparams"}
+    assert {path.name for path in search.run.parent.parent.iterdir()} == {"search"}
+
+
+def test_metrics_tell_quality_shares_and_cost(search: Ended) -> None:
+    found = metrics(search.run)
+    assert found["finished"] is True
+    assert found["step"] == 6
+    assert found["quality"] == "recall"
+    assert list(found["routings"]) == ROUTINGS
+    for routing in found["routings"].values():
+        assert list(routing) == ["1x", "2x"]
+        assert 0 <= routing["1x"]["quality"] <= 1
+    shares = {name: routing["1x"]["share"] for name, routing in found["routings"].items()}
+    assert shares["all softmax"] == 1
+    assert shares["all linear"] == 0
+    assert found["routings"]["searched routing"]["1x"]["shares"].keys() == {"0", "1"}
+    assert set(found["retrieving_layer"]) == {"layer", "precision", "recall"}
+    assert found["cost"]["parameters"] > 0
+    assert found["cost"]["kv_bytes"].keys() == found["cost"]["flops_per_token"].keys() == {"4096", "32768", "131072"}
+    assert found["training_seconds"] > 0
+    assert found["evaluation_seconds"] > 0
+
+
+def test_its_architecture_and_weights_give_the_quality_it_reports(search: Ended) -> None:
+    architecture = load_architecture(search.run / "architecture.json")
+    model = LanguageModel(architecture)
+    load_weights(model, search.run / "model.safetensors")
+    config = composed("search", *SEARCH)
+    task = nas.data.build_task(config.data, config.seed)
+    reported = metrics(search.run)["routings"]["searched routing"]
+    for factor in (1, 2):
+        result = evaluate(model, task.validation_batches(factor), task.quality)
+        assert result.quality == reported[f"{factor}x"]["quality"]
+        assert result.share == reported[f"{factor}x"]["share"]
+        assert result.loss == pytest.approx(reported[f"{factor}x"]["loss"], rel=1e-5)
+
+
+def test_architecture_json_tells_how_it_was_searched_and_measured(search: Ended) -> None:
+    found = json.loads((search.run / "architecture.json").read_text())
+    assert set(found) == {"architecture", "relaxation", "budget", "measured"}
+    assert found["relaxation"]["name"] == "argmax_ste"
+    assert found["measured"]["share"] == metrics(search.run)["routings"]["searched routing"]["1x"]["share"]
+
+
+def test_it_says_what_it_does_and_what_came_out(search: Ended) -> None:
+    assert search.out.startswith(f"Searching token_hybrid on recall, run folder {search.run}\n")
+    assert re.search(r"step 3 of 6  loss \d\.\d+  recall \d\.\d+  share \d\.\d+  budget \d\.\d+", search.out)
+    for routing in ROUTINGS:
+        assert routing in search.out
+    assert "recall: higher is better" in search.out
+    assert f"Open {search.run}/report.html, or watch with: tensorboard --logdir {search.run}\n" in search.out
+    assert search.err == ""
+
+
+def test_the_report_tells_the_quality_and_the_command(search: Ended) -> None:
+    page = (search.run / "report.html").read_text()
+    quality = metrics(search.run)["routings"]["searched routing"]["1x"]["quality"]
+    assert f"{quality:.3f}" in page
+    for routing in ROUTINGS:
+        assert routing in page
+    assert search.run.name in page
+    assert "seed=" not in page
+    assert "data.length_factors=[1,2]" in page
+
+
+def test_two_searches_with_one_seed_find_the_same(search: Ended, tmp_path: Path) -> None:
+    again = command("search", *SEARCH, f"output={tmp_path}")
+    other = command("search", *SEARCH, f"output={tmp_path}", "seed=1")
+    weights = [contents(run)["model.safetensors"] for run in (search.run, again.run, other.run)]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_it_searches_on_text(tmp_path: Path) -> None:
+    (tmp_path / "poem[1].txt").write_bytes(b"".join(b"line %04d\n" % line for line in range(3000)))
+    text = ("data=text", "data.length=64", f"data.path='{tmp_path}/poem[1].txt'")
+    ended = command("search", "+space=token_hybrid", *MODEL, *text, *BATCHES, *TRAINER, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert "bits per byte: lower is better" in ended.out
+    assert "retrieves" not in ended.out
+    found = metrics(ended.run)
+    assert found["retrieving_layer"] is None
+    searched = found["routings"]["searched routing"]["1x"]
+    assert searched["quality"] == pytest.approx(searched["loss"] / math.log(2), rel=1e-5)
+    resumed = command("search", f"resume={ended.run}")
+    assert resumed.status == 0, resumed.err
+
+
+@pytest.mark.parametrize("option", ["relaxation=gumbel", "model.routed_layers=[]", "space.route_grad=selected"])
+def test_it_searches_with(tmp_path: Path, option: str) -> None:
+    ended = command("search", *SEARCH, option, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert {path.name for path in ended.run.iterdir()} == RUN_FOLDER
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_it_searches_in_other_precisions(tmp_path: Path, precision: str) -> None:
+    ended = command("search", *SEARCH, f"trainer.precision={precision}", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert math.isfinite(metrics(ended.run)["routings"]["searched routing"]["1x"]["loss"])
+
+
+def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
+    ended = command("search", *SEARCH, "trainer.learning_rate=1e30", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert metrics(ended.run)["routings"]["searched routing"]["1x"]["loss"] is None
+    assert "training diverged" in ended.out
+    assert "training diverged" in (ended.run / "report.html").read_text()
+
+
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
+    ended = command("search", *SEARCH, "name='[red]x [bold'", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert ended.run.name.endswith("_[red]x [bold")
+    assert ended.run.is_dir()
+
+
+def test_many_runs_in_one_command(tmp_path: Path) -> None:
+    ended = command("search", "-m", *SEARCH, "seed=0,1", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    runs = list((tmp_path / "search").iterdir())
+    assert [{path.name for path in run.iterdir()} for run in runs] == [RUN_FOLDER] * 2
+    assert {Run(run).config()["seed"] for run in runs} == {0, 1}
+    assert yaml.safe_load((tmp_path / "multirun" / "multirun.yaml").read_text())
+    assert {path.name for path in tmp_path.rglob("*") if path.parent.name == "multirun"} == {"multirun.yaml"}
+
+
+def test_nothing_is_left_where_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert command("search", *SEARCH, "output=../there").status == 0
+    assert list(Path.cwd().iterdir()) == []
