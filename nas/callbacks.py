@@ -2,13 +2,15 @@
 
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import lightning
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from nas.module import TrainingModule
 from nas.report import routing_figure
@@ -41,7 +43,7 @@ class Recorder(lightning.Callback):
         last = step >= trainer.max_steps
         if step % config.validate_every == 0 or last:
             trainer.logger.log_metrics({f"validation_{module.task.quality}": module.validate()}, step)
-            routing = routing_map(module.model, module.task)
+            routing = routing_map(module.model, module.task, module.policy)
             if routing is not None:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
         if step % config.log_every == 0 or last:
@@ -49,19 +51,27 @@ class Recorder(lightning.Callback):
             trainer.logger.log_metrics({**module.latest, "learning_rate": rate}, step)
 
 
+class TwoLines(Progress):
+    """A progress bar with the figures of its task below it: side by side they are wider than a terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        for task in self.tasks:
+            yield Text(task.fields["figures"])
+
+
 class ProgressBar(lightning.Callback):
     """A rich progress bar with the latest figures; a line per validation where nobody watches a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = Progress(
+        self._bar = TwoLines(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("<"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
             console=console,
             disable=not console.is_terminal,
         )
@@ -86,35 +96,33 @@ class ProgressBar(lightning.Callback):
 class StopOnSignal(lightning.Callback):
     """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once.
 
-    It comes before `Checkpoints`, so that a step after which training stops is one with a checkpoint.
+    A context around the training as well as a callback of it, and there before `Checkpoints`: training only stops
+    after a step that has a checkpoint.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stopped = False
 
-    def setup(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
+    def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        signal.signal(signal.SIGTERM, self._stop)  # Lightning has put its own in between
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         trainer.should_stop = self._stopped
 
-    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
-        self._restore()
-
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._stopped:
-            self._restore()
             sys.exit(128 + number)
         self._stopped = True
         self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def _shown(module: TrainingModule) -> dict[str, float]:

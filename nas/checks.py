@@ -27,6 +27,7 @@ FRACTION = Range(lambda x: 0 <= x <= 1, "give a number from 0 to 1")
 
 RANGES = {
     "model.layers": COUNT,
+    "model.chunk_size": COUNT,
     "relaxation.temperature_start": POSITIVE,
     "relaxation.temperature_end": POSITIVE,
     "trainer.steps": COUNT,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from nas.command import INTERRUPTED
 from nas.cost import flops_per_token, kv_bytes, parameters
 from nas.data import Batch
 from nas.data.seeding import generator
-from nas.evaluation import Evaluation, always, at_random, evaluate, learnt, mean_share, retrieving_layer
+from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
 from nas.report import ReportData, write_report
@@ -23,6 +24,8 @@ from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_lin
 
 CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""
+FINAL = "final/"
+"""Prefix of the figure that HParams shows."""
 BETTER = {"recall": "higher is better", "bits_per_byte": "lower is better"}
 
 
@@ -65,15 +68,15 @@ def _say(console: Console, sentence: str) -> None:
 def compare_routings(module: TrainingModule) -> list[Row]:
     """The learnt routing first; then, where there are routers, the same weights under three other routings."""
     validation = {factor: module.task.validation_batches(factor) for factor in module.config.data.length_factors}
-    searched = Row("searched routing", _results(module, validation, dict.fromkeys(validation, learnt)))
-    if not module.model.architecture.routed_layers:
-        return [Row("trained model", searched.results)]
+    results = _results(module, validation, dict.fromkeys(validation, module.policy))
+    if module.policy is None:
+        return [Row("trained model", results)]
     random = {
         factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
-        for factor, result in searched.results.items()
+        for factor, result in results.items()
     }
     return [
-        searched,
+        Row("searched routing", results),
         Row("random, same share", _results(module, validation, random)),
         Row("all softmax", _results(module, validation, {factor: always("softmax") for factor in validation})),
         Row("all linear", _results(module, validation, {factor: always("linear") for factor in validation})),
@@ -81,7 +84,7 @@ def compare_routings(module: TrainingModule) -> list[Row]:
 
 
 def _results(
-    module: TrainingModule, validation: dict[int, list[Batch]], policies: dict[int, Policy]
+    module: TrainingModule, validation: dict[int, list[Batch]], policies: Mapping[int, Policy | None]
 ) -> dict[int, Evaluation]:
     return {
         factor: evaluate(module.model, batches, module.task.quality, policies[factor])
@@ -94,7 +97,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
     task, model = module.task, module.model
     best = rows[0].results[1]
     retrieving = retrieving_layer(model, task.validation_batches(), task.quality) if best.found else None
-    shares = {layer: mean_share({layer: heads}) for layer, heads in best.shares.items()}
+    shares = {layer: mean_share({layer: best.shares.get(layer, [1.0])}) for layer in model.architecture.routed_layers}
     return {
         "finished": finished,
         "step": module.global_step,
@@ -180,8 +183,12 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
 def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str]:
     """What a reader must not miss."""
     notes = []
+    if module.model.architecture.routed_layers and module.policy is None:
+        notes.append("Routing had not begun: every chunk went to softmax.")
     if not finished:
-        notes.append(f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved.")
+        notes.append(
+            f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved."
+        )
     if not math.isfinite(best.loss):
         notes.append("The loss is not a finite number: training diverged. Try a lower trainer.learning_rate.")
     return notes
@@ -203,18 +210,18 @@ def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str
         quality=measure,
         comparison=[_cells(module, row) for row in rows],
         history=history(run),
-        routing=routing_map(module.model, module.task),
+        routing=routing_map(module.model, module.task, module.policy),
         notes=notes,
         command=command_line(),
     )
 
 
 def history(run: Run) -> list[dict[str, float]]:
-    """The scalars of a run by step, as TensorBoard has them; the report's names for them."""
+    """The scalars of training by step, as TensorBoard has them; the report's names for them."""
     events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
     events.Reload()
     steps: dict[int, dict[str, float]] = {}
-    for tag in events.Tags()["scalars"]:
+    for tag in set(events.Tags()["scalars"]) - {FINAL + quality for quality in BETTER}:
         for event in events.Scalars(tag):
             name = {"budget": "target"}.get(tag, tag)
             steps.setdefault(event.step, {"step": event.step})[name] = event.value
@@ -225,5 +232,5 @@ def _log_hyperparameters(module: TrainingModule, run: Run, quality: float) -> No
     """The options and what came of them, for TensorBoard's HParams: in one call, which is all that it looks at."""
     assert isinstance(module.logger, TensorBoardLogger)
     options = {option: str(value) for option, value in flat(run.config()).items()}
-    module.logger.log_hyperparams(options, {f"final/{module.task.quality}": quality}, module.global_step)
+    module.logger.log_hyperparams(options, {FINAL + module.task.quality: quality}, module.global_step)
     module.logger.finalize("success")

@@ -7,7 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +21,7 @@ from rich.markup import escape
 from nas.checks import check
 from nas.config import RunConfig, register, restore
 from nas.errors import UserError, explain
-from nas.run import Run
+from nas.run import Run, flat
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -42,7 +43,7 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)
     def compose_and_do(composed: DictConfig) -> None:
         with _sentences():
-            status = job(_config(name, composed, missing), Console())
+            status = job(cast(Config, _config(name, composed, missing)), Console())
         if status:
             sys.exit(status)
 
@@ -91,18 +92,28 @@ def _fail(message: str, status: int = 1) -> None:
     sys.exit(status)
 
 
-def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> Config:  # type: ignore[type-var]
+def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
-    folder = composed.resume
-    if folder is not None and all(option.startswith("resume=") for option in HydraConfig.get().overrides.task):
-        config = _restored(name, folder)
+    if composed.resume is not None and all(option.startswith("resume=") for option in HydraConfig.get().overrides.task):
+        config = _restored(name, composed.resume)
     else:
-        for key, advice in missing.items():
-            if OmegaConf.is_missing(composed, key):
-                raise UserError(advice)
-        config = OmegaConf.to_object(composed)  # type: ignore[assignment]
+        config = _typed(composed, missing)
     check(config)
-    return config  # type: ignore[return-value]
+    return config
+
+
+def _typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
+    """The config of the options that were given."""
+    for key, advice in missing.items():
+        if OmegaConf.is_missing(composed, key):
+            resume = composed.resume
+            alone = "" if resume is None else f"resume={resume} goes alone, or with all options of its run: "
+            raise UserError(alone + advice)
+    config = cast(RunConfig, OmegaConf.to_object(composed))
+    given = cast(dict[str, Any], OmegaConf.to_container(composed))
+    if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra lets them in behind a "+"
+        raise UserError(f"{', '.join(sorted(unknown))} is not an option; --help lists what there is.")
+    return config
 
 
 def _restored(name: str, folder: str) -> RunConfig:

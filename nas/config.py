@@ -189,7 +189,7 @@ def choices(group: str) -> str:
 
 
 def restore(command: str, values: dict[str, Any]) -> RunConfig:
-    """The config of a command from plain values, as ``dataclasses.asdict`` makes them; ValueError where they are not."""
+    """The config of a command from plain values, as ``dataclasses.asdict`` makes them of one; ValueError if not so."""
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
         schema.data = OmegaConf.structured(SCHEMAS[f"data/{values['data']['name']}_schema"])

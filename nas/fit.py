@@ -23,30 +23,25 @@ def fit(module: TrainingModule, run: Run, console: Console) -> bool:
         left = config.steps - first_step
         console.print(f"Going on from step {first_step}: {left or 'no'} steps are left to train.", highlight=False)
     timer = Timer()
-    trainer = lightning.Trainer(
-        max_steps=config.steps,
-        max_epochs=1,
-        accelerator=config.accelerator,
-        devices=config.devices,
-        precision=config.precision,  # type: ignore[arg-type]  # checked by nas.checks
-        gradient_clip_val=config.gradient_clip,
-        logger=TensorBoardLogger(
-            str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
-        ),
-        callbacks=[
-            StopOnSignal(console),
-            Recorder(),
-            Checkpoints(run, config.checkpoint_every),
-            ProgressBar(console),
-            timer,
-        ],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-    )
-    loader = TrainingStream(module.task, first_step, config.steps).loader()
-    trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+    with StopOnSignal(console) as stop:
+        trainer = lightning.Trainer(
+            max_steps=config.steps,
+            max_epochs=1,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            precision=config.precision,  # type: ignore[arg-type]  # checked by nas.checks
+            gradient_clip_val=config.gradient_clip,
+            logger=TensorBoardLogger(
+                str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
+            ),
+            callbacks=[stop, Recorder(), Checkpoints(run, config.checkpoint_every), ProgressBar(console), timer],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+        )
+        loader = TrainingStream(module.task, first_step, config.steps).loader()
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.seconds = timer.time_elapsed()
     return module.global_step >= config.steps

@@ -18,7 +18,7 @@ from nas.data import IGNORE, Batch, Task
 from nas.data.seeding import stable_seed
 from nas.evaluation import evaluate, learnt, quality_of, softmax_weight, token_losses
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Routing
+from nas.models.mixers import Policy, Routing
 from nas.models.router import Router
 from nas.relaxations import RELAXATIONS, interpolate
 
@@ -99,10 +99,14 @@ class TrainingModule(lightning.LightningModule):
         }
         return self.budget.penalty(share)
 
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that was learnt; None where there is none, or not yet."""
+        return None if self.budget.dense else learnt
+
     def validate(self) -> float:
-        """Quality of the learnt routing, once there is one, on the validation batches."""
-        policy = None if self.budget.dense else learnt
-        return evaluate(self.model, self.task.validation_batches(), self.task.quality, policy).quality
+        """Quality of what was learnt, on the validation batches."""
+        return evaluate(self.model, self.task.validation_batches(), self.task.quality, self.policy).quality
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer

@@ -4,17 +4,18 @@ import torch
 
 from nas.data import Batch, Task
 from nas.data.recall import planted_chunks
-from nas.evaluation import learnt, softmax_weight
+from nas.evaluation import softmax_weight
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy
 from nas.models.router import OPERATIONS
 from nas.report import RoutingMap
 
 
 @torch.no_grad()
-def routing_map(model: LanguageModel, task: Task) -> RoutingMap | None:
-    """The learnt routing of the first validation sequence; None if no layer has a router or a score is not finite."""
+def routing_map(model: LanguageModel, task: Task, policy: Policy | None) -> RoutingMap | None:
+    """The routing of the first validation sequence; None if nothing is routed or a score is not finite."""
     batch = _first(task.validation_batches()[0])
-    output = model(batch.tokens.to(model.embedding.weight.device), learnt)
+    output = model(batch.tokens.to(model.embedding.weight.device), policy)
     routing = output.routing
     if not routing or not all(decided.logits.isfinite().all() for decided in routing.values()):
         return None

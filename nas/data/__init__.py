@@ -16,10 +16,15 @@ def build_task(config: DataConfig, seed: int) -> Task:
     factors = options.pop("length_factors")
     if 1 not in factors or min(factors) < 1:
         raise UserError(f"data.length_factors={factors} must be whole numbers from 1 on, with 1 among them.")
+    task: Task
     if isinstance(config, RecallConfig):
-        return Recall(**options, seed=seed)
-    assert isinstance(config, TextConfig)
-    return Text(**options, seed=seed)
+        task = Recall(**options, seed=seed)
+    else:
+        assert isinstance(config, TextConfig)
+        task = Text(**options, seed=seed)
+    for factor in factors:
+        task.validation_batches(factor)  # a text too short for this is refused now rather than after the training
+    return task
 
 
 __all__ = ["IGNORE", "Batch", "Task", "build_task"]

@@ -69,8 +69,8 @@ class Recall:
         self._pairs_per_block = (block_size - block_margin) // 2
         if block_margin < 0 or self._pairs_per_block < 1:
             raise UserError(
-                f"data.block_size={block_size} and data.block_margin={block_margin} leave no room for a key-value pair; "
-                "give a margin from 0 on and a block of at least margin + 2 tokens."
+                f"data.block_size={block_size} and data.block_margin={block_margin} leave no room for a key-value "
+                "pair; give a margin from 0 on and a block of at least margin + 2 tokens."
             )
         if pairs > keys:
             raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")

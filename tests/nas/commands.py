@@ -24,7 +24,7 @@ DATA = (
 )
 TRAINER = (
     *("trainer.steps=6", "trainer.log_every=1", "trainer.validate_every=3", "trainer.checkpoint_every=2"),
-    *("trainer.warmup_steps=1", "trainer.accelerator=cpu", "budget.dense_until=0"),
+    *("trainer.warmup_steps=1", "trainer.accelerator=cpu", "trainer.router_learning_rate=0.1", "budget.dense_until=0"),
 )
 BATCHES = ("data.batch_size=2", "data.validation_batches=2", "data.length_factors=[1,2]")
 SMALL = (*MODEL, *DATA, *BATCHES, *TRAINER)
@@ -54,8 +54,7 @@ def nas(command: str, *options: str) -> Ended:
         try:
             import_module(f"nas.{command}").main()
         except SystemExit as ended:
-            assert isinstance(ended.code, int)
-            status = ended.code
+            status = int(ended.code or 0)
     return Ended(status, out.getvalue(), err.getvalue())
 
 

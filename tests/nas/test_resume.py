@@ -80,6 +80,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     assert killed.returncode == -signal.SIGKILL
     run = searched(tmp_path)
     assert "model.safetensors" not in contents(run)
+    time.sleep(1)  # TensorBoard orders its files by the second in which they were begun
     resumed = nas("search", *SEARCH, *options, f"resume={run}")
     assert resumed.status == 0, resumed.err
     assert resumed.run == run
@@ -121,6 +122,19 @@ def test_an_interrupted_run_saves_what_it_learnt_and_goes_on_from_there(
     assert resumed.status == 0, resumed.err
     assert f"Going on from step {step + 1}: {5 - step} steps are left" in resumed.out
     same(stopped.run, search.run)
+
+
+def test_a_run_interrupted_before_routing_began_is_measured_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(2, monkeypatch)
+    dense = ("budget.dense_until=1", "budget.learnt_at=0", "trainer.validate_every=1")
+    stopped = nas("search", *SEARCH, *dense, f"output={tmp_path}")
+    assert stopped.status == 130
+    assert "Routing had not begun: every chunk went to softmax." in stopped.out
+    (measured,) = json.loads((stopped.run / "metrics.json").read_text())["routings"].values()
+    assert measured["1x"]["quality"] == pytest.approx(history(Run(stopped.run))[-1]["validation_recall"])
+    assert "Routing had not begun" in (stopped.run / "report.html").read_text()
 
 
 def test_sigterm_stops_like_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,5 +228,3 @@ def test_a_run_may_be_moved_and_resumed_with_its_options_from_elsewhere(finished
     resumed = nas("search", *SEARCH, f"resume={moved}", "output=nowhere", "name=another")
     assert resumed.status == 0, resumed.err
     assert resumed.run == moved
-
-

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-import nas.data
+from nas.data import build_task
 from nas.evaluation import evaluate
 from nas.models.language_model import LanguageModel
 from nas.run import Run, load_architecture, load_weights
-from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, composed, contents, nas as command
+from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, composed, contents, nas
 
 RUN_FOLDER = {
     *("config.yaml", "architecture.json", "model.safetensors", "metrics.json"),
@@ -57,7 +57,7 @@ def test_its_architecture_and_weights_give_the_quality_it_reports(search: Ended)
     model = LanguageModel(architecture)
     load_weights(model, search.run / "model.safetensors")
     config = composed("search", *SEARCH)
-    task = nas.data.build_task(config.data, config.seed)
+    task = build_task(config.data, config.seed)
     reported = metrics(search.run)["routings"]["searched routing"]
     for factor in (1, 2):
         result = evaluate(model, task.validation_batches(factor), task.quality)
@@ -95,8 +95,8 @@ def test_the_report_tells_the_quality_and_the_command(search: Ended) -> None:
 
 
 def test_two_searches_with_one_seed_find_the_same(search: Ended, tmp_path: Path) -> None:
-    again = command("search", *SEARCH, f"output={tmp_path}")
-    other = command("search", *SEARCH, f"output={tmp_path}", "seed=1")
+    again = nas("search", *SEARCH, f"output={tmp_path}")
+    other = nas("search", *SEARCH, f"output={tmp_path}", "seed=1")
     weights = [contents(run)["model.safetensors"] for run in (search.run, again.run, other.run)]
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
@@ -105,7 +105,7 @@ def test_two_searches_with_one_seed_find_the_same(search: Ended, tmp_path: Path)
 def test_it_searches_on_text(tmp_path: Path) -> None:
     (tmp_path / "poem[1].txt").write_bytes(b"".join(b"line %04d\n" % line for line in range(3000)))
     text = ("data=text", "data.length=64", f"data.path='{tmp_path}/poem[1].txt'")
-    ended = command("search", "+space=token_hybrid", *MODEL, *text, *BATCHES, *TRAINER, f"output={tmp_path}")
+    ended = nas("search", "+space=token_hybrid", *MODEL, *text, *BATCHES, *TRAINER, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert "bits per byte: lower is better" in ended.out
     assert "retrieves" not in ended.out
@@ -113,26 +113,26 @@ def test_it_searches_on_text(tmp_path: Path) -> None:
     assert found["retrieving_layer"] is None
     searched = found["routings"]["searched routing"]["1x"]
     assert searched["quality"] == pytest.approx(searched["loss"] / math.log(2), rel=1e-5)
-    resumed = command("search", f"resume={ended.run}")
+    resumed = nas("search", f"resume={ended.run}")
     assert resumed.status == 0, resumed.err
 
 
 @pytest.mark.parametrize("option", ["relaxation=gumbel", "model.routed_layers=[]", "space.route_grad=selected"])
 def test_it_searches_with(tmp_path: Path, option: str) -> None:
-    ended = command("search", *SEARCH, option, f"output={tmp_path}")
+    ended = nas("search", *SEARCH, option, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert {path.name for path in ended.run.iterdir()} == RUN_FOLDER
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_it_searches_in_other_precisions(tmp_path: Path, precision: str) -> None:
-    ended = command("search", *SEARCH, f"trainer.precision={precision}", f"output={tmp_path}")
+    ended = nas("search", *SEARCH, f"trainer.precision={precision}", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert math.isfinite(metrics(ended.run)["routings"]["searched routing"]["1x"]["loss"])
 
 
 def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
-    ended = command("search", *SEARCH, "trainer.learning_rate=1e30", f"output={tmp_path}")
+    ended = nas("search", *SEARCH, "trainer.learning_rate=1e30", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert metrics(ended.run)["routings"]["searched routing"]["1x"]["loss"] is None
     assert "training diverged" in ended.out
@@ -140,14 +140,14 @@ def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
 
 
 def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
-    ended = command("search", *SEARCH, "name='[red]x [bold'", f"output={tmp_path}")
+    ended = nas("search", *SEARCH, "name='[red]x [bold'", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert ended.run.name.endswith("_[red]x [bold")
     assert ended.run.is_dir()
 
 
 def test_many_runs_in_one_command(tmp_path: Path) -> None:
-    ended = command("search", "-m", *SEARCH, "seed=0,1", f"output={tmp_path}")
+    ended = nas("search", "-m", *SEARCH, "seed=0,1", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     runs = list((tmp_path / "search").iterdir())
     assert [{path.name for path in run.iterdir()} for run in runs] == [RUN_FOLDER] * 2
@@ -159,5 +159,5 @@ def test_many_runs_in_one_command(tmp_path: Path) -> None:
 def test_nothing_is_left_where_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert command("search", *SEARCH, "output=../there").status == 0
+    assert nas("search", *SEARCH, "output=../there").status == 0
     assert list(Path.cwd().iterdir()) == []

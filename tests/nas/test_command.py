@@ -1,0 +1,155 @@
+"""What every command says: its help, its config, and one clear message where an option cannot work."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, nas, process, refusal
+
+SPACE = "+space=token_hybrid"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where nothing may have been written at the end."""
+    return tmp_path / "outputs"
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "advice"),
+    [
+        ((), "space is missing", "choose one of: token_hybrid"),
+        (("+space=token_hybird",), "space=token_hybird is unknown", "choose one of: token_hybrid."),
+        (("space=token_hybrid",), "Could not override 'space'", "use +space=token_hybrid"),
+        ((SPACE, "model=huge"), "model=huge is unknown", "choose one of: 340m, 760m, tiny."),
+        ((SPACE, "data=poems"), "data=poems is unknown", "choose one of: recall, text."),
+        ((SPACE, "trainer.stepz=3"), "trainer.stepz is not an option", "did you mean trainer.steps?"),
+        ((SPACE, "+trainer.stepz=3"), "trainer.stepz is not an option", "--help lists"),
+        ((SPACE, "data=text", "data.keys=3"), "data.keys is not an option", "data has: name, length"),
+        ((SPACE, "sed=3"), "sed is not an option", "did you mean seed? there are: model, data"),
+        ((SPACE, "seed=first"), "seed: Value 'first'", "could not be converted to Integer"),
+        ((SPACE, "trainer.steps=???"), "trainer.steps", "missing"),
+        ((SPACE, "name=${nothing}"), "name", "'nothing' not found"),
+        ((SPACE, "model.width=["), "model.width=[ cannot be read", "give name=value"),
+        ((SPACE, "space.name=other"), "space.name=other is unknown", "choose one of: token_hybrid"),
+        ((SPACE, "space.route_grad=none"), "space.route_grad=none is unknown", "choose one of: selected, full"),
+        ((SPACE, "model.chunk_size=0"), "model.chunk_size=0", "give 1 or more"),
+        ((SPACE, "model.width=0"), "model.width=0", "at least 1"),
+        ((SPACE, "model.layers=0"), "model.layers=0", "give 1 or more"),
+        ((SPACE, "model.softmax_heads=3"), "softmax_heads=3", "choose linear_heads among the divisors of 3"),
+        ((SPACE, "model.routing_heads=4"), "model.routing_heads=4", "choose routing_heads among the divisors of 2"),
+        ((SPACE, "model.routed_layers=[2]"), "model.routed_layers has 2", "layers 0 to 1"),
+        ((SPACE, "data.pairs=100"), "data.pairs=100", "give"),
+        ((SPACE, "data.length_factors=[2]"), "data.length_factors=[2]", "1 among them"),
+        ((SPACE, "data.length_factors=[]"), "data.length_factors=[]", "1 among them"),
+        ((SPACE, "relaxation=soft"), "relaxation=soft is unknown", "choose one of: argmax_ste, gumbel"),
+        ((SPACE, "relaxation.name=soft"), "relaxation.name=soft is unknown", "choose one of: argmax_ste, gumbel"),
+        ((SPACE, "relaxation.temperature_start=0"), "relaxation.temperature_start=0.0", "give a number over 0"),
+        ((SPACE, "relaxation.temperature_end=-1"), "relaxation.temperature_end=-1.0", "give a number over 0"),
+        ((SPACE, "relaxation.temperature_end=nan"), "relaxation.temperature_end=nan", "give a number over 0"),
+        ((SPACE, "budget.target=0"), "budget.target=0.0", "give a number over 0"),
+        ((SPACE, "trainer.steps=0"), "trainer.steps=0", "give 1 or more"),
+        ((SPACE, "trainer.steps=-5"), "trainer.steps=-5", "give 1 or more"),
+        ((SPACE, "trainer.learning_rate=-1e-3"), "trainer.learning_rate=-0.001", "give a number over 0"),
+        ((SPACE, "trainer.learning_rate=inf"), "trainer.learning_rate=inf", "give a number over 0"),
+        ((SPACE, "trainer.beta2=1"), "trainer.beta2=1.0", "below 1"),
+        ((SPACE, "trainer.log_every=0"), "trainer.log_every=0", "give 1 or more"),
+        ((SPACE, "trainer.validate_every=0"), "trainer.validate_every=0", "give 1 or more"),
+        ((SPACE, "trainer.checkpoint_every=0"), "trainer.checkpoint_every=0", "give 1 or more"),
+        ((SPACE, "trainer.accelerator=nonsense"), "trainer.accelerator=nonsense", "Available names are: "),
+        ((SPACE, "trainer.precision=nonsense"), "trainer.precision=nonsense", "Allowed precision values: "),
+        ((SPACE, "trainer.devices=0"), "trainer.devices=0", "cannot work here"),
+        ((SPACE, "name=a/b"), "name='a/b'", "give a word"),
+        (("resume=nowhere",), "resume=nowhere goes alone, or with all options of its run", "space is missing"),
+        ((SPACE, "resume=nowhere"), "resume=nowhere: there is no such folder", "give the folder of an earlier run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_cannot_work(output: Path, options: tuple[str, ...], given: str, advice: str) -> None:
+    given_before = () if any(option.startswith("data=") for option in options) else SMALL
+    message = refusal("search", *given_before, *options, f"output={output}")
+    assert given in message
+    assert advice in message
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing", None, "no such file"),
+        ("empty", b"", "holds no text"),
+        ("short", b"too short", "is too short"),
+        ("short for 64 times the length", b"x" * 10_000, "is too short"),
+    ],
+)
+def test_a_text_that_cannot_be_used(tmp_path: Path, output: Path, name: str, content: bytes | None, told: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    options = (SPACE, *MODEL, *BATCHES, *TRAINER, "data=text", "data.length=64", "data.length_factors=[1,64]")
+    message = refusal("search", *options, f"data.path='{path}'", f"output={output}")
+    assert f"data.path={path}" in message
+    assert told in message
+    assert not output.exists()
+
+
+def test_many_runs_stop_at_the_first_refusal(output: Path) -> None:
+    ended = nas("search", "-m", *SEARCH, "model.chunk_size=0,8", f"output={output}")
+    assert ended.status == 1
+    assert ended.err.startswith("error: model.chunk_size=0")
+    assert not (output / "search").exists()
+
+
+def test_the_process_fails_with_the_message_alone(output: Path) -> None:
+    refused = process("-m", "nas.search", *SEARCH, "model.chunk_size=0", f"output={output}")
+    out, err = refused.communicate()
+    assert refused.returncode == 1
+    assert out == ""
+    assert err == "error: model.chunk_size=0 is not allowed; give 1 or more.\n"
+
+
+def test_a_bug_shows_its_traceback(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("nas.search.build_task", fail)
+    with pytest.raises(ZeroDivisionError):
+        nas("search", *SEARCH, f"output={output}")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("search", ["python -m nas.search +space=token_hybrid", "+space=choice: token_hybrid", "space: ???"]),
+        ("train", ["python -m nas.train architecture=softmax", "architecture: ???"]),
+    ],
+)
+def test_help_tells_what_there_is(command: str, told: list[str]) -> None:
+    ended = nas(command, "--help")
+    assert ended.status == 0
+    for text in (
+        *told,
+        "model        340m, 760m, tiny",
+        "data         recall, text",
+        "relaxation   argmax_ste, gumbel",
+        "  steps: ",
+        "--cfg job",
+        "-m seed=0,1,2",
+        f"python -m nas.{command} resume=outputs/{command}/RUN",
+    ):
+        assert text in ended.out
+    assert "schema" not in ended.out
+    assert "$" not in ended.out.replace("${model.chunk_size}", "").replace("${space.name}", "").replace(
+        "${data.name}", ""
+    )
+
+
+@pytest.mark.parametrize("options", [(), (SPACE, "data=text", "seed=3")])
+def test_the_config_can_be_looked_at(options: tuple[str, ...]) -> None:
+    ended = nas("search", *options, "--cfg", "job")
+    assert ended.status == 0
+    config = OmegaConf.create(ended.out)
+    assert config.trainer.steps > 0
+    assert config.seed == (3 if options else 0)
+    assert "hydra" not in config

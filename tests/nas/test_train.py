@@ -1,0 +1,56 @@
+"""`python -m nas.train`: one architecture from scratch, by name or as a search has found it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.run import load_architecture
+from tests.nas.architectures import small
+from tests.nas.commands import SMALL, Ended, contents, nas, refusal
+
+
+def metrics(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["softmax", "linear", "token_hybrid"])
+def test_an_architecture_by_name(tmp_path: Path, name: str) -> None:
+    ended = nas("train", f"architecture={name}", *SMALL, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert ended.run.parent == tmp_path / "train"
+    assert load_architecture(ended.run / "architecture.json").mixers == (name, name)
+    assert len(metrics(ended.run)["routings"]) == (4 if name == "token_hybrid" else 1)
+    if name != "token_hybrid":
+        assert "What was trained" in ended.out
+        assert "share" not in next(line for line in ended.out.splitlines() if line.startswith("step 3"))
+
+
+def test_an_architecture_that_was_found(search: Ended, tmp_path: Path) -> None:
+    found = search.run / "architecture.json"
+    ended = nas("train", f"architecture={found}", *SMALL, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert load_architecture(ended.run / "architecture.json") == load_architecture(found)
+    assert contents(ended.run)["model.safetensors"] == contents(search.run)["model.safetensors"], "the same recipe"
+
+
+def test_it_can_be_resumed(tmp_path: Path) -> None:
+    ended = nas("train", "architecture=linear", *SMALL, f"output={tmp_path}")
+    weights = contents(ended.run)["model.safetensors"]
+    assert nas("train", f"resume={ended.run}").status == 0
+    assert contents(ended.run)["model.safetensors"] == weights
+
+
+def test_what_cannot_be_trained(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(small().to_json())
+    (tmp_path / "none.json").write_text("{}")
+    for options, told in (
+        ((), "architecture is missing; give a file or one of: softmax, linear, token_hybrid."),
+        (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
+        ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
+        ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),
+        ((f"architecture={tmp_path}",), "cannot be read"),
+        (("architecture=softmax", "model.softmax_heads=3"), "softmax_heads=3"),
+    ):
+        assert told in refusal("train", *SMALL, *options, f"output={tmp_path / 'outputs'}")
+    assert not (tmp_path / "outputs").exists()
