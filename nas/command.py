@@ -74,7 +74,7 @@ def _sentences() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain(error))
     except KeyboardInterrupt:
-        _fail("stopped.", INTERRUPTED)
+        _fail("stopped; a run that had begun goes on with resume=FOLDER.", INTERRUPTED)
     except BrokenPipeError:
         Console().on_broken_pipe()
     except OSError as error:

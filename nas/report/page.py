@@ -69,6 +69,7 @@ def routing_values(routing: RoutingMap) -> dict[str, Any]:
     return {
         "rows": given,
         "strips": [Strip.of(row) for row in given],
+        "shown_first": max(range(len(given)), key=lambda index: given[index].share * (1 - given[index].share)),
         "share": mean_share(given),
         "uniform": uniform_heads(given),
         "planted": routing.planted,

@@ -171,7 +171,7 @@ def test_ctrl_c_while_measuring_stops_at_once_and_measuring_can_be_done_again(
     monkeypatch.setattr("nas.closing.compare_routings", interrupted)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
-    assert stopped.err == "error: stopped.\n"
+    assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"
     monkeypatch.undo()
     assert nas("search", f"resume={stopped.run}").status == 0
     same(stopped.run, search.run)

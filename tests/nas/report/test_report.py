@@ -124,6 +124,14 @@ def test_heads_with_one_operation_are_named() -> None:
     assert "Layer 2 heads 0 and 2 send every chunk to linear." in text
 
 
+def test_the_head_that_mixes_most_is_shown_first() -> None:
+    selected = [attrs["value"] for tag, attrs in Parsed(render(report())).elements if "selected" in attrs]
+    assert selected == ["0"]
+    uniform_first = RoutingMap(["t"] * 4, 2, {0: [[0.1, 0.1], [0.9, 0.1]]}, {0: [[0, 0], [1, 0]]}, None)
+    page = Parsed(render(report(routing=uniform_first)))
+    assert [attrs["value"] for tag, attrs in page.elements if "selected" in attrs] == ["1"]
+
+
 def test_tokens_appear_once_in_their_chunks_and_the_last_may_be_short() -> None:
     parsed = Parsed(render(report()))
     assert [len(chunk) for chunk in parsed.chunks] == [4, 4, 4, 2]
