@@ -80,7 +80,6 @@ def _row(kind: str, seed: int, metrics: dict[str, Any]) -> dict[str, str]:
     retrieving = metrics["retrieving_layer"] or {}
     row["planted precision"] = number(retrieving.get("precision"))
     row["planted recall"] = number(retrieving.get("recall"))
-    row["training s"] = f"{metrics['training_seconds']:.0f}"
     return row
 
 
