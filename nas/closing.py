@@ -12,10 +12,11 @@ from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas.command import INTERRUPTED
-from nas.cost import flops_per_token, kv_bytes, parameters
+from nas.cost import flops_per_token, kv_bytes
 from nas.data import Batch
 from nas.data.seeding import generator
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
+from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
 from nas.report import ReportData, write_report
@@ -111,7 +112,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
         else {"layer": retrieving, **vars(best.found_by_layer[retrieving])},
         "budget": {"target": module.config.budget.target, "multiplier": module.budget.multiplier.item()},
         "cost": {
-            "parameters": parameters(model),
+            "parameters": count_parameters(model),
             "kv_bytes": {context: kv_bytes(model.architecture, shares, context) for context in CONTEXTS},
             "flops_per_token": {context: flops_per_token(model, shares, context) for context in CONTEXTS},
         },

@@ -7,11 +7,6 @@ CACHE_BYTES = 2
 """Bytes of a cached number (bf16)."""
 
 
-def parameters(model: LanguageModel) -> int:
-    """Trainable parameters, a tied head counted once."""
-    return count_parameters(model)
-
-
 def kv_bytes(architecture: Architecture, shares: dict[int, float], context: int) -> int:
     """Bytes of keys, values and states that one sequence needs to go on after ``context`` tokens.
 
@@ -21,15 +16,8 @@ def kv_bytes(architecture: Architecture, shares: dict[int, float], context: int)
     a = architecture
     per_token = a.linear_heads * (a.key_dim + a.value_dim)
     state = a.linear_heads * a.key_dim * a.value_dim
-    total = 0.0
-    for layer, mixer in enumerate(a.mixers):
-        if mixer == "softmax":
-            total += per_token * context
-        elif mixer == "token_hybrid":
-            total += state + per_token * min(context, shares[layer] * context + a.chunk_size)
-        else:
-            total += state
-    return round(total * CACHE_BYTES)
+    keys, states = _remembered(a, shares, context)
+    return round((per_token * keys + state * states) * CACHE_BYTES)
 
 
 def flops_per_token(model: LanguageModel, shares: dict[int, float], context: int) -> int:
@@ -42,12 +30,17 @@ def flops_per_token(model: LanguageModel, shares: dict[int, float], context: int
     embedding = 0 if a.tie_embeddings else model.embedding.weight.numel()
     per_key = 2 * a.linear_heads * (a.key_dim + a.value_dim)
     per_state = 6 * a.linear_heads * a.key_dim * a.value_dim
-    total = 2.0 * (count_parameters(model) - embedding)
-    for layer, mixer in enumerate(a.mixers):
+    keys, states = _remembered(a, shares, context)
+    return round(2 * (count_parameters(model) - embedding) + per_key * keys + per_state * states)
+
+
+def _remembered(architecture: Architecture, shares: dict[int, float], context: int) -> tuple[float, int]:
+    """Tokens whose keys are kept, summed over layers, and the number of layers with a state."""
+    keys, states = 0.0, 0
+    for layer, mixer in enumerate(architecture.mixers):
         if mixer == "softmax":
-            total += per_key * context
+            keys += context
         elif mixer == "token_hybrid":
-            total += per_state + per_key * min(context, shares[layer] * context + a.chunk_size)
-        else:
-            total += per_state
-    return round(total)
+            keys += min(context, shares[layer] * context + architecture.chunk_size)
+        states += mixer != "softmax"
+    return keys, states

@@ -1,6 +1,5 @@
 """`report.html`: one file that explains a run to whoever opens it, with no network and no server."""
 
-import os
 import statistics
 import unicodedata
 from pathlib import Path
@@ -11,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nas.report.curves import draw_curves, sentence
 from nas.report.data import ReportData, RoutingMap
 from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows, uniform_heads
+from nas.run import replacing
 
 QUALITIES = {
     "recall": "Recall is the share of scored positions that the model predicts right: higher is better.",
@@ -33,12 +33,8 @@ BAR_HEIGHT = 78
 def write_report(path: Path, data: ReportData) -> None:
     """Write the page. Whatever fails, ``path`` holds either what it held before or the whole new page."""
     page = render(data)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def render(data: ReportData) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nas.cost import flops_per_token, kv_bytes, parameters
-from nas.models.language_model import LanguageModel
+from nas.cost import flops_per_token, kv_bytes
+from nas.models.language_model import LanguageModel, count_parameters
 from tests.nas.architectures import small
 
 PER_TOKEN = 2 * (4 + 6)
@@ -27,8 +27,8 @@ def test_a_hybrid_keeps_its_softmax_chunks_its_own_chunk_and_the_state() -> None
 
 def test_parameters_count_a_tied_head_once() -> None:
     tied, untied = (LanguageModel(small(tie_embeddings=tie)) for tie in (True, False))
-    assert parameters(untied) == sum(weight.numel() for weight in untied.parameters())
-    assert parameters(untied) - parameters(tied) == 11 * 12
+    assert count_parameters(untied) == sum(weight.numel() for weight in untied.parameters())
+    assert count_parameters(untied) - count_parameters(tied) == 11 * 12
 
 
 def test_flops_are_weights_visible_keys_and_states() -> None:
@@ -37,7 +37,7 @@ def test_flops_are_weights_visible_keys_and_states() -> None:
     for mixer in ("softmax", "linear", "token_hybrid"):
         model = LanguageModel(small(mixer))  # type: ignore[arg-type]
         weights[mixer] = flops_per_token(model, {0: 0.0}, 0) - (per_state if mixer != "softmax" else 0)
-        assert weights[mixer] == 2 * (parameters(model) - 11 * 12), "the embedding is looked up, not multiplied"
+        assert weights[mixer] == 2 * (count_parameters(model) - 11 * 12), "the embedding is looked up, not multiplied"
     at = {
         mixer: flops_per_token(LanguageModel(small(mixer)), {0: 0.1}, context) - weights[mixer]  # type: ignore[arg-type]
         for mixer in weights
