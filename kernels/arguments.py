@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 RouteGrad = Literal["selected", "full"]
-Impl = Literal["auto", "reference"]
+Impl = Literal["auto", "reference", "triton"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

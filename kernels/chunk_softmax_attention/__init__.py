@@ -4,6 +4,7 @@ from torch import Tensor
 
 from kernels.arguments import Impl, RouteGrad, check_operation
 from kernels.chunk_softmax_attention import reference
+from kernels.triton_support import choose
 
 
 def chunk_softmax_attention(
@@ -37,7 +38,8 @@ def chunk_softmax_attention(
         chunk_size: tokens in a chunk, any integer >= 1.
         scale: factor on the scores; 1 / sqrt(K) by default.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
-        impl: "reference" (PyTorch, any device and dtype) or "auto".
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `kernels.triton_support` for what it takes),
+            or "auto": Triton on CUDA where it can, the reference otherwise.
 
     Returns:
         [B, T, H, V] in the dtype of v.
@@ -47,7 +49,12 @@ def chunk_softmax_attention(
     """
     check_operation(q, k, v, route, chunk_size, route_grad, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return reference.chunk_softmax_attention(q, k, v, route, chunk_size, scale, route_grad == "full")
+    arguments = (q, k, v, route, chunk_size, scale, route_grad == "full")
+    if choose(impl, q, v, chunk_size) == "triton":
+        from kernels.chunk_softmax_attention import triton_op
+
+        return triton_op.chunk_softmax_attention(*arguments)
+    return reference.chunk_softmax_attention(*arguments)
 
 
 __all__ = ["chunk_softmax_attention"]

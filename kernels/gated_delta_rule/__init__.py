@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kernels.arguments import Impl, RouteGrad, check_operation, check_shape
 from kernels.gated_delta_rule import reference
+from kernels.triton_support import choose
 
 
 @overload
@@ -88,7 +89,8 @@ def gated_delta_rule(
         initial_state: [B, H, K, V] state before the first token; zeros by default.
         return_final_state: also return the state after the last chunk, as a next chunk would see it.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
-        impl: "reference" (PyTorch, any device and dtype) or "auto".
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `kernels.triton_support` for what it takes),
+            or "auto": Triton on CUDA where it can, the reference otherwise.
 
     Returns:
         o [B, T, H, V] in the dtype of v; with ``return_final_state`` the pair (o, state [B, H, K, V]), the
@@ -104,9 +106,13 @@ def gated_delta_rule(
     if initial_state is not None:
         check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
     scale = key_dim**-0.5 if scale is None else scale
-    o, state = reference.gated_delta_rule(
-        q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full"
-    )
+    arguments = (q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full")
+    if choose(impl, q, v, chunk_size) == "triton":
+        from kernels.gated_delta_rule import triton_op
+
+        o, state = triton_op.gated_delta_rule(*arguments)
+    else:
+        o, state = reference.gated_delta_rule(*arguments)
     return (o, state) if return_final_state else o
 
 

@@ -56,7 +56,7 @@ EITHER_OPERATION = [
     rejected("chunk_size", -1, "chunk_size=-1", "integer of at least 1", "negative"),
     rejected("chunk_size", 2.5, "chunk_size=2.5", "integer of at least 1", "fraction"),
     rejected("chunk_size", True, "chunk_size=True", "integer of at least 1", "bool"),
-    rejected("impl", "cuda", "impl='cuda'", "auto, reference", "unknown"),
+    rejected("impl", "cuda", "impl='cuda'", "auto, reference, triton", "unknown"),
     rejected("route_grad", "none", "route_grad='none'", "selected, full", "unknown"),
 ]
 LINEAR_ALONE = [

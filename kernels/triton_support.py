@@ -1,0 +1,126 @@
+"""What the Triton kernels can take, where they run, and which implementation a call gets.
+
+Nothing here imports triton: kernels are imported when the first tensor asks for them.
+"""
+
+import functools
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kernels.arguments import Impl
+
+CHUNK_SIZES = (16, 32, 64, 128, 256)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+MAX_KEY_DIM = 256
+MAX_VALUE_DIM = 512
+DIM_MULTIPLE = 4
+
+CAPABILITIES = ((8, 0), (9, 0))
+"""First and last CUDA compute capability on which the kernels may run: Ampere to Hopper.
+
+Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638, #913)
+and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper and were checked there.
+"""
+
+OLDEST_TRITON = (3, 6)
+"""Oldest Triton that the kernels were checked with."""
+
+
+def interpreting() -> bool:
+    """Whether Triton's kernels are interpreted, on tensors of the CPU (set before triton is imported)."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
+
+
+@functools.cache
+def _triton_version() -> str | None:
+    for name in ("triton", "pytorch-triton"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+@functools.cache
+def _machine_obstacle(device: torch.device) -> str | None:
+    """Why Triton kernels cannot run on tensors of ``device``; None if they can."""
+    version = _triton_version()
+    if version is None:
+        return "triton is not installed (there are wheels for Linux: pip install triton)"
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRITON:
+        return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}, the oldest that was checked"
+    if interpreting():
+        return None
+    if device.type != "cuda":
+        return f"the tensors are on {device.type}, and Triton's kernels need a CUDA device"
+    if torch.version.hip is not None:
+        return "this is an AMD GPU, for which the kernels were not checked"
+    capability = torch.cuda.get_device_capability(device)
+    first, last = CAPABILITIES
+    if not first <= capability <= last:
+        return (
+            f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the kernels "
+            f"were checked for {first[0]}.{first[1]} to {last[0]}.{last[1]}; on newer ones Triton is known to give wrong "
+            "gradients for such kernels"
+        )
+    return None
+
+
+def obstacle(q: Tensor, v: Tensor, chunk_size: int) -> str | None:
+    """Why the Triton kernels cannot take a call with q [..., K] and v [..., V]; None if they can."""
+    if reason := _machine_obstacle(q.device):
+        return reason
+    if chunk_size not in CHUNK_SIZES:
+        return f"chunk_size={chunk_size}, and Triton's kernels take {', '.join(map(str, CHUNK_SIZES))}"
+    for name, tensor, most in (("q", q, MAX_KEY_DIM), ("v", v, MAX_VALUE_DIM)):
+        if tensor.dtype not in DTYPES:
+            return f"{name} has dtype {tensor.dtype}, and Triton's kernels take float16, bfloat16 and float32"
+        dim = tensor.shape[-1]
+        if dim > most or dim % DIM_MULTIPLE:
+            return f"{name} has head dim {dim}, and Triton's kernels take multiples of {DIM_MULTIPLE} up to {most}"
+    return None
+
+
+def choose(impl: Impl, q: Tensor, v: Tensor, chunk_size: int) -> Literal["reference", "triton"]:
+    """The implementation of a call: for "auto" Triton's where a CUDA tensor allows it, the reference otherwise.
+
+    Raises:
+        ValueError: impl is "triton" and the kernels cannot take this call; the message says what they can.
+    """
+    if impl == "reference" or (impl == "auto" and q.device.type != "cuda"):
+        return "reference"
+    reason = obstacle(q, v, chunk_size)
+    if reason is None:
+        return "triton"
+    if impl == "triton":
+        raise ValueError(f"impl='triton' cannot be used: {reason}. Use impl='reference', or impl='auto' to choose by itself.")
+    return "reference"
+
+
+def operand_dtype(*tensors: Tensor) -> torch.dtype:
+    """The one dtype in which matrix products read these tensors: autocast's where it is on, else the widest given."""
+    device = tensors[0].device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return functools.reduce(torch.promote_types, (x.dtype for x in tensors))
+
+
+def dot_precision(dtype: torch.dtype) -> str:
+    """How `tl.dot` multiplies operands of ``dtype``: float32 in three TF32 products, which keeps float32's accuracy."""
+    return "tf32x3" if dtype == torch.float32 else "tf32"
+
+
+@contextmanager
+def on_device(tensor: Tensor) -> Iterator[None]:
+    """Launch kernels on the tensor's GPU, whichever is current."""
+    if tensor.device.type == "cuda":
+        with torch.cuda.device(tensor.device):
+            yield
+    else:
+        yield
