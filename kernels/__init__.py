@@ -1,4 +1,4 @@
-"""The two operations every search space chooses between, each behind one public function.
+"""The two operations every search space chooses between, each behind one public function, and both at once.
 
 >>> import torch
 >>> from kernels import chunk_softmax_attention
@@ -10,5 +10,6 @@ torch.Size([1, 10, 2, 8])
 
 from kernels.chunk_softmax_attention import chunk_softmax_attention
 from kernels.gated_delta_rule import gated_delta_rule
+from kernels.hybrid_attention import hybrid_attention
 
-__all__ = ["chunk_softmax_attention", "gated_delta_rule"]
+__all__ = ["chunk_softmax_attention", "gated_delta_rule", "hybrid_attention"]

@@ -6,7 +6,7 @@ Nothing here imports triton: kernels are imported when the first tensor asks for
 import functools
 import importlib.metadata
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -24,9 +24,13 @@ DIM_MULTIPLE = 4
 CAPABILITIES = ((8, 0), (9, 0))
 """First and last CUDA compute capability on which the kernels may run: Ampere to Hopper.
 
-Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638, #913)
-and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper and were checked there.
+Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638,
+#913) and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper and were checked there.
 """
+
+NARROWEST = 64
+"""Fewest columns of a 16-bit tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands past
+their end, in silence or with an illegal access (triton#11366; seen with 32 columns)."""
 
 OLDEST_TRITON = (3, 6)
 """Oldest Triton that the kernels were checked with."""
@@ -47,9 +51,14 @@ def _triton_version() -> str | None:
     return None
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a graph is traced on one machine
+def machine_obstacle(device: torch.device) -> str | None:
+    """Why Triton kernels cannot run on tensors of ``device``; None if they can."""
+    return _machine_obstacle(device)
+
+
 @functools.cache
 def _machine_obstacle(device: torch.device) -> str | None:
-    """Why Triton kernels cannot run on tensors of ``device``; None if they can."""
     version = _triton_version()
     if version is None:
         return "triton is not installed (there are wheels for Linux: pip install triton)"
@@ -65,16 +74,16 @@ def _machine_obstacle(device: torch.device) -> str | None:
     first, last = CAPABILITIES
     if not first <= capability <= last:
         return (
-            f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the kernels "
-            f"were checked for {first[0]}.{first[1]} to {last[0]}.{last[1]}; on newer ones Triton is known to give wrong "
-            "gradients for such kernels"
+            f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the "
+            f"kernels were checked for {first[0]}.{first[1]} to {last[0]}.{last[1]}; on newer ones Triton is known to "
+            "give wrong gradients for such kernels"
         )
     return None
 
 
 def obstacle(q: Tensor, v: Tensor, chunk_size: int) -> str | None:
     """Why the Triton kernels cannot take a call with q [..., K] and v [..., V]; None if they can."""
-    if reason := _machine_obstacle(q.device):
+    if reason := machine_obstacle(q.device):
         return reason
     if chunk_size not in CHUNK_SIZES:
         return f"chunk_size={chunk_size}, and Triton's kernels take {', '.join(map(str, CHUNK_SIZES))}"
@@ -93,13 +102,35 @@ def choose(impl: Impl, q: Tensor, v: Tensor, chunk_size: int) -> Literal["refere
     Raises:
         ValueError: impl is "triton" and the kernels cannot take this call; the message says what they can.
     """
-    if impl == "reference" or (impl == "auto" and q.device.type != "cuda"):
+    return _decide(impl, q.device, lambda: obstacle(q, v, chunk_size))
+
+
+def choose_elementwise(impl: Impl, *tensors: Tensor, limit: str | None = None) -> Literal["reference", "triton"]:
+    """The implementation of an element-wise operation on these tensors, as `choose` gives it for the other two.
+
+    Args:
+        limit: what else of the call is beyond the kernels, if anything.
+    """
+
+    def reason() -> str | None:
+        for x in tensors:
+            if x.dtype not in DTYPES:
+                return f"a tensor has dtype {x.dtype}, and Triton's kernels take float16, bfloat16 and float32"
+        return limit or machine_obstacle(tensors[0].device)
+
+    return _decide(impl, tensors[0].device, reason)
+
+
+def _decide(impl: Impl, device: torch.device, why_not: Callable[[], str | None]) -> Literal["reference", "triton"]:
+    if impl == "reference" or (impl == "auto" and device.type != "cuda"):
         return "reference"
-    reason = obstacle(q, v, chunk_size)
+    reason = why_not()
     if reason is None:
         return "triton"
     if impl == "triton":
-        raise ValueError(f"impl='triton' cannot be used: {reason}. Use impl='reference', or impl='auto' to choose by itself.")
+        raise ValueError(
+            f"impl='triton' cannot be used: {reason}. Use impl='reference', or impl='auto' to choose by itself."
+        )
     return "reference"
 
 
@@ -114,6 +145,14 @@ def operand_dtype(*tensors: Tensor) -> torch.dtype:
 def dot_precision(dtype: torch.dtype) -> str:
     """How `tl.dot` multiplies operands of ``dtype``: float32 in three TF32 products, which keeps float32's accuracy."""
     return "tf32x3" if dtype == torch.float32 else "tf32"
+
+
+@functools.cache
+def multiprocessors(device: torch.device) -> int:
+    """Multiprocessors of a GPU; 1 for the interpreter."""
+    if device.type != "cuda":
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def chunk_softmax_attention(
         chunk_size: tokens in a chunk, any integer >= 1.
         scale: factor on the scores; 1 / sqrt(K) by default.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
-        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `kernels.triton_support` for what it takes),
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; `kernels.triton_support` says what it takes),
             or "auto": Triton on CUDA where it can, the reference otherwise.
 
     Returns:

@@ -89,7 +89,7 @@ def gated_delta_rule(
         initial_state: [B, H, K, V] state before the first token; zeros by default.
         return_final_state: also return the state after the last chunk, as a next chunk would see it.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
-        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `kernels.triton_support` for what it takes),
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; `kernels.triton_support` says what it takes),
             or "auto": Triton on CUDA where it can, the reference otherwise.
 
     Returns:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.short_convolution import short_convolution
+
 NORM_EPS = 1e-6
 
 
@@ -19,8 +21,7 @@ class ShortConvolution(nn.Module):
         self.convolution = nn.Conv1d(channels, channels, kernel_size, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        past = self.convolution.kernel_size[0] - 1
-        return F.silu(self.convolution(F.pad(x.mT, (past, 0))).mT)
+        return short_convolution(x, self.convolution.weight.squeeze(1))
 
 
 class SwiGLU(nn.Module):

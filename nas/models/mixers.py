@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels import chunk_softmax_attention, gated_delta_rule
+from kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
 from kernels.arguments import RouteGrad
+from kernels.branch_merge import branch_merge
+from kernels.head_norms import head_norms
+from kernels.triton_support import operand_dtype
 from nas.architecture import Architecture
-from nas.models.layers import ShortConvolution, rms_norm
+from nas.models.layers import NORM_EPS, ShortConvolution, rms_norm
 from nas.models.router import Router
 
 Policy = Callable[[int, Tensor], Tensor]
@@ -69,44 +72,47 @@ class TokenMixer(nn.Module):
         self.out = nn.Linear(values, a.width, bias=False)
 
     def forward(self, x: Tensor, policy: Policy | None) -> tuple[Tensor, Routing | None]:
+        if x.is_cuda:
+            x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
         q, k = self.q_convolution(self.q(x)), self.k_convolution(self.k(x))
         v = self.v_convolution(self.v(x))
-        routing = None
         if self.has_softmax and self.has_linear and policy is not None:
-            logits = self.router(x)
-            routing = Routing(logits, policy(self.index, logits))
-            to_softmax, to_linear = routing.weights.unbind(-1)
-            branches = torch.stack([self._softmax(q, k, v, to_softmax), self._linear(x, q, k, v, to_linear)], dim=-1)
-            share = self.branch_score(q).unflatten(-1, (-1, 1, 2)).softmax(-1)  # [B, T, softmax heads, 1, 2]
-            o = (branches * share).sum(-1)
-        elif self.has_softmax:
-            o = self._softmax(q, k, v, None)
+            merged, routing = self._routed(x, q, k, v, policy)
+            return self.out(merged), routing
+        if self.has_softmax:
+            (_, q), (_, k) = (
+                head_norms(z, weight, softmax_heads=self.architecture.softmax_heads, eps=NORM_EPS)
+                for z, weight in ((q, self.q_norm.weight), (k, self.k_norm.weight))
+            )
+            v = v.unflatten(-1, (self.architecture.softmax_heads, -1))
+            o = chunk_softmax_attention(q, k, v, chunk_size=self.architecture.chunk_size)
+            merged = branch_merge(o, None, self.softmax_norm.weight, None, None, self.gate(x), eps=NORM_EPS)
         else:
-            o = self._linear(x, q, k, v, None)
-        return self.out(o.flatten(-2) * F.silu(self.gate(x))), routing
+            (q, _), (k, _) = (head_norms(z, linear_heads=self.architecture.linear_heads) for z in (q, k))
+            v = v.unflatten(-1, (self.architecture.linear_heads, -1))
+            o = gated_delta_rule(q, k, v, *self._gates(x), chunk_size=self.architecture.chunk_size)
+            merged = branch_merge(None, o, None, self.linear_norm.weight, None, self.gate(x), eps=NORM_EPS)
+        return self.out(merged), None
 
-    def _softmax(self, q: Tensor, k: Tensor, v: Tensor, route: Tensor | None) -> Tensor:
-        """Normalised output of the softmax branch, [B, T, softmax heads, channels]."""
+    def _routed(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
+        """What the output projection of both branches on one route gets, [B, T, channels of v], and the routing."""
         a = self.architecture
-        q, k, v = (z.unflatten(-1, (a.softmax_heads, -1)) for z in (q, k, v))
-        o = chunk_softmax_attention(
-            self.q_norm(q), self.k_norm(k), v, route, chunk_size=a.chunk_size, route_grad=self.route_grad
+        logits = self.router(x)
+        routing = Routing(logits, policy(self.index, logits))
+        to_softmax, to_linear = routing.weights.unbind(-1)
+        (q_l2, q_rms), (k_l2, k_rms) = (
+            head_norms(z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS)
+            for z, weight in ((q, self.q_norm.weight), (k, self.k_norm.weight))
         )
-        return self.softmax_norm(o)
+        o = hybrid_attention(
+            q_rms, k_rms, q_l2, k_l2, v, *self._gates(x), to_softmax, to_linear,
+            chunk_size=a.chunk_size, route_grad=self.route_grad,
+        )  # fmt: skip
+        weights = self.softmax_norm.weight, self.linear_norm.weight
+        merged = branch_merge(o.softmax, o.linear, *weights, self.branch_score(q), self.gate(x), eps=NORM_EPS)
+        return merged, routing
 
-    def _linear(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, route: Tensor | None) -> Tensor:
-        """Normalised output of the linear branch, in the softmax branch's split of the channels."""
-        a = self.architecture
-        q, k, v = (z.unflatten(-1, (a.linear_heads, -1)) for z in (q, k, v))
+    def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-decay and write strength of the linear branch, both [B, T, linear heads]."""
         g = -self.log_decay_rate.exp() * F.softplus(self.decay(x) + self.decay_bias)
-        o = gated_delta_rule(
-            F.normalize(q, dim=-1),
-            F.normalize(k, dim=-1),
-            v,
-            g,
-            self.write(x).sigmoid(),
-            route,
-            chunk_size=a.chunk_size,
-            route_grad=self.route_grad,
-        )
-        return self.linear_norm(o.flatten(-2).unflatten(-1, (a.softmax_heads, -1)))
+        return g, self.write(x).sigmoid()

@@ -1,0 +1,122 @@
+"""The shapes that are measured, and random inputs of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from nas.architecture import Architecture, Mixer
+
+VOCAB_SIZE = 32000
+MODEL = Path(__file__).parents[2] / "conf" / "model" / "340m.yaml"
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is measured.
+
+    Attributes:
+        architecture: the model whose heads, chunks and layers are measured.
+        tokens: B * T of the rows over ``lengths``.
+        lengths: T of these rows.
+        length_tokens: B * T of the rows that show the cost per token.
+        length_lengths: T of those, the first being what the others are compared with.
+        prefill_tokens: T of the whole model's prefill, B = 1.
+        dtype: of all tensors but gates, routes and autocast's parameters.
+        copy_bytes: what the bandwidth is measured on.
+        matrix_size: side of the square matrices that the rate is measured on.
+    """
+
+    architecture: Architecture
+    tokens: int = 32768
+    lengths: tuple[int, ...] = (2048, 8192, 32768)
+    length_tokens: int = 131072
+    length_lengths: tuple[int, ...] = (2048, 8192, 32768, 131072)
+    prefill_tokens: int = 131072
+    dtype: torch.dtype = torch.bfloat16
+    copy_bytes: int = 4 * 2**30
+    matrix_size: int = 8192
+
+    def batch(self, length: int) -> int:
+        """B of a row with T = ``length``."""
+        return max(1, self.tokens // length)
+
+    def case(self, length: int) -> str:
+        """How a row with T = ``length`` is named."""
+        return f"T={length} (B={self.batch(length)})"
+
+
+def full(lengths: tuple[int, ...]) -> Shapes:
+    """The published 340M model."""
+    return Shapes(architecture_340m(), lengths=lengths)
+
+
+def smoke() -> Shapes:
+    """Shapes that run through every path on a CPU in seconds; what they measure means nothing."""
+    tiny = Architecture(
+        vocab_size=50, width=32, mixers=("linear", "token_hybrid"), linear_heads=2, key_dim=16, value_dim=32,
+        softmax_heads=4, routing_heads=2, chunk_size=16, mlp_width=48,
+    )  # fmt: skip
+    return Shapes(
+        tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64,
+        dtype=torch.float32, copy_bytes=2**20, matrix_size=256,
+    )  # fmt: skip
+
+
+def architecture_340m() -> Architecture:
+    """The architecture of conf/model/340m.yaml: routers in the layers it names, the others linear."""
+    given = yaml.safe_load(MODEL.read_text())
+    routed = given["routed_layers"]
+    mixers: list[Mixer] = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
+    sizes = {name: given[name] for name in given.keys() - {"defaults", "name", "layers", "routed_layers"}}
+    return Architecture(**sizes, mixers=tuple(mixers), vocab_size=VOCAB_SIZE)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Leaf tensors of both branches, and the gradients that come back to their outputs.
+
+    Attributes:
+        linear: q, k [B, T, H, K] l2-normalised, v [B, T, H, V], g [B, T, H] float32, beta [B, T, H].
+        softmax: q, k, v of the softmax heads, tensors of their own.
+        do_linear, do_softmax: like the v of each branch.
+    """
+
+    linear: tuple[Tensor, ...]
+    softmax: tuple[Tensor, ...]
+    do_linear: Tensor
+    do_softmax: Tensor
+
+
+def inputs(shapes: Shapes, batch: int, length: int, device: torch.device, seed: int = 0) -> Inputs:
+    """Random inputs as a model makes them: unit keys, decays near 1 and far from it, write strengths in (0, 1)."""
+    a = shapes.architecture
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def normal(*sizes: int, dtype: torch.dtype = shapes.dtype) -> Tensor:
+        return torch.randn(batch, length, *sizes, device=device, dtype=dtype, generator=generator)
+
+    heads, split = a.linear_heads, a.softmax_heads // a.linear_heads
+    q, k = (F.normalize(normal(heads, a.key_dim), dim=-1) for _ in range(2))
+    g = F.logsigmoid(normal(heads, dtype=torch.float32) + 3)
+    linear = (q, k, normal(heads, a.value_dim), g, normal(heads).sigmoid())
+    sizes = [(a.softmax_heads, dim // split) for dim in (a.key_dim, a.key_dim, a.value_dim)]
+    softmax = tuple(normal(*size) for size in sizes)
+    for leaf in (*linear, *softmax):
+        leaf.requires_grad_()
+    return Inputs(linear, softmax, normal(heads, a.value_dim), normal(*sizes[2]))
+
+
+def hard_routes(
+    shapes: Shapes, batch: int, length: int, share: float, device: torch.device, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Random hard routes (to softmax, to linear), leaves [B, N, R] in float32: each head sends ``share`` to softmax."""
+    a = shapes.architecture
+    chunks = -(-length // a.chunk_size)
+    generator = torch.Generator(device).manual_seed(1000 + seed)
+    order = torch.rand(batch, chunks, a.routing_heads, device=device, generator=generator).argsort(1).argsort(1)
+    chosen = (order < round(share * chunks)).float()
+    return chosen.requires_grad_(), (1 - chosen.detach()).requires_grad_()

@@ -1,0 +1,151 @@
+"""What others offer for the same operations. Each is imported when it is first called, so that one that is missing or
+refuses is a row with its reason and not the end of the run.
+"""
+
+import functools
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nas.architecture import Architecture
+
+FLA = "flash-linear-attention"
+
+
+def version(package: str) -> str:
+    """Version of an installed package, or that it is not there."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def fla_version() -> str:
+    """Version of flash-linear-attention, also where only its source is on the path."""
+    found = version(FLA)
+    if found != "not installed":
+        return found
+    try:
+        return importlib.import_module("fla").__version__
+    except Exception:
+        return found
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, backend: str, scale: float | None = None) -> Tensor:
+    """PyTorch's causal attention on [B, H, T, D] with one of its backends: "cudnn", "flash", "efficient" or "math"."""
+    chosen = {
+        "cudnn": SDPBackend.CUDNN_ATTENTION,
+        "flash": SDPBackend.FLASH_ATTENTION,
+        "efficient": SDPBackend.EFFICIENT_ATTENTION,
+        "math": SDPBackend.MATH,
+    }[backend]
+    with sdpa_kernel([chosen]):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+
+
+@functools.cache
+def _without_guard() -> bool:
+    """Let flash-linear-attention's backward pass run where it refuses; returns whether it would have refused.
+
+    `chunk_bwd_dqkwg` raises for Triton 3.4 to 3.7.0 on Hopper, because what it computes there is wrong
+    (flash-linear-attention#640). It takes the time it would take, and only that is used here.
+    """
+    chunk_o: Any = importlib.import_module("fla.ops.common.chunk_o")
+    refused = bool(chunk_o.IS_NVIDIA_HOPPER and chunk_o.TRITON_ABOVE_3_4_0 and not chunk_o.TRITON_ABOVE_3_7_1)
+    if refused:
+        chunk_o.TRITON_ABOVE_3_7_1 = True
+    return refused
+
+
+@functools.cache
+def _fla_operation() -> Callable[..., tuple[Tensor, Tensor | None]]:
+    _without_guard()
+    return importlib.import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
+
+
+def fla_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
+    """flash-linear-attention's gated delta rule on what ours takes: normalised q and k, g the log of the decay."""
+    o, _ = _fla_operation()(q, k, v, g, beta)
+    return o
+
+
+def fla_layer(architecture: Architecture) -> nn.Module:
+    """flash-linear-attention's Gated DeltaNet layer of the same sizes as a linear mixer of the architecture."""
+    _without_guard()
+    a = architecture
+    layer = importlib.import_module("fla.layers.gated_deltanet").GatedDeltaNet
+    return layer(
+        hidden_size=a.width,
+        num_heads=a.linear_heads,
+        head_dim=a.key_dim,
+        expand_v=a.value_dim / a.key_dim,
+        mode="chunk",
+        use_gate=True,
+        use_short_conv=True,
+        conv_size=a.conv_size,
+    )
+
+
+def fla_notes() -> list[str]:
+    """What a reader must know about the times of flash-linear-attention."""
+    try:
+        refused = _without_guard()
+    except Exception as error:
+        return [f"{FLA} could not be used: {type(error).__name__}: {error}."]
+    if not refused:
+        return []
+    return [
+        f"{FLA}'s backward pass refuses to run on this pair of Triton and GPU because its gradients are wrong there; "
+        "it was timed with its guard off, for its time alone."
+    ]
+
+
+@functools.cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    flex = importlib.import_module("torch.nn.attention.flex_attention").flex_attention
+    return torch.compile(flex, dynamic=False)
+
+
+def flex_attention(q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
+    """Compiled FlexAttention on [B, H, T, D]; it has no gradient for the route."""
+    if q.device.type == "cpu":
+        return importlib.import_module("torch.nn.attention.flex_attention").flex_attention(q, k, v, block_mask=mask)
+    return _compiled_flex()(q, k, v, block_mask=mask)
+
+
+def flex_mask(route: Tensor, heads: int, length: int, chunk_size: int, block_size: int) -> Any:
+    """The block mask of a hard route [B, N, R]: the own chunk causally, earlier chunks whose route is 1.
+
+    Made from the route, a block at a time, as a mask of all pairs would not fit. A block of several chunks that are not
+    all routed alike is partial, and asks the route again inside.
+
+    Args:
+        block_size: tokens in a block of queries or keys; a multiple of chunk_size that divides length.
+    """
+    kept = route.detach().bool().transpose(1, 2).repeat_interleave(heads // route.shape[2], 1)  # [B, H, N]
+    groups = kept.unflatten(2, (-1, block_size // chunk_size))
+    some, every = groups.any(-1)[:, :, None], groups.all(-1)[:, :, None]  # [B, H, 1, blocks]
+    blocks = length // block_size
+    earlier = torch.ones(blocks, blocks, dtype=torch.bool, device=route.device).tril(-1)
+    own = torch.eye(blocks, dtype=torch.bool, device=route.device)
+    full = every & earlier
+    partial = (some & ~every & earlier) | own
+
+    def mask_mod(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same = query // chunk_size == key // chunk_size
+        return (query >= key) & (same | kept[b, h, key // chunk_size])
+
+    block_mask = importlib.import_module("torch.nn.attention.flex_attention").BlockMask
+    return block_mask.from_kv_blocks(*_listed(partial), *_listed(full), BLOCK_SIZE=block_size, mask_mod=mask_mod)
+
+
+def _listed(present: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a boolean [B, H, rows, columns]: how many columns each row has, and which, these first; int32."""
+    order = (~present).to(torch.int8).argsort(dim=-1, stable=True)
+    return present.sum(-1, dtype=torch.int32), order.to(torch.int32)

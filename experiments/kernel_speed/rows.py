@@ -1,0 +1,129 @@
+"""What is measured, as rows: values of contenders, the floor, and how the values stand to the targets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from experiments.kernel_speed.inputs import Shapes
+from experiments.kernel_speed.limits import Ceilings
+from experiments.kernel_speed.timing import Clock, Value
+from kernels.arguments import Impl
+
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure and what it is to be.
+
+    Attributes:
+        name: what the figure is.
+        value: the figure; None if it could not be had.
+        limit: what it must not exceed, or, with at_least, what it must reach.
+    """
+
+    name: str
+    value: float | None
+    limit: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is what it is to be; an absent one is not."""
+        if self.value is None:
+            return False
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        wanted = f"{'>=' if self.at_least else '<='} {self.limit:g}"
+        if self.value is None:
+            return f"{self.name} not measured, to be {wanted}"
+        value = f"{self.value:.3g}" if self.value < 100 else f"{self.value:.0f}"
+        return f"{self.name} {value} {wanted}: {'met' if self.met else 'MISSED'}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        case: shapes and share.
+        what: what the values are, with their unit.
+        values: by contender, or by what is varied.
+        floor_ms: the least that ours can take on this machine.
+        checks: targets.
+        note: what else was found.
+    """
+
+    case: str
+    what: str
+    values: dict[str, Value] = field(default_factory=dict)
+    floor_ms: float | None = None
+    checks: tuple[Check, ...] = ()
+    note: str = ""
+
+    def share_of_limit(self) -> float | None:
+        """Floor over what ours took."""
+        ours = self.values.get(OURS, Value()).value
+        return self.floor_ms / ours if self.floor_ms is not None and ours else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict of JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Self:
+        """The row of a dict as `to_dict` makes it."""
+        values = {name: Value(**value) for name, value in given["values"].items()}
+        checks = tuple(Check(**check) for check in given["checks"])
+        return cls(given["case"], given["what"], values, given["floor_ms"], checks, given["note"])
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part needs.
+
+    Attributes:
+        impl: implementation of ours.
+        seconds: how long the timed rounds of one row take, about.
+        on_device: whether SDPA's own backends can be asked for; otherwise the plain one stands in for each.
+    """
+
+    shapes: Shapes
+    clock: Clock
+    ceilings: Ceilings
+    impl: Impl
+    seconds: float
+    on_device: bool
+
+    def backend(self, name: str) -> str:
+        """SDPA's backend of this name, or what stands in for it."""
+        return name if self.on_device else "math"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows that share their inputs; ``rows`` measures them one by one."""
+
+    name: str
+    rows: Callable[[], Iterator[Row]]
+
+
+def ratio(value: float | None, other: float | None) -> float | None:
+    """value / other, where both are known."""
+    return value / other if value is not None and other else None
+
+
+def fastest(values: dict[str, Value], *names: str) -> float | None:
+    """The smallest value among these contenders."""
+    return min((v for name in names if (v := values.get(name, Value()).value) is not None), default=None)
+
+
+def linear_fit(x: list[float], y: list[float]) -> tuple[float, float, float]:
+    """Intercept, slope and R^2 of the least-squares line."""
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
+    intercept = mean_y - slope * mean_x
+    total = sum((b - mean_y) ** 2 for b in y)
+    left = sum((b - intercept - slope * a) ** 2 for a, b in zip(x, y, strict=True))
+    return intercept, slope, 1 - left / total if total else 1.0

@@ -1,0 +1,158 @@
+"""The results as Markdown, and as JSON that later runs can add to."""
+
+import datetime
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.kernel_speed import peers
+from experiments.kernel_speed.limits import Ceilings
+from experiments.kernel_speed.rows import Row
+from experiments.kernel_speed.timing import Value
+from experiments.tables import markdown
+
+Results = dict[str, Any]
+"""By part: what it is about, where and when it was measured, the ceilings there, notes and rows; JSON values only."""
+
+DEFINITIONS = """\
+- Shapes: the 340M NAtS-L layer; linear branch 6 heads x (128, 256), softmax branch 12 heads x (64, 128), chunks of 64,
+  6 routing heads, bf16. p is the share of chunks routed to softmax, random and exact in each head; the rest goes to
+  linear. Unless a row says otherwise, B * T = 32768 and the route's gradient is "selected".
+- All contenders of a row are timed in one process, in turn, by CUDA events; the L2 is overwritten before every timed
+  call and two input sets alternate. A value is the median over the rounds, in brackets (90th - 10th percentile) /
+  median.
+- "forward" keeps nothing for a backward pass; "forward + backward" goes to the gradients of all inputs, and of all
+  parameters where there are some.
+- "activations" is what the forward pass of training leaves allocated, its outputs included and its inputs not.
+- "floor" is the least time on this machine: operations or bytes that the definition asks for, whichever take longer, at
+  the measured ceilings, forward and backward passes added; "of limit" is floor / ours.
+"""
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """Where a part is measured."""
+    on_device = device.type == "cuda"
+    return {
+        "GPU": torch.cuda.get_device_name(device) if on_device else "CPU (for trying the program only)",
+        "driver": _driver() if on_device else "-",
+        "torch": torch.__version__,
+        "triton": peers.version("triton"),
+        peers.FLA: peers.fla_version(),
+    }
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+        return lines[0].strip()
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown"
+
+
+def slug(name: str) -> str:
+    """A machine's name as a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.split("(")[0].lower()).strip("-")
+
+
+def new_part(about: str, where: dict[str, str], ceilings: Ceilings) -> dict[str, Any]:
+    """A part's results before its first row; about: a title, then, if wanted, a blank line and more."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    limits = {"flops": ceilings.flops, "bytes": ceilings.bytes}
+    return {"about": about, "machine": where, "date": today, "ceilings": limits, "notes": [], "rows": []}
+
+
+def load(path: Path) -> Results:
+    """Results of an earlier run; none if there are none."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def save(results: Results, folder: Path) -> Path:
+    """Write results.json and the Markdown of all parts in it; returns the Markdown's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    name = next(iter(results.values()))["machine"]["GPU"] if results else "none"
+    path = folder / f"{slug(name)}.md"
+    path.write_text(render(results))
+    return path
+
+
+def render(results: Results) -> str:
+    """All parts as Markdown: where it was measured, what the words mean, one table a part."""
+    where = dict.fromkeys(", ".join(f"{k} {v}" for k, v in part["machine"].items()) for part in results.values())
+    text = ["# Kernels beside their peers\n", *(f"{line}.\n" for line in where), DEFINITIONS]
+    notes = dict.fromkeys(note for part in results.values() for note in part["notes"])
+    text += [f"- {note}" for note in notes]
+    text += [_section(name, part) for name, part in results.items()]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def _section(name: str, part: dict[str, Any]) -> str:
+    rows = [Row.from_dict(row) for row in part["rows"]]
+    flops, bandwidth = part["ceilings"]["flops"] / 1e12, part["ceilings"]["bytes"] / 1e12
+    title, _, more = part["about"].partition("\n\n")
+    text = f"\n## {name}: {title.rstrip('.')}\n\n" + (more + "\n\n" if more else "")
+    text += f"Measured {part['date']}; ceilings {flops:.3g} TFLOP/s and {bandwidth:.2f} TB/s.\n\n"
+    text += markdown(cells(rows)) if rows else "Nothing was measured.\n"
+    failures = [
+        f"- {row.case}, {row.what}, {contender}: {value.failure}"
+        for row in rows
+        for contender, value in row.values.items()
+        if value.failure
+    ]
+    return text + ("\nNot measured:\n\n" + "\n".join(failures) + "\n" if failures else "")
+
+
+def cells(rows: list[Row]) -> list[dict[str, str]]:
+    """Rows as the cells of one table; columns that no row fills are left out."""
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    table = []
+    for row in rows:
+        share = row.share_of_limit()
+        line = {"case": row.case, "what": row.what}
+        line |= {name: shown(row.values.get(name)) for name in names}
+        line["floor ms"] = "" if row.floor_ms is None else f"{row.floor_ms:.3g}"
+        line["of limit"] = "" if share is None else f"{share:.0%}"
+        line["targets and findings"] = "; ".join([str(check) for check in row.checks] + [row.note] * bool(row.note))
+        table.append(line)
+    kept = [column for column in table[0] if any(line[column] for line in table)]
+    return [{column: line[column].replace("|", "/") for column in kept} for line in table]
+
+
+def shown(value: Value | None) -> str:
+    """A value with its spread; "failed" where there is a reason for none."""
+    if value is None:
+        return ""
+    if value.value is None:
+        return "failed" if value.failure else "-"
+    digits = 0 if value.value >= 1000 else 1 if value.value >= 100 else 2 if value.value >= 1 else 3
+    text = f"{value.value:.{digits}f}"
+    return text if value.spread is None else f"{text} ({value.spread:.0%})"
+
+
+def printed(part: str, row: Row) -> str:
+    """A row as lines for the terminal."""
+    values = [f"{name} {shown(value)}" for name, value in row.values.items() if value.value is not None]
+    share = row.share_of_limit()
+    if row.floor_ms is not None:
+        values.append(f"floor {row.floor_ms:.3g}" + ("" if share is None else f" ({share:.0%} of limit)"))
+    lines = [f"[{part}] {row.case}, {row.what}: " + " | ".join(values)]
+    lines += [f"    {check}" for check in row.checks]
+    lines += [f"    {row.note}"] * bool(row.note)
+    lines += [f"    {name} failed: {value.failure}" for name, value in row.values.items() if value.failure]
+    return "\n".join(lines)
+
+
+def verdicts(results: Results) -> str:
+    """Every target of every part, one line each, the missed ones last."""
+    found = [
+        (check.met, f"{name}, {row.case}, {row.what}: {check}")
+        for name, part in results.items()
+        for row in map(Row.from_dict, part["rows"])
+        for check in row.checks
+    ]
+    return "\n".join(line for _, line in sorted(found, key=lambda pair: not pair[0]))

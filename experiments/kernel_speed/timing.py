@@ -1,0 +1,225 @@
+"""Clocks, and contenders timed in turn: ours, peer, ours, peer ... each round once.
+
+A contender is a function of the round's number, so that it can take another input set each round. One that fails is
+reported with its reason, and the others go on.
+"""
+
+import contextlib
+import gc
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+Call = Callable[[int], object]
+"""One run of a contender; the argument is the round's number."""
+
+LONG = 500.0
+"""Milliseconds from which one call of warm-up after the first is enough."""
+
+FLUSH_BYTES = 256 * 2**20
+"""Written before every timed call: several times the L2 of the GPUs in question."""
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measured figure.
+
+    Attributes:
+        value: the median, in the unit of its row; None if there is none.
+        spread: (90th - 10th percentile) / median over the rounds.
+        rounds: how many were timed.
+        failure: why there is no value.
+    """
+
+    value: float | None = None
+    spread: float | None = None
+    rounds: int = 0
+    failure: str | None = None
+
+
+class ContextLost(RuntimeError):
+    """The device no longer answers this process: nothing after this can be measured."""
+
+
+class Clock(Protocol):
+    """Measures calls on one device.
+
+    Attributes:
+        device: where the calls run.
+        warm_up: untimed calls of each contender after its first, which compiles and tunes.
+        rounds: fewest and most timed rounds.
+    """
+
+    device: torch.device
+    warm_up: int
+    rounds: tuple[int, int]
+
+    def lap(self, call: Callable[[], object]) -> Callable[[], float]:
+        """Run ``call`` and return what gives its milliseconds, which may wait for the device."""
+        ...
+
+    def finish(self) -> None:
+        """Wait until the device has done everything; raises what went wrong on it."""
+        ...
+
+    def kept_mib(self, call: Callable[[], object]) -> float | None:
+        """MiB that are allocated after ``call`` and were not before, its result kept; None where unknown."""
+        ...
+
+
+class DeviceClock:
+    """CUDA events around a call; the L2 is overwritten first, which also lets the host run ahead of the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.warm_up, self.rounds = device, 3, (5, 60)
+        self._flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
+
+    def lap(self, call: Callable[[], object]) -> Callable[[], float]:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._flush.zero_()
+        start.record()
+        call()
+        end.record()
+
+        def milliseconds() -> float:
+            end.synchronize()
+            return start.elapsed_time(end)
+
+        return milliseconds
+
+    def finish(self) -> None:
+        torch.cuda.synchronize(self.device)
+
+    def kept_mib(self, call: Callable[[], object]) -> float | None:
+        gc.collect()
+        self.finish()
+        before = torch.cuda.memory_allocated(self.device)
+        result = call()
+        self.finish()
+        kept = torch.cuda.memory_allocated(self.device) - before
+        del result
+        return kept / MIB
+
+
+class HostClock:
+    """Wall time, for devices that are done when a call returns."""
+
+    def __init__(self) -> None:
+        self.device, self.warm_up, self.rounds = torch.device("cpu"), 1, (2, 2)
+
+    def lap(self, call: Callable[[], object]) -> Callable[[], float]:
+        started = time.perf_counter()
+        call()
+        elapsed = 1e3 * (time.perf_counter() - started)
+        return lambda: elapsed
+
+    def finish(self) -> None:
+        return
+
+    def kept_mib(self, call: Callable[[], object]) -> float | None:
+        call()
+        return None
+
+
+def reason(error: BaseException, seen: list[warnings.WarningMessage] | None = None) -> str:
+    """One line that says why a contender failed, with the warnings that came with it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [str(warning.message).split(" (Triggered internally")[0] for warning in seen or []]
+    text = "; ".join([f"{type(error).__name__}: {lines[0] if lines else 'no message'}", *dict.fromkeys(said)])
+    return text if len(text) <= 400 else text[:397] + "..."
+
+
+def recover(clock: Clock) -> None:
+    """Free what a failure left behind; ContextLost if the device is beyond that."""
+    gc.collect()
+    try:
+        clock.finish()
+        if clock.device.type == "cuda":
+            torch.cuda.empty_cache()
+    except RuntimeError as error:
+        raise ContextLost(reason(error)) from error
+
+
+def interleaved(contenders: Mapping[str, Call], clock: Clock, seconds: float) -> dict[str, Value]:
+    """Median milliseconds of each contender over rounds that take about ``seconds`` together."""
+    failures: dict[str, str] = {}
+    estimate: dict[str, float] = {}
+    for name, call in contenders.items():
+        try:
+            estimate[name] = _warm_up(call, clock)
+        except _Failed as failed:
+            failures[name] = str(failed)
+    fewest, most = clock.rounds
+    rounds = min(most, max(fewest, int(1e3 * seconds / max(sum(estimate.values()), 1e-3))))
+    laps: dict[str, list[Callable[[], float]]] = {name: [] for name in estimate}
+    gc.collect()
+    for number in range(rounds):
+        for name in [name for name in laps if name not in failures]:
+            try:
+                laps[name].append(clock.lap(lambda call=contenders[name], number=number: call(number)))  # type: ignore[misc]
+            except Exception as error:
+                failures[name] = reason(error)
+                recover(clock)
+    with _as_context_loss():
+        clock.finish()
+        times = {name: [lap() for lap in laps[name]] for name in laps if name not in failures}
+    return {name: _value(times[name]) if name in times else Value(failure=failures[name]) for name in contenders}
+
+
+def memory(contenders: Mapping[str, Call], clock: Clock) -> dict[str, Value]:
+    """MiB that each contender's first input set leaves allocated, its outputs included, after a warm-up."""
+    found: dict[str, Value] = {}
+    for name, call in contenders.items():
+        try:
+            call(0)
+            found[name] = Value(clock.kept_mib(lambda call=call: call(0)), rounds=1)  # type: ignore[misc]
+        except Exception as error:
+            found[name] = Value(failure=reason(error))
+            recover(clock)
+    return found
+
+
+class _Failed(Exception):
+    """A contender failed in its warm-up; the message is its reason."""
+
+
+def _warm_up(call: Call, clock: Clock) -> float:
+    """Call until everything is compiled; returns the last call's milliseconds."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        try:
+            call(0)
+            clock.finish()
+            seen.clear()
+            for number in range(clock.warm_up):
+                milliseconds = clock.lap(lambda number=number: call(number))()  # type: ignore[misc]
+                if milliseconds > LONG:
+                    break
+            clock.finish()
+        except Exception as error:
+            why = reason(error, seen)
+            recover(clock)
+            raise _Failed(why) from error
+    return milliseconds
+
+
+def _value(times: list[float]) -> Value:
+    median = statistics.median(times)
+    low, *_, high = statistics.quantiles(times, n=10) if len(times) > 1 else (median, median)
+    return Value(median, (high - low) / median if median else 0.0, len(times))
+
+
+@contextlib.contextmanager
+def _as_context_loss() -> Iterator[None]:
+    """What fails while the device catches up cannot be laid to one contender."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ContextLost(reason(error)) from error

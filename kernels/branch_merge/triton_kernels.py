@@ -1,0 +1,114 @@
+"""Kernels that merge the branches. A program takes one head of some tokens; o is the first branch, other the second if
+there are two (PAIR), and share the first branch's weight: the softmax of two scores is the sigmoid of their difference.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import triton
+import triton.language as tl
+
+from kernels.triton_elementwise import inverse_rms, rms_gradient, silu, silu_and_slope
+
+
+@triton.jit
+def load_head(pointer, t, head, N, stride, DIM: tl.constexpr, BD: tl.constexpr):
+    """[len(t), BD] in float32 of tokens t [BT, 1] and the head's DIM channels; zeros beyond both."""
+    d = tl.arange(0, BD)[None, :]
+    inside = (t < N) & (d < DIM)
+    return tl.load(pointer + t.to(tl.int64) * stride + (head * DIM + d), mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def store_head(pointer, tile, t, head, N, stride, DIM: tl.constexpr, BD: tl.constexpr):
+    """Store what `load_head` would load."""
+    d = tl.arange(0, BD)[None, :]
+    inside = (t < N) & (d < DIM)
+    tl.store(pointer + t.to(tl.int64) * stride + (head * DIM + d), tile.to(pointer.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def load_share(scores, t, head, N, stride):
+    """[len(t), 1]: the share of the first branch."""
+    place = scores + t.to(tl.int64) * stride + 2 * head
+    first, second = tl.load(place, mask=t < N, other=0.0), tl.load(place + 1, mask=t < N, other=0.0)
+    return tl.sigmoid(first.to(tl.float32) - second.to(tl.float32))
+
+
+@triton.jit
+def load_gain(weight, DIM: tl.constexpr, BD: tl.constexpr):
+    """[1, BD] of weight [DIM]."""
+    d = tl.arange(0, BD)[None, :]
+    return tl.load(weight + d, mask=d < DIM, other=0.0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["N"])
+def forward(
+    o, other, weight, other_weight, scores, gate, y,
+    N, o_stride, other_stride, scores_stride, gate_stride, eps,
+    HEADS: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
+):  # fmt: skip
+    """y [N, HEADS * DIM] for BT tokens of one head."""
+    pid = tl.program_id(0)
+    head = pid % HEADS
+    t = pid // HEADS * BT + tl.arange(0, BT)[:, None]
+    given = load_head(o, t, head, N, o_stride, DIM, BD)
+    merged = given * inverse_rms(given, eps, DIM) * load_gain(weight, DIM, BD)
+    if PAIR:
+        given = load_head(other, t, head, N, other_stride, DIM, BD)
+        normed = given * inverse_rms(given, eps, DIM) * load_gain(other_weight, DIM, BD)
+        share = load_share(scores, t, head, N, scores_stride)
+        merged = share * merged + (1.0 - share) * normed
+    merged *= silu(load_head(gate, t, head, N, gate_stride, DIM, BD))
+    store_head(y, merged, t, head, N, HEADS * DIM, DIM, BD)
+
+
+@triton.jit(do_not_specialize=["N"])
+def backward(
+    dy, o, other, weight, other_weight, scores, gate,
+    do, dother, dweights, dscores, dgate,
+    N, dy_stride, o_stride, other_stride, scores_stride, gate_stride, eps,
+    HEADS: tl.constexpr, DIM: tl.constexpr, STEPS: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
+):  # fmt: skip
+    """All gradients for STEPS * BT tokens of one head; the weights' in dweights [1 or 2, programs, DIM]."""
+    pid = tl.program_id(0)
+    head = pid % HEADS
+    gain, total = load_gain(weight, DIM, BD), tl.zeros([BT, BD], tl.float32)
+    if PAIR:
+        other_gain, other_total = load_gain(other_weight, DIM, BD), tl.zeros([BT, BD], tl.float32)
+    for step in range(STEPS):
+        t = (pid // HEADS * STEPS + step) * BT + tl.arange(0, BT)[:, None]
+        given = load_head(o, t, head, N, o_stride, DIM, BD)
+        scale = inverse_rms(given, eps, DIM)
+        u = given * scale
+        merged = u * gain
+        opened, slope = silu_and_slope(load_head(gate, t, head, N, gate_stride, DIM, BD))
+        dgated = load_head(dy, t, head, N, dy_stride, DIM, BD)
+        dmerged = dgated * opened
+        du = dmerged * gain
+        if PAIR:
+            given = load_head(other, t, head, N, other_stride, DIM, BD)
+            other_scale = inverse_rms(given, eps, DIM)
+            other_u = given * other_scale
+            share = load_share(scores, t, head, N, scores_stride)
+            rest = 1.0 - share
+            merged = share * merged + rest * other_u * other_gain
+            dother_u = dmerged * other_gain
+            inner, other_inner = tl.sum(du * u, 1, keep_dims=True), tl.sum(dother_u * other_u, 1, keep_dims=True)
+            dscore = share * rest * (inner - other_inner)
+            place = dscores + t.to(tl.int64) * (2 * HEADS) + 2 * head
+            tl.store(place, dscore.to(dscores.dtype.element_ty), mask=t < N)
+            tl.store(place + 1, (-dscore).to(dscores.dtype.element_ty), mask=t < N)
+            gradient = rms_gradient(other_u, rest * dother_u, rest * other_inner, other_scale, DIM)
+            store_head(dother, gradient, t, head, N, HEADS * DIM, DIM, BD)
+            other_total += rest * dmerged * other_u
+            gradient = rms_gradient(u, share * du, share * inner, scale, DIM)
+            total += share * dmerged * u
+        else:
+            gradient = rms_gradient(u, du, tl.sum(du * u, 1, keep_dims=True), scale, DIM)
+            total += dmerged * u
+        store_head(do, gradient, t, head, N, HEADS * DIM, DIM, BD)
+        store_head(dgate, dgated * merged * slope, t, head, N, HEADS * DIM, DIM, BD)
+    d = tl.arange(0, BD)
+    place = dweights + pid.to(tl.int64) * DIM + d
+    tl.store(place, tl.sum(total, 0), mask=d < DIM)
+    if PAIR:
+        tl.store(place + tl.num_programs(0).to(tl.int64) * DIM, tl.sum(other_total, 0), mask=d < DIM)

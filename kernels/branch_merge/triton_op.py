@@ -1,0 +1,160 @@
+"""Merging the branches in Triton: the registered operator, its backward operator, and how the kernels are launched."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.branch_merge import triton_kernels
+from kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from kernels.triton_support import on_device, operand_dtype
+
+FORWARD_TILE, BACKWARD_TILE = 2048, 1024
+"""Elements of a tile; in half precision two loads of 16 bytes for each thread, and one where more would not fit."""
+WARPS = 4
+STEPS = 4
+"""Tiles that a program of the backward pass walks over before it hands in its part of the weights' gradients."""
+
+
+def branch_merge(
+    softmax_o: Tensor | None,
+    linear_o: Tensor | None,
+    softmax_weight: Tensor | None,
+    linear_weight: Tensor | None,
+    scores: Tensor | None,
+    gate: Tensor,
+    eps: float,
+) -> Tensor:
+    """See `kernels.branch_merge`; arguments are valid here. Shapes as there."""
+    dtype = operand_dtype(gate)
+    branches = [
+        (o.flatten(-2).to(dtype), weight)
+        for o, weight in ((softmax_o, softmax_weight), (linear_o, linear_weight))
+        if o is not None and weight is not None
+    ]
+    (o, weight), (other, other_weight) = (*branches, (None, None))[:2]
+    return _forward(o, other, weight, other_weight, scores, gate.to(dtype), eps)
+
+
+def _tiling(weight: Tensor, gate: Tensor, tile: int) -> dict[str, int]:
+    """The kernels' heads, channels of a head, tokens of a tile, and channels of a head made a power of two."""
+    dim = weight.shape[0]
+    padded = triton.next_power_of_2(dim)
+    return {"HEADS": gate.shape[-1] // dim, "DIM": dim, "BT": tokens_per_tile(padded, tile), "BD": padded}
+
+
+def _optional_rows(x: Tensor | None, instead: Tensor) -> Tensor:
+    """`rows` of x, or what the kernels get, and do not read, in its place."""
+    return instead if x is None else rows(x)
+
+
+@torch.library.custom_op("nas_kernels::branch_merge", mutates_args=())
+def _forward(
+    o: Tensor,
+    other: Tensor | None,
+    weight: Tensor,
+    other_weight: Tensor | None,
+    scores: Tensor | None,
+    gate: Tensor,
+    eps: float,
+) -> Tensor:
+    """One branch [B, T, D], or two."""
+    first, gates = rows(o), rows(gate)
+    second, shares = _optional_rows(other, first), _optional_rows(scores, first)
+    y = gate.new_empty(gate.shape)
+    tiling = _tiling(weight, gate, FORWARD_TILE)
+    grid = (tiling["HEADS"] * triton.cdiv(len(gates), tiling["BT"]),)
+    with on_device(gate):
+        triton_kernels.forward[grid](
+            first, second, weight, other_weight, shares, gates, y,
+            len(gates), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0), eps,
+            **tiling, PAIR=other is not None, num_warps=WARPS,
+        )  # fmt: skip
+    return y
+
+
+@_forward.register_fake
+def _(
+    o: Tensor,
+    other: Tensor | None,
+    weight: Tensor,
+    other_weight: Tensor | None,
+    scores: Tensor | None,
+    gate: Tensor,
+    eps: float,
+) -> Tensor:
+    return gate.new_empty(gate.shape)
+
+
+@torch.library.custom_op("nas_kernels::branch_merge_backward", mutates_args=())
+def _backward(
+    dy: Tensor,
+    o: Tensor,
+    other: Tensor | None,
+    weight: Tensor,
+    other_weight: Tensor | None,
+    scores: Tensor | None,
+    gate: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the forward operator's tensors in their order; empty tensors for those that were not given."""
+    dys, first, gates = rows(dy), rows(o), rows(gate)
+    second, shares = _optional_rows(other, first), _optional_rows(scores, first)
+    do, dother, _, _, dscores, dgate = gradients = _gradients(o, other, weight, other_weight, scores, gate)
+    tiling = _tiling(weight, gate, BACKWARD_TILE)
+    programs = tiling["HEADS"] * triton.cdiv(len(gates), tiling["BT"] * STEPS)
+    partials = gate.new_empty(1 if other is None else 2, programs, tiling["DIM"], dtype=torch.float32)
+    with on_device(gate):
+        triton_kernels.backward[(programs,)](
+            dys, first, second, weight, other_weight, shares, gates,
+            do, dother, partials, dscores, dgate,
+            len(gates), dys.stride(0), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0), eps,
+            **tiling, STEPS=STEPS, PAIR=other is not None, num_warps=WARPS,
+        )  # fmt: skip
+    dother_weight = gradients[3] if other_weight is None else sum_partials(partials[1], other_weight)
+    return do, dother, sum_partials(partials[0], weight), dother_weight, dscores, dgate
+
+
+@_backward.register_fake
+def _(
+    dy: Tensor,
+    o: Tensor,
+    other: Tensor | None,
+    weight: Tensor,
+    other_weight: Tensor | None,
+    scores: Tensor | None,
+    gate: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _gradients(o, other, weight, other_weight, scores, gate)
+
+
+def _gradients(
+    o: Tensor,
+    other: Tensor | None,
+    weight: Tensor,
+    other_weight: Tensor | None,
+    scores: Tensor | None,
+    gate: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Unwritten, contiguous memory for each gradient."""
+    made = [missing(o) if x is None else x.new_empty(x.shape) for x in (o, other, weight, other_weight, scores, gate)]
+    return made[0], made[1], made[2], made[3], made[4], made[5]
+
+
+Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, float]
+
+
+def _save(ctx: Any, inputs: Inputs, output: Tensor) -> None:
+    *tensors, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    gradients = _backward(dy, *tensors, ctx.eps)
+    return *(None if x is None else dx for x, dx in zip(tensors, gradients, strict=True)), None
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)

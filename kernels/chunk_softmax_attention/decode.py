@@ -1,0 +1,128 @@
+"""Routed softmax attention one token at a time: the KV cache goes in and comes back, and no step waits for the GPU.
+
+>>> import torch
+>>> from kernels.chunk_softmax_attention.decode import (
+...     chunk_softmax_attention_step, close_chunk, empty_cache, pages_in_use
+... )
+>>> cache = empty_cache(batch=1, heads=4, routing_heads=2, key_dim=8, value_dim=8, chunk_size=4)
+>>> q = k = v = torch.ones(1, 4, 8)
+>>> for token in range(1, 9):
+...     o, cache = chunk_softmax_attention_step(q, k, v, cache)
+...     if token % 4 == 0:
+...         cache = close_chunk(cache, torch.tensor([[1.0, 0.0]]))  # heads 2 and 3 skip this chunk
+>>> pages_in_use(cache)  # two chunks that the first routing head kept, and the running chunk of each
+4
+"""
+
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.arguments import Impl, check_choice, check_shape, compute_dtype, without_autocast
+from kernels.chunk_softmax_attention.kv_cache import (
+    KVCache,
+    bytes_in_use,
+    cache_of_prefill,
+    check_cache,
+    close_chunk,
+    empty_cache,
+    ensure_pages,
+    pages_in_use,
+    release,
+)
+from kernels.triton_support import choose
+
+
+@torch.no_grad()
+def chunk_softmax_attention_step(
+    q: Tensor, k: Tensor, v: Tensor, cache: KVCache, *, scale: float | None = None, impl: Impl = "auto"
+) -> tuple[Tensor, KVCache]:
+    """One token of `kernels.chunk_softmax_attention`, without gradients, without a host synchronisation.
+
+    The token is written to the page of the running chunk and attends to that page and the kept ones. When it fills the
+    chunk, `close_chunk` comes before the next step: a step on a full chunk writes nothing and gives NaN, in that
+    sequence and until it is released, and `check_cache` tells.
+
+    Args:
+        q, k: [B, H, K].
+        v: [B, H, V].
+        cache: before this token; updated in place.
+        scale: factor on the scores; 1 / sqrt(K) by default.
+        impl: as for `chunk_softmax_attention`.
+
+    Returns:
+        o [B, H, V] in the dtype of v, and the cache after this token (the buffers that were given).
+
+    Raises:
+        ValueError: a shape, dtype, device or option is not as above; the message names it.
+    """
+    _check_step(q, k, v, cache, impl)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if choose(impl, q, v, cache.chunk_size) == "triton":
+        from kernels.chunk_softmax_attention import triton_decode
+
+        pages = (cache.keys, cache.values, cache.table, cache.weight, cache.kept, cache.open_page, cache.fill)
+        return triton_decode.step(q, k, v, *pages, scale), cache
+    return _reference_step(q, k, v, cache, scale), cache
+
+
+@without_autocast
+def _reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -> Tensor:
+    """All lists at once, as long as the longest, the running chunk last; what is not there is masked."""
+    dtype, size = cache.weight.dtype, cache.chunk_size
+    grouped = (cache.kept.shape[1], -1)
+    q, k, new = (x.unflatten(1, grouped) for x in (q, k, v))  # [B, R, G, K or V]
+    full = cache.fill >= size
+    at = cache.fill.clamp(max=size - 1)[:, None]  # [B, 1]
+    for pool, x in ((cache.keys, k), (cache.values, new)):
+        old = pool[cache.open_page, :, at]
+        pool[cache.open_page, :, at] = torch.where(full[:, None, None, None], old, x.to(pool.dtype))
+
+    longest = cache.table.shape[-1] if q.is_cuda else int(cache.kept.max())  # on a GPU asking would mean waiting
+    entry = torch.arange(longest + 1, device=q.device)
+    running = entry == longest
+    pages = torch.cat([cache.table[..., :longest], cache.open_page[..., None]], dim=-1)  # [B, R, N + 1]
+    tokens = torch.where(entry < cache.kept[..., None], size, torch.where(running, at[..., None] + 1, 0))
+    there = torch.arange(size, device=q.device) < tokens[..., None]  # [B, R, N + 1, C]
+    weight = torch.where(running, 1.0, F.pad(cache.weight[..., :longest], (0, 1)))
+
+    keys, values = cache.keys[pages].to(dtype), cache.values[pages].to(dtype)  # [B, R, N + 1, G, C, K or V]
+    s = scale * torch.einsum("brgk,brngck->brgnc", q.to(dtype), keys) + weight.log()[:, :, None, :, None]
+    p = s.masked_fill(~there[:, :, None], -torch.inf).flatten(3).softmax(-1).view_as(s)
+    values = values.masked_fill(~there[:, :, :, None, :, None], 0.0)  # an unwritten value may be anything
+    o = torch.einsum("brgnc,brngcv->brgv", p, values).flatten(1, 2)
+    cache.fill.copy_((cache.fill + 1).clamp(max=size + 1))
+    return o.masked_fill(full[:, None, None], torch.nan).to(v.dtype)
+
+
+def _check_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, impl: str) -> None:
+    """Raise ValueError where the tensors cannot mean one step on this cache."""
+    check_choice("impl", impl, get_args(Impl))
+    batch, routing_heads = cache.kept.shape
+    heads = routing_heads * cache.keys.shape[1]
+    device = cache.keys.device
+    for name, tensor, dim in (("q", q, "K"), ("k", k, "K"), ("v", v, "V")):
+        size = cache.keys.shape[-1] if dim == "K" else cache.values.shape[-1]
+        check_shape(name, tensor, (batch, heads, size), f"[B, H, {dim}] of the cache")
+        if compute_dtype(tensor.dtype) != cache.weight.dtype:
+            raise ValueError(
+                f"{name} has dtype {tensor.dtype}, and the cache {cache.keys.dtype}; both must be float64 or neither."
+            )
+        if tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of the cache, {device}.")
+
+
+__all__ = [
+    "KVCache",
+    "bytes_in_use",
+    "cache_of_prefill",
+    "check_cache",
+    "chunk_softmax_attention_step",
+    "close_chunk",
+    "empty_cache",
+    "ensure_pages",
+    "pages_in_use",
+    "release",
+]

@@ -1,0 +1,297 @@
+"""A KV cache whose pages are chunks, so that what a route skips takes no memory.
+
+A page holds one chunk's keys and values for the heads of one routing head of one sequence. When a chunk ends with
+route 0, its page serves the next chunk; otherwise it goes into that routing head's own list and an empty page is taken
+from the pool that all share. So pages in use are the kept chunks plus one running chunk per sequence and routing head.
+
+A close needs at most one page per list. The host keeps a lower bound of what is left, asks the GPU only when the bound
+is used up, and makes the pool larger when it must: `close_chunk` waits for the GPU now and then, nothing else does
+unless it says so.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.arguments import check_route, check_shape, compute_dtype, num_chunks
+
+GROWTH = 1.5
+"""Factor by which a pool or a list becomes larger: fewer copies against fewer empty pages."""
+
+
+class KVCache(NamedTuple):
+    """What decoding carries from token to token: G = H / R heads share a page, C tokens are a chunk.
+
+    Steps, `close_chunk` and `release` update the tensors in place, so that a captured CUDA graph can be replayed.
+    Always go on with the cache that was handed back: growing replaces tensors, and the host's bounds are in it.
+    """
+
+    keys: Tensor
+    """[P, G, C, K] pool of pages."""
+    values: Tensor
+    """[P, G, C, V], likewise."""
+    table: Tensor
+    """[B, R, N_max] int32 pages of the kept chunks, oldest first."""
+    weight: Tensor
+    """[B, R, N_max] their routes, float32 (float64 for a float64 pool)."""
+    kept: Tensor
+    """[B, R] int32 number of kept chunks."""
+    open_page: Tensor
+    """[B, R] int32 page of the running chunk."""
+    fill: Tensor
+    """[B] int32 tokens in the running chunk; C + 1: one more came when it was full, and was not written."""
+    free: Tensor
+    """[P] int32 stack of the pages that nothing uses."""
+    free_count: Tensor
+    """[1] int32 height of that stack."""
+    spare_pages: int
+    """Pages that are free for certain, as far as the host knows without asking."""
+    spare_chunks: int
+    """Entries that are unused for certain in every list, likewise."""
+
+    @property
+    def chunk_size(self) -> int:
+        """C."""
+        return self.keys.shape[2]
+
+
+def empty_cache(
+    batch: int,
+    heads: int,
+    routing_heads: int,
+    key_dim: int,
+    value_dim: int,
+    *,
+    chunk_size: int = 64,
+    pages: int | None = None,
+    max_chunks: int = 16,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> KVCache:
+    """The cache before the first token.
+
+    Args:
+        batch, heads, routing_heads, key_dim, value_dim: B, H, R (a divisor of H), K, V.
+        chunk_size: tokens in a chunk.
+        pages: size of the pool, at least B * R; twice that by default. `close_chunk` makes it larger.
+        max_chunks: kept chunks that a list can hold; `close_chunk` makes it larger.
+        dtype, device: of the pool. Keys and values are rounded to this dtype.
+    """
+    sizes = {"batch": batch, "heads": heads, "routing_heads": routing_heads, "key_dim": key_dim, "value_dim": value_dim}
+    _check_sizes(**sizes, chunk_size=chunk_size, max_chunks=max_chunks)
+    if heads % routing_heads:
+        raise ValueError(f"routing_heads={routing_heads} is not allowed; it must divide heads={heads}.")
+    lists, group = (batch, routing_heads), heads // routing_heads
+    running = math.prod(lists)
+    pages = 2 * running if pages is None else pages
+    if pages < running:
+        raise ValueError(f"pages={pages} is too few; it must be at least batch * routing_heads = {running}.")
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype} is not allowed; it must be a floating-point dtype.")
+    ascending = torch.arange(pages, dtype=torch.int32, device=device)
+    return KVCache(
+        keys=torch.empty(pages, group, chunk_size, key_dim, dtype=dtype, device=device),
+        values=torch.empty(pages, group, chunk_size, value_dim, dtype=dtype, device=device),
+        table=ascending.new_zeros(*lists, max_chunks),
+        weight=torch.zeros(*lists, max_chunks, dtype=compute_dtype(dtype), device=device),
+        kept=ascending.new_zeros(lists),
+        open_page=ascending[:running].view(lists).clone(),
+        fill=ascending.new_zeros(batch),
+        free=ascending.flip(0),
+        free_count=ascending.new_full((1,), pages - running),
+        spare_pages=pages - running,
+        spare_chunks=max_chunks,
+    )
+
+
+@torch.no_grad()
+def cache_of_prefill(
+    k: Tensor,
+    v: Tensor,
+    route: Tensor | None = None,
+    *,
+    chunk_size: int = 64,
+    pages: int | None = None,
+    max_chunks: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> KVCache:
+    """The cache after a whole prefix, of which skipped chunks are not stored. Waits for the GPU.
+
+    Args:
+        k, v: [B, T, H, K] and [B, T, H, V], as `chunk_softmax_attention` got them.
+        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size); None means ones, with R = 1. A last chunk that T tokens
+            do not fill stays open, so that its route is not used.
+        pages, max_chunks: as for `empty_cache`; by default what the prefix needs and half of it more.
+        dtype: of the pool; that of k by default.
+    """
+    _check_prefix(k, v)
+    _check_sizes(chunk_size=chunk_size)
+    batch, length, heads, key_dim = k.shape
+    closed, filled = divmod(length, chunk_size)
+    dtype = k.dtype if dtype is None else dtype
+    if route is None:
+        route = k.new_ones(batch, num_chunks(length, chunk_size), 1)
+    check_route(route, batch=batch, chunks=num_chunks(length, chunk_size), heads=heads)
+    routing_heads = route.shape[2]
+    weight = route[:, :closed].transpose(1, 2).to(compute_dtype(dtype))  # [B, R, closed]
+    keep = weight > 0
+    running = batch * routing_heads
+    used, longest = running + int(keep.sum()), int(keep.sum(-1).max())
+    for name, given, least in (("pages", pages, used), ("max_chunks", max_chunks, longest)):
+        if given is not None and given < least:
+            raise ValueError(f"{name}={given} is too few; this prefix needs {least}.")
+    pages = max(_larger(used), used + running) if pages is None else pages
+    max_chunks = max(_larger(longest), 16) if max_chunks is None else max_chunks
+    cache = empty_cache(
+        *(batch, heads, routing_heads, key_dim, v.shape[-1]),
+        chunk_size=chunk_size,
+        pages=pages,
+        max_chunks=max_chunks,
+        dtype=dtype,
+        device=k.device,
+    )
+    b, r, n = keep.nonzero(as_tuple=True)
+    entry = keep.cumsum(-1)[b, r, n] - 1
+    page = torch.arange(running, used, device=k.device)
+    cache.table[b, r, entry] = page.to(torch.int32)
+    cache.weight[b, r, entry] = weight[b, r, n]
+    cache.kept.copy_(keep.sum(-1))
+    cache.fill.fill_(filled)
+    cache.free_count.fill_(pages - used)
+    for pool, x in ((cache.keys, k), (cache.values, v)):
+        x = x.unflatten(2, (routing_heads, -1)).permute(0, 2, 1, 3, 4)  # [B, R, T, G, K or V]
+        whole, rest = x.split([closed * chunk_size, filled], dim=2)
+        pool[page] = whole.unflatten(2, (closed, chunk_size))[b, r, n].transpose(1, 2).to(dtype)
+        pool[:running, :, :filled] = rest.flatten(0, 1).transpose(1, 2).to(dtype)
+    return cache._replace(spare_pages=pages - used, spare_chunks=max_chunks - longest)
+
+
+@torch.no_grad()
+def close_chunk(cache: KVCache, route: Tensor | None = None, *, grow: bool = True) -> KVCache:
+    """End the running chunk of every sequence in which it is full; nothing changes in the others.
+
+    Where route == 0 the page is used again for the next chunk, elsewhere it is kept and a new one is taken. A sequence
+    for which there is no page left stays as it is, so that growing and closing again is still right; a step before
+    that would give NaN.
+
+    Args:
+        cache: updated in place, unless it must become larger.
+        route: [B, R] in [0, 1] of these chunks; None means ones.
+        grow: make sure that pages and lists suffice. False for CUDA graphs: call `ensure_pages` before the capture.
+    """
+    batch, routing_heads, most = cache.table.shape
+    if route is None:
+        route = torch.ones_like(cache.weight[..., 0])
+    check_shape("route", route, (batch, routing_heads), "[B, R]")
+    if grow:
+        if cache.spare_pages < batch * routing_heads or cache.spare_chunks < 1:
+            cache = ensure_pages(cache)
+            most = cache.table.shape[-1]
+        spare_pages, spare_chunks = cache.spare_pages - batch * routing_heads, cache.spare_chunks - 1
+        cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
+
+    route = route.to(cache.weight.dtype)
+    keep = (route > 0) & (cache.fill == cache.chunk_size)[:, None]
+    closes = (cache.fill == cache.chunk_size) & ~(keep & (cache.kept == most)).any(1)
+    keep &= closes[:, None]
+    closes &= keep.sum(1).cumsum(0) <= cache.free_count  # pages go to the first sequences first
+    keep &= closes[:, None]
+
+    entry = cache.kept.clamp(max=most - 1)[..., None].long()
+    for row, new in ((cache.table, cache.open_page), (cache.weight, route)):
+        row.scatter_(-1, entry, torch.where(keep[..., None], new[..., None], row.gather(-1, entry)))
+    taken = keep.flatten().cumsum(0).view_as(keep)  # 1 is the top of the stack
+    page = cache.free[(cache.free_count - taken).clamp(min=0)]
+    cache.open_page.copy_(torch.where(keep, page, cache.open_page))
+    cache.kept.add_(keep)
+    cache.free_count.sub_(keep.sum())
+    cache.fill.masked_fill_(closes, 0)
+    return cache
+
+
+@torch.no_grad()
+def release(cache: KVCache, finished: Tensor) -> KVCache:
+    """Empty, in place, the sequences where ``finished`` [B] bool is true: their pages go back, new ones can start."""
+    batch, _, most = cache.table.shape
+    if finished.shape != (batch,) or finished.dtype != torch.bool:
+        raise ValueError(
+            f"finished has shape {list(finished.shape)} and dtype {finished.dtype}; it must be [B] = [{batch}], bool."
+        )
+    entry = torch.arange(most, device=cache.table.device)
+    returned = ((entry < cache.kept[..., None]) & finished[:, None, None]).flatten()
+    place = cache.free_count + returned.cumsum(0) - 1
+    beyond = cache.free.shape[0]  # one more place, for everything that is not returned
+    stack = F.pad(cache.free, (0, 1)).scatter_(0, torch.where(returned, place, beyond), cache.table.flatten())
+    cache.free.copy_(stack[:-1])
+    cache.free_count.add_(returned.sum())
+    cache.kept.masked_fill_(finished[:, None], 0)
+    cache.fill.masked_fill_(finished, 0)
+    return cache
+
+
+@torch.no_grad()
+def ensure_pages(cache: KVCache, closes: int = 1) -> KVCache:
+    """A cache that suffices for the next ``closes`` calls of `close_chunk`, larger where needed. Waits for the GPU.
+
+    A larger pool is a copy, at least `GROWTH` times as large: capture again the CUDA graphs that use the old one.
+    """
+    _check_sizes(closes=closes)
+    spare_pages, spare_chunks = int(cache.free_count), cache.table.shape[-1] - int(cache.kept.max())
+    cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
+    if (missing := closes - spare_chunks) > 0:
+        more = max(missing, _larger(cache.table.shape[-1]) - cache.table.shape[-1])
+        table, weight = F.pad(cache.table, (0, more)), F.pad(cache.weight, (0, more))
+        cache = cache._replace(table=table, weight=weight, spare_chunks=spare_chunks + more)
+    if (missing := closes * cache.kept.numel() - spare_pages) > 0:
+        pages = cache.free.shape[0]
+        more = max(missing, _larger(pages) - pages)
+        keys, values = (torch.cat([x, x.new_empty(more, *x.shape[1:])]) for x in (cache.keys, cache.values))
+        added = torch.arange(pages, pages + more, dtype=torch.int32, device=cache.free.device)
+        free = torch.cat([cache.free[:spare_pages], added.flip(0), cache.free[spare_pages:]])
+        count = cache.free_count + more
+        cache = cache._replace(keys=keys, values=values, free=free, free_count=count, spare_pages=spare_pages + more)
+    return cache
+
+
+def check_cache(cache: KVCache) -> None:
+    """Raise RuntimeError if a token was lost because it came to a full chunk. Waits for the GPU."""
+    lost = (cache.fill > cache.chunk_size).nonzero().flatten().tolist()
+    if lost:
+        raise RuntimeError(
+            f"Sequences {lost} got a token while their chunk of {cache.chunk_size} was full, and their output is NaN "
+            "from there on: call close_chunk after every chunk_size tokens, and where it is called with grow=False, "
+            "ensure_pages before. release() empties these sequences."
+        )
+
+
+def pages_in_use(cache: KVCache) -> int:
+    """Pages of kept and of running chunks. Waits for the GPU."""
+    return cache.free.shape[0] - int(cache.free_count)
+
+
+def bytes_in_use(cache: KVCache) -> int:
+    """Bytes of keys and values in those pages; the pool, which the allocator sees, is larger. Waits for the GPU."""
+    return pages_in_use(cache) * sum(pool[0].numel() * pool.element_size() for pool in (cache.keys, cache.values))
+
+
+def _larger(size: int) -> int:
+    return math.ceil(size * GROWTH)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size!r} is not allowed; it must be an integer of at least 1.")
+
+
+def _check_prefix(k: Tensor, v: Tensor) -> None:
+    if k.ndim != 4 or 0 in k.shape:
+        raise ValueError(f"k has shape {list(k.shape)}; it must be [B, T, H, K] with every size at least 1.")
+    if v.ndim != 4 or v.shape[:3] != k.shape[:3] or v.shape[3] == 0:
+        raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(k.shape[:3])}.")
+    for name, tensor in (("k", k), ("v", v)):
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")

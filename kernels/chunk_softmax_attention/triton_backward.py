@@ -1,0 +1,266 @@
+"""Backward pass: a block of keys stays, and the queries that see it pass by.
+
+A program holds BN keys of the permuted axis of `triton_index`, so that active and skipped chunks seldom share one, and
+computes everything transposed, [keys, queries]: a product's result is then never transposed to be a left operand, which
+Triton compiles wrongly on Hopper (flash-linear-attention#640). It owns dk, dv and the route's gradient of its keys;
+dq is summed over programs by atomic additions in float32, whose order, and so dq's last bits, vary from run to run.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.chunk_softmax_attention.triton_index import RouteIndex
+from kernels.chunk_softmax_attention.triton_tiles import (
+    LOG2_E,
+    Launch,
+    fitted,
+    load_rows,
+    padded,
+    permuted_chunks,
+    store_rows,
+)
+from kernels.triton_dot import dot
+from kernels.triton_support import dot_precision
+
+DELTA_ROWS = 32
+"""Tokens in a program that sums do * o."""
+
+
+SHORT = 4096
+"""Tokens up to which routed sequences are differentiated in smaller programs, because few queries pass by each."""
+
+
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int | None, length: int) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims; chunk_size None means that there is no route."""
+    width = padded(key_dim, dtype) + padded(value_dim, dtype)
+    if dtype == torch.float32:
+        if width <= 192:
+            return Launch(32, 32, 8, 1)
+        return Launch(16, 32, 8, 1) if width <= 384 else Launch(16, 16, 8, 1)
+    if width <= 192:
+        if chunk_size is not None and length <= SHORT:
+            return Launch(64, 64, 4, 3)
+        return Launch(64, 128, 8, 3 if chunk_size is None else 2)
+    return Launch(64, 64, 8, 2 if width <= 256 else 1)
+
+
+def backward(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    o: Tensor,
+    lse: Tensor,
+    index: RouteIndex | None,
+    chunk_size: int,
+    scale: float,
+    route_gradient: bool,
+    launch: Launch | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Gradients; ``launch`` replaces the chosen tiles.
+
+    Args:
+        do: [B, T, H, V], the gradient of o; the last dimension contiguous, as that of q, k and v.
+        q, k, v, index: as given to `triton_forward.forward`; o, lse: what it returned.
+        route_gradient: whether the gradient of the log-weights is wanted.
+
+    Returns:
+        dq, dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q; delta [B, H, T] float32, the sums of do * o over V;
+        and, if wanted, what each key adds to the gradient of its chunk's route, [B * H, N * chunk_size] float32: zero
+        for the keys of skipped chunks.
+    """
+    batch, length, heads, key_dim = q.shape
+    value_dim = v.shape[-1]
+    routed = index is not None
+    chunks = index.order.shape[1] if index is not None else 0
+    group = batch * heads // index.order.shape[0] if index is not None else 1
+    tiles = choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None, length)
+    launch = launch or fitted(tiles, q.device)
+    delta = torch.empty_like(lse)
+    _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
+        do,
+        o,
+        delta,
+        length,
+        heads,
+        *do.stride()[:3],
+        V=value_dim,
+        BV=padded(value_dim, q.dtype),
+        BM=DELTA_ROWS,
+        num_warps=4,
+    )
+    dq_sum = torch.zeros(batch, length, heads, key_dim, dtype=torch.float32, device=q.device)
+    dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
+    dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    dweight = q.new_empty(batch * heads, chunks * chunk_size, dtype=torch.float32) if route_gradient else None
+    keys = chunks * chunk_size if routed else length
+    _backward_kernel[((triton.cdiv(keys, launch.keys) + routed) * batch * heads,)](
+        do, q, k, v, lse, delta, *(index[:3] if index is not None else (None,) * 3), dq_sum, dk, dv, dweight,
+        scale, scale * LOG2_E, length, chunks, heads, group,
+        *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+        C=chunk_size if routed else 1, K=key_dim, V=value_dim,
+        BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
+        BM=launch.queries, BN=launch.keys, ROUTED=routed, ROUTE_GRADIENT=route_gradient,
+        PRECISION=dot_precision(q.dtype), STAGES=launch.stages,
+        num_warps=launch.warps, num_stages=launch.stages,
+    )  # fmt: skip
+    dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    return torch.mul(dq_sum, scale, out=dq), dk, dv, delta, dweight
+
+
+@triton.jit(do_not_specialize=["T", "heads"])
+def _delta_kernel(
+    do_ptr, o_ptr, delta_ptr, T, heads, do_batch, do_token, do_head,
+    V: tl.constexpr, BV: tl.constexpr, BM: tl.constexpr,
+):  # fmt: skip
+    """delta_i = do_i . o_i for BM tokens of one head."""
+    blocks = tl.cdiv(T, BM)
+    head_index = tl.program_id(0) // blocks
+    start = tl.program_id(0) % blocks * BM
+    batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
+    row = tl.arange(0, BM)
+    present = start + row < T
+    do_ptr += batch * do_batch + head * do_head + start.to(tl.int64) * do_token
+    o_ptr += (batch * T + start) * heads * V + head * V
+    do = load_rows(do_ptr, row, present, do_token, V, BV, V == BV, True).to(tl.float32)
+    o = load_rows(o_ptr, row, present, heads * V, V, BV, V == BV, True).to(tl.float32)
+    tl.store(delta_ptr + head_index.to(tl.int64) * T + start + row, tl.sum(do * o, 1), mask=present)
+
+
+@triton.jit(do_not_specialize=["N", "heads", "group"])
+def _backward_kernel(
+    do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr,
+    order_ptr, before_ptr, bias_ptr, dq_ptr, dk_ptr, dv_ptr, dweight_ptr,
+    scale, scale_2, T, N, heads, group,
+    do_batch, do_token, do_head, q_batch, q_token, q_head,
+    k_batch, k_token, k_head, v_batch, v_token, v_head,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """One block of BN keys of one head, all active or all skipped; those that most queries see begin first."""
+    tl.static_assert(BN % BM == 0)
+    blocks = tl.cdiv(N * C, BN) + 1 if ROUTED else tl.cdiv(T, BN)
+    all_heads = tl.num_programs(0) // blocks
+    head_index = tl.program_id(0) % all_heads
+    start = tl.program_id(0) // all_heads * BN
+    if ROUTED:
+        routing = (head_index // group).to(tl.int64)
+        order_ptr += routing * N
+        active = tl.load(before_ptr + routing * (N + 1) + N) * C
+        end = active
+        if start >= active:  # the skipped ones begin with a block of their own
+            start += active - tl.cdiv(active, BN) * BN
+            end = N * C
+        if start >= end:
+            return
+    batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
+    do_ptr += batch * do_batch + head * do_head
+    q_ptr += batch * q_batch + head * q_head
+    lse_ptr += head_index.to(tl.int64) * T
+    delta_ptr += head_index.to(tl.int64) * T
+    dq_ptr += batch * T * heads * K + head * K
+
+    column = tl.arange(0, BN)
+    if ROUTED:
+        chunk = permuted_chunks(order_ptr, start + column, end, N, C)
+        key = chunk * C + (start + column) % C
+        bias = tl.load(bias_ptr + routing * N + (start + column) // C, mask=chunk < N, other=float("-inf"))
+    else:
+        key = start + column
+        bias = tl.zeros([BN], tl.float32)
+    present = key < T
+    wide = key.to(tl.int64)
+    k = load_rows(k_ptr + batch * k_batch + head * k_head, wide, present, k_token, K, BK, K == BK, True)
+    v = load_rows(v_ptr + batch * v_batch + head * v_head, wide, present, v_token, V, BV, V == BV, True)
+    dk = tl.zeros([BN, BK], tl.float32)
+    dv = tl.zeros([BN, BV], tl.float32)
+    dw = tl.zeros([BN], tl.float32)
+
+    if ROUTED:
+        # The own chunk: the same positions as queries; of a longer chunk, those from here to its end.
+        none = tl.zeros([BN], tl.float32)
+        own_end = tl.minimum(start + BN, end) if C <= BN else (start // C + 1) * C
+        for position in tl.range(start, own_end, BM, num_stages=STAGES):
+            place = position + tl.arange(0, BM)
+            query_chunk = permuted_chunks(order_ptr, place, end, N, C)
+            query = query_chunk * C + place % C
+            visible = (chunk[:, None] == query_chunk[None, :]) & (key[:, None] <= query[None, :])
+            dk, dv, _ = _pass_by(
+                dk, dv, dw, k, v, none, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
+                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, PRECISION,
+            )  # fmt: skip
+        # Later chunks, of active ones: first those that lie between this block's chunks, then all others.
+        first = tl.load(order_ptr + start // C) + 1
+        last = tl.load(order_ptr + tl.minimum(start + BN, end) // C - 1) + 1 if BN > C else first
+        begin = tl.where(start < active, first * C, T)
+        middle = begin
+        if BN > C:
+            middle = begin + tl.cdiv((last - first) * C, BM) * BM
+            for position in tl.range(begin, tl.minimum(middle, T), BM, num_stages=STAGES):
+                query = position + tl.arange(0, BM)
+                visible = chunk[:, None] < query[None, :] // C
+                dk, dv, dw = _pass_by(
+                    dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
+                    query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, ROUTE_GRADIENT, PRECISION,
+                )  # fmt: skip
+    else:
+        middle = start + BN
+        for position in tl.range(start, tl.minimum(middle, T), BM, num_stages=STAGES):
+            query = position + tl.arange(0, BM)
+            visible = key[:, None] <= query[None, :]
+            dk, dv, dw = _pass_by(
+                dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
+                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, PRECISION,
+            )  # fmt: skip
+    row = tl.arange(0, BM)
+    for position in tl.range(middle, T, BM, num_stages=STAGES):
+        token = tl.cast(position, tl.int64)
+        dk, dv, dw = _pass_by(
+            dk, dv, dw, k, v, bias, present, q_ptr + token * q_token, do_ptr + token * do_token, lse_ptr + token,
+            delta_ptr + token, dq_ptr + token * heads * K, row, row < T - position,
+            scale_2, heads, q_token, do_token, K, V, BK, BV, False, ROUTE_GRADIENT, PRECISION,
+        )  # fmt: skip
+
+    store_rows(dk_ptr + batch * T * heads * K + head * K, wide, present, heads * K, K, dk * scale, BK)
+    store_rows(dv_ptr + batch * T * heads * V + head * V, wide, present, heads * V, V, dv, BV)
+    if ROUTE_GRADIENT:  # dw is of the log-weight: over the weight it is of the weight
+        dw = tl.where(bias == float("-inf"), 0.0, dw * tl.exp2(-bias))
+        tl.store(dweight_ptr + head_index.to(tl.int64) * N * C + key, dw, mask=chunk < N)
+
+
+@triton.jit
+def _pass_by(
+    dk, dv, dw, k, v, bias, visible,
+    q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query, present,
+    scale, heads, q_token, do_token,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    MASKED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """BM queries, rows ``query`` of the pointers: add what they give to dk, dv, dw and to their dq.
+
+    With MASKED a pair counts only where ``visible`` [BN, BM]. Absent queries have lse = inf, and so no weight anywhere.
+    """
+    q = load_rows(q_ptr, query, present, q_token, K, BK, K == BK, True)
+    do = load_rows(do_ptr, query, present, do_token, V, BV, V == BV, True)
+    lse = tl.load(lse_ptr + query, mask=present, other=float("inf"))
+    delta = tl.load(delta_ptr + query, mask=present, other=0.0)
+    s = dot(k, tl.trans(q), None, PRECISION) * scale + (bias[:, None] - lse[None, :])
+    if MASKED:
+        s = tl.where(visible, s, float("-inf"))
+    p = tl.exp2(s)
+    dv = dot(p.to(do.dtype), do, dv, PRECISION)
+    dp = dot(v, tl.trans(do), None, PRECISION)
+    ds = p * (dp - delta[None, :])
+    if ROUTE_GRADIENT:
+        dw += tl.sum(ds, 1)
+    ds = ds.to(q.dtype)
+    dk = dot(ds, q, dk, PRECISION)
+    dq = dot(tl.trans(k), ds, None, PRECISION)
+    dim = tl.arange(0, BK)[:, None]
+    inside = present[None, :] if K == BK else present[None, :] & (dim < K)
+    tl.atomic_add(dq_ptr + query[None, :] * (heads * K) + dim, dq, mask=inside, sem="relaxed")
+    return dk, dv, dw

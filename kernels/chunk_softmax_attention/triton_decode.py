@@ -1,0 +1,164 @@
+"""One query of routed softmax attention: every head's list of kept tokens is read in splits, which are then merged.
+
+A program's work is one split of one head's own list, so that a head that keeps little costs little, beside heads that
+keep everything. Tokens are found through the page table one by one, so that a tile of tokens may cross pages.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.triton_support import on_device
+
+TILE = 8192
+"""Elements of keys or values that a program loads at once: 64 a thread in 4 warps."""
+LEAST_TOKENS = 256
+"""Fewest tokens for which another split of a list is worth starting."""
+MOST_SPLITS = 128
+"""Splits of a long list: with them one list alone occupies a large GPU."""
+MOST_PROGRAMS = 1 << 15
+"""Programs of a launch beyond which splits are coarser, down to `MIN_SPLITS`: those without work are not quite free."""
+MIN_SPLITS = 8
+LOG2_E = 1.4426950408889634
+
+
+def step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    table: Tensor,
+    weight: Tensor,
+    kept: Tensor,
+    open_page: Tensor,
+    fill: Tensor,
+    scale: float,
+) -> Tensor:
+    """See `kernels.chunk_softmax_attention.decode`; arguments are valid here. Updates pools and fill; o [B, H, V]."""
+    batch, heads, key_dim = q.shape
+    value_dim = v.shape[-1]
+    group, chunk_size = keys.shape[1:3]
+    q, k, v = (x.contiguous() for x in (q, k, v))
+    key_block, value_block = triton.next_power_of_2(key_dim), triton.next_power_of_2(value_dim)
+    tokens = min(64, TILE // max(key_block, value_block))
+    splits = num_splits(batch * heads, (table.shape[-1] + 1) * chunk_size)
+    partial = torch.empty(batch, heads, splits, value_dim, dtype=torch.float32, device=q.device)
+    lse = torch.empty(batch, heads, splits, dtype=torch.float32, device=q.device)
+    o = torch.empty_like(v)
+    merged = min(value_block, max(16, TILE // splits))
+    with on_device(q):
+        _attend[(batch * heads * splits,)](
+            *(q, k, v, keys, values, table, weight, kept, open_page, fill, partial, lse),
+            *(scale * LOG2_E, heads, group, table.shape[-1], splits),
+            K=key_dim,
+            V=value_dim,
+            BK=key_block,
+            BV=value_block,
+            CHUNK=chunk_size,
+            BT=tokens,
+            LEAST=max(1, LEAST_TOKENS // tokens),
+            num_warps=4,
+        )
+        _merge[(batch * heads, triton.cdiv(value_dim, merged))](
+            *(partial, lse, fill, o, heads), SPLITS=splits, CHUNK=chunk_size, V=value_dim, BV=merged, num_warps=4
+        )
+    return o
+
+
+def num_splits(lists: int, longest: int) -> int:
+    """Splits of every list, a power of 2: from the most tokens that a list can hold, never from what it holds now."""
+    splits = min(MOST_SPLITS, triton.next_power_of_2(triton.cdiv(longest, LEAST_TOKENS)))
+    while splits > MIN_SPLITS and splits * lists > MOST_PROGRAMS:
+        splits //= 2
+    return splits
+
+
+@triton.jit(do_not_specialize=["TABLE", "SPLITS"])  # they change when lists grow
+def _attend(
+    q, k, v, keys, values, table, weight, kept, open_page, fill, partial, lse,
+    scale, H, G, TABLE, SPLITS,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    CHUNK: tl.constexpr, BT: tl.constexpr, LEAST: tl.constexpr,
+):  # fmt: skip
+    """One split of one head's list; the first one starts with the new token, and writes it to the open page.
+
+    ``scale`` has log2(e) in it: scores, and the log-sum-exp that is stored beside the output, are to base 2.
+    """
+    split = tl.program_id(0) % SPLITS
+    bh = (tl.program_id(0) // SPLITS).to(tl.int64)
+    b, h = bh // H, bh % H
+    br = b * (H // G) + h // G
+    filled = tl.load(fill + b)
+    in_table = tl.load(kept + br)
+    listed = in_table * CHUNK + tl.minimum(filled, CHUNK)  # tokens before the new one
+    tiles = (listed + BT - 1) // BT
+    share = tl.maximum((tiles + SPLITS - 1) // SPLITS, LEAST)
+    first = split * share
+    out = bh * SPLITS + split
+    if (split > 0) & (first >= tiles):
+        tl.store(lse + out, float("-inf"))
+        return
+    last = tl.minimum(first + share, tiles)
+
+    key_dims, value_dims = tl.arange(0, BK), tl.arange(0, BV)
+    key_inside, value_inside = key_dims < K, value_dims < V
+    q_row = tl.load(q + bh * K + key_dims, mask=key_inside, other=0.0).to(tl.float32) * scale
+    k_row = tl.load(k + bh * K + key_dims, mask=key_inside, other=0.0).to(keys.dtype.element_ty)
+    v_row = tl.load(v + bh * V + value_dims, mask=value_inside, other=0.0).to(values.dtype.element_ty)
+    running = tl.load(open_page + br)
+    new_row = (running.to(tl.int64) * G + h % G) * CHUNK + filled
+    starts = split == 0
+    written = tl.where(starts & (filled < CHUNK), 1, 0)
+    tl.store(keys + new_row * K + key_dims, k_row, mask=key_dims < written * K)
+    tl.store(values + new_row * V + value_dims, v_row, mask=value_dims < written * V)
+
+    top = tl.where(starts, tl.sum(q_row * k_row.to(tl.float32), 0), float("-inf"))
+    total = tl.where(starts, 1.0, 0.0)
+    acc = tl.where(starts, v_row.to(tl.float32), 0.0)
+    acc = tl.where(starts & (filled >= CHUNK), float("nan"), acc)  # no room for the token
+    for tile in range(first, last):
+        token = tile * BT + tl.arange(0, BT)
+        entry = token // CHUNK
+        kept_earlier, inside = entry < in_table, token < listed
+        page = tl.load(table + br * TABLE + entry, mask=kept_earlier, other=0)
+        page = tl.where(kept_earlier, page, running)
+        route = tl.load(weight + br * TABLE + entry, mask=kept_earlier, other=1.0)
+        row = (page.to(tl.int64) * G + h % G) * CHUNK + token % CHUNK
+        k_tile = tl.load(
+            keys + row[:, None] * K + key_dims[None, :], mask=inside[:, None] & key_inside[None, :], other=0.0
+        )
+        v_tile = tl.load(
+            values + row[:, None] * V + value_dims[None, :], mask=inside[:, None] & value_inside[None, :], other=0.0
+        )
+        s = tl.sum(k_tile.to(tl.float32) * q_row[None, :], 1) + tl.log2(route)
+        s = tl.where(inside, s, float("-inf"))
+        higher = tl.maximum(top, tl.max(s, 0))
+        p = tl.exp2(s - higher)
+        rescale = tl.exp2(top - higher)
+        total = total * rescale + tl.sum(p, 0)
+        acc = acc * rescale + tl.sum(p[:, None] * v_tile.to(tl.float32), 0)
+        top = higher
+    tl.store(lse + out, top + tl.log2(total))
+    tl.store(partial + out * V + value_dims, acc / total, mask=value_inside)
+
+
+@triton.jit
+def _merge(
+    partial, lse, fill, o, H,
+    SPLITS: tl.constexpr, CHUNK: tl.constexpr, V: tl.constexpr, BV: tl.constexpr,
+):  # fmt: skip
+    """BV columns of one head's output, from its splits; one program of a sequence counts the new token."""
+    bh = tl.program_id(0).to(tl.int64)
+    split, columns = tl.arange(0, SPLITS), tl.program_id(1) * BV + tl.arange(0, BV)
+    log_total = tl.load(lse + bh * SPLITS + split)
+    share = tl.exp2(log_total - tl.max(log_total, 0))
+    inside = (log_total > float("-inf"))[:, None] & (columns < V)[None, :]
+    parts = tl.load(partial + (bh * SPLITS + split)[:, None] * V + columns[None, :], mask=inside, other=0.0)
+    out = tl.sum(share[:, None] * parts, 0) / tl.sum(share, 0)
+    tl.store(o + bh * V + columns, out.to(o.dtype.element_ty), mask=columns < V)
+    if (bh % H == 0) & (tl.program_id(1) == 0):
+        filled = tl.load(fill + bh // H)
+        tl.store(fill + bh // H, tl.minimum(filled + 1, CHUNK + 1))

@@ -1,0 +1,228 @@
+"""Forward pass: a block of queries against the active earlier chunks, then densely against the chunks it lies in.
+
+Scores are kept in base 2, and a weight w on exp(s) is log2(w) added to the score. Past keys need no mask: they lie on
+the permuted axis of `triton_index` with the visible ones first. The chunks that a block of queries lies in are loaded
+anyway, each for its own queries, so there a mask decides what is visible to whom.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.chunk_softmax_attention.triton_index import RouteIndex
+from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, fitted, load_rows, padded, store_rows
+from kernels.triton_dot import dot
+from kernels.triton_support import dot_precision
+
+MAX_VALUE_WIDTH = 256
+"""Columns of v that one program handles; a wider v is split, and each part computes the scores again."""
+
+LOWEST = tl.constexpr(-1e38)
+"""Where a row's maximum begins: finite, so that a row that has seen nothing yet is no -inf - -inf."""
+
+
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int | None) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims; chunk_size None means that there is no route."""
+    width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
+    if dtype == torch.float32:
+        return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
+    if width <= 192:
+        return Launch(64, 64, 4, 2 if chunk_size is None else 3)
+    return Launch(128, 64, 8, 2)
+
+
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: RouteIndex | None,
+    chunk_size: int,
+    scale: float,
+    launch: Launch | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp; ``launch`` replaces the chosen tiles.
+
+    Args:
+        q, k: [B, T, H, K] and v [B, T, H, V], all of one dtype, the last dimension contiguous.
+        index: of the route; None where there is none.
+
+    Returns:
+        o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the sum that o is divided by, of weighted
+        2 ** (log2(e) * scale * q . k).
+    """
+    batch, length, heads, key_dim = q.shape
+    value_dim = v.shape[-1]
+    o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    lse = torch.empty(batch, heads, length, dtype=torch.float32, device=v.device)
+    routed = index is not None
+    chunks = index.order.shape[1] if index is not None else 0
+    group = batch * heads // index.order.shape[0] if index is not None else 1
+    launch = launch or fitted(choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None), q.device)
+    width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
+    splits = triton.cdiv(value_dim, width)
+    _forward_kernel[(triton.cdiv(length, launch.queries) * splits * batch * heads,)](
+        q, k, v, o, lse, *(index or (None,) * 4),
+        abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+        C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
+        BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
+        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+    )  # fmt: skip
+    return o, lse
+
+
+@triton.jit(do_not_specialize=["N", "heads", "group"])
+def _forward_kernel(
+    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr,
+    scale, T, N, heads, group,
+    q_batch, q_token, q_head, k_batch, k_token, k_head,
+    v_batch, v_token, v_head,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """One block of BM queries of one head and BV columns of v; the longest begin first."""
+    tl.static_assert(BM % BN == 0)
+    splits: tl.constexpr = (V + BV - 1) // BV
+    blocks = tl.cdiv(T, BM)
+    program = tl.program_id(0)
+    split = program % splits
+    all_heads = tl.num_programs(0) // (splits * blocks)
+    head_index = program // splits % all_heads
+    start = (blocks - 1 - program // (splits * all_heads)) * BM
+    batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
+    q_ptr += batch * q_batch + head * q_head + start.to(tl.int64) * q_token
+    k_ptr += batch * k_batch + head * k_head
+    v_ptr += batch * v_batch + head * v_head + split * BV
+    dim_v = V - split * BV
+
+    row = tl.arange(0, BM)
+    present = start + row < T
+    q = load_rows(q_ptr, row, present, q_token, K, BK, K == BK, True)
+    if NEGATE:
+        q = -q
+    top = tl.full([BM], LOWEST, tl.float32)
+    total = tl.zeros([BM], tl.float32)
+    acc = tl.zeros([BM, BV], tl.float32)
+    own = start
+    if ROUTED:
+        routing = (head_index // group).to(tl.int64)
+        first = start // C
+        own = first * C
+        log_weight_ptr += routing * N
+        past = tl.load(before_ptr + routing * (N + 1) + first) * C
+        acc, total, top = _attend_active(
+            acc, total, top, q, k_ptr, v_ptr, order_ptr + routing * N, bias_ptr + routing * N, past, scale,
+            k_token, v_token, dim_v, C, K, V, BK, BV, BN, PRECISION, STAGES,
+        )  # fmt: skip
+    else:
+        acc, total, top = _attend_all(
+            acc, total, top, q, k_ptr, v_ptr, start, scale, k_token, v_token, dim_v, K, V, BK, BV, BN, PRECISION, STAGES
+        )
+    acc, total, top = _attend_own(
+        acc, total, top, q, k_ptr, v_ptr, log_weight_ptr, start, own, scale, T, k_token, v_token, dim_v,
+        C, K, V, BK, BV, BM, BN, ROUTED, PRECISION, STAGES,
+    )  # fmt: skip
+
+    o_ptr += (batch * T + start) * heads * V + head * V + split * BV
+    store_rows(o_ptr, row, present, heads * V, dim_v, acc / total[:, None], BV)
+    if split == 0:
+        lse_ptr += head_index.to(tl.int64) * T + start
+        tl.store(lse_ptr + row, top + tl.log2(total), mask=present)
+
+
+@triton.jit
+def _attend_active(
+    acc, total, top, q, k_ptr, v_ptr, order, bias_ptr, past, scale,
+    k_token, v_token, dim_v,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BN: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """The first ``past`` positions of the permuted key axis: the active chunks before the block's first chunk."""
+    column = tl.arange(0, BN)
+    if BN <= C:  # a tile lies in one chunk; where the next one is, is read one step ahead
+        chunk = tl.load(order)
+        bias = tl.load(bias_ptr)
+        for position in tl.range(0, past, BN, num_stages=STAGES):
+            token = chunk.to(tl.int64) * C + position % C
+            next_chunk = tl.load(order + (position + BN) // C)
+            next_bias = tl.load(bias_ptr + (position + BN) // C)
+            k = load_rows(k_ptr + token * k_token, column, column >= 0, k_token, K, BK, K == BK, False)
+            v = load_rows(v_ptr + token * v_token, column, column >= 0, v_token, dim_v, BV, V % BV == 0, False)
+            s = dot(q, tl.trans(k), None, PRECISION)
+            new_top = tl.maximum(top, tl.max(s, 1) * scale + bias)
+            p = tl.exp2(s * scale - (new_top - bias)[:, None])
+            acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+            chunk, bias = next_chunk, next_bias
+    else:
+        for begin in tl.range(0, past, BN, num_stages=STAGES):
+            position = begin + column
+            visible = position < past
+            chunk = tl.load(order + tl.minimum(position, past - 1) // C)
+            bias = tl.load(bias_ptr + position // C, mask=visible, other=float("-inf"))
+            token = chunk.to(tl.int64) * C + position % C
+            k = load_rows(k_ptr, token, visible, k_token, K, BK, K == BK, False)
+            v = load_rows(v_ptr, token, visible, v_token, dim_v, BV, V % BV == 0, False)
+            s = dot(q, tl.trans(k), None, PRECISION) * scale + bias[None, :]
+            new_top = tl.maximum(top, tl.max(s, 1))
+            p = tl.exp2(s - new_top[:, None])
+            acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+    return acc, total, top
+
+
+@triton.jit
+def _attend_all(
+    acc, total, top, q, k_ptr, v_ptr, past, scale,
+    k_token, v_token, dim_v,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BN: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """All of the first ``past`` tokens, a whole number of tiles."""
+    column = tl.arange(0, BN)
+    for begin in tl.range(0, past, BN, num_stages=STAGES):
+        token = tl.cast(begin, tl.int64)
+        k = load_rows(k_ptr + token * k_token, column, column >= 0, k_token, K, BK, K == BK, False)
+        v = load_rows(v_ptr + token * v_token, column, column >= 0, v_token, dim_v, BV, V % BV == 0, False)
+        s = dot(q, tl.trans(k), None, PRECISION)
+        new_top = tl.maximum(top, tl.max(s, 1) * scale)
+        p = tl.exp2(s * scale - new_top[:, None])
+        acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+    return acc, total, top
+
+
+@triton.jit
+def _attend_own(
+    acc, total, top, q, k_ptr, v_ptr, log_weight, start, own, scale,
+    T, k_token, v_token, dim_v,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """The tokens from ``own`` to the block's end: causal within a chunk, weighted from chunk to later chunk."""
+    row = start + tl.arange(0, BM)
+    for begin in tl.range(own, tl.minimum(start + BM, T), BN, num_stages=STAGES):
+        column = tl.arange(0, BN)
+        key, token = begin + column, tl.cast(begin, tl.int64)
+        present = key < T
+        k = load_rows(k_ptr + token * k_token, column, present, k_token, K, BK, K == BK, True)
+        v = load_rows(v_ptr + token * v_token, column, present, v_token, dim_v, BV, V % BV == 0, True)
+        s = dot(q, tl.trans(k), None, PRECISION) * scale
+        visible = row[:, None] >= key[None, :]
+        if ROUTED:
+            weight = tl.load(log_weight + key // C, mask=present, other=float("-inf"))
+            s = tl.where(row[:, None] // C == key[None, :] // C, s, s + weight[None, :])
+        s = tl.where(visible, s, float("-inf"))
+        new_top = tl.maximum(top, tl.max(s, 1))
+        p = tl.exp2(s - new_top[:, None])
+        acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+    return acc, total, top
+
+
+@triton.jit
+def _accumulate(acc, total, top, new_top, p, v, PRECISION: tl.constexpr):
+    """Add p v to sums that were relative to ``top``; from now on they are relative to ``new_top``."""
+    rescale = tl.exp2(top - new_top)
+    total = total * rescale + tl.sum(p, 1)
+    acc = dot(p.to(v.dtype), v, acc * rescale[:, None], PRECISION)
+    return acc, total, new_top

@@ -1,0 +1,118 @@
+"""Routed softmax attention on Triton kernels, as operators that PyTorch can trace, differentiate and capture.
+
+Nothing here waits for the device, and no shape depends on the values of the route. Results are deterministic except dq,
+whose parts are added up atomically in float32: its last bits may differ from run to run.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
+from kernels.triton_support import on_device, operand_dtype
+
+
+def chunk_softmax_attention(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
+) -> Tensor:
+    """See `kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there.
+
+    Products read their operands in autocast's dtype where it is on, else in the widest of q, k and v. The result has
+    autocast's dtype or else that of v.
+    """
+    dtype = operand_dtype(q, k, v)
+    device = q.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    output_dtype = dtype if autocast else v.dtype
+    o, _ = _forward(q.to(dtype), k.to(dtype), v.to(dtype), route, chunk_size, scale, full_route_grad)
+    return o.to(output_dtype)
+
+
+@torch.library.custom_op("nas_kernels::chunk_softmax_attention", mutates_args=())
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
+) -> tuple[Tensor, Tensor]:
+    """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
+    q, k, v = (_dense_rows(x) for x in (q, k, v))
+    with on_device(q):
+        index = None if route is None else triton_index.build(route)
+        return triton_forward.forward(q, k, v, index, chunk_size, scale)
+
+
+@_forward.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
+) -> tuple[Tensor, Tensor]:
+    batch, length, heads, _ = q.shape
+    return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
+
+
+@torch.library.custom_op("nas_kernels::chunk_softmax_attention_backward", mutates_args=())
+def _backward(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    route: Tensor | None,
+    o: Tensor,
+    lse: Tensor,
+    chunk_size: int,
+    scale: float,
+    full_route_grad: bool,
+    route_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients dq, dk, dv, droute; droute is empty unless route_gradient."""
+    do, q, k, v = (_dense_rows(x) for x in (do, q, k, v))
+    with on_device(q):
+        index = None if route is None else triton_index.build(route)
+        dq, dk, dv, delta, dweight = triton_backward.backward(
+            do, q, k, v, o, lse, index, chunk_size, scale, route_gradient
+        )
+        if route is None or index is None or dweight is None:
+            return dq, dk, dv, q.new_empty(0)
+        if full_route_grad:
+            triton_skipped.add_skipped(dweight, do, q, k, v, lse, delta, index, chunk_size, scale)
+        batch, chunks, routing_heads = route.shape
+        per_chunk = dweight.view(batch, routing_heads, -1, chunks, chunk_size).sum((2, 4))
+        return dq, dk, dv, per_chunk.mT.to(route.dtype).contiguous()
+
+
+@_backward.register_fake
+def _(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    route: Tensor | None,
+    o: Tensor,
+    lse: Tensor,
+    chunk_size: int,
+    scale: float,
+    full_route_grad: bool,
+    route_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    droute = route.new_empty(route.shape) if route is not None and route_gradient else q.new_empty(0)
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), droute
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, route, *ctx.options = inputs
+    o, lse = output
+    ctx.mark_non_differentiable(lse)
+    ctx.save_for_backward(q, k, v, route, o, lse)
+
+
+def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, route, o, lse = ctx.saved_tensors
+    route_gradient = route is not None and ctx.needs_input_grad[3]
+    dq, dk, dv, droute = _backward(do, q, k, v, route, o, lse, *ctx.options, route_gradient)
+    return dq, dk, dv, droute if route_gradient else None, None, None, None
+
+
+_forward.register_autograd(_differentiate, setup_context=_save_for_backward)
+
+
+def _dense_rows(x: Tensor) -> Tensor:
+    """The same tensor, copied only if the elements of a row do not lie side by side."""
+    return x if x.stride(-1) == 1 else x.contiguous()

@@ -1,0 +1,131 @@
+"""The gradient of the route for skipped chunks: what later queries would gain from seeing them.
+
+Only with ``route_grad="full"``; the only place where skipped keys meet later queries, and nothing else comes of it.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.chunk_softmax_attention.triton_index import RouteIndex
+from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, fitted, load_rows, padded, permuted_chunks
+from kernels.triton_dot import dot
+from kernels.triton_support import dot_precision
+
+HIGHEST = tl.constexpr(64.0)
+"""Largest log2 of exp(s - lse): a skipped chunk's may be anything, and must not become inf."""
+
+
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int | None) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims; chunk_size None means that there is no route."""
+    width = padded(key_dim, dtype) + padded(value_dim, dtype)
+    if dtype == torch.float32:
+        return Launch(32, 64, 8, 1) if width <= 256 else Launch(16, 32, 8, 1)
+    return Launch(64, 128, 8, 2) if width <= 256 else Launch(64, 64, 8, 1)
+
+
+def add_skipped(
+    dweight: Tensor,
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lse: Tensor,
+    delta: Tensor,
+    index: RouteIndex,
+    chunk_size: int,
+    scale: float,
+    launch: Launch | None = None,
+) -> None:
+    """Write the skipped chunks' part of ``dweight`` (see `triton_backward.backward`) in place.
+
+    Args:
+        dweight: [B * H, N * chunk_size] float32.
+        do, q, k, v, lse, delta, index: as in the backward pass.
+    """
+    batch, length, heads, key_dim = q.shape
+    value_dim, chunks = v.shape[-1], index.order.shape[1]
+    launch = launch or fitted(choose_launch(q.dtype, key_dim, value_dim, chunk_size), q.device)
+    _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
+        do, q, k, v, lse, delta, index.order, index.before, dweight,
+        scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],
+        *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+        C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
+        BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype),
+        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["N", "heads", "group"])
+def _skipped_kernel(
+    do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr,
+    order_ptr, before_ptr, dweight_ptr, scale, T, N, heads, group,
+    do_batch, do_token, do_head, q_batch, q_token, q_head,
+    k_batch, k_token, k_head, v_batch, v_token, v_head,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """One block of BN keys of one head's skipped chunks; programs beyond the last one have nothing to do."""
+    blocks = tl.cdiv(N * C, BN)
+    all_heads = tl.num_programs(0) // blocks
+    head_index = tl.program_id(0) % all_heads
+    routing = (head_index // group).to(tl.int64)
+    start = tl.load(before_ptr + routing * (N + 1) + N) * C + tl.program_id(0) // all_heads * BN
+    if start >= N * C:
+        return
+    batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
+    do_ptr += batch * do_batch + head * do_head
+    q_ptr += batch * q_batch + head * q_head
+    lse_ptr += head_index.to(tl.int64) * T
+    delta_ptr += head_index.to(tl.int64) * T
+    order_ptr += routing * N
+
+    position = start + tl.arange(0, BN)
+    chunk = permuted_chunks(order_ptr, position, N * C, N, C)
+    key = chunk * C + position % C
+    k_ptr += batch * k_batch + head * k_head
+    v_ptr += batch * v_batch + head * v_head
+    k = load_rows(k_ptr, key.to(tl.int64), key < T, k_token, K, BK, K == BK, True)
+    v = load_rows(v_ptr, key.to(tl.int64), key < T, v_token, V, BV, V == BV, True)
+    dw = tl.zeros([BN], tl.float32)
+    first = tl.load(order_ptr + start // C) + 1
+    last = tl.load(order_ptr + tl.minimum((start + BN - 1) // C, N - 1)) + 1
+    begin = first * C
+    middle = begin
+    if BN > C:
+        middle = begin + tl.cdiv((last - first) * C, BM) * BM
+        for query in tl.range(begin, tl.minimum(middle, T), BM, num_stages=1):
+            dw = _pass_by(
+                dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
+                C, K, V, BK, BV, BM, True, PRECISION,
+            )  # fmt: skip
+    for query in tl.range(middle, T, BM, num_stages=STAGES):
+        dw = _pass_by(
+            dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
+            C, K, V, BK, BV, BM, False, PRECISION,
+        )  # fmt: skip
+    dw = tl.where(key < T, dw, 0.0)
+    tl.store(dweight_ptr + head_index.to(tl.int64) * N * C + key, dw, mask=chunk < N)
+
+
+@triton.jit
+def _pass_by(
+    dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, begin,
+    scale, T, q_token, do_token,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BM: tl.constexpr,
+    MASKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add what the BM queries from ``begin`` on give to dw; with MASKED only for keys of earlier chunks."""
+    row, token = tl.arange(0, BM), tl.cast(begin, tl.int64)
+    present = row < T - begin
+    q = load_rows(q_ptr + token * q_token, row, present, q_token, K, BK, K == BK, True)
+    do = load_rows(do_ptr + token * do_token, row, present, do_token, V, BV, V == BV, True)
+    lse = tl.load(lse_ptr + token + row, mask=present, other=float("inf"))
+    delta = tl.load(delta_ptr + token + row, mask=present, other=0.0)
+    s = dot(k, tl.trans(q), None, PRECISION) * scale - lse[None, :]
+    if MASKED:
+        s = tl.where(chunk[:, None] < (begin + row)[None, :] // C, s, float("-inf"))
+    e = tl.exp2(tl.minimum(s, HIGHEST))
+    return dw + tl.sum(e * (dot(v, tl.trans(do), None, PRECISION) - delta[None, :]), 1)

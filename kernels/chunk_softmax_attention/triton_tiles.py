@@ -1,0 +1,76 @@
+"""What the softmax kernels share: how a launch is shaped, and how a program finds and loads its rows.
+
+A matrix of one head is given by the pointer to its first row and the stride between tokens. Programs advance that
+pointer to their tile in 64 bits; offsets within a tile fit 32.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.triton_support import NARROWEST
+
+LOG2_E = 1.4426950408889634
+"""The kernels work with powers of 2: exp(s) is exp2(s * log2(e))."""
+
+ROOMY_CAPABILITIES = ((8, 0), (9, 0))
+"""Compute capabilities with more than 160 KiB of shared memory for a program; others have 99 KiB."""
+
+
+class Launch(NamedTuple):
+    """Shape of a kernel's programs: tile sizes in queries and keys, warps, and stages of the pipelined loads."""
+
+    queries: int
+    keys: int
+    warps: int
+    stages: int
+
+
+def fitted(launch: Launch, device: torch.device) -> Launch:
+    """The same without pipelining where shared memory is small: only an A100 or H100 has what the stages need."""
+    roomy = device.type != "cuda" or torch.cuda.get_device_capability(device) in ROOMY_CAPABILITIES
+    return launch if roomy else launch._replace(stages=1)
+
+
+def padded(dim: int, dtype: torch.dtype) -> int:
+    """Columns of a tile that holds rows of ``dim``: a power of two, and at least what a product of ``dtype`` needs."""
+    return max(16 if dtype == torch.float32 else NARROWEST, triton.next_power_of_2(dim))
+
+
+@triton.jit
+def load_rows(
+    matrix,
+    rows,
+    present,
+    stride,
+    dim,
+    WIDTH: tl.constexpr,
+    WHOLE: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """[M, WIDTH] from ``rows`` [M]: zero past column ``dim`` unless WHOLE, and, if MASKED, in rows not ``present``."""
+    column = tl.arange(0, WIDTH)[None, :]
+    pointers = matrix + rows[:, None] * stride + column
+    if WHOLE:
+        tile = tl.load(pointers, mask=present[:, None], other=0.0) if MASKED else tl.load(pointers)
+    else:
+        inside = (present[:, None] & (column < dim)) if MASKED else (column < dim)
+        tile = tl.load(pointers, mask=inside, other=0.0)
+    return tile
+
+
+@triton.jit
+def store_rows(matrix, rows, present, stride, dim, tile, WIDTH: tl.constexpr):
+    """Write [M, WIDTH] to the ``present`` ones of ``rows`` [M], as far as column ``dim``."""
+    column = tl.arange(0, WIDTH)[None, :]
+    mask = present[:, None] & (column < dim)
+    tl.store(matrix + rows[:, None] * stride + column, tile.to(matrix.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def permuted_chunks(order, position, end, N, C: tl.constexpr):
+    """Chunk of each position of the permuted key axis (see `triton_index`); N, which does not exist, past ``end``."""
+    return tl.load(order + position // C, mask=position < end, other=N)

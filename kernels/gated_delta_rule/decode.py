@@ -1,0 +1,278 @@
+"""The gated delta rule one token at a time: the state goes in and comes back, and no step waits for the GPU.
+
+Inside a chunk the full recurrence runs from the state at the chunk's start, and when the chunk is full its route says
+how much of the change is passed on. So two states are kept, the running one and the one at the chunk's start, and of
+the decay since then only its logarithm, a number per head: a step reads and writes the running state alone.
+
+>>> import torch
+>>> from kernels.gated_delta_rule.decode import close_chunk, gated_delta_rule_step, initial_linear_state
+>>> q = k = v = torch.ones(1, 2, 8)
+>>> g, beta = -torch.ones(1, 2), torch.ones(1, 2)
+>>> state = initial_linear_state(batch=1, heads=2, key_dim=8, value_dim=8)
+>>> for token in range(4):
+...     o, state = gated_delta_rule_step(q, k, v, g, beta, state)
+>>> state = close_chunk(state, torch.tensor([[1.0, 0.0]]))  # after chunk_size tokens: head 1 skips this chunk
+>>> state.current.count_nonzero(dim=(2, 3))
+tensor([[64,  0]])
+"""
+
+from typing import NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from kernels.arguments import Impl, check_choice, check_operation, check_shape, compute_dtype, without_autocast
+from kernels.gated_delta_rule import gated_delta_rule
+from kernels.triton_support import CHUNK_SIZES, choose
+
+
+class LinearState(NamedTuple):
+    """What decoding carries from token to token; float32 (float64 for float64 inputs), contiguous.
+
+    Steps, `close_chunk` and `release` update these buffers in place, so that a captured CUDA graph can be replayed. Two
+    sequences that go on from one prefix need a copy each.
+    """
+
+    current: Tensor
+    """[B, H, K, V] state after the last token, inside the running chunk."""
+    start: Tensor
+    """[B, H, K, V] state at the start of the running chunk."""
+    log_decay: Tensor
+    """[B, H] sum of g over the running chunk."""
+
+
+def initial_linear_state(
+    batch: int,
+    heads: int,
+    key_dim: int,
+    value_dim: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> LinearState:
+    """The state before the first token: zeros."""
+    for name, size in (("batch", batch), ("heads", heads), ("key_dim", key_dim), ("value_dim", value_dim)):
+        if size < 1:
+            raise ValueError(f"{name}={size} is not allowed; it must be at least 1.")
+    return linear_state_from(torch.zeros(batch, heads, key_dim, value_dim, dtype=dtype, device=device))
+
+
+def linear_state_from(final_state: Tensor) -> LinearState:
+    """The state at the start of a chunk, from what `gated_delta_rule` returns for a prefix of whole chunks.
+
+    Args:
+        final_state: [B, H, K, V]; copied. For a prefix that ends inside a chunk see `gated_delta_rule_prefill`.
+    """
+    if final_state.ndim != 4 or 0 in final_state.shape:
+        raise ValueError(
+            f"final_state has shape {list(final_state.shape)}; it must be [B, H, K, V] with every size at least 1."
+        )
+    if final_state.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"final_state has dtype {final_state.dtype}; it must be float32 or float64.")
+    state = final_state.detach().contiguous()
+    return LinearState(state.clone(), state.clone(), state.new_zeros(state.shape[:2]))
+
+
+@torch.no_grad()
+def gated_delta_rule_prefill(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None = None,
+    *,
+    chunk_size: int = 64,
+    scale: float | None = None,
+    decay_skipped: bool = True,
+    impl: Impl = "auto",
+) -> tuple[Tensor, LinearState]:
+    """A whole prefix at once: `gated_delta_rule` without gradients, and the state from which decoding goes on.
+
+    Args:
+        q, k, v, g, beta, route, chunk_size, scale, decay_skipped, impl: as for `gated_delta_rule`. A last chunk that
+            T tokens do not fill stays open, so that its route is not used.
+
+    Returns:
+        o [B, T, H, V] and the state, inside the open chunk where T % chunk_size != 0.
+    """
+    check_operation(q, k, v, route, chunk_size, "selected", impl)
+    for name, gate in (("g", g), ("beta", beta)):
+        check_shape(name, gate, tuple(q.shape[:3]), "[B, T, H]")
+    batch, length, heads, key_dim = q.shape
+    closed = length - length % chunk_size
+    dtype = compute_dtype(q.dtype)
+    state = initial_linear_state(batch, heads, key_dim, v.shape[-1], dtype=dtype, device=q.device)
+    outputs = []
+    if closed:
+        o, final = gated_delta_rule(
+            *(q[:, :closed], k[:, :closed], v[:, :closed], g[:, :closed], beta[:, :closed]),
+            None if route is None else route[:, : closed // chunk_size],
+            chunk_size=chunk_size,
+            scale=scale,
+            decay_skipped=decay_skipped,
+            return_final_state=True,
+            impl=impl,
+        )
+        state = linear_state_from(final)
+        outputs.append(o)
+    if closed < length:
+        o, current = gated_delta_rule(
+            *(q[:, closed:], k[:, closed:], v[:, closed:], g[:, closed:], beta[:, closed:]),
+            chunk_size=chunk_size,
+            scale=scale,
+            initial_state=state.start,
+            return_final_state=True,
+            impl=impl,
+        )
+        state.current.copy_(current)
+        state.log_decay.copy_(g[:, closed:].to(dtype).sum(1))
+        outputs.append(o)
+    return torch.cat(outputs, dim=1), state
+
+
+@torch.no_grad()
+def gated_delta_rule_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    state: LinearState,
+    *,
+    scale: float | None = None,
+    impl: Impl = "auto",
+) -> tuple[Tensor, LinearState]:
+    """One token of `kernels.gated_delta_rule`, without gradients, without a host synchronisation.
+
+    Args:
+        q, k: [B, H, K].
+        v: [B, H, V].
+        g: [B, H] natural logarithm of the decay, <= 0.
+        beta: [B, H] write strength.
+        state: before this token; ``current`` and ``log_decay`` are updated in place.
+        scale: factor on the output; 1 / sqrt(K) by default.
+        impl: as for `gated_delta_rule`.
+
+    Returns:
+        o [B, H, V] in the dtype of v, and the state after this token (the buffers that were given).
+
+    Raises:
+        ValueError: a shape, dtype, device or option is not as above; the message names it.
+    """
+    _check_step(q, k, v, g, beta, state, impl)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if choose(impl, q, v, CHUNK_SIZES[0]) == "triton":  # a step is the same at every chunk size
+        from kernels.gated_delta_rule import triton_decode
+
+        return triton_decode.step(q, k, v, g, beta, state.current, state.log_decay, scale), state
+    return _reference_step(q, k, v, g, beta, state, scale), state
+
+
+@without_autocast
+def _reference_step(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState, scale: float
+) -> Tensor:
+    """S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S."""
+    output_dtype = v.dtype
+    q, k, v, g, beta = (x.to(state.current.dtype) for x in (q, k, v, g, beta))
+    current = state.current.mul_(g.exp()[..., None, None])
+    missing = v - torch.einsum("bhk,bhkv->bhv", k, current)
+    current += k[..., :, None] * (beta[..., None] * missing)[..., None, :]
+    state.log_decay.add_(g)
+    return (scale * torch.einsum("bhk,bhkv->bhv", q, current)).to(output_dtype)
+
+
+@torch.no_grad()
+def close_chunk(
+    state: LinearState, route: Tensor | None = None, *, decay_skipped: bool = True, where: Tensor | None = None
+) -> LinearState:
+    """End the running chunk: what the next one starts from, as far as the route says.
+
+    Args:
+        state: after the chunk's last token; updated in place.
+        route: [B, R] in [0, 1] of this chunk, R divides H; None means ones.
+        decay_skipped: whether a chunk with route 0 still decays the state.
+        where: [B] bool, the sequences whose chunk ends; all by default.
+
+    Returns:
+        The state, with ``current`` equal to ``start`` in the sequences whose chunk ended.
+    """
+    batch, heads = state.log_decay.shape
+    if route is None:
+        route = state.log_decay.new_ones(batch, 1)
+    if route.ndim != 2 or route.shape[0] != batch or route.shape[1] == 0 or heads % route.shape[1]:
+        raise ValueError(
+            f"route has shape {list(route.shape)}; it must be [B, R] = [{batch}, R] with R a divisor of {heads} heads."
+        )
+    check_shape("route", route, (batch, route.shape[1]), "[B, R]")
+    seen = route.to(state.current.dtype).repeat_interleave(heads // route.shape[1], dim=1)[..., None, None]
+    unseen = state.start * state.log_decay.exp()[..., None, None] if decay_skipped else state.start
+    following = torch.lerp(unseen, state.current, seen)
+    if where is None:
+        state.start.copy_(following)
+        state.log_decay.zero_()
+    else:
+        _check_mask("where", where, batch)
+        ends = where[:, None, None, None]
+        state.start.copy_(torch.where(ends, following, state.start))
+        following = torch.where(ends, following, state.current)
+        state.log_decay.masked_fill_(where[:, None], 0.0)
+    state.current.copy_(following)
+    return state
+
+
+@torch.no_grad()
+def release(state: LinearState, finished: Tensor) -> LinearState:
+    """Make room for new sequences: zeros, in place, where ``finished`` [B] is true."""
+    _check_mask("finished", finished, state.current.shape[0])
+    for buffer in state:
+        buffer.masked_fill_(finished.view(-1, *[1] * (buffer.ndim - 1)), 0.0)
+    return state
+
+
+def _check_mask(name: str, mask: Tensor, batch: int) -> None:
+    """Raise ValueError unless mask says yes or no to every sequence."""
+    if mask.shape != (batch,) or mask.dtype != torch.bool:
+        raise ValueError(
+            f"{name} has shape {list(mask.shape)} and dtype {mask.dtype}; it must be [B] = [{batch}], bool."
+        )
+
+
+def _check_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState, impl: str) -> None:
+    """Raise ValueError where the tensors cannot mean one step."""
+    check_choice("impl", impl, get_args(Impl))
+    if q.ndim != 3 or 0 in q.shape:
+        raise ValueError(f"q has shape {list(q.shape)}; it must be [B, H, K] with every size at least 1.")
+    batch, heads, key_dim = q.shape
+    if v.ndim != 3 or 0 in v.shape:
+        raise ValueError(f"v has shape {list(v.shape)}; it must be [B, H, V] with every size at least 1.")
+    sizes = (batch, heads, key_dim, v.shape[-1])
+    check_shape("q", q, (batch, heads, key_dim), "[B, H, K]")
+    check_shape("k", k, (batch, heads, key_dim), "[B, H, K]")
+    check_shape("v", v, (batch, heads, v.shape[-1]), "[B, H, V]")
+    check_shape("g", g, (batch, heads), "[B, H]")
+    check_shape("beta", beta, (batch, heads), "[B, H]")
+    check_shape("state.current", state.current, sizes, "[B, H, K, V]")
+    check_shape("state.start", state.start, sizes, "[B, H, K, V]")
+    check_shape("state.log_decay", state.log_decay, (batch, heads), "[B, H]")
+    dtype = compute_dtype(q.dtype)
+    for name, buffer in state._asdict().items():
+        if buffer.dtype != dtype:
+            raise ValueError(f"state.{name} has dtype {buffer.dtype}; for q in {q.dtype} it must be {dtype}.")
+        if not buffer.is_contiguous():
+            raise ValueError(f"state.{name} has strides {buffer.stride()}; it must be contiguous.")
+    for name, tensor in (("k", k), ("v", v), ("g", g), ("beta", beta), ("state", state.current)):
+        if tensor.device != q.device:
+            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of q, {q.device}.")
+
+
+__all__ = [
+    "LinearState",
+    "close_chunk",
+    "gated_delta_rule_prefill",
+    "gated_delta_rule_step",
+    "initial_linear_state",
+    "linear_state_from",
+    "release",
+]

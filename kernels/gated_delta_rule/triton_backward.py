@@ -1,0 +1,310 @@
+"""Backward pass of the gated delta rule: the state's gradient is handed back, then every tile is on its own.
+
+With the notation of `triton_forward`, and dS the gradient of the state after a tile::
+
+    dX = P^T do + e^{c_last - c} k dS          dv = beta A^T dX
+    dS_before = e^{c_last} dS + q'^T do - w^T (e^{c_last - c} k dS)
+
+`scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient that is handed
+back through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values`
+and `differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. No
+left operand of a product there is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for
+Hopper (flash-linear-attention#640).
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import triton
+import triton.language as tl
+
+from kernels.gated_delta_rule.triton_tiles import (
+    decays,
+    load_gates,
+    load_rows,
+    load_tile,
+    store_rows,
+)
+from kernels.triton_dot import dot
+
+
+@triton.jit
+def scan_back(
+    k, do, route, c_in, w_in, q_in, ends, dstates, starts,
+    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    k_b, k_t, k_h, do_b, do_t, do_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Hand the state's gradient back through one segment of one head, BV of its columns.
+
+    ``ends`` [B * H, SEGMENTS, K, V] holds the gradient after each segment (zeros without HAS_END). With SAVE the
+    gradient after each tile goes to ``dstates``; the one before the segment goes to ``starts``.
+    """
+    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
+    column = (tl.program_id(0) % V_BLOCKS) * BV
+    segment = (tl.program_id(0) // V_BLOCKS) % SEGMENTS
+    bh = (tl.program_id(0) // (V_BLOCKS * SEGMENTS)).to(tl.int64)
+    b, h = bh // H, bh % H
+    k += b * k_b + h * k_h
+    do += b * do_b + h * do_h
+    part = (bh * SEGMENTS + segment) * K * V
+    dstate = tl.zeros((BK, BV), tl.float32)
+    if HAS_END:
+        dstate += load_rows(ends + part, 0, K, V, column, V, BK, BV)
+    dbase = dstate
+    first = segment * SEGMENT_TILES
+    last = tl.minimum(first + SEGMENT_TILES, NT)
+    for step in tl.range(0, last - first, num_stages=STAGES):
+        n = last - 1 - step
+        tile = bh * NT + n
+        r = 1.0
+        if HAS_ROUTE:
+            r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        wanted = (r != 0.0) | (SUB > 1)
+        k_tile = load_rows(k, n * BT, tl.where(wanted, T, 0), k_t, 0, K, BT, BK)
+        w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
+        q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
+        do_tile = load_rows(do, n * BT, T, do_t, column, V, BT, BV)
+        c = tl.load(c_in + tile * BT + tl.arange(0, BT))
+        c_last = tl.load(c_in + tile * BT + BT - 1)
+        dtype = k_tile.dtype
+        if SAVE:
+            store_rows(dstates + tile * K * V, dstate.to(dtype), 0, K, V, column, V, BK, BV)
+        to_end = tl.exp(c_last - c)
+        kept = tl.exp(c_last)
+        if SUB == 1:
+            to_end = to_end * r
+            if not DECAY_SKIPPED:
+                kept = 1.0 + r * (kept - 1.0)
+        else:
+            ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
+            dbase = tl.where(ends_chunk, (1.0 - r) * dstate, dbase)
+            dstate = tl.where(ends_chunk, r * dstate, dstate)
+            if DECAY_SKIPPED:
+                dbase = dbase * kept
+        y = dot(k_tile, dstate.to(dtype), None, PRECISION) * to_end[:, None]
+        dstate = dot(tl.trans(q_tile), do_tile, dstate * kept, PRECISION)
+        dstate -= dot(tl.trans(w_tile), y.to(dtype), None, PRECISION)
+        if SUB > 1:
+            dstate = tl.where(n % SUB == 0, dstate + dbase, dstate)
+    store_rows(starts + part, dstate, 0, K, V, column, V, BK, BV)
+
+
+@triton.jit
+def differentiate_values(
+    q, k, v, beta, route, c_in, a_in, states, dstates, do, dv, x_out, dr_out, sums, overlaps,
+    scale, T, H, NT, N, R,
+    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
+    SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Of one tile, BV columns: dv, what is written X and the gradient dR of beta (v - e^c k S), and sums over them.
+
+    sums [V blocks, 3, B * H * NT * BT]: parts of dbeta, of the gradient of c, and of <dS, what a token adds to it>.
+    overlaps [V blocks, 2, B * H * NT]: <dS, S> of the tile, and of its whole chunk where it has several tiles.
+    """
+    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
+    block = tl.program_id(0) % V_BLOCKS
+    tile = (tl.program_id(0) // V_BLOCKS).to(tl.int64)
+    tiles = (tl.num_programs(0) // V_BLOCKS).to(tl.int64)
+    column = block * BV
+    bh, n = tile // NT, tile % NT
+    b, h = bh // H, bh % H
+    start = n * BT
+    q += b * q_b + h * q_h
+    k += b * k_b + h * k_h
+    i = tl.arange(0, BT)
+    dtype = k.dtype.element_ty
+    chunk_first = tile - n % SUB
+    chunk_last = tl.minimum(chunk_first + SUB - 1, bh * NT + NT - 1)
+    ks = tl.zeros((BT, BV), tl.float32)
+    qs = tl.zeros((BT, BV), tl.float32)
+    kds = tl.zeros((BT, BV), tl.float32)
+    p_transposed = tl.zeros((BT, BT), tl.float32)
+    overlap = 0.0
+    chunk_overlap = 0.0
+    for key in range(0, BK, BKB):
+        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
+        q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+        s = load_rows(states + tile * K * V, key, K, V, column, V, BKB, BV)
+        ds = load_rows(dstates + tile * K * V, key, K, V, column, V, BKB, BV)
+        overlap += tl.sum(s.to(tl.float32) * ds.to(tl.float32))
+        if SUB > 1:
+            s_chunk = load_rows(states + chunk_first * K * V, key, K, V, column, V, BKB, BV)
+            ds_chunk = load_rows(dstates + chunk_last * K * V, key, K, V, column, V, BKB, BV)
+            chunk_overlap += tl.sum(s_chunk.to(tl.float32) * ds_chunk.to(tl.float32))
+        ks = dot(k_tile, s, ks, PRECISION)
+        qs = dot(q_tile, s, qs, PRECISION)
+        kds = dot(k_tile, ds, kds, PRECISION)
+        p_transposed = dot(k_tile, tl.trans(q_tile), p_transposed, PRECISION)
+    tl.store(overlaps + block * 2 * tiles + tile, overlap)
+    if SUB > 1:
+        tl.store(overlaps + (block * 2 + 1) * tiles + tile, chunk_overlap)
+
+    c = tl.load(c_in + tile * BT + i)
+    c_last = tl.load(c_in + tile * BT + BT - 1)
+    strength = load_gates(beta, bh, start, T, H, BT)
+    from_start = tl.exp(c)
+    r = 1.0
+    if HAS_ROUTE:
+        r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        if SUB > 1:
+            r = tl.where((n % SUB == SUB - 1) | (n == NT - 1), r, 1.0)
+    sums += block * 3 * tiles * BT + tile * BT + i
+    do_tile = load_rows(do + b * do_b + h * do_h, start, T, do_t, column, V, BT, BV)
+    dc = tl.sum(do_tile * qs, 1) * (scale * from_start)
+    v_tile = load_rows(v + b * v_b + h * v_h, start, T, v_t, column, V, BT, BV)
+    a_tile = load_tile(a_in + tile * BT * BT, BT, BT)
+    ks = ks * from_start[:, None]
+    missing = v_tile - ks
+    x = dot(a_tile, (missing * strength[:, None]).to(dtype), None, PRECISION)
+    store_rows(x_out + tile * BT * V, x.to(dtype), 0, BT, V, column, V, BT, BV)
+    kds = kds * tl.exp(c_last - c)[:, None]
+    tl.store(sums + 2 * tiles * BT, tl.sum(x * kds, 1))
+    decay_transposed = tl.exp(tl.where(i[:, None] <= i[None, :], c[None, :] - c[:, None], float("-inf")))
+    p_transposed = (p_transposed * decay_transposed * scale).to(dtype)
+    dx = dot(p_transposed, do_tile, r * kds, PRECISION)
+    a_transposed = tl.load(a_in + tile * BT * BT + i[None, :] * BT + i[:, None])
+    dr = dot(a_transposed, dx.to(dtype), None, PRECISION)
+    store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
+    dv_tile = dr * strength[:, None]
+    store_rows(dv + (b * T * H + h) * V, dv_tile.to(dv.dtype.element_ty), start, T, H * V, column, V, BT, BV)
+    tl.store(sums, tl.sum(dr * missing, 1))
+    tl.store(sums + tiles * BT, dc - tl.sum(dv_tile * ks, 1))
+
+
+@triton.jit
+def differentiate_keys(
+    q, k, beta, route, c_in, states, dstates, do, x_in, dr_in, sums, overlaps,
+    dq, dk, dg, dbeta, droute, scratch,
+    scale, T, H, NT, N, R, V_BLOCKS,
+    q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
+    SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, DECAY_SKIPPED: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Of one tile, BKB columns of dq and dk; the first block of columns also sums up dg, dbeta and droute.
+
+    droute [B * H, N] gets each chunk's <gradient of the state handed on, what the route adds to it>.
+    """
+    K_BLOCKS: tl.constexpr = BK // BKB
+    block = tl.program_id(0) % K_BLOCKS
+    tile = (tl.program_id(0) // K_BLOCKS).to(tl.int64)
+    tiles = (tl.num_programs(0) // K_BLOCKS).to(tl.int64)
+    first_key = block * BKB
+    bh, n = tile // NT, tile % NT
+    b, h = bh // H, bh % H
+    start = n * BT
+    q += b * q_b + h * q_h
+    k += b * k_b + h * k_h
+    do += b * do_b + h * do_h
+    i = tl.arange(0, BT)
+    c = tl.load(c_in + tile * BT + i)
+    c_last = tl.load(c_in + tile * BT + BT - 1)
+    strength = load_gates(beta, bh, start, T, H, BT)
+    from_start = tl.exp(c)
+    ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
+    r = 1.0
+    r_here = 1.0
+    if HAS_ROUTE:
+        r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        r_here = r
+        if SUB > 1:
+            r_here = tl.where(ends_chunk, r, 1.0)
+    to_end = r_here * tl.exp(c_last - c)
+
+    dq_tile = tl.zeros((BT, BKB), tl.float32)
+    dk_tile = tl.zeros((BT, BKB), tl.float32)
+    dox = tl.zeros((BT, BT), tl.float32)
+    drx = tl.zeros((BT, BT), tl.float32)
+    for column in tl.range(0, V, BV, num_stages=STAGES):
+        do_tile = load_rows(do, start, T, do_t, column, V, BT, BV)
+        x = load_rows(x_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
+        dr = load_rows(dr_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
+        s = load_rows(states + tile * K * V, first_key, K, V, column, V, BKB, BV)
+        ds = load_rows(dstates + tile * K * V, first_key, K, V, column, V, BKB, BV)
+        dox = dot(do_tile, tl.trans(x), dox, PRECISION)
+        drx = dot(dr, tl.trans(x), drx, PRECISION)
+        dq_tile = dot(do_tile, tl.trans(s), dq_tile, PRECISION)
+        minus_dv = (dr * (-strength * from_start)[:, None]).to(dr.dtype)
+        dk_tile = dot(minus_dv, tl.trans(s), dk_tile, PRECISION)
+        x_to_end = (x * to_end[:, None]).to(x.dtype)
+        dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
+
+    decay = decays(c, BT)
+    dqk = dox * decay * scale
+    dkk_unscaled = tl.where(i[:, None] > i[None, :], -drx * decay, 0.0)
+    dkk = dkk_unscaled * strength[:, None]
+    k_tile = load_rows(k, start, T, k_t, first_key, K, BT, BKB)
+    q_tile = load_rows(q, start, T, q_t, first_key, K, BT, BKB)
+    dtype = k_tile.dtype
+    dqk_low, dkk_low = dqk.to(dtype), dkk.to(dtype)
+    # Transposed by way of memory: see above what transposing a product's result in registers would do.
+    program = tl.program_id(0).to(tl.int64) * BT * BT
+    second = tl.num_programs(0).to(tl.int64) * BT * BT
+    flat = program + i[:, None] * BT + i[None, :]
+    transposed = program + i[None, :] * BT + i[:, None]
+    tl.store(scratch + flat, dqk_low)
+    tl.store(scratch + second + flat, dkk_low)
+    tl.debug_barrier()
+    dq_tile = dot(dqk_low, k_tile, dq_tile * (scale * from_start)[:, None], PRECISION)
+    dk_tile = dot(dkk_low, k_tile, dk_tile, PRECISION)
+    dk_tile = dot(tl.load(scratch + transposed), q_tile, dk_tile, PRECISION)
+    dk_tile = dot(tl.load(scratch + second + transposed), k_tile, dk_tile, PRECISION)
+    store_rows(dq + (b * T * H + h) * K, dq_tile.to(dq.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
+    store_rows(dk + (b * T * H + h) * K, dk_tile.to(dk.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
+
+    if block == 0:
+        qk = tl.zeros((BT, BT), tl.float32)
+        kk = tl.zeros((BT, BT), tl.float32)
+        for key in range(0, K, BKB):
+            k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
+            q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+            qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
+            kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
+        dbeta_tile = tl.sum(dkk_unscaled * kk, 1)
+        dc = tl.zeros((BT,), tl.float32)
+        gained = tl.zeros((BT,), tl.float32)
+        overlap = 0.0
+        base_overlap = 0.0
+        for value in range(V_BLOCKS):
+            part = sums + value * 3 * tiles * BT + tile * BT + i
+            dbeta_tile += tl.load(part)
+            dc += tl.load(part + tiles * BT)
+            gained += tl.load(part + 2 * tiles * BT)
+            overlap += tl.load(overlaps + value * 2 * tiles + tile)
+            if SUB > 1:
+                base_overlap += tl.load(overlaps + (value * 2 + 1) * tiles + tile)
+        gates = (b * T + start + i) * H + h
+        inside = start + i < T
+        tl.store(dbeta + gates, dbeta_tile, mask=inside)
+
+        pairs = dqk * qk + dkk * kk
+        dc += tl.sum(pairs, 1) - r_here * gained
+        gained_sum = tl.sum(gained)
+        kept = tl.exp(c_last)
+        kept_by = r_here
+        if DECAY_SKIPPED and SUB == 1:
+            kept_by = 1.0
+        d_last = r_here * gained_sum + kept_by * kept * overlap
+        kept_of_chunk = 1.0
+        if SUB > 1 and DECAY_SKIPPED:
+            chunk_first = tile - n % SUB
+            chunk_last = tl.minimum(chunk_first + SUB - 1, bh * NT + NT - 1)
+            there = chunk_first + tl.arange(0, SUB)
+            ends = tl.load(c_in + there * BT + BT - 1, mask=there <= chunk_last, other=0.0)
+            kept_of_chunk = tl.exp(tl.sum(ends, 0))
+            d_last += (1.0 - r) * kept_of_chunk * base_overlap
+        # g_t is part of every c_i with i >= t; decays between two tokens count c of the later one less the earlier's.
+        dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
+        dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
+        tl.store(dg + gates, dg_tile, mask=inside)
+        if HAS_ROUTE and ends_chunk:
+            added = gained_sum
+            if SUB > 1:
+                added += kept * overlap - kept_of_chunk * base_overlap
+            elif not DECAY_SKIPPED:
+                added += (kept - 1.0) * overlap
+            if not FULL_ROUTE_GRAD:
+                added = tl.where(r == 0.0, 0.0, added)
+            tl.store(droute + bh * N + n // SUB, added)

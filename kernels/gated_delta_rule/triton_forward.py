@@ -1,0 +1,254 @@
+"""Forward pass of the gated delta rule: one kernel that is parallel over tiles, one that hands the state on.
+
+In a tile that starts from state S, with c the running sum of g, D_ij = exp(c_i - c_j) for j <= i, and A the inverse of
+I + tril(beta_i D_ij k_i . k_j, -1) (the WY form; Yang et al. 2024, arXiv 2406.06484, with decay 2412.06464)::
+
+    w = A diag(beta e^c) k          what is written is  X = A diag(beta) v - w S
+    P = scale D * (q k^T)           what comes out is   o = scale e^c q S + P X  =  q' S + P' v
+    q' = scale e^c q - P w          P' = P A diag(beta)
+    S' = e^{c_last} S + (e^{c_last - c} k)^T X
+
+w, q' and P' know nothing of S and V, so `prepare` computes them for all tiles at once, and what is left for `scan`,
+tile after tile, are products with the state. Where there are too few heads to fill the GPU the sequence is split in
+segments: `summarise` finds what each segment does to a state, a linear map, `chain` the states between segments, then
+every segment is scanned by itself.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import triton
+import triton.language as tl
+
+from kernels.gated_delta_rule.triton_tiles import (
+    decays,
+    invert_unit_lower,
+    load_gates,
+    load_rows,
+    load_tile,
+    store_rows,
+    store_tile,
+)
+from kernels.triton_dot import dot
+
+
+@triton.jit
+def prepare(
+    q, k, g, beta, c_out, a_out, a_beta_out, w_out, q_out, p_out,
+    scale, T, H, NT,
+    q_b, q_t, q_h, k_b, k_t, k_h,
+    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, SAVE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile of one head: c [BT], A (with SAVE) and A diag(beta) [BT, BT], w and q' [BT, BK], P' [BT, BT]."""
+    tile = tl.program_id(0).to(tl.int64)
+    bh, start = tile // NT, (tile % NT) * BT
+    b, h = bh // H, bh % H
+    q += b * q_b + h * q_h
+    k += b * k_b + h * k_h
+    dtype = k.dtype.element_ty
+    i = tl.arange(0, BT)
+    c = tl.cumsum(load_gates(g, bh, start, T, H, BT), 0)
+    tl.store(c_out + tile * BT + i, c)
+    strength = load_gates(beta, bh, start, T, H, BT)
+
+    kk = tl.zeros((BT, BT), tl.float32)
+    for key in range(0, BK, BKB):
+        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
+        kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
+    lower = tl.where(i[:, None] > i[None, :], strength[:, None] * decays(c, BT) * kk, 0.0)
+    a = invert_unit_lower(lower, BT, PRECISION)
+    if SAVE:
+        store_tile(a_out + tile * BT * BT, a.to(dtype), BT, BT)
+    a_beta = (a * strength[None, :]).to(dtype)
+    store_tile(a_beta_out + tile * BT * BT, a_beta, BT, BT)
+    from_start = tl.exp(c)
+    to_keys = (a * (strength * from_start)[None, :]).to(dtype)
+
+    qk = tl.zeros((BT, BT), tl.float32)
+    for key in range(0, BK, BKB):
+        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
+        q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+        qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
+    p = (qk * decays(c, BT) * scale).to(dtype)
+    store_tile(p_out + tile * BT * BT, dot(p, a_beta, None, PRECISION).to(dtype), BT, BT)
+    for key in range(0, BK, BKB):
+        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
+        q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+        w = dot(to_keys, k_tile, None, PRECISION).to(dtype)
+        q_new = q_tile * (scale * from_start)[:, None] - dot(p, w, None, PRECISION)
+        store_rows(w_out + tile * BT * BK, w, 0, BT, BK, key, BK, BT, BKB)
+        store_rows(q_out + tile * BT * BK, q_new.to(dtype), 0, BT, BK, key, BK, BT, BKB)
+
+
+@triton.jit
+def _hand_on(
+    state, base, k_tile, written, c, c_last, r, first_of_chunk, last_of_chunk,
+    SUB: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The state after a tile, and after its chunk's route where the chunk ends; ``base`` is kept for SUB > 1 only."""
+    to_end = tl.exp(c_last - c)
+    kept = tl.exp(c_last)
+    if SUB == 1:
+        to_end = to_end * r
+        if not DECAY_SKIPPED:
+            kept = 1.0 + r * (kept - 1.0)
+    else:
+        base = tl.where(first_of_chunk, state, base)
+        if DECAY_SKIPPED:
+            base = base * kept
+    gained = dot(tl.trans(k_tile), (written * to_end[:, None]).to(k_tile.dtype), None, PRECISION)
+    state = state * kept + gained
+    if SUB > 1:
+        state = tl.where(last_of_chunk, base + r * (state - base), state)
+    return state, base
+
+
+@triton.jit
+def summarise(
+    k, v, route, c_in, a_in, w_in, ends, transitions,
+    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    k_b, k_t, k_h, v_b, v_t, v_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """What one segment does to a state: S -> transition S + end. One program a block of columns of either."""
+    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
+    K_BLOCKS: tl.constexpr = (BK + BV - 1) // BV
+    block = tl.program_id(0) % (V_BLOCKS + K_BLOCKS)
+    segment = (tl.program_id(0) // (V_BLOCKS + K_BLOCKS)) % SEGMENTS
+    bh = (tl.program_id(0) // ((V_BLOCKS + K_BLOCKS) * SEGMENTS)).to(tl.int64)
+    b, h = bh // H, bh % H
+    k += b * k_b + h * k_h
+    v += b * v_b + h * v_h
+    is_end = block < V_BLOCKS
+    value_dim = tl.where(is_end, V, 0)  # columns of the transition are written nothing of v
+    column = tl.where(is_end, block, block - V_BLOCKS) * BV
+    rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)
+    identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS)
+    state = tl.where(identity, 1.0, 0.0)
+    base = state
+    first = segment * SEGMENT_TILES
+    last = tl.minimum(first + SEGMENT_TILES, NT)
+    for n in tl.range(first, last, num_stages=STAGES):
+        tile = bh * NT + n
+        r = 1.0
+        if HAS_ROUTE:
+            r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        wanted = (r != 0.0) | (SUB > 1)
+        length = tl.where(wanted, T, 0)
+        k_tile = load_rows(k, n * BT, length, k_t, 0, K, BT, BK)
+        v_rows = n * BT + tl.arange(0, BT)
+        v_inside = (v_rows[:, None] < length) & (columns[None, :] < value_dim)
+        v_tile = tl.load(v + v_rows[:, None].to(tl.int64) * v_t + columns[None, :], mask=v_inside, other=0.0)
+        w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
+        a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted & is_end, BT, 0), BT, 0, BT, BT, BT)
+        c = tl.load(c_in + tile * BT + tl.arange(0, BT))
+        c_last = tl.load(c_in + tile * BT + BT - 1)
+        written = dot(a_tile, v_tile, None, PRECISION)
+        written -= dot(w_tile, state.to(k_tile.dtype), None, PRECISION)
+        ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
+        state, base = _hand_on(
+            state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
+        )
+    part = bh * SEGMENTS + segment
+    if is_end:
+        store_rows(ends + part * K * V, state, 0, K, V, column, V, BK, BV)
+    else:
+        store_rows(transitions + part * K * K, state.to(transitions.dtype.element_ty), 0, K, K, column, K, BK, BV)
+
+
+@triton.jit
+def scan(
+    k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
+    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    k_b, k_t, k_h, v_b, v_t, v_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Hand the state through one segment of one head, BV of its columns; write o, with SAVE each tile's state too."""
+    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
+    column = (tl.program_id(0) % V_BLOCKS) * BV
+    segment = (tl.program_id(0) // V_BLOCKS) % SEGMENTS
+    bh = (tl.program_id(0) // (V_BLOCKS * SEGMENTS)).to(tl.int64)
+    b, h = bh // H, bh % H
+    k += b * k_b + h * k_h
+    v += b * v_b + h * v_h
+    o += (b * T * H + h) * V
+    state = tl.zeros((BK, BV), tl.float32)
+    if HAS_START:
+        state += load_rows(starts + (bh * SEGMENTS + segment) * K * V, 0, K, V, column, V, BK, BV)
+    base = state
+    first = segment * SEGMENT_TILES
+    last = tl.minimum(first + SEGMENT_TILES, NT)
+    for n in tl.range(first, last, num_stages=STAGES):
+        tile = bh * NT + n
+        r = 1.0
+        if HAS_ROUTE:
+            r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        wanted = (r != 0.0) | (SUB > 1)
+        k_tile = load_rows(k, n * BT, tl.where(wanted, T, 0), k_t, 0, K, BT, BK)
+        v_tile = load_rows(v, n * BT, T, v_t, column, V, BT, BV)
+        w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
+        a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted, BT, 0), BT, 0, BT, BT, BT)
+        q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
+        p_tile = load_tile(p_in + tile * BT * BT, BT, BT)
+        c = tl.load(c_in + tile * BT + tl.arange(0, BT))
+        c_last = tl.load(c_in + tile * BT + BT - 1)
+        low = state.to(k_tile.dtype)
+        if SAVE:
+            store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
+        out = dot(p_tile, v_tile, None, PRECISION)
+        out = dot(q_tile, low, out, PRECISION)
+        store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
+        written = dot(a_tile, v_tile, None, PRECISION)
+        written -= dot(w_tile, low, None, PRECISION)
+        ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
+        state, base = _hand_on(
+            state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
+        )
+    if segment == SEGMENTS - 1:
+        store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
+
+
+@triton.jit
+def chain(
+    transitions, added, first, states, SEGMENTS,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr,
+    HAS_FIRST: tl.constexpr, BACKWARD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """States at the border of segments: x_0 = first or 0, x_{s+1} = transition_s x_s + added_s; BV columns of a head.
+
+    BACKWARD goes from the last segment to the first with the transposed transitions. A state is multiplied in two
+    parts, its value in the operands' dtype and what that leaves of it, so that only the transition is rounded.
+    """
+    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
+    column = (tl.program_id(0) % V_BLOCKS) * BV
+    bh = (tl.program_id(0) // V_BLOCKS).to(tl.int64)
+    dtype = transitions.dtype.element_ty
+    segment = bh * SEGMENTS
+    to_next = 1
+    if BACKWARD:
+        segment += SEGMENTS - 1
+        to_next = -1
+    for row in range(0, BK, BKB):
+        state = tl.zeros((BKB, BV), tl.float32)
+        if HAS_FIRST:
+            state += load_rows(first + bh * K * V, row, K, V, column, V, BKB, BV)
+        store_rows(states + segment * K * V, state, row, K, V, column, V, BKB, BV)
+    for _ in range(SEGMENTS - 1):
+        tl.debug_barrier()  # what was stored last is loaded by other threads
+        for row in range(0, BK, BKB):
+            state = load_rows(added + segment * K * V, row, K, V, column, V, BKB, BV)
+            for key in range(0, BK, BKB):
+                if BACKWARD:
+                    i, j = row + tl.arange(0, BKB)[:, None], key + tl.arange(0, BKB)[None, :]
+                    transition = tl.load(transitions + segment * K * K + j * K + i, mask=(i < K) & (j < K), other=0.0)
+                else:
+                    transition = load_rows(transitions + segment * K * K, row, K, K, key, K, BKB, BKB)
+                before = load_rows(states + segment * K * V, key, K, V, column, V, BKB, BV)
+                low = before.to(dtype)
+                rest = (before - low.to(tl.float32)).to(dtype)
+                state = dot(transition, low, state, PRECISION)
+                state = dot(transition, rest, state, PRECISION)
+            store_rows(states + (segment + to_next) * K * V, state, row, K, V, column, V, BKB, BV)
+        segment += to_next

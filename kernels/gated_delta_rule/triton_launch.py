@@ -1,0 +1,286 @@
+"""Launches the kernels of the gated delta rule: block sizes, buffers, and the order of the passes."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.arguments import num_chunks
+from kernels.gated_delta_rule import triton_backward, triton_forward
+from kernels.triton_support import NARROWEST, dot_precision, multiprocessors, on_device
+
+PROGRAMS_PER_MULTIPROCESSOR = 2
+"""Programs that a scan is split into where whole sequences would leave more than half of the multiprocessors idle."""
+
+MIN_SEGMENT_TOKENS = 1024
+"""Fewest tokens in a segment: what finds a segment's effect on the state costs as much as scanning it."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (block of K,) columns of V, warps, stages, registers."""
+
+    BT: int
+    BK: int
+    BKB: int
+    prepare: tuple[int, int, int | None]
+    summarise: tuple[int, int, int]
+    chain: tuple[int, int, int]
+    scan: tuple[int, int, int]
+    scan_back: tuple[int, int, int]
+    values: tuple[int, int]
+    keys: tuple[int, int, int]
+
+
+def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype) -> Blocks:
+    """Block sizes that fit in the shared memory and the registers of a multiprocessor.
+
+    Args:
+        key_dim: K, at most 256.
+        value_dim: V.
+        chunk_size: of the routing; tiles do not cross its borders.
+        dtype: of the operands.
+    """
+    wide = dtype == torch.float32
+    least = 16 if wide else NARROWEST
+    padded = max(least, _power_of_2(key_dim))
+    big = padded > 128
+    if wide:
+        columns = min(max(least, _power_of_2(value_dim)), 16 if big else 32)
+        return Blocks(
+            BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), prepare=(4, 3, None),
+            summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1), scan_back=(columns, 4, 1),
+            values=(columns, 4), keys=(columns, 4, 2),
+        )  # fmt: skip
+    warps, stages = (8, 1) if big else (4, 3)
+    return Blocks(
+        BT=min(64, chunk_size), BK=padded, BKB=64, prepare=(2, 3, None),
+        summarise=(64, warps, stages), chain=(128, 64, 8), scan=(64, warps, stages), scan_back=(64, warps, stages),
+        values=(64, 4), keys=(64, 4, 3),
+    )  # fmt: skip
+
+
+def _power_of_2(least: int) -> int:
+    """The smallest power of 2 that is at least this."""
+    return 1 << (int(least) - 1).bit_length()
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+class Sizes(NamedTuple):
+    """What every launch needs to know of a call."""
+
+    B: int
+    T: int
+    H: int
+    K: int
+    V: int
+    NT: int
+    N: int
+    R: int
+    SUB: int
+    segments: int
+    segment_tiles: int
+
+
+def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns: int, device: torch.device) -> int:
+    """Tiles in a segment: all of them where there are programs enough for every multiprocessor.
+
+    Args:
+        heads: B * H.
+        tiles: in a sequence.
+        tiles_of_chunk: a segment holds whole chunks.
+        tile_tokens: tokens in a tile.
+        columns: programs per head of a scan without segments.
+        device: of the call.
+    """
+    programs = heads * columns
+    if 2 * programs > multiprocessors(device):
+        return tiles
+    segments = math.ceil(PROGRAMS_PER_MULTIPROCESSOR * multiprocessors(device) / programs)
+    least = max(1, MIN_SEGMENT_TOKENS // tile_tokens)
+    each = max(least, math.ceil(tiles / segments))
+    return min(tiles, math.ceil(each / tiles_of_chunk) * tiles_of_chunk)
+
+
+def sizes_of(q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks: Blocks) -> Sizes:
+    """The sizes of a call with these arguments."""
+    batch, length, heads, key_dim = q.shape
+    value_dim = v.shape[-1]
+    tiles = _ceil_div(length, blocks.BT)
+    sub = chunk_size // blocks.BT
+    each = split(batch * heads, tiles, sub, blocks.BT, _ceil_div(value_dim, blocks.scan[0]), q.device)
+    routing_heads = heads if route is None else route.shape[-1]
+    return Sizes(
+        batch, length, heads, key_dim, value_dim, tiles, num_chunks(length, chunk_size), routing_heads, sub,
+        _ceil_div(tiles, each), each,
+    )  # fmt: skip
+
+
+class Saved(NamedTuple):
+    """What the backward pass needs beside the inputs, tile by tile.
+
+    Attributes:
+        c: [B * H, NT * BT] float32, running sums of g in each tile.
+        a: [B * H, NT, BT, BT], inverses of the triangular systems.
+        w: [B * H, NT, BT, BK], and q: the same, what multiplies the state.
+        states: [B * H, NT, K, V], before each tile.
+        transitions: [B * H, segments, K, K], what each segment does to a state; empty for one segment.
+    """
+
+    c: Tensor
+    a: Tensor
+    w: Tensor
+    q: Tensor
+    states: Tensor
+    transitions: Tensor
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    """Strides of batch, token and head of each [B, T, H, D]."""
+    return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
+
+
+def _constants(s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None) -> dict[str, int | bool | str]:
+    """What all kernels but the first are compiled for."""
+    return {
+        "K": s.K, "V": s.V, "BK": blocks.BK, "BT": blocks.BT, "SUB": s.SUB, "HAS_ROUTE": route is not None,
+        "PRECISION": dot_precision(dtype),
+    }  # fmt: skip
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, route: Tensor | None, initial_state: Tensor | None,
+    chunk_size: int, scale: float, decay_skipped: bool, save: bool,
+) -> tuple[Tensor, Tensor, Saved]:  # fmt: skip
+    """o [B, T, H, V], the final state [B, H, K, V] float32, and with ``save`` what the backward pass needs.
+
+    q, k, v of one dtype with a dense last axis; g, beta, route and initial_state contiguous, the last two float32.
+    """
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    s = sizes_of(q, v, route, chunk_size, blocks)
+    heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
+    a_beta, p = (q.new_empty(heads, s.NT, bt, bt) for _ in range(2))
+    a = torch.empty_like(p) if save else q.new_empty(0)
+    w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
+    c = q.new_empty(heads, s.NT * bt, dtype=torch.float32)
+    o = q.new_empty(s.B, s.T, s.H, s.V)
+    states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)
+    final = q.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32)
+    constants = _constants(s, blocks, q.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
+    counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
+    with on_device(q):
+        warps, stages, registers = blocks.prepare
+        triton_forward.prepare[(s.NT * heads,)](
+            q, k, g, beta, c, a, a_beta, w, q_new, p, scale, s.T, s.H, s.NT, *_strides(q, k),
+            K=s.K, BK=bk, BKB=blocks.BKB, BT=bt, SAVE=save, PRECISION=constants["PRECISION"],
+            num_warps=warps, num_stages=stages, maxnreg=registers,
+        )  # fmt: skip
+        starts, transitions = initial_state, q.new_empty(0)
+        if s.segments > 1:
+            ends = q.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
+            transitions = q.new_empty(heads, s.segments, s.K, s.K)
+            columns, warps, stages = blocks.summarise
+            programs = (_ceil_div(s.V, columns) + _ceil_div(bk, columns)) * s.segments * heads
+            triton_forward.summarise[(programs,)](
+                k, v, route, c, a_beta, w, ends, transitions, *counts, *_strides(k, v),
+                **constants, BV=columns, STAGES=stages, num_warps=warps,
+            )  # fmt: skip
+            starts = _chain(transitions, ends, initial_state, s, blocks, back=False)
+        columns, warps, stages = _for_segments(blocks.scan, s)
+        triton_forward.scan[(_ceil_div(s.V, columns) * s.segments * heads,)](
+            k, v, route, c, a_beta, w, q_new, p, starts, o, states, final, *counts, *_strides(k, v),
+            **constants, BV=columns, HAS_START=starts is not None, SAVE=save, STAGES=stages, num_warps=warps,
+        )  # fmt: skip
+    return o, final, Saved(c, a, w, q_new, states, transitions)
+
+
+def backward(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved,
+    do: Tensor, dfinal: Tensor | None, chunk_size: int, scale: float, decay_skipped: bool, full_route_grad: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """dq, dk, dv, and in float32 dg, dbeta, droute [B, N, R] (empty without a route), and of the initial state."""
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    s = sizes_of(q, v, route, chunk_size, blocks)
+    heads, bt = s.B * s.H, blocks.BT
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+    dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
+    droute = q.new_empty(heads if route is not None else 0, s.N, dtype=torch.float32)
+    constants = _constants(s, blocks, q.dtype, route)
+    counts = (s.T, s.H, s.NT, s.N, s.R)
+    with on_device(q):
+        dstates, dinitial = _hand_back(k, do, route, saved, dfinal, s, blocks, decay_skipped)
+        columns, warps = blocks.values
+        value_blocks = _ceil_div(s.V, columns)
+        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
+        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
+        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
+        triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
+            q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
+            scale, *counts, *_strides(q, k, v, do), **constants, BKB=blocks.BKB, BV=columns, num_warps=warps,
+        )  # fmt: skip
+        columns, warps, stages = blocks.keys
+        programs = blocks.BK // blocks.BKB * s.NT * heads
+        scratch = q.new_empty(2, programs, bt, bt)
+        triton_backward.differentiate_keys[(programs,)](
+            q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
+            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
+            **constants, BKB=blocks.BKB, BV=columns, DECAY_SKIPPED=decay_skipped, FULL_ROUTE_GRAD=full_route_grad,
+            STAGES=stages, num_warps=warps,
+        )  # fmt: skip
+    if route is None:
+        droute = q.new_empty(0, dtype=torch.float32)
+    else:
+        droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
+    return dq, dk, dv, dg, dbeta, droute, dinitial
+
+
+def _hand_back(
+    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, s: Sizes, blocks: Blocks,
+    decay_skipped: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The gradient of the state after each tile, [B * H, NT, K, V], and of the initial state, [B, H, K, V] float32."""
+    heads = s.B * s.H
+    dstates = k.new_empty(heads, s.NT, s.K, s.V)
+    before = k.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
+    columns, warps, stages = _for_segments(blocks.scan_back, s)
+    constants = _constants(s, blocks, k.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
+
+    def scan_back(ends: Tensor | None, save: bool) -> None:
+        triton_backward.scan_back[(_ceil_div(s.V, columns) * s.segments * heads,)](
+            k, do, route, saved.c, saved.w, saved.q, ends, dstates, before, s.T, s.H, s.NT, s.N, s.R,
+            s.segments, s.segment_tiles, *_strides(k, do), **constants, BV=columns, HAS_END=ends is not None,
+            SAVE=save, STAGES=stages, num_warps=warps,
+        )  # fmt: skip
+
+    ends = dfinal
+    if s.segments > 1:
+        scan_back(None, save=False)
+        ends = _chain(saved.transitions, before, dfinal, s, blocks, back=True)
+    scan_back(ends, save=True)
+    return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
+
+
+def _for_segments(launch: tuple[int, int, int], s: Sizes) -> tuple[int, int, int]:
+    """Without prefetching where sequences are split: with less memory two programs share a multiprocessor."""
+    columns, warps, stages = launch
+    return (columns, warps, stages) if s.segments == 1 else (columns, warps, 1)
+
+
+def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, back: bool) -> Tensor:
+    """States where segments begin, or gradients where they end if ``back``: [B * H, segments, K, V] float32."""
+    states = torch.empty_like(added)
+    block, columns, warps = blocks.chain
+    triton_forward.chain[(_ceil_div(s.V, columns) * s.B * s.H,)](
+        transitions, added, first, states, s.segments,
+        K=s.K, V=s.V, BK=blocks.BK, BKB=min(blocks.BK, block), BV=columns, HAS_FIRST=first is not None, BACKWARD=back, PRECISION=dot_precision(transitions.dtype), num_warps=warps,
+        num_stages=1,
+    )  # fmt: skip
+    return states
+
+
+__all__ = ["Saved", "backward", "forward"]

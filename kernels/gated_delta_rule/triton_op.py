@@ -1,0 +1,179 @@
+"""The gated delta rule on Triton kernels, as operators that autograd and torch.compile know."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.gated_delta_rule import triton_launch
+from kernels.gated_delta_rule.triton_launch import Saved, blocks_of, sizes_of
+from kernels.triton_support import operand_dtype
+
+
+def gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    decay_skipped: bool,
+    initial_state: Tensor | None,
+    full_route_grad: bool,
+) -> tuple[Tensor, Tensor]:
+    """See `kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state.
+
+    Products are made in the widest dtype of q, k and v, or in autocast's, summed in float32; states are handed on in
+    float32. Every gradient is the same in each run, bit by bit.
+    """
+    dtype = operand_dtype(q, k, v)
+    output_dtype = dtype if torch.is_autocast_enabled(q.device.type) else v.dtype
+    if route is not None:
+        route = route.float()
+    inputs = (q.to(dtype), k.to(dtype), v.to(dtype), g.float(), beta.float(), route, initial_state)
+    save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    if initial_state is not None:
+        initial_state = initial_state.float()
+    o, final, *_ = _forward(*inputs[:-1], initial_state, chunk_size, scale, decay_skipped, full_route_grad, save)
+    return o.to(output_dtype), final
+
+
+def _dense(x: Tensor) -> Tensor:
+    """The tensor with a dense last axis."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _contiguous(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()
+
+
+@torch.library.custom_op("nas_kernels::gated_delta_rule", mutates_args=())
+def _forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None,
+    initial_state: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    decay_skipped: bool,
+    full_route_grad: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    o, final, saved = triton_launch.forward(
+        _dense(q), _dense(k), _dense(v), g.contiguous(), beta.contiguous(), _contiguous(route),
+        _contiguous(initial_state), chunk_size, scale, decay_skipped, save,
+    )  # fmt: skip
+    if not save:
+        saved = Saved(*(x.new_empty(0) for x in saved))
+    return o, final, *saved
+
+
+@_forward.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None,
+    initial_state: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    decay_skipped: bool,
+    full_route_grad: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    s = sizes_of(q, v, route, chunk_size, blocks)
+    heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
+
+    def saved(*shape: int, dtype: torch.dtype = q.dtype) -> Tensor:
+        return q.new_empty(shape if save else (0,), dtype=dtype)
+
+    transitions = q.new_empty(0) if s.segments == 1 else saved(heads, s.segments, s.K, s.K)
+    return (
+        q.new_empty(s.B, s.T, s.H, s.V),
+        q.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32),
+        saved(heads, s.NT * bt, dtype=torch.float32),
+        saved(heads, s.NT, bt, bt),
+        saved(heads, s.NT, bt, bk),
+        saved(heads, s.NT, bt, bk),
+        saved(heads, s.NT, s.K, s.V),
+        transitions,
+    )
+
+
+@torch.library.custom_op("nas_kernels::gated_delta_rule_backward", mutates_args=())
+def _backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    route: Tensor | None,
+    saved: list[Tensor],
+    do: Tensor,
+    dfinal: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    decay_skipped: bool,
+    full_route_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    gradients = triton_launch.backward(
+        _dense(q), _dense(k), _dense(v), beta.contiguous(), _contiguous(route), Saved(*saved), _dense(do),
+        _contiguous(dfinal), chunk_size, scale, decay_skipped, full_route_grad,
+    )  # fmt: skip
+    dq, dk, dv, dg, dbeta, droute, dinitial = gradients
+    return dq, dk, dv, dg, dbeta, droute, dinitial
+
+
+@_backward.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    route: Tensor | None,
+    saved: list[Tensor],
+    do: Tensor,
+    dfinal: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    decay_skipped: bool,
+    full_route_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, _, heads, key_dim = q.shape
+    single = torch.float32
+    return (
+        q.new_empty(q.shape),
+        k.new_empty(k.shape),
+        v.new_empty(v.shape),
+        beta.new_empty(beta.shape, dtype=single),
+        beta.new_empty(beta.shape, dtype=single),
+        q.new_empty(0 if route is None else route.shape, dtype=single),
+        q.new_empty(batch, heads, key_dim, v.shape[-1], dtype=single),
+    )
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    q, k, v, _, beta, route, initial_state, *ctx.options, _ = inputs
+    ctx.save_for_backward(q, k, v, beta, route, *output[2:])
+    ctx.has_initial_state = initial_state is not None
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    q, k, v, beta, route, *saved = ctx.saved_tensors
+    do = v.new_zeros(v.shape) if do is None else do
+    dq, dk, dv, dg, dbeta, droute, dinitial = _backward(q, k, v, beta, route, saved, do, dfinal, *ctx.options)
+    return (
+        dq, dk, dv, dg, dbeta, None if route is None else droute, dinitial if ctx.has_initial_state else None,
+        None, None, None, None, None,
+    )  # fmt: skip
+
+
+_forward.register_autograd(_differentiate, setup_context=_remember)

@@ -1,0 +1,111 @@
+"""The norms of queries and keys: l2 for the heads of the linear branch, RMSNorm for those of the softmax branch."""
+
+from typing import get_args, overload
+
+from torch import Tensor
+
+from kernels.arguments import Impl, check_choice, check_shape
+from kernels.head_norms import reference
+from kernels.triton_support import choose_elementwise
+
+MAX_CHANNELS = 4096
+"""Most channels of a linear head (of a softmax head, without linear ones) that the Triton kernels take."""
+
+
+@overload
+def head_norms(
+    x: Tensor, weight: Tensor, *, linear_heads: int, softmax_heads: int, eps: float = 1e-6, impl: Impl = "auto"
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def head_norms(
+    x: Tensor, weight: Tensor, *, linear_heads: None = None, softmax_heads: int, eps: float = 1e-6, impl: Impl = "auto"
+) -> tuple[None, Tensor]: ...
+
+
+@overload
+def head_norms(
+    x: Tensor,
+    weight: None = None,
+    *,
+    linear_heads: int,
+    softmax_heads: None = None,
+    eps: float = 1e-6,
+    impl: Impl = "auto",
+) -> tuple[Tensor, None]: ...
+
+
+def head_norms(
+    x: Tensor,
+    weight: Tensor | None = None,
+    *,
+    linear_heads: int | None = None,
+    softmax_heads: int | None = None,
+    eps: float = 1e-6,
+    impl: Impl = "auto",
+) -> tuple[Tensor | None, Tensor | None]:
+    """Normalise x as both branches of a mixer want it, each over its own split of the channels into heads.
+
+    With h a head's channels::
+
+        l2  = h / max(|h|, 1e-12)                             per linear head
+        rms = weight * h / sqrt(mean(h^2) + eps)              per softmax head
+
+    A branch whose number of heads is None is not computed. Sources: Gated DeltaNet (Yang et al. 2025); RMSNorm (Zhang &
+    Sennrich 2019).
+
+    Args:
+        x: [B, T, D], any T >= 1.
+        weight: [D / softmax_heads], shared by the softmax heads; None exactly if softmax_heads is.
+        linear_heads: divides D and softmax_heads.
+        softmax_heads: divides D.
+        eps: added to the mean square in the RMSNorm.
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
+            Triton on CUDA where it can, the reference otherwise.
+
+    Returns:
+        l2 [B, T, linear_heads, D / linear_heads] and rms [B, T, softmax_heads, D / softmax_heads], or None for one that
+        was not asked for; from Triton in the dtype of x (under autocast autocast's), from PyTorch in what it promotes
+        to.
+
+    Raises:
+        ValueError: a shape, dtype or option is not as above; the message names it.
+    """
+    check_choice("impl", impl, get_args(Impl))
+    _check(x, weight, linear_heads, softmax_heads)
+    widest = x.shape[2] // (linear_heads or softmax_heads or 1)
+    limit = None
+    if widest > MAX_CHANNELS:
+        limit = f"x has {widest} channels in a head, and Triton's kernels take up to {MAX_CHANNELS}"
+    tensors = (x,) if weight is None else (x, weight)
+    if choose_elementwise(impl, *tensors, limit=limit) == "triton":
+        from kernels.head_norms import triton_op
+
+        return triton_op.head_norms(x, weight, linear_heads, softmax_heads, eps)
+    return reference.head_norms(x, weight, linear_heads, softmax_heads, eps)
+
+
+def _check(x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None) -> None:
+    if x.ndim != 3 or 0 in x.shape:
+        raise ValueError(f"x has shape {list(x.shape)}; it must be [B, T, D] with every size at least 1.")
+    if not x.is_floating_point():
+        raise ValueError(f"x has dtype {x.dtype}; it must be a floating-point dtype.")
+    channels = x.shape[2]
+    for name, heads in (("linear_heads", linear_heads), ("softmax_heads", softmax_heads)):
+        if heads is not None and (heads < 1 or channels % heads):
+            raise ValueError(f"{name}={heads} is not allowed; it must divide the {channels} channels of x.")
+    if softmax_heads is None and linear_heads is None:
+        raise ValueError("linear_heads and softmax_heads are both None; give at least one of them.")
+    if softmax_heads is None:
+        if weight is not None:
+            raise ValueError("weight was given without softmax_heads; it belongs to their RMSNorm.")
+        return
+    if linear_heads is not None and softmax_heads % linear_heads:
+        raise ValueError(f"linear_heads={linear_heads} is not allowed; it must divide softmax_heads={softmax_heads}.")
+    if weight is None:
+        raise ValueError(f"weight is None; softmax_heads={softmax_heads} needs one of [D / softmax_heads].")
+    check_shape("weight", weight, (channels // softmax_heads,), "[D / softmax_heads]")
+
+
+__all__ = ["head_norms"]

@@ -1,0 +1,96 @@
+"""Kernels of both norms of heads: x is read once, forward and backward.
+
+A program takes one group of channels of some tokens: a linear head, which is M softmax heads of DIM channels each.
+Without linear heads the group is one softmax head, without softmax heads M is 1.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import triton
+import triton.language as tl
+
+from kernels.triton_elementwise import inverse_rms, rms_gradient
+
+SMALLEST_NORM = tl.constexpr(1e-12)
+"""Below it l2 divides by it instead, as `torch.nn.functional.normalize` does."""
+
+
+@triton.jit
+def group_tile(
+    first, group, N, stride, M: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr
+):
+    """Offsets and mask [BT, BM, BD] of tokens ``first`` on of a group's M heads of DIM channels."""
+    t = first + tl.arange(0, BT)[:, None, None]
+    m = tl.arange(0, BM)[None, :, None]
+    d = tl.arange(0, BD)[None, None, :]
+    return t.to(tl.int64) * stride + ((group * M + m) * DIM + d), (t < N) & (m < M) & (d < DIM)
+
+
+@triton.jit
+def inverse_norm(x):
+    """1 / max(|x|, SMALLEST_NORM) over the last two dimensions, and whether |x| is the larger; [BT, 1, 1]."""
+    norm = tl.sqrt(tl.sum(tl.sum(x * x, axis=-1, keep_dims=True), axis=-2, keep_dims=True))
+    return 1.0 / tl.maximum(norm, SMALLEST_NORM), norm > SMALLEST_NORM
+
+
+@triton.jit(do_not_specialize=["N"])
+def forward(
+    x, weight, l2, rms,
+    N, stride, eps,
+    GROUPS: tl.constexpr, M: tl.constexpr, DIM: tl.constexpr,
+    BT: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, HAS_L2: tl.constexpr, HAS_RMS: tl.constexpr,
+):  # fmt: skip
+    """l2 and rms [N, GROUPS * M * DIM] of x [N, ...] for BT tokens of one group."""
+    pid = tl.program_id(0)
+    group, first = pid % GROUPS, pid // GROUPS * BT
+    offsets, inside = group_tile(first, group, N, stride, M, DIM, BT, BM, BD)
+    given = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
+    places, _ = group_tile(first, group, N, GROUPS * M * DIM, M, DIM, BT, BM, BD)
+    if HAS_L2:
+        scale, _ = inverse_norm(given)
+        tl.store(l2 + places, (given * scale).to(l2.dtype.element_ty), mask=inside)
+    if HAS_RMS:
+        d = tl.arange(0, BD)[None, None, :]
+        gain = tl.load(weight + d, mask=d < DIM, other=0.0).to(tl.float32)
+        tl.store(rms + places, (given * inverse_rms(given, eps, DIM) * gain).to(rms.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["N"])
+def backward(
+    dl2, drms, x, weight, dx, dweight,
+    N, dl2_stride, drms_stride, stride, eps,
+    GROUPS: tl.constexpr, M: tl.constexpr, DIM: tl.constexpr, STEPS: tl.constexpr,
+    BT: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, HAS_L2: tl.constexpr, HAS_RMS: tl.constexpr,
+):  # fmt: skip
+    """dx for STEPS * BT tokens of one group, and their part of dweight [programs, DIM]."""
+    pid = tl.program_id(0)
+    group = pid % GROUPS
+    d = tl.arange(0, BD)[None, None, :]
+    if HAS_RMS:
+        gain = tl.load(weight + d, mask=d < DIM, other=0.0).to(tl.float32)
+        total = tl.zeros([BT, BM, BD], tl.float32)
+    for step in range(STEPS):
+        first = (pid // GROUPS * STEPS + step) * BT
+        offsets, inside = group_tile(first, group, N, stride, M, DIM, BT, BM, BD)
+        given = tl.load(x + offsets, mask=inside, other=0.0).to(tl.float32)
+        gradient = tl.zeros([BT, BM, BD], tl.float32)
+        if HAS_L2:
+            offsets, _ = group_tile(first, group, N, dl2_stride, M, DIM, BT, BM, BD)
+            du = tl.load(dl2 + offsets, mask=inside, other=0.0).to(tl.float32)
+            scale, free = inverse_norm(given)
+            u = given * scale
+            inner = tl.sum(tl.sum(du * u, axis=-1, keep_dims=True), axis=-2, keep_dims=True)
+            gradient += scale * (du - tl.where(free, u * inner, 0.0))
+        if HAS_RMS:
+            offsets, _ = group_tile(first, group, N, drms_stride, M, DIM, BT, BM, BD)
+            dy = tl.load(drms + offsets, mask=inside, other=0.0).to(tl.float32)
+            scale = inverse_rms(given, eps, DIM)
+            u = given * scale
+            inner = tl.sum(dy * gain * u, axis=-1, keep_dims=True)
+            gradient += rms_gradient(u, dy * gain, inner, scale, DIM)
+            total += dy * u
+        places, _ = group_tile(first, group, N, GROUPS * M * DIM, M, DIM, BT, BM, BD)
+        tl.store(dx + places, gradient.to(dx.dtype.element_ty), mask=inside)
+    if HAS_RMS:
+        part = tl.sum(tl.sum(total, axis=0), axis=0)
+        d = tl.arange(0, BD)
+        tl.store(dweight + pid.to(tl.int64) * DIM + d, part, mask=d < DIM)

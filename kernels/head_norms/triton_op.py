@@ -1,0 +1,116 @@
+"""Both norms of heads in Triton: the registered operator, its backward operator, and how the kernels are launched."""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.head_norms import triton_kernels
+from kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from kernels.triton_support import on_device, operand_dtype
+
+TILE = 2048
+"""Elements of a tile: 16 for each thread, two loads of 16 bytes in half precision."""
+WARPS = 4
+STEPS = 4
+"""Tiles that a program of the backward pass walks over before it hands in its part of the weight's gradient."""
+
+
+def head_norms(
+    x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None, eps: float
+) -> tuple[Tensor | None, Tensor | None]:
+    """See `kernels.head_norms`; arguments are valid here. Shapes as there."""
+    l2, rms = _forward(x.to(operand_dtype(x)), weight, linear_heads or 0, softmax_heads or 0, eps)
+    return (
+        l2.unflatten(-1, (linear_heads, -1)) if linear_heads else None,
+        rms.unflatten(-1, (softmax_heads, -1)) if softmax_heads else None,
+    )
+
+
+class _Tiling(NamedTuple):
+    """How a call is cut into groups of M heads with DIM channels (see the kernels), and those into tiles."""
+
+    GROUPS: int
+    M: int
+    DIM: int
+    BT: int
+    BM: int
+    BD: int
+    HAS_L2: bool
+    HAS_RMS: bool
+
+
+def _tiling(channels: int, linear_heads: int, softmax_heads: int) -> _Tiling:
+    groups = linear_heads or softmax_heads
+    heads = (softmax_heads or linear_heads) // groups
+    dim = channels // groups // heads
+    padded_heads, padded_dim = triton.next_power_of_2(heads), triton.next_power_of_2(dim)
+    tokens = tokens_per_tile(padded_heads * padded_dim, TILE)
+    return _Tiling(groups, heads, dim, tokens, padded_heads, padded_dim, linear_heads > 0, softmax_heads > 0)
+
+
+@torch.library.custom_op("nas_kernels::head_norms", mutates_args=())
+def _forward(
+    x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """l2 and rms, each in the shape of x; an empty tensor for one whose number of heads is 0."""
+    tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
+    l2, rms = _outputs(x, linear_heads, softmax_heads)
+    grid = (tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT),)
+    with on_device(x):
+        triton_kernels.forward[grid](
+            tokens, weight, l2, rms, len(tokens), tokens.stride(0), eps, **tiling._asdict(), num_warps=WARPS
+        )
+    return l2, rms
+
+
+@_forward.register_fake
+def _(x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float) -> tuple[Tensor, Tensor]:
+    return _outputs(x, linear_heads, softmax_heads)
+
+
+def _outputs(x: Tensor, linear_heads: int, softmax_heads: int) -> tuple[Tensor, Tensor]:
+    l2 = x.new_empty(x.shape) if linear_heads else missing(x)
+    rms = x.new_empty(x.shape) if softmax_heads else missing(x)
+    return l2, rms
+
+
+@torch.library.custom_op("nas_kernels::head_norms_backward", mutates_args=())
+def _backward(
+    dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    """dx, and dweight (an empty tensor without a weight)."""
+    tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
+    dl2, drms = (rows(y) if y.numel() else tokens for y in (dl2, drms))
+    dx = x.new_empty(x.shape)
+    programs = tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT * STEPS)
+    partials = x.new_empty(programs, tiling.DIM if tiling.HAS_RMS else 0, dtype=torch.float32)
+    with on_device(x):
+        triton_kernels.backward[(programs,)](
+            dl2, drms, tokens, weight, dx, partials,
+            len(tokens), dl2.stride(0), drms.stride(0), tokens.stride(0), eps,
+            **tiling._asdict(), STEPS=STEPS, num_warps=WARPS,
+        )  # fmt: skip
+    return dx, missing(x) if weight is None else sum_partials(partials, weight)
+
+
+@_backward.register_fake
+def _(
+    dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), missing(x) if weight is None else weight.new_empty(weight.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int, float], output: tuple[Tensor, Tensor]) -> None:
+    x, weight, *ctx.options = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _differentiate(ctx: Any, dl2: Tensor, drms: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    dx, dweight = _backward(dl2, drms, x, weight, *ctx.options)
+    return dx, None if weight is None else dweight, None, None, None
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)

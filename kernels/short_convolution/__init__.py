@@ -1,0 +1,55 @@
+"""Causal depthwise convolution over time, then SiLU."""
+
+from typing import get_args
+
+from torch import Tensor
+
+from kernels.arguments import Impl, check_choice
+from kernels.short_convolution import reference
+from kernels.triton_support import choose_elementwise
+
+MAX_SIZE = 8
+"""Longest convolution that the Triton kernels take: they hold a window of that many tokens."""
+
+
+def short_convolution(x: Tensor, weight: Tensor, *, impl: Impl = "auto") -> Tensor:
+    """Convolve each channel over its last W tokens, then apply SiLU.
+
+    That is::
+
+        y_t = silu(sum_w weight[:, w] * x_{t - W + 1 + w})        with x_t = 0 for t < 0
+
+    Source: the short convolution of Gated DeltaNet (Yang et al. 2025), as in H3 (Fu et al. 2023).
+
+    Args:
+        x: [B, T, D], any T >= 1.
+        weight: [D, W], the current token's weight last; W up to 8 for Triton, any for the reference.
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
+            Triton on CUDA where it can, the reference otherwise.
+
+    Returns:
+        [B, T, D] in the dtype of x; under autocast in autocast's.
+
+    Raises:
+        ValueError: a shape, dtype or option is not as above; the message names it.
+    """
+    check_choice("impl", impl, get_args(Impl))
+    if x.ndim != 3 or 0 in x.shape:
+        raise ValueError(f"x has shape {list(x.shape)}; it must be [B, T, D] with every size at least 1.")
+    if weight.ndim != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] == 0:
+        raise ValueError(
+            f"weight has shape {list(weight.shape)}; it must be [D, W] with D = {x.shape[2]} and W at least 1."
+        )
+    for name, tensor in (("x", x), ("weight", weight)):
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
+    size = weight.shape[1]
+    limit = f"weight has W = {size}, and Triton's kernels take up to {MAX_SIZE}" if size > MAX_SIZE else None
+    if choose_elementwise(impl, x, weight, limit=limit) == "triton":
+        from kernels.short_convolution import triton_op
+
+        return triton_op.short_convolution(x, weight)
+    return reference.short_convolution(x, weight)
+
+
+__all__ = ["short_convolution"]

@@ -1,0 +1,118 @@
+"""Kernels of the short convolution: a forward pass and a backward pass, each of which reads and writes a tensor once.
+
+Every row of a tile walks over R consecutive tokens, UNROLL at a time, and keeps in registers what neighbours share: the
+last inputs, and in the backward pass the last gradients of what SiLU was applied to, which are costly to recompute.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, disable-error-code="assignment,misc"
+# ruff: noqa: RUF005 - Triton knows tuples and their sum, but no unpacking
+
+import triton
+import triton.language as tl
+
+from kernels.triton_elementwise import silu, silu_and_slope
+
+
+@triton.jit
+def position(T, D, R: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):
+    """Of this program: its batch entry, its number among the blocks of tokens, its rows' first tokens, its channels."""
+    blocks_d, blocks_t = tl.cdiv(D, BD), tl.cdiv(T, ROWS * R)
+    block = tl.program_id(0) // blocks_d
+    t = (block % blocks_t) * (ROWS * R) + tl.arange(0, ROWS)[:, None] * R
+    d = (tl.program_id(0) % blocks_d) * BD + tl.arange(0, BD)[None, :]
+    return (block // blocks_t).to(tl.int64), block.to(tl.int64), t, d
+
+
+@triton.jit
+def load_tokens(pointer, t, d, T, D, stride):
+    """[ROWS, BD] of tokens t [ROWS, 1] and channels d [1, BD]; zeros outside of the sequence."""
+    return tl.load(pointer + t.to(tl.int64) * stride + d, mask=(t >= 0) & (t < T) & (d < D), other=0.0)
+
+
+@triton.jit
+def load_taps(weight, d, D, W: tl.constexpr):
+    """W times [1, BD]: the weights [W, D] of the channels d."""
+    taps = ()
+    for w in tl.static_range(W):
+        taps = taps + (tl.load(weight + w * D + d, mask=d < D, other=0.0).to(tl.float32),)
+    return taps
+
+
+@triton.jit
+def load_several(pointer, t, d, T, D, stride, COUNT: tl.constexpr):
+    """COUNT times `load_tokens`, of the tokens t, t + 1, ...; all are under way before the first is used."""
+    tokens = ()
+    for i in tl.static_range(COUNT):
+        tokens = tokens + (load_tokens(pointer, t + i, d, T, D, stride),)
+    return tokens
+
+
+@triton.jit
+def correlate(taps, inputs, W: tl.constexpr):
+    """sum_w taps[w] * inputs[w]."""
+    total = taps[0] * inputs[0]
+    for w in tl.static_range(1, W):
+        total += taps[w] * inputs[w]
+    return total
+
+
+@triton.jit(do_not_specialize=["T"])
+def forward(
+    x, weight, y, T, D, x_b, x_t,
+    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
+):  # fmt: skip
+    """y [B, T, D] on ROWS * R tokens and BD channels; weight [W, D]."""
+    b, _, start, d = position(T, D, R, ROWS, BD)
+    x += b * x_b
+    taps, inputs = load_taps(weight, d, D, W), ()
+    for w in tl.static_range(W - 1):
+        inputs = inputs + (load_tokens(x, start - (W - 1) + w, d, T, D, x_t).to(tl.float32),)
+    for step in range(R // UNROLL):
+        first = start + step * UNROLL
+        loaded = load_several(x, first, d, T, D, x_t, UNROLL)
+        for i in tl.static_range(UNROLL):
+            inputs = inputs + (loaded[i].to(tl.float32),)
+            t = first + i
+            made = silu(correlate(taps, inputs, W))
+            tl.store(y + (b * T + t) * D + d, made.to(y.dtype.element_ty), mask=(t < T) & (d < D))
+            inputs = inputs[1:]
+
+
+@triton.jit(do_not_specialize=["T"])
+def backward(
+    dy, x, weight, dx, dweight, T, D, dy_b, dy_t, x_b, x_t,
+    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
+):  # fmt: skip
+    """dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
+
+    With p_t what SiLU is applied to, x_s weighs by taps[w] in p_{s + W - 1 - w}: when the walk is at t = s + W - 1, the
+    W gradients of p that this takes are at hand.
+    """
+    b, block, start, d = position(T, D, R, ROWS, BD)
+    x += b * x_b
+    dy += b * dy_b
+    taps, inputs, dps, sums = load_taps(weight, d, D, W), (), (), ()
+    for _ in tl.static_range(W):
+        sums = sums + (tl.zeros([ROWS, BD], tl.float32),)
+    for w in tl.static_range(W - 1):
+        inputs = inputs + (load_tokens(x, start - (W - 1) + w, d, T, D, x_t).to(tl.float32),)
+    for i in tl.static_range(W - 1):
+        inputs = inputs + (load_tokens(x, start + i, d, T, D, x_t).to(tl.float32),)
+        slope = silu_and_slope(correlate(taps, inputs, W))[1]
+        dps = dps + (slope * load_tokens(dy, start + i, d, T, D, dy_t).to(tl.float32),)
+        inputs = inputs[1:]
+    for step in range(R // UNROLL):
+        first = start + step * UNROLL
+        x_loaded = load_several(x, first + (W - 1), d, T, D, x_t, UNROLL)
+        dy_loaded = load_several(dy, first + (W - 1), d, T, D, dy_t, UNROLL)
+        for i in tl.static_range(UNROLL):
+            inputs = inputs + (x_loaded[i].to(tl.float32),)
+            slope = silu_and_slope(correlate(taps, inputs, W))[1]
+            dps = dps + (slope * dy_loaded[i].to(tl.float32),)
+            s, added, gradient = first + i, (), tl.zeros([ROWS, BD], tl.float32)
+            for w in tl.static_range(W):
+                gradient += taps[w] * dps[W - 1 - w]
+                added = added + (sums[w] + inputs[0] * dps[W - 1 - w],)
+            tl.store(dx + (b * T + s) * D + d, gradient.to(dx.dtype.element_ty), mask=(s < T) & (d < D))
+            inputs, dps, sums = inputs[1:], dps[1:], added
+    for w in tl.static_range(W):
+        tl.store(dweight + (block * D + d) * W + w, tl.sum(sums[w], axis=0)[None, :], mask=d < D)

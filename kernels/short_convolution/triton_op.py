@@ -1,0 +1,85 @@
+"""Short convolution in Triton: the registered operator, its backward operator, and how the kernels are launched."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.short_convolution import triton_kernels
+from kernels.triton_elementwise import dense, sum_partials
+from kernels.triton_support import on_device, operand_dtype
+
+CHANNELS, ROWS, WARPS = 64, 8, 4
+"""Of a tile: 128 bytes of a row in half precision, a whole line of the cache; and few enough elements, 4 for each
+thread, that a window of 8 inputs and 8 gradients fits in registers.
+"""
+TOKENS_PER_ROW, UNROLL = 32, 4
+"""Most consecutive tokens that a row of a tile walks over, and how many of them are loaded at once."""
+
+
+def short_convolution(x: Tensor, weight: Tensor) -> Tensor:
+    """See `kernels.short_convolution`; arguments are valid here. Shapes as there."""
+    return _forward(x.to(operand_dtype(x)), weight)
+
+
+@torch.library.custom_op("nas_kernels::short_convolution", mutates_args=())
+def _forward(x: Tensor, weight: Tensor) -> Tensor:
+    x = dense(x)
+    _, length, channels = x.shape
+    y = x.new_empty(x.shape)
+    blocks, walk = _blocks(x)
+    with on_device(x):
+        triton_kernels.forward[(blocks * triton.cdiv(channels, CHANNELS),)](
+            x, _taps(weight), y, length, channels, *x.stride()[:2],
+            W=weight.shape[1], R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, num_warps=WARPS,
+        )  # fmt: skip
+    return y
+
+
+@_forward.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("nas_kernels::short_convolution_backward", mutates_args=())
+def _backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    dy, x = dense(dy), dense(x)
+    _, length, channels = x.shape
+    (blocks, walk), size = _blocks(x), weight.shape[1]
+    dx = x.new_empty(x.shape)
+    partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
+    with on_device(x):
+        triton_kernels.backward[(blocks * triton.cdiv(channels, CHANNELS),)](
+            dy, x, _taps(weight), dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
+            W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, num_warps=WARPS,
+        )  # fmt: skip
+    return dx, sum_partials(partials, weight)
+
+
+@_backward.register_fake
+def _(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), weight.new_empty(weight.shape)
+
+
+def _blocks(x: Tensor) -> tuple[int, int]:
+    """Into how many blocks of tokens x is cut, all entries of the batch together, and how far a row of each walks."""
+    batch, length, _ = x.shape
+    walk = min(TOKENS_PER_ROW, max(UNROLL, triton.next_power_of_2(triton.cdiv(length, ROWS))))
+    return batch * triton.cdiv(length, ROWS * walk), walk
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """[W, D] of weight [D, W]: each tap's channels side by side, as the kernels load them."""
+    return weight.t().contiguous()
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+    return _backward(dy, *ctx.saved_tensors)
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)

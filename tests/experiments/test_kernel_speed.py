@@ -1,0 +1,290 @@
+import itertools
+import json
+import sys
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments.kernel_speed import __main__ as command
+from experiments.kernel_speed import inputs, limits, operations, peers, table
+from experiments.kernel_speed.limits import Ceilings, Size, Work
+from experiments.kernel_speed.rows import Bench, Case, Check, Row, linear_fit
+from experiments.kernel_speed.timing import ContextLost, HostClock, Value, interleaved
+from kernels import chunk_softmax_attention, gated_delta_rule
+
+SMALL = Size(batch=1, length=2, heads=1, key_dim=3, value_dim=5, chunk_size=2)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize(("length", "chunk_size"), [(5, 2), (6, 3), (3, 4)])
+def test_attended_pairs_are_those_of_the_definition(length: int, chunk_size: int, share: float) -> None:
+    pairs = sum(
+        j <= i and (i // chunk_size == j // chunk_size or share == 1.0)
+        for i, j in itertools.product(range(length), repeat=2)
+    )
+    assert limits.attended_pairs(length, chunk_size, share) == pairs
+
+
+def test_half_of_the_earlier_pairs_at_half_the_share() -> None:
+    assert limits.attended_pairs(5, 2, 0.5) == 7 + 8 / 2
+
+
+def test_work_of_softmax_attention_counted_by_hand() -> None:
+    # 3 pairs; a token moves 2 * 3 + 2 * 5 numbers and a float32, in the backward pass twice the numbers
+    assert limits.softmax_forward(SMALL) == Work(2 * 3 * (3 + 5), 2 * (16 * 2 + 4))
+    assert limits.softmax_backward(SMALL) == Work(2 * 3 * (9 + 10), 2 * (32 * 2 + 4))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_work_of_the_gated_delta_rule_counted_by_hand(share: float) -> None:
+    state, keys, values = 2 * 2 * 3 * 5, 2 * 3 * 3, 2 * 3 * 5  # one chunk of 2 tokens: 3 causal pairs
+    forward, backward = limits.delta_forward(SMALL, share), limits.delta_backward(SMALL, share)
+    assert forward == Work((2 + share) * state + 2 * keys + 2 * values, 2 * (17 * 2 + 4))
+    assert backward == Work((5 + 3 * share) * state + 6 * keys + 5 * values, 2 * (29 * 2 + 8))
+
+
+def test_layer_weights_are_those_of_the_projections() -> None:
+    from nas.models.mixers import TokenMixer
+
+    a = inputs.smoke().architecture
+    for mixer in ("softmax", "linear", "token_hybrid"):
+        layer = TokenMixer(a.with_mixer(mixer), 0, "full")
+        projections = ("q", "k", "v", "gate", "out", "decay", "write", "branch_score")
+        counted = sum(getattr(layer, name).weight.numel() for name in projections if hasattr(layer, name))
+        assert limits.layer_weights(a, mixer) == counted
+
+
+def test_floor_adds_the_larger_term_of_each_pass() -> None:
+    ceilings = Ceilings(flops=1000, bytes=1000)
+    assert ceilings.floor_ms(Work(10, 5), Work(1, 7)) == pytest.approx(10 + 7)
+
+
+def test_shapes_are_those_of_the_published_model() -> None:
+    a = inputs.architecture_340m()
+    assert len(a.mixers) == 21
+    assert a.routed_layers == (3, 7, 11, 15, 19, 20)
+    assert Size.softmax(inputs.full((2048,)), 16, 2048) == Size(16, 2048, 12, 64, 128, 64, 2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_hard_routes_have_exactly_their_share(share: float) -> None:
+    to_softmax, to_linear = inputs.hard_routes(inputs.smoke(), 3, 128, share, torch.device("cpu"))
+    assert torch.equal(to_softmax + to_linear, torch.ones(3, 8, 2))
+    assert torch.equal(to_softmax.sum(1), torch.full((3, 2), 8 * share))
+
+
+def test_linear_fit_of_a_line_and_of_noise() -> None:
+    assert linear_fit([0, 1, 2], [1, 3, 5]) == pytest.approx((1, 2, 1))
+    assert linear_fit([0, 1, 2], [1, 0, 1])[2] == pytest.approx(0)
+
+
+def _failing_after(calls: int) -> Any:
+    left = iter(range(calls))
+
+    def call(number: int) -> None:
+        if next(left, None) is None:
+            raise ValueError("no valid choices\nmore")
+
+    return call
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_a_contender_that_fails_is_reported_and_the_others_go_on(calls: int) -> None:
+    found = interleaved({"bad": _failing_after(calls), "good": lambda number: time.sleep(1e-3)}, HostClock(), 0.0)
+    assert found["bad"] == Value(failure="ValueError: no valid choices")
+    assert found["good"].value is not None
+    assert found["good"].value >= 1
+    assert found["good"].rounds == 2
+
+
+class _LostClock(HostClock):
+    def finish(self) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_lost_device_ends_the_run_and_keeps_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(bench: Bench) -> Iterator[Case]:
+        yield Case("first", lambda: iter([Row("first", "forward ms", {"ours": Value(1.0)})]))
+        yield Case("second", lambda: iter([Row("second", "ms", interleaved({"a": print}, _LostClock(), 0.0))]))
+
+    monkeypatch.setitem(command.PARTS, "both", lost)
+    assert command.main(["--smoke", "--parts", "both,delta", "--out", str(tmp_path)]) == 1
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert [row["case"] for row in kept["both"]["rows"]] == ["first"]
+    assert "delta" not in kept
+    assert "illegal memory access" in (tmp_path / "cpu.md").read_text()
+    assert "the device was lost" in capsys.readouterr().out
+
+
+def test_a_case_that_fails_is_a_row_and_the_next_is_measured() -> None:
+    def broken() -> Iterator[Row]:
+        yield Row("broken", "forward ms")
+        raise ValueError("route has shape [1]")
+
+    def cases() -> Iterator[Case]:
+        yield Case("broken", broken)
+        yield Case("whole", lambda: iter([Row("whole", "forward ms")]))
+
+    found = list(command.rows(cases(), HostClock(), time.monotonic() + 60))
+    assert [row.case for row in found] == ["broken", "broken", "whole"]
+    assert found[1].values["case"].failure == "ValueError: route has shape [1]"
+
+
+def test_no_case_begins_after_the_deadline() -> None:
+    def never() -> Iterator[Row]:
+        raise AssertionError
+
+    found = list(command.rows(iter([Case("late", never)]), HostClock(), time.monotonic() - 1))
+    assert [row.values["case"].failure for row in found] == ["out of time"]
+
+
+def test_context_loss_is_not_laid_to_a_contender() -> None:
+    with pytest.raises(ContextLost):
+        interleaved({"a": lambda number: None}, _LostClock(), 0.0)
+
+
+def test_checks_say_what_was_found_and_what_was_wanted() -> None:
+    assert str(Check("ours / fla", 0.85, 0.9)) == "ours / fla 0.85 <= 0.9: met"
+    assert str(Check("speed-up", 5.1, 5.4, at_least=True)) == "speed-up 5.1 >= 5.4: MISSED"
+    assert str(Check("ours / fla", None, 0.9)) == "ours / fla not measured, to be <= 0.9"
+    assert not Check("ours / fla", None, 0.9).met
+
+
+def test_rows_survive_json_and_show_values_floor_and_failures() -> None:
+    row = Row(
+        "T=8",
+        "forward ms",
+        {"ours": Value(2.0, 0.05, 10), "flex": Value(failure="NotImplementedError: no")},
+        floor_ms=0.5,
+        checks=(Check("ours / flex", None, 0.9),),
+        note="n",
+    )
+    assert Row.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    assert table.cells([row]) == [
+        {
+            "case": "T=8",
+            "what": "forward ms",
+            "ours": "2.00 (5%)",
+            "flex": "failed",
+            "floor ms": "0.5",
+            "of limit": "25%",
+            "targets and findings": "ours / flex not measured, to be <= 0.9; n",
+        }
+    ]
+    part = table.new_part("Routed attention.\n\nMore.", {"GPU": "A"}, Ceilings(2e12, 3e12)) | {"rows": [row.to_dict()]}
+    text = table.render({"flex": part})
+    assert "## flex: Routed attention\n\nMore.\n" in text
+    assert "ceilings 2 TFLOP/s and 3.00 TB/s" in text
+    assert "- T=8, forward ms, flex: NotImplementedError: no" in text
+
+
+@pytest.fixture
+def fake_fla(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]:
+    """Modules in flash-linear-attention's places: its operation computed by ours, its guard on."""
+    guard = types.SimpleNamespace(IS_NVIDIA_HOPPER=True, TRITON_ABOVE_3_4_0=True, TRITON_ABOVE_3_7_1=False)
+
+    def operation(*tensors: Any) -> tuple[torch.Tensor, None]:
+        assert guard.TRITON_ABOVE_3_7_1
+        return gated_delta_rule(*tensors, impl="reference"), None
+
+    class Layer(torch.nn.Linear):
+        def __init__(self, hidden_size: int, **sizes: Any) -> None:
+            assert sizes["num_heads"] * sizes["head_dim"] * sizes["expand_v"] == 64
+            super().__init__(hidden_size, hidden_size)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return super().forward(x), None, None
+
+    monkeypatch.setitem(sys.modules, "fla.ops.common.chunk_o", guard)  # type: ignore[misc]
+    modules = {"fla.ops.gated_delta_rule": {"chunk_gated_delta_rule": operation}}
+    for name, content in (modules | {"fla.layers.gated_deltanet": {"GatedDeltaNet": Layer}}).items():
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**content))  # type: ignore[misc]
+    peers._without_guard.cache_clear()
+    peers._fla_operation.cache_clear()
+    yield guard
+    peers._without_guard.cache_clear()
+    peers._fla_operation.cache_clear()
+
+
+def test_the_guard_is_switched_off_and_the_notes_say_so(fake_fla: types.SimpleNamespace) -> None:
+    assert "guard off" in peers.fla_notes()[0]
+    assert fake_fla.TRITON_ABOVE_3_7_1
+
+
+@pytest.mark.usefixtures("fake_fla")
+@pytest.mark.parametrize("name", command.PARTS)
+def test_every_part_runs_and_every_contender_has_a_time(name: str, tmp_path: Path) -> None:
+    assert command.main(["--smoke", "--parts", name, "--out", str(tmp_path)]) == 0
+    rows = [Row.from_dict(row) for row in json.loads((tmp_path / "results.json").read_text())[name]["rows"]]
+    assert rows
+    for row in rows:
+        flexible = [contender for contender in row.values if contender.startswith("FlexAttention")]
+        for contender in row.values.keys() - set(flexible):
+            assert row.values[contender].failure is None
+            assert row.what == operations.ACTIVATIONS or row.values[contender].value is not None
+        for contender in flexible:  # it has no backward pass on a CPU
+            assert "backward" in (row.values[contender].failure or "")
+        assert row.what == operations.ACTIVATIONS or all(check.value is not None for check in row.checks)
+
+
+def test_a_missing_peer_leaves_ours_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "fla", None)  # type: ignore[misc]
+    peers._without_guard.cache_clear()
+    peers._fla_operation.cache_clear()
+    assert command.main(["--smoke", "--parts", "delta", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "cpu.md").read_text()
+    assert "ModuleNotFoundError" in text
+    assert "ours / fla not measured, to be <= 0.9" in text
+
+
+def test_parts_of_several_runs_come_into_one_table(tmp_path: Path) -> None:
+    for name in ("softmax", "flex"):
+        assert command.main(["--smoke", "--parts", name, "--out", str(tmp_path / name)]) == 0
+    added = [str(tmp_path / name / "results.json") for name in ("flex", "softmax")]
+    assert command.main(["--parts", "none", "--add", *added, "--out", str(tmp_path / "all")]) == 0
+    text = (tmp_path / "all" / "cpu.md").read_text()
+    assert text.index("## softmax") < text.index("## flex")
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_the_block_mask_is_the_route(chunks: int) -> None:
+    q, k, v = (torch.randn(2, 64, 4, 16) for _ in range(3))
+    route, _ = inputs.hard_routes(inputs.smoke(), 2, 64, 0.5, torch.device("cpu"))
+    mask = peers.flex_mask(route, 4, 64, 16, 16 * chunks)
+    with torch.no_grad():
+        o = peers.flex_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask).transpose(1, 2)
+        expected = chunk_softmax_attention(q, k, v, route, chunk_size=16, impl="reference")
+    torch.testing.assert_close(o, expected)
+
+
+def test_help_lists_the_parts_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])
+    text = capsys.readouterr().out
+    for word in (*command.PARTS, "--lengths", "--out", "--smoke", "2048,8192,32768"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--parts", "both,decode"], "decode is unknown; choose from: both"), (["--lengths", "0"], "positive integers")],
+)
+def test_options_that_cannot_be_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_device_it_says_what_would_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--parts", "both"]) == 2
+    assert "--smoke" in capsys.readouterr().err

@@ -1,0 +1,151 @@
+"""Pages are used, freed and never lost; the pool grows when it must, and exhaustion shows."""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kernels.chunk_softmax_attention import decode as softmax_decode
+from kernels.chunk_softmax_attention.decode import chunk_softmax_attention_step
+from kernels.gated_delta_rule import decode as linear_decode
+from kernels.gated_delta_rule.decode import gated_delta_rule_step
+from tests.kernels import oracle
+from tests.kernels.cases import Shape, delta_inputs, softmax_inputs
+from tests.kernels.decoding import assert_every_page_has_one_owner, cache_for, decode_softmax, listed_pages
+
+
+def test_pages_in_use_are_kept_chunks_and_running_chunks() -> None:
+    """What a route skips takes no page, however long the sequence: bytes follow the share."""
+    shape = Shape(T=48, chunk_size=4, H=4, R=2)
+    kept: dict[str, int] = {}
+    for kind in ("ones", "hard", "zeros"):
+        inputs = softmax_inputs(shape, kind)
+        _, cache = decode_softmax(inputs, shape.chunk_size, cache_for(shape), impl="reference")
+        kept[kind] = int((inputs["route"] > 0).sum())
+        pages = kept[kind] + shape.B * 2
+        assert softmax_decode.pages_in_use(cache) == pages
+        assert softmax_decode.bytes_in_use(cache) == pages * shape.chunk_size * 2 * (shape.K + shape.V) * 8
+        assert len(set(listed_pages(cache))) == kept[kind]
+        assert_every_page_has_one_owner(cache)
+        if kind == "zeros":
+            assert cache.keys.shape[0] == 2 * shape.B * 2  # the pool never became larger
+    assert kept == {"ones": 48, "hard": 24, "zeros": 0}
+
+
+@pytest.mark.parametrize("impl", ["reference", "triton"])
+def test_a_released_sequence_gives_its_pages_back_and_starts_again(impl: str) -> None:
+    shape = Shape(T=34, chunk_size=16, K=8, V=4)
+    inputs = {name: x.detach() for name, x in softmax_inputs(shape, "ones", torch.float32).items()}
+    _, cache = decode_softmax(inputs, 16, cache_for(shape, torch.float32), impl="reference")
+    in_use = softmax_decode.pages_in_use(cache)
+    cache = softmax_decode.release(cache, torch.tensor([False, True]))
+    assert softmax_decode.pages_in_use(cache) == in_use - 2 * 2
+    assert_every_page_has_one_owner(cache)
+    assert cache.kept.tolist() == [[2, 2], [0, 0]]
+    assert cache.fill.tolist() == [2, 0]
+    q, k, v = (inputs[name][:, 0] for name in ("q", "k", "v"))
+    o, cache = chunk_softmax_attention_step(q, k, v, cache, impl=impl)
+    assert (o[1] - v[1]).abs().max() < 1e-6  # its first token sees itself
+    assert cache.fill.tolist() == [3, 1]
+
+
+def test_sequences_of_different_ages() -> None:
+    """Chunks end when they are full, each sequence for itself; a close for everyone changes nothing in the others."""
+    shape = Shape(T=16, chunk_size=4, B=2)
+    inputs, linear = softmax_inputs(shape, "mixed"), delta_inputs(shape, "mixed")
+    late = 2  # the second sequence starts two steps after the first
+    cache = cache_for(shape)
+    state = linear_decode.initial_linear_state(2, shape.H, shape.K, shape.V, dtype=torch.float64)
+    outputs, linear_outputs = [], []
+    for t in range(late, shape.T):
+        if t == 2 * late:
+            cache = softmax_decode.release(cache, torch.tensor([False, True]))
+            state = linear_decode.release(state, torch.tensor([False, True]))
+        times = (t - late, t - 2 * late)
+        at = {name: torch.stack([x[b, times[b]] for b in range(2)]) for name, x in inputs.items() if name != "route"}
+        o, cache = chunk_softmax_attention_step(**at, cache=cache)
+        outputs.append(o)
+        names = ("q", "k", "v", "g", "beta")
+        tokens = [torch.stack([linear[name][b, times[b]] for b in range(2)]) for name in names]
+        o, state = gated_delta_rule_step(*tokens, state)
+        linear_outputs.append(o)
+        full = cache.fill == shape.chunk_size
+        route = torch.stack([inputs["route"][b, times[b] // shape.chunk_size] for b in range(2)])
+        decides = torch.stack([linear["route"][b, times[b] // shape.chunk_size] for b in range(2)])
+        state = linear_decode.close_chunk(state, decides, where=full)
+        cache = softmax_decode.close_chunk(cache, route)
+        assert_every_page_has_one_owner(cache)
+    whole = oracle.chunk_softmax_attention(**inputs, chunk_size=4)
+    linear["initial_state"] = torch.zeros_like(linear["initial_state"])
+    linear_whole, _ = oracle.gated_delta_rule(**linear, chunk_size=4)
+    for expected, got in ((whole, outputs), (linear_whole, linear_outputs)):
+        o = torch.stack(got, dim=1)
+        assert (o[0] - expected[0, : shape.T - late]).abs().max() < 1e-12
+        assert (o[1, late:] - expected[1, : shape.T - 2 * late]).abs().max() < 1e-12
+
+
+def test_pool_and_lists_grow_when_they_must() -> None:
+    shape = Shape(T=40, chunk_size=2)
+    inputs = softmax_inputs(shape, "ones")
+    cache = cache_for(shape, pages=4, max_chunks=1)
+    sizes = []
+    for t in range(shape.T):
+        step = {name: x[:, t : t + 1] for name, x in inputs.items() if name != "route"}
+        _, cache = decode_softmax(step, 1 if t % 2 else 2, cache, impl="reference")
+        sizes.append(cache.keys.shape[0])
+        assert_every_page_has_one_owner(cache)
+    assert cache.kept.tolist() == [[20, 20], [20, 20]]
+    assert len(set(sizes)) < 10, "geometric growth copies seldom"
+    assert sizes[-1] < 2 * softmax_decode.pages_in_use(cache)
+    o, _ = decode_softmax(inputs, 2, cache_for(shape, pages=4, max_chunks=1), impl="reference")
+    assert (o - oracle.chunk_softmax_attention(**inputs, chunk_size=2)).abs().max() < 1e-12
+
+
+def test_ensured_pages_suffice_without_growing() -> None:
+    shape = Shape(T=24, chunk_size=4)
+    inputs = softmax_inputs(shape, "ones")
+    cache = softmax_decode.ensure_pages(cache_for(shape, max_chunks=1), closes=6)
+    assert cache.table.shape[-1] >= 6
+    pools = [x.data_ptr() for x in cache[:9]]
+    o, cache = decode_softmax(inputs, 4, cache, impl="reference")
+    assert [x.data_ptr() for x in cache[:9]] == pools
+    assert (o - oracle.chunk_softmax_attention(**inputs, chunk_size=4)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("limit", ["pages", "max_chunks"])
+@pytest.mark.parametrize("impl", ["reference", "triton"])
+def test_exhaustion_is_never_silent(impl: Any, limit: str) -> None:
+    """Without growing, a close that finds no page leaves the chunk full: growing then helps, going on gives NaN."""
+    shape = Shape(T=33, chunk_size=16, B=2, H=1, K=4, V=4)
+    inputs = {name: x.detach() for name, x in softmax_inputs(shape, "ones", torch.float32).items()}
+    q, k, v = (inputs[name] for name in ("q", "k", "v"))
+    close = functools.partial(softmax_decode.close_chunk, grow=False)
+    sizes: dict[str, int] = {"pages": 5, "max_chunks": 8} if limit == "pages" else {"pages": 8, "max_chunks": 1}
+    cache = cache_for(shape, torch.float32, **sizes)
+    for t in range(32):
+        _, cache = chunk_softmax_attention_step(q[:, t], k[:, t], v[:, t], cache, impl="reference")
+        cache = close(cache)
+    served = [0, 16] if limit == "pages" else [16, 16]  # three closes for three free pages; or one close for each
+    assert cache.fill.tolist() == served
+    assert_every_page_has_one_owner(cache)
+    softmax_decode.check_cache(cache)
+    saved = cache._replace(**{name: x.clone() for name, x in cache._asdict().items() if isinstance(x, Tensor)})
+
+    pool = cache.keys.clone()
+    for _ in range(2):  # and it stays so
+        o, cache = chunk_softmax_attention_step(q[:, 32], k[:, 32], v[:, 32], cache, impl=impl)
+        assert o.isnan().all(dim=(1, 2)).tolist() == [filled == 16 for filled in served]
+    assert torch.equal(cache.keys[cache.open_page[1]], pool[cache.open_page[1]])
+    with pytest.raises(RuntimeError, match=r"Sequences \[.*1\] .* ensure_pages"):
+        softmax_decode.check_cache(cache)
+    cache = softmax_decode.release(cache, torch.tensor([True, True]))
+    softmax_decode.check_cache(cache)
+    assert softmax_decode.pages_in_use(cache) == 2
+
+    saved = close(softmax_decode.ensure_pages(saved))
+    assert saved.fill.tolist() == [0, 0]
+    o, saved = chunk_softmax_attention_step(q[:, 32], k[:, 32], v[:, 32], saved, impl=impl)
+    exact = oracle.chunk_softmax_attention(q.double(), k.double(), v.double(), chunk_size=16)[:, -1]
+    assert (o - exact).abs().max() < 1e-6

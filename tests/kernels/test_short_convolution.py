@@ -1,0 +1,132 @@
+"""The short convolution against its definition, and Triton's against the reference in float64."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kernels.short_convolution import short_convolution
+from tests.kernels.cases import Inputs, strided
+from tests.kernels.elementwise import (
+    MODEL_BATCH,
+    MODEL_LENGTH,
+    assert_compiles,
+    assert_kernels_are_right,
+    leaf,
+)
+
+SHAPES = [
+    pytest.param(2, 7, 5, 4, id="short"),
+    pytest.param(1, 1, 3, 4, id="one token"),
+    pytest.param(2, 43, 70, 4, id="several tiles"),
+    pytest.param(1, 20, 6, 1, id="one tap"),
+    pytest.param(1, 70, 12, 8, id="eight taps"),
+]
+
+
+def case(batch: int, length: int, channels: int, size: int, **of: object) -> Inputs:
+    return {"x": leaf(batch, length, channels, **of), "weight": leaf(channels, size, **of)}  # type: ignore[arg-type]
+
+
+def definition(x: Tensor, weight: Tensor) -> Tensor:
+    """Token by token, tap by tap."""
+    size = weight.shape[1]
+    y = torch.zeros_like(x)
+    for t in range(x.shape[1]):
+        for w in range(size):
+            if t - size + 1 + w >= 0:
+                y[:, t] += weight[:, w] * x[:, t - size + 1 + w]
+    return y / (1 + torch.exp(-y))
+
+
+@pytest.mark.parametrize(("batch", "length", "channels", "size"), SHAPES)
+def test_reference_is_the_definition(batch: int, length: int, channels: int, size: int) -> None:
+    x, weight = (z.detach().double() for z in case(batch, length, channels, size).values())
+    torch.testing.assert_close(short_convolution(x, weight), definition(x, weight), atol=1e-12, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # the interpreter's sigmoid; it is 0 there
+def test_no_output_before_a_token_depends_on_it() -> None:
+    inputs = case(1, 12, 3, 4)
+    changed = inputs["x"].detach().clone()
+    changed[:, 8:] = 100
+    for impl in ("reference", "triton"):
+        before = short_convolution(**inputs, impl=impl)[:, :8]  # type: ignore[arg-type]
+        assert torch.equal(before, short_convolution(changed, inputs["weight"], impl=impl)[:, :8])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("batch", "length", "channels", "size"), SHAPES)
+def test_kernels(batch: int, length: int, channels: int, size: int, dtype: torch.dtype) -> None:
+    assert_kernels_are_right(short_convolution, case(batch, length, channels, size, dtype=dtype))
+
+
+def test_kernels_in_float16_on_a_long_sequence() -> None:
+    assert_kernels_are_right(short_convolution, case(1, 270, 5, 4, dtype=torch.float16))
+
+
+def test_kernels_take_a_float32_weight_beside_half_precision() -> None:
+    inputs = case(2, 9, 12, 4) | {"x": leaf(2, 9, 12, dtype=torch.bfloat16)}
+    assert_kernels_are_right(short_convolution, inputs)
+
+
+def test_kernels_on_strided_memory() -> None:
+    inputs = case(2, 9, 12, 4)
+    fused = leaf(2, 9, 30)
+    for x in (strided(inputs["x"]), fused[..., 8:20], fused.transpose(0, 1)[:2, :, 3:15]):
+        weight = inputs["weight"]
+        mine, right = (
+            torch.autograd.grad(short_convolution(x, weight, impl=impl).square().sum(), [x, weight], retain_graph=True)
+            for impl in ("triton", "reference")
+        )
+        torch.testing.assert_close(mine, right)
+
+
+def test_kernels_need_no_gradient() -> None:
+    inputs = case(1, 5, 4, 4)
+    with torch.no_grad():
+        assert not short_convolution(**inputs, impl="triton").requires_grad
+
+
+def test_under_autocast_the_output_is_of_its_dtype() -> None:
+    inputs = case(1, 5, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert short_convolution(**inputs, impl="triton").dtype == torch.bfloat16
+
+
+def test_the_operators_are_well_formed() -> None:
+    inputs = case(2, 5, 4, 3)
+    short_convolution(**inputs, impl="triton")
+    x, weight = inputs.values()
+    torch.library.opcheck(torch.ops.nas_kernels.short_convolution.default, (x, weight))
+    given = x.detach(), x.detach(), weight.detach()
+    torch.library.opcheck(torch.ops.nas_kernels.short_convolution_backward.default, given)
+
+
+def test_compiles_as_one_graph() -> None:
+    assert_compiles(short_convolution, case(2, 5, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x": torch.zeros(2, 3)}, r"x has shape \[2, 3\]; it must be \[B, T, D\]"),
+        ({"x": torch.zeros(2, 0, 4)}, r"x has shape \[2, 0, 4\]; .* at least 1"),
+        ({"x": torch.zeros(2, 3, 4, dtype=torch.int64)}, r"x has dtype torch.int64; .* floating-point"),
+        ({"weight": torch.zeros(5, 4)}, r"weight has shape \[5, 4\]; it must be \[D, W\] with D = 4"),
+        ({"weight": torch.zeros(4, 4, dtype=torch.bool)}, r"weight has dtype torch.bool; .* floating-point"),
+        ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
+        ({"weight": torch.zeros(4, 9), "impl": "triton"}, r"weight has W = 9, and Triton's kernels take up to 8"),
+        ({"x": torch.zeros(2, 3, 4).double(), "impl": "triton"}, r"torch.float64, and Triton's kernels take float16"),
+    ],
+)
+def test_wrong_arguments_are_refused(changed: Inputs, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        short_convolution(**{"x": torch.zeros(2, 3, 4), "weight": torch.zeros(4, 4)} | changed)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [768, 1536])
+def test_kernels_at_the_size_of_the_model(channels: int) -> None:
+    inputs = case(MODEL_BATCH, MODEL_LENGTH, channels, 4, device="cuda")
+    inputs["x"] = inputs["x"].detach().bfloat16().requires_grad_()
+    assert_kernels_are_right(short_convolution, inputs)

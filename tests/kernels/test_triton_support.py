@@ -1,0 +1,167 @@
+"""Where Triton's kernels run and what they take: a refusal says what is allowed, and "auto" takes the reference."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kernels import chunk_softmax_attention, gated_delta_rule, triton_support
+from kernels.triton_support import choose, interpreting, machine_obstacle
+
+DEVICE = "cpu" if interpreting() else "cuda"
+CUDA = torch.device("cuda")
+
+
+def softmax(**options: Any) -> Tensor:
+    return run(chunk_softmax_attention, (), **options)
+
+
+def linear(**options: Any) -> Tensor:
+    return run(gated_delta_rule, ("g", "beta"), **options)
+
+
+def run(
+    operation: Callable[..., Any],
+    gates: tuple[str, ...],
+    K: int = 16,
+    V: int = 16,
+    dtype: torch.dtype = torch.float32,
+    device: str = DEVICE,
+    chunk_size: int = 16,
+    **options: Any,
+) -> Any:
+    """The operation on 20 tokens of one head."""
+    dims = {"q": (K,), "k": (K,), "v": (V,)} | dict.fromkeys(gates, ())
+    torch.manual_seed(0)
+    inputs = {name: -torch.rand(1, 20, 1, *dim).to(device, dtype) for name, dim in dims.items()}
+    return operation(**inputs, chunk_size=chunk_size, **options)
+
+
+either_operation = pytest.mark.parametrize("operation", [softmax, linear])
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """What was found out about the machine is forgotten before and after."""
+    triton_support._machine_obstacle.cache_clear()
+    yield
+    triton_support._machine_obstacle.cache_clear()
+
+
+@pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
+    """Kernels are compiled for a GPU, not interpreted; a supported Triton is there."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(triton_support, "_triton_version", lambda: "3.7.1")
+
+
+def set_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: str = "a GPU") -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr(torch.version, "hip", None)
+
+
+class OnAGpu:
+    """What `choose` looks at of a tensor, without the GPU to hold it."""
+
+    device, dtype, shape = CUDA, torch.bfloat16, (1, 20, 1, 16)
+
+
+@either_operation
+@pytest.mark.parametrize(
+    ("options", "given", "allowed"),
+    [
+        ({"chunk_size": 8}, "chunk_size=8", "16, 32, 64, 128, 256"),
+        ({"K": 6}, "q has head dim 6", "multiples of 4 up to 256"),
+        ({"K": 260}, "q has head dim 260", "multiples of 4 up to 256"),
+        ({"V": 6}, "v has head dim 6", "multiples of 4 up to 512"),
+        ({"V": 516}, "v has head dim 516", "multiples of 4 up to 512"),
+        ({"dtype": torch.float64}, "q has dtype torch.float64", "float16, bfloat16 and float32"),
+    ],
+    ids=str,
+)
+def test_a_call_beyond_the_kernels(
+    operation: Callable[..., Tensor], options: dict[str, Any], given: str, allowed: str
+) -> None:
+    pytest.importorskip("triton")
+    with pytest.raises(ValueError) as caught:
+        operation(**options, impl="triton")
+    for part in (given, allowed, "impl='reference'"):
+        assert part in str(caught.value)
+    assert torch.equal(operation(**options, impl="auto"), operation(**options, impl="reference"))
+
+
+@either_operation
+@pytest.mark.usefixtures("compiling")
+def test_tensors_on_the_cpu_without_the_interpreter(operation: Callable[..., Tensor]) -> None:
+    with pytest.raises(ValueError) as caught:
+        operation(device="cpu", impl="triton")
+    for part in ("the tensors are on cpu", "CUDA device", "impl='reference'"):
+        assert part in str(caught.value)
+
+
+@either_operation
+def test_auto_on_the_cpu_is_the_reference(operation: Callable[..., Tensor]) -> None:
+    """Even where the interpreter could run the kernels: it is there to test them."""
+    assert torch.equal(operation(device="cpu"), operation(device="cpu", impl="reference"))
+
+
+@pytest.mark.usefixtures("compiling")
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0)], ids=str)
+def test_gpus_that_are_supported(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, capability)
+    tensor: Any = OnAGpu()
+    assert machine_obstacle(CUDA) is None
+    assert choose("auto", tensor, tensor, 64) == "triton"
+    assert choose("reference", tensor, tensor, 64) == "reference"
+
+
+@pytest.mark.usefixtures("compiling")
+@pytest.mark.parametrize("capability", [(7, 5), (10, 0), (12, 0)], ids=str)
+def test_gpus_that_are_not(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, capability, name="Some GPU")
+    given = f"Some GPU has compute capability {capability[0]}.{capability[1]}"
+    assert_reference_is_left(given, "8.0 to 9.0")
+
+
+@pytest.mark.usefixtures("compiling")
+def test_an_amd_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, (9, 0))
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert_reference_is_left("AMD GPU")
+
+
+@pytest.mark.usefixtures("compiling")
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (None, "triton is not installed"),
+        ("3.5.1", "triton 3.5.1 is older than 3.6"),
+        ("2.10", "2.10 is older than 3.6"),
+    ],
+    ids=str,
+)
+def test_no_triton_or_an_old_one(version: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, (9, 0))
+    monkeypatch.setattr(triton_support, "_triton_version", lambda: version)
+    assert_reference_is_left(message)
+
+
+@pytest.mark.usefixtures("compiling")
+@pytest.mark.parametrize("version", ["3.6.0", "3.10.0", "4.0.0+git1234"])
+def test_a_triton_that_is_new_enough(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, (9, 0))
+    monkeypatch.setattr(triton_support, "_triton_version", lambda: version)
+    assert machine_obstacle(CUDA) is None
+
+
+def assert_reference_is_left(*parts: str) -> None:
+    """Asked for, Triton is refused with a message of these parts; "auto" takes the reference."""
+    tensor: Any = OnAGpu()
+    with pytest.raises(ValueError) as caught:
+        choose("triton", tensor, tensor, 64)
+    for part in (*parts, "impl='reference'"):
+        assert part in str(caught.value)
+    assert choose("auto", tensor, tensor, 64) == "reference"
