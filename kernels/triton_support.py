@@ -29,8 +29,8 @@ Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell
 """
 
 NARROWEST = 64
-"""Fewest columns of a 16-bit tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands past
-their end, in silence or with an illegal access (triton#11366; seen with 32 columns)."""
+"""Fewest columns of a 16-bit tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands
+past their end, in silence or with an illegal access (triton#11366; seen with 32 columns)."""
 
 OLDEST_TRITON = (3, 6)
 """Oldest Triton that the kernels were checked with."""

@@ -88,44 +88,59 @@ class Budget(nn.Module):
             self.register_buffer(name, torch.tensor(start))
         for name in ("first_loss", "running_loss"):
             self.register_buffer(name, torch.tensor(math.nan))
+        self._began = math.inf  # what the buffer holds, known without asking a GPU
+        self.register_load_state_dict_post_hook(Budget._read_began)
+
+    def _read_began(self, _: object = None) -> None:
+        self._began = self.began.item()
 
     @property
     def dense(self) -> bool:
         """Whether routing has not begun."""
-        return math.isinf(self.began.item())
+        return math.isinf(self._began)
 
     def allowed(self, progress: float) -> float:
         """The allowed share at a fraction of training, in [target, 1]."""
         if self.dense:
             return 1.0
-        passed = progress - self.began.item()
+        passed = progress - self._began
         if passed >= self.tighten_over:
             return self.target
         return self.target ** max(0.0, passed / self.tighten_over)
 
+    def least(self, progress: float) -> float:
+        """The least multiplier at a fraction of training, once routing has begun."""
+        return self.price if progress < self.settle_from else 0.0
+
     @torch.no_grad()
-    def observe(self, loss: Tensor, progress: float) -> None:
-        """Take note of a step's loss, and begin to tighten when the time has come."""
+    def note(self, loss: Tensor) -> None:
+        """Take note of the loss of a step without routing."""
+        loss, first = loss.to(self.running_loss), self.first_loss.isnan()
+        self.first_loss.copy_(torch.where(first, loss, self.first_loss))
+        self.running_loss.copy_(torch.where(first, loss, self.running_loss)).lerp_(loss, 1 - RUNNING)
+
+    def begin_in_time(self, progress: float, look: bool = True) -> None:
+        """Begin to tighten when the time has come.
+
+        Args:
+            progress: fraction of training done.
+            look: whether to look at the running loss, which on a GPU means to wait for it.
+        """
         if not self.dense:
             return
-        if self.first_loss.isnan():
-            self.first_loss.copy_(loss)
-            self.running_loss.copy_(loss)
-        self.running_loss.lerp_(loss.to(self.running_loss), 1 - RUNNING)
-        if self.running_loss <= self.learnt_at * self.first_loss or progress >= self.dense_until:
+        if progress >= self.dense_until or (look and self.running_loss <= self.learnt_at * self.first_loss):
             self.began.fill_(progress)
+            self._read_began()
 
     def penalty(self, share: Tensor) -> Tensor:
         """The term to add to the loss, for a differentiable share."""
         return self.multiplier * share
 
     @torch.no_grad()
-    def update(self, share: Tensor, progress: float) -> None:
-        """Move the multiplier after a step that used ``share``."""
-        if self.dense:
-            return
+    def update(self, share: Tensor, allowed: float | Tensor, least: float | Tensor) -> None:
+        """Move the multiplier after a routed step that used ``share``; see `allowed` and `least`."""
         self.running_share.lerp_(share.to(self.running_share), 1 - RUNNING)
-        error = (self.running_share / self.allowed(progress) - 1).clamp(-1.0, 1.0)
-        least = self.price if progress < self.settle_from else 0.0
-        self.integral.add_(self.rate * error).clamp_(least, self.max_multiplier)
-        self.multiplier.copy_((self.integral + self.gain * error).clamp(least, self.max_multiplier))
+        error = (self.running_share / allowed - 1).clamp(-1.0, 1.0)
+        self.integral.add_(self.rate * error).clamp_(min=least).clamp_(max=self.max_multiplier)
+        multiplier = (self.integral + self.gain * error).clamp(min=least)
+        self.multiplier.copy_(multiplier.clamp(max=self.max_multiplier))

@@ -39,16 +39,16 @@ class Recorder(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
         assert isinstance(trainer.logger, TensorBoardLogger)
-        config, step = module.config.trainer, trainer.global_step
-        last = step >= trainer.max_steps
-        if step % config.validate_every == 0 or last:
+        step = trainer.global_step
+        if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
             trainer.logger.log_metrics({f"validation_{module.task.quality}": module.validate()}, step)
-            routing = routing_map(module.model, module.task, module.policy)
+            with module.autocast():
+                routing = routing_map(module.model, module.task, module.policy)
             if routing is not None:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
-        if step % config.log_every == 0 or last:
+        if module.logs_at(step):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            trainer.logger.log_metrics({**module.latest, "learning_rate": rate}, step)
+            trainer.logger.log_metrics({**module.figures(), "learning_rate": rate}, step)
 
 
 class TwoLines(Progress):
@@ -61,7 +61,7 @@ class TwoLines(Progress):
 
 
 class ProgressBar(lightning.Callback):
-    """A rich progress bar with the latest figures; a line per validation where nobody watches a terminal."""
+    """A rich progress bar with the figures of each logged step; a line per validation where nobody watches."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -81,10 +81,13 @@ class ProgressBar(lightning.Callback):
         self._task = self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, figures="")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        figures = "  ".join(f"{SHORT.get(name, name)} {value:.3f}" for name, value in _shown(module).items())
-        self._bar.update(self._task, completed=trainer.global_step, figures=figures)
-        if self._bar.disable and trainer.global_step % module.config.trainer.validate_every == 0:
-            self._console.print(f"step {trainer.global_step} of {trainer.max_steps}  {figures}")
+        step = trainer.global_step
+        if not self._bar.disable:
+            self._bar.update(self._task, completed=step)
+            if module.logs_at(step):
+                self._bar.update(self._task, figures=_shown(module))
+        elif step % module.config.trainer.validate_every == 0:
+            self._console.print(f"step {step} of {trainer.max_steps}  {_shown(module)}")
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.stop()
@@ -125,7 +128,8 @@ class StopOnSignal(lightning.Callback):
         self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
 
 
-def _shown(module: TrainingModule) -> dict[str, float]:
+def _shown(module: TrainingModule) -> str:
     """The figures worth a place in the bar."""
     names = ("loss", module.task.quality, "share", "budget", "multiplier")
-    return {name: module.latest[name] for name in names if name in module.latest}
+    figures = module.figures()
+    return "  ".join(f"{SHORT.get(name, name)} {figures[name]:.3f}" for name in names if name in figures)

@@ -9,6 +9,7 @@ import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.config import RunConfig, TrainerConfig
+from nas.devices import AUTO, precision_here
 from nas.errors import UserError
 from nas.relaxations import RELAXATIONS
 
@@ -52,6 +53,8 @@ def check(config: RunConfig) -> None:
         if not allowed.allows(value):
             raise UserError(f"{option}={value} is not allowed; {allowed.advice}.")
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
+    if config.trainer.cuda_graphs not in (AUTO, True, False):
+        raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
     _check_device(config.trainer)
 
 
@@ -67,7 +70,7 @@ def _check_device(trainer: TrainerConfig) -> None:
         lightning.Trainer(
             accelerator=trainer.accelerator,
             devices=trainer.devices,
-            precision=trainer.precision,  # type: ignore[arg-type]  # this is where it is found out
+            precision=precision_here(trainer),  # type: ignore[arg-type]  # this is where it is found out
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

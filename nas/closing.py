@@ -12,14 +12,15 @@ from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas.command import INTERRUPTED
-from nas.cost import flops_per_token, kv_bytes
+from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
 from nas.data import Batch
 from nas.data.seeding import generator
+from nas.devices import peak_flops
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
 from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
-from nas.report import ReportData, write_report
+from nas.report import ReportData, RoutingMap, write_report
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line, flat
 
@@ -42,15 +43,16 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool) ->
     """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
     run.write_weights(module.model)
     started = time.monotonic()
-    with console.status("Measuring what was learnt ..."):
+    with console.status("Measuring what was learnt ..."), module.autocast():
         rows = compare_routings(module)
+        metrics = _metrics(module, rows, finished)
+        routing = routing_map(module.model, module.task, module.policy)
     best = rows[0].results[1]
-    metrics = _metrics(module, rows, finished)
     notes = _notes(module, best, finished)
     run.write_json(ARCHITECTURE, _found(module, best))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
     _log_hyperparameters(module, run, best.quality)
-    write_report(run.path / REPORT, _report(module, run, rows, metrics, notes))
+    write_report(run.path / REPORT, _report(module, run, rows, metrics, routing, notes))
     console.print(_table(module, rows))
     for sentence in (*_sentences(metrics), *notes):
         _say(console, sentence)
@@ -103,6 +105,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
         "finished": finished,
         "step": module.global_step,
         "training_seconds": module.seconds,
+        **_speed(module, shares),
         "quality": task.quality,
         "routings": {
             row.name: {f"{factor}x": _figures(result) for factor, result in row.results.items()} for row in rows
@@ -117,6 +120,16 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
             "flops_per_token": {context: flops_per_token(model, shares, context) for context in CONTEXTS},
         },
     }
+
+
+def _speed(module: TrainingModule, shares: dict[int, float]) -> dict[str, float | None]:
+    """Tokens of training per second, and the share of the GPU's peak that the FLOPs for them are."""
+    tokens, peak = module.tokens_per_second, peak_flops(module.device, module.config.trainer.precision)
+    share = None
+    if tokens and peak:
+        flops = training_flops_per_token(module.model, shares, module.config.data.length)
+        share = tokens * flops / (peak * module.trainer.world_size)
+    return {"tokens_per_second": tokens, "flops_share": share}
 
 
 def _figures(result: Evaluation) -> dict[str, Any]:
@@ -167,11 +180,15 @@ def _table(module: TrainingModule, rows: list[Row]) -> Table:
 
 def _sentences(metrics: dict[str, Any]) -> list[str]:
     """What the table does not say: where planted content was found, and the cost."""
-    cost = metrics["cost"]
+    cost, speed = metrics["cost"], metrics["tokens_per_second"]
     sentences = [
         f"{cost['parameters']:,} parameters; at {CONTEXTS[-1]:,} tokens a sequence keeps "
         f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB of keys, values and states."
     ]
+    if speed:
+        share = metrics["flops_share"]
+        of_peak = "" if share is None else f", {100 * share:.1f} % of the GPU's peak FLOPs"
+        sentences.append(f"Trained on {speed:,.0f} tokens a second{of_peak}.")
     if found := metrics["retrieving_layer"]:
         sentences.insert(
             0,
@@ -195,7 +212,14 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
     return notes
 
 
-def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str, Any], notes: list[str]) -> ReportData:
+def _report(
+    module: TrainingModule,
+    run: Run,
+    rows: list[Row],
+    metrics: dict[str, Any],
+    routing: RoutingMap | None,
+    notes: list[str],
+) -> ReportData:
     best, measure = rows[0].results[1], module.task.quality
     cost = metrics["cost"]
     summary = [(measure.replace("_", " "), _number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
@@ -211,7 +235,7 @@ def _report(module: TrainingModule, run: Run, rows: list[Row], metrics: dict[str
         quality=measure,
         comparison=[_cells(module, row) for row in rows],
         history=history(run),
-        routing=routing_map(module.model, module.task, module.policy),
+        routing=routing,
         notes=notes,
         command=command_line(),
     )

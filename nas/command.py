@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from nas.checks import check
 from nas.config import RunConfig, register, restore
+from nas.devices import precision_here
 from nas.errors import UserError, explain
 from nas.run import Run, flat
 
@@ -60,7 +61,12 @@ def _silence() -> None:
     """Tips and notes of Lightning and TensorBoard say nothing that a user here could act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "tensorboard"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*dataloader is not resumable.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*dataloader is not resumable.*",
+        ".*Cannot dispatch to fused implementation.*",  # torch, of a norm in mixed precision
+    ):
         warnings.filterwarnings("ignore", message)
 
 
@@ -128,7 +134,11 @@ def _restored(name: str, folder: str) -> RunConfig:
 
 
 def start(name: str, config: RunConfig) -> Run:
-    """The run folder: a new one, or the one to resume, which must have been started with the same config."""
+    """The run folder: a new one, or the one to resume, which must have been started with the same config.
+
+    What the config leaves to the machine is settled here, so that the folder tells it and a resumed run keeps it.
+    """
+    config.trainer.precision = precision_here(config.trainer)
     if config.resume is None:
         return Run.create(name, config)
     run = Run.reopen(name, config.resume)

@@ -113,7 +113,10 @@ class BudgetConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay."""
+    """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
+
+    cuda_graphs: true, false or "auto"; see `nas.graphs.wanted`.
+    """
 
     steps: int = MISSING
     learning_rate: float = MISSING
@@ -130,6 +133,7 @@ class TrainerConfig:
     accelerator: str = MISSING
     devices: Any = MISSING
     precision: str = MISSING
+    cuda_graphs: Any = MISSING
 
 
 @dataclass

@@ -34,6 +34,15 @@ def flops_per_token(model: LanguageModel, shares: dict[int, float], context: int
     return round(2 * (count_parameters(model) - embedding) + per_key * keys + per_state * states)
 
 
+def training_flops_per_token(model: LanguageModel, shares: dict[int, float], length: int) -> int:
+    """FLOPs of training on a token, averaged over sequences of ``length``: forward, and backward as twice that.
+
+    What the model needs at these ``shares`` of softmax chunks: neither the dense steps before routing began nor the
+    gradients of routes that were not taken are counted.
+    """
+    return 3 * flops_per_token(model, shares, length // 2)  # linear in the context, so its middle has the average
+
+
 def _remembered(architecture: Architecture, shares: dict[int, float], context: int) -> tuple[float, int]:
     """Tokens whose keys are kept, summed over layers, and the number of layers with a state."""
     keys, states = 0.0, 0

@@ -1,14 +1,21 @@
-"""Errors that a user is expected to cause: shown as a sentence, never as a traceback."""
+"""Errors that a user is expected to cause, and warnings: shown as a sentence, never as a traceback."""
 
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from rich.console import Console
+from rich.markup import escape
 
 
 class UserError(Exception):
     """Something given cannot work. The message says what was given and what would do."""
+
+
+def warn(message: str) -> None:
+    """Tell what a user should know and a run goes on with, in one line."""
+    Console(stderr=True).print(f"[bold yellow]warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
 def explain(error: Exception) -> str:

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.data.batch import IGNORE, Batch
+from nas.data.batch import Batch
 from nas.data.recall import planted_chunks
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, Routing
 from nas.models.router import OPERATIONS
-from nas.relaxations import argmax_ste
+from nas.relaxations import argmax_ste, precise
 
 
 def learnt(layer: int, logits: Tensor) -> Tensor:
@@ -109,13 +109,14 @@ def evaluate(
     losses, correct, planted = [], [], []
     routed: dict[int, list[Tensor]] = {layer: [] for layer in model.architecture.routed_layers}
     for batch in batches:
-        scored = batch.targets != IGNORE
-        output = model(batch.tokens.to(device), policy, scored.to(device))
-        targets = batch.targets[scored].to(device)
-        losses.append(token_losses(output.logits, targets).cpu())
-        correct.append((output.logits.argmax(-1) == targets).cpu())
+        tokens, places, targets = batch.scored()
+        targets = targets.to(device)
+        output = model(tokens.to(device), policy, None if places is None else places.to(device))
+        logits = output.logits.flatten(0, -2)
+        losses.append(token_losses(logits, targets).cpu())
+        correct.append((logits.argmax(-1) == targets).cpu())
         for layer, routing in output.routing.items():
-            routed[layer].append(softmax_weight(routing).cpu())
+            routed[layer].append(precise(softmax_weight(routing)).cpu())
         if batch.planted is not None:
             planted.append(planted_chunks(batch.planted, model.architecture.chunk_size))
     model.train(was_training)

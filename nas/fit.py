@@ -1,6 +1,7 @@
 """Runs the training of a module in its run folder, from its newest checkpoint if there is one."""
 
 import lightning
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from nas.callbacks import Checkpoints, ProgressBar, Recorder, StopOnSignal
 from nas.module import TrainingModule, TrainingStream
 from nas.run import TENSORBOARD, Run, check_checkpoint
+from nas.throughput import Throughput
 
 
 def fit(module: TrainingModule, run: Run, console: Console) -> bool:
@@ -22,7 +24,8 @@ def fit(module: TrainingModule, run: Run, console: Console) -> bool:
     if module.config.resume is not None:
         left = config.steps - first_step
         console.print(f"Going on from step {first_step}: {left or 'no'} steps are left to train.", highlight=False)
-    timer = Timer()
+    timer, throughput = Timer(), Throughput()
+    recording = [throughput, Recorder(), Checkpoints(run, config.checkpoint_every), ProgressBar(console), timer]
     with StopOnSignal(console) as stop:
         trainer = lightning.Trainer(
             max_steps=config.steps,
@@ -34,14 +37,16 @@ def fit(module: TrainingModule, run: Run, console: Console) -> bool:
             logger=TensorBoardLogger(
                 str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
             ),
-            callbacks=[stop, Recorder(), Checkpoints(run, config.checkpoint_every), ProgressBar(console), timer],
+            callbacks=[stop, *recording],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             limit_val_batches=0,
             num_sanity_val_steps=0,
         )
-        loader = TrainingStream(module.task, first_step, config.steps).loader()
+        pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
+        loader = TrainingStream(module.task, first_step, config.steps).loader(pin_memory)
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-    module.seconds = timer.time_elapsed()
+    module.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
+    module.seconds, module.tokens_per_second = timer.time_elapsed(), throughput.tokens_per_second
     return module.global_step >= config.steps

@@ -6,18 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Relaxation = Callable[[Tensor, float], Tensor]
+from kernels.arguments import compute_dtype
+
+Relaxation = Callable[[Tensor, float | Tensor], Tensor]
 """(logits [..., operations], temperature) to weights [..., operations] that sum to 1."""
 
 
-def argmax_ste(logits: Tensor, temperature: float) -> Tensor:
+def argmax_ste(logits: Tensor, temperature: float | Tensor) -> Tensor:
     """One-hot argmax forwards, softmax(logits / temperature) backwards (straight-through; Bengio et al. 2013)."""
-    return _straight_through((logits / temperature).softmax(-1))
+    return _straight_through((precise(logits) / temperature).softmax(-1)).to(logits.dtype)
 
 
-def gumbel(logits: Tensor, temperature: float) -> Tensor:
+def gumbel(logits: Tensor, temperature: float | Tensor) -> Tensor:
     """One-hot sample forwards, Gumbel-softmax backwards (Jang et al. 2017; Maddison et al. 2017)."""
-    return F.gumbel_softmax(logits, tau=temperature, hard=True, dim=-1)
+    soft = F.gumbel_softmax(precise(logits), tau=temperature, hard=True, dim=-1)  # type: ignore[arg-type]  # only divides
+    return soft.to(logits.dtype)
+
+
+def precise(x: Tensor) -> Tensor:
+    """In float32 at the least: bfloat16 has three digits, too few for noise and for averages."""
+    return x.to(compute_dtype(x.dtype))
 
 
 def _straight_through(soft: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from nas.evaluation import softmax_weight
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy
 from nas.models.router import OPERATIONS
+from nas.relaxations import precise
 from nas.report import RoutingMap
 
 
@@ -20,11 +21,12 @@ def routing_map(model: LanguageModel, task: Task, policy: Policy | None) -> Rout
     if not routing or not all(decided.logits.isfinite().all() for decided in routing.values()):
         return None
     softmax = OPERATIONS.index("softmax")
+    probabilities = {layer: precise(decided.logits).softmax(-1)[0, ..., softmax] for layer, decided in routing.items()}
     chunk_size = model.architecture.chunk_size
     return RoutingMap(
         tokens=[task.token_text(token) for token in batch.tokens[0].tolist()],
         chunk_size=chunk_size,
-        layers={layer: decided.logits.softmax(-1)[0, ..., softmax].T.tolist() for layer, decided in routing.items()},
+        layers={layer: probability.T.tolist() for layer, probability in probabilities.items()},
         chosen={layer: softmax_weight(decided)[0].T.tolist() for layer, decided in routing.items()},
         planted=None if batch.planted is None else planted_chunks(batch.planted, chunk_size)[0].tolist(),
     )

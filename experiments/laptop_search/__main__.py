@@ -8,12 +8,10 @@ Every run is a command as a user would type it; a run that is there already is n
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.runs import metrics_of
 from experiments.tables import markdown, number
 
 KINDS = {
@@ -48,25 +46,9 @@ def main() -> None:
 
 def _metrics(arguments: list[str], data: str, seed: int, output: Path, overrides: list[str]) -> dict[str, Any]:
     """`metrics.json` of one run, made now unless it is there."""
-    folder = output / data / f"{arguments[0]}_{arguments[1].rpartition('=')[2]}_{seed}"
-    done = sorted(folder.glob("*/*/metrics.json"))
-    if not done:
-        module, *options = arguments
-        command = [
-            sys.executable,
-            "-m",
-            module,
-            *options,
-            f"data={data}",
-            f"seed={seed}",
-            f"output={folder}",
-            *overrides,
-        ]
-        print("$", "python", *command[1:], flush=True)
-        subprocess.run(command, check=True)
-        done = sorted(folder.glob("*/*/metrics.json"))
-    metrics: dict[str, Any] = json.loads(done[-1].read_text())
-    return metrics
+    module, *options = arguments
+    folder = output / data / f"{module}_{options[0].rpartition('=')[2]}_{seed}"
+    return metrics_of(folder, [module, *options, f"data={data}", f"seed={seed}", *overrides])
 
 
 def _row(kind: str, seed: int, metrics: dict[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from experiments.tables import markdown
 from nas.architecture import MIXERS, Mixer
 from nas.config import SearchConfig, register
-from nas.data import IGNORE, build_task
+from nas.data import build_task
 from nas.evaluation import token_losses
 from nas.models.language_model import LanguageModel
 from nas.relaxations import argmax_ste
@@ -57,12 +57,11 @@ def _step(mixer: Mixer, config: SearchConfig) -> Callable[[], None]:
     torch.manual_seed(0)
     model = LanguageModel(config.model.architecture((mixer,) * config.model.layers, task.vocab_size))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    batch = task.validation_batches()[0]
-    scored = batch.targets != IGNORE
+    tokens, places, targets = task.validation_batches()[0].scored()
 
     def step() -> None:
-        output = model(batch.tokens, lambda layer, logits: argmax_ste(logits, 1.0), scored)
-        token_losses(output.logits, batch.targets[scored]).mean().backward()
+        output = model(tokens, lambda layer, logits: argmax_ste(logits, 1.0), places)
+        token_losses(output.logits, targets).mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

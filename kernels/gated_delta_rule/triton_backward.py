@@ -5,10 +5,10 @@ With the notation of `triton_forward`, and dS the gradient of the state after a 
     dX = P^T do + e^{c_last - c} k dS          dv = beta A^T dX
     dS_before = e^{c_last} dS + q'^T do - w^T (e^{c_last - c} k dS)
 
-`scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient that is handed
-back through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values`
-and `differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. No
-left operand of a product there is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for
+`scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient handed back
+through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values` and
+`differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. No left
+operand of a product there is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for
 Hopper (flash-linear-attention#640).
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators

@@ -20,7 +20,7 @@ MIN_SEGMENT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Blocks:
-    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (block of K,) columns of V, warps, stages, registers."""
+    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages, registers."""
 
     BT: int
     BK: int
@@ -191,7 +191,7 @@ def forward(
                 **constants, BV=columns, STAGES=stages, num_warps=warps,
             )  # fmt: skip
             starts = _chain(transitions, ends, initial_state, s, blocks, back=False)
-        columns, warps, stages = _for_segments(blocks.scan, s)
+        columns, warps, stages = _prefetching(blocks.scan, s, route)
         triton_forward.scan[(_ceil_div(s.V, columns) * s.segments * heads,)](
             k, v, route, c, a_beta, w, q_new, p, starts, o, states, final, *counts, *_strides(k, v),
             **constants, BV=columns, HAS_START=starts is not None, SAVE=save, STAGES=stages, num_warps=warps,
@@ -247,7 +247,7 @@ def _hand_back(
     heads = s.B * s.H
     dstates = k.new_empty(heads, s.NT, s.K, s.V)
     before = k.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
-    columns, warps, stages = _for_segments(blocks.scan_back, s)
+    columns, warps, stages = _prefetching(blocks.scan_back, s, route)
     constants = _constants(s, blocks, k.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
 
     def scan_back(ends: Tensor | None, save: bool) -> None:
@@ -265,10 +265,15 @@ def _hand_back(
     return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
 
 
-def _for_segments(launch: tuple[int, int, int], s: Sizes) -> tuple[int, int, int]:
-    """Without prefetching where sequences are split: with less memory two programs share a multiprocessor."""
+def _prefetching(launch: tuple[int, int, int], s: Sizes, route: Tensor | None) -> tuple[int, int, int]:
+    """Columns, warps, and stages: 1 where sequences are split, so that two programs share a multiprocessor's memory.
+
+    Without a route Triton keeps a third stage of every operand, for which Hopper has no room.
+    """
     columns, warps, stages = launch
-    return (columns, warps, stages) if s.segments == 1 else (columns, warps, 1)
+    if s.segments > 1:
+        return columns, warps, 1
+    return columns, warps, min(stages, 2) if route is None else stages
 
 
 def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, back: bool) -> Tensor:
@@ -277,8 +282,9 @@ def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, b
     block, columns, warps = blocks.chain
     triton_forward.chain[(_ceil_div(s.V, columns) * s.B * s.H,)](
         transitions, added, first, states, s.segments,
-        K=s.K, V=s.V, BK=blocks.BK, BKB=min(blocks.BK, block), BV=columns, HAS_FIRST=first is not None, BACKWARD=back, PRECISION=dot_precision(transitions.dtype), num_warps=warps,
-        num_stages=1,
+        K=s.K, V=s.V, BK=blocks.BK, BKB=min(blocks.BK, block), BV=columns,
+        HAS_FIRST=first is not None, BACKWARD=back, PRECISION=dot_precision(transitions.dtype),
+        num_warps=warps, num_stages=1,
     )  # fmt: skip
     return states
 

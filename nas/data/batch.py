@@ -8,6 +8,22 @@ IGNORE = -100
 """Target of a position that is not scored."""
 
 
+class Scored(NamedTuple):
+    """A batch as a model needs it: where to predict, and what.
+
+    Found out before a batch goes to a GPU: there, to select by a mask is to wait until the mask is known.
+
+    Attributes:
+        tokens: [B, T] int64 input tokens.
+        places: [n] int64, the scored positions in the flattened tokens; None where all of them are.
+        targets: [n] int64, the token to predict at each of them.
+    """
+
+    tokens: Tensor
+    places: Tensor | None
+    targets: Tensor
+
+
 class Batch(NamedTuple):
     """One batch of sequences.
 
@@ -20,6 +36,15 @@ class Batch(NamedTuple):
     tokens: Tensor
     targets: Tensor
     planted: Tensor | None
+
+    def scored(self) -> Scored:
+        """The batch without what a model does not need."""
+        targets = self.targets.flatten()
+        mask = targets != IGNORE
+        if mask.all():
+            return Scored(self.tokens, None, targets)
+        places = mask.nonzero().flatten()
+        return Scored(self.tokens, places, targets[places])
 
 
 class Task(Protocol):

@@ -62,13 +62,13 @@ class LanguageModel(nn.Module):
         if architecture.tie_embeddings:
             self.head.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, policy: Policy | None, scored: Tensor | None = None) -> Output:
+    def forward(self, tokens: Tensor, policy: Policy | None, places: Tensor | None = None) -> Output:
         """Next-token logits.
 
         Args:
             tokens: [B, T] token ids.
             policy: how router logits become routes; None for softmax attention alone in layers that have a router.
-            scored: [B, T] bool, where logits are wanted; None for everywhere.
+            places: [n] int64, positions in the flattened tokens where logits are wanted; None for everywhere.
         """
         x = self.embedding(tokens)
         routing: dict[int, Routing] = {}
@@ -76,7 +76,9 @@ class LanguageModel(nn.Module):
             x, decided = block(x, policy)
             if decided is not None:
                 routing[index] = decided
-        return Output(self.head(self.norm(x if scored is None else x[scored])), routing)
+        if places is not None:
+            x = x.flatten(0, 1).index_select(0, places)
+        return Output(self.head(self.norm(x)), routing)
 
 
 def count_parameters(module: nn.Module) -> int:

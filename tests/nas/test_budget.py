@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from nas.budget import Budget
 from nas.errors import UserError
@@ -26,10 +27,16 @@ def budget(**changed: float) -> Budget:
     return Budget(**(OPTIONS | changed))
 
 
+def observe(made: Budget, loss: Tensor, progress: float, look: bool = True) -> None:
+    """What a step without routing does."""
+    made.note(loss)
+    made.begin_in_time(progress, look)
+
+
 def begun(**changed: float) -> Budget:
     """A budget that began at the start of training and is at its target from there on."""
     made = budget(dense_until=0.0, tighten_over=0.0, **changed)
-    made.observe(torch.tensor(1.0), 0.0)
+    observe(made, torch.tensor(1.0), 0.0)
     return made
 
 
@@ -37,7 +44,7 @@ def multipliers(made: Budget, share: float, steps: int, progress: float = 1.0) -
     """The multiplier after each of some steps that all use one share."""
     found = []
     for _ in range(steps):
-        made.update(torch.tensor(share), progress)
+        made.update(torch.tensor(share), made.allowed(progress), made.least(progress))
         found.append(made.multiplier.item())
     return found
 
@@ -46,19 +53,18 @@ def test_it_starts_dense_and_without_a_penalty() -> None:
     made = budget()
     assert made.dense
     assert made.allowed(0.3) == 1.0
-    made.update(torch.tensor(1.0), 0.3)
     assert made.penalty(torch.tensor(0.7)).item() == 0.0
 
 
 def test_it_begins_when_the_loss_says_that_the_task_is_learnt() -> None:
     made = budget()
     for step in range(30):
-        made.observe(torch.tensor(4.0), step / 1000)
+        observe(made, torch.tensor(4.0), step / 1000)
     assert made.dense
-    made.observe(torch.tensor(0.0), 0.03)
+    observe(made, torch.tensor(0.0), 0.03)
     assert made.dense, "one lucky batch is not learning"
     for step in range(40):
-        made.observe(torch.tensor(1.0), 0.031 + step / 1000)
+        observe(made, torch.tensor(1.0), 0.031 + step / 1000)
     assert not made.dense
     assert 0.031 < made.began.item() < 0.071
 
@@ -66,13 +72,13 @@ def test_it_begins_when_the_loss_says_that_the_task_is_learnt() -> None:
 def test_it_begins_at_the_latest_at_dense_until() -> None:
     made = budget()
     for step in range(100):
-        made.observe(torch.tensor(4.0), step / 100)
+        observe(made, torch.tensor(4.0), step / 100)
         assert made.dense == (step < 40)
 
 
 def test_the_allowed_share_falls_geometrically_to_the_target() -> None:
     made = budget()
-    made.observe(torch.tensor(4.0), 0.4)
+    observe(made, torch.tensor(4.0), 0.4)
     assert made.allowed(0.4) == pytest.approx(1.0)
     assert made.allowed(0.5) == pytest.approx(math.sqrt(0.1))
     assert made.allowed(0.6) == pytest.approx(0.1)
@@ -135,7 +141,7 @@ def test_a_share_that_pays_settles_on_the_target(start: float, benefit: float) -
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        made.update(share.detach(), 1.0)
+        made.update(share.detach(), made.allowed(1.0), made.least(1.0))
         shares.append(share.item())
     assert sum(shares[-500:]) / 500 == pytest.approx(0.1, rel=0.1)
     assert max(shares[-500:]) < 0.2

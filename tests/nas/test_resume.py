@@ -59,6 +59,7 @@ def same(run: Path, uninterrupted: Path) -> None:
     for figures in metrics:
         assert figures.pop("training_seconds") > 0
         assert figures.pop("evaluation_seconds") > 0
+        assert figures.pop("tokens_per_second") > 0
     assert metrics[0] == metrics[1]
     assert history(Run(run)) == history(Run(uninterrupted))
 

@@ -1,0 +1,148 @@
+"""The default search on a GPU and on two CPU threads of the same machine, and a model of real size on the GPU.
+
+    python -m experiments.gpu_search                                  # all of it: about 10 minutes
+    python -m experiments.gpu_search --parts search --seeds 0
+    python -m experiments.gpu_search --parts one_gpu --steps 200
+
+Every run is a command as a user would type it, alone on the machine, timed from the shell; one that is there already is
+not made again. The tables have the parts that were asked for.
+"""
+
+import argparse
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.runs import metrics_of
+from experiments.tables import markdown, number
+
+SEARCH = ("nas.search", "+space=token_hybrid")
+CPU_THREADS = 2
+Runs = dict[str, dict[str, Any]]
+"""Metrics by the name of the run."""
+
+
+def main() -> None:
+    """Parse the command line, run what is missing, print and write the tables."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.gpu_search", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to run (default: all)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the GPU's searches (default: 0 1 2)"
+    )
+    parser.add_argument("--steps", type=int, default=300, help="steps of the model of real size (default: 300)")
+    parser.add_argument("--output", type=Path, default=Path("outputs/gpu_search"), help="where the runs go")
+    parser.add_argument(
+        "--table", type=Path, default=Path(__file__).parent / "gpu.md", help="where to write the tables"
+    )
+    parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.log_every=50")
+    given = parser.parse_args()
+    runs: Runs = {}
+    for part in PARTS:  # in this order: the first search finds no compiled kernels
+        if part in given.parts:
+            runs |= PARTS[part](given)
+    tables = [_searches(runs), _real_size(runs), _machine()]
+    text = "\n".join(table for table in tables if table)
+    given.table.write_text(text)
+    print(text)
+    print(f"written to {given.table}")
+
+
+def _on_gpu(given: argparse.Namespace) -> Runs:
+    """The default search by seed."""
+    return {
+        f"GPU, seed {seed}": _run(given, f"gpu_{seed}", [*SEARCH, "trainer.accelerator=gpu", f"seed={seed}"])
+        for seed in given.seeds
+    }
+
+
+def _on_cpu(given: argparse.Namespace) -> Runs:
+    """The default search of the first seed on CPU threads."""
+    seed = given.seeds[0]
+    threads = {"OMP_NUM_THREADS": str(CPU_THREADS)}
+    command = [*SEARCH, "trainer.accelerator=cpu", f"seed={seed}"]
+    return {f"{CPU_THREADS} CPU threads, seed {seed}": _run(given, f"cpu_{seed}", command, threads)}
+
+
+def _one_gpu(given: argparse.Namespace) -> Runs:
+    """A model of real size: a search, and the same model without routers and without softmax."""
+    options = ["experiment=one_gpu", f"trainer.steps={given.steps}"]
+    return {
+        "340m, searched": _run(given, "one_gpu_searched", [*SEARCH, *options]),
+        "340m, all linear": _run(given, "one_gpu_linear", ["nas.train", "architecture=linear", *options]),
+    }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Runs]] = {"search": _on_gpu, "cpu": _on_cpu, "one_gpu": _one_gpu}
+
+
+def _run(
+    given: argparse.Namespace, name: str, command: list[str], environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """One run, with a cache of compiled kernels that this study began empty."""
+    cache = {"TRITON_CACHE_DIR": str((given.output / "triton").resolve())}
+    return metrics_of(given.output / name, [*command, *given.overrides], cache | (environment or {}))
+
+
+def _searches(runs: Runs) -> str:
+    """The default searches: what was found, how long it took, and how many times faster than on the CPU."""
+    chosen = {name: metrics for name, metrics in runs.items() if metrics["quality"] == "recall"}
+    cpu = next((metrics["wall_seconds"] for name, metrics in chosen.items() if "CPU" in name), None)
+    return markdown([_search(name, metrics, cpu) for name, metrics in chosen.items()]) if chosen else ""
+
+
+def _search(name: str, metrics: dict[str, Any], cpu: float | None) -> dict[str, str]:
+    own = metrics["routings"]["searched routing"]
+    retrieving, wall = metrics["retrieving_layer"] or {}, metrics["wall_seconds"]
+    row = {"search": name, "softmax share": number(own["1x"]["share"])}
+    row |= {"recall" if length == "1x" else f"at {length}": number(found["quality"]) for length, found in own.items()}
+    return row | {
+        "planted precision": number(retrieving.get("precision")),
+        "planted recall": number(retrieving.get("recall")),
+        "training s": f"{metrics['training_seconds']:.1f}",
+        "whole command s": "-" if wall is None else f"{wall:.1f}",
+        "times the CPU's speed": "-" if wall is None or cpu is None else f"{cpu / wall:.1f}",
+    }
+
+
+def _real_size(runs: Runs) -> str:
+    """The models of real size: speed and share of peak FLOPs."""
+    chosen = {name: metrics for name, metrics in runs.items() if name.startswith("340m")}
+    return markdown([_speed(name, metrics) for name, metrics in chosen.items()]) if chosen else ""
+
+
+def _speed(name: str, metrics: dict[str, Any]) -> dict[str, str]:
+    own = next(iter(metrics["routings"].values()))["1x"]
+    peak = metrics["flops_share"]
+    return {
+        "model, T = 4096": name,
+        "parameters": f"{metrics['cost']['parameters']:,}",
+        "steps": str(metrics["step"]),
+        "softmax share": number(own["share"]),
+        "bits per byte": number(own["quality"]),
+        "tokens per second": f"{metrics['tokens_per_second']:,.0f}",
+        "share of peak FLOPs": "-" if peak is None else f"{100 * peak:.1f} %",
+    }
+
+
+def _machine() -> str:
+    """What it was measured on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    try:
+        triton = version("triton")
+    except PackageNotFoundError:
+        triton = "none"
+    return (
+        f"{gpu}, torch {torch.__version__}, triton {triton}, python {platform.python_version()}. The first search "
+        "compiled its kernels, the others found them compiled. Share of peak FLOPs: those that the model needs, "
+        "forward and backward, at the measured softmax share, over the GPU's dense bfloat16 peak.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Runs of the toolkit's commands for a study, each as a user would type it; one that is there is not made again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SECONDS = "seconds.json"
+
+
+def metrics_of(folder: Path, command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """`metrics.json` of the one run in ``folder``, made now unless it is there, and "wall_seconds" of its command.
+
+    Args:
+        folder: where the run goes, alone.
+        command: the module to run, for example nas.search, and its options.
+        environment: variables to set for it.
+    """
+    done = sorted(folder.glob("*/*/metrics.json"))
+    if not done:
+        full = [sys.executable, "-m", *command, f"output={folder}"]
+        print("$", "python", *full[1:], flush=True)
+        started = time.monotonic()
+        subprocess.run(full, check=True, env=os.environ | dict(environment or {}))
+        (folder / SECONDS).write_text(json.dumps(time.monotonic() - started))
+        done = sorted(folder.glob("*/*/metrics.json"))
+    metrics: dict[str, Any] = json.loads(done[-1].read_text())
+    seconds = folder / SECONDS
+    return metrics | {"wall_seconds": json.loads(seconds.read_text()) if seconds.exists() else None}

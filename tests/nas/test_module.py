@@ -1,0 +1,114 @@
+"""A training step: that it waits for nothing, and that bfloat16 does it no harm.
+
+The tensors of a step are on the meta device here: like a GPU's they are apart from those of the CPU, and to read one,
+which would mean to wait for a GPU, is an error.
+"""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import search_spaces
+from nas.data import Scored, build_task
+from nas.data.seeding import seed_default
+from nas.module import TrainingModule, TrainingStream
+from tests.nas.commands import SEARCH, composed, nas
+
+TEXT = ("data=text", "data.length=64")
+
+
+def made(device: str, *options: str, begun: bool = False) -> TrainingModule:
+    """A module of a small search, with routing begun or not."""
+    given = [option for option in SEARCH if not (TEXT[0] in options and option.startswith("data."))]
+    config = composed("search", *given, *options)
+    task = build_task(config.data, config.seed)
+    architecture = search_spaces.supernet(config.space.name, config.model, task.vocab_size)
+    module = TrainingModule(architecture, task, config)
+    if begun:
+        module.budget.begin_in_time(progress=1.0)
+    return module.to(device)
+
+
+def moved(batch: Scored, device: torch.device) -> Scored:
+    tokens, places, targets = batch
+    return Scored(tokens.to(device), None if places is None else places.to(device), targets.to(device))
+
+
+def first_batch(module: TrainingModule) -> Scored:
+    return moved(next(iter(TrainingStream(module.task, 0, 1))), module.device)
+
+
+@pytest.mark.parametrize("options", [(), ("relaxation=gumbel",), TEXT], ids=["recall", "gumbel", "text"])
+@pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
+def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> None:
+    module = made("meta", "budget.dense_until=1", "trainer.log_every=10", *options, begun=routed)
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert module.budget.dense is not routed
+    module.training_step(first_batch(module), 0).backward()
+    torch.nn.utils.clip_grad_norm_(module.model.parameters(), 1.0)
+    optimizer.step()
+    assert set(module.latest) == {"loss", module.task.quality, "share", "budget", "multiplier"}
+    with pytest.raises(RuntimeError, match="meta"):
+        module.figures()
+
+
+def test_the_budget_looks_at_the_loss_of_logged_steps() -> None:
+    module = made("meta", "budget.dense_until=1", "trainer.log_every=1")
+    with pytest.raises(RuntimeError, match="meta"):
+        module.training_step(first_batch(module), 0)
+
+
+@pytest.mark.parametrize("options", [(), TEXT], ids=["recall", "text"])
+def test_what_is_scored_is_known_before_the_step(options: tuple[str, ...]) -> None:
+    task = made("cpu", *options).task
+    batch = task.train_batch(0)
+    tokens, places, targets = batch.scored()
+    assert tokens is batch.tokens
+    assert (places is None) == bool(options)
+    assert torch.equal(targets, batch.targets.flatten()[slice(None) if places is None else places])
+    assert (targets >= 0).all()
+    assert len(targets) == (batch.targets >= 0).sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*Cannot dispatch to fused implementation")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_what_is_measured_beside_the_training_is_in_its_precision(precision: str) -> None:
+    module = made("cpu", f"trainer.precision={precision}", begun=True)
+    with module.autocast():
+        logits = module.model(first_batch(module).tokens, module.policy).logits
+    assert logits.dtype == (torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
+    assert 0 <= module.validate() <= 1
+
+
+@pytest.mark.parametrize("relaxation", ["argmax_ste", "gumbel"])
+def test_loss_and_share_are_float32_in_mixed_precision(relaxation: str) -> None:
+    module = made("cpu", "trainer.precision=bf16-mixed", f"relaxation={relaxation}", begun=True)
+    with module.autocast():
+        loss = module.training_step(first_batch(module), 0)
+    loss.backward()
+    for name in ("loss", "share"):
+        figure = module.latest[name]
+        assert isinstance(figure, torch.Tensor)
+        assert figure.dtype == torch.float32, name
+    assert math.isfinite(loss.item())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_a_fused_optimiser_as_on_a_gpu_clips_in_mixed_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *groups, **options: adamw(*groups, **(options | {"fused": True})))
+    ended = nas("search", *SEARCH, "trainer.precision=bf16-mixed", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert nas("search", f"resume={ended.run}").status == 0
+
+
+def test_seeding_is_that_of_torch() -> None:
+    draws = []
+    for _ in range(2):
+        seed_default(torch.device("cpu"), 0, "step", 3)
+        draws.append(torch.rand(4))
+    assert torch.equal(*draws)
