@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.branch_merge import triton_kernels
 from kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from kernels.triton_operator import DifferentiableOperator, Operator
 from kernels.triton_support import on_device, operand_dtype
 
 FORWARD_TILE, BACKWARD_TILE = 2048, 1024
@@ -49,8 +50,7 @@ def _optional_rows(x: Tensor | None, instead: Tensor) -> Tensor:
     return instead if x is None else rows(x)
 
 
-@torch.library.custom_op("nas_kernels::branch_merge", mutates_args=())
-def _forward(
+def _run_forward(
     o: Tensor,
     other: Tensor | None,
     weight: Tensor,
@@ -74,8 +74,7 @@ def _forward(
     return y
 
 
-@_forward.register_fake
-def _(
+def _fake_forward(
     o: Tensor,
     other: Tensor | None,
     weight: Tensor,
@@ -87,8 +86,7 @@ def _(
     return gate.new_empty(gate.shape)
 
 
-@torch.library.custom_op("nas_kernels::branch_merge_backward", mutates_args=())
-def _backward(
+def _run_backward(
     dy: Tensor,
     o: Tensor,
     other: Tensor | None,
@@ -116,8 +114,7 @@ def _backward(
     return do, dother, sum_partials(partials[0], weight), dother_weight, dscores, dgate
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     dy: Tensor,
     o: Tensor,
     other: Tensor | None,
@@ -157,4 +154,5 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return *(None if x is None else dx for x, dx in zip(tensors, gradients, strict=True)), None
 
 
-_forward.register_autograd(_differentiate, setup_context=_save)
+_backward = Operator("branch_merge_backward", _run_backward, _fake_backward)
+_forward = DifferentiableOperator("branch_merge", _run_forward, _fake_forward, _save, _differentiate)

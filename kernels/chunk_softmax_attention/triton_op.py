@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
+from kernels.triton_operator import DifferentiableOperator, Operator
 from kernels.triton_support import on_device, operand_dtype
 
 
@@ -29,8 +30,7 @@ def chunk_softmax_attention(
     return o.to(output_dtype)
 
 
-@torch.library.custom_op("nas_kernels::chunk_softmax_attention", mutates_args=())
-def _forward(
+def _run_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
     """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
@@ -40,16 +40,14 @@ def _forward(
         return triton_forward.forward(q, k, v, index, chunk_size, scale)
 
 
-@_forward.register_fake
-def _(
+def _fake_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
     batch, length, heads, _ = q.shape
     return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
-@torch.library.custom_op("nas_kernels::chunk_softmax_attention_backward", mutates_args=())
-def _backward(
+def _run_backward(
     do: Tensor,
     q: Tensor,
     k: Tensor,
@@ -78,8 +76,7 @@ def _backward(
         return dq, dk, dv, per_chunk.mT.to(route.dtype).contiguous()
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     do: Tensor,
     q: Tensor,
     k: Tensor,
@@ -96,7 +93,7 @@ def _(
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), droute
 
 
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     q, k, v, route, *ctx.options = inputs
     o, lse = output
     ctx.mark_non_differentiable(lse)
@@ -110,7 +107,8 @@ def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     return dq, dk, dv, droute if route_gradient else None, None, None, None
 
 
-_forward.register_autograd(_differentiate, setup_context=_save_for_backward)
+_backward = Operator("chunk_softmax_attention_backward", _run_backward, _fake_backward)
+_forward = DifferentiableOperator("chunk_softmax_attention", _run_forward, _fake_forward, _save, _differentiate)
 
 
 def _dense_rows(x: Tensor) -> Tensor:

@@ -268,12 +268,12 @@ def _hand_back(
 def _prefetching(launch: tuple[int, int, int], s: Sizes, route: Tensor | None) -> tuple[int, int, int]:
     """Columns, warps, and stages: 1 where sequences are split, so that two programs share a multiprocessor's memory.
 
-    Without a route Triton keeps a third stage of every operand, for which Hopper has no room.
+    Without a route, or with several tiles a chunk, a third stage is more than Hopper's shared memory has room for.
     """
     columns, warps, stages = launch
     if s.segments > 1:
         return columns, warps, 1
-    return columns, warps, min(stages, 2) if route is None else stages
+    return columns, warps, min(stages, 2) if route is None or s.SUB > 1 else stages
 
 
 def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, back: bool) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kernels.gated_delta_rule import triton_launch
 from kernels.gated_delta_rule.triton_launch import Saved, blocks_of, sizes_of
+from kernels.triton_operator import DifferentiableOperator, Operator
 from kernels.triton_support import operand_dtype
 
 
@@ -49,8 +50,7 @@ def _contiguous(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.contiguous()
 
 
-@torch.library.custom_op("nas_kernels::gated_delta_rule", mutates_args=())
-def _forward(
+def _run_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -73,8 +73,7 @@ def _forward(
     return o, final, *saved
 
 
-@_forward.register_fake
-def _(
+def _fake_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -108,8 +107,7 @@ def _(
     )
 
 
-@torch.library.custom_op("nas_kernels::gated_delta_rule_backward", mutates_args=())
-def _backward(
+def _run_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -131,8 +129,7 @@ def _backward(
     return dq, dk, dv, dg, dbeta, droute, dinitial
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -176,4 +173,5 @@ def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None)
     )  # fmt: skip
 
 
-_forward.register_autograd(_differentiate, setup_context=_remember)
+_backward = Operator("gated_delta_rule_backward", _run_backward, _fake_backward)
+_forward = DifferentiableOperator("gated_delta_rule", _run_forward, _fake_forward, _remember, _differentiate)

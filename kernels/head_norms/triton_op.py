@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.head_norms import triton_kernels
 from kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from kernels.triton_operator import DifferentiableOperator, Operator
 from kernels.triton_support import on_device, operand_dtype
 
 TILE = 2048
@@ -50,8 +51,7 @@ def _tiling(channels: int, linear_heads: int, softmax_heads: int) -> _Tiling:
     return _Tiling(groups, heads, dim, tokens, padded_heads, padded_dim, linear_heads > 0, softmax_heads > 0)
 
 
-@torch.library.custom_op("nas_kernels::head_norms", mutates_args=())
-def _forward(
+def _run_forward(
     x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
     """l2 and rms, each in the shape of x; an empty tensor for one whose number of heads is 0."""
@@ -65,8 +65,9 @@ def _forward(
     return l2, rms
 
 
-@_forward.register_fake
-def _(x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float) -> tuple[Tensor, Tensor]:
+def _fake_forward(
+    x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
+) -> tuple[Tensor, Tensor]:
     return _outputs(x, linear_heads, softmax_heads)
 
 
@@ -76,8 +77,7 @@ def _outputs(x: Tensor, linear_heads: int, softmax_heads: int) -> tuple[Tensor, 
     return l2, rms
 
 
-@torch.library.custom_op("nas_kernels::head_norms_backward", mutates_args=())
-def _backward(
+def _run_backward(
     dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
     """dx, and dweight (an empty tensor without a weight)."""
@@ -95,8 +95,7 @@ def _backward(
     return dx, missing(x) if weight is None else sum_partials(partials, weight)
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), missing(x) if weight is None else weight.new_empty(weight.shape)
@@ -113,4 +112,5 @@ def _differentiate(ctx: Any, dl2: Tensor, drms: Tensor) -> tuple[Tensor | None, 
     return dx, None if weight is None else dweight, None, None, None
 
 
-_forward.register_autograd(_differentiate, setup_context=_save)
+_backward = Operator("head_norms_backward", _run_backward, _fake_backward)
+_forward = DifferentiableOperator("head_norms", _run_forward, _fake_forward, _save, _differentiate)

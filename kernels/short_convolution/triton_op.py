@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.short_convolution import triton_kernels
 from kernels.triton_elementwise import dense, sum_partials
+from kernels.triton_operator import DifferentiableOperator, Operator
 from kernels.triton_support import on_device, operand_dtype
 
 CHANNELS, ROWS, WARPS = 64, 8, 4
@@ -23,8 +24,7 @@ def short_convolution(x: Tensor, weight: Tensor) -> Tensor:
     return _forward(x.to(operand_dtype(x)), weight)
 
 
-@torch.library.custom_op("nas_kernels::short_convolution", mutates_args=())
-def _forward(x: Tensor, weight: Tensor) -> Tensor:
+def _run_forward(x: Tensor, weight: Tensor) -> Tensor:
     x = dense(x)
     _, length, channels = x.shape
     y = x.new_empty(x.shape)
@@ -37,13 +37,11 @@ def _forward(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-@_forward.register_fake
-def _(x: Tensor, weight: Tensor) -> Tensor:
+def _fake_forward(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
 
-@torch.library.custom_op("nas_kernels::short_convolution_backward", mutates_args=())
-def _backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _run_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     dy, x = dense(dy), dense(x)
     _, length, channels = x.shape
     (blocks, walk), size = _blocks(x), weight.shape[1]
@@ -57,8 +55,7 @@ def _backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return dx, sum_partials(partials, weight)
 
 
-@_backward.register_fake
-def _(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _fake_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
@@ -82,4 +79,5 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
     return _backward(dy, *ctx.saved_tensors)
 
 
-_forward.register_autograd(_differentiate, setup_context=_save)
+_backward = Operator("short_convolution_backward", _run_backward, _fake_backward)
+_forward = DifferentiableOperator("short_convolution", _run_forward, _fake_forward, _save, _differentiate)

@@ -1,0 +1,64 @@
+"""How an operation on Triton kernels is called: as a function, or as a registered operator where it is traced."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+
+class Operator:
+    """A function of tensors that is also registered with torch, as ``nas_kernels::<name>``.
+
+    Calling a registered operator costs a tenth of a millisecond of Python, as much as many a kernel. So it is
+    called where something has to see it (torch.compile, fake tensors, counters of operations, opcheck), and the
+    function itself elsewhere.
+
+    Args:
+        name: of the operator.
+        function: what it does, with type hints that torch can read.
+        fake: shapes and dtypes of what it returns.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
+        self.function = function
+        self.registered = torch.library.custom_op(f"nas_kernels::{name}", function, mutates_args=())
+        self.registered.register_fake(fake)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.registered(*args) if traced() else self.function(*args)
+
+
+class DifferentiableOperator(Operator):
+    """An operator with a backward pass.
+
+    Args:
+        name, function, fake: see `Operator`.
+        save: (ctx, inputs, output), notes on ctx what ``differentiate`` needs.
+        differentiate: (ctx, *gradients of the outputs) to a gradient or None for each input.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        fake: Callable[..., Any],
+        save: Callable[[Any, Any, Any], None],
+        differentiate: Callable[..., Any],
+    ) -> None:
+        super().__init__(name, function, fake)
+        self.registered.register_autograd(differentiate, setup_context=save)
+
+        methods = {"forward": function, "setup_context": save, "backward": once_differentiable(differentiate)}
+        self._direct: Any = type(
+            name, (torch.autograd.Function,), {key: staticmethod(method) for key, method in methods.items()}
+        )
+
+    def __call__(self, *args: Any) -> Any:
+        return self.registered(*args) if traced() else self._direct.apply(*args)
+
+
+def traced() -> bool:
+    """Whether a compiler or a dispatch mode follows what is computed."""
+    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
