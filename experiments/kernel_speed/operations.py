@@ -52,8 +52,8 @@ def timed(bench: Bench, contenders: dict[str, Contender], how: str) -> dict[str,
 def both(bench: Bench) -> Iterator[Case]:
     """Both branches on one route, against what users could stitch together: fla + p times cuDNN.
 
-    The branches have inputs of their own. "fla" is the gated delta rule of flash-linear-attention over all chunks; of
-    the two layouts for cuDNN the faster counts.
+    The branches share their values and have queries and keys of their own. "fla" is the gated delta rule of
+    flash-linear-attention over all chunks; of the two layouts for cuDNN the faster counts.
     """
     for length in bench.shapes.lengths:
         yield Case(bench.shapes.case(length), lambda length=length: _both(bench, length))  # type: ignore[misc]

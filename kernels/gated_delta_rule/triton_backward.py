@@ -174,6 +174,33 @@ def differentiate_values(
 
 
 @triton.jit
+def _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB: tl.constexpr, BT: tl.constexpr):
+    """What `differentiate_values` left of a tile, added up over the blocks of V: three [BT] and two numbers."""
+    dbeta = tl.zeros((BT,), tl.float32)
+    dc = tl.zeros((BT,), tl.float32)
+    gained = tl.zeros((BT,), tl.float32)
+    overlap = 0.0
+    base_overlap = 0.0
+    for block in range(V_BLOCKS):
+        part = sums + block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
+        dbeta += tl.load(part)
+        dc += tl.load(part + tiles * BT)
+        gained += tl.load(part + 2 * tiles * BT)
+        overlap += tl.load(overlaps + block * 2 * tiles + tile)
+        if SUB > 1:
+            base_overlap += tl.load(overlaps + (block * 2 + 1) * tiles + tile)
+    return dbeta, dc, gained, overlap, base_overlap
+
+
+@triton.jit
+def _kept_of_chunk(c_in, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr):
+    """The decay over all tiles of the chunk that the n-th tile of a sequence is part of."""
+    there = n - n % SUB + tl.arange(0, SUB)
+    ends = tl.load(c_in + (tile - n + there) * BT + BT - 1, mask=there < NT, other=0.0)
+    return tl.exp(tl.sum(ends, 0))
+
+
+@triton.jit
 def differentiate_keys(
     q, k, beta, route, c_in, states, dstates, do, x_in, dr_in, sums, overlaps,
     dq, dk, dg, dbeta, droute, scratch,
@@ -262,19 +289,8 @@ def differentiate_keys(
             q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
             qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
             kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
-        dbeta_tile = tl.sum(dkk_unscaled * kk, 1)
-        dc = tl.zeros((BT,), tl.float32)
-        gained = tl.zeros((BT,), tl.float32)
-        overlap = 0.0
-        base_overlap = 0.0
-        for value in range(V_BLOCKS):
-            part = sums + value * 3 * tiles * BT + tile * BT + i
-            dbeta_tile += tl.load(part)
-            dc += tl.load(part + tiles * BT)
-            gained += tl.load(part + 2 * tiles * BT)
-            overlap += tl.load(overlaps + value * 2 * tiles + tile)
-            if SUB > 1:
-                base_overlap += tl.load(overlaps + (value * 2 + 1) * tiles + tile)
+        dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
+        dbeta_tile += tl.sum(dkk_unscaled * kk, 1)
         gates = (b * T + start + i) * H + h
         inside = start + i < T
         tl.store(dbeta + gates, dbeta_tile, mask=inside)
@@ -289,11 +305,7 @@ def differentiate_keys(
         d_last = r_here * gained_sum + kept_by * kept * overlap
         kept_of_chunk = 1.0
         if SUB > 1 and DECAY_SKIPPED:
-            chunk_first = tile - n % SUB
-            chunk_last = tl.minimum(chunk_first + SUB - 1, bh * NT + NT - 1)
-            there = chunk_first + tl.arange(0, SUB)
-            ends = tl.load(c_in + there * BT + BT - 1, mask=there <= chunk_last, other=0.0)
-            kept_of_chunk = tl.exp(tl.sum(ends, 0))
+            kept_of_chunk = _kept_of_chunk(c_in, tile, n, NT, SUB, BT)
             d_last += (1.0 - r) * kept_of_chunk * base_overlap
         # g_t is part of every c_i with i >= t; decays between two tokens count c of the later one less the earlier's.
         dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
