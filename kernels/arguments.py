@@ -47,6 +47,7 @@ def check_operation(
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if not tensor.is_floating_point():
             raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
+    check_device(q, k=k, v=v, route=route)
     if route is not None:
         check_route(route, batch=q.shape[0], chunks=num_chunks(q.shape[1], chunk_size), heads=q.shape[2])
 
@@ -64,6 +65,13 @@ def check_route(route: Tensor, *, batch: int, chunks: int, heads: int) -> None:
         )
     if not route.is_floating_point():
         raise ValueError(f"route has dtype {route.dtype}; it must be a floating-point dtype with values in [0, 1].")
+
+
+def check_device(q: Tensor, **others: Tensor | None) -> None:
+    """Raise ValueError unless all are on the device of q."""
+    for name, tensor in others.items():
+        if tensor is not None and tensor.device != q.device:
+            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of q, {q.device}.")
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:

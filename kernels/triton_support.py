@@ -81,13 +81,13 @@ def _machine_obstacle(device: torch.device) -> str | None:
     return None
 
 
-def obstacle(q: Tensor, v: Tensor, chunk_size: int) -> str | None:
-    """Why the Triton kernels cannot take a call with q [..., K] and v [..., V]; None if they can."""
+def obstacle(q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> str | None:
+    """Why the Triton kernels cannot take a call with q, k [..., K] and v [..., V]; None if they can."""
     if reason := machine_obstacle(q.device):
         return reason
     if chunk_size not in CHUNK_SIZES:
         return f"chunk_size={chunk_size}, and Triton's kernels take {', '.join(map(str, CHUNK_SIZES))}"
-    for name, tensor, most in (("q", q, MAX_KEY_DIM), ("v", v, MAX_VALUE_DIM)):
+    for name, tensor, most in (("q", q, MAX_KEY_DIM), ("k", k, MAX_KEY_DIM), ("v", v, MAX_VALUE_DIM)):
         if tensor.dtype not in DTYPES:
             return f"{name} has dtype {tensor.dtype}, and Triton's kernels take float16, bfloat16 and float32"
         dim = tensor.shape[-1]
@@ -96,13 +96,13 @@ def obstacle(q: Tensor, v: Tensor, chunk_size: int) -> str | None:
     return None
 
 
-def choose(impl: Impl, q: Tensor, v: Tensor, chunk_size: int) -> Literal["reference", "triton"]:
+def choose(impl: Impl, q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> Literal["reference", "triton"]:
     """The implementation of a call: for "auto" Triton's where a CUDA tensor allows it, the reference otherwise.
 
     Raises:
         ValueError: impl is "triton" and the kernels cannot take this call; the message says what they can.
     """
-    return _decide(impl, q.device, lambda: obstacle(q, v, chunk_size))
+    return _decide(impl, q.device, lambda: obstacle(q, k, v, chunk_size))
 
 
 def choose_elementwise(impl: Impl, *tensors: Tensor, limit: str | None = None) -> Literal["reference", "triton"]:

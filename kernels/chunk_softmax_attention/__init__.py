@@ -50,7 +50,7 @@ def chunk_softmax_attention(
     check_operation(q, k, v, route, chunk_size, route_grad, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, route, chunk_size, scale, route_grad == "full")
-    if choose(impl, q, v, chunk_size) == "triton":
+    if choose(impl, q, k, v, chunk_size) == "triton":
         from kernels.chunk_softmax_attention import triton_op
 
         return triton_op.chunk_softmax_attention(*arguments)

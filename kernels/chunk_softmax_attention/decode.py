@@ -60,7 +60,7 @@ def chunk_softmax_attention_step(
     """
     _check_step(q, k, v, cache, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose(impl, q, v, cache.chunk_size) == "triton":
+    if choose(impl, q, k, v, cache.chunk_size) == "triton":
         from kernels.chunk_softmax_attention import triton_decode
 
         pages = (cache.keys, cache.values, cache.table, cache.weight, cache.kept, cache.open_page, cache.fill)

@@ -4,7 +4,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from kernels.arguments import Impl, RouteGrad, check_operation, check_shape
+from kernels.arguments import Impl, RouteGrad, check_device, check_operation, check_shape
 from kernels.gated_delta_rule import reference
 from kernels.triton_support import choose
 
@@ -105,9 +105,10 @@ def gated_delta_rule(
     check_shape("beta", beta, (batch, length, heads), "[B, T, H]")
     if initial_state is not None:
         check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
+    check_device(q, g=g, beta=beta, initial_state=initial_state)
     scale = key_dim**-0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full")
-    if choose(impl, q, v, chunk_size) == "triton":
+    if choose(impl, q, k, v, chunk_size) == "triton":
         from kernels.gated_delta_rule import triton_op
 
         o, state = triton_op.gated_delta_rule(*arguments)

@@ -162,7 +162,7 @@ def gated_delta_rule_step(
     """
     _check_step(q, k, v, g, beta, state, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose(impl, q, v, CHUNK_SIZES[0]) == "triton":  # a step is the same at every chunk size
+    if choose(impl, q, k, v, CHUNK_SIZES[0]) == "triton":  # a step is the same at every chunk size
         from kernels.gated_delta_rule import triton_decode
 
         return triton_decode.step(q, k, v, g, beta, state.current, state.log_decay, scale), state

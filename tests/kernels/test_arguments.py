@@ -44,6 +44,8 @@ EITHER_OPERATION = [
     rejected("v", zeros(B, T, 1, V), "[2, 10, 1, 5]", "[2, 10, 4]", "other H than q"),
     rejected("v", zeros(B, T, H, 0), "[2, 10, 4, 0]", "[B, T, H, V]", "no channels"),
     rejected("v", zeros(B, T, H, V, dtype=torch.bool), "torch.bool", "floating-point", "bool"),
+    rejected("k", zeros(B, T, H, K).to("meta"), "k is on meta", "device of q, cpu", "other device"),
+    rejected("route", zeros(B, N, H).to("meta"), "route is on meta", "device of q, cpu", "other device"),
     rejected("route", zeros(B, N), "[2, 3]", "[B, N, R] = [2, 3, R]", "two axes"),
     rejected("route", zeros(B + 1, N, H), "[3, 3, 4]", "[2, 3, R]", "other batch"),
     rejected("route", zeros(B, N - 1, H), "[2, 2, 4]", "[2, 3, R]", "chunk missing"),

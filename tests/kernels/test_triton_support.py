@@ -114,8 +114,8 @@ def test_gpus_that_are_supported(capability: tuple[int, int], monkeypatch: pytes
     set_gpu(monkeypatch, capability)
     tensor: Any = OnAGpu()
     assert machine_obstacle(CUDA) is None
-    assert choose("auto", tensor, tensor, 64) == "triton"
-    assert choose("reference", tensor, tensor, 64) == "reference"
+    assert choose("auto", tensor, tensor, tensor, 64) == "triton"
+    assert choose("reference", tensor, tensor, tensor, 64) == "reference"
 
 
 @pytest.mark.usefixtures("compiling")
@@ -161,7 +161,7 @@ def assert_reference_is_left(*parts: str) -> None:
     """Asked for, Triton is refused with a message of these parts; "auto" takes the reference."""
     tensor: Any = OnAGpu()
     with pytest.raises(ValueError) as caught:
-        choose("triton", tensor, tensor, 64)
+        choose("triton", tensor, tensor, tensor, 64)
     for part in (*parts, "impl='reference'"):
         assert part in str(caught.value)
-    assert choose("auto", tensor, tensor, 64) == "reference"
+    assert choose("auto", tensor, tensor, tensor, 64) == "reference"

@@ -148,11 +148,12 @@ def test_a_cpu_has_no_graphs() -> None:
 @pytest.mark.parametrize(
     ("options", "size", "expected"),
     [
-        ((), graphs.MOST_TOKENS, True),
-        ((), graphs.MOST_TOKENS + 1, False),
+        (("trainer.cuda_graphs=auto",), graphs.MOST_TOKENS, True),
+        (("trainer.cuda_graphs=auto",), graphs.MOST_TOKENS + 1, False),
+        ((), 1, False),
         (("trainer.cuda_graphs=true",), graphs.MOST_TOKENS + 1, True),
         (("trainer.cuda_graphs=false",), 1, False),
-        (("trainer.precision=16-mixed",), 1, False),
+        (("trainer.cuda_graphs=auto", "trainer.precision=16-mixed"), 1, False),
     ],
 )
 def test_which_steps_are_recorded(options: tuple[str, ...], size: int, expected: bool) -> None:
