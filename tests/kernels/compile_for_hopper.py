@@ -39,7 +39,7 @@ class Hopper:
 
 
 class Case(NamedTuple):
-    """A call: sizes as in the operations, a route or none (chunk_size alone says how long tiles may be)."""
+    """What the choice of a launch depends on."""
 
     B: int
     T: int
@@ -47,46 +47,44 @@ class Case(NamedTuple):
     K: int
     V: int
     chunk_size: int
-    routed: bool = True
+    routed: bool
     dtype: torch.dtype = torch.bfloat16
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """q, k, v, the gradient of the output, and the route [B, N, H] or None."""
-        empty = functools.partial(torch.empty, device="meta", dtype=self.dtype)
-        q, k = (empty(self.B, self.T, self.H, self.K) for _ in range(2))
-        v, do = (empty(self.B, self.T, self.H, self.V) for _ in range(2))
-        chunks = -(-self.T // self.chunk_size)
-        return q, k, v, do, empty(self.B, chunks, self.H, dtype=torch.float32) if self.routed else None
+        empty = functools.partial(torch.empty, device="meta")
+        q, k = (empty(self.B, self.T, self.H, self.K, dtype=self.dtype) for _ in range(2))
+        v, do = (empty(self.B, self.T, self.H, self.V, dtype=self.dtype) for _ in range(2))
+        route = empty(self.B, self.T // self.chunk_size, self.H) if self.routed else None
+        return q, k, v, do, route
 
 
-MANY_SHORT = {"B": 16, "T": 2048, "H": 8}
-ONE_LONG = {"B": 1, "T": 32768, "H": 4}
-"""The gated delta rule splits it into segments."""
+SHORT = (8, 4096, 8)
+"""B, T, H with programs enough for every multiprocessor, and whose chunks, of 64 and of 256, are a multiple of 16."""
+
+LONG = (1, 32768, 4)
+"""Split into segments by the gated delta rule; past the length up to which softmax attention's programs are small."""
 
 DELTA = {
-    f"delta {shape} {dt} K={K} V={V} C={C} {'route' if r else 'plain'}": Case(
-        **sz, K=K, V=V, chunk_size=C, routed=r, dtype=getattr(torch, dt)
-    )
-    for dt in ("bfloat16", "float32")
-    for K, V in ((128, 256), (192, 384))
-    for C in (64, 256)
-    for r in (True, False)
-    for shape, sz in (("short", MANY_SHORT), ("long", ONE_LONG))
+    "128-256": Case(*SHORT, 128, 256, 64, True),
+    "128-256, no route": Case(*SHORT, 128, 256, 64, False),
+    "128-256, no route, segments": Case(*LONG, 128, 256, 64, False),
+    "128-256, tiles in a chunk": Case(*SHORT, 128, 256, 256, True),
+    "192-384, no route, segments": Case(*LONG, 192, 384, 64, False),
+    "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
 }
 SOFTMAX = {
-    f"softmax {shape} {dt} K={K} V={V} C={C} {'route' if r else 'plain'}": Case(
-        **sz, K=K, V=V, chunk_size=C, routed=r, dtype=getattr(torch, dt)
-    )
-    for dt in ("bfloat16", "float32")
-    for K, V in ((64, 128), (128, 256), (256, 512))
-    for C in (64, 256)
-    for r in (True, False)
-    for shape, sz in (("short", MANY_SHORT), ("long", ONE_LONG))
+    "64-128": Case(*SHORT, 64, 128, 64, True),
+    "64-128, long": Case(*LONG, 64, 128, 64, True),
+    "64-128, no route": Case(*SHORT, 64, 128, 64, False),
+    "256-512": Case(*SHORT, 256, 512, 64, True),
+    "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
 }
+"""The head dims K-V and what else is telling, in bfloat16. Each new case costs seconds for every kernel new in it."""
 
 
 def launch_delta(case: Case) -> None:
-    """Forward and backward of the gated delta rule, as for a call with states and with the route's full gradient."""
+    """Forward and backward of the gated delta rule, from an initial state, with the route's full gradient."""
     q, k, v, do, route = case.tensors()
     g, beta = (q.new_empty(q.shape[:3], dtype=torch.float32) for _ in range(2))
     state = q.new_empty(case.B, case.H, case.K, case.V, dtype=torch.float32)
@@ -101,32 +99,30 @@ def launch_softmax(case: Case) -> None:
     options = {"chunk_size": case.chunk_size, "scale": case.K**-0.5}
     index = None if route is None else triton_index.build(route)
     o, lse = triton_forward.forward(q, k, v, index, **options)
-    *_, delta, dweight = triton_backward.backward(
-        do, q, k, v, o, lse, index, **options, route_gradient=route is not None
-    )
-    if index is not None:
+    gradients = triton_backward.backward(do, q, k, v, o, lse, index, **options, route_gradient=route is not None)
+    *_, delta, dweight = gradients
+    if index is not None and dweight is not None:
         triton_skipped.add_skipped(dweight, do, q, k, v, lse, delta, index, **options)
 
 
 def shared_memory() -> dict[str, dict[str, int]]:
-    """For each case the shared memory in bytes that its kernels ask for."""
+    """For each case the shared memory, in bytes, that its kernels ask for."""
     triton.runtime.driver.set_active(Hopper())
     triton_launch.multiprocessors = lambda device: MULTIPROCESSORS
     run = JITFunction.run
     asked: dict[str, int] = {}
 
     def compile_only(kernel: JITFunction, *args: Any, **kwargs: Any) -> None:
-        compiled = run(kernel, *args, **kwargs | {"warmup": True})  # a kernel compiled before comes from triton's cache
-        name = kernel.__name__
-        asked[name] = max(asked.get(name, 0), compiled.metadata.shared)
+        compiled = run(kernel, *args, **kwargs | {"warmup": True})  # the same kernel again comes from triton's cache
+        asked[kernel.__name__] = max(asked.get(kernel.__name__, 0), compiled.metadata.shared)
 
     JITFunction.run = compile_only
     result = {}
-    for cases, launch in ((DELTA, launch_delta), (SOFTMAX, launch_softmax)):
+    for operation, cases, launch in (("delta", DELTA, launch_delta), ("softmax", SOFTMAX, launch_softmax)):
         for name, case in cases.items():
             asked.clear()
             launch(case)
-            result[name] = dict(asked)
+            result[f"{operation} {name}"] = dict(asked)
     return result
 
 
