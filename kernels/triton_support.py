@@ -21,11 +21,12 @@ MAX_KEY_DIM = 256
 MAX_VALUE_DIM = 512
 DIM_MULTIPLE = 4
 
-CAPABILITIES = ((8, 0), (9, 0))
-"""First and last CUDA compute capability on which the kernels may run: Ampere to Hopper.
+CAPABILITY = (9, 0)
+"""CUDA compute capability on which the kernels run: Hopper (H100, H200), where they were checked.
 
 Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638,
-#913) and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper and were checked there.
+#913) and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper. Older GPUs have less
+shared memory than the tiles take.
 """
 
 NARROWEST = 64
@@ -71,12 +72,11 @@ def _machine_obstacle(device: torch.device) -> str | None:
     if torch.version.hip is not None:
         return "this is an AMD GPU, for which the kernels were not checked"
     capability = torch.cuda.get_device_capability(device)
-    first, last = CAPABILITIES
-    if not first <= capability <= last:
+    if capability != CAPABILITY:
         return (
             f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the "
-            f"kernels were checked for {first[0]}.{first[1]} to {last[0]}.{last[1]}; on newer ones Triton is known to "
-            "give wrong gradients for such kernels"
+            f"kernels were checked for {CAPABILITY[0]}.{CAPABILITY[1]} alone (H100, H200); on newer GPUs Triton is "
+            "known to give wrong gradients for such kernels"
         )
     return None
 

@@ -16,7 +16,6 @@ from kernels.chunk_softmax_attention.triton_index import RouteIndex
 from kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
     Launch,
-    fitted,
     load_rows,
     padded,
     permuted_chunks,
@@ -77,8 +76,7 @@ def backward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    tiles = choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None, length)
-    launch = launch or fitted(tiles, q.device)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None, length)
     delta = torch.empty_like(lse)
     _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
         do,

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.chunk_softmax_attention.triton_index import RouteIndex
-from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, fitted, load_rows, padded, store_rows
+from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, store_rows
 from kernels.triton_dot import dot
 from kernels.triton_support import dot_precision
 
@@ -59,7 +59,7 @@ def forward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    launch = launch or fitted(choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None), q.device)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
     _forward_kernel[(triton.cdiv(length, launch.queries) * splits * batch * heads,)](

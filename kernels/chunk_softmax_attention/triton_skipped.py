@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.chunk_softmax_attention.triton_index import RouteIndex
-from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, fitted, load_rows, padded, permuted_chunks
+from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, permuted_chunks
 from kernels.triton_dot import dot
 from kernels.triton_support import dot_precision
 
@@ -47,7 +47,7 @@ def add_skipped(
     """
     batch, length, heads, key_dim = q.shape
     value_dim, chunks = v.shape[-1], index.order.shape[1]
-    launch = launch or fitted(choose_launch(q.dtype, key_dim, value_dim, chunk_size), q.device)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size)
     _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
         do, q, k, v, lse, delta, index.order, index.before, dweight,
         scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],

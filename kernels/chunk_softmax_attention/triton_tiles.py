@@ -16,9 +16,6 @@ from kernels.triton_support import NARROWEST
 LOG2_E = 1.4426950408889634
 """The kernels work with powers of 2: exp(s) is exp2(s * log2(e))."""
 
-ROOMY_CAPABILITIES = ((8, 0), (9, 0))
-"""Compute capabilities with more than 160 KiB of shared memory for a program; others have 99 KiB."""
-
 
 class Launch(NamedTuple):
     """Shape of a kernel's programs: tile sizes in queries and keys, warps, and stages of the pipelined loads."""
@@ -27,12 +24,6 @@ class Launch(NamedTuple):
     keys: int
     warps: int
     stages: int
-
-
-def fitted(launch: Launch, device: torch.device) -> Launch:
-    """The same without pipelining where shared memory is small: only an A100 or H100 has what the stages need."""
-    roomy = device.type != "cuda" or torch.cuda.get_device_capability(device) in ROOMY_CAPABILITIES
-    return launch if roomy else launch._replace(stages=1)
 
 
 def padded(dim: int, dtype: torch.dtype) -> int:
