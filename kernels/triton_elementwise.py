@@ -6,10 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-
-def dense(x: Tensor) -> Tensor:
-    """x itself if its last dimension lies contiguously in memory, else a copy of which that is so."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+from kernels.triton_support import dense
 
 
 def rows(x: Tensor) -> Tensor:

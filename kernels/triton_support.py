@@ -142,6 +142,11 @@ def operand_dtype(*tensors: Tensor) -> torch.dtype:
     return functools.reduce(torch.promote_types, (x.dtype for x in tensors))
 
 
+def dense(x: Tensor) -> Tensor:
+    """x itself if its last dimension lies contiguously in memory, else a copy of which that is so."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
 def dot_precision(dtype: torch.dtype) -> str:
     """How `tl.dot` multiplies operands of ``dtype``: float32 in three TF32 products, which keeps float32's accuracy."""
     return "tf32x3" if dtype == torch.float32 else "tf32"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
 from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import on_device, operand_dtype
+from kernels.triton_support import dense, on_device, operand_dtype
 
 
 def chunk_softmax_attention(
@@ -23,18 +23,15 @@ def chunk_softmax_attention(
     autocast's dtype or else that of v.
     """
     dtype = operand_dtype(q, k, v)
-    device = q.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    output_dtype = dtype if autocast else v.dtype
     o, _ = _forward(q.to(dtype), k.to(dtype), v.to(dtype), route, chunk_size, scale, full_route_grad)
-    return o.to(output_dtype)
+    return o.to(operand_dtype(v))
 
 
 def _run_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
     """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
-    q, k, v = (_dense_rows(x) for x in (q, k, v))
+    q, k, v = (dense(x) for x in (q, k, v))
     with on_device(q):
         index = None if route is None else triton_index.build(route)
         return triton_forward.forward(q, k, v, index, chunk_size, scale)
@@ -61,7 +58,7 @@ def _run_backward(
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients dq, dk, dv, droute; droute is empty unless route_gradient."""
-    do, q, k, v = (_dense_rows(x) for x in (do, q, k, v))
+    do, q, k, v = (dense(x) for x in (do, q, k, v))
     with on_device(q):
         index = None if route is None else triton_index.build(route)
         dq, dk, dv, delta, dweight = triton_backward.backward(
@@ -109,8 +106,3 @@ def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
 
 _backward = Operator("chunk_softmax_attention_backward", _run_backward, _fake_backward)
 _forward = DifferentiableOperator("chunk_softmax_attention", _run_forward, _fake_forward, _save, _differentiate)
-
-
-def _dense_rows(x: Tensor) -> Tensor:
-    """The same tensor, copied only if the elements of a row do not lie side by side."""
-    return x if x.stride(-1) == 1 else x.contiguous()

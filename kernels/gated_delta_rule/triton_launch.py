@@ -287,6 +287,3 @@ def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, b
         num_warps=warps, num_stages=1,
     )  # fmt: skip
     return states
-
-
-__all__ = ["Saved", "backward", "forward"]

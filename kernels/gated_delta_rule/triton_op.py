@@ -8,7 +8,7 @@ from torch import Tensor
 from kernels.gated_delta_rule import triton_launch
 from kernels.gated_delta_rule.triton_launch import Saved, blocks_of, sizes_of
 from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import operand_dtype
+from kernels.triton_support import dense, operand_dtype
 
 
 def gated_delta_rule(
@@ -30,20 +30,11 @@ def gated_delta_rule(
     float32. Every gradient is the same in each run, bit by bit.
     """
     dtype = operand_dtype(q, k, v)
-    output_dtype = dtype if torch.is_autocast_enabled(q.device.type) else v.dtype
-    if route is not None:
-        route = route.float()
-    inputs = (q.to(dtype), k.to(dtype), v.to(dtype), g.float(), beta.float(), route, initial_state)
+    single = (x if x is None else x.float() for x in (g, beta, route, initial_state))
+    inputs = (q.to(dtype), k.to(dtype), v.to(dtype), *single)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    if initial_state is not None:
-        initial_state = initial_state.float()
-    o, final, *_ = _forward(*inputs[:-1], initial_state, chunk_size, scale, decay_skipped, full_route_grad, save)
-    return o.to(output_dtype), final
-
-
-def _dense(x: Tensor) -> Tensor:
-    """The tensor with a dense last axis."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+    o, final, *_ = _forward(*inputs, chunk_size, scale, decay_skipped, full_route_grad, save)
+    return o.to(operand_dtype(v)), final
 
 
 def _contiguous(x: Tensor | None) -> Tensor | None:
@@ -65,7 +56,7 @@ def _run_forward(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     o, final, saved = triton_launch.forward(
-        _dense(q), _dense(k), _dense(v), g.contiguous(), beta.contiguous(), _contiguous(route),
+        dense(q), dense(k), dense(v), g.contiguous(), beta.contiguous(), _contiguous(route),
         _contiguous(initial_state), chunk_size, scale, decay_skipped, save,
     )  # fmt: skip
     if not save:
@@ -122,7 +113,7 @@ def _run_backward(
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     gradients = triton_launch.backward(
-        _dense(q), _dense(k), _dense(v), beta.contiguous(), _contiguous(route), Saved(*saved), _dense(do),
+        dense(q), dense(k), dense(v), beta.contiguous(), _contiguous(route), Saved(*saved), dense(do),
         _contiguous(dfinal), chunk_size, scale, decay_skipped, full_route_grad,
     )  # fmt: skip
     dq, dk, dv, dg, dbeta, droute, dinitial = gradients
@@ -156,7 +147,7 @@ def _fake_backward(
     )
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     q, k, v, _, beta, route, initial_state, *ctx.options, _ = inputs
     ctx.save_for_backward(q, k, v, beta, route, *output[2:])
     ctx.has_initial_state = initial_state is not None
@@ -174,4 +165,4 @@ def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None)
 
 
 _backward = Operator("gated_delta_rule_backward", _run_backward, _fake_backward)
-_forward = DifferentiableOperator("gated_delta_rule", _run_forward, _fake_forward, _remember, _differentiate)
+_forward = DifferentiableOperator("gated_delta_rule", _run_forward, _fake_forward, _save, _differentiate)

@@ -7,9 +7,9 @@ import triton
 from torch import Tensor
 
 from kernels.short_convolution import triton_kernels
-from kernels.triton_elementwise import dense, sum_partials
+from kernels.triton_elementwise import sum_partials
 from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import on_device, operand_dtype
+from kernels.triton_support import dense, on_device, operand_dtype
 
 CHANNELS, ROWS, WARPS = 64, 8, 4
 """Of a tile: 128 bytes of a row in half precision, a whole line of the cache; and few enough elements, 4 for each
