@@ -49,7 +49,12 @@ class DifferentiableOperator(Operator):
         super().__init__(name, function, fake)
         self.registered.register_autograd(differentiate, setup_context=save)
 
-        methods = {"forward": function, "setup_context": save, "backward": once_differentiable(differentiate)}
+        def forward(ctx: Any, *args: Any) -> Any:  # in one with ``save``: torch binds arguments by name between two
+            output = function(*args)
+            save(ctx, args, output)
+            return output
+
+        methods = {"forward": forward, "backward": once_differentiable(differentiate)}
         self._direct: Any = type(
             name, (torch.autograd.Function,), {key: staticmethod(method) for key, method in methods.items()}
         )

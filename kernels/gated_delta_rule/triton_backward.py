@@ -3,7 +3,7 @@
 With the notation of `triton_forward`, and dS the gradient of the state after a tile::
 
     dX = P^T do + e^{c_last - c} k dS          dv = beta A^T dX
-    dS_before = e^{c_last} dS + q'^T do - w^T (e^{c_last - c} k dS)
+    dS_before = e^{c_last} dS + q'^T do + w^T (e^{c_last - c} k dS)
 
 `scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient handed back
 through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values` and
@@ -84,7 +84,7 @@ def scan_back(
                 dbase = dbase * kept
         y = dot(k_tile, dstate.to(dtype), None, PRECISION) * to_end[:, None]
         dstate = dot(tl.trans(q_tile), do_tile, dstate * kept, PRECISION)
-        dstate -= dot(tl.trans(w_tile), y.to(dtype), None, PRECISION)
+        dstate = dot(tl.trans(w_tile), y.to(dtype), dstate, PRECISION)
         if SUB > 1:
             dstate = tl.where(n % SUB == 0, dstate + dbase, dstate)
     store_rows(starts + part, dstate, 0, K, V, column, V, BK, BV)

@@ -1,17 +1,17 @@
-"""Forward pass of the gated delta rule: one kernel that is parallel over tiles, one that hands the state on.
+"""Forward pass of the gated delta rule: kernels that are parallel over tiles, then one that hands the state on.
 
 In a tile that starts from state S, with c the running sum of g, D_ij = exp(c_i - c_j) for j <= i, and A the inverse of
 I + tril(beta_i D_ij k_i . k_j, -1) (the WY form; Yang et al. 2024, arXiv 2406.06484, with decay 2412.06464)::
 
-    w = A diag(beta e^c) k          what is written is  X = A diag(beta) v - w S
+    w = -A diag(beta e^c) k         what is written is  X = A diag(beta) v + w S
     P = scale D * (q k^T)           what comes out is   o = scale e^c q S + P X  =  q' S + P' v
-    q' = scale e^c q - P w          P' = P A diag(beta)
+    q' = scale e^c q + P w          P' = P A diag(beta)
     S' = e^{c_last} S + (e^{c_last - c} k)^T X
 
-w, q' and P' know nothing of S and V, so `prepare` computes them for all tiles at once, and what is left for `scan`,
-tile after tile, are products with the state. Where there are too few heads to fill the GPU the sequence is split in
-segments: `summarise` finds what each segment does to a state, a linear map, `chain` the states between segments, then
-every segment is scanned by itself.
+A, w, q' and P' know nothing of S and V, so `triton_invert.invert` and `prepare` compute them for all tiles at once, and
+what is left for `scan`, tile after tile, are products with the state. Where there are too few heads to fill the GPU the
+sequence is split in segments: `summarise` finds what each segment does to a state, a linear map, `chain` the states
+between segments, then every segment is scanned by itself.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -20,8 +20,6 @@ import triton.language as tl
 
 from kernels.gated_delta_rule.triton_tiles import (
     decays,
-    invert_unit_lower,
-    load_gates,
     load_rows,
     load_tile,
     store_rows,
@@ -32,37 +30,21 @@ from kernels.triton_dot import dot
 
 @triton.jit
 def prepare(
-    q, k, g, beta, c_out, a_out, a_beta_out, w_out, q_out, p_out,
+    q, k, c_in, a_beta_in, to_keys_in, w_out, q_out, p_out,
     scale, T, H, NT,
     q_b, q_t, q_h, k_b, k_t, k_h,
-    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, SAVE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile of one head: c [BT], A (with SAVE) and A diag(beta) [BT, BT], w and q' [BT, BK], P' [BT, BT]."""
+    """One tile of one head: w and q' [BT, BK], P' [BT, BT]."""
     tile = tl.program_id(0).to(tl.int64)
     bh, start = tile // NT, (tile % NT) * BT
     b, h = bh // H, bh % H
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
     dtype = k.dtype.element_ty
-    i = tl.arange(0, BT)
-    c = tl.cumsum(load_gates(g, bh, start, T, H, BT), 0)
-    tl.store(c_out + tile * BT + i, c)
-    strength = load_gates(beta, bh, start, T, H, BT)
-
-    kk = tl.zeros((BT, BT), tl.float32)
-    for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
-        kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
-    lower = tl.where(i[:, None] > i[None, :], strength[:, None] * decays(c, BT) * kk, 0.0)
-    a = invert_unit_lower(lower, BT, PRECISION)
-    if SAVE:
-        store_tile(a_out + tile * BT * BT, a.to(dtype), BT, BT)
-    a_beta = (a * strength[None, :]).to(dtype)
-    store_tile(a_beta_out + tile * BT * BT, a_beta, BT, BT)
-    from_start = tl.exp(c)
-    to_keys = (a * (strength * from_start)[None, :]).to(dtype)
-
+    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
+    a_beta = load_tile(a_beta_in + tile * BT * BT, BT, BT)
+    to_keys = load_tile(to_keys_in + tile * BT * BT, BT, BT)
     qk = tl.zeros((BT, BT), tl.float32)
     for key in range(0, BK, BKB):
         k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
@@ -70,11 +52,12 @@ def prepare(
         qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
     p = (qk * decays(c, BT) * scale).to(dtype)
     store_tile(p_out + tile * BT * BT, dot(p, a_beta, None, PRECISION).to(dtype), BT, BT)
+    from_start = tl.exp(c)
     for key in range(0, BK, BKB):
         k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
         q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
-        w = dot(to_keys, k_tile, None, PRECISION).to(dtype)
-        q_new = q_tile * (scale * from_start)[:, None] - dot(p, w, None, PRECISION)
+        w = (-dot(to_keys, k_tile, None, PRECISION)).to(dtype)
+        q_new = dot(p, w, q_tile * (scale * from_start)[:, None], PRECISION)
         store_rows(w_out + tile * BT * BK, w, 0, BT, BK, key, BK, BT, BKB)
         store_rows(q_out + tile * BT * BK, q_new.to(dtype), 0, BT, BK, key, BK, BT, BKB)
 
@@ -95,8 +78,7 @@ def _hand_on(
         base = tl.where(first_of_chunk, state, base)
         if DECAY_SKIPPED:
             base = base * kept
-    gained = dot(tl.trans(k_tile), (written * to_end[:, None]).to(k_tile.dtype), None, PRECISION)
-    state = state * kept + gained
+    state = dot(tl.trans(k_tile), (written * to_end[:, None]).to(k_tile.dtype), state * kept, PRECISION)
     if SUB > 1:
         state = tl.where(last_of_chunk, base + r * (state - base), state)
     return state, base
@@ -143,8 +125,7 @@ def summarise(
         a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted & is_end, BT, 0), BT, 0, BT, BT, BT)
         c = tl.load(c_in + tile * BT + tl.arange(0, BT))
         c_last = tl.load(c_in + tile * BT + BT - 1)
-        written = dot(a_tile, v_tile, None, PRECISION)
-        written -= dot(w_tile, state.to(k_tile.dtype), None, PRECISION)
+        written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
         state, base = _hand_on(
             state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
@@ -195,17 +176,16 @@ def scan(
         c = tl.load(c_in + tile * BT + tl.arange(0, BT))
         c_last = tl.load(c_in + tile * BT + BT - 1)
         low = state.to(k_tile.dtype)
-        if SAVE:
-            store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
-        out = dot(p_tile, v_tile, None, PRECISION)
-        out = dot(q_tile, low, out, PRECISION)
-        store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
-        written = dot(a_tile, v_tile, None, PRECISION)
-        written -= dot(w_tile, low, None, PRECISION)
+        written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
+        out = dot(q_tile, low, dot(p_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
         state, base = _hand_on(
             state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
         )
+        # Last, for the products that lead to the next state are waited for, and these are not.
+        if SAVE:
+            store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
+        store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
     if segment == SEGMENTS - 1:
         store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.arguments import num_chunks
-from kernels.gated_delta_rule import triton_backward, triton_forward
+from kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
 from kernels.triton_support import NARROWEST, dot_precision, multiprocessors, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
@@ -20,12 +20,13 @@ MIN_SEGMENT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Blocks:
-    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages, registers."""
+    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages."""
 
     BT: int
     BK: int
     BKB: int
-    prepare: tuple[int, int, int | None]
+    invert: int
+    prepare: tuple[int, int]
     summarise: tuple[int, int, int]
     chain: tuple[int, int, int]
     scan: tuple[int, int, int]
@@ -50,13 +51,13 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
     if wide:
         columns = min(max(least, _power_of_2(value_dim)), 16 if big else 32)
         return Blocks(
-            BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), prepare=(4, 3, None),
+            BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=1, prepare=(4, 3),
             summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1), scan_back=(columns, 4, 1),
             values=(columns, 4), keys=(columns, 4, 2),
         )  # fmt: skip
     warps, stages = (8, 1) if big else (4, 3)
     return Blocks(
-        BT=min(64, chunk_size), BK=padded, BKB=64, prepare=(2, 3, None),
+        BT=min(64, chunk_size), BK=padded, BKB=64, invert=1, prepare=(4, 3),
         summarise=(64, warps, stages), chain=(128, 64, 8), scan=(64, warps, stages), scan_back=(64, warps, stages),
         values=(64, 4), keys=(64, 4, 3),
     )  # fmt: skip
@@ -164,7 +165,7 @@ def forward(
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
     s = sizes_of(q, v, route, chunk_size, blocks)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
-    a_beta, p = (q.new_empty(heads, s.NT, bt, bt) for _ in range(2))
+    a_beta, to_keys, p = (q.new_empty(heads, s.NT, bt, bt) for _ in range(3))
     a = torch.empty_like(p) if save else q.new_empty(0)
     w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
     c = q.new_empty(heads, s.NT * bt, dtype=torch.float32)
@@ -174,11 +175,15 @@ def forward(
     constants = _constants(s, blocks, q.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
     counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
     with on_device(q):
-        warps, stages, registers = blocks.prepare
+        sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}
+        triton_invert.invert[(s.NT * heads,)](
+            k, g, beta, c, a, a_beta, to_keys, s.T, s.H, s.NT, *_strides(k), **sizes, SAVE=save,
+            num_warps=blocks.invert,
+        )  # fmt: skip
+        warps, stages = blocks.prepare
         triton_forward.prepare[(s.NT * heads,)](
-            q, k, g, beta, c, a, a_beta, w, q_new, p, scale, s.T, s.H, s.NT, *_strides(q, k),
-            K=s.K, BK=bk, BKB=blocks.BKB, BT=bt, SAVE=save, PRECISION=constants["PRECISION"],
-            num_warps=warps, num_stages=stages, maxnreg=registers,
+            q, k, c, a_beta, to_keys, w, q_new, p, scale, s.T, s.H, s.NT, *_strides(q, k), **sizes,
+            num_warps=warps, num_stages=stages,
         )  # fmt: skip
         starts, transitions = initial_state, q.new_empty(0)
         if s.segments > 1:

@@ -1,0 +1,137 @@
+"""The inverse of each tile's triangular system, in blocks of 16 x 16.
+
+Of A = (I + L)^-1 with L_ij = beta_i D_ij k_i . k_j below the diagonal (see `triton_forward`), the blocks on the
+diagonal come from forward substitution and those below from products with them. The blocks are so small that one warp
+does a tile by itself and waits for no other; many tiles share a multiprocessor and hide how long each one's chain is.
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import triton
+import triton.language as tl
+
+from kernels.gated_delta_rule.triton_tiles import load_gates, load_rows
+from kernels.triton_dot import dot
+
+SIDE = tl.constexpr(16)
+"""Rows and columns of a block: the fewest that a product takes."""
+
+
+@triton.jit
+def invert(
+    k, g, beta, c_out, a_out, a_beta_out, to_keys_out,
+    T, H, NT,
+    k_b, k_t, k_h,
+    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, SAVE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """One tile of one head: c [BT], and [BT, BT] A (with SAVE), A diag(beta) and A diag(beta e^c)."""
+    tile = tl.program_id(0).to(tl.int64)
+    bh, start = tile // NT, (tile % NT) * BT
+    k += (bh // H) * k_b + (bh % H) * k_h
+    a_out += tile * BT * BT
+    a_beta_out += tile * BT * BT
+    to_keys_out += tile * BT * BT
+    c_out += tile * BT + tl.arange(0, SIDE)
+
+    kk00 = tl.zeros((SIDE, SIDE), tl.float32)
+    kk11, kk10, kk22, kk21, kk20, kk33, kk32, kk31, kk30 = kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00
+    for key in range(0, BK, BKB):
+        k0 = load_rows(k, start, T, k_t, key, K, SIDE, BKB)
+        kk00 = dot(k0, tl.trans(k0), kk00, PRECISION)
+        if BT > SIDE:
+            k1 = load_rows(k, start + SIDE, T, k_t, key, K, SIDE, BKB)
+            kk10 = dot(k1, tl.trans(k0), kk10, PRECISION)
+            kk11 = dot(k1, tl.trans(k1), kk11, PRECISION)
+        if BT > 2 * SIDE:
+            k2 = load_rows(k, start + 2 * SIDE, T, k_t, key, K, SIDE, BKB)
+            kk20 = dot(k2, tl.trans(k0), kk20, PRECISION)
+            kk21 = dot(k2, tl.trans(k1), kk21, PRECISION)
+            kk22 = dot(k2, tl.trans(k2), kk22, PRECISION)
+            k3 = load_rows(k, start + 3 * SIDE, T, k_t, key, K, SIDE, BKB)
+            kk30 = dot(k3, tl.trans(k0), kk30, PRECISION)
+            kk31 = dot(k3, tl.trans(k1), kk31, PRECISION)
+            kk32 = dot(k3, tl.trans(k2), kk32, PRECISION)
+            kk33 = dot(k3, tl.trans(k3), kk33, PRECISION)
+
+    c0, b0, sum0 = _gates(g, beta, bh, start, 0.0, T, H)
+    tl.store(c_out, c0)
+    a00 = _invert_diagonal(kk00, c0, b0)
+    _store(a_out, a_beta_out, to_keys_out, a00, 0, 0, c0, b0, BT, SAVE)
+    if BT > SIDE:
+        c1, b1, sum1 = _gates(g, beta, bh, start + SIDE, sum0, T, H)
+        tl.store(c_out + SIDE, c1)
+        a11 = _invert_diagonal(kk11, c1, b1)
+        l10 = _lower(kk10, c1, b1, c0)
+        a10 = -dot(a11, dot(l10, a00, None, PRECISION), None, PRECISION)
+        _store(a_out, a_beta_out, to_keys_out, a11, 1, 1, c1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a10, 1, 0, c0, b0, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, tl.zeros_like(a11), 0, 1, c1, b1, BT, SAVE)
+    if BT > 2 * SIDE:
+        c2, b2, sum2 = _gates(g, beta, bh, start + 2 * SIDE, sum1, T, H)
+        c3, b3, _ = _gates(g, beta, bh, start + 3 * SIDE, sum2, T, H)
+        tl.store(c_out + 2 * SIDE, c2)
+        tl.store(c_out + 3 * SIDE, c3)
+        a22 = _invert_diagonal(kk22, c2, b2)
+        a33 = _invert_diagonal(kk33, c3, b3)
+        l20, l21 = _lower(kk20, c2, b2, c0), _lower(kk21, c2, b2, c1)
+        l30, l31, l32 = _lower(kk30, c3, b3, c0), _lower(kk31, c3, b3, c1), _lower(kk32, c3, b3, c2)
+        a21 = -dot(a22, dot(l21, a11, None, PRECISION), None, PRECISION)
+        a32 = -dot(a33, dot(l32, a22, None, PRECISION), None, PRECISION)
+        a20 = -dot(a22, dot(l20, a00, dot(l21, a10, None, PRECISION), PRECISION), None, PRECISION)
+        a31 = -dot(a33, dot(l31, a11, dot(l32, a21, None, PRECISION), PRECISION), None, PRECISION)
+        sum30 = dot(l30, a00, dot(l31, a10, dot(l32, a20, None, PRECISION), PRECISION), PRECISION)
+        a30 = -dot(a33, sum30, None, PRECISION)
+        _store(a_out, a_beta_out, to_keys_out, a22, 2, 2, c2, b2, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a21, 2, 1, c1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a20, 2, 0, c0, b0, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a33, 3, 3, c3, b3, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a32, 3, 2, c2, b2, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a31, 3, 1, c1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a30, 3, 0, c0, b0, BT, SAVE)
+        zeros = tl.zeros_like(a22)
+        for row in tl.static_range(3):
+            for column in tl.static_range(2, 4):
+                if column > row:
+                    _store(a_out, a_beta_out, to_keys_out, zeros, row, column, c2, b2, BT, SAVE)
+
+
+@triton.jit
+def _gates(g, beta, bh, start, before, T, H):
+    """Of a block: c, which is ``before`` at its start, beta, and c at its end."""
+    log_decay = load_gates(g, bh, start, T, H, SIDE)
+    return before + tl.cumsum(log_decay, 0), load_gates(beta, bh, start, T, H, SIDE), before + tl.sum(log_decay, 0)
+
+
+@triton.jit
+def _lower(kk, c_row, strength, c_column):
+    """A block of L that lies below the diagonal."""
+    return kk * tl.exp(c_row[:, None] - c_column[None, :]) * strength[:, None]
+
+
+@triton.jit
+def _invert_diagonal(kk, c, strength):
+    """(I + L)^-1 of a block on the diagonal, by forward substitution."""
+    i = tl.arange(0, SIDE)
+    above = i[:, None] < i[None, :]
+    decay = tl.exp(tl.where(above, c[None, :] - c[:, None], float("-inf")))
+    transposed = kk * decay * strength[None, :]  # kk is symmetric; a row of L is now where it is summed over
+    inverse = tl.where(i[:, None] == i[None, :], 1.0, 0.0)
+    for row in range(1, SIDE):
+        factors = tl.sum(tl.where(i[None, :] == row, transposed, 0.0), 1)
+        change = tl.sum(factors[:, None] * inverse, 0)
+        inverse -= tl.where(i[:, None] == row, change[None, :], 0.0)
+    return inverse
+
+
+@triton.jit
+def _store(
+    a_out, a_beta_out, to_keys_out, block, row, column, c_column, strength, BT: tl.constexpr, SAVE: tl.constexpr
+):
+    """Write one block of A, if SAVE, of A diag(beta) and of A diag(beta e^c)."""
+    i = tl.arange(0, SIDE)
+    at = (i + row * SIDE)[:, None] * BT + (i + column * SIDE)[None, :]
+    dtype = a_out.dtype.element_ty
+    if SAVE:
+        tl.store(a_out + at, block.to(dtype))
+    tl.store(a_beta_out + at, (block * strength[None, :]).to(dtype))
+    tl.store(to_keys_out + at, (block * (strength * tl.exp(c_column))[None, :]).to(dtype))
