@@ -22,7 +22,16 @@ import torch
 
 from experiments.kernel_speed import inputs, limits, models, operations, peers, table
 from experiments.kernel_speed.rows import Bench, Case, Row
-from experiments.kernel_speed.timing import Clock, ContextLost, DeviceClock, HostClock, Value, reason, recover
+from experiments.kernel_speed.timing import (
+    Clock,
+    ContextLost,
+    DeviceClock,
+    HostClock,
+    LaunchClock,
+    Value,
+    reason,
+    recover,
+)
 
 PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "both": operations.both,
@@ -129,9 +138,11 @@ def _bench(given: argparse.Namespace) -> Bench:
     if given.smoke:
         torch.set_num_threads(1)
         shapes, clock = inputs.smoke(), HostClock()
-        return Bench(shapes, clock, limits.measure_ceilings(shapes, clock, 0.01), "reference", 0.0, False)
-    shapes, clock = inputs.full(given.lengths), DeviceClock(torch.device("cuda", torch.cuda.current_device()))
-    return Bench(shapes, clock, limits.measure_ceilings(shapes, clock), "triton", given.seconds, True)
+        return Bench(shapes, clock, clock, limits.measure_ceilings(shapes, clock, 0.01), "reference", 0.0, False)
+    device = torch.device("cuda", torch.cuda.current_device())
+    shapes, clock = inputs.full(given.lengths), DeviceClock(device)
+    ceilings = limits.measure_ceilings(shapes, clock)
+    return Bench(shapes, clock, LaunchClock(device), ceilings, "triton", given.seconds, True)
 
 
 def rows(cases: Iterator[Case], clock: Clock, deadline: float) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from experiments.kernel_speed import limits, peers
 from experiments.kernel_speed.contenders import FLA, Contender, calls
 from experiments.kernel_speed.inputs import hard_routes
-from experiments.kernel_speed.operations import ACTIVATIONS, HOW, SHARE, timed
+from experiments.kernel_speed.operations import ACTIVATIONS, HOW, SHARE, launched, timed
 from experiments.kernel_speed.rows import OURS, Bench, Case, Check, Row, ratio
 from experiments.kernel_speed.timing import Call, Value, interleaved, memory
 from kernels.arguments import RouteGrad
@@ -66,6 +66,7 @@ def _mixer(bench: Bench, length: int) -> Iterator[Row]:
                 recorded = ratio(own, PUBLIC_LAYER_MS[length])
                 checks.append(Check("ours / recorded public NAtS-L layer", recorded, PUBLIC_LIMIT))
         yield Row(case, what, values, bench.ceilings.floor_ms(*passes[:count]), tuple(checks))
+    yield launched(bench, case, contenders)
     yield Row(case, ACTIVATIONS, memory(calls(contenders, "keep"), bench.clock))
 
 

@@ -32,6 +32,7 @@ SHARES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
 FORWARD = "forward ms"
 TRAIN = "forward + backward ms"
 ACTIVATIONS = "activations MiB"
+LAUNCH = "launching forward + backward, ms of the host"
 
 COMPOSITE_LIMIT = 0.9
 ACTIVATIONS_LIMIT = 1400.0
@@ -47,6 +48,11 @@ HOW = ((FORWARD, "forward", 1), (TRAIN, "train", 2))
 def timed(bench: Bench, contenders: dict[str, Contender], how: str) -> dict[str, Value]:
     """Milliseconds of each contender."""
     return interleaved(calls(contenders, how), bench.clock, bench.seconds)
+
+
+def launched(bench: Bench, case: str, contenders: dict[str, Contender]) -> Row:
+    """What the host takes to launch both passes of each contender."""
+    return Row(case, LAUNCH, interleaved(calls(contenders, "train"), bench.launch_clock, bench.seconds / 3))
 
 
 def both(bench: Bench) -> Iterator[Case]:
@@ -73,6 +79,7 @@ def _both(bench: Bench, length: int) -> Iterator[Row]:
         composite = None if linear is None or softmax is None else linear + SHARE * softmax
         check = Check(f"ours / ({name})", ratio(values[OURS].value, composite), COMPOSITE_LIMIT)
         yield Row(case, what, values | {name: Value(composite)}, bench.ceilings.floor_ms(*passes[:count]), (check,))
+    yield launched(bench, case, contenders)
     values = memory(calls(contenders, "keep"), bench.clock)
     yield Row(case, ACTIVATIONS, values, checks=(Check("ours, MiB,", values[OURS].value, ACTIVATIONS_LIMIT),))
 

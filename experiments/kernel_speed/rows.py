@@ -84,6 +84,7 @@ class Bench:
     """What every part needs.
 
     Attributes:
+        launch_clock: measures what the host takes to launch a call.
         impl: implementation of ours.
         seconds: how long the timed rounds of one row take, about.
         on_device: whether SDPA's own backends can be asked for; otherwise the plain one stands in for each.
@@ -91,6 +92,7 @@ class Bench:
 
     shapes: Shapes
     clock: Clock
+    launch_clock: Clock
     ceilings: Ceilings
     impl: Impl
     seconds: float

@@ -25,6 +25,9 @@ DEFINITIONS = """\
 - All contenders of a row are timed in one process, in turn, by CUDA events; the L2 is overwritten before every timed
   call and two input sets alternate. A value is the median over the rounds, in brackets (90th - 10th percentile) /
   median.
+- Times are the GPU's: the host has a head start, so that what Python takes to launch kernels does not count. How long
+  that is stands in rows of its own; a training step that gives the GPU less to do than that waits for Python, unless it
+  is replayed as a CUDA graph.
 - "forward" keeps nothing for a backward pass; "forward + backward" goes to the gradients of all inputs, and of all
   parameters where there are some.
 - "activations" is what the forward pass of training leaves allocated, its outputs included and its inputs not.
