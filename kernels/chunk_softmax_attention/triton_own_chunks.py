@@ -98,7 +98,6 @@ def _own_chunk_kernel(
         tl.store(dweight_ptr + head_index * N * C + token, tl.zeros([BLOCK], tl.float32), mask=token < N * C)
     if start >= T:
         return
-    wide = start.to(tl.int64)
     do_ptr += batch * do_batch + head * do_head
     q_ptr += batch * q_batch + head * q_head
     k_ptr += batch * k_batch + head * k_head
@@ -108,53 +107,69 @@ def _own_chunk_kernel(
     log_weight_ptr += head_index // group * N
 
     present = token < T
+    none = tl.zeros([BLOCK], tl.float32)
+    if C <= BLOCK:
+        k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
     q, do, lse, delta = _load_queries(
         q_ptr, do_ptr, o_ptr, lse_ptr, start, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
     )
     tl.store(delta_ptr + head_index * T + token, delta, mask=present)
-    none = tl.zeros([BLOCK], tl.float32)
-    dq = tl.zeros([BK, BLOCK], tl.float32)
-    if C > BLOCK:
-        for position in tl.range(start // C * C, start, BLOCK, num_stages=STAGES):
-            first = tl.cast(position, tl.int64)
-            past_k = load_rows(k_ptr + first * k_token, row, present, k_token, K, BK, K == BK, False)
-            past_v = load_rows(v_ptr + first * v_token, row, present, v_token, V, BV, V == BV, False)
-            p = weights(past_k, q, none, lse, present, scale_2, False, PRECISION)
-            ds = score_gradients(p, past_v, do, delta, PRECISION)
-            dq = dot(tl.trans(past_k), ds.to(q.dtype), dq, PRECISION)
-
-    k = load_rows(k_ptr + wide * k_token, row, present, k_token, K, BK, K == BK, True)
-    v = load_rows(v_ptr + wide * v_token, row, present, v_token, V, BV, V == BV, True)
-    visible = row[:, None] <= row[None, :]
-    if C < BLOCK:
-        visible = visible & (row[:, None] // C == row[None, :] // C)
-    p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
-    dv = dot(p.to(do.dtype), do, None, PRECISION)
-    ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
-    dk = dot(ds, q, None, PRECISION)
-    dq = dot(tl.trans(k), ds, dq, PRECISION)
+    if C <= BLOCK:
+        visible = (row[:, None] // C == row[None, :] // C) & (row[:, None] <= row[None, :])
+        p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+        ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+        dq = dot(tl.trans(k), ds, None, PRECISION)
+    else:
+        dq = tl.zeros([BK, BLOCK], tl.float32)
+        for position in tl.range(start // C * C, start + BLOCK, BLOCK, num_stages=STAGES):
+            k, v = _load_keys(k_ptr, v_ptr, position, T, k_token, v_token, K, V, BK, BV, BLOCK)
+            visible = position + row[:, None] <= token[None, :]
+            p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+            ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+            dq = dot(tl.trans(k), ds, dq, PRECISION)
     dq_ptr += (batch * T + start) * heads * K + head * K
     store_rows(dq_ptr, row, present, heads * K, K, tl.trans(dq), BK)
 
-    if C > BLOCK:
-        last = tl.minimum((start // C + 1) * C, T)
+    # Keys of active chunks have more to come, from a kernel that computes this part again rather than read it rounded.
+    if C < BLOCK:
+        skipped = tl.load(log_weight_ptr + token // C, mask=present, other=0.0) == float("-inf")
+    else:
         if tl.load(log_weight_ptr + start // C) != float("-inf"):
-            last = start
-        for position in tl.range(start + BLOCK, last, BLOCK, num_stages=STAGES):
-            next_q, next_do, next_lse, next_delta = _load_queries(
+            return
+        skipped = present
+    if C <= BLOCK:
+        dk = dot(ds, q, None, PRECISION)
+        dv = dot(p.to(do.dtype), do, None, PRECISION)
+    else:
+        k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
+        dk = tl.zeros([BLOCK, BK], tl.float32)
+        dv = tl.zeros([BLOCK, BV], tl.float32)
+        for position in tl.range(start, tl.minimum((start // C + 1) * C, T), BLOCK, num_stages=STAGES):
+            q, do, lse, delta = _load_queries(
                 q_ptr, do_ptr, o_ptr, lse_ptr, position, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
             )
-            p = weights(k, next_q, none, next_lse, visible, scale_2, False, PRECISION)
-            dv = dot(p.to(do.dtype), next_do, dv, PRECISION)
-            ds = score_gradients(p, v, next_do, next_delta, PRECISION)
-            dk = dot(ds.to(q.dtype), next_q, dk, PRECISION)
-
-    # Active chunks have more to come, from a kernel that computes this part again rather than read it rounded.
-    skipped = tl.load(log_weight_ptr + token // C, mask=present, other=0.0) == float("-inf")
+            visible = token[:, None] <= position + row[None, :]
+            p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+            dv = dot(p.to(do.dtype), do, dv, PRECISION)
+            ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+            dk = dot(ds, q, dk, PRECISION)
     dk_ptr += (batch * T + start) * heads * K + head * K
     dv_ptr += (batch * T + start) * heads * V + head * V
     store_rows(dk_ptr, row, skipped, heads * K, K, dk * scale, BK)
     store_rows(dv_ptr, row, skipped, heads * V, V, dv, BV)
+
+
+@triton.jit
+def _load_keys(
+    k_ptr, v_ptr, start, T, k_token, v_token,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """k and v of the tokens from ``start`` on."""
+    row, token = tl.arange(0, BLOCK), tl.cast(start, tl.int64)
+    present = start + row < T
+    k = load_rows(k_ptr + token * k_token, row, present, k_token, K, BK, K == BK, True)
+    v = load_rows(v_ptr + token * v_token, row, present, v_token, V, BV, V == BV, True)
+    return k, v
 
 
 @triton.jit
