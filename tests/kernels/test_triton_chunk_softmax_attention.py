@@ -29,14 +29,23 @@ from tests.kernels.triton_cases import (
 )
 
 pytest.importorskip("triton")
-from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_op, triton_skipped
+from kernels.chunk_softmax_attention import (
+    triton_backward,
+    triton_forward,
+    triton_op,
+    triton_own_chunks,
+    triton_skipped,
+)
 from kernels.chunk_softmax_attention.triton_tiles import Launch
 
 pytestmark = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value) encountered:RuntimeWarning")
 attention: Any = functools.partial(chunk_softmax_attention, impl="triton")
 
 TILES = (((32, 16), (16, 32)), ((16, 16), (16, 16)), ((64, 32), (32, 64)))
-"""(queries, keys) of the forward and of the backward pass: smaller than, as large as and larger than a chunk."""
+"""(queries, keys) of the forward and of the backward pass: smaller than, as large as and larger than a chunk.
+
+Within chunks the backward pass has as many keys as queries.
+"""
 
 SHAPES = (
     Shape(T=1, chunk_size=16, K=16, V=16),
@@ -59,7 +68,12 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def set_tiles(monkeypatch: pytest.MonkeyPatch, forward: tuple[int, int], backward: tuple[int, int]) -> None:
-    for module, sizes in ((triton_forward, forward), (triton_backward, backward), (triton_skipped, backward)):
+    for module, sizes in (
+        (triton_forward, forward),
+        (triton_own_chunks, (backward[0], backward[0])),
+        (triton_backward, backward),
+        (triton_skipped, backward),
+    ):
         monkeypatch.setattr(module, "choose_launch", lambda *_, sizes=sizes: Launch(*sizes, warps=4, stages=2))
 
 
