@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.arguments import num_chunks
-from kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
+from kernels.gated_delta_rule import triton_backward, triton_forward, triton_fused_backward, triton_invert
 from kernels.triton_support import NARROWEST, dot_precision, multiprocessors, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
@@ -20,7 +20,10 @@ MIN_SEGMENT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Blocks:
-    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages."""
+    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages.
+
+    Where there is ``fused`` it takes the place of ``values`` and ``keys``.
+    """
 
     BT: int
     BK: int
@@ -33,6 +36,7 @@ class Blocks:
     scan_back: tuple[int, int, int]
     values: tuple[int, int]
     keys: tuple[int, int, int]
+    fused: tuple[int, int, int] | None
 
 
 def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype) -> Blocks:
@@ -53,13 +57,17 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         return Blocks(
             BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=1, prepare=(4, 3),
             summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1), scan_back=(columns, 4, 1),
-            values=(columns, 4), keys=(columns, 4, 2),
+            values=(columns, 4), keys=(columns, 4, 2), fused=None,
         )  # fmt: skip
     warps, stages = (8, 1) if big else (4, 3)
+    tokens = min(64, chunk_size)
+    # Its sums need half of a multiprocessor's registers at 128 columns; of two shorter tiles' scores one is multiplied
+    # as a right operand, which must not be narrow.
+    fused = None if big or tokens < NARROWEST else (64, 8, 2)
     return Blocks(
-        BT=min(64, chunk_size), BK=padded, BKB=64, invert=1, prepare=(4, 3),
+        BT=tokens, BK=padded, BKB=64, invert=1, prepare=(4, 3),
         summarise=(64, warps, stages), chain=(128, 64, 8), scan=(64, warps, stages), scan_back=(64, warps, stages),
-        values=(64, 4), keys=(64, 4, 3),
+        values=(64, 4), keys=(64, 4, 3), fused=fused,
     )  # fmt: skip
 
 
@@ -154,11 +162,26 @@ def _constants(s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | Non
     }  # fmt: skip
 
 
-def forward(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, route: Tensor | None, initial_state: Tensor | None,
+class Prepared(NamedTuple):
+    """What `scan` needs of all tiles beside the inputs.
+
+    Attributes:
+        saved: what the backward pass needs of it too; states are still to be written.
+        a_beta: [B * H, NT, BT, BT], what is written to the state per value; p: the same, what comes out per value.
+        starts: [B * H, segments, K, V] float32, the states before the segments; None for zeros.
+    """
+
+    saved: Saved
+    a_beta: Tensor
+    p: Tensor
+    starts: Tensor | None
+
+
+def prepare(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, g: Tensor, beta: Tensor, initial_state: Tensor | None,
     chunk_size: int, scale: float, decay_skipped: bool, save: bool,
-) -> tuple[Tensor, Tensor, Saved]:  # fmt: skip
-    """o [B, T, H, V], the final state [B, H, K, V] float32, and with ``save`` what the backward pass needs.
+) -> Prepared:  # fmt: skip
+    """All that can be computed before states are handed from tile to tile; ``save`` as in `scan`.
 
     q, k, v of one dtype with a dense last axis; g, beta, route and initial_state contiguous, the last two float32.
     """
@@ -169,13 +192,10 @@ def forward(
     a = torch.empty_like(p) if save else q.new_empty(0)
     w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
     c = q.new_empty(heads, s.NT * bt, dtype=torch.float32)
-    o = q.new_empty(s.B, s.T, s.H, s.V)
-    states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)
-    final = q.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32)
     constants = _constants(s, blocks, q.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
     counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
+    sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}
     with on_device(q):
-        sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}
         triton_invert.invert[(s.NT * heads,)](
             k, g, beta, c, a, a_beta, to_keys, s.T, s.H, s.NT, *_strides(k), **sizes, SAVE=save,
             num_warps=blocks.invert,
@@ -196,59 +216,37 @@ def forward(
                 **constants, BV=columns, STAGES=stages, num_warps=warps,
             )  # fmt: skip
             starts = _chain(transitions, ends, initial_state, s, blocks, back=False)
-        columns, warps, stages = _prefetching(blocks.scan, s, route)
-        triton_forward.scan[(_ceil_div(s.V, columns) * s.segments * heads,)](
-            k, v, route, c, a_beta, w, q_new, p, starts, o, states, final, *counts, *_strides(k, v),
-            **constants, BV=columns, HAS_START=starts is not None, SAVE=save, STAGES=stages, num_warps=warps,
+    states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)
+    return Prepared(Saved(c, a, w, q_new, states, transitions), a_beta, p, starts)
+
+
+def scan(
+    k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, decay_skipped: bool, save: bool
+) -> tuple[Tensor, Tensor, Saved]:
+    """o [B, T, H, V], the final state [B, H, K, V] float32, and with ``save`` what the backward pass needs."""
+    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype)
+    s = sizes_of(k, v, route, chunk_size, blocks)
+    saved, starts = prepared.saved, prepared.starts
+    o = k.new_empty(s.B, s.T, s.H, s.V)
+    final = k.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32)
+    columns, warps, stages = _prefetching(blocks.scan, s, route)
+    with on_device(k):
+        triton_forward.scan[(_ceil_div(s.V, columns) * s.segments * s.B * s.H,)](
+            k, v, route, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, o, saved.states, final,
+            s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, *_strides(k, v),
+            **_constants(s, blocks, k.dtype, route), DECAY_SKIPPED=decay_skipped,
+            BV=columns, HAS_START=starts is not None, SAVE=save, STAGES=stages, num_warps=warps,
         )  # fmt: skip
-    return o, final, Saved(c, a, w, q_new, states, transitions)
+    return o, final, saved
 
 
-def backward(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved,
-    do: Tensor, dfinal: Tensor | None, chunk_size: int, scale: float, decay_skipped: bool, full_route_grad: bool,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """dq, dk, dv, and in float32 dg, dbeta, droute [B, N, R] (empty without a route), and of the initial state."""
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
-    s = sizes_of(q, v, route, chunk_size, blocks)
-    heads, bt = s.B * s.H, blocks.BT
-    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
-    dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
-    droute = q.new_empty(heads if route is not None else 0, s.N, dtype=torch.float32)
-    constants = _constants(s, blocks, q.dtype, route)
-    counts = (s.T, s.H, s.NT, s.N, s.R)
-    with on_device(q):
-        dstates, dinitial = _hand_back(k, do, route, saved, dfinal, s, blocks, decay_skipped)
-        columns, warps = blocks.values
-        value_blocks = _ceil_div(s.V, columns)
-        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
-        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
-        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
-        triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
-            q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
-            scale, *counts, *_strides(q, k, v, do), **constants, BKB=blocks.BKB, BV=columns, num_warps=warps,
-        )  # fmt: skip
-        columns, warps, stages = blocks.keys
-        programs = blocks.BK // blocks.BKB * s.NT * heads
-        scratch = q.new_empty(2, programs, bt, bt)
-        triton_backward.differentiate_keys[(programs,)](
-            q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
-            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
-            **constants, BKB=blocks.BKB, BV=columns, DECAY_SKIPPED=decay_skipped, FULL_ROUTE_GRAD=full_route_grad,
-            STAGES=stages, num_warps=warps,
-        )  # fmt: skip
-    if route is None:
-        droute = q.new_empty(0, dtype=torch.float32)
-    else:
-        droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
-    return dq, dk, dv, dg, dbeta, droute, dinitial
-
-
-def _hand_back(
-    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, s: Sizes, blocks: Blocks,
-    decay_skipped: bool,
+def hand_back(
+    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None,
+    chunk_size: int, decay_skipped: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The gradient of the state after each tile, [B * H, NT, K, V], and of the initial state, [B, H, K, V] float32."""
+    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
+    s = sizes_of(k, do, route, chunk_size, blocks)
     heads = s.B * s.H
     dstates = k.new_empty(heads, s.NT, s.K, s.V)
     before = k.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
@@ -262,12 +260,87 @@ def _hand_back(
             SAVE=save, STAGES=stages, num_warps=warps,
         )  # fmt: skip
 
-    ends = dfinal
-    if s.segments > 1:
-        scan_back(None, save=False)
-        ends = _chain(saved.transitions, before, dfinal, s, blocks, back=True)
-    scan_back(ends, save=True)
+    with on_device(k):
+        ends = dfinal
+        if s.segments > 1:
+            scan_back(None, save=False)
+            ends = _chain(saved.transitions, before, dfinal, s, blocks, back=True)
+        scan_back(ends, save=True)
     return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
+
+
+def differentiate(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    dv: Tensor | None, chunk_size: int, scale: float, decay_skipped: bool, full_route_grad: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
+
+    Args:
+        q, k, v, beta, route, saved: as in the forward pass.
+        dstates: of `hand_back`.
+        do: [B, T, H, V] with a dense last axis.
+        dv: dense like v, what the gradient of v is added to, in place; None for a new one.
+        chunk_size, scale, decay_skipped, full_route_grad: as in the operation.
+    """
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    s = sizes_of(q, v, route, chunk_size, blocks)
+    adds = dv is not None
+    dv = v.new_empty(v.shape) if dv is None else dv
+    dq, dk = q.new_empty(q.shape), k.new_empty(k.shape)
+    dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
+    droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
+    gradients = (dq, dk, dv, dg, dbeta, droute)
+    options = {"DECAY_SKIPPED": decay_skipped, "FULL_ROUTE_GRAD": full_route_grad}
+    fill = _differentiate if blocks.fused is None else _differentiate_fused
+    with on_device(q):
+        fill(q, k, v, beta, route, saved, dstates, do, gradients, scale, s, blocks, options, adds)
+    if route is None:
+        droute = q.new_empty(0, dtype=torch.float32)
+    else:
+        droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
+    return dq, dk, dv, dg, dbeta, droute
+
+
+def _differentiate_fused(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    gradients: tuple[Tensor, ...], scale: float, s: Sizes, blocks: Blocks, options: dict[str, bool], adds: bool,
+) -> None:  # fmt: skip
+    """Fill ``gradients``: dq, dk, dv, dg, dbeta, and droute [B * H, N]."""
+    assert blocks.fused is not None
+    columns, warps, stages = blocks.fused
+    triton_fused_backward.differentiate[(s.NT * s.B * s.H,)](
+        q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, *gradients,
+        scale, s.T, s.H, s.NT, s.N, s.R, *_strides(q, k, v, do),
+        **_constants(s, blocks, q.dtype, route), **options, ADD=adds, BV=columns, STAGES=stages, num_warps=warps,
+    )  # fmt: skip
+
+
+def _differentiate(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    gradients: tuple[Tensor, ...], scale: float, s: Sizes, blocks: Blocks, options: dict[str, bool], adds: bool,
+) -> None:  # fmt: skip
+    """Fill ``gradients`` as `_differentiate_fused` does, in two kernels."""
+    dq, dk, dv, dg, dbeta, droute = gradients
+    heads, bt = s.B * s.H, blocks.BT
+    constants = _constants(s, blocks, q.dtype, route)
+    counts = (s.T, s.H, s.NT, s.N, s.R)
+    columns, warps = blocks.values
+    value_blocks = _ceil_div(s.V, columns)
+    x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
+    sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
+    overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
+    triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
+        q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
+        scale, *counts, *_strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
+    )  # fmt: skip
+    columns, warps, stages = blocks.keys
+    programs = blocks.BK // blocks.BKB * s.NT * heads
+    scratch = q.new_empty(2, programs, bt, bt)
+    triton_backward.differentiate_keys[(programs,)](
+        q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
+        dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
+        **constants, **options, BKB=blocks.BKB, BV=columns, STAGES=stages, num_warps=warps,
+    )  # fmt: skip
 
 
 def _prefetching(launch: tuple[int, int, int], s: Sizes, route: Tensor | None) -> tuple[int, int, int]:

@@ -31,6 +31,17 @@ def store_rows(
 
 
 @triton.jit
+def sum_rows(
+    pointer, tile, start, length, stride, column, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ADD: tl.constexpr,
+):  # fmt: skip
+    """`store_rows` of a float32 tile, with ADD in addition to what is there."""
+    if ADD:
+        tile += load_rows(pointer, start, length, stride, column, DIM, ROWS, COLUMNS)
+    store_rows(pointer, tile.to(pointer.dtype.element_ty), start, length, stride, column, DIM, ROWS, COLUMNS)
+
+
+@triton.jit
 def load_tile(pointer, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """[ROWS, COLUMNS] that lie contiguously."""
     return tl.load(pointer + tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :])
