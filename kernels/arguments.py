@@ -67,6 +67,13 @@ def check_route(route: Tensor, *, batch: int, chunks: int, heads: int) -> None:
         raise ValueError(f"route has dtype {route.dtype}; it must be a floating-point dtype with values in [0, 1].")
 
 
+def check_gates(q: Tensor, g: Tensor, beta: Tensor) -> None:
+    """Raise ValueError unless g and beta are [B, T, H] for q [B, T, H, K]."""
+    for name, gate in (("g", g), ("beta", beta)):
+        check_shape(name, gate, tuple(q.shape[:3]), "[B, T, H]")
+    check_device(q, g=g, beta=beta)
+
+
 def check_device(q: Tensor, **others: Tensor | None) -> None:
     """Raise ValueError unless all are on the device of q."""
     for name, tensor in others.items():

@@ -27,7 +27,7 @@ def chunk_softmax_attention(
     return o.to(operand_dtype(v))
 
 
-def _run_forward(
+def run_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
     """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
@@ -37,14 +37,15 @@ def _run_forward(
         return triton_forward.forward(q, k, v, index, chunk_size, scale)
 
 
-def _fake_forward(
+def fake_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
+    """Shapes and dtypes of what `run_forward` returns."""
     batch, length, heads, _ = q.shape
     return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
-def _run_backward(
+def run_backward(
     do: Tensor,
     q: Tensor,
     k: Tensor,
@@ -104,5 +105,5 @@ def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     return dq, dk, dv, droute if route_gradient else None, None, None, None
 
 
-_backward = Operator("chunk_softmax_attention_backward", _run_backward, _fake_backward)
-_forward = DifferentiableOperator("chunk_softmax_attention", _run_forward, _fake_forward, _save, _differentiate)
+_backward = Operator("chunk_softmax_attention_backward", run_backward, _fake_backward)
+_forward = DifferentiableOperator("chunk_softmax_attention", run_forward, fake_forward, _save, _differentiate)

@@ -4,7 +4,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from kernels.arguments import Impl, RouteGrad, check_device, check_operation, check_shape
+from kernels.arguments import Impl, RouteGrad, check_device, check_gates, check_operation, check_shape
 from kernels.gated_delta_rule import reference
 from kernels.triton_support import choose
 
@@ -100,13 +100,12 @@ def gated_delta_rule(
         ValueError: a shape, dtype or option is not as above; the message names it.
     """
     check_operation(q, k, v, route, chunk_size, route_grad, impl)
-    batch, length, heads, key_dim = q.shape
-    check_shape("g", g, (batch, length, heads), "[B, T, H]")
-    check_shape("beta", beta, (batch, length, heads), "[B, T, H]")
+    check_gates(q, g, beta)
     if initial_state is not None:
+        batch, _, heads, key_dim = q.shape
         check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
-    check_device(q, g=g, beta=beta, initial_state=initial_state)
-    scale = key_dim**-0.5 if scale is None else scale
+        check_device(q, initial_state=initial_state)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":
         from kernels.gated_delta_rule import triton_op

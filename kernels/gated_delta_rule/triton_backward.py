@@ -24,6 +24,7 @@ from kernels.gated_delta_rule.triton_tiles import (
     load_tile,
     store_rows,
     store_tile,
+    sum_rows,
 )
 from kernels.triton_dot import dot
 
@@ -228,7 +229,9 @@ def differentiate_values(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
     SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Of one tile, BV columns: dv (ADD: added to it), what is written X and the gradient dR of beta (v - e^c k S), and sums over them.
+    """Of one tile, BV columns: dv, what is written X and the gradient dR of beta (v - e^c k S), and sums over them.
+
+    With ADD dv is added to what is there.
 
     sums [V blocks, 3, B * H * NT * BT]: parts of dbeta, of the gradient of c, and of <dS, what a token adds to it>.
     overlaps [V blocks, 2, B * H * NT]: <dS, S> of the tile, and of its whole chunk where it has several tiles.

@@ -36,7 +36,7 @@ def differentiate(
     HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, DECAY_SKIPPED: tl.constexpr, ADD: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Of one tile of one head: dq, dk [BT, K], dv [BT, V] (ADD: added to it), dg and dbeta [BT], and droute where a chunk ends."""
+    """Of one tile of one head: dq, dk [BT, K], dv [BT, V], dg and dbeta [BT], and droute where a chunk ends."""
     tile = tl.program_id(0).to(tl.int64)
     bh, n = tile // NT, tile % NT
     b, h = bh // H, bh % H
@@ -72,7 +72,7 @@ def differentiate(
         x, dr, dv_tile, dbeta_part, dc_part, gained_part = differentiate_written(
             ks, kds, v_tile, do_tile, a_tile, a_transposed, p_transposed, c, c_last, strength, r_here, PRECISION
         )
-        store_rows(dv + (b * T * H + h) * V, dv_tile.to(dv.dtype.element_ty), start, T, H * V, column, V, BT, BV)
+        sum_rows(dv + (b * T * H + h) * V, dv_tile, start, T, H * V, column, V, BT, BV, ADD)
         dbeta_tile += dbeta_part
         dc += dc_part
         gained += gained_part

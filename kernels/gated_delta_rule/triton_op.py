@@ -55,16 +55,21 @@ def _run_forward(
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    o, final, saved = triton_launch.forward(
-        dense(q), dense(k), dense(v), g.contiguous(), beta.contiguous(), _contiguous(route),
-        _contiguous(initial_state), chunk_size, scale, decay_skipped, save,
+    q, k, v, route = dense(q), dense(k), dense(v), _contiguous(route)
+    prepared = triton_launch.prepare(
+        q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
+        chunk_size, scale, decay_skipped, save,
     )  # fmt: skip
-    if not save:
-        saved = Saved(*(x.new_empty(0) for x in saved))
-    return o, final, *saved
+    o, final, saved = triton_launch.scan(k, v, route, prepared, chunk_size, decay_skipped, save)
+    return o, final, *(saved if save else nothing(saved))
 
 
-def _fake_forward(
+def nothing(saved: Saved) -> Saved:
+    """In the place of what no backward pass will ask for."""
+    return Saved(*(x.new_empty(0) for x in saved))
+
+
+def fake_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -78,6 +83,7 @@ def _fake_forward(
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Shapes and dtypes of what the forward pass returns."""
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
     s = sizes_of(q, v, route, chunk_size, blocks)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
@@ -112,11 +118,11 @@ def _run_backward(
     decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    gradients = triton_launch.backward(
-        dense(q), dense(k), dense(v), beta.contiguous(), _contiguous(route), Saved(*saved), dense(do),
-        _contiguous(dfinal), chunk_size, scale, decay_skipped, full_route_grad,
-    )  # fmt: skip
-    dq, dk, dv, dg, dbeta, droute, dinitial = gradients
+    q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
+    dstates, dinitial = triton_launch.hand_back(k, do, route, kept, _contiguous(dfinal), chunk_size, decay_skipped)
+    dq, dk, dv, dg, dbeta, droute = triton_launch.differentiate(
+        q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, decay_skipped, full_route_grad
+    )
     return dq, dk, dv, dg, dbeta, droute, dinitial
 
 
@@ -165,4 +171,4 @@ def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None)
 
 
 _backward = Operator("gated_delta_rule_backward", _run_backward, _fake_backward)
-_forward = DifferentiableOperator("gated_delta_rule", _run_forward, _fake_forward, _save, _differentiate)
+_forward = DifferentiableOperator("gated_delta_rule", _run_forward, fake_forward, _save, _differentiate)

@@ -2,14 +2,12 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from kernels.arguments import Impl, RouteGrad
+from kernels.arguments import Impl, RouteGrad, check_gates, check_operation
 from kernels.chunk_softmax_attention import chunk_softmax_attention
 from kernels.gated_delta_rule import gated_delta_rule
-from kernels.hybrid_attention.streams import beside
-from kernels.triton_support import multiprocessors
+from kernels.triton_support import choose
 
 
 class HybridOutput(NamedTuple):
@@ -38,7 +36,7 @@ def hybrid_attention(
     """Both operations, each with its own normalised queries and keys, on the same values and chunks.
 
     Means the same as `chunk_softmax_attention` and `gated_delta_rule` called one after the other (NAtS-L, Deng et al.
-    2026). Where the linear branch has too few heads to fill a GPU, the two run beside each other, backward too.
+    2026). On a GPU the two run beside each other, backward too.
 
     Args:
         softmax_q, softmax_k: [B, T, softmax heads, K of a softmax head].
@@ -51,29 +49,27 @@ def hybrid_attention(
     Raises:
         ValueError: as the two operations do.
     """
+    softmax_v, linear_v = (v.unflatten(-1, (q.shape[2], -1)) for q in (softmax_q, linear_q))
+    check_operation(softmax_q, softmax_k, softmax_v, softmax_route, chunk_size, route_grad, impl)
+    check_operation(linear_q, linear_k, linear_v, linear_route, chunk_size, route_grad, impl)
+    check_gates(linear_q, g, beta)
+    impls = {choose(impl, q, k, values, chunk_size) for q, k, values in (
+        (softmax_q, softmax_k, softmax_v), (linear_q, linear_k, linear_v)
+    )}  # fmt: skip
+    if impls == {"triton"}:
+        from kernels.hybrid_attention import triton_op
 
-    def softmax() -> Tensor:
-        values = v.unflatten(-1, (softmax_q.shape[2], -1))
-        return chunk_softmax_attention(
-            softmax_q, softmax_k, values, softmax_route, chunk_size=chunk_size, route_grad=route_grad, impl=impl
-        )
-
-    def linear() -> Tensor:
-        values = v.unflatten(-1, (linear_q.shape[2], -1))
-        return gated_delta_rule(
-            linear_q, linear_k, values, g, beta, linear_route, chunk_size=chunk_size, decay_skipped=decay_skipped,
+        tensors = (softmax_q, softmax_k, linear_q, linear_k, v, g, beta, softmax_route, linear_route)
+        return HybridOutput(*triton_op.hybrid_attention(*tensors, chunk_size, decay_skipped, route_grad == "full"))
+    return HybridOutput(
+        chunk_softmax_attention(
+            softmax_q, softmax_k, softmax_v, softmax_route, chunk_size=chunk_size, route_grad=route_grad, impl=impl
+        ),
+        gated_delta_rule(
+            linear_q, linear_k, linear_v, g, beta, linear_route, chunk_size=chunk_size, decay_skipped=decay_skipped,
             route_grad=route_grad, impl=impl,
-        )  # fmt: skip
-
-    if not v.is_cuda or torch.compiler.is_compiling() or _fills_gpu(v, linear_q.shape[2]):
-        return HybridOutput(softmax(), linear())
-    return HybridOutput(*beside(softmax, linear, inputs=(softmax_q, softmax_k, v, softmax_route)))
-
-
-def _fills_gpu(v: Tensor, heads: int) -> bool:
-    """Whether the programs that hand a state from chunk to chunk, one for 64 columns of a head, are enough."""
-    batch, channels = v.shape[0], v.shape[-1]
-    return batch * heads * max(1, channels // heads // 64) >= multiprocessors(v.device)
+        ),
+    )  # fmt: skip
 
 
 __all__ = ["HybridOutput", "hybrid_attention"]

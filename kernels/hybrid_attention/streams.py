@@ -1,7 +1,8 @@
-"""Runs two computations beside each other on one GPU."""
+"""A second stream of work on one GPU, beside the current one."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -12,27 +13,31 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
-def beside(
-    first: Callable[[], Tensor], second: Callable[[], Tensor], inputs: Iterable[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Results of both, the first on a side stream that begins and ends with what the current stream does.
+class Side:
+    """Work that begins when the current stream has come to where this is made, and that `join` waits for.
 
-    Autograd runs each backward pass on the stream of its forward pass. Memory that the side stream allocates is used
-    again there only after the current stream has passed the next beginning.
-
-    Args:
-        first, second: what to compute, without waiting for the GPU.
-        inputs: tensors that ``first`` reads, so that their memory is not used again before it is done with them.
+    Memory that the side stream allocates is used again there only after the current stream has passed the next
+    beginning. On the CPU all work is done in order.
     """
-    inputs = list(inputs)
-    device = inputs[0].device
-    current, side = torch.cuda.current_stream(device), _side_stream(device)
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        a = first()
-    b = second()
-    for tensor in inputs:
-        tensor.record_stream(side)
-    current.wait_stream(side)
-    a.record_stream(current)
-    return a, b
+
+    def __init__(self, device: torch.device) -> None:
+        self._streams = (torch.cuda.current_stream(device), _side_stream(device)) if device.type == "cuda" else None
+        if self._streams is not None:
+            current, side = self._streams
+            side.wait_stream(current)
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """What is computed within goes to the side stream; it must not wait for the GPU."""
+        with nullcontext() if self._streams is None else torch.cuda.stream(self._streams[1]):
+            yield
+
+    def join(self, *results: Tensor) -> None:
+        """Let the current stream go on when the side is done; ``results`` are what it reads of the side's tensors."""
+        if self._streams is None:
+            return
+        current, side = self._streams
+        current.wait_stream(side)
+        if not torch.cuda.is_current_stream_capturing():  # a graph has one beginning, and so an order already
+            for result in results:
+                result.record_stream(current)

@@ -1,0 +1,199 @@
+"""Both operations of a routed layer on Triton kernels, as one operator that autograd and torch.compile know.
+
+What hands the linear branch's state from chunk to chunk is one program on a multiprocessor that waits most of the time;
+softmax attention runs beside it and fills the gaps. The gradient of the values, which both branches read, is summed
+where the linear branch writes it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.chunk_softmax_attention import triton_op as softmax
+from kernels.gated_delta_rule import triton_launch
+from kernels.gated_delta_rule import triton_op as linear
+from kernels.gated_delta_rule.triton_launch import Saved
+from kernels.hybrid_attention.streams import Side
+from kernels.triton_operator import DifferentiableOperator, Operator
+from kernels.triton_support import dense, operand_dtype
+
+
+def hybrid_attention(
+    softmax_q: Tensor,
+    softmax_k: Tensor,
+    linear_q: Tensor,
+    linear_k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    softmax_route: Tensor,
+    linear_route: Tensor,
+    chunk_size: int,
+    decay_skipped: bool,
+    full_route_grad: bool,
+) -> tuple[Tensor, Tensor]:
+    """See `kernels.hybrid_attention`; arguments are valid here. Returns what each branch gives.
+
+    Numerics as in the two operations, with the widest dtype of all of q, k and v, or autocast's.
+    """
+    dtype = operand_dtype(softmax_q, softmax_k, linear_q, linear_k, v)
+    operands = (x.to(dtype) for x in (softmax_q, softmax_k, linear_q, linear_k, v))
+    inputs = (*operands, g.float(), beta.float(), softmax_route, linear_route.float())
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    o_softmax, o_linear, *_ = _forward(*inputs, chunk_size, decay_skipped, full_route_grad, save)
+    output = operand_dtype(v)
+    return o_softmax.to(output), o_linear.to(output)
+
+
+def _values(v: Tensor, q: Tensor) -> Tensor:
+    """[B, T, H, V]: the channels of v [B, T, channels] split over the heads of q."""
+    return dense(v).unflatten(-1, (q.shape[2], -1))
+
+
+def _scale(q: Tensor) -> float:
+    return q.shape[-1] ** -0.5
+
+
+def _run_forward(
+    softmax_q: Tensor,
+    softmax_k: Tensor,
+    linear_q: Tensor,
+    linear_k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    softmax_route: Tensor,
+    linear_route: Tensor,
+    chunk_size: int,
+    decay_skipped: bool,
+    full_route_grad: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs = dense(linear_k), _values(v, linear_q), linear_route.contiguous()
+    prepared = triton_launch.prepare(
+        dense(linear_q), *inputs, g.contiguous(), beta.contiguous(), None,
+        chunk_size, _scale(linear_q), decay_skipped, save,
+    )  # fmt: skip
+    side = Side(v.device)
+    o_linear, _, saved = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
+    with side.stream():
+        o_softmax, lse = softmax.run_forward(
+            softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
+        )
+    side.join(o_softmax, lse)
+    return o_softmax, o_linear, lse, *(saved if save else linear.nothing(saved))
+
+
+def _fake_forward(
+    softmax_q: Tensor,
+    softmax_k: Tensor,
+    linear_q: Tensor,
+    linear_k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    softmax_route: Tensor,
+    linear_route: Tensor,
+    chunk_size: int,
+    decay_skipped: bool,
+    full_route_grad: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    o_softmax, lse = softmax.fake_forward(
+        softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, 1.0, full_route_grad
+    )
+    o_linear, _, *saved = linear.fake_forward(
+        linear_q, linear_k, _values(v, linear_q), g, beta, linear_route, None,
+        chunk_size, 1.0, decay_skipped, full_route_grad, save,
+    )  # fmt: skip
+    return o_softmax, o_linear, lse, *saved  # type: ignore[return-value]
+
+
+def _run_backward(
+    do_softmax: Tensor,
+    do_linear: Tensor,
+    softmax_q: Tensor,
+    softmax_k: Tensor,
+    linear_q: Tensor,
+    linear_k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    softmax_route: Tensor,
+    linear_route: Tensor,
+    o_softmax: Tensor,
+    lse: Tensor,
+    saved: list[Tensor],
+    chunk_size: int,
+    decay_skipped: bool,
+    full_route_grad: bool,
+    route_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of all tensors in order; that of the softmax route is empty unless route_gradient."""
+    values, kept = _values(v, linear_q), Saved(*saved)
+    do_linear, k, route = dense(do_linear), dense(linear_k), linear_route.contiguous()
+    side = Side(v.device)
+    dstates, _ = triton_launch.hand_back(k, do_linear, route, kept, None, chunk_size, decay_skipped)
+    with side.stream():
+        softmax_dq, softmax_dk, dv, droute = softmax.run_backward(
+            do_softmax, softmax_q, softmax_k, _values(v, softmax_q), softmax_route, o_softmax, lse,
+            chunk_size, _scale(softmax_q), full_route_grad, route_gradient,
+        )  # fmt: skip
+    side.join(softmax_dq, softmax_dk, dv, droute)
+    dq, dk, dv, dg, dbeta, linear_droute = triton_launch.differentiate(
+        dense(linear_q), k, values, beta.contiguous(), route, kept, dstates, do_linear, dv.view(values.shape),
+        chunk_size, _scale(linear_q), decay_skipped, full_route_grad,
+    )  # fmt: skip
+    return softmax_dq, softmax_dk, dq, dk, dv.view(v.shape), dg, dbeta, droute, linear_droute
+
+
+def _fake_backward(
+    do_softmax: Tensor,
+    do_linear: Tensor,
+    softmax_q: Tensor,
+    softmax_k: Tensor,
+    linear_q: Tensor,
+    linear_k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    softmax_route: Tensor,
+    linear_route: Tensor,
+    o_softmax: Tensor,
+    lse: Tensor,
+    saved: list[Tensor],
+    chunk_size: int,
+    decay_skipped: bool,
+    full_route_grad: bool,
+    route_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    gates = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
+    operands = (x.new_empty(x.shape) for x in (softmax_q, softmax_k, linear_q, linear_k, v))
+    droute = softmax_route.new_empty(softmax_route.shape if route_gradient else 0)
+    return *operands, *gates, droute, linear_route.new_empty(linear_route.shape, dtype=torch.float32)  # type: ignore[return-value]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.chunk_size, ctx.decay_skipped, ctx.full_route_grad, _ = inputs
+    tensors.pop(5)  # g: the backward pass knows it by its sums
+    o_softmax, _, lse, *saved = output
+    ctx.mark_non_differentiable(lse, *saved)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, o_softmax, lse, *saved)
+
+
+def _differentiate(ctx: Any, do_softmax: Tensor | None, do_linear: Tensor | None, *_: None) -> tuple[Any, ...]:
+    *tensors, o_softmax, lse, c, a, w, q, states, transitions = ctx.saved_tensors
+    softmax_q, _, linear_q, _, v, *_ = tensors
+    do_softmax = torch.zeros_like(_values(v, softmax_q)) if do_softmax is None else do_softmax
+    do_linear = torch.zeros_like(_values(v, linear_q)) if do_linear is None else do_linear
+    route_gradient = ctx.needs_input_grad[7]
+    gradients = _backward(
+        do_softmax, do_linear, *tensors, o_softmax, lse, [c, a, w, q, states, transitions],
+        ctx.chunk_size, ctx.decay_skipped, ctx.full_route_grad, route_gradient,
+    )  # fmt: skip
+    *others, droute, linear_droute = gradients
+    return *others, droute if route_gradient else None, linear_droute, None, None, None, None
+
+
+_backward = Operator("hybrid_attention_backward", _run_backward, _fake_backward)
+_forward = DifferentiableOperator("hybrid_attention", _run_forward, _fake_forward, _save, _differentiate)
