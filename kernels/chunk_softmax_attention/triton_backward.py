@@ -1,9 +1,11 @@
 """Backward pass: a block of keys stays, and the queries that see it pass by.
 
-A program holds BN keys of the permuted axis of `triton_index`, so that active and skipped chunks seldom share one, and
-computes everything transposed, [keys, queries]: a product's result is then never transposed to be a left operand, which
-Triton compiles wrongly on Hopper (flash-linear-attention#640). It owns dk, dv and the route's gradient of its keys;
-dq is summed over programs by atomic additions in float32, whose order, and so dq's last bits, vary from run to run.
+With a route `triton_own_chunks` goes first: it leaves delta, what is to be known of skipped chunks, and dq as far as it
+comes from a query's own chunk. Here a program then holds BN active keys of the permuted axis of `triton_index`, and
+without a route any BN keys. It computes everything transposed, [keys, queries]: a product's result is then never
+transposed to be a left operand, which Triton compiles wrongly on Hopper (flash-linear-attention#640). It owns dk, dv
+and the route's gradient of its keys; dq is summed over programs by atomic additions in float32, whose order, and so
+dq's last bits, vary from run to run.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -12,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.chunk_softmax_attention import triton_own_chunks
 from kernels.chunk_softmax_attention.triton_index import RouteIndex
 from kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
@@ -19,7 +22,9 @@ from kernels.chunk_softmax_attention.triton_tiles import (
     load_rows,
     padded,
     permuted_chunks,
+    score_gradients,
     store_rows,
+    weights,
 )
 from kernels.triton_dot import dot
 from kernels.triton_support import dot_precision
@@ -77,25 +82,22 @@ def backward(
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
     launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None, length)
-    delta = torch.empty_like(lse)
-    _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
-        do,
-        o,
-        delta,
-        length,
-        heads,
-        *do.stride()[:3],
-        V=value_dim,
-        BV=padded(value_dim, q.dtype),
-        BM=DELTA_ROWS,
-        num_warps=4,
-    )
-    dq_sum = torch.zeros(batch, length, heads, key_dim, dtype=torch.float32, device=q.device)
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     dweight = q.new_empty(batch * heads, chunks * chunk_size, dtype=torch.float32) if route_gradient else None
+    if index is None:
+        dq_sum = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
+        delta = torch.empty_like(lse)
+        _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
+            do, o, delta, length, heads, *do.stride()[:3],
+            V=value_dim, BV=padded(value_dim, q.dtype), BM=DELTA_ROWS, num_warps=4,
+        )  # fmt: skip
+    else:
+        dq_sum, delta = triton_own_chunks.differentiate_own_chunks(
+            do, q, k, v, o, lse, index, dk, dv, dweight, chunk_size, scale
+        )
     keys = chunks * chunk_size if routed else length
-    _backward_kernel[((triton.cdiv(keys, launch.keys) + routed) * batch * heads,)](
+    _backward_kernel[(triton.cdiv(keys, launch.keys) * batch * heads,)](
         do, q, k, v, lse, delta, *(index[:3] if index is not None else (None,) * 3), dq_sum, dk, dv, dweight,
         scale, scale * LOG2_E, length, chunks, heads, group,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
@@ -139,20 +141,16 @@ def _backward_kernel(
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One block of BN keys of one head, all active or all skipped; those that most queries see begin first."""
+    """One block of BN keys of one head, active where there is a route; those that most queries see begin first."""
     tl.static_assert(BN % BM == 0)
-    blocks = tl.cdiv(N * C, BN) + 1 if ROUTED else tl.cdiv(T, BN)
+    blocks = tl.cdiv(N * C, BN) if ROUTED else tl.cdiv(T, BN)
     all_heads = tl.num_programs(0) // blocks
     head_index = tl.program_id(0) % all_heads
     start = tl.program_id(0) // all_heads * BN
     if ROUTED:
         routing = (head_index // group).to(tl.int64)
         order_ptr += routing * N
-        active = tl.load(before_ptr + routing * (N + 1) + N) * C
-        end = active
-        if start >= active:  # the skipped ones begin with a block of their own
-            start += active - tl.cdiv(active, BN) * BN
-            end = N * C
+        end = tl.load(before_ptr + routing * (N + 1) + N) * C
         if start >= end:
             return
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
@@ -179,7 +177,7 @@ def _backward_kernel(
     dw = tl.zeros([BN], tl.float32)
 
     if ROUTED:
-        # The own chunk: the same positions as queries; of a longer chunk, those from here to its end.
+        # The own chunk, whose dq is there: the same positions as queries; of a longer chunk, from here to its end.
         none = tl.zeros([BN], tl.float32)
         own_end = tl.minimum(start + BN, end) if C <= BN else (start // C + 1) * C
         for position in tl.range(start, own_end, BM, num_stages=STAGES):
@@ -189,12 +187,12 @@ def _backward_kernel(
             visible = (chunk[:, None] == query_chunk[None, :]) & (key[:, None] <= query[None, :])
             dk, dv, _ = _pass_by(
                 dk, dv, dw, k, v, none, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
-                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, PRECISION,
+                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, False, PRECISION,
             )  # fmt: skip
-        # Later chunks, of active ones: first those that lie between this block's chunks, then all others.
+        # Later chunks: first those that lie between this block's chunks, then all others.
         first = tl.load(order_ptr + start // C) + 1
         last = tl.load(order_ptr + tl.minimum(start + BN, end) // C - 1) + 1 if BN > C else first
-        begin = tl.where(start < active, first * C, T)
+        begin = first * C
         middle = begin
         if BN > C:
             middle = begin + tl.cdiv((last - first) * C, BM) * BM
@@ -203,7 +201,7 @@ def _backward_kernel(
                 visible = chunk[:, None] < query[None, :] // C
                 dk, dv, dw = _pass_by(
                     dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
-                    query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, ROUTE_GRADIENT, PRECISION,
+                    query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, ROUTE_GRADIENT, PRECISION,
                 )  # fmt: skip
     else:
         middle = start + BN
@@ -212,7 +210,7 @@ def _backward_kernel(
             visible = key[:, None] <= query[None, :]
             dk, dv, dw = _pass_by(
                 dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
-                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, PRECISION,
+                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, False, PRECISION,
             )  # fmt: skip
     row = tl.arange(0, BM)
     for position in tl.range(middle, T, BM, num_stages=STAGES):
@@ -220,7 +218,7 @@ def _backward_kernel(
         dk, dv, dw = _pass_by(
             dk, dv, dw, k, v, bias, present, q_ptr + token * q_token, do_ptr + token * do_token, lse_ptr + token,
             delta_ptr + token, dq_ptr + token * heads * K, row, row < T - position,
-            scale_2, heads, q_token, do_token, K, V, BK, BV, False, ROUTE_GRADIENT, PRECISION,
+            scale_2, heads, q_token, do_token, K, V, BK, BV, False, True, ROUTE_GRADIENT, PRECISION,
         )  # fmt: skip
 
     store_rows(dk_ptr + batch * T * heads * K + head * K, wide, present, heads * K, K, dk * scale, BK)
@@ -236,9 +234,9 @@ def _pass_by(
     q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query, present,
     scale, heads, q_token, do_token,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    MASKED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
+    MASKED: tl.constexpr, QUERY_GRADIENT: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """BM queries, rows ``query`` of the pointers: add what they give to dk, dv, dw and to their dq.
+    """BM queries, rows ``query`` of the pointers: add what they give to dk, dv, dw and, if wanted, to their dq.
 
     With MASKED a pair counts only where ``visible`` [BN, BM]. Absent queries have lse = inf, and so no weight anywhere.
     """
@@ -246,19 +244,16 @@ def _pass_by(
     do = load_rows(do_ptr, query, present, do_token, V, BV, V == BV, True)
     lse = tl.load(lse_ptr + query, mask=present, other=float("inf"))
     delta = tl.load(delta_ptr + query, mask=present, other=0.0)
-    s = dot(k, tl.trans(q), None, PRECISION) * scale + (bias[:, None] - lse[None, :])
-    if MASKED:
-        s = tl.where(visible, s, float("-inf"))
-    p = tl.exp2(s)
+    p = weights(k, q, bias, lse, visible, scale, MASKED, PRECISION)
     dv = dot(p.to(do.dtype), do, dv, PRECISION)
-    dp = dot(v, tl.trans(do), None, PRECISION)
-    ds = p * (dp - delta[None, :])
+    ds = score_gradients(p, v, do, delta, PRECISION)
     if ROUTE_GRADIENT:
         dw += tl.sum(ds, 1)
     ds = ds.to(q.dtype)
     dk = dot(ds, q, dk, PRECISION)
-    dq = dot(tl.trans(k), ds, None, PRECISION)
-    dim = tl.arange(0, BK)[:, None]
-    inside = present[None, :] if K == BK else present[None, :] & (dim < K)
-    tl.atomic_add(dq_ptr + query[None, :] * (heads * K) + dim, dq, mask=inside, sem="relaxed")
+    if QUERY_GRADIENT:
+        dq = dot(tl.trans(k), ds, None, PRECISION)
+        dim = tl.arange(0, BK)[:, None]
+        inside = present[None, :] if K == BK else present[None, :] & (dim < K)
+        tl.atomic_add(dq_ptr + query[None, :] * (heads * K) + dim, dq, mask=inside, sem="relaxed")
     return dk, dv, dw

@@ -1,4 +1,4 @@
-"""What the softmax kernels share: how a launch is shaped, and how a program finds and loads its rows.
+"""What the softmax kernels share: how a launch is shaped, how a program finds and loads its rows, and their gradients.
 
 A matrix of one head is given by the pointer to its first row and the stride between tokens. Programs advance that
 pointer to their tile in 64 bits; offsets within a tile fit 32.
@@ -11,6 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
+from kernels.triton_dot import dot
 from kernels.triton_support import NARROWEST
 
 LOG2_E = 1.4426950408889634
@@ -65,3 +66,21 @@ def store_rows(matrix, rows, present, stride, dim, tile, WIDTH: tl.constexpr):
 def permuted_chunks(order, position, end, N, C: tl.constexpr):
     """Chunk of each position of the permuted key axis (see `triton_index`); N, which does not exist, past ``end``."""
     return tl.load(order + position // C, mask=position < end, other=N)
+
+
+@triton.jit
+def weights(k, q, bias, lse, visible, scale, MASKED: tl.constexpr, PRECISION: tl.constexpr):
+    """[keys, queries]: the softmax again, from ``lse`` [queries], with ``bias`` [keys] in base 2 on the scores.
+
+    With MASKED a pair counts only where ``visible`` [keys, queries]. Queries with lse = inf give no weight to any key.
+    """
+    s = dot(k, tl.trans(q), None, PRECISION) * scale + (bias[:, None] - lse[None, :])
+    if MASKED:
+        s = tl.where(visible, s, float("-inf"))
+    return tl.exp2(s)
+
+
+@triton.jit
+def score_gradients(p, v, do, delta, PRECISION: tl.constexpr):
+    """[keys, queries]: the gradient of the scores whose softmax is ``p``, where ``delta`` [queries] sums do * o."""
+    return p * (dot(v, tl.trans(do), None, PRECISION) - delta[None, :])

@@ -29,14 +29,23 @@ from tests.kernels.triton_cases import (
 )
 
 pytest.importorskip("triton")
-from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_op, triton_skipped
+from kernels.chunk_softmax_attention import (
+    triton_backward,
+    triton_forward,
+    triton_op,
+    triton_own_chunks,
+    triton_skipped,
+)
 from kernels.chunk_softmax_attention.triton_tiles import Launch
 
 pytestmark = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value) encountered:RuntimeWarning")
 attention: Any = functools.partial(chunk_softmax_attention, impl="triton")
 
 TILES = (((32, 16), (16, 32)), ((16, 16), (16, 16)), ((64, 32), (32, 64)))
-"""(queries, keys) of the forward and of the backward pass: smaller than, as large as and larger than a chunk."""
+"""(queries, keys) of the forward and of the backward pass: smaller than, as large as and larger than a chunk.
+
+Within chunks the backward pass has as many keys as queries.
+"""
 
 SHAPES = (
     Shape(T=1, chunk_size=16, K=16, V=16),
@@ -59,7 +68,12 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def set_tiles(monkeypatch: pytest.MonkeyPatch, forward: tuple[int, int], backward: tuple[int, int]) -> None:
-    for module, sizes in ((triton_forward, forward), (triton_backward, backward), (triton_skipped, backward)):
+    for module, sizes in (
+        (triton_forward, forward),
+        (triton_own_chunks, (backward[0], backward[0])),
+        (triton_backward, backward),
+        (triton_skipped, backward),
+    ):
         monkeypatch.setattr(module, "choose_launch", lambda *_, sizes=sizes: Launch(*sizes, warps=4, stages=2))
 
 
@@ -91,6 +105,16 @@ def test_matches_oracle(shape: Shape, route: str) -> None:
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_kind_of_route(route: str, route_grad: str) -> None:
     assert_matches_oracle(SHAPES[1], route, route_grad)
+
+
+@on_cpu
+@pytest.mark.parametrize("route_grad", ["full", "selected"])
+@pytest.mark.parametrize("route", ["zeros", "ones", "mixed"])
+@pytest.mark.parametrize("block", [16, 32, 64], ids="{} tokens".format)
+def test_blocks_within_chunks(monkeypatch: pytest.MonkeyPatch, block: int, route: str, route_grad: str) -> None:
+    """Several blocks in a chunk, one of them past the end; one; and several chunks in a block."""
+    set_tiles(monkeypatch, TILES[0][0], (block, 64))
+    assert_matches_oracle(Shape(T=70, chunk_size=32, B=1, H=2, R=1, K=12, V=20), route, route_grad)
 
 
 @on_cpu

@@ -23,7 +23,9 @@ KERNELS = {
     "delta": {
         "prepare", "summarise", "chain", "scan", "scan_back", "differentiate_values", "differentiate_keys",
     },
-    "softmax": {"_index_kernel", "_forward_kernel", "_delta_kernel", "_backward_kernel", "_skipped_kernel"},
+    "softmax": {
+        "_index_kernel", "_forward_kernel", "_delta_kernel", "_own_chunk_kernel", "_backward_kernel", "_skipped_kernel",
+    },
 }  # fmt: skip
 
 

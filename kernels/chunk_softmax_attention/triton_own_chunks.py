@@ -1,0 +1,191 @@
+"""Backward pass within chunks: every token against its own chunk, whatever the route.
+
+It is all there is for skipped chunks, and the same for active ones. So it comes first and writes what the rest of the
+backward pass would otherwise need kernels of its own for: delta, and dq, to which the active chunks' part is then
+added. A program holds one block of tokens, as queries and as keys. Where a chunk has several blocks, it meets the
+others twice, the earlier ones for its queries and the later ones for its keys: computing scores again costs less than
+sums over programs. As in `triton_backward`, everything is computed transposed, [keys, queries].
+"""
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels.chunk_softmax_attention.triton_index import RouteIndex
+from kernels.chunk_softmax_attention.triton_tiles import (
+    LOG2_E,
+    Launch,
+    load_rows,
+    padded,
+    score_gradients,
+    store_rows,
+    weights,
+)
+from kernels.triton_dot import dot
+from kernels.triton_support import dot_precision
+
+
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims; a program's queries are also its keys, and as many.
+
+    Memory is the limit where a chunk is in one block, and so it counts how many programs fit a multiprocessor. A loop
+    over the blocks of a chunk needs more registers.
+    """
+    width = padded(key_dim, dtype) + padded(value_dim, dtype)
+    if dtype == torch.float32:
+        return Launch(32, 32, 8, 1) if width <= 192 else Launch(16, 16, 8, 1)
+    return Launch(64, 64, 4 if width <= (192 if chunk_size > 64 else 384) else 8, 1)
+
+
+def differentiate_own_chunks(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    o: Tensor,
+    lse: Tensor,
+    index: RouteIndex,
+    dk: Tensor,
+    dv: Tensor,
+    dweight: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    launch: Launch | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Write dk and dv of the skipped chunks, which nothing is added to later, and zero to all of ``dweight``.
+
+    Args:
+        do, q, k, v, o, lse, index: as in the backward pass; ``launch`` replaces the chosen tiles.
+        dk, dv: like k and v, dense; the rows of active chunks stay as they are.
+        dweight: [B * H, N * chunk_size] float32, if wanted.
+
+    Returns:
+        The own chunks' part of dq / scale, [B, T, H, K] float32, and delta [B, H, T] float32, the sums of do * o.
+    """
+    batch, length, heads, key_dim = q.shape
+    value_dim, chunks = v.shape[-1], index.order.shape[1]
+    dq_sum = torch.empty(q.shape, dtype=torch.float32, device=q.device)
+    delta = torch.empty_like(lse)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size)
+    _own_chunk_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
+        do, q, k, v, o, lse, index.log_weight, delta, dq_sum, dk, dv, dweight,
+        scale, scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],
+        *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+        C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
+        BLOCK=launch.keys, ROUTE_GRADIENT=dweight is not None, PRECISION=dot_precision(q.dtype),
+        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+    )  # fmt: skip
+    return dq_sum, delta
+
+
+@triton.jit(do_not_specialize=["N", "heads", "group"])
+def _own_chunk_kernel(
+    do_ptr, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, log_weight_ptr,
+    delta_ptr, dq_ptr, dk_ptr, dv_ptr, dweight_ptr,
+    scale, scale_2, T, N, heads, group,
+    do_batch, do_token, do_head, q_batch, q_token, q_head,
+    k_batch, k_token, k_head, v_batch, v_token, v_head,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BLOCK: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """One block of tokens of one head: a part of a chunk or whole chunks; all heads of the same tokens together."""
+    blocks = tl.cdiv(N * C, BLOCK)
+    head = (tl.program_id(0) % heads).to(tl.int64)
+    start = tl.program_id(0) // heads % blocks * BLOCK
+    batch = (tl.program_id(0) // heads // blocks).to(tl.int64)
+    head_index = batch * heads + head
+    row = tl.arange(0, BLOCK)
+    token = start + row
+    if ROUTE_GRADIENT:
+        tl.store(dweight_ptr + head_index * N * C + token, tl.zeros([BLOCK], tl.float32), mask=token < N * C)
+    if start >= T:
+        return
+    do_ptr += batch * do_batch + head * do_head
+    q_ptr += batch * q_batch + head * q_head
+    k_ptr += batch * k_batch + head * k_head
+    v_ptr += batch * v_batch + head * v_head
+    o_ptr += batch * T * heads * V + head * V
+    lse_ptr += head_index * T
+    log_weight_ptr += head_index // group * N
+
+    present = token < T
+    none = tl.zeros([BLOCK], tl.float32)
+    if C <= BLOCK:  # before delta, whose sum over threads would hold these loads up
+        k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
+    q, do, lse, delta = _load_queries(
+        q_ptr, do_ptr, o_ptr, lse_ptr, start, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
+    )
+    tl.store(delta_ptr + head_index * T + token, delta, mask=present)
+    if C <= BLOCK:
+        visible = (row[:, None] // C == row[None, :] // C) & (row[:, None] <= row[None, :])
+        p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+        ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+        dq = dot(tl.trans(k), ds, None, PRECISION)
+    else:
+        dq = tl.zeros([BK, BLOCK], tl.float32)
+        for position in tl.range(start // C * C, start + BLOCK, BLOCK, num_stages=STAGES):
+            k, v = _load_keys(k_ptr, v_ptr, position, T, k_token, v_token, K, V, BK, BV, BLOCK)
+            visible = position + row[:, None] <= token[None, :]
+            p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+            ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+            dq = dot(tl.trans(k), ds, dq, PRECISION)
+    dq_ptr += (batch * T + start) * heads * K + head * K
+    store_rows(dq_ptr, row, present, heads * K, K, tl.trans(dq), BK)
+
+    # Active chunks get their dk and dv whole from `triton_backward`, which would have to read this part of it rounded.
+    if C < BLOCK:
+        skipped = tl.load(log_weight_ptr + token // C, mask=present, other=0.0) == float("-inf")
+    else:
+        if tl.load(log_weight_ptr + start // C) != float("-inf"):
+            return
+        skipped = present
+    if C <= BLOCK:
+        dk = dot(ds, q, None, PRECISION)
+        dv = dot(p.to(do.dtype), do, None, PRECISION)
+    else:
+        k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
+        dk = tl.zeros([BLOCK, BK], tl.float32)
+        dv = tl.zeros([BLOCK, BV], tl.float32)
+        for position in tl.range(start, tl.minimum((start // C + 1) * C, T), BLOCK, num_stages=STAGES):
+            q, do, lse, delta = _load_queries(
+                q_ptr, do_ptr, o_ptr, lse_ptr, position, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
+            )
+            visible = token[:, None] <= position + row[None, :]
+            p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+            dv = dot(p.to(do.dtype), do, dv, PRECISION)
+            ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+            dk = dot(ds, q, dk, PRECISION)
+    dk_ptr += (batch * T + start) * heads * K + head * K
+    dv_ptr += (batch * T + start) * heads * V + head * V
+    store_rows(dk_ptr, row, skipped, heads * K, K, dk * scale, BK)
+    store_rows(dv_ptr, row, skipped, heads * V, V, dv, BV)
+
+
+@triton.jit
+def _load_keys(
+    k_ptr, v_ptr, start, T, k_token, v_token,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """k and v of the tokens from ``start`` on."""
+    row, token = tl.arange(0, BLOCK), tl.cast(start, tl.int64)
+    present = start + row < T
+    k = load_rows(k_ptr + token * k_token, row, present, k_token, K, BK, K == BK, True)
+    v = load_rows(v_ptr + token * v_token, row, present, v_token, V, BV, V == BV, True)
+    return k, v
+
+
+@triton.jit
+def _load_queries(
+    q_ptr, do_ptr, o_ptr, lse_ptr, start, T, heads, q_token, do_token,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """q, do, lse and delta = sum(do * o) of the tokens from ``start`` on; absent ones have lse = inf: no weight."""
+    row, token = tl.arange(0, BLOCK), tl.cast(start, tl.int64)
+    present = start + row < T
+    do = load_rows(do_ptr + token * do_token, row, present, do_token, V, BV, V == BV, True)
+    o = load_rows(o_ptr + token * heads * V, row, present, heads * V, V, BV, V == BV, True)
+    q = load_rows(q_ptr + token * q_token, row, present, q_token, K, BK, K == BK, True)
+    lse = tl.load(lse_ptr + token + row, mask=present, other=float("inf"))
+    return q, do, lse, tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
