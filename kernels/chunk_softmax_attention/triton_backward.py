@@ -177,7 +177,7 @@ def _backward_kernel(
     dw = tl.zeros([BN], tl.float32)
 
     if ROUTED:
-        # The own chunk, whose dq is known: the same positions as queries; of a longer chunk, those from here to its end.
+        # The own chunk, whose dq is there: the same positions as queries; of a longer chunk, from here to its end.
         none = tl.zeros([BN], tl.float32)
         own_end = tl.minimum(start + BN, end) if C <= BN else (start // C + 1) * C
         for position in tl.range(start, own_end, BM, num_stages=STAGES):

@@ -1,10 +1,10 @@
 """Backward pass within chunks: every token against its own chunk, whatever the route.
 
-It is the same for active and skipped chunks, and all there is for skipped ones. So it comes first and writes what the
-rest of the backward pass would otherwise need kernels of its own for: delta, and dq where the active chunks' part is
-then added. A program holds a block of tokens both as queries, against the earlier keys of their chunk, and as keys,
-against its later queries; what it needs of other blocks it computes again, so that nothing is summed over programs.
-As in `triton_backward`, everything is computed transposed, [keys, queries].
+It is all there is for skipped chunks, and the same for active ones. So it comes first and writes what the rest of the
+backward pass would otherwise need kernels of its own for: delta, and dq, to which the active chunks' part is then
+added. A program holds one block of tokens, as queries and as keys. Where a chunk has several blocks, it meets the
+others twice, the earlier ones for its queries and the later ones for its keys: computing scores again costs less than
+sums over programs. As in `triton_backward`, everything is computed transposed, [keys, queries].
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -28,11 +28,15 @@ from kernels.triton_support import dot_precision
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims; a program's queries are its keys, and so as many."""
+    """Tiles for operands of ``dtype`` with these head dims; a program's queries are also its keys, and as many.
+
+    Memory is the limit where a chunk is in one block, and so it counts how many programs fit a multiprocessor. A loop
+    over the blocks of a chunk needs more registers.
+    """
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
     if dtype == torch.float32:
         return Launch(32, 32, 8, 1) if width <= 192 else Launch(16, 16, 8, 1)
-    return Launch(64, 64, 4 if width <= 192 else 8, 1)
+    return Launch(64, 64, 4 if width <= (192 if chunk_size > 64 else 384) else 8, 1)
 
 
 def differentiate_own_chunks(
@@ -50,7 +54,7 @@ def differentiate_own_chunks(
     scale: float,
     launch: Launch | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Write dk and dv of the skipped chunks, which are thereby whole, and zero to all of ``dweight``.
+    """Write dk and dv of the skipped chunks, which nothing is added to later, and zero to all of ``dweight``.
 
     Args:
         do, q, k, v, o, lse, index: as in the backward pass; ``launch`` replaces the chosen tiles.
@@ -108,7 +112,7 @@ def _own_chunk_kernel(
 
     present = token < T
     none = tl.zeros([BLOCK], tl.float32)
-    if C <= BLOCK:
+    if C <= BLOCK:  # before delta, whose sum over threads would hold these loads up
         k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
     q, do, lse, delta = _load_queries(
         q_ptr, do_ptr, o_ptr, lse_ptr, start, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
@@ -130,7 +134,7 @@ def _own_chunk_kernel(
     dq_ptr += (batch * T + start) * heads * K + head * K
     store_rows(dq_ptr, row, present, heads * K, K, tl.trans(dq), BK)
 
-    # Keys of active chunks have more to come, from a kernel that computes this part again rather than read it rounded.
+    # Active chunks get their dk and dv whole from `triton_backward`, which would have to read this part of it rounded.
     if C < BLOCK:
         skipped = tl.load(log_weight_ptr + token // C, mask=present, other=0.0) == float("-inf")
     else:

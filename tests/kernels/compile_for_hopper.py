@@ -78,6 +78,7 @@ SOFTMAX = {
     "64-128, long": Case(*LONG, 64, 128, 64, True),
     "64-128, no route": Case(*SHORT, 64, 128, 64, False),
     "256-512": Case(*SHORT, 256, 512, 64, True),
+    "256-512, tiles in a chunk": Case(*SHORT, 256, 512, 256, True),
     "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
 }
 """The head dims K-V and what else is telling, in bfloat16. Each new case costs seconds for every kernel new in it."""

@@ -108,6 +108,16 @@ def test_every_kind_of_route(route: str, route_grad: str) -> None:
 
 
 @on_cpu
+@pytest.mark.parametrize("route_grad", ["full", "selected"])
+@pytest.mark.parametrize("route", ["zeros", "ones", "mixed"])
+@pytest.mark.parametrize("block", [16, 32, 64], ids="{} tokens".format)
+def test_blocks_within_chunks(monkeypatch: pytest.MonkeyPatch, block: int, route: str, route_grad: str) -> None:
+    """Several blocks in a chunk, one of them past the end; one; and several chunks in a block."""
+    set_tiles(monkeypatch, TILES[0][0], (block, 64))
+    assert_matches_oracle(Shape(T=70, chunk_size=32, B=1, H=2, R=1, K=12, V=20), route, route_grad)
+
+
+@on_cpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_chosen_tiles(dtype: torch.dtype) -> None:
     """The tiles that a GPU would get, larger than the sequence, with a value wide enough to be split."""
