@@ -7,9 +7,9 @@ With the notation of `triton_forward`, and dS the gradient of the state after a 
 
 `scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient handed back
 through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values` and
-`differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. No left
-operand of a product there is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for
-Hopper (flash-linear-attention#640).
+`differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. Where
+one program can hold all of a tile, `triton_fused_backward` does the work of both. No left operand of a product is the
+transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for Hopper (flash-linear-attention#640).
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -22,6 +22,7 @@ from kernels.gated_delta_rule.triton_tiles import (
     load_rows,
     load_tile,
     store_rows,
+    store_tile,
 )
 from kernels.triton_dot import dot
 
@@ -91,6 +92,102 @@ def scan_back(
 
 
 @triton.jit
+def routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl.constexpr):
+    """The route of the chunk that the n-th tile is part of, and that of the tile: the chunk's for its last, else 1."""
+    r = 1.0
+    r_here = 1.0
+    if HAS_ROUTE:
+        r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        r_here = r
+        if SUB > 1:
+            r_here = tl.where((n % SUB == SUB - 1) | (n == NT - 1), r, 1.0)
+    return r, r_here
+
+
+@triton.jit
+def chunk_borders(tile, n, NT, SUB: tl.constexpr):
+    """The first and the last tile of the chunk that ``tile``, the n-th of its sequence, is part of."""
+    first = tile - n % SUB
+    return first, tl.minimum(first + SUB - 1, tile - n + NT - 1)
+
+
+@triton.jit
+def transposed_scores(kq, c, scale, BT: tl.constexpr):
+    """P^T from k q^T, both [BT, BT] float32."""
+    i = tl.arange(0, BT)
+    return kq * tl.exp(tl.where(i[:, None] <= i[None, :], c[None, :] - c[:, None], float("-inf"))) * scale
+
+
+@triton.jit
+def load_transposed(pointer, BT: tl.constexpr):
+    """The transpose of [BT, BT] that lie contiguously."""
+    i = tl.arange(0, BT)
+    return tl.load(pointer + i[None, :] * BT + i[:, None])
+
+
+@triton.jit
+def differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
+    """Gradients of q k^T and, but for the factor beta of its rows, of k k^T: [BT, BT] each, of do x^T and dR x^T."""
+    i = tl.arange(0, BT)
+    decay = decays(c, BT)
+    return dox * decay * scale, tl.where(i[:, None] > i[None, :], -drx * decay, 0.0)
+
+
+@triton.jit
+def store_gate_gradients(
+    dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, gained_sum,
+    overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
+    BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
+    DECAY_SKIPPED: tl.constexpr,
+):  # fmt: skip
+    """dg and dbeta of one tile, and droute where a chunk ends, from the sums over V and the gradients of the scores.
+
+    ``gained`` [BT] is <gradient of the state after the tile, what a token adds to it> without the route, ``gained_sum``
+    that of all tokens; ``overlap`` and ``base_overlap`` are those of the states before the tile and before its chunk.
+    droute [B * H, N] gets each chunk's <gradient of the state handed on, what the route adds to it>.
+    """
+    i = tl.arange(0, BT)
+    bh, n = tile // NT, tile % NT
+    token = n * BT + i
+    gates = ((bh // H) * T + token) * H + bh % H
+    inside = token < T
+    tl.store(dbeta + gates, dbeta_tile + tl.sum(dkk_unscaled * kk, 1), mask=inside)
+
+    pairs = dqk * qk + dkk_unscaled * strength[:, None] * kk
+    dc += tl.sum(pairs, 1) - r_here * gained
+    kept = tl.exp(c_last)
+    kept_by = r_here
+    if DECAY_SKIPPED and SUB == 1:
+        kept_by = 1.0
+    d_last = r_here * gained_sum + kept_by * kept * overlap
+    kept_of_chunk = 1.0
+    if SUB > 1 and DECAY_SKIPPED:
+        kept_of_chunk = _kept_of_chunk(c_in, tile, n, NT, SUB, BT)
+        d_last += (1.0 - r) * kept_of_chunk * base_overlap
+    # g_t is part of every c_i with i >= t; decays between two tokens count c of the later one less the earlier's.
+    dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
+    dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
+    tl.store(dg + gates, dg_tile, mask=inside)
+    if HAS_ROUTE and ((n % SUB == SUB - 1) | (n == NT - 1)):
+        added = gained_sum
+        if SUB > 1:
+            added += kept * overlap - kept_of_chunk * base_overlap
+        elif not DECAY_SKIPPED:
+            added += (kept - 1.0) * overlap
+        if not FULL_ROUTE_GRAD:
+            added = tl.where(r == 0.0, 0.0, added)
+        tl.store(droute + bh * N + n // SUB, added)
+
+
+@triton.jit
+def _kept_of_chunk(c_in, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr):
+    """The decay over all tiles of the chunk that the n-th tile of a sequence is part of."""
+    there = n - n % SUB + tl.arange(0, SUB)
+    ends = tl.load(c_in + (tile - n + there) * BT + BT - 1, mask=there < NT, other=0.0)
+    return tl.exp(tl.sum(ends, 0))
+
+
+@triton.jit
 def differentiate_values(
     q, k, v, beta, route, c_in, a_in, states, dstates, do, dv, x_out, dr_out, sums, overlaps,
     scale, T, H, NT, N, R,
@@ -113,14 +210,12 @@ def differentiate_values(
     start = n * BT
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
-    i = tl.arange(0, BT)
     dtype = k.dtype.element_ty
-    chunk_first = tile - n % SUB
-    chunk_last = tl.minimum(chunk_first + SUB - 1, bh * NT + NT - 1)
+    chunk_first, chunk_last = chunk_borders(tile, n, NT, SUB)
     ks = tl.zeros((BT, BV), tl.float32)
     qs = tl.zeros((BT, BV), tl.float32)
     kds = tl.zeros((BT, BV), tl.float32)
-    p_transposed = tl.zeros((BT, BT), tl.float32)
+    kq = tl.zeros((BT, BT), tl.float32)
     overlap = 0.0
     chunk_overlap = 0.0
     for key in range(0, BK, BKB):
@@ -136,21 +231,17 @@ def differentiate_values(
         ks = dot(k_tile, s, ks, PRECISION)
         qs = dot(q_tile, s, qs, PRECISION)
         kds = dot(k_tile, ds, kds, PRECISION)
-        p_transposed = dot(k_tile, tl.trans(q_tile), p_transposed, PRECISION)
+        kq = dot(k_tile, tl.trans(q_tile), kq, PRECISION)
     tl.store(overlaps + block * 2 * tiles + tile, overlap)
     if SUB > 1:
         tl.store(overlaps + (block * 2 + 1) * tiles + tile, chunk_overlap)
 
-    c = tl.load(c_in + tile * BT + i)
+    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
     c_last = tl.load(c_in + tile * BT + BT - 1)
     strength = load_gates(beta, bh, start, T, H, BT)
+    _, r_here = routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
     from_start = tl.exp(c)
-    r = 1.0
-    if HAS_ROUTE:
-        r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
-        if SUB > 1:
-            r = tl.where((n % SUB == SUB - 1) | (n == NT - 1), r, 1.0)
-    sums += block * 3 * tiles * BT + tile * BT + i
+    sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
     do_tile = load_rows(do + b * do_b + h * do_h, start, T, do_t, column, V, BT, BV)
     dc = tl.sum(do_tile * qs, 1) * (scale * from_start)
     v_tile = load_rows(v + b * v_b + h * v_h, start, T, v_t, column, V, BT, BV)
@@ -161,11 +252,9 @@ def differentiate_values(
     store_rows(x_out + tile * BT * V, x.to(dtype), 0, BT, V, column, V, BT, BV)
     kds = kds * tl.exp(c_last - c)[:, None]
     tl.store(sums + 2 * tiles * BT, tl.sum(x * kds, 1))
-    decay_transposed = tl.exp(tl.where(i[:, None] <= i[None, :], c[None, :] - c[:, None], float("-inf")))
-    p_transposed = (p_transposed * decay_transposed * scale).to(dtype)
-    dx = dot(p_transposed, do_tile, r * kds, PRECISION)
-    a_transposed = tl.load(a_in + tile * BT * BT + i[None, :] * BT + i[:, None])
-    dr = dot(a_transposed, dx.to(dtype), None, PRECISION)
+    p_transposed = transposed_scores(kq, c, scale, BT).to(dtype)
+    dx = dot(p_transposed, do_tile, r_here * kds, PRECISION)
+    dr = dot(load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
     store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
     dv_tile = dr * strength[:, None]
     store_rows(dv + (b * T * H + h) * V, dv_tile.to(dv.dtype.element_ty), start, T, H * V, column, V, BT, BV)
@@ -193,14 +282,6 @@ def _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB: tl.constexpr, BT: tl.con
 
 
 @triton.jit
-def _kept_of_chunk(c_in, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr):
-    """The decay over all tiles of the chunk that the n-th tile of a sequence is part of."""
-    there = n - n % SUB + tl.arange(0, SUB)
-    ends = tl.load(c_in + (tile - n + there) * BT + BT - 1, mask=there < NT, other=0.0)
-    return tl.exp(tl.sum(ends, 0))
-
-
-@triton.jit
 def differentiate_keys(
     q, k, beta, route, c_in, states, dstates, do, x_in, dr_in, sums, overlaps,
     dq, dk, dg, dbeta, droute, scratch,
@@ -210,10 +291,7 @@ def differentiate_keys(
     SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, DECAY_SKIPPED: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Of one tile, BKB columns of dq and dk; the first block of columns also sums up dg, dbeta and droute.
-
-    droute [B * H, N] gets each chunk's <gradient of the state handed on, what the route adds to it>.
-    """
+    """Of one tile, BKB columns of dq and dk; the first block of columns also sums up dg, dbeta and droute."""
     K_BLOCKS: tl.constexpr = BK // BKB
     block = tl.program_id(0) % K_BLOCKS
     tile = (tl.program_id(0) // K_BLOCKS).to(tl.int64)
@@ -225,19 +303,11 @@ def differentiate_keys(
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
     do += b * do_b + h * do_h
-    i = tl.arange(0, BT)
-    c = tl.load(c_in + tile * BT + i)
+    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
     c_last = tl.load(c_in + tile * BT + BT - 1)
     strength = load_gates(beta, bh, start, T, H, BT)
     from_start = tl.exp(c)
-    ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-    r = 1.0
-    r_here = 1.0
-    if HAS_ROUTE:
-        r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
-        r_here = r
-        if SUB > 1:
-            r_here = tl.where(ends_chunk, r, 1.0)
+    r, r_here = routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
     to_end = r_here * tl.exp(c_last - c)
 
     dq_tile = tl.zeros((BT, BKB), tl.float32)
@@ -258,26 +328,21 @@ def differentiate_keys(
         x_to_end = (x * to_end[:, None]).to(x.dtype)
         dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
 
-    decay = decays(c, BT)
-    dqk = dox * decay * scale
-    dkk_unscaled = tl.where(i[:, None] > i[None, :], -drx * decay, 0.0)
-    dkk = dkk_unscaled * strength[:, None]
+    dqk, dkk_unscaled = differentiate_scores(dox, drx, c, scale, BT)
     k_tile = load_rows(k, start, T, k_t, first_key, K, BT, BKB)
     q_tile = load_rows(q, start, T, q_t, first_key, K, BT, BKB)
     dtype = k_tile.dtype
-    dqk_low, dkk_low = dqk.to(dtype), dkk.to(dtype)
+    dqk_low, dkk_low = dqk.to(dtype), (dkk_unscaled * strength[:, None]).to(dtype)
     # Transposed by way of memory: see above what transposing a product's result in registers would do.
     program = tl.program_id(0).to(tl.int64) * BT * BT
     second = tl.num_programs(0).to(tl.int64) * BT * BT
-    flat = program + i[:, None] * BT + i[None, :]
-    transposed = program + i[None, :] * BT + i[:, None]
-    tl.store(scratch + flat, dqk_low)
-    tl.store(scratch + second + flat, dkk_low)
+    store_tile(scratch + program, dqk_low, BT, BT)
+    store_tile(scratch + second + program, dkk_low, BT, BT)
     tl.debug_barrier()
     dq_tile = dot(dqk_low, k_tile, dq_tile * (scale * from_start)[:, None], PRECISION)
     dk_tile = dot(dkk_low, k_tile, dk_tile, PRECISION)
-    dk_tile = dot(tl.load(scratch + transposed), q_tile, dk_tile, PRECISION)
-    dk_tile = dot(tl.load(scratch + second + transposed), k_tile, dk_tile, PRECISION)
+    dk_tile = dot(load_transposed(scratch + program, BT), q_tile, dk_tile, PRECISION)
+    dk_tile = dot(load_transposed(scratch + second + program, BT), k_tile, dk_tile, PRECISION)
     store_rows(dq + (b * T * H + h) * K, dq_tile.to(dq.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
     store_rows(dk + (b * T * H + h) * K, dk_tile.to(dk.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
 
@@ -290,33 +355,8 @@ def differentiate_keys(
             qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
             kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
         dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
-        dbeta_tile += tl.sum(dkk_unscaled * kk, 1)
-        gates = (b * T + start + i) * H + h
-        inside = start + i < T
-        tl.store(dbeta + gates, dbeta_tile, mask=inside)
-
-        pairs = dqk * qk + dkk * kk
-        dc += tl.sum(pairs, 1) - r_here * gained
-        gained_sum = tl.sum(gained)
-        kept = tl.exp(c_last)
-        kept_by = r_here
-        if DECAY_SKIPPED and SUB == 1:
-            kept_by = 1.0
-        d_last = r_here * gained_sum + kept_by * kept * overlap
-        kept_of_chunk = 1.0
-        if SUB > 1 and DECAY_SKIPPED:
-            kept_of_chunk = _kept_of_chunk(c_in, tile, n, NT, SUB, BT)
-            d_last += (1.0 - r) * kept_of_chunk * base_overlap
-        # g_t is part of every c_i with i >= t; decays between two tokens count c of the later one less the earlier's.
-        dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
-        dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
-        tl.store(dg + gates, dg_tile, mask=inside)
-        if HAS_ROUTE and ends_chunk:
-            added = gained_sum
-            if SUB > 1:
-                added += kept * overlap - kept_of_chunk * base_overlap
-            elif not DECAY_SKIPPED:
-                added += (kept - 1.0) * overlap
-            if not FULL_ROUTE_GRAD:
-                added = tl.where(r == 0.0, 0.0, added)
-            tl.store(droute + bh * N + n // SUB, added)
+        store_gate_gradients(
+            dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, tl.sum(gained),
+            overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
+            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, DECAY_SKIPPED,
+        )  # fmt: skip

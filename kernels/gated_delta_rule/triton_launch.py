@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.arguments import num_chunks
-from kernels.gated_delta_rule import triton_backward, triton_forward
+from kernels.gated_delta_rule import triton_backward, triton_forward, triton_fused_backward
 from kernels.triton_support import NARROWEST, dot_precision, multiprocessors, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
@@ -20,7 +20,10 @@ MIN_SEGMENT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Blocks:
-    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages, registers."""
+    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages, registers.
+
+    Where there is ``fused`` it takes the place of ``values`` and ``keys``.
+    """
 
     BT: int
     BK: int
@@ -32,6 +35,7 @@ class Blocks:
     scan_back: tuple[int, int, int]
     values: tuple[int, int]
     keys: tuple[int, int, int]
+    fused: tuple[int, int, int] | None
 
 
 def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype) -> Blocks:
@@ -52,13 +56,16 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         return Blocks(
             BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), prepare=(4, 3, None),
             summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1), scan_back=(columns, 4, 1),
-            values=(columns, 4), keys=(columns, 4, 2),
+            values=(columns, 4), keys=(columns, 4, 2), fused=None,
         )  # fmt: skip
     warps, stages = (8, 1) if big else (4, 3)
+    tokens = min(64, chunk_size)
+    # Wider heads have sums too large for the registers, and the scores of shorter tiles would be operands too narrow.
+    fused = None if big or tokens < NARROWEST else (64 if value_dim <= 64 else 128, 8, 1)
     return Blocks(
-        BT=min(64, chunk_size), BK=padded, BKB=64, prepare=(2, 3, None),
+        BT=tokens, BK=padded, BKB=64, prepare=(2, 3, None),
         summarise=(64, warps, stages), chain=(128, 64, 8), scan=(64, warps, stages), scan_back=(64, warps, stages),
-        values=(64, 4), keys=(64, 4, 3),
+        values=(64, 4), keys=(64, 4, 3), fused=fused,
     )  # fmt: skip
 
 
@@ -206,37 +213,62 @@ def backward(
     """dq, dk, dv, and in float32 dg, dbeta, droute [B, N, R] (empty without a route), and of the initial state."""
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
     s = sizes_of(q, v, route, chunk_size, blocks)
-    heads, bt = s.B * s.H, blocks.BT
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
-    droute = q.new_empty(heads if route is not None else 0, s.N, dtype=torch.float32)
-    constants = _constants(s, blocks, q.dtype, route)
-    counts = (s.T, s.H, s.NT, s.N, s.R)
+    droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
+    gradients = (dq, dk, dv, dg, dbeta, droute)
+    options = {"DECAY_SKIPPED": decay_skipped, "FULL_ROUTE_GRAD": full_route_grad}
     with on_device(q):
         dstates, dinitial = _hand_back(k, do, route, saved, dfinal, s, blocks, decay_skipped)
-        columns, warps = blocks.values
-        value_blocks = _ceil_div(s.V, columns)
-        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
-        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
-        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
-        triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
-            q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
-            scale, *counts, *_strides(q, k, v, do), **constants, BKB=blocks.BKB, BV=columns, num_warps=warps,
-        )  # fmt: skip
-        columns, warps, stages = blocks.keys
-        programs = blocks.BK // blocks.BKB * s.NT * heads
-        scratch = q.new_empty(2, programs, bt, bt)
-        triton_backward.differentiate_keys[(programs,)](
-            q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
-            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
-            **constants, BKB=blocks.BKB, BV=columns, DECAY_SKIPPED=decay_skipped, FULL_ROUTE_GRAD=full_route_grad,
-            STAGES=stages, num_warps=warps,
-        )  # fmt: skip
+        differentiate = _differentiate if blocks.fused is None else _differentiate_fused
+        differentiate(q, k, v, beta, route, saved, dstates, do, gradients, scale, s, blocks, options)
     if route is None:
         droute = q.new_empty(0, dtype=torch.float32)
     else:
         droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
     return dq, dk, dv, dg, dbeta, droute, dinitial
+
+
+def _differentiate_fused(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    gradients: tuple[Tensor, ...], scale: float, s: Sizes, blocks: Blocks, options: dict[str, bool],
+) -> None:  # fmt: skip
+    """Fill ``gradients``: dq, dk, dv, dg, dbeta, and droute [B * H, N]."""
+    assert blocks.fused is not None
+    columns, warps, stages = blocks.fused
+    triton_fused_backward.differentiate[(s.NT * s.B * s.H,)](
+        q, k, v, beta, route, saved.c, saved.a, saved.w, saved.states, dstates, do, *gradients,
+        scale, s.T, s.H, s.NT, s.N, s.R, *_strides(q, k, v, do),
+        **_constants(s, blocks, q.dtype, route), **options, BV=columns, STAGES=stages, num_warps=warps,
+    )  # fmt: skip
+
+
+def _differentiate(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    gradients: tuple[Tensor, ...], scale: float, s: Sizes, blocks: Blocks, options: dict[str, bool],
+) -> None:  # fmt: skip
+    """Fill ``gradients`` as `_differentiate_fused` does, in two kernels."""
+    dq, dk, dv, dg, dbeta, droute = gradients
+    heads, bt = s.B * s.H, blocks.BT
+    constants = _constants(s, blocks, q.dtype, route)
+    counts = (s.T, s.H, s.NT, s.N, s.R)
+    columns, warps = blocks.values
+    value_blocks = _ceil_div(s.V, columns)
+    x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
+    sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
+    overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
+    triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
+        q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
+        scale, *counts, *_strides(q, k, v, do), **constants, BKB=blocks.BKB, BV=columns, num_warps=warps,
+    )  # fmt: skip
+    columns, warps, stages = blocks.keys
+    programs = blocks.BK // blocks.BKB * s.NT * heads
+    scratch = q.new_empty(2, programs, bt, bt)
+    triton_backward.differentiate_keys[(programs,)](
+        q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
+        dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
+        **constants, **options, BKB=blocks.BKB, BV=columns, STAGES=stages, num_warps=warps,
+    )  # fmt: skip
 
 
 def _hand_back(

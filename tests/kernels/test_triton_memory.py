@@ -21,7 +21,8 @@ LIMIT = 227 * 1024
 
 KERNELS = {
     "delta": {
-        "prepare", "summarise", "chain", "scan", "scan_back", "differentiate_values", "differentiate_keys",
+        "prepare", "summarise", "chain", "scan", "scan_back", "differentiate", "differentiate_values",
+        "differentiate_keys",
     },
     "softmax": {"_index_kernel", "_forward_kernel", "_delta_kernel", "_backward_kernel", "_skipped_kernel"},
 }  # fmt: skip
