@@ -8,9 +8,8 @@ With the notation of `triton_forward`, and dS the gradient of the state after a 
 `scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient handed back
 through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values` and
 `differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. Where
-one program can hold all of a tile, `triton_fused_backward` does the work of both with the functions they are made of.
-No left operand of a product there is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly
-for Hopper (flash-linear-attention#640).
+one program can hold all of a tile, `triton_fused_backward` does the work of both. No left operand of a product is the
+transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for Hopper (flash-linear-attention#640).
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -128,39 +127,6 @@ def load_transposed(pointer, BT: tl.constexpr):
 
 
 @triton.jit
-def differentiate_written(
-    ks, kds, v, do, a, a_transposed, p_transposed, c, c_last, strength, r_here, PRECISION: tl.constexpr
-):
-    """Of some columns, from k S and k dS there: X, dR and dv [BT, BV], and sums of the columns [BT] each.
-
-    dR is the gradient of beta (v - e^c k S). The sums are parts of dbeta, of the gradient of c, and of <dS, what a
-    token adds to it>.
-    """
-    ks = ks * tl.exp(c)[:, None]
-    missing = v - ks
-    x = dot(a, (missing * strength[:, None]).to(a.dtype), None, PRECISION)
-    kds = kds * tl.exp(c_last - c)[:, None]
-    gained = tl.sum(x * kds, 1)
-    dx = dot(p_transposed, do, r_here * kds, PRECISION)
-    dr = dot(a_transposed, dx.to(a.dtype), None, PRECISION)
-    dv = dr * strength[:, None]
-    return x.to(a.dtype), dr.to(a.dtype), dv, tl.sum(dr * missing, 1), -tl.sum(dv * ks, 1), gained
-
-
-@triton.jit
-def differentiate_read(do, x, dr, s, ds, c, c_last, strength, r_here, dox, drx, dq, dk, PRECISION: tl.constexpr):
-    """Add what some columns are part of: do x^T, dR x^T, and of dq (not scaled yet) and dk what comes by the state."""
-    dox = dot(do, tl.trans(x), dox, PRECISION)
-    drx = dot(dr, tl.trans(x), drx, PRECISION)
-    dq = dot(do, tl.trans(s), dq, PRECISION)
-    minus_dv = (dr * (-strength * tl.exp(c))[:, None]).to(dr.dtype)
-    dk = dot(minus_dv, tl.trans(s), dk, PRECISION)
-    x_to_end = (x * (r_here * tl.exp(c_last - c))[:, None]).to(x.dtype)
-    dk = dot(x_to_end, tl.trans(ds), dk, PRECISION)
-    return dox, drx, dq, dk
-
-
-@triton.jit
 def differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
     """Gradients of q k^T and, but for the factor beta of its rows, of k k^T: [BT, BT] each, of do x^T and dR x^T."""
     i = tl.arange(0, BT)
@@ -170,13 +136,15 @@ def differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
 
 @triton.jit
 def store_gate_gradients(
-    dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, overlap, base_overlap,
-    strength, c_last, r, r_here, tile, T, H, NT, N,
+    dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, gained_sum,
+    overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
     BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
     DECAY_SKIPPED: tl.constexpr,
 ):  # fmt: skip
     """dg and dbeta of one tile, and droute where a chunk ends, from the sums over V and the gradients of the scores.
 
+    ``gained`` [BT] is <gradient of the state after the tile, what a token adds to it> without the route, ``gained_sum``
+    that of all tokens; ``overlap`` and ``base_overlap`` are those of the states before the tile and before its chunk.
     droute [B * H, N] gets each chunk's <gradient of the state handed on, what the route adds to it>.
     """
     i = tl.arange(0, BT)
@@ -188,7 +156,6 @@ def store_gate_gradients(
 
     pairs = dqk * qk + dkk_unscaled * strength[:, None] * kk
     dc += tl.sum(pairs, 1) - r_here * gained
-    gained_sum = tl.sum(gained)
     kept = tl.exp(c_last)
     kept_by = r_here
     if DECAY_SKIPPED and SUB == 1:
@@ -246,6 +213,7 @@ def differentiate_values(
     start = n * BT
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
+    dtype = k.dtype.element_ty
     chunk_first, chunk_last = chunk_borders(tile, n, NT, SUB)
     ks = tl.zeros((BT, BV), tl.float32)
     qs = tl.zeros((BT, BV), tl.float32)
@@ -275,22 +243,26 @@ def differentiate_values(
     c_last = tl.load(c_in + tile * BT + BT - 1)
     strength = load_gates(beta, bh, start, T, H, BT)
     _, r_here = routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
+    from_start = tl.exp(c)
+    sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
     do_tile = load_rows(do + b * do_b + h * do_h, start, T, do_t, column, V, BT, BV)
-    dc = tl.sum(do_tile * qs, 1) * (scale * tl.exp(c))
+    dc = tl.sum(do_tile * qs, 1) * (scale * from_start)
     v_tile = load_rows(v + b * v_b + h * v_h, start, T, v_t, column, V, BT, BV)
     a_tile = load_tile(a_in + tile * BT * BT, BT, BT)
-    a_transposed = load_transposed(a_in + tile * BT * BT, BT)
-    p_transposed = transposed_scores(kq, c, scale, BT).to(a_tile.dtype)
-    x, dr, dv_tile, dbeta, dc_written, gained = differentiate_written(
-        ks, kds, v_tile, do_tile, a_tile, a_transposed, p_transposed, c, c_last, strength, r_here, PRECISION
-    )
-    store_rows(x_out + tile * BT * V, x, 0, BT, V, column, V, BT, BV)
-    store_rows(dr_out + tile * BT * V, dr, 0, BT, V, column, V, BT, BV)
+    ks = ks * from_start[:, None]
+    missing = v_tile - ks
+    x = dot(a_tile, (missing * strength[:, None]).to(dtype), None, PRECISION)
+    store_rows(x_out + tile * BT * V, x.to(dtype), 0, BT, V, column, V, BT, BV)
+    kds = kds * tl.exp(c_last - c)[:, None]
+    tl.store(sums + 2 * tiles * BT, tl.sum(x * kds, 1))
+    p_transposed = transposed_scores(kq, c, scale, BT).to(dtype)
+    dx = dot(p_transposed, do_tile, r_here * kds, PRECISION)
+    dr = dot(load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
+    store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
+    dv_tile = dr * strength[:, None]
     sum_rows(dv + (b * T * H + h) * V, dv_tile, start, T, H * V, column, V, BT, BV, ADD)
-    sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
-    tl.store(sums, dbeta)
-    tl.store(sums + tiles * BT, dc + dc_written)
-    tl.store(sums + 2 * tiles * BT, gained)
+    tl.store(sums, tl.sum(dr * missing, 1))
+    tl.store(sums + tiles * BT, dc - tl.sum(dv_tile * ks, 1))
 
 
 @triton.jit
@@ -334,11 +306,12 @@ def differentiate_keys(
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
     do += b * do_b + h * do_h
-    i = tl.arange(0, BT)
-    c = tl.load(c_in + tile * BT + i)
+    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
     c_last = tl.load(c_in + tile * BT + BT - 1)
     strength = load_gates(beta, bh, start, T, H, BT)
+    from_start = tl.exp(c)
     r, r_here = routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
+    to_end = r_here * tl.exp(c_last - c)
 
     dq_tile = tl.zeros((BT, BKB), tl.float32)
     dk_tile = tl.zeros((BT, BKB), tl.float32)
@@ -350,9 +323,13 @@ def differentiate_keys(
         dr = load_rows(dr_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
         s = load_rows(states + tile * K * V, first_key, K, V, column, V, BKB, BV)
         ds = load_rows(dstates + tile * K * V, first_key, K, V, column, V, BKB, BV)
-        dox, drx, dq_tile, dk_tile = differentiate_read(
-            do_tile, x, dr, s, ds, c, c_last, strength, r_here, dox, drx, dq_tile, dk_tile, PRECISION
-        )
+        dox = dot(do_tile, tl.trans(x), dox, PRECISION)
+        drx = dot(dr, tl.trans(x), drx, PRECISION)
+        dq_tile = dot(do_tile, tl.trans(s), dq_tile, PRECISION)
+        minus_dv = (dr * (-strength * from_start)[:, None]).to(dr.dtype)
+        dk_tile = dot(minus_dv, tl.trans(s), dk_tile, PRECISION)
+        x_to_end = (x * to_end[:, None]).to(x.dtype)
+        dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
 
     dqk, dkk_unscaled = differentiate_scores(dox, drx, c, scale, BT)
     k_tile = load_rows(k, start, T, k_t, first_key, K, BT, BKB)
@@ -365,7 +342,7 @@ def differentiate_keys(
     store_tile(scratch + program, dqk_low, BT, BT)
     store_tile(scratch + second + program, dkk_low, BT, BT)
     tl.debug_barrier()
-    dq_tile = dot(dqk_low, k_tile, dq_tile * (scale * tl.exp(c))[:, None], PRECISION)
+    dq_tile = dot(dqk_low, k_tile, dq_tile * (scale * from_start)[:, None], PRECISION)
     dk_tile = dot(dkk_low, k_tile, dk_tile, PRECISION)
     dk_tile = dot(load_transposed(scratch + program, BT), q_tile, dk_tile, PRECISION)
     dk_tile = dot(load_transposed(scratch + second + program, BT), k_tile, dk_tile, PRECISION)
@@ -382,6 +359,7 @@ def differentiate_keys(
             kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
         dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
         store_gate_gradients(
-            dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, overlap, base_overlap,
-            strength, c_last, r, r_here, tile, T, H, NT, N, BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, DECAY_SKIPPED,
+            dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, tl.sum(gained),
+            overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
+            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, DECAY_SKIPPED,
         )  # fmt: skip

@@ -61,9 +61,8 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         )  # fmt: skip
     warps, stages = (8, 1) if big else (4, 3)
     tokens = min(64, chunk_size)
-    # Its sums need half of a multiprocessor's registers at 128 columns; of two shorter tiles' scores one is multiplied
-    # as a right operand, which must not be narrow.
-    fused = None if big or tokens < NARROWEST else (64, 8, 2)
+    # Wider heads have sums too large for the registers, and the scores of shorter tiles would be operands too narrow.
+    fused = None if big or tokens < NARROWEST else (64 if value_dim <= 64 else 128, 8, 1)
     return Blocks(
         BT=tokens, BK=padded, BKB=64, invert=1, prepare=(4, 3),
         summarise=(64, warps, stages), chain=(128, 64, 8), scan=(64, warps, stages), scan_back=(64, warps, stages),
@@ -309,7 +308,7 @@ def _differentiate_fused(
     assert blocks.fused is not None
     columns, warps, stages = blocks.fused
     triton_fused_backward.differentiate[(s.NT * s.B * s.H,)](
-        q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, *gradients,
+        q, k, v, beta, route, saved.c, saved.a, saved.w, saved.states, dstates, do, *gradients,
         scale, s.T, s.H, s.NT, s.N, s.R, *_strides(q, k, v, do),
         **_constants(s, blocks, q.dtype, route), **options, ADD=adds, BV=columns, STAGES=stages, num_warps=warps,
     )  # fmt: skip

@@ -35,9 +35,10 @@ def sum_rows(
     pointer, tile, start, length, stride, column, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     ADD: tl.constexpr,
 ):  # fmt: skip
-    """`store_rows` of a float32 tile, with ADD in addition to what is there."""
+    """`store_rows` in any dtype, with ADD in addition to what is there."""
     if ADD:
-        tile += load_rows(pointer, start, length, stride, column, DIM, ROWS, COLUMNS)
+        there = load_rows(pointer, start, length, stride, column, DIM, ROWS, COLUMNS)
+        tile = tile.to(tl.float32) + there.to(tl.float32)
     store_rows(pointer, tile.to(pointer.dtype.element_ty), start, length, stride, column, DIM, ROWS, COLUMNS)
 
 
