@@ -41,7 +41,7 @@ def _contiguous(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.contiguous()
 
 
-def _run_forward(
+def run_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -55,6 +55,7 @@ def _run_forward(
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """o, the final state, and what the backward pass needs (`Saved`), empty without ``save``."""
     q, k, v, route = dense(q), dense(k), dense(v), _contiguous(route)
     prepared = triton_launch.prepare(
         q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
@@ -104,7 +105,7 @@ def fake_forward(
     )
 
 
-def _run_backward(
+def run_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -118,6 +119,7 @@ def _run_backward(
     decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """dq, dk, dv, dg, dbeta, droute (empty without a route) and the gradient of the initial state."""
     q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
     dstates, dinitial = triton_launch.hand_back(k, do, route, kept, _contiguous(dfinal), chunk_size, decay_skipped)
     dq, dk, dv, dg, dbeta, droute = triton_launch.differentiate(
@@ -170,5 +172,5 @@ def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None)
     )  # fmt: skip
 
 
-_backward = Operator("gated_delta_rule_backward", _run_backward, _fake_backward)
-_forward = DifferentiableOperator("gated_delta_rule", _run_forward, fake_forward, _save, _differentiate)
+_backward = Operator("gated_delta_rule_backward", run_backward, _fake_backward)
+_forward = DifferentiableOperator("gated_delta_rule", run_forward, fake_forward, _save, _differentiate)

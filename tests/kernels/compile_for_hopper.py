@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
-from kernels.gated_delta_rule import triton_launch
+from kernels.gated_delta_rule import triton_launch, triton_op
 
 MULTIPROCESSORS = 132
 """Of an H100 or H200 (SXM): how sequences are split into segments depends on it."""
@@ -89,9 +89,11 @@ def launch_delta(case: Case) -> None:
     q, k, v, do, route = case.tensors()
     g, beta = (q.new_empty(q.shape[:3], dtype=torch.float32) for _ in range(2))
     state = q.new_empty(case.B, case.H, case.K, case.V, dtype=torch.float32)
-    options = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "decay_skipped": True}
-    _, _, saved = triton_launch.forward(q, k, v, g, beta, route, state, **options, save=True)
-    triton_launch.backward(q, k, v, beta, route, saved, do, state, **options, full_route_grad=True)
+    options = {
+        "chunk_size": case.chunk_size, "scale": case.K**-0.5, "decay_skipped": True, "full_route_grad": True,
+    }  # fmt: skip
+    _, _, *saved = triton_op.run_forward(q, k, v, g, beta, route, state, **options, save=True)
+    triton_op.run_backward(q, k, v, beta, route, saved, do, state, **options)
 
 
 def launch_softmax(case: Case) -> None:
