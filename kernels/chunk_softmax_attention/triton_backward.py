@@ -33,21 +33,15 @@ DELTA_ROWS = 32
 """Tokens in a program that sums do * o."""
 
 
-SHORT = 4096
-"""Tokens up to which routed sequences are differentiated in smaller programs, because few queries pass by each."""
-
-
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int | None, length: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims; chunk_size None means that there is no route."""
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
     if dtype == torch.float32:
         if width <= 192:
             return Launch(32, 32, 8, 1)
         return Launch(16, 32, 8, 1) if width <= 384 else Launch(16, 16, 8, 1)
     if width <= 192:
-        if chunk_size is not None and length <= SHORT:
-            return Launch(64, 64, 4, 3)
-        return Launch(64, 128, 8, 3 if chunk_size is None else 2)
+        return Launch(64, 128, 8, 3)
     return Launch(64, 64, 8, 2 if width <= 256 else 1)
 
 
@@ -81,7 +75,7 @@ def backward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None, length)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim)
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     dweight = q.new_empty(batch * heads, chunks * chunk_size, dtype=torch.float32) if route_gradient else None

@@ -7,9 +7,9 @@ With the notation of `triton_forward`, and dS the gradient of the state after a 
 
 `scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient handed back
 through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values` and
-`differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. Where
-one program can hold all of a tile, `triton_fused_backward` does the work of both. No left operand of a product is the
-transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for Hopper (flash-linear-attention#640).
+`differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. No left
+operand of a product is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for Hopper
+(flash-linear-attention#640).
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -31,21 +31,47 @@ from kernels.triton_dot import dot
 @triton.jit
 def scan_back(
     k, do, route, c_in, w_in, q_in, ends, dstates, starts,
+    HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    k_b, k_t, k_h, do_b, do_t, do_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
+):  # fmt: skip
+    """Hand the state's gradient back through every segment of every head, BV of its columns at a time.
+
+    ``ends`` [B * H, SEGMENTS, K, V] holds the gradient after each segment (zeros without HAS_END). With SAVE the
+    gradient after each tile goes to ``dstates``; the one before each segment goes to ``starts``.
+    """
+    if LOOP:
+        works = (V + BV - 1) // BV * SEGMENTS * HEADS
+        for work in tl.range(tl.program_id(0), works, tl.num_programs(0), num_stages=1):
+            _scan_segment_back(
+                work, k, do, route, c_in, w_in, q_in, ends, dstates, starts,
+                T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
+                K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_END, SAVE, PRECISION, STAGES,
+            )  # fmt: skip
+    else:
+        _scan_segment_back(
+            tl.program_id(0), k, do, route, c_in, w_in, q_in, ends, dstates, starts,
+            T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
+            K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_END, SAVE, PRECISION, STAGES,
+        )  # fmt: skip
+
+
+@triton.jit
+def _scan_segment_back(
+    work, k, do, route, c_in, w_in, q_in, ends, dstates, starts,
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Hand the state's gradient back through one segment of one head, BV of its columns.
-
-    ``ends`` [B * H, SEGMENTS, K, V] holds the gradient after each segment (zeros without HAS_END). With SAVE the
-    gradient after each tile goes to ``dstates``; the one before the segment goes to ``starts``.
-    """
+    """One segment of one head, BV columns."""
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
-    column = (tl.program_id(0) % V_BLOCKS) * BV
-    segment = (tl.program_id(0) // V_BLOCKS) % SEGMENTS
-    bh = (tl.program_id(0) // (V_BLOCKS * SEGMENTS)).to(tl.int64)
+    column = (work % V_BLOCKS) * BV
+    segment = (work // V_BLOCKS) % SEGMENTS
+    bh = (work // (V_BLOCKS * SEGMENTS)).to(tl.int64)
     b, h = bh // H, bh % H
     k += b * k_b + h * k_h
     do += b * do_b + h * do_h

@@ -140,17 +140,46 @@ def summarise(
 @triton.jit
 def scan(
     k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
+    HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    k_b, k_t, k_h, v_b, v_t, v_h,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
+):  # fmt: skip
+    """Hand the state through every segment of every head, BV of its columns at a time.
+
+    Writes o and, with SAVE, the state before each tile.
+    """
+    if LOOP:
+        works = (V + BV - 1) // BV * SEGMENTS * HEADS
+        for work in tl.range(tl.program_id(0), works, tl.num_programs(0), num_stages=1):
+            _scan_segment(
+                work, k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
+                T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
+                K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_START, SAVE, PRECISION, STAGES,
+            )  # fmt: skip
+    else:
+        _scan_segment(
+            tl.program_id(0), k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
+            T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
+            K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_START, SAVE, PRECISION, STAGES,
+        )  # fmt: skip
+
+
+@triton.jit
+def _scan_segment(
+    work, k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Hand the state through one segment of one head, BV of its columns; write o, with SAVE each tile's state too."""
+    """One segment of one head, BV columns."""
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
-    column = (tl.program_id(0) % V_BLOCKS) * BV
-    segment = (tl.program_id(0) // V_BLOCKS) % SEGMENTS
-    bh = (tl.program_id(0) // (V_BLOCKS * SEGMENTS)).to(tl.int64)
+    column = (work % V_BLOCKS) * BV
+    segment = (work // V_BLOCKS) % SEGMENTS
+    bh = (work // (V_BLOCKS * SEGMENTS)).to(tl.int64)
     b, h = bh // H, bh % H
     k += b * k_b + h * k_h
     v += b * v_b + h * v_h
@@ -176,16 +205,15 @@ def scan(
         c = tl.load(c_in + tile * BT + tl.arange(0, BT))
         c_last = tl.load(c_in + tile * BT + BT - 1)
         low = state.to(k_tile.dtype)
-        written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
+        if SAVE:
+            store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
         out = dot(q_tile, low, dot(p_tile, v_tile, None, PRECISION), PRECISION)
+        store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
+        written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
         state, base = _hand_on(
             state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
         )
-        # Last, for the products that lead to the next state are waited for, and these are not.
-        if SAVE:
-            store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
-        store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
     if segment == SEGMENTS - 1:
         store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
 

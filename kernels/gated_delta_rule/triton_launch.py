@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.arguments import num_chunks
-from kernels.gated_delta_rule import triton_backward, triton_forward, triton_fused_backward, triton_invert
+from kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
 from kernels.triton_support import NARROWEST, dot_precision, multiprocessors, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
@@ -22,7 +22,7 @@ MIN_SEGMENT_TOKENS = 1024
 class Blocks:
     """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages.
 
-    Where there is ``fused`` it takes the place of ``values`` and ``keys``.
+    ``split_scan`` and ``split_scan_back`` are for sequences in segments, whose programs share a multiprocessor.
     """
 
     BT: int
@@ -34,9 +34,10 @@ class Blocks:
     chain: tuple[int, int, int]
     scan: tuple[int, int, int]
     scan_back: tuple[int, int, int]
+    split_scan: tuple[int, int, int]
+    split_scan_back: tuple[int, int, int]
     values: tuple[int, int]
     keys: tuple[int, int, int]
-    fused: tuple[int, int, int] | None
 
 
 def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype) -> Blocks:
@@ -54,19 +55,19 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
     big = padded > 128
     if wide:
         columns = min(max(least, _power_of_2(value_dim)), 16 if big else 32)
+        scan = (columns, 4, 1)
         return Blocks(
             BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=1, prepare=(4, 3),
-            summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1), scan_back=(columns, 4, 1),
-            values=(columns, 4), keys=(columns, 4, 2), fused=None,
+            summarise=scan, chain=(32, columns, 4), scan=scan, scan_back=scan, split_scan=scan, split_scan_back=scan,
+            values=(columns, 4), keys=(columns, 4, 2),
         )  # fmt: skip
-    warps, stages = (8, 1) if big else (4, 3)
-    tokens = min(64, chunk_size)
-    # Wider heads have sums too large for the registers, and the scores of shorter tiles would be operands too narrow.
-    fused = None if big or tokens < NARROWEST else (64 if value_dim <= 64 else 128, 8, 1)
+    tile = min(64, chunk_size)
+    scan = (64, 8, 1) if big else (64, 4, 2)
+    alone = (64, 8, 1) if big else (64, 4, 1)
     return Blocks(
-        BT=tokens, BK=padded, BKB=64, invert=1, prepare=(4, 3),
-        summarise=(64, warps, stages), chain=(128, 64, 8), scan=(64, warps, stages), scan_back=(64, warps, stages),
-        values=(64, 4), keys=(64, 4, 3), fused=fused,
+        BT=tile, BK=padded, BKB=64, invert=1, prepare=(4, 3), summarise=scan, chain=(128, 64, 8),
+        scan=scan, scan_back=scan, split_scan=alone, split_scan_back=alone if big or value_dim <= 64 else (128, 8, 2),
+        values=(64, 4), keys=(64, 4, 3),
     )  # fmt: skip
 
 
@@ -228,13 +229,14 @@ def scan(
     saved, starts = prepared.saved, prepared.starts
     o = k.new_empty(s.B, s.T, s.H, s.V)
     final = k.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32)
-    columns, warps, stages = _prefetching(blocks.scan, s, route)
+    columns, warps, stages = blocks.scan if s.segments == 1 else blocks.split_scan
+    programs, loop = _programs(s, columns, k.device)
     with on_device(k):
-        triton_forward.scan[(_ceil_div(s.V, columns) * s.segments * s.B * s.H,)](
+        triton_forward.scan[(programs,)](
             k, v, route, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, o, saved.states, final,
-            s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, *_strides(k, v),
+            s.B * s.H, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, *_strides(k, v),
             **_constants(s, blocks, k.dtype, route), DECAY_SKIPPED=decay_skipped,
-            BV=columns, HAS_START=starts is not None, SAVE=save, STAGES=stages, num_warps=warps,
+            BV=columns, HAS_START=starts is not None, SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
     return o, final, saved
 
@@ -249,14 +251,15 @@ def hand_back(
     heads = s.B * s.H
     dstates = k.new_empty(heads, s.NT, s.K, s.V)
     before = k.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
-    columns, warps, stages = _prefetching(blocks.scan_back, s, route)
+    columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
+    programs, loop = _programs(s, columns, k.device)
     constants = _constants(s, blocks, k.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
 
     def scan_back(ends: Tensor | None, save: bool) -> None:
-        triton_backward.scan_back[(_ceil_div(s.V, columns) * s.segments * heads,)](
-            k, do, route, saved.c, saved.w, saved.q, ends, dstates, before, s.T, s.H, s.NT, s.N, s.R,
+        triton_backward.scan_back[(programs,)](
+            k, do, route, saved.c, saved.w, saved.q, ends, dstates, before, heads, s.T, s.H, s.NT, s.N, s.R,
             s.segments, s.segment_tiles, *_strides(k, do), **constants, BV=columns, HAS_END=ends is not None,
-            SAVE=save, STAGES=stages, num_warps=warps,
+            SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
 
     with on_device(k):
@@ -288,11 +291,28 @@ def differentiate(
     dq, dk = q.new_empty(q.shape), k.new_empty(k.shape)
     dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
     droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
-    gradients = (dq, dk, dv, dg, dbeta, droute)
-    options = {"DECAY_SKIPPED": decay_skipped, "FULL_ROUTE_GRAD": full_route_grad}
-    fill = _differentiate if blocks.fused is None else _differentiate_fused
+    heads, bt = s.B * s.H, blocks.BT
+    constants = _constants(s, blocks, q.dtype, route)
+    counts = (s.T, s.H, s.NT, s.N, s.R)
     with on_device(q):
-        fill(q, k, v, beta, route, saved, dstates, do, gradients, scale, s, blocks, options, adds)
+        columns, warps = blocks.values
+        value_blocks = _ceil_div(s.V, columns)
+        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
+        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
+        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
+        triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
+            q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
+            scale, *counts, *_strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
+        )  # fmt: skip
+        columns, warps, stages = blocks.keys
+        programs = blocks.BK // blocks.BKB * s.NT * heads
+        scratch = q.new_empty(2, programs, bt, bt)
+        triton_backward.differentiate_keys[(programs,)](
+            q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
+            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
+            **constants, BKB=blocks.BKB, BV=columns, DECAY_SKIPPED=decay_skipped, FULL_ROUTE_GRAD=full_route_grad,
+            STAGES=stages, num_warps=warps,
+        )  # fmt: skip
     if route is None:
         droute = q.new_empty(0, dtype=torch.float32)
     else:
@@ -300,57 +320,15 @@ def differentiate(
     return dq, dk, dv, dg, dbeta, droute
 
 
-def _differentiate_fused(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
-    gradients: tuple[Tensor, ...], scale: float, s: Sizes, blocks: Blocks, options: dict[str, bool], adds: bool,
-) -> None:  # fmt: skip
-    """Fill ``gradients``: dq, dk, dv, dg, dbeta, and droute [B * H, N]."""
-    assert blocks.fused is not None
-    columns, warps, stages = blocks.fused
-    triton_fused_backward.differentiate[(s.NT * s.B * s.H,)](
-        q, k, v, beta, route, saved.c, saved.a, saved.w, saved.states, dstates, do, *gradients,
-        scale, s.T, s.H, s.NT, s.N, s.R, *_strides(q, k, v, do),
-        **_constants(s, blocks, q.dtype, route), **options, ADD=adds, BV=columns, STAGES=stages, num_warps=warps,
-    )  # fmt: skip
+def _programs(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
+    """Programs of a scan over blocks of so many columns, no more than run at once, and whether each has several blocks.
 
-
-def _differentiate(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
-    gradients: tuple[Tensor, ...], scale: float, s: Sizes, blocks: Blocks, options: dict[str, bool], adds: bool,
-) -> None:  # fmt: skip
-    """Fill ``gradients`` as `_differentiate_fused` does, in two kernels."""
-    dq, dk, dv, dg, dbeta, droute = gradients
-    heads, bt = s.B * s.H, blocks.BT
-    constants = _constants(s, blocks, q.dtype, route)
-    counts = (s.T, s.H, s.NT, s.N, s.R)
-    columns, warps = blocks.values
-    value_blocks = _ceil_div(s.V, columns)
-    x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
-    sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
-    overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
-    triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
-        q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
-        scale, *counts, *_strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
-    )  # fmt: skip
-    columns, warps, stages = blocks.keys
-    programs = blocks.BK // blocks.BKB * s.NT * heads
-    scratch = q.new_empty(2, programs, bt, bt)
-    triton_backward.differentiate_keys[(programs,)](
-        q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
-        dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
-        **constants, **options, BKB=blocks.BKB, BV=columns, STAGES=stages, num_warps=warps,
-    )  # fmt: skip
-
-
-def _prefetching(launch: tuple[int, int, int], s: Sizes, route: Tensor | None) -> tuple[int, int, int]:
-    """Columns, warps, and stages: 1 where sequences are split, so that two programs share a multiprocessor's memory.
-
-    Without a route, or with several tiles a chunk, a third stage is more than Hopper's shared memory has room for.
+    Where programs have multiprocessors to themselves none waits to begin, which would keep other kernels from starting
+    on what the scan leaves idle.
     """
-    columns, warps, stages = launch
-    if s.segments > 1:
-        return columns, warps, 1
-    return columns, warps, min(stages, 2) if route is None or s.SUB > 1 else stages
+    works = _ceil_div(s.V, columns) * s.segments * s.B * s.H
+    programs = works if s.segments > 1 else min(works, multiprocessors(device))
+    return programs, works > programs
 
 
 def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, back: bool) -> Tensor:

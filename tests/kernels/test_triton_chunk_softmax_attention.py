@@ -142,10 +142,27 @@ def test_low_precision(dtype: torch.dtype, route: str) -> None:
     assert_low_precision(cast(softmax_inputs(shape, route), dtype), [cotangents_for(shape)[0].to(dtype)], 16)
 
 
+class Normalised(torch.autograd.Function):
+    """o as it is, [B, T, H, V]; its denominator [B, H, T, 1] gets its gradient -do . o / denominator from the o given.
+
+    That o is rounded, as it is wherever a backward pass has the output and not the probabilities.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, o: Tensor, denominator: Tensor) -> Tensor:
+        ctx.save_for_backward(o, denominator)
+        return o.view_as(o)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (do,), (o, denominator) = gradients, ctx.saved_tensors
+        return do, -(do.float() * o.float()).sum(-1).mT[..., None] / denominator
+
+
 def rounded_attention(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None, *, chunk_size: int) -> Tensor:
     """The definition with its probabilities rounded to the dtype of v before they meet v, as tensor cores need them.
 
-    Autograd through it rounds where the kernels do: the gradient of the scores before it meets q and k.
+    Autograd through it rounds where the kernels do: the gradient of the scores before it meets q and k, and o.
     """
     position = torch.arange(q.shape[1], device=q.device)
     chunk = position // chunk_size
@@ -158,8 +175,9 @@ def rounded_attention(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = No
         w = w + per_head[:, :, None, chunk] * earlier.float()
     s = torch.einsum("bihk,bjhk->bhij", q, k).float() * q.shape[-1] ** -0.5
     e = w * (s - s.detach().masked_fill(w == 0, -torch.inf).amax(-1, keepdim=True)).exp()
-    p = e / e.sum(-1, keepdim=True)
-    return torch.einsum("bhij,bjhv->bihv", p.to(v.dtype), v)
+    denominator = e.sum(-1, keepdim=True)
+    p = e / denominator.detach()
+    return Normalised.apply(torch.einsum("bhij,bjhv->bihv", p.to(v.dtype), v), denominator)
 
 
 def assert_low_precision(inputs: Inputs, cotangents: list[Tensor], chunk_size: int) -> None:

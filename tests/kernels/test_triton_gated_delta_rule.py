@@ -64,21 +64,11 @@ def set_segments(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
     monkeypatch.setattr(triton_launch, "split", split)
 
 
-def set_blocks(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
-    """Block sizes other than those chosen."""
-    chosen = triton_launch.blocks_of
-    for module in (triton_launch, triton_op):
-        monkeypatch.setattr(module, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), **changed))
-
-
 def set_tile(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     """Tiles of so many tokens: several in a chunk even where chunks are short."""
-    set_blocks(monkeypatch, BT=tokens)
-
-
-def set_fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All gradients of a tile in one kernel, which float32 does not get by itself."""
-    set_blocks(monkeypatch, fused=(16, 4, 1))
+    chosen = triton_launch.blocks_of
+    for module in (triton_launch, triton_op):
+        monkeypatch.setattr(module, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
 
 
 def inputs_for(shape: Shape, route: str, dtype: torch.dtype = torch.float32) -> Inputs:
@@ -144,57 +134,6 @@ def test_several_segments(tile: int, route: str, decay_skipped: bool, monkeypatc
 
 
 @on_cpu
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_fused_matches_oracle(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_fused(monkeypatch)
-    assert_matches_oracle(shape, "mixed")
-
-
-@on_cpu
-@pytest.mark.parametrize(
-    ("route", "route_grad", "decay_skipped"),
-    [
-        ("none", "full", True),
-        ("hard", "selected", True),
-        ("hard", "full", False),
-        ("mixed", "selected", False),
-        ("fractional", "full", False),
-    ],
-)
-def test_fused_with_every_kind_of_route(
-    route: str, route_grad: str, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_fused(monkeypatch)
-    assert_matches_oracle(SMALL, route, route_grad, decay_skipped)
-
-
-@on_cpu
-@pytest.mark.parametrize(
-    ("tile", "route", "route_grad", "decay_skipped"),
-    [
-        (16, "none", "full", True),
-        (16, "mixed", "full", True),
-        (16, "mixed", "selected", False),
-        (32, "mixed", "full", False),
-    ],
-)
-def test_fused_with_several_segments(
-    tile: int, route: str, route_grad: str, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_fused(monkeypatch)
-    set_tile(monkeypatch, tile)
-    set_segments(monkeypatch, 1)
-    assert_matches_oracle(RAGGED, route, route_grad, decay_skipped)
-
-
-@on_cpu
-@decay_skipped_or_not
-def test_fused_with_strong_decay(decay_skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_fused(monkeypatch)
-    assert_strong_decay(16, decay_skipped, monkeypatch)
-
-
-@on_cpu
 def test_segments_of_several_heads_and_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     set_segments(monkeypatch, 1)
     assert_matches_oracle(Shape(T=40, chunk_size=16, B=1, H=2, R=1, K=40, V=40), "mixed")
@@ -228,10 +167,6 @@ def test_what_is_given_and_used(
 @decay_skipped_or_not
 @pytest.mark.parametrize("tile", [16, 32], ids="tile{}".format)
 def test_strong_decay(tile: int, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_strong_decay(tile, decay_skipped, monkeypatch)
-
-
-def assert_strong_decay(tile: int, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A decay that forgets everything: exp(-g) would overflow, and no product may become 0 * inf."""
     set_tile(monkeypatch, tile)
     set_segments(monkeypatch, 1)

@@ -21,8 +21,7 @@ LIMIT = 227 * 1024
 
 KERNELS = {
     "delta": {
-        "invert", "prepare", "summarise", "chain", "scan", "scan_back", "differentiate", "differentiate_values",
-        "differentiate_keys",
+        "invert", "prepare", "summarise", "chain", "scan", "scan_back", "differentiate_values", "differentiate_keys",
     },
     "softmax": {
         "_index_kernel", "_forward_kernel", "_delta_kernel", "_own_chunk_kernel", "_backward_kernel", "_skipped_kernel",
