@@ -23,13 +23,18 @@ LOWEST = tl.constexpr(-1e38)
 """Where a row's maximum begins: finite, so that a row that has seen nothing yet is no -inf - -inf."""
 
 
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int | None) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims; chunk_size None means that there is no route."""
+SHORT = 4096
+"""Tokens up to which routed sequences have so few keys to each query that a third stage of loads brings little. Without
+it a program fits beside one that hands on a state of the gated delta rule (`kernels.hybrid_attention`)."""
+
+
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool, length: int) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
     if dtype == torch.float32:
         return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
     if width <= 192:
-        return Launch(64, 64, 4, 2 if chunk_size is None else 3)
+        return Launch(64, 64, 4, 3 if routed and length > SHORT else 2)
     return Launch(128, 64, 8, 2)
 
 
@@ -59,7 +64,7 @@ def forward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size if routed else None)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, routed, length)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
     _forward_kernel[(triton.cdiv(length, launch.queries) * splits * batch * heads,)](

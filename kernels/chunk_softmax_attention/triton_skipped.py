@@ -18,8 +18,8 @@ HIGHEST = tl.constexpr(64.0)
 """Largest log2 of exp(s - lse): a skipped chunk's may be anything, and must not become inf."""
 
 
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int | None) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims; chunk_size None means that there is no route."""
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
+    """Tiles for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
     if dtype == torch.float32:
         return Launch(32, 64, 8, 1) if width <= 256 else Launch(16, 32, 8, 1)
@@ -47,7 +47,7 @@ def add_skipped(
     """
     batch, length, heads, key_dim = q.shape
     value_dim, chunks = v.shape[-1], index.order.shape[1]
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim)
     _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
         do, q, k, v, lse, delta, index.order, index.before, dweight,
         scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],

@@ -85,9 +85,9 @@ def test_wrong_argument_is_named() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("batch", [1, 32], ids=["beside each other", "one after the other"])
+@pytest.mark.parametrize("batch", [1, 4, 32], ids=["segments", "a program each", "several each"])
 def test_on_two_streams(batch: int) -> None:
-    """Few heads run on two streams: twenty times the same, while memory is used again and again."""
+    """Twenty times the same as one after the other, while memory is used again and again."""
     inputs = make_inputs(batch, 4096, 6, 128, 256, chunk_size=64, device="cuda", dtype=torch.bfloat16)
     expected = one_by_one(inputs, 64)
     cotangents = [torch.randn_like(x) for x in expected]
@@ -97,6 +97,8 @@ def test_on_two_streams(batch: int) -> None:
         for name, tensor in alone.items():
             if name == "softmax_q":  # its parts are added in any order
                 torch.testing.assert_close(got[name], tensor, rtol=2e-2, atol=1e-3)
+            elif name == "v":  # one part of its sum is not rounded first
+                torch.testing.assert_close(got[name], tensor, rtol=1e-2, atol=1e-2)
             else:
                 assert torch.equal(got[name], tensor), name
 
