@@ -29,9 +29,9 @@ Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell
 shared memory than the tiles take.
 """
 
-NARROWEST = 64
-"""Fewest columns of a 16-bit tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands
-past their end, in silence or with an illegal access (triton#11366; seen with 32 columns)."""
+NARROWEST_BYTES = 128
+"""Fewest bytes in a row of a tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands
+past their end, in silence or with an illegal access (triton#11366; seen with 32 columns of 16 bits and 16 of 32)."""
 
 OLDEST_TRITON = (3, 6)
 """Oldest Triton that the kernels were checked with."""
@@ -145,6 +145,11 @@ def operand_dtype(*tensors: Tensor) -> torch.dtype:
 def dense(x: Tensor) -> Tensor:
     """x itself if its last dimension lies contiguously in memory, else a copy of which that is so."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def narrowest(dtype: torch.dtype) -> int:
+    """Fewest columns of a tile of ``dtype`` that is multiplied."""
+    return NARROWEST_BYTES // dtype.itemsize
 
 
 def dot_precision(dtype: torch.dtype) -> str:

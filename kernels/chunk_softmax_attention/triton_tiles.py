@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from kernels.triton_dot import dot
-from kernels.triton_support import NARROWEST
+from kernels.triton_support import narrowest
 
 LOG2_E = 1.4426950408889634
 """The kernels work with powers of 2: exp(s) is exp2(s * log2(e))."""
@@ -29,7 +29,7 @@ class Launch(NamedTuple):
 
 def padded(dim: int, dtype: torch.dtype) -> int:
     """Columns of a tile that holds rows of ``dim``: a power of two, and at least what a product of ``dtype`` needs."""
-    return max(16 if dtype == torch.float32 else NARROWEST, triton.next_power_of_2(dim))
+    return max(narrowest(dtype), triton.next_power_of_2(dim))
 
 
 @triton.jit

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kernels.arguments import num_chunks
 from kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
-from kernels.triton_support import NARROWEST, dot_precision, multiprocessors, on_device
+from kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
 """Programs that a scan is split into where whole sequences would leave more than half of the multiprocessors idle."""
@@ -50,11 +50,10 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         dtype: of the operands.
     """
     wide = dtype == torch.float32
-    least = 16 if wide else NARROWEST
-    padded = max(least, _power_of_2(key_dim))
+    padded = max(narrowest(dtype), _power_of_2(key_dim))
     big = padded > 128
     if wide:
-        columns = min(max(least, _power_of_2(value_dim)), 16 if big else 32)
+        columns = 16 if big else 32
         scan = (columns, 4, 1)
         return Blocks(
             BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=1, prepare=(4, 3),
