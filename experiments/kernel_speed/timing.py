@@ -84,7 +84,7 @@ class DeviceClock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.warm_up, self.rounds = device, 3, (5, 40)
+        self.device, self.warm_up, self.rounds = device, 3, (3, 40)
         self._flush = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
 
     def lap(self, call: Callable[[], object]) -> Callable[[], float]:
