@@ -52,14 +52,19 @@ def _triton_version() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a graph is traced on one machine
 def machine_obstacle(device: torch.device) -> str | None:
     """Why Triton kernels cannot run on tensors of ``device``; None if they can."""
-    return _machine_obstacle(device)
+    if torch.compiler.is_compiling():
+        # The mark in there imports torch._dynamo: a second that only a compiler, which has it already, should take.
+        from kernels.triton_constants import machine_obstacle as constant
+
+        return constant(device)
+    return known_machine_obstacle(device)
 
 
 @functools.cache
-def _machine_obstacle(device: torch.device) -> str | None:
+def known_machine_obstacle(device: torch.device) -> str | None:
+    """`machine_obstacle`, outside of what a compiler traces."""
     version = _triton_version()
     if version is None:
         return "triton is not installed (there are wheels for Linux: pip install triton)"

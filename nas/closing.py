@@ -12,6 +12,7 @@ from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas.command import INTERRUPTED
+from nas.config import flat
 from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
 from nas.data import Batch
 from nas.data.seeding import generator
@@ -22,7 +23,7 @@ from nas.models.mixers import Policy
 from nas.module import TrainingModule
 from nas.report import ReportData, RoutingMap, write_report
 from nas.routing import routing_map
-from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line, flat
+from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
 
 CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""

@@ -1,6 +1,9 @@
 """What every command does around its job: compose the config, show errors as sentences, end with the right status."""
 
+import atexit
 import errno
+import functools
+import gc
 import logging
 import os
 import sys
@@ -18,11 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
-from nas.checks import check
-from nas.config import RunConfig, register, restore
-from nas.devices import precision_here
+from nas.config import RunConfig, flat, register
 from nas.errors import UserError, explain
-from nas.run import Run, flat
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -50,11 +50,27 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
-        _silence()
         with _sentences():
             compose_and_do()
 
     return main
+
+
+@functools.cache
+def _import_what_computes() -> None:
+    """Import torch, Lightning and what is built on them, once options are understood.
+
+    It takes seconds, for which help and most refusals should not wait. A quarter of that would go into looking for
+    garbage among new objects, nearly all of which stay: they are exempt, in training as well.
+    """
+    gc.disable()
+    try:
+        import nas.closing
+        import nas.fit  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.unfreeze)  # Triton's bindings complain of what is left at the end
 
 
 def _silence() -> None:
@@ -100,10 +116,15 @@ def _fail(message: str, status: int = 1) -> None:
 
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
-    if composed.resume is not None and all(option.startswith("resume=") for option in HydraConfig.get().overrides.task):
-        config = _restored(name, composed.resume)
-    else:
-        config = _typed(composed, missing)
+    resume_alone = all(option.startswith("resume=") for option in HydraConfig.get().overrides.task)
+    typed = None if composed.resume is not None and resume_alone else _typed(composed, missing)
+
+    _import_what_computes()
+    _silence()  # now: Lightning sets its own levels when it is imported
+    from nas.checks import check
+    from nas.run import restored
+
+    config = typed or restored(name, composed.resume)
     check(config)
     return config
 
@@ -120,27 +141,3 @@ def _typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
     if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra lets them in behind a "+"
         raise UserError(f"{', '.join(sorted(unknown))} is not an option; --help lists what there is.")
     return config
-
-
-def _restored(name: str, folder: str) -> RunConfig:
-    """The config that a run was started with."""
-    stored = Run.reopen(name, folder).config()
-    try:
-        config = restore(name, stored)
-    except ValueError as error:
-        raise UserError(f"resume={folder} has a config that is none of this version: {error} Start anew.") from error
-    config.resume = folder
-    return config
-
-
-def start(name: str, config: RunConfig) -> Run:
-    """The run folder: a new one, or the one to resume, which must have been started with the same config.
-
-    What the config leaves to the machine is settled here, so that the folder tells it and a resumed run keeps it.
-    """
-    config.trainer.precision = precision_here(config.trainer)
-    if config.resume is None:
-        return Run.create(name, config)
-    run = Run.reopen(name, config.resume)
-    run.require_same_config(config)
-    return run

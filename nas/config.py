@@ -192,6 +192,14 @@ def choices(group: str) -> str:
     return ", ".join(sorted(file.name.removesuffix(".yaml") for file in (files("conf") / group).iterdir()))
 
 
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts to one dict with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+    return found
+
+
 def restore(command: str, values: dict[str, Any]) -> RunConfig:
     """The config of a command from plain values, as ``dataclasses.asdict`` makes them of one; ValueError if not so."""
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])

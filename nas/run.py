@@ -27,7 +27,8 @@ from safetensors.torch import load_model, save
 from torch import nn
 
 from nas.architecture import Architecture
-from nas.config import RunConfig
+from nas.config import RunConfig, flat, restore
+from nas.devices import precision_here
 from nas.errors import UserError
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
@@ -151,6 +152,30 @@ class Run:
             temporary.write_bytes(save({name: weight.detach().cpu().contiguous() for name, weight in _weights(model)}))
 
 
+def start(name: str, config: RunConfig) -> Run:
+    """The run folder: a new one, or the one to resume, which must have been started with the same config.
+
+    What the config leaves to the machine is settled here, so that the folder tells it and a resumed run keeps it.
+    """
+    config.trainer.precision = precision_here(config.trainer)
+    if config.resume is None:
+        return Run.create(name, config)
+    run = Run.reopen(name, config.resume)
+    run.require_same_config(config)
+    return run
+
+
+def restored(name: str, folder: str) -> RunConfig:
+    """The config that a run was started with."""
+    stored = Run.reopen(name, folder).config()
+    try:
+        config = restore(name, stored)
+    except ValueError as error:
+        raise UserError(f"resume={folder} has a config that is none of this version: {error} Start anew.") from error
+    config.resume = folder
+    return config
+
+
 def load_architecture(path: Path) -> Architecture:
     """The architecture of an `architecture.json`, as a run writes it; UserError where there is none."""
     try:
@@ -226,14 +251,6 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         if id(weight) not in seen:
             seen.add(id(weight))
             yield name, weight
-
-
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts to one dict with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -8,20 +8,23 @@ from typing import cast, get_args
 from rich.console import Console
 
 import search_spaces
-from kernels.arguments import RouteGrad
-from nas.checks import check_choice
-from nas.closing import close
-from nas.command import command, start
+from nas.command import command
 from nas.config import SearchConfig
-from nas.data import build_task
-from nas.fit import fit
-from nas.module import TrainingModule
 
 CHOICES = ", ".join(search_spaces.names())
 
 
 def search(config: SearchConfig, console: Console) -> int:
     """One search: supernet, closing comparison, run folder. Returns the exit status."""
+    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
+    from kernels.arguments import RouteGrad
+    from nas.checks import check_choice
+    from nas.closing import close
+    from nas.data import build_task
+    from nas.fit import fit
+    from nas.module import TrainingModule
+    from nas.run import start
+
     check_choice("space.name", config.space.name, search_spaces.names())
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)

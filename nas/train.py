@@ -10,18 +10,20 @@ from typing import cast
 from rich.console import Console
 
 from nas.architecture import MIXERS, Architecture, Mixer
-from nas.closing import close
-from nas.command import command, start
+from nas.command import command
 from nas.config import TrainConfig
-from nas.data import build_task
 from nas.errors import UserError
-from nas.fit import fit
-from nas.module import TrainingModule
-from nas.run import load_architecture
 
 
 def train(config: TrainConfig, console: Console) -> int:
     """One training. Returns the exit status."""
+    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
+    from nas.closing import close
+    from nas.data import build_task
+    from nas.fit import fit
+    from nas.module import TrainingModule
+    from nas.run import start
+
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
     module = TrainingModule(architecture, task, config)
@@ -41,6 +43,8 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
             f"architecture={config.architecture} is neither a file nor a name; give the architecture.json of a run, or "
             f"one of: {', '.join(MIXERS)}."
         )
+    from nas.run import load_architecture  # imports torch
+
     architecture = load_architecture(path)
     if architecture.vocab_size != vocab_size:
         raise UserError(

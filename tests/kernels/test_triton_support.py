@@ -1,6 +1,9 @@
 """Where Triton's kernels run and what they take: a refusal says what is allowed, and "auto" takes the reference."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,9 +48,9 @@ either_operation = pytest.mark.parametrize("operation", [softmax, linear])
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """What was found out about the machine is forgotten before and after."""
-    triton_support._machine_obstacle.cache_clear()
+    triton_support.known_machine_obstacle.cache_clear()
     yield
-    triton_support._machine_obstacle.cache_clear()
+    triton_support.known_machine_obstacle.cache_clear()
 
 
 @pytest.fixture
@@ -164,3 +167,28 @@ def assert_reference_is_left(*parts: str) -> None:
     for part in (*parts, "impl='reference'"):
         assert part in str(caught.value)
     assert choose("auto", tensor, tensor, tensor, 64) == "reference"
+
+
+def test_kernels_are_imported_without_the_compiler() -> None:
+    """It takes as long as the rest of torch, and nothing needs it but a compiled model."""
+    code = "import sys, kernels; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_the_machine_is_a_constant_to_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tells of it cannot be traced."""
+    asked = []
+
+    def version() -> str:
+        asked.append(id(object()))
+        return "3.5.1"
+
+    monkeypatch.setattr(triton_support, "_triton_version", version)
+
+    def add_if_possible(x: Tensor) -> Tensor:
+        return x + 1 if machine_obstacle(x.device) is None else x
+
+    compiled = torch.compile(add_if_possible, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(torch.zeros(2)), torch.zeros(2))
+    assert len(asked) == 1

@@ -114,7 +114,7 @@ def test_a_bug_shows_its_traceback(output: Path, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("nas.search.build_task", fail)
+    monkeypatch.setattr("nas.data.build_task", fail)
     with pytest.raises(ZeroDivisionError):
         nas("search", *SEARCH, f"output={output}")
 
@@ -155,3 +155,27 @@ def test_the_config_can_be_looked_at(options: tuple[str, ...]) -> None:
     assert config.trainer.steps > 0
     assert config.seed == (3 if options else 0)
     assert "hydra" not in config
+
+
+@pytest.mark.parametrize("command", ["search", "train"])
+@pytest.mark.parametrize("options", [("--help",), ("sed=3",), ()], ids=str)
+def test_an_answer_does_not_wait_for_torch(command: str, options: tuple[str, ...]) -> None:
+    code = f"""
+import sys
+import nas.{command}
+sys.argv[1:] = {list(options)}
+try:
+    nas.{command}.main()
+finally:
+    print("imported:", *sorted(sys.modules.keys() & {{"torch", "lightning", "matplotlib", "tensorboard"}}))
+"""
+    out, err = process("-c", code).communicate()
+    assert out.splitlines()[-1] == "imported:", err
+
+
+def test_an_end_without_complaints(output: Path) -> None:
+    """Of bindings about objects that the collector was told to leave alone."""
+    finished = process("-m", "nas.train", "architecture=linear", *SMALL, "trainer.steps=1", f"output={output}")
+    _, err = finished.communicate()
+    assert finished.returncode == 0
+    assert err == ""
