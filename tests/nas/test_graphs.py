@@ -150,7 +150,7 @@ def test_a_cpu_has_no_graphs() -> None:
     [
         (("trainer.cuda_graphs=auto",), graphs.MOST_TOKENS, True),
         (("trainer.cuda_graphs=auto",), graphs.MOST_TOKENS + 1, False),
-        ((), 1, False),
+        ((), 1, True),
         (("trainer.cuda_graphs=true",), graphs.MOST_TOKENS + 1, True),
         (("trainer.cuda_graphs=false",), 1, False),
         (("trainer.cuda_graphs=auto", "trainer.precision=16-mixed"), 1, False),
