@@ -1,9 +1,9 @@
 """The parts of a block that do not choose anything: short convolution, SwiGLU, and the norm they share."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.short_convolution import short_convolution
+from kernels.swiglu import swiglu
 
 NORM_EPS = 1e-6
 
@@ -33,5 +33,4 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_and_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(swiglu(self.gate_and_up(x)))

@@ -1,0 +1,44 @@
+"""The gated activation of SwiGLU: one half of the channels opens the other."""
+
+from typing import get_args
+
+from torch import Tensor
+
+from kernels.arguments import Impl, check_choice
+from kernels.swiglu import reference
+from kernels.triton_support import choose_elementwise
+
+
+def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
+    """Gate the second half of the channels with SiLU of the first.
+
+    That is::
+
+        y = silu(gate) * up        with gate, up = the two halves of x
+
+    Source: Shazeer 2020 (arXiv 2002.05202).
+
+    Args:
+        x: [..., 2 * hidden].
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
+            Triton on CUDA where it can, the reference otherwise.
+
+    Returns:
+        [..., hidden]; from Triton in the dtype of x (under autocast autocast's), from PyTorch in the dtype of x.
+
+    Raises:
+        ValueError: a shape, dtype or option is not as above; the message names it.
+    """
+    check_choice("impl", impl, get_args(Impl))
+    if x.ndim == 0 or 0 in x.shape or x.shape[-1] % 2:
+        raise ValueError(f"x has shape {list(x.shape)}; it must be [..., 2 * hidden] with every size at least 1.")
+    if not x.is_floating_point():
+        raise ValueError(f"x has dtype {x.dtype}; it must be a floating-point dtype.")
+    if choose_elementwise(impl, x) == "triton":
+        from kernels.swiglu import triton_op
+
+        return triton_op.swiglu(x)
+    return reference.swiglu(x)
+
+
+__all__ = ["swiglu"]

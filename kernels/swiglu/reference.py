@@ -1,0 +1,10 @@
+"""The gated activation in PyTorch: the definition, and the CPU path."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """See `kernels.swiglu`; arguments are valid here. Shapes as there."""
+    gate, up = x.chunk(2, dim=-1)
+    return F.silu(gate) * up
