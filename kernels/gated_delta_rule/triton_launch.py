@@ -22,13 +22,14 @@ MIN_SEGMENT_TOKENS = 1024
 class Blocks:
     """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages.
 
-    ``split_scan`` and ``split_scan_back`` are for sequences in segments, whose programs share a multiprocessor.
+    ``invert`` is warps and most registers of a thread. ``split_scan`` and ``split_scan_back`` are for sequences in
+    segments, whose programs share a multiprocessor.
     """
 
     BT: int
     BK: int
     BKB: int
-    invert: int
+    invert: tuple[int, int | None]
     prepare: tuple[int, int]
     summarise: tuple[int, int, int]
     chain: tuple[int, int, int]
@@ -56,7 +57,7 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         columns = 16 if big else 32
         scan = (columns, 4, 1)
         return Blocks(
-            BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=1, prepare=(4, 3),
+            BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=(1, None), prepare=(4, 3),
             summarise=scan, chain=(32, columns, 4), scan=scan, scan_back=scan, split_scan=scan, split_scan_back=scan,
             values=(columns, 4), keys=(columns, 4, 2),
         )  # fmt: skip
@@ -64,7 +65,7 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
     scan = (64, 8, 1) if big else (64, 4, 2)
     alone = (64, 8, 1) if big else (64, 4, 1)
     return Blocks(
-        BT=tile, BK=padded, BKB=64, invert=1, prepare=(4, 3), summarise=scan, chain=(128, 64, 8),
+        BT=tile, BK=padded, BKB=64, invert=(1, 168), prepare=(4, 3), summarise=scan, chain=(128, 64, 8),
         scan=scan, scan_back=scan, split_scan=alone, split_scan_back=alone if big or value_dim <= 64 else (128, 8, 2),
         values=(64, 4), keys=(64, 4, 3),
     )  # fmt: skip
@@ -195,9 +196,10 @@ def prepare(
     counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
     sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}
     with on_device(q):
+        warps, registers = blocks.invert
         triton_invert.invert[(s.NT * heads,)](
             k, g, beta, c, a, a_beta, to_keys, s.T, s.H, s.NT, *_strides(k), **sizes, SAVE=save,
-            num_warps=blocks.invert,
+            num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         warps, stages = blocks.prepare
         triton_forward.prepare[(s.NT * heads,)](
