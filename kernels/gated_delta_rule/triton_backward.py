@@ -119,7 +119,7 @@ def _scan_segment_back(
 
 
 @triton.jit
-def routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl.constexpr):
+def _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl.constexpr):
     """The route of the chunk that the n-th tile is part of, and that of the tile: the chunk's for its last, else 1."""
     r = 1.0
     r_here = 1.0
@@ -132,28 +132,28 @@ def routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl
 
 
 @triton.jit
-def chunk_borders(tile, n, NT, SUB: tl.constexpr):
+def _chunk_borders(tile, n, NT, SUB: tl.constexpr):
     """The first and the last tile of the chunk that ``tile``, the n-th of its sequence, is part of."""
     first = tile - n % SUB
     return first, tl.minimum(first + SUB - 1, tile - n + NT - 1)
 
 
 @triton.jit
-def transposed_scores(kq, c, scale, BT: tl.constexpr):
+def _transposed_scores(kq, c, scale, BT: tl.constexpr):
     """P^T from k q^T, both [BT, BT] float32."""
     i = tl.arange(0, BT)
     return kq * tl.exp(tl.where(i[:, None] <= i[None, :], c[None, :] - c[:, None], float("-inf"))) * scale
 
 
 @triton.jit
-def load_transposed(pointer, BT: tl.constexpr):
+def _load_transposed(pointer, BT: tl.constexpr):
     """The transpose of [BT, BT] that lie contiguously."""
     i = tl.arange(0, BT)
     return tl.load(pointer + i[None, :] * BT + i[:, None])
 
 
 @triton.jit
-def differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
+def _differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
     """Gradients of q k^T and, but for the factor beta of its rows, of k k^T: [BT, BT] each, of do x^T and dR x^T."""
     i = tl.arange(0, BT)
     decay = decays(c, BT)
@@ -161,7 +161,7 @@ def differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
 
 
 @triton.jit
-def store_gate_gradients(
+def _store_gate_gradients(
     dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, gained_sum,
     overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
     BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
@@ -225,7 +225,6 @@ def differentiate_values(
     """Of one tile, BV columns: dv, what is written X and the gradient dR of beta (v - e^c k S), and sums over them.
 
     With ADD dv is added to what is there.
-
     sums [V blocks, 3, B * H * NT * BT]: parts of dbeta, of the gradient of c, and of <dS, what a token adds to it>.
     overlaps [V blocks, 2, B * H * NT]: <dS, S> of the tile, and of its whole chunk where it has several tiles.
     """
@@ -240,7 +239,7 @@ def differentiate_values(
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
     dtype = k.dtype.element_ty
-    chunk_first, chunk_last = chunk_borders(tile, n, NT, SUB)
+    chunk_first, chunk_last = _chunk_borders(tile, n, NT, SUB)
     ks = tl.zeros((BT, BV), tl.float32)
     qs = tl.zeros((BT, BV), tl.float32)
     kds = tl.zeros((BT, BV), tl.float32)
@@ -268,7 +267,7 @@ def differentiate_values(
     c = tl.load(c_in + tile * BT + tl.arange(0, BT))
     c_last = tl.load(c_in + tile * BT + BT - 1)
     strength = load_gates(beta, bh, start, T, H, BT)
-    _, r_here = routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
+    _, r_here = _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
     from_start = tl.exp(c)
     sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
     do_tile = load_rows(do + b * do_b + h * do_h, start, T, do_t, column, V, BT, BV)
@@ -281,9 +280,9 @@ def differentiate_values(
     store_rows(x_out + tile * BT * V, x.to(dtype), 0, BT, V, column, V, BT, BV)
     kds = kds * tl.exp(c_last - c)[:, None]
     tl.store(sums + 2 * tiles * BT, tl.sum(x * kds, 1))
-    p_transposed = transposed_scores(kq, c, scale, BT).to(dtype)
+    p_transposed = _transposed_scores(kq, c, scale, BT).to(dtype)
     dx = dot(p_transposed, do_tile, r_here * kds, PRECISION)
-    dr = dot(load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
+    dr = dot(_load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
     store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
     dv_tile = dr * strength[:, None]
     sum_rows(dv + (b * T * H + h) * V, dv_tile, start, T, H * V, column, V, BT, BV, ADD)
@@ -336,7 +335,7 @@ def differentiate_keys(
     c_last = tl.load(c_in + tile * BT + BT - 1)
     strength = load_gates(beta, bh, start, T, H, BT)
     from_start = tl.exp(c)
-    r, r_here = routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
+    r, r_here = _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
     to_end = r_here * tl.exp(c_last - c)
 
     dq_tile = tl.zeros((BT, BKB), tl.float32)
@@ -357,7 +356,7 @@ def differentiate_keys(
         x_to_end = (x * to_end[:, None]).to(x.dtype)
         dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
 
-    dqk, dkk_unscaled = differentiate_scores(dox, drx, c, scale, BT)
+    dqk, dkk_unscaled = _differentiate_scores(dox, drx, c, scale, BT)
     k_tile = load_rows(k, start, T, k_t, first_key, K, BT, BKB)
     q_tile = load_rows(q, start, T, q_t, first_key, K, BT, BKB)
     dtype = k_tile.dtype
@@ -370,8 +369,8 @@ def differentiate_keys(
     tl.debug_barrier()
     dq_tile = dot(dqk_low, k_tile, dq_tile * (scale * from_start)[:, None], PRECISION)
     dk_tile = dot(dkk_low, k_tile, dk_tile, PRECISION)
-    dk_tile = dot(load_transposed(scratch + program, BT), q_tile, dk_tile, PRECISION)
-    dk_tile = dot(load_transposed(scratch + second + program, BT), k_tile, dk_tile, PRECISION)
+    dk_tile = dot(_load_transposed(scratch + program, BT), q_tile, dk_tile, PRECISION)
+    dk_tile = dot(_load_transposed(scratch + second + program, BT), k_tile, dk_tile, PRECISION)
     store_rows(dq + (b * T * H + h) * K, dq_tile.to(dq.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
     store_rows(dk + (b * T * H + h) * K, dk_tile.to(dk.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
 
@@ -384,7 +383,7 @@ def differentiate_keys(
             qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
             kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
         dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
-        store_gate_gradients(
+        _store_gate_gradients(
             dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, tl.sum(gained),
             overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
             BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, DECAY_SKIPPED,
