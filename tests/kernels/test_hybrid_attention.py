@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
+from tests.kernels.triton_cases import on_cpu
 
 NAMES = ("softmax_q", "softmax_k", "linear_q", "linear_k", "v", "g", "beta", "softmax_route", "linear_route")
 
@@ -55,7 +56,7 @@ def results(outputs: tuple[Tensor, ...], inputs: dict[str, Tensor], cotangents: 
     return dict(zip(NAMES, gradients, strict=True)) | dict(zip(("softmax", "linear"), outputs, strict=True))
 
 
-@pytest.mark.parametrize("impl", ["reference", "triton"])
+@pytest.mark.parametrize("impl", ["reference", pytest.param("triton", marks=on_cpu)])
 @pytest.mark.parametrize("options", [{}, {"route_grad": "full"}, {"decay_skipped": False}], ids=str)
 def test_is_both_operations(impl: str, options: dict[str, Any]) -> None:
     inputs = make_inputs(2, 40, 2, 8, 16, chunk_size=16)
@@ -67,6 +68,7 @@ def test_is_both_operations(impl: str, options: dict[str, Any]) -> None:
         torch.testing.assert_close(pairs[0][name], tensor, rtol=0, atol=1e-6, msg=name)
 
 
+@on_cpu
 def test_is_traced_whole() -> None:
     inputs = make_inputs(1, 40, 2, 8, 16, chunk_size=16)
 
@@ -76,6 +78,19 @@ def test_is_traced_whole() -> None:
     compiled = torch.compile(both, backend="aot_eager", fullgraph=True)
     for a, b in zip(compiled(*inputs.values()), both(*inputs.values()), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@on_cpu
+def test_is_a_well_formed_operator() -> None:
+    from kernels.hybrid_attention import triton_op
+
+    inputs = make_inputs(1, 40, 2, 8, 16, chunk_size=16)
+    options = (16, True, True)
+    torch.library.opcheck(triton_op._forward.registered, (*inputs.values(), *options, True))
+    o_softmax, o_linear, lse, *saved = triton_op._run_forward(*(x.detach() for x in inputs.values()), *options, True)
+    tensors = [x.detach() for name, x in inputs.items() if name != "g"]
+    gradients = torch.randn_like(o_softmax), torch.randn_like(o_linear)
+    torch.library.opcheck(triton_op._backward.registered, (*gradients, *tensors, o_softmax, lse, saved, *options, True))
 
 
 def test_wrong_argument_is_named() -> None:
