@@ -162,15 +162,15 @@ def _differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
 
 @triton.jit
 def _store_gate_gradients(
-    dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, gained_sum,
+    dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
     overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
     BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
     DECAY_SKIPPED: tl.constexpr,
 ):  # fmt: skip
     """dg and dbeta of one tile, and droute where a chunk ends, from the sums over V and the gradients of the scores.
 
-    ``gained`` [BT] is <gradient of the state after the tile, what a token adds to it> without the route, ``gained_sum``
-    that of all tokens; ``overlap`` and ``base_overlap`` are those of the states before the tile and before its chunk.
+    ``gained`` [BT] is <gradient of the state after the tile, what a token adds to it> without the route; ``overlap``
+    and ``base_overlap`` are those of the states before the tile and before its chunk.
     droute [B * H, N] gets each chunk's <gradient of the state handed on, what the route adds to it>.
     """
     i = tl.arange(0, BT)
@@ -182,6 +182,7 @@ def _store_gate_gradients(
 
     pairs = dqk * qk + dkk_unscaled * strength[:, None] * kk
     dc += tl.sum(pairs, 1) - r_here * gained
+    gained_sum = tl.sum(gained)
     kept = tl.exp(c_last)
     kept_by = r_here
     if DECAY_SKIPPED and SUB == 1:
@@ -384,7 +385,7 @@ def differentiate_keys(
             kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
         dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
         _store_gate_gradients(
-            dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained, tl.sum(gained),
+            dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
             overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
             BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, DECAY_SKIPPED,
         )  # fmt: skip

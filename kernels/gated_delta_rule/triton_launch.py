@@ -223,8 +223,8 @@ def prepare(
 
 def scan(
     k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, decay_skipped: bool, save: bool
-) -> tuple[Tensor, Tensor, Saved]:
-    """o [B, T, H, V], the final state [B, H, K, V] float32, and with ``save`` what the backward pass needs."""
+) -> tuple[Tensor, Tensor]:
+    """o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` fills the states of ``prepared.saved``."""
     blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype)
     s = sizes_of(k, v, route, chunk_size, blocks)
     saved, starts = prepared.saved, prepared.starts
@@ -239,7 +239,7 @@ def scan(
             **_constants(s, blocks, k.dtype, route), DECAY_SKIPPED=decay_skipped,
             BV=columns, HAS_START=starts is not None, SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
-    return o, final, saved
+    return o, final
 
 
 def hand_back(

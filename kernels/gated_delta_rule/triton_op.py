@@ -61,8 +61,8 @@ def run_forward(
         q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
         chunk_size, scale, decay_skipped, save,
     )  # fmt: skip
-    o, final, saved = triton_launch.scan(k, v, route, prepared, chunk_size, decay_skipped, save)
-    return o, final, *(saved if save else nothing(saved))
+    o, final = triton_launch.scan(k, v, route, prepared, chunk_size, decay_skipped, save)
+    return o, final, *(prepared.saved if save else nothing(prepared.saved))
 
 
 def nothing(saved: Saved) -> Saved:

@@ -76,13 +76,13 @@ def _run_forward(
         chunk_size, _scale(linear_q), decay_skipped, save,
     )  # fmt: skip
     side = Side(v.device)
-    o_linear, _, saved = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
+    o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
     with side.stream():
         o_softmax, lse = softmax.run_forward(
             softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
         )
     side.join(o_softmax, lse)
-    return o_softmax, o_linear, lse, *(saved if save else linear.nothing(saved))
+    return o_softmax, o_linear, lse, *(prepared.saved if save else linear.nothing(prepared.saved))
 
 
 def _fake_forward(
@@ -182,13 +182,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, do_softmax: Tensor | None, do_linear: Tensor | None, *_: None) -> tuple[Any, ...]:
-    *tensors, o_softmax, lse, c, a, w, q, states, transitions = ctx.saved_tensors
+    tensors, (o_softmax, lse, *saved) = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
     softmax_q, _, linear_q, _, v, *_ = tensors
     do_softmax = torch.zeros_like(_values(v, softmax_q)) if do_softmax is None else do_softmax
     do_linear = torch.zeros_like(_values(v, linear_q)) if do_linear is None else do_linear
     route_gradient = ctx.needs_input_grad[7]
     gradients = _backward(
-        do_softmax, do_linear, *tensors, o_softmax, lse, [c, a, w, q, states, transitions],
+        do_softmax, do_linear, *tensors, o_softmax, lse, saved,
         ctx.chunk_size, ctx.decay_skipped, ctx.full_route_grad, route_gradient,
     )  # fmt: skip
     *others, droute, linear_droute = gradients

@@ -155,17 +155,21 @@ def rounded_attention(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = No
 
 def weighted_scores(q: Tensor, k: Tensor, route: Tensor | None, chunk_size: int) -> Tensor:
     """w exp(s) [B, H, T, T], each row relative to its largest s."""
-    position = torch.arange(q.shape[1], device=q.device)
-    chunk = position // chunk_size
-    earlier = chunk[:, None] > chunk
-    w = ((chunk[:, None] == chunk) & (position[:, None] >= position)).float()
-    if route is None:
-        w = w + earlier.float()
-    else:
-        per_head = route.float().mT.repeat_interleave(q.shape[2] // route.shape[2], 1)
-        w = w + per_head[:, :, None, chunk] * earlier.float()
+    w = pair_weights(q, route, chunk_size).float()
     s = torch.einsum("bihk,bjhk->bhij", q, k).float() * q.shape[-1] ** -0.5
     return w * (s - s.detach().masked_fill(w == 0, -torch.inf).amax(-1, keepdim=True)).exp()
+
+
+def pair_weights(q: Tensor, route: Tensor | None, chunk_size: int) -> Tensor:
+    """w of the definition, float64 [B, H, T, T], or [T, T] without a route."""
+    position = torch.arange(q.shape[1], device=q.device)
+    chunk = position // chunk_size
+    earlier = (chunk[:, None] > chunk).double()
+    own = ((chunk[:, None] == chunk) & (position[:, None] >= position)).double()
+    if route is None:
+        return own + earlier
+    per_head = route.double().mT.repeat_interleave(q.shape[2] // route.shape[2], 1)
+    return own + per_head[:, :, None, chunk] * earlier
 
 
 def deviation_by_output(inputs: Inputs, do: Tensor, chunk_size: int) -> Tensor:
@@ -179,11 +183,8 @@ def deviation_by_output(inputs: Inputs, do: Tensor, chunk_size: int) -> Tensor:
     o = chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, impl="reference")
     of_query = (do.double() * o).norm(dim=-1).mT * spacing / 12**0.5  # [B, H, T]
     s = torch.einsum("bihk,bjhk->bhij", q, k) * q.shape[-1] ** -0.5
-    seen = route.mT.repeat_interleave(q.shape[2] // route.shape[2], 1)
+    lse = (s + pair_weights(q, route, chunk_size).log()).logsumexp(-1, keepdim=True)
     chunk = torch.arange(q.shape[1], device=q.device) // chunk_size
-    own = (chunk[:, None] == chunk).tril()
-    weight = torch.where(chunk[:, None] > chunk, seen[:, :, None, chunk], own.double())
-    lse = (s + weight.log()).logsumexp(-1, keepdim=True)
     e = torch.where(chunk[:, None] > chunk, (s - lse).exp(), 0.0)
     padded = F.pad(e, (0, route.shape[1] * chunk_size - q.shape[1]))
     of_chunk = padded.unflatten(-1, (-1, chunk_size)).sum(-1) * of_query[..., None]  # [B, H, T, N]
