@@ -1,11 +1,19 @@
 """An `Architecture` describes one language model completely: frozen, hashable, checked, JSON in and out."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 Mixer = Literal["softmax", "linear", "token_hybrid"]
 MIXERS: tuple[str, ...] = get_args(Mixer)
+
+
+class Layer(NamedTuple):
+    """What can differ from layer to layer: how tokens are mixed, and in which chunks they are routed."""
+
+    mixer: Mixer
+    chunk_size: int
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,12 @@ class Architecture:
         value_dim: value size of a linear head.
         softmax_heads: heads of the softmax branch; a multiple of linear_heads.
         routing_heads: independent routes in a layer; divides linear_heads.
-        chunk_size: tokens in a chunk, the grain of routing.
+        chunk_sizes: tokens in a chunk of each layer, the grain of its routing.
         mlp_width: hidden size of the SwiGLU.
         conv_size: kernel of the causal convolutions on q, k and v.
         tie_embeddings: whether the head shares the embedding's weights.
+        random_share: chunks go to softmax at random, this share of them, whatever their content; None where routers
+            decide.
 
     Raises:
         ValueError: a field is not allowed, or two do not fit; the message names it.
@@ -41,10 +51,11 @@ class Architecture:
     value_dim: int
     softmax_heads: int
     routing_heads: int
-    chunk_size: int
+    chunk_sizes: tuple[int, ...]
     mlp_width: int
     conv_size: int = 4
     tie_embeddings: bool = False
+    random_share: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.mixers, (tuple, list)) or not self.mixers:
@@ -57,10 +68,13 @@ class Architecture:
                 raise ValueError(f"mixers has {mixer!r}, which is unknown; choose from: {', '.join(MIXERS)}.")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in (int, "int") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if field.type in (int, "int") and not _is_count(value):
                 raise ValueError(f"{field.name}={value!r} is not allowed; it must be an integer of at least 1.")
+        self._check_chunk_sizes()
         if not isinstance(self.tie_embeddings, bool):
             raise ValueError(f"tie_embeddings={self.tie_embeddings!r} is not allowed; it must be true or false.")
+        if self.random_share is not None and not 0 <= self.random_share <= 1:
+            raise ValueError(f"random_share={self.random_share!r} is not allowed; it must be from 0 to 1, or null.")
         self._check_divides("linear_heads", "softmax_heads")
         self._check_divides("routing_heads", "linear_heads")
         split = self.softmax_heads // self.linear_heads
@@ -71,12 +85,37 @@ class Architecture:
                     f"choose a multiple of {split}, or other heads."
                 )
 
+    def _check_chunk_sizes(self) -> None:
+        sizes = self.chunk_sizes
+        if not isinstance(sizes, (tuple, list)) or not all(map(_is_count, sizes)):
+            raise ValueError(f"chunk_sizes={sizes!r} is not allowed; each must be an integer of at least 1.")
+        if len(sizes) != len(self.mixers):
+            raise ValueError(f"chunk_sizes={sizes!r} has {len(sizes)} layers and mixers {len(self.mixers)}; give as many.")
+        object.__setattr__(self, "chunk_sizes", tuple(sizes))
+
     def _check_divides(self, small: str, large: str) -> None:
         if getattr(self, large) % getattr(self, small):
             raise ValueError(
                 f"{small}={getattr(self, small)} does not divide {large}={getattr(self, large)}; "
                 f"choose {small} among the divisors of {getattr(self, large)}."
             )
+
+    @property
+    def chunk_size(self) -> int:
+        """The chunk size of all layers; ValueError where they differ."""
+        if len(set(self.chunk_sizes)) > 1:
+            raise ValueError(f"chunk_sizes={self.chunk_sizes} differ, so there is no one chunk_size.")
+        return self.chunk_sizes[0]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Mixer and chunk size of each layer, first to last."""
+        return tuple(map(Layer, self.mixers, self.chunk_sizes))
+
+    def with_layers(self, layers: Sequence[Layer]) -> Self:
+        """The same sizes with these layers."""
+        mixers, chunk_sizes = zip(*layers, strict=True)
+        return replace(self, mixers=mixers, chunk_sizes=chunk_sizes)
 
     @property
     def routed_layers(self) -> tuple[int, ...]:
@@ -89,7 +128,7 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict of JSON values."""
-        return asdict(self) | {"mixers": list(self.mixers)}
+        return asdict(self) | {"mixers": list(self.mixers), "chunk_sizes": list(self.chunk_sizes)}
 
     def to_json(self) -> str:
         """JSON text that `from_json` turns back into an equal architecture."""
@@ -101,7 +140,7 @@ class Architecture:
         if not isinstance(given, dict):
             raise ValueError(f"an architecture must be a JSON object, not {type(given).__name__}.")
         known = {field.name for field in fields(cls)}
-        required = known - {"conv_size", "tie_embeddings"}
+        required = known - {"conv_size", "tie_embeddings", "random_share"}
         if unknown := sorted(given.keys() - known):
             raise ValueError(f"unknown fields {', '.join(unknown)}; an architecture has: {', '.join(sorted(known))}.")
         if missing := sorted(required - given.keys()):
@@ -118,3 +157,7 @@ class Architecture:
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON: {error}.") from error
         return cls.from_dict(given)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,43 +1,50 @@
-"""The budget: an allowed share of softmax chunks, tightened over training and enforced by a multiplier.
+"""The budget: an allowed cost, tightened over training and enforced by a multiplier.
 
-Minimising the loss subject to share <= allowed is the saddle point of loss + multiplier * (share - allowed): the
-weights descend, the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the
-share is over the allowed one and shrinks while it is under it. A penalty of fixed weight does neither: it stops
-learning if it is there from the start, and overshoots its target if it comes later.
+Costs are relative to the dearest architecture's, for the resource softmax_share the share of softmax chunks. Minimising
+the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend, the
+multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
+one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
+start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed, and the
+multiplier may be negative, so that what costs is paid for.
 
 Dual ascent alone oscillates: it integrates the error, and so do the logits. A term in proportion to the error damps it
-(PID Lagrangian methods, Stooke et al. 2020, arXiv 2007.03964). The error is relative to the allowed share, so that
-a share of 0 pulls back as hard as one of twice the target pushes. While routes are found the multiplier never falls
+(PID Lagrangian methods, Stooke et al. 2020, arXiv 2007.03964). The error is relative to the allowed cost, so that
+a cost of 0 pulls back as hard as one of twice the target pushes. While routes are found the multiplier never falls
 under a small price, so that chunks that softmax makes nothing of are let go even where the budget has room for
 them. In the end that price falls away: with hard routes a chunk that is kept and needed has no gradient until it
 is dropped, so a price that stayed would push needed chunks to the edge and, now and then, over it.
 """
 
 import math
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
+from nas.config import BudgetConfig
+from nas.cost import SOFTMAX_SHARE, UNITS, SpaceCost
 from nas.errors import UserError
+from nas.space import Space
 
 RUNNING = 0.95
-"""Weight of the past in the running loss and share: one batch may need far more softmax than the next."""
+"""Weight of the past in the running loss and cost: one batch may need far more softmax than the next."""
 
 
 class Budget(nn.Module):
-    """Allowed share over training, and the multiplier that enforces it. Its state is buffers, so checkpoints keep it.
+    """Allowed cost over training, and the multiplier that enforces it. Its state is buffers, so checkpoints keep it.
 
-    At first every chunk goes to softmax and routers do not learn. Once the task is being learnt (the running loss is at
-    ``learnt_at`` of the first loss), or at ``dense_until`` of training at the latest, the allowed share falls
-    geometrically from 1 to ``target`` over the next ``tighten_over`` of training.
+    At first every layer that can is softmax, and neither routers nor architecture logits learn. Once the task is being
+    learnt (the running loss is at ``learnt_at`` of the first loss), or at ``dense_until`` of training at the latest, the
+    allowed cost falls geometrically from 1 to ``target`` over the next ``tighten_over`` of training.
 
     Args:
-        target: allowed share of softmax chunks at the end, averaged over layers, heads and chunks; in (0, 1].
+        target: allowed cost at the end, relative to the dearest architecture; in (0, 1].
+        exact: whether less than the target is as wrong as more.
         learnt_at: fraction of the first loss at which tightening begins.
         dense_until: fraction of training at which it begins in any case.
         tighten_over: fraction of training that it takes.
         rate: growth of the multiplier's integral per training step, times the error: running
-            share / allowed - 1, within [-1, 1].
+            cost / allowed - 1, within [-1, 1].
         gain: the multiplier's part in proportion to that error.
         price: least multiplier from when routing begins until ``settle_from``; 0 after that.
         settle_from: fraction of training.
@@ -48,13 +55,14 @@ class Budget(nn.Module):
     multiplier: Tensor
     first_loss: Tensor
     running_loss: Tensor
-    running_share: Tensor
+    running_cost: Tensor
     began: Tensor
 
     def __init__(
         self,
         *,
         target: float,
+        exact: bool,
         learnt_at: float,
         dense_until: float,
         tighten_over: float,
@@ -66,7 +74,7 @@ class Budget(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
-            raise UserError(f"budget.target={target} is not a share of chunks; give a number over 0 and at most 1.")
+            raise UserError(f"budget.target={target} is no part of the dearest cost; give a number over 0 and at most 1.")
         for name, value in (
             ("learnt_at", learnt_at),
             ("dense_until", dense_until),
@@ -80,11 +88,11 @@ class Budget(nn.Module):
                 raise UserError(f"budget.{name}={value} is not allowed; give a number from 0 on.")
         if price > max_multiplier:
             raise UserError(f"budget.price={price} is over budget.max_multiplier={max_multiplier}; give a smaller one.")
-        self.target, self.learnt_at = target, learnt_at
+        self.target, self.exact, self.learnt_at = target, exact, learnt_at
         self.dense_until, self.tighten_over = dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
-        for name, start in (("integral", 0.0), ("multiplier", 0.0), ("running_share", 1.0), ("began", math.inf)):
+        for name, start in (("integral", 0.0), ("multiplier", 0.0), ("running_cost", 1.0), ("began", math.inf)):
             self.register_buffer(name, torch.tensor(start))
         for name in ("first_loss", "running_loss"):
             self.register_buffer(name, torch.tensor(math.nan))
@@ -100,7 +108,7 @@ class Budget(nn.Module):
         return math.isinf(self._began)
 
     def allowed(self, progress: float) -> float:
-        """The allowed share at a fraction of training, in [target, 1]."""
+        """The allowed cost at a fraction of training, in [target, 1]."""
         if self.dense:
             return 1.0
         passed = progress - self._began
@@ -110,6 +118,8 @@ class Budget(nn.Module):
 
     def least(self, progress: float) -> float:
         """The least multiplier at a fraction of training, once routing has begun."""
+        if self.exact:
+            return -self.max_multiplier
         return self.price if progress < self.settle_from else 0.0
 
     @torch.no_grad()
@@ -132,15 +142,45 @@ class Budget(nn.Module):
             self.began.fill_(progress)
             self._read_began()
 
-    def penalty(self, share: Tensor) -> Tensor:
-        """The term to add to the loss, for a differentiable share."""
-        return self.multiplier * share
+    def penalty(self, cost: Tensor) -> Tensor:
+        """The term to add to the loss, for a differentiable relative cost."""
+        return self.multiplier * cost
 
     @torch.no_grad()
-    def update(self, share: Tensor, allowed: float | Tensor, least: float | Tensor) -> None:
-        """Move the multiplier after a routed step that used ``share``; see `allowed` and `least`."""
-        self.running_share.lerp_(share.to(self.running_share), 1 - RUNNING)
-        error = (self.running_share / allowed - 1).clamp(-1.0, 1.0)
+    def update(self, cost: Tensor, allowed: float | Tensor, least: float | Tensor) -> None:
+        """Move the multiplier after a routed step of a relative ``cost``; see `allowed` and `least`."""
+        self.running_cost.lerp_(cost.to(self.running_cost), 1 - RUNNING)
+        error = (self.running_cost / allowed - 1).clamp(-1.0, 1.0)
         self.integral.add_(self.rate * error).clamp_(min=least).clamp_(max=self.max_multiplier)
         multiplier = (self.integral + self.gain * error).clamp(min=least)
         self.multiplier.copy_(multiplier.clamp(max=self.max_multiplier))
+
+
+def budgeted_cost(config: BudgetConfig, space: Space) -> SpaceCost:
+    """What the budget counts over a space; UserError where it cannot."""
+    if config.resource not in UNITS:
+        raise UserError(f"budget.resource={config.resource} is unknown; choose one of: {', '.join(UNITS)}.")
+    if config.context < 1:
+        raise UserError(f"budget.context={config.context} is no length of a sequence; give 1 or more.")
+    return SpaceCost(config.resource, space, config.context)
+
+
+def build_budget(config: BudgetConfig, cost: SpaceCost) -> Budget:
+    """The budget of a config; UserError where no architecture can meet it."""
+    options = asdict(config)
+    resource, target = options.pop("resource"), options.pop("target")
+    del options["context"]
+    if resource == SOFTMAX_SHARE:
+        target = Budget(target=target, **options).target  # refuses what is no share, also where nothing is searched
+    if cost.least < cost.most:
+        _check_reachable(cost, target, config.exact)
+    return Budget(target=min(1.0, cost.relative(target)) if cost.least < cost.most else 1.0, **options)
+
+
+def _check_reachable(cost: SpaceCost, target: float, exact: bool) -> None:
+    too_little, too_much = target < cost.least or target <= 0, exact and target > cost.most
+    if too_little or too_much:
+        raise UserError(
+            f"budget.target={target:g} cannot be met: architectures of {cost.space.name} need from {cost.least:g} to "
+            f"{cost.most:g} {UNITS[cost.resource]}; give a number in that range."
+        )

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from nas.choices import paths_of
 from nas.module import TrainingModule
 from nas.report import routing_figure
 from nas.routing import routing_map
@@ -43,7 +44,7 @@ class Recorder(lightning.Callback):
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
             trainer.logger.log_metrics({f"validation_{module.task.quality}": module.validate()}, step)
             with module.autocast():
-                routing = routing_map(module.model, module.task, module.policy)
+                routing = routing_map(module.model, module.task, module.policy, paths_of(module.found))
             if routing is not None:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
         if module.logs_at(step):
@@ -130,6 +131,6 @@ class StopOnSignal(lightning.Callback):
 
 def _shown(module: TrainingModule) -> str:
     """The figures worth a place in the bar."""
-    names = ("loss", module.task.quality, "share", "budget", "multiplier")
+    names = ("loss", module.task.quality, module.cost.figure, "budget", "multiplier")
     figures = module.figures()
     return "  ".join(f"{SHORT.get(name, name)} {figures[name]:.3f}" for name in names if name in figures)

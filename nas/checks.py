@@ -34,6 +34,7 @@ RANGES = {
     "trainer.steps": COUNT,
     "trainer.learning_rate": POSITIVE,
     "trainer.router_learning_rate": NOT_NEGATIVE,
+    "trainer.architecture_learning_rate": NOT_NEGATIVE,
     "trainer.router_eps": POSITIVE,
     "trainer.final_learning_rate": FRACTION,
     "trainer.warmup_steps": NOT_NEGATIVE,
@@ -53,6 +54,8 @@ def check(config: RunConfig) -> None:
         if not allowed.allows(value):
             raise UserError(f"{option}={value} is not allowed; {allowed.advice}.")
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
+    if config.relaxation.router is not None:
+        check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
     _check_device(config.trainer)

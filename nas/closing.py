@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -11,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nas.choices import paths_of
 from nas.command import INTERRUPTED
 from nas.config import flat
 from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
-from nas.data import Batch
-from nas.data.seeding import generator
+from nas.data.seeding import generator, stable_seed
 from nas.devices import peak_flops
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
 from nas.models.language_model import count_parameters
@@ -24,33 +25,44 @@ from nas.module import TrainingModule
 from nas.report import ReportData, RoutingMap, write_report
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
+from nas.space import Code, option_name
 
 CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""
 FINAL = "final/"
 """Prefix of the figure that HParams shows."""
+FOUND = "found architecture"
+"""Row of an architecture that was found with shared weights."""
 BETTER = {"recall": "higher is better", "bits_per_byte": "lower is better"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One routing of the searched weights. results: by length factor."""
+    """One routing or architecture of the searched weights: by length factor its results and its softmax share."""
 
     name: str
     results: dict[int, Evaluation]
+    shares: dict[int, float]
+
+    @property
+    def share(self) -> float:
+        """At the training length."""
+        return self.shares[1]
 
 
 def close(module: TrainingModule, run: Run, console: Console, finished: bool) -> int:
     """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
-    run.write_weights(module.model)
     started = time.monotonic()
     with console.status("Measuring what was learnt ..."), module.autocast():
-        rows = compare_routings(module)
-        metrics = _metrics(module, rows, finished)
+        rows = compare(module)
+        chosen = _chosen(module)
+        module.settle(module.found)
+        run.write_weights(module.model)
+        metrics = _metrics(module, rows, finished) | {"choices": chosen}
         routing = routing_map(module.model, module.task, module.policy)
     best = rows[0].results[1]
     notes = _notes(module, best, finished)
-    run.write_json(ARCHITECTURE, _found(module, best))
+    run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
     _log_hyperparameters(module, run, best.quality)
     write_report(run.path / REPORT, _report(module, run, rows, metrics, routing, notes))
@@ -69,31 +81,74 @@ def _say(console: Console, sentence: str) -> None:
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def compare_routings(module: TrainingModule) -> list[Row]:
-    """The learnt routing first; then, where there are routers, the same weights under three other routings."""
+def compare(module: TrainingModule) -> list[Row]:
+    """What was learnt first; then, with the same weights, other architectures of the space, or other routings."""
     validation = {factor: module.task.validation_batches(factor) for factor in module.config.data.length_factors}
-    results = _results(module, validation, dict.fromkeys(validation, module.policy))
-    if module.policy is None:
-        return [Row("trained model", results)]
-    random = {
+
+    def row(name: str, policies: Mapping[int, Policy | None] | Policy | None, code: Code = module.found) -> Row:
+        each = policies if isinstance(policies, Mapping) else dict.fromkeys(validation, policies)
+        paths = paths_of(code)
+        results = {
+            factor: evaluate(module.model, batches, module.task.quality, each[factor], paths)
+            for factor, batches in validation.items()
+        }
+        return Row(name, results, {factor: _share(module, code, result) for factor, result in results.items()})
+
+    if module.space.choosing:
+        return [row(name, module.policy, code) for name, code in _architectures(module).items()]
+    learnt = row("trained model" if module.policy is None else "searched routing", module.policy)
+    if module.policy is None or not module.space.routed or module.space.sizes.random_share is not None:
+        return [learnt]
+    random: dict[int, Policy | None] = {
         factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
-        for factor, result in results.items()
+        for factor, result in learnt.results.items()
     }
     return [
-        Row("searched routing", results),
-        Row("random, same share", _results(module, validation, random)),
-        Row("all softmax", _results(module, validation, {factor: always("softmax") for factor in validation})),
-        Row("all linear", _results(module, validation, {factor: always("linear") for factor in validation})),
+        learnt,
+        row("random, same share", random),
+        row("all softmax", always("softmax")),
+        row("all linear", always("linear")),
     ]
 
 
-def _results(
-    module: TrainingModule, validation: dict[int, list[Batch]], policies: Mapping[int, Policy | None]
-) -> dict[int, Evaluation]:
-    return {
-        factor: evaluate(module.model, batches, module.task.quality, policies[factor])
-        for factor, batches in validation.items()
-    }
+def _share(module: TrainingModule, code: Code, result: Evaluation) -> float:
+    """Share of softmax chunks over the layers that choose or route, or over all where none does."""
+    space = module.space
+    counted = sorted({*space.choosing, *space.routed}) or range(len(code))
+    each = []
+    for layer in counted:
+        mixer = space.options[layer][code[layer]].mixer
+        each.append(mean_share({0: result.shares[layer]}) if layer in result.shares else float(mixer != "linear"))
+    return sum(each) / len(each)
+
+
+def _architectures(module: TrainingModule) -> dict[str, Code]:
+    """The architecture that was found, and others of its space: one drawn of those that cost no more, and the ends."""
+    space, found = module.space, module.found
+    limit = module.choices.cost_of(module.cost, found)
+    random = Random(stable_seed(module.config.seed, "random architecture"))
+    drawn = (space.encode(space.sample(random)) for _ in range(1000))
+    cheap = (code for code in drawn if code != found and module.choices.cost_of(module.cost, code) <= limit + 1e-6)
+    codes = {FOUND: found}
+    if (other := next(cheap, None)) is not None:
+        codes["random, no dearer"] = other
+    return codes | {"dearest": module.cost.densest, "cheapest": module.cost.cheapest}
+
+
+def _chosen(module: TrainingModule) -> list[dict[str, Any]] | None:
+    """What each layer could be and how probable each option became; None where layers choose nothing."""
+    if not module.space.choosing:
+        return None
+    return [
+        {
+            "layer": layer,
+            "found": option_name(options[module.found[layer]]),
+            "probabilities": dict(
+                zip(map(option_name, options), module.choices.probabilities(layer).tolist(), strict=True)
+            ),
+        }
+        for layer, options in enumerate(module.space.options)
+    ]
 
 
 def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[str, Any]:
@@ -109,18 +164,27 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
         **_speed(module, shares),
         "quality": task.quality,
         "routings": {
-            row.name: {f"{factor}x": _figures(result) for factor, result in row.results.items()} for row in rows
+            row.name: {f"{factor}x": _figures(result, row.shares[factor]) for factor, result in row.results.items()}
+            for row in rows
         },
         "retrieving_layer": None
         if retrieving is None
         else {"layer": retrieving, **vars(best.found_by_layer[retrieving])},
-        "budget": {"target": module.config.budget.target, "multiplier": module.budget.multiplier.item()},
+        "budget": _spent(module, shares),
         "cost": {
             "parameters": count_parameters(model),
             "kv_bytes": {context: kv_bytes(model.architecture, shares, context) for context in CONTEXTS},
-            "flops_per_token": {context: flops_per_token(model, shares, context) for context in CONTEXTS},
+            "flops_per_token": {context: flops_per_token(model.architecture, shares, context) for context in CONTEXTS},
         },
     }
+
+
+def _spent(module: TrainingModule, shares: dict[int, float]) -> dict[str, Any]:
+    """The budget's target and what the trained architecture uses of its resource, in the resource's unit."""
+    budget, cost = module.config.budget, module.cost
+    used = cost.fixed + sum(options[0].at(shares.get(layer, 1.0)) for layer, options in enumerate(cost.lines))
+    multiplier = module.budget.multiplier.item()
+    return {"resource": budget.resource, "target": budget.target, "used": used, "multiplier": multiplier}
 
 
 def _speed(module: TrainingModule, shares: dict[int, float]) -> dict[str, float | None]:
@@ -128,37 +192,37 @@ def _speed(module: TrainingModule, shares: dict[int, float]) -> dict[str, float 
     tokens, peak = module.tokens_per_second, peak_flops(module.device, module.config.trainer.precision)
     share = None
     if tokens and peak:
-        flops = training_flops_per_token(module.model, shares, module.config.data.length)
+        flops = training_flops_per_token(module.model.architecture, shares, module.config.data.length)
         share = tokens * flops / (peak * module.trainer.world_size)
     return {"tokens_per_second": tokens, "flops_share": share}
 
 
-def _figures(result: Evaluation) -> dict[str, Any]:
+def _figures(result: Evaluation, share: float) -> dict[str, Any]:
     return {
         "quality": result.quality,
         "loss": result.loss,
-        "share": result.share,
+        "share": share,
         "shares": result.shares,
         "found": result.found,
         "found_by_layer": result.found_by_layer,
     }
 
 
-def _found(module: TrainingModule, best: Evaluation) -> dict[str, Any]:
+def _found(module: TrainingModule, learnt: Row) -> dict[str, Any]:
     """`architecture.json`: the architecture and what its routers were searched with and measured at."""
-    config = module.config
+    config, best = module.config, learnt.results[1]
     return {
         "architecture": module.model.architecture.to_dict(),
         "relaxation": vars(config.relaxation),
         "budget": vars(config.budget),
-        "measured": {"quality": {module.task.quality: best.quality}, "share": best.share, "shares": best.shares},
+        "measured": {"quality": {module.task.quality: best.quality}, "share": learnt.share, "shares": best.shares},
     }
 
 
 def _cells(module: TrainingModule, row: Row) -> dict[str, str]:
-    """A row of the closing table: the routing, its share, and its quality by length."""
+    """A row of the closing table: what it is, its share, and its quality by length."""
     measure = module.task.quality.replace("_", " ")
-    cells = {"routing": row.name, "softmax share": _number(row.results[1].share)}
+    cells = {"model": row.name, "softmax share": _number(row.share)}
     for factor, result in row.results.items():
         cells[measure if factor == 1 else f"at {factor}x length"] = _number(result.quality)
     return cells
@@ -169,7 +233,8 @@ def _number(value: float) -> str:
 
 
 def _table(module: TrainingModule, rows: list[Row]) -> Table:
-    title = "The same weights under other routings" if len(rows) > 1 else "What was trained"
+    others = "as other architectures" if rows[0].name == FOUND else "under other routings"
+    title = f"The same weights {others}" if len(rows) > 1 else "What was trained"
     table = Table(title=title, caption=f"{module.task.quality.replace('_', ' ')}: {BETTER[module.task.quality]}")
     cells = [_cells(module, row) for row in rows]
     for number, column in enumerate(cells[0]):
@@ -182,7 +247,10 @@ def _table(module: TrainingModule, rows: list[Row]) -> Table:
 def _sentences(metrics: dict[str, Any]) -> list[str]:
     """What the table does not say: where planted content was found, and the cost."""
     cost, speed = metrics["cost"], metrics["tokens_per_second"]
-    sentences = [
+    sentences = []
+    if metrics["choices"]:
+        sentences.append("Found: " + ", ".join(choice["found"] for choice in metrics["choices"]) + ".")
+    sentences += [
         f"{cost['parameters']:,} parameters; at {CONTEXTS[-1]:,} tokens a sequence keeps "
         f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB of keys, values and states."
     ]
@@ -202,7 +270,7 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
 def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str]:
     """What a reader must not miss."""
     notes = []
-    if module.model.architecture.routed_layers and module.policy is None:
+    if module.searches and module.policy is None:
         notes.append("Routing had not begun: every chunk went to softmax.")
     if not finished:
         notes.append(
@@ -225,7 +293,11 @@ def _report(
     cost = metrics["cost"]
     summary = [(measure.replace("_", " "), _number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
     if len(rows) > 1:
-        summary.insert(1, ("softmax share", f"{_number(best.share)} (budget {module.config.budget.target:g})"))
+        spent = metrics["budget"]
+        name = spent["resource"].replace("_", " ")
+        summary.insert(1, (name, f"{spent['used']:.3g} (budget {spent['target']:g})"))
+    if metrics["choices"]:
+        summary.insert(0, ("found", ", ".join(choice["found"] for choice in metrics["choices"])))
     if found := metrics["retrieving_layer"]:
         label = f"planted chunks found by layer {found['layer']}"
         summary.append((label, f"{_number(found['recall'])} (precision {_number(found['precision'])})"))

@@ -1,5 +1,6 @@
 """What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any
@@ -8,16 +9,23 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.architecture import Architecture, Mixer
+from nas.architecture import Architecture, Layer
 from nas.errors import UserError, explain
 
 
 @dataclass
 class SpaceConfig:
-    """A search space. name: file in search_spaces; route_grad: "full" or "selected"."""
+    """A search space.
+
+    name: file in search_spaces; route_grad: "full" or "selected"; operations: mixers that a layer may choose;
+    chunk_sizes: of its router, null for the model's; tiny_layers: layers of the model tiny.
+    """
 
     name: str = MISSING
     route_grad: str = MISSING
+    operations: list[str] = MISSING
+    chunk_sizes: list[int] | None = None
+    tiny_layers: int = MISSING
 
 
 @dataclass
@@ -41,11 +49,17 @@ class ModelConfig:
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING
 
-    def architecture(self, mixers: tuple[Mixer, ...], vocab_size: int) -> Architecture:
-        """A model of these sizes with these mixers; UserError where sizes do not fit."""
-        sizes = {field.name: getattr(self, field.name) for field in fields(Architecture) if hasattr(self, field.name)}
+    def architecture(
+        self, layers: Sequence[Layer], vocab_size: int, random_share: float | None = None
+    ) -> Architecture:
+        """A model of these sizes with these layers; UserError where sizes do not fit."""
+        given = {field.name for field in fields(Architecture)} & vars(self).keys()
+        sizes = {name: getattr(self, name) for name in given}
+        mixers, chunk_sizes = (tuple(column) for column in zip(*layers, strict=True))
         try:
-            return Architecture(**sizes, mixers=mixers, vocab_size=vocab_size)
+            return Architecture(
+                **sizes, mixers=mixers, chunk_sizes=chunk_sizes, vocab_size=vocab_size, random_share=random_share
+            )
         except ValueError as error:
             raise UserError(f"model.{error}") from error
 
@@ -89,18 +103,30 @@ class TextConfig(DataConfig):
 
 @dataclass
 class RelaxationConfig:
-    """How logits become routes. name: a function of `nas.relaxations`; temperature goes from start to end."""
+    """How logits become weights, of routers and of layers.
+
+    name: a function of `nas.relaxations`; router: one for routers alone, null for the same; temperature goes from start
+    to end.
+    """
 
     name: str = MISSING
+    router: str | None = None
     temperature_start: float = MISSING
     temperature_end: float = MISSING
 
 
 @dataclass
 class BudgetConfig:
-    """The allowed share of softmax chunks and how it is enforced; see `nas.budget.Budget`."""
+    """The allowed cost and how it is enforced; see `nas.budget.Budget`.
 
+    resource: softmax_share, kv_bytes or flops; context: tokens of a sequence for which the last two are counted;
+    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded.
+    """
+
+    resource: str = MISSING
+    context: int = MISSING
     target: float = MISSING
+    exact: bool = MISSING
     learnt_at: float = MISSING
     dense_until: float = MISSING
     tighten_over: float = MISSING
@@ -115,12 +141,15 @@ class BudgetConfig:
 class TrainerConfig:
     """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
 
-    cuda_graphs: true, false or "auto"; see `nas.graphs.wanted`.
+    architecture_learning_rate: of the logits of layers; bilevel: whether routers and these logits learn from held-out
+    batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.graphs.wanted`.
     """
 
     steps: int = MISSING
     learning_rate: float = MISSING
     router_learning_rate: float = MISSING
+    architecture_learning_rate: float = MISSING
+    bilevel: bool = MISSING
     router_eps: float = MISSING
     final_learning_rate: float = MISSING
     warmup_steps: int = MISSING

@@ -1,55 +1,168 @@
-"""What a model costs: parameters, multiply-adds per token and the memory of what it must remember."""
+"""What architectures cost: parameters, multiply-adds per token and the memory of what must be remembered.
 
-from nas.architecture import Architecture
-from nas.models.language_model import LanguageModel, count_parameters
+All of it is counted from the architecture alone, layer by layer, and is linear in the share of softmax chunks of each
+routed layer: so a budget can be differentiated, and the reachable range of a space is that of its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nas.architecture import Architecture, Layer
+from nas.space import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CACHE_BYTES = 2
 """Bytes of a cached number (bf16)."""
+SOFTMAX_SHARE, KV_BYTES, FLOPS = "softmax_share", "kv_bytes", "flops"
+UNITS = {
+    SOFTMAX_SHARE: "of the chunks",
+    KV_BYTES: "bytes of keys, values and states",
+    FLOPS: "FLOPs per token",
+}
+"""What can be budgeted, and in which unit."""
 
 
-def kv_bytes(architecture: Architecture, shares: dict[int, float], context: int) -> int:
+def kv_bytes(architecture: Architecture, shares: Mapping[int, float], context: int) -> int:
     """Bytes of keys, values and states that one sequence needs to go on after ``context`` tokens.
 
     A softmax layer keeps keys and values of every token, a routed one those of its softmax chunks (``shares``, by
     layer) and of the current chunk, and a layer with a linear branch its fixed state.
     """
-    a = architecture
-    per_token = a.linear_heads * (a.key_dim + a.value_dim)
-    state = a.linear_heads * a.key_dim * a.value_dim
-    keys, states = _remembered(a, shares, context)
-    return round((per_token * keys + state * states) * CACHE_BYTES)
+    return round(_of_architecture(KV_BYTES, architecture, shares, context))
 
 
-def flops_per_token(model: LanguageModel, shares: dict[int, float], context: int) -> int:
+def flops_per_token(architecture: Architecture, shares: Mapping[int, float], context: int) -> int:
     """Forward FLOPs of a token at the end of ``context`` tokens, a multiply-add counted as two.
 
     Two for each weight that multiplies it, 2 (K + V) per softmax head and visible key, and 6 K V per linear head for
     reading, correcting and writing the state.
     """
-    a = model.architecture
-    embedding = 0 if a.tie_embeddings else model.embedding.weight.numel()
-    per_key = 2 * a.linear_heads * (a.key_dim + a.value_dim)
-    per_state = 6 * a.linear_heads * a.key_dim * a.value_dim
-    keys, states = _remembered(a, shares, context)
-    return round(2 * (count_parameters(model) - embedding) + per_key * keys + per_state * states)
+    return round(_of_architecture(FLOPS, architecture, shares, context))
 
 
-def training_flops_per_token(model: LanguageModel, shares: dict[int, float], length: int) -> int:
+def training_flops_per_token(architecture: Architecture, shares: Mapping[int, float], length: int) -> int:
     """FLOPs of training on a token, averaged over sequences of ``length``: forward, and backward as twice that.
 
     What the model needs at these ``shares`` of softmax chunks: neither the dense steps before routing began nor the
     gradients of routes that were not taken are counted.
     """
-    return 3 * flops_per_token(model, shares, length // 2)  # linear in the context, so its middle has the average
+    return 3 * flops_per_token(architecture, shares, length // 2)  # linear in the context: its middle has the average
 
 
-def _remembered(architecture: Architecture, shares: dict[int, float], context: int) -> tuple[float, int]:
-    """Tokens whose keys are kept, summed over layers, and the number of layers with a state."""
-    keys, states = 0.0, 0
-    for layer, mixer in enumerate(architecture.mixers):
-        if mixer == "softmax":
-            keys += context
-        elif mixer == "token_hybrid":
-            keys += min(context, shares[layer] * context + architecture.chunk_size)
-        states += mixer != "softmax"
-    return keys, states
+def _of_architecture(resource: str, a: Architecture, shares: Mapping[int, float], context: int) -> float:
+    each = (line(resource, a, layer, context).at(shares.get(index, 1.0)) for index, layer in enumerate(a.layers))
+    return fixed(resource, a) + sum(each)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cost of a layer as a function of its share of softmax chunks: base + slope * share."""
+
+    base: float
+    slope: float = 0.0
+
+    def at(self, share: float) -> float:
+        """The cost at a share."""
+        return self.base + self.slope * share
+
+
+def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Line:
+    """What a layer of a model of these sizes costs after ``context`` tokens; slope is 0 but for token_hybrid.
+
+    Args:
+        resource: one of `UNITS`; softmax_share counts each layer as one.
+        sizes: of the model.
+        layer: its mixer and chunk size.
+        context: tokens of the sequence.
+    """
+    a, mixer = sizes, layer.mixer
+    per_key, per_state = a.linear_heads * (a.key_dim + a.value_dim), a.linear_heads * a.key_dim * a.value_dim
+    if resource == SOFTMAX_SHARE:
+        return Line(float(mixer == "softmax"), float(mixer == "token_hybrid"))
+    own = min(layer.chunk_size, context)
+    keys = {"softmax": Line(context), "linear": Line(0), "token_hybrid": Line(own, context - own)}[mixer]
+    states = mixer != "softmax"
+    if resource == KV_BYTES:
+        return Line(CACHE_BYTES * (per_key * keys.base + per_state * states), CACHE_BYTES * per_key * keys.slope)
+    fixed_part = 2 * _layer_weights(a, mixer) + 6 * per_state * states
+    return Line(fixed_part + 2 * per_key * keys.base, 2 * per_key * keys.slope)
+
+
+def fixed(resource: str, sizes: Architecture) -> float:
+    """What a model of these sizes costs beside its layers: for FLOPs the last norm and the head."""
+    return 2.0 * (sizes.width + sizes.width * sizes.vocab_size) if resource == FLOPS else 0.0
+
+
+def _layer_weights(a: Architecture, mixer: str) -> int:
+    """Weights of a layer that multiply each token; a router's too, though it sees means only."""
+    keys, values, per_head = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim, a.softmax_heads
+    weights = a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)  # q, k, v, gate, out; convolutions
+    weights += 2 * a.width + 3 * a.width * a.mlp_width  # norms; SwiGLU
+    if mixer != "linear":
+        weights += (2 * keys + values) // per_head  # norms of q, k and o
+    if mixer != "softmax":
+        weights += 2 * a.linear_heads * (a.width + 1) + values // per_head  # gates, and the norm of o
+    if mixer == "token_hybrid":
+        weights += 2 * a.routing_heads * (a.width + 1) + 2 * keys * per_head  # router; weights of the branches
+    return weights
+
+
+class SpaceCost:
+    """A resource over all architectures of a space, relative to the dearest: where every layer takes its densest option.
+
+    Args:
+        resource: one of `UNITS`.
+        space: softmax_share is averaged over those of its layers that choose or route.
+        context: tokens of a sequence.
+    """
+
+    def __init__(self, resource: str, space: Space, context: int) -> None:
+        self.resource, self.space = resource, space
+        counted = set(space.choosing) | set(space.routed)
+        sizes, self.fixed = space.sizes, fixed(resource, space.sizes)
+        self.lines = [[line(resource, sizes, option, context) for option in options] for options in space.options]
+        if resource == SOFTMAX_SHARE:
+            self.lines = [
+                [Line(x.base / len(counted), x.slope / len(counted)) if index in counted else Line(0) for x in lines]
+                for index, lines in enumerate(self.lines)
+            ]
+        self.least = self.fixed + sum(min(line.base for line in lines) for lines in self.lines)
+        self.most = self.fixed + sum(max(line.at(1.0) for line in lines) for lines in self.lines)
+
+    @property
+    def figure(self) -> str:
+        """What the relative cost is called where it is shown: of softmax_share it is the share itself."""
+        return "share" if self.resource == SOFTMAX_SHARE else "cost"
+
+    def relative(self, cost: float) -> float:
+        """A cost in the resource's unit as a part of the dearest architecture's."""
+        return cost / self.most if self.most else 0.0
+
+    def expected(self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]) -> Tensor | float:
+        """The relative cost of a mixture.
+
+        Args:
+            weights: of each layer's options, summing to 1.
+            shares: of softmax chunks, of each layer's options; only those of token_hybrid matter.
+        """
+        total: Tensor | float = self.fixed
+        for lines, own_weights, own_shares in zip(self.lines, weights, shares, strict=True):
+            for option, weight, share in zip(lines, own_weights, own_shares, strict=True):
+                cost = option.base + option.slope * share if option.slope else option.base
+                total = total + weight * cost
+        return total / self.most if self.most else total
+
+    @property
+    def densest(self) -> tuple[int, ...]:
+        """The code whose layers cost the most."""
+        return tuple(max(range(len(lines)), key=lambda i: lines[i].at(1.0)) for lines in self.lines)
+
+    @property
+    def cheapest(self) -> tuple[int, ...]:
+        """The code whose layers cost the least where routers send nothing to softmax."""
+        return tuple(min(range(len(lines)), key=lambda i: lines[i].base) for lines in self.lines)

@@ -11,7 +11,7 @@ from torch import Tensor
 from nas.data.batch import Batch
 from nas.data.recall import planted_chunks
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, Routing
+from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import OPERATIONS
 from nas.relaxations import argmax_ste, precise
 
@@ -36,6 +36,17 @@ def at_random(shares: dict[int, list[float]], generator: torch.Generator) -> Pol
 
     def policy(layer: int, logits: Tensor) -> Tensor:
         to_softmax = torch.rand(logits.shape[:-1], generator=generator) < torch.tensor(shares[layer])
+        return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
+
+    return policy
+
+
+def randomly(share: float | Tensor, generator: torch.Generator | None = None) -> Policy:
+    """Softmax at random, for this share of the chunks everywhere."""
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        device = logits.device if generator is None else generator.device
+        to_softmax = (torch.rand(logits.shape[:-1], generator=generator, device=device)).to(logits.device) < share
         return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
 
     return policy
@@ -100,37 +111,48 @@ def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    model: LanguageModel, batches: Sequence[Batch], measure: str, policy: Policy | None = learnt
+    model: LanguageModel,
+    batches: Sequence[Batch],
+    measure: str,
+    policy: Policy | None = learnt,
+    paths: Sequence[Path] | None = None,
 ) -> Evaluation:
-    """Quality, share and found chunks of ``model`` on ``batches`` when routes follow ``policy`` (None: no routing)."""
+    """Quality, share and found chunks of ``model`` on ``batches``.
+
+    Args:
+        model: of one architecture, or of a space.
+        batches: to measure on.
+        measure: see `quality_of`.
+        policy: that routes follow; None for no routing.
+        paths: one architecture of the space; the first by default.
+    """
     device = model.embedding.weight.device
     was_training = model.training
     model.eval()
-    losses, correct, planted = [], [], []
-    routed: dict[int, list[Tensor]] = {layer: [] for layer in model.architecture.routed_layers}
+    losses, correct = [], []
+    routed: dict[int, list[Tensor]] = {}
+    planted: dict[int, list[Tensor]] = {}
     for batch in batches:
         tokens, places, targets = batch.scored()
         targets = targets.to(device)
-        output = model(tokens.to(device), policy, None if places is None else places.to(device))
+        output = model(tokens.to(device), policy, None if places is None else places.to(device), paths)
         logits = output.logits.flatten(0, -2)
         losses.append(token_losses(logits, targets).cpu())
         correct.append((logits.argmax(-1) == targets).cpu())
-        for layer, routing in output.routing.items():
-            routed[layer].append(precise(softmax_weight(routing)).cpu())
-        if batch.planted is not None:
-            planted.append(planted_chunks(batch.planted, model.architecture.chunk_size))
+        for layer, (routing,) in output.routing.items():
+            routed.setdefault(layer, []).append(precise(softmax_weight(routing)).cpu())
+            if batch.planted is not None:
+                planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
     model.train(was_training)
     loss = torch.cat(losses)
-    routes = {layer: torch.cat(weights) for layer, weights in routed.items() if weights}
-    truth = torch.cat(planted) if planted else None
+    routes = {layer: torch.cat(weights) for layer, weights in routed.items()}
+    truth = {layer: torch.cat(chunks) for layer, chunks in planted.items()}
     return Evaluation(
         quality=quality_of(measure, loss, torch.cat(correct)).item(),
         loss=loss.mean().item(),
         shares={layer: route.mean((0, 1)).tolist() for layer, route in routes.items()},
-        found={} if truth is None else {layer: _found_by_head(route > 0, truth) for layer, route in routes.items()},
-        found_by_layer={}
-        if truth is None
-        else {layer: Found.of((route > 0).any(-1), truth) for layer, route in routes.items()},
+        found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
+        found_by_layer={layer: Found.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
     )
 
 

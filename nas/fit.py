@@ -45,7 +45,7 @@ def fit(module: TrainingModule, run: Run, console: Console) -> bool:
             num_sanity_val_steps=0,
         )
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
-        loader = TrainingStream(module.task, first_step, config.steps).loader(pin_memory)
+        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel).loader(pin_memory)
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
     module.seconds, module.tokens_per_second = timer.time_elapsed(), throughput.tokens_per_second

@@ -9,31 +9,42 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from kernels.arguments import RouteGrad
-from nas.architecture import Architecture
-from nas.budget import Budget
+from nas.budget import build_budget, budgeted_cost
+from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
-from nas.data import Scored, Task
-from nas.data.seeding import seed_default, stable_seed
-from nas.evaluation import evaluate, learnt, quality_of, softmax_weight, token_losses
+from nas.data import Part, Scored, Task
+from nas.data.seeding import generator, seed_default, stable_seed
+from nas.evaluation import evaluate, learnt, quality_of, randomly, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, Routing
 from nas.models.router import Router
-from nas.relaxations import RELAXATIONS, interpolate, precise
+from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
+from nas.space import Code, Space
+
+
+def chooses(step: int) -> bool:
+    """Whether a step of bilevel training is for choices (routers and logits of layers) rather than for weights."""
+    return step % 2 == 1
 
 
 class TrainingStream(IterableDataset[Scored]):
     """The training batches of a task from a step on, as a model needs them."""
 
-    def __init__(self, task: Task, first_step: int, steps: int) -> None:
-        self._task, self._first, self._steps = task, first_step, steps
+    def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False) -> None:
+        self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
 
     def __iter__(self) -> Iterator[Scored]:
-        return (self._task.train_batch(step).scored() for step in range(self._first, self._steps))
+        for step in range(self._first, self._steps):
+            part: Part = "all"
+            if self._bilevel:
+                part = "choices" if chooses(step) else "weights"
+            yield self._task.train_batch(step, part).scored()
 
     def loader(self, pin_memory: bool) -> DataLoader[Scored]:
         """For Lightning: batches as they are, drawn in this process; pinned, they go to a GPU while it computes."""
@@ -41,21 +52,22 @@ class TrainingStream(IterableDataset[Scored]):
 
 
 class TrainingModule(lightning.LightningModule):
-    """Trains a language model on a task, and its routers under a budget if it has any.
+    """Trains a language model on a task: a single architecture, or all of a space, with choices and routers in a budget.
 
     Everything random in a step follows from the seed and the step, so that a resumed run goes on as the
     uninterrupted one would have. A step hands its work to the GPU and goes on: nothing in it waits for a result, except
-    that every ``log_every`` steps, while routing has not begun, the budget looks at the loss.
+    that every ``log_every`` steps, while routing has not begun, the budget looks at the loss, and that a relaxation
+    which computes one option alone has to know which.
     """
 
-    def __init__(
-        self, architecture: Architecture, task: Task, config: RunConfig, route_grad: RouteGrad = "full"
-    ) -> None:
+    def __init__(self, space: Space, task: Task, config: RunConfig, route_grad: RouteGrad = "full") -> None:
         super().__init__()
-        self.task, self.config = task, config
+        self.space, self.task, self.config = space, task, config
         torch.manual_seed(stable_seed(config.seed, "weights"))
-        self.model = LanguageModel(architecture, route_grad)
-        self.budget = Budget(**asdict(config.budget))
+        self.model = LanguageModel(space.sizes, route_grad, space.options)
+        self.choices = Choices(space)
+        self.cost = budgeted_cost(config.budget, space)
+        self.budget = build_budget(config.budget, self.cost)
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
@@ -76,7 +88,7 @@ class TrainingModule(lightning.LightningModule):
         seed_default(self.device, self.config.seed, "step", self.global_step)
         loss, figures = (self._replayed or self.compute)(batch, moment)
         self.latest |= figures
-        if self.model.architecture.routed_layers:
+        if self.searches:
             self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
@@ -88,16 +100,26 @@ class TrainingModule(lightning.LightningModule):
         else:
             self._replayed.hand_over_gradients()
 
+    def on_after_backward(self) -> None:
+        """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
+        if not self.config.trainer.bilevel:
+            return
+        chosen = {id(p) for p in (*_routers(self.model), *self.choices.parameters())}
+        choosing = chooses(self.global_step)
+        for parameter in self.parameters():
+            if (id(parameter) in chosen) != choosing:
+                parameter.grad = None
+
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # with the memory that they hold
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
-
-        def relaxed(layer: int, logits: Tensor) -> Tensor:
-            return RELAXATIONS[self.config.relaxation.name](logits, moment.temperature)
-
-        output = self.model(batch.tokens, None if moment.dense else relaxed, batch.places)
+        policy, paths = None, paths_of(self.cost.densest)
+        if not moment.dense:
+            policy = self._relaxed(moment)
+            paths = self.choices.paths(self.config.relaxation.name, moment.temperature)
+        output = self.model(batch.tokens, policy, batch.places, paths)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
         loss = losses.mean()
@@ -106,20 +128,27 @@ class TrainingModule(lightning.LightningModule):
             "loss": loss.detach(),
             self.task.quality: quality_of(self.task.quality, losses.detach(), correct),
         }
-        if self.model.architecture.routed_layers:
-            share = self._budgeted(loss.detach(), output.routing, moment)
-            figures |= {"share": share.detach(), "multiplier": self.budget.multiplier}
-            loss = loss + self.budget.penalty(share)
+        if self.searches:
+            cost = self._budgeted(loss.detach(), output.routing, moment)
+            figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
+            loss = loss + self.budget.penalty(cost)
         return Computed(loss, figures)
 
-    def _budgeted(self, loss: Tensor, routing: dict[int, Routing], moment: Moment) -> Tensor:
-        """The share of a step, of which the budget takes note."""
+    def _relaxed(self, moment: Moment) -> Policy:
+        """The policy of a step: what was drawn of the routers' logits, or nothing but chance."""
+        if (architecture := self.model.architecture).random_share is not None:
+            return randomly(moment.allowed if self.training else architecture.random_share)
+        relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
+        return lambda layer, logits: relaxation(logits, moment.temperature)
+
+    def _budgeted(self, loss: Tensor, routing: dict[int, list[Routing]], moment: Moment) -> Tensor:
+        """The relative cost of a step, of which the budget takes note."""
         if moment.dense:
             self.budget.note(loss)
             return loss.new_ones(())
-        share = torch.stack([precise(softmax_weight(decided)).mean() for decided in routing.values()]).mean()
-        self.budget.update(share.detach(), moment.allowed, moment.least)
-        return share
+        cost = self.choices.cost(self.cost, routing)
+        self.budget.update(cost.detach(), moment.allowed, moment.least)
+        return cost
 
     def _moment(self) -> Moment:
         """The schedules at this step."""
@@ -132,11 +161,13 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | None:
-        """The CUDA graph for this step, where there is one."""
-        if not wanted(self.config.trainer, batch.tokens):
+        """The CUDA graph for this step, where there is one: not where the host has to know what was drawn."""
+        drawn = self.space.choosing and not moment.dense and self.config.relaxation.name in SAMPLED
+        if drawn or not wanted(self.config.trainer, batch.tokens):
             return None
         if self._graphs is None:
-            self._graphs = Graphs(self.compute, list(self.model.parameters()), list(self.budget.buffers()))
+            state = [*self.budget.buffers(), *self.choices.buffers()]
+            self._graphs = Graphs(self.compute, list(self.parameters()), state)
         return self._graphs.find(batch, moment)
 
     def logs_at(self, step: int) -> bool:
@@ -148,9 +179,30 @@ class TrainingModule(lightning.LightningModule):
         return {name: float(value) for name, value in self.latest.items()}
 
     @property
+    def searches(self) -> bool:
+        """Whether there is anything to decide, by a router or for a layer."""
+        return bool(self.space.routed or self.space.choosing)
+
+    @property
     def policy(self) -> Policy | None:
         """The policy that was learnt; None where there is none, or not yet."""
-        return None if self.budget.dense else learnt
+        if self.budget.dense:
+            return None
+        share = self.model.architecture.random_share
+        return learnt if share is None else randomly(share, generator(self.config.seed, "random routing"))
+
+    @property
+    def found(self) -> Code:
+        """The architecture that was learnt, within the budget if one of the space is; the densest while nothing was."""
+        return self.cost.densest if self.budget.dense else self.choices.best(self.cost, self.budget.target)
+
+    def settle(self, code: Code) -> None:
+        """Become the training of one architecture of the space, with the weights that it has there."""
+        architecture = self.space.decode(code)
+        self.model = self.model.inherit(architecture)
+        self.space = Space.of(architecture)
+        self.cost = budgeted_cost(self.config.budget, self.space)
+        self.choices = Choices(self.space)
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
@@ -161,12 +213,13 @@ class TrainingModule(lightning.LightningModule):
     def validate(self) -> float:
         """Quality of what was learnt, on the validation batches."""
         with self.autocast():
-            return evaluate(self.model, self.task.validation_batches(), self.task.quality, self.policy).quality
+            batches, paths = self.task.validation_batches(), paths_of(self.found)
+            return evaluate(self.model, batches, self.task.quality, self.policy, paths).quality
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
         optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, trainer),
+            _parameter_groups(self.model, self.choices, trainer),
             lr=trainer.learning_rate,
             betas=(0.9, trainer.beta2),
             fused=True if self.device.type == "cuda" and trainer.precision != "16-mixed" else None,
@@ -186,28 +239,29 @@ class TrainingModule(lightning.LightningModule):
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
 
-def _parameter_groups(model: LanguageModel, trainer: TrainerConfig) -> list[dict[str, object]]:
+def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerConfig) -> list[dict[str, object]]:
     """Weight matrices with weight decay, vectors without, routers with a rate of their own and without.
 
-    Routers get a larger eps: once a task is solved their gradients are tiny, and Adam would blow them up to full steps.
+    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would blow them up to full steps.
     """
-    routers = [p for module in model.modules() if isinstance(module, Router) for p in module.parameters()]
+    routers = _routers(model)
     taken = {id(p) for p in routers}
     others = [p for p in model.parameters() if id(p) not in taken]
     groups: list[dict[str, object]] = [
         {"params": [p for p in others if p.ndim > 1], "weight_decay": trainer.weight_decay},
         {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if routers:
-        groups.append(
-            {
-                "params": routers,
-                "weight_decay": 0.0,
-                "lr": trainer.router_learning_rate,
-                "eps": trainer.router_eps,
-            }
-        )
+    for parameters, rate in (
+        (routers, trainer.router_learning_rate),
+        (list(choices.parameters()), trainer.architecture_learning_rate),
+    ):
+        if parameters:
+            groups.append({"params": parameters, "weight_decay": 0.0, "lr": rate, "eps": trainer.router_eps})
     return groups
+
+
+def _routers(model: LanguageModel) -> list[Parameter]:
+    return [p for module in model.modules() if isinstance(module, Router) for p in module.parameters()]
 
 
 def _schedule(step: int, trainer: TrainerConfig) -> float:

@@ -5,14 +5,16 @@ python -m nas.train architecture=outputs/search/.../architecture.json
 """
 
 from pathlib import Path
-from typing import cast
 
 from rich.console import Console
 
-from nas.architecture import MIXERS, Architecture, Mixer
+from nas.architecture import Architecture
 from nas.command import command
 from nas.config import TrainConfig
+from nas.cost import SOFTMAX_SHARE
 from nas.errors import UserError
+from nas.space import Space
+from search_spaces import baselines
 
 
 def train(config: TrainConfig, console: Console) -> int:
@@ -26,7 +28,7 @@ def train(config: TrainConfig, console: Console) -> int:
 
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
-    module = TrainingModule(architecture, task, config)
+    module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)
     console.print(f"Training {config.architecture} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
     finished = fit(module, run, console)
@@ -34,14 +36,15 @@ def train(config: TrainConfig, console: Console) -> int:
 
 
 def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
-    """A named mixer in every layer of the config's model, or the architecture of a file."""
-    if config.architecture in MIXERS:
-        return config.model.architecture((cast(Mixer, config.architecture),) * config.model.layers, vocab_size)
+    """A hand-designed hybrid in the sizes of the config's model, or the architecture of a file."""
+    share = config.budget.target if config.budget.resource == SOFTMAX_SHARE else 1.0
+    if by_hand := baselines.build(config.architecture, config.model, vocab_size, share):
+        return by_hand
     path = Path(config.architecture)
     if not path.exists():
         raise UserError(
             f"architecture={config.architecture} is neither a file nor a name; give the architecture.json of a run, or "
-            f"one of: {', '.join(MIXERS)}."
+            f"one of: {', '.join(baselines.names())}, or the mixer of each layer as in linear-softmax."
         )
     from nas.run import load_architecture  # imports torch
 
@@ -55,7 +58,7 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
 
 
 main = command(
-    "train", train, missing={"architecture": f"architecture is missing; give a file or one of: {', '.join(MIXERS)}."}
+    "train", train, missing={"architecture": f"architecture is missing; give a file or one of: {', '.join(baselines.names())}."}
 )
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""What can be searched: one module a space, each with ``supernet(model, vocab_size) -> Architecture``.
+"""What can be searched: one module a space, each with ``space(config, model, vocab_size) -> Space``.
 
-The config of a space names its module; nothing else has to know it.
+The config of a space (a file in conf/space) names its module; nothing else has to know it.
 """
 
 from importlib import import_module
-from pkgutil import iter_modules
 
-from nas.architecture import Architecture
-from nas.config import ModelConfig
+from nas.config import ModelConfig, SpaceConfig, choices
+from nas.space import Space
 
 
 def names() -> list[str]:
     """The search spaces there are."""
-    return sorted(module.name for module in iter_modules(__path__))
+    return choices("space").split(", ")
 
 
-def supernet(space: str, model: ModelConfig, vocab_size: int) -> Architecture:
-    """The architecture whose weights every element of the space shares."""
-    found: Architecture = import_module(f"search_spaces.{space}").supernet(model, vocab_size)
+def build(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
+    """The space of a config; UserError where its options cannot work."""
+    found: Space = import_module(f"search_spaces.{config.name}").space(config, model, vocab_size)
     return found

@@ -1,19 +1,19 @@
 """Token-level hybrids (NAtS-L): in each routed layer and head, every chunk of tokens chooses its own operation.
 
-What is searched is the routing function, so the space is searched by gradient descent on the routers, and its
-supernet is what is found: the weights serve every routing.
+What is searched is the routing function, not the layers: as a set of architectures the space has one element, and its
+weights serve every routing.
 """
 
-from nas.architecture import Architecture, Mixer
-from nas.config import ModelConfig
-from nas.errors import UserError
+from nas.architecture import Layer
+from nas.config import ModelConfig, SpaceConfig
+from nas.space import Space
+from search_spaces.layers import routed_layers
 
 
-def supernet(model: ModelConfig, vocab_size: int) -> Architecture:
+def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
     """Routers in ``model.routed_layers`` (null for all), Gated DeltaNet in the other layers."""
-    routed = range(model.layers) if model.routed_layers is None else model.routed_layers
-    for layer in routed:
-        if not 0 <= layer < model.layers:
-            raise UserError(f"model.routed_layers has {layer}; the model has layers 0 to {model.layers - 1}.")
-    mixers: tuple[Mixer, ...] = tuple("token_hybrid" if layer in routed else "linear" for layer in range(model.layers))
-    return model.architecture(mixers, vocab_size)
+    routed = routed_layers(model)
+    layers = tuple(
+        Layer("token_hybrid" if index in routed else "linear", model.chunk_size) for index in range(model.layers)
+    )
+    return Space(config.name, model.architecture(layers, vocab_size), tuple((layer,) for layer in layers))

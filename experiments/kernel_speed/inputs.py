@@ -58,7 +58,7 @@ def smoke() -> Shapes:
     """Shapes that run through every path on a CPU in seconds; what they measure means nothing."""
     tiny = Architecture(
         vocab_size=50, width=32, mixers=("linear", "token_hybrid"), linear_heads=2, key_dim=16, value_dim=32,
-        softmax_heads=4, routing_heads=2, chunk_size=16, mlp_width=48,
+        softmax_heads=4, routing_heads=2, chunk_sizes=(16, 16), mlp_width=48,
     )  # fmt: skip
     return Shapes(
         tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64,
@@ -71,8 +71,10 @@ def architecture_340m() -> Architecture:
     given = yaml.safe_load(MODEL.read_text())
     routed = given["routed_layers"]
     mixers: list[Mixer] = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
-    sizes = {name: given[name] for name in given.keys() - {"defaults", "name", "layers", "routed_layers"}}
-    return Architecture(**sizes, mixers=tuple(mixers), vocab_size=VOCAB_SIZE)
+    told = {"defaults", "name", "layers", "routed_layers", "chunk_size"}
+    sizes = {name: given[name] for name in given.keys() - told}
+    chunk_sizes = (given["chunk_size"],) * given["layers"]
+    return Architecture(**sizes, mixers=tuple(mixers), chunk_sizes=chunk_sizes, vocab_size=VOCAB_SIZE)
 
 
 @dataclass(frozen=True)

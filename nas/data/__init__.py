@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from nas.config import DataConfig, RecallConfig, TextConfig
-from nas.data.batch import IGNORE, Batch, Scored, Task
+from nas.data.batch import IGNORE, Batch, Part, Scored, Task
 from nas.data.recall import Recall
 from nas.data.text import Text
 from nas.errors import UserError
@@ -27,4 +27,4 @@ def build_task(config: DataConfig, seed: int) -> Task:
     return task
 
 
-__all__ = ["IGNORE", "Batch", "Scored", "Task", "build_task"]
+__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task"]

@@ -1,11 +1,14 @@
 """What every task hands to training and evaluation."""
 
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
 IGNORE = -100
 """Target of a position that is not scored."""
+
+Part = Literal["all", "weights", "choices"]
+"""Which training data: all of it, or one of two parts without a common sequence, in bilevel training."""
 
 
 class Scored(NamedTuple):
@@ -55,7 +58,7 @@ class Task(Protocol):
     quality: str
     """Name of the figure of merit: "recall" (accuracy on scored positions) or "bits_per_byte"."""
 
-    def train_batch(self, step: int) -> Batch:
+    def train_batch(self, step: int, part: Part = "all") -> Batch:
         """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""
         ...
 

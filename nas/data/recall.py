@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nas.data.batch import IGNORE, Batch
+from nas.data.batch import IGNORE, Batch, Part
 from nas.data.seeding import generator
 from nas.errors import UserError
 
@@ -87,9 +87,9 @@ class Recall:
         self._block_size, self._queries = block_size, queries
         self._batch_size, self._validation_batches, self._seed = batch_size, validation_batches, seed
 
-    def train_batch(self, step: int) -> Batch:
+    def train_batch(self, step: int, part: Part = "all") -> Batch:
         """The training batch of a step: tokens [B, T] with T and the number of pairs drawn for this batch."""
-        random = generator(self._seed, "recall", "train", step)
+        random = generator(self._seed, "recall", "train" if part == "all" else part, step)
         return self._draw(_pick(self._lengths, random), _pick(self._pairs, random), self._batch_size, random)
 
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:

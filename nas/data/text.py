@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.data.batch import Batch
+from nas.data.batch import Batch, Part
 from nas.data.seeding import generator
 from nas.errors import UserError
 
 NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests"})
 """Folders in the standard library's place left out of it: what was installed, and tests in odd encodings."""
+
+CHOICES_PART = 5
+"""One part in so many of the training bytes is what choices learn from, where they learn apart from the weights."""
 
 SHOWN = {ord("\n"): "↵", ord("\t"): "→", ord(" "): "·"}
 
@@ -80,11 +83,17 @@ class Text:
         for text, part in ((self._train, "training"), (self._validation, "validation")):
             self._check_room(text, part, length)
 
-    def train_batch(self, step: int) -> Batch:
-        """The training batch of a step: windows that start anywhere in the training bytes."""
+    def train_batch(self, step: int, part: Part = "all") -> Batch:
+        """The training batch of a step: windows that start anywhere in the training bytes, or in a part of them.
+
+        The last fifth of them is for choices; UserError where that has no room for a sequence.
+        """
+        cut = len(self._train) - len(self._train) // CHOICES_PART
+        text = {"all": self._train, "weights": self._train[:cut], "choices": self._train[cut:]}[part]
+        self._check_room(text, "training" if part == "all" else f"bilevel training of {part}", self._length)
         draws = generator(self._seed, "text", step)
-        starts = torch.randint(len(self._train) - self._length, (self._batch_size,), generator=draws)
-        return _windows(self._train, starts, self._length)
+        starts = torch.randint(len(text) - self._length, (self._batch_size,), generator=draws)
+        return _windows(text, starts, self._length)
 
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
         """Batches of one size, their windows apart from each other and evenly spread over the validation bytes."""

@@ -1,13 +1,15 @@
 """The language model: embedding, blocks of mixer and SwiGLU behind RMSNorms, head."""
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from kernels.arguments import RouteGrad
-from nas.architecture import Architecture
+from nas.architecture import Architecture, Layer
 from nas.models.layers import SwiGLU, rms_norm
-from nas.models.mixers import Policy, Routing, TokenMixer
+from nas.models.mixers import FIRST, Path, Policy, Routing, TokenMixer
 from nas.models.router import Router
 
 INITIAL_STD = 0.02
@@ -19,66 +21,93 @@ class Output(NamedTuple):
 
     Attributes:
         logits: [B, T, vocab], or [n, vocab] of the n positions that were asked for.
-        routing: what each routed layer decided, by layer index.
+        routing: what the routers of each routed layer decided, by layer index: one chunk size each.
     """
 
     logits: Tensor
-    routing: dict[int, Routing]
+    routing: dict[int, list[Routing]]
 
 
 class Block(nn.Module):
     """Mixer and SwiGLU, each behind an RMSNorm and around a residual connection."""
 
-    def __init__(self, architecture: Architecture, index: int, route_grad: RouteGrad) -> None:
+    def __init__(
+        self, architecture: Architecture, index: int, route_grad: RouteGrad, options: tuple[Layer, ...]
+    ) -> None:
         super().__init__()
         self.mixer_norm = rms_norm(architecture.width)
-        self.mixer = TokenMixer(architecture, index, route_grad)
+        self.mixer = TokenMixer(architecture, index, route_grad, options)
         self.mlp_norm = rms_norm(architecture.width)
         self.mlp = SwiGLU(architecture.width, architecture.mlp_width)
 
-    def forward(self, x: Tensor, policy: Policy | None) -> tuple[Tensor, Routing | None]:
-        """x [B, T, width] to [B, T, width], and the routing if there is a router."""
-        mixed, routing = self.mixer(self.mixer_norm(x), policy)
+    def forward(self, x: Tensor, policy: Policy | None, path: Path) -> tuple[Tensor, list[Routing]]:
+        """x [B, T, width] to [B, T, width], and what routers decided."""
+        mixed, routings = self.mixer(self.mixer_norm(x), policy, path)
         x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), routing
+        return x + self.mlp(self.mlp_norm(x)), routings
 
 
 class LanguageModel(nn.Module):
-    """A decoder-only language model of the given architecture.
+    """A decoder-only language model of the given architecture, or of all architectures of a space.
+
+    In a model of a space the weights of a layer serve each of its options. Its parameters have the names and shapes
+    that they have in a model of any one architecture of the space, so that the weights of that are some of them.
 
     Args:
         architecture: sizes, and the mixer of each layer.
         route_grad: which chunks' routes get a gradient; see `kernels.chunk_softmax_attention`.
+        options: what each layer can be; that of the architecture alone by default.
     """
 
-    def __init__(self, architecture: Architecture, route_grad: RouteGrad = "full") -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        route_grad: RouteGrad = "full",
+        options: tuple[tuple[Layer, ...], ...] | None = None,
+    ) -> None:
         super().__init__()
         self.architecture = architecture
+        self.route_grad = route_grad
+        self.options = options or tuple((layer,) for layer in architecture.layers)
         self.embedding = nn.Embedding(architecture.vocab_size, architecture.width)
-        self.blocks = nn.ModuleList(Block(architecture, index, route_grad) for index in range(len(architecture.mixers)))
+        self.blocks = nn.ModuleList(Block(architecture, index, route_grad, own) for index, own in enumerate(self.options))
         self.norm = rms_norm(architecture.width)
         self.head = nn.Linear(architecture.width, architecture.vocab_size, bias=False)
         self.apply(_initialise)
         if architecture.tie_embeddings:
             self.head.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, policy: Policy | None, places: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        tokens: Tensor,
+        policy: Policy | None,
+        places: Tensor | None = None,
+        paths: Sequence[Path] | None = None,
+    ) -> Output:
         """Next-token logits.
 
         Args:
             tokens: [B, T] token ids.
             policy: how router logits become routes; None for softmax attention alone in layers that have a router.
             places: [n] int64, positions in the flattened tokens where logits are wanted; None for everywhere.
+            paths: what each layer is; the first of its options by default.
         """
         x = self.embedding(tokens)
-        routing: dict[int, Routing] = {}
-        for index, block in enumerate(self.blocks):
-            x, decided = block(x, policy)
-            if decided is not None:
+        routing: dict[int, list[Routing]] = {}
+        for index, (block, path) in enumerate(zip(self.blocks, paths or repeat(FIRST, len(self.blocks)), strict=True)):
+            x, decided = block(x, policy, path)
+            if decided:
                 routing[index] = decided
         if places is not None:
             x = x.flatten(0, 1).index_select(0, places)
         return Output(self.head(self.norm(x)), routing)
+
+    def inherit(self, architecture: Architecture) -> "LanguageModel":
+        """A model of one architecture of the space, with the weights that it has in this one."""
+        child = LanguageModel(architecture, self.route_grad).to(self.embedding.weight)
+        weights = self.state_dict()
+        child.load_state_dict({name: weights[name] for name in child.state_dict()})
+        return child.train(self.training)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,4 +1,7 @@
-"""The mixer of a layer: shared projections, then softmax attention, Gated DeltaNet, or both by route."""
+"""The mixer of a layer: shared projections, then softmax attention, Gated DeltaNet, or both by route.
+
+A layer may have several options, of which the same projections serve every one; a `Path` says which of them it is.
+"""
 
 import math
 from collections.abc import Callable
@@ -13,7 +16,7 @@ from kernels.arguments import RouteGrad
 from kernels.branch_merge import branch_merge
 from kernels.head_norms import head_norms
 from kernels.triton_support import operand_dtype
-from nas.architecture import Architecture
+from nas.architecture import Architecture, Layer
 from nas.models.layers import NORM_EPS, ShortConvolution, rms_norm
 from nas.models.router import Router
 
@@ -21,15 +24,40 @@ Policy = Callable[[int, Tensor], Tensor]
 """(layer index, router logits [B, N, R, 2]) to weights of that shape that sum to 1 over the last dimension."""
 
 
+class Path(NamedTuple):
+    """What a layer is for one forward pass: one option alone, or a mixture of all.
+
+    Attributes:
+        option: index of the option that is computed; None for a mixture.
+        weights: [options] of a mixture; of one option alone its weight, a number that is 1 and hands a gradient on.
+    """
+
+    option: int | None
+    weights: Tensor | None = None
+
+
+FIRST = Path(0)
+
+
 class Routing(NamedTuple):
-    """What one layer's router decided: its logits and the weights made of them, both [B, N, R, 2]."""
+    """What one layer's router decided: its logits and the weights made of them, both [B, N, R, 2], N chunks."""
 
     logits: Tensor
     weights: Tensor
+    chunk_size: int
+
+
+class Projected(NamedTuple):
+    """What every option of a layer works on: x [B, T, width] and its convolved projections [B, T, channels]."""
+
+    x: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
 
 
 class TokenMixer(nn.Module):
-    """Mixes tokens in layer ``index``: [B, T, width] to [B, T, width], and the routing if it has a router.
+    """Mixes tokens in layer ``index``: [B, T, width] to [B, T, width], and what its routers decided, if anything.
 
     Both operations share the projections of q, k and v and their short convolutions. The linear branch
     l2-normalises q and k, the softmax branch RMS-normalises them per head; each output has its own RMSNorm.
@@ -37,16 +65,25 @@ class TokenMixer(nn.Module):
     SiLU gate and the output projection follow. Source: NAtS-L (Deng et al. 2026); gates and their initial
     values as in Gated DeltaNet (Yang et al. 2025).
 
-    Without a policy a layer that could do both is plain softmax attention.
+    Without a policy an option that could do both is plain softmax attention.
+
+    Args:
+        architecture: sizes.
+        index: of the layer.
+        route_grad: which chunks' routes get a gradient.
+        options: what the layer can be; that of the architecture alone by default.
     """
 
-    def __init__(self, architecture: Architecture, index: int, route_grad: RouteGrad) -> None:
+    def __init__(
+        self, architecture: Architecture, index: int, route_grad: RouteGrad, options: tuple[Layer, ...] | None = None
+    ) -> None:
         super().__init__()
         a = self.architecture = architecture
+        self.options = options or (architecture.layers[index],)
         self.route_grad = route_grad
         self.index = index
-        self.has_softmax = architecture.mixers[index] != "linear"
-        self.has_linear = architecture.mixers[index] != "softmax"
+        mixers = {option.mixer for option in self.options}
+        has_router = "token_hybrid" in mixers
         keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
         self.q = nn.Linear(a.width, keys, bias=False)
         self.k = nn.Linear(a.width, keys, bias=False)
@@ -54,65 +91,138 @@ class TokenMixer(nn.Module):
         self.q_convolution = ShortConvolution(keys, a.conv_size)
         self.k_convolution = ShortConvolution(keys, a.conv_size)
         self.v_convolution = ShortConvolution(values, a.conv_size)
-        if self.has_softmax:
+        if has_router or "softmax" in mixers:
             self.q_norm = rms_norm(keys // a.softmax_heads)
             self.k_norm = rms_norm(keys // a.softmax_heads)
             self.softmax_norm = rms_norm(values // a.softmax_heads)
-        if self.has_linear:
+        if has_router or "linear" in mixers:
             self.decay = nn.Linear(a.width, a.linear_heads, bias=False)
             self.write = nn.Linear(a.width, a.linear_heads, bias=False)
             self.log_decay_rate = nn.Parameter(torch.empty(a.linear_heads).uniform_(1, 16).log())
             step = torch.empty(a.linear_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
             self.decay_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(decay_bias) == step
             self.linear_norm = rms_norm(values // a.softmax_heads)
-        if self.has_softmax and self.has_linear:
-            self.router = Router(a.width, a.routing_heads, a.chunk_size)
+        if has_router:
+            self.router = Router(a.width, a.routing_heads)
             self.branch_score = nn.Linear(keys, 2 * a.softmax_heads, bias=False)
         self.gate = nn.Linear(a.width, values, bias=False)
         self.out = nn.Linear(values, a.width, bias=False)
 
-    def forward(self, x: Tensor, policy: Policy | None) -> tuple[Tensor, Routing | None]:
+    def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
         if x.is_cuda:
             x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
         q, k = self.q_convolution(self.q(x)), self.k_convolution(self.k(x))
-        v = self.v_convolution(self.v(x))
-        if self.has_softmax and self.has_linear and policy is not None:
-            merged, routing = self._routed(x, q, k, v, policy)
-            return self.out(merged), routing
-        if self.has_softmax:
-            (_, q), (_, k) = (
-                head_norms(z, weight, softmax_heads=self.architecture.softmax_heads, eps=NORM_EPS)
-                for z, weight in ((q, self.q_norm.weight), (k, self.k_norm.weight))
-            )
-            v = v.unflatten(-1, (self.architecture.softmax_heads, -1))
-            o = chunk_softmax_attention(q, k, v, chunk_size=self.architecture.chunk_size)
-            merged = branch_merge(o, None, self.softmax_norm.weight, None, None, self.gate(x), eps=NORM_EPS)
-        else:
-            (q, _), (k, _) = (head_norms(z, linear_heads=self.architecture.linear_heads) for z in (q, k))
-            v = v.unflatten(-1, (self.architecture.linear_heads, -1))
-            o = gated_delta_rule(q, k, v, *self._gates(x), chunk_size=self.architecture.chunk_size)
-            merged = branch_merge(None, o, None, self.linear_norm.weight, None, self.gate(x), eps=NORM_EPS)
-        return self.out(merged), None
+        given = Projected(x, q, k, self.v_convolution(self.v(x)))
+        if path.option is None:
+            assert path.weights is not None
+            merged, routings = self._mixture(given, policy, path.weights)
+            return self.out(merged), routings
+        merged, routings = self._option(given, policy, self.options[path.option])
+        y = self.out(merged)
+        return (y if path.weights is None else y * path.weights.to(y.dtype)), routings
 
-    def _routed(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, policy: Policy) -> tuple[Tensor, Routing]:
-        """What the output projection of both branches on one route gets, [B, T, channels of v], and the routing."""
+    def _option(self, given: Projected, policy: Policy | None, option: Layer) -> tuple[Tensor, list[Routing]]:
+        """One option alone: what the output projection gets, [B, T, channels of v]."""
+        if option.mixer == "token_hybrid" and policy is not None:
+            routing = self._decide(given.x, policy, option.chunk_size)
+            o = self._both(given, *routing.weights.unbind(-1), option.chunk_size)
+            weights = self.softmax_norm.weight, self.linear_norm.weight
+            scores = self.branch_score(given.q)
+            return branch_merge(*o, *weights, scores, self.gate(given.x), eps=NORM_EPS), [routing]
+        if option.mixer == "linear":
+            return self._merge_linear(self._linear(given, option.chunk_size), self.gate(given.x)), []
+        return self._merge_softmax(self._softmax(given, option.chunk_size), self.gate(given.x)), []
+
+    def _mixture(self, given: Projected, policy: Policy | None, weights: Tensor) -> tuple[Tensor, list[Routing]]:
+        """All options, weighed: what the output projection gets.
+
+        Options of one chunk size share a softmax and a linear branch. What the branches see of earlier chunks is the
+        weighted mean of what the options that use them would see, so that a mixture costs no more than a token hybrid,
+        and is exactly an option where that has all the weight. Softmax and linear belong to the first chunk size.
+        """
+        gate = self.gate(given.x)
+        zero = weights.new_zeros(())
+        softmax, linear, hybrids = zero, zero, {}
+        for option, weight in zip(self.options, weights, strict=True):
+            if option.mixer == "token_hybrid" and policy is not None:
+                hybrids[option.chunk_size] = weight
+            elif option.mixer == "linear":
+                linear = linear + weight
+            else:
+                softmax = softmax + weight
+        if not hybrids:
+            chunk_size = self.options[0].chunk_size
+            merged = softmax * self._merge_softmax(self._softmax(given, chunk_size), gate)
+            if hasattr(self, "linear_norm"):
+                merged = merged + linear * self._merge_linear(self._linear(given, chunk_size), gate)
+            return merged, []
+        parts, routings = [], []
+        for chunk_size, weight in hybrids.items():
+            routing = self._decide(given.x, policy, chunk_size)  # type: ignore[arg-type]  # there is one
+            parts.append(self._grain(given, gate, routing, softmax, linear, weight))
+            routings.append(routing)
+            softmax = linear = zero
+        return torch.stack(parts).sum(0), routings
+
+    def _grain(
+        self, given: Projected, gate: Tensor, routing: Routing, softmax: Tensor, linear: Tensor, hybrid: Tensor
+    ) -> Tensor:
+        """Softmax, linear and one router's option, each times its weight (numbers)."""
+        routes = (_mean_route(w, hybrid, x) for w, x in zip((softmax, linear), routing.weights.unbind(-1), strict=True))
+        o_softmax, o_linear = self._both(given, *routes, routing.chunk_size)
+        shares = self.branch_score(given.q).unflatten(-1, (-1, 2)).softmax(-1)  # [B, T, softmax heads, 2]
+        by_softmax, by_linear = (hybrid * shares).repeat_interleave(o_softmax.shape[-1], dim=-2).unbind(-1)
+        merged_softmax, merged_linear = self._merge_softmax(o_softmax, gate), self._merge_linear(o_linear, gate)
+        return (softmax + by_softmax) * merged_softmax + (linear + by_linear) * merged_linear
+
+    def _decide(self, x: Tensor, policy: Policy, chunk_size: int) -> Routing:
+        logits = self.router(x, chunk_size)
+        return Routing(logits, policy(self.index, logits), chunk_size)
+
+    def _softmax(self, given: Projected, chunk_size: int) -> Tensor:
+        """The softmax branch without a route: [B, T, softmax heads, V of a head]."""
+        heads = self.architecture.softmax_heads
+        (_, q), (_, k) = (
+            head_norms(z, weight, softmax_heads=heads, eps=NORM_EPS)
+            for z, weight in ((given.q, self.q_norm.weight), (given.k, self.k_norm.weight))
+        )
+        return chunk_softmax_attention(q, k, given.v.unflatten(-1, (heads, -1)), chunk_size=chunk_size)
+
+    def _linear(self, given: Projected, chunk_size: int) -> Tensor:
+        """The linear branch without a route: [B, T, linear heads, V of a head]."""
+        heads = self.architecture.linear_heads
+        (q, _), (k, _) = (head_norms(z, linear_heads=heads) for z in (given.q, given.k))
+        v = given.v.unflatten(-1, (heads, -1))
+        return gated_delta_rule(q, k, v, *self._gates(given.x), chunk_size=chunk_size)
+
+    def _both(
+        self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Both branches, side by side where the machine can."""
         a = self.architecture
-        logits = self.router(x)
-        routing = Routing(logits, policy(self.index, logits))
-        to_softmax, to_linear = routing.weights.unbind(-1)
         (q_l2, q_rms), (k_l2, k_rms) = (
             head_norms(z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS)
-            for z, weight in ((q, self.q_norm.weight), (k, self.k_norm.weight))
+            for z, weight in ((given.q, self.q_norm.weight), (given.k, self.k_norm.weight))
         )
         o = hybrid_attention(
-            q_rms, k_rms, q_l2, k_l2, v, *self._gates(x), to_softmax, to_linear,
-            chunk_size=a.chunk_size, route_grad=self.route_grad,
+            q_rms, k_rms, q_l2, k_l2, given.v, *self._gates(given.x), to_softmax, to_linear,
+            chunk_size=chunk_size, route_grad=self.route_grad,
         )  # fmt: skip
-        weights = self.softmax_norm.weight, self.linear_norm.weight
-        merged = branch_merge(o.softmax, o.linear, *weights, self.branch_score(q), self.gate(x), eps=NORM_EPS)
-        return merged, routing
+        return o.softmax, o.linear
+
+    def _merge_softmax(self, o: Tensor, gate: Tensor) -> Tensor:
+        return branch_merge(o, None, self.softmax_norm.weight, None, None, gate, eps=NORM_EPS)
+
+    def _merge_linear(self, o: Tensor, gate: Tensor) -> Tensor:
+        return branch_merge(None, o, None, self.linear_norm.weight, None, gate, eps=NORM_EPS)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log-decay and write strength of the linear branch, both [B, T, linear heads]."""
         g = -self.log_decay_rate.exp() * F.softplus(self.decay(x) + self.decay_bias)
         return g, self.write(x).sigmoid()
+
+
+def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
+    """What a branch sees of earlier chunks where ``plain`` of its weight sees all and ``hybrid`` of it the ``route``."""
+    total = plain + hybrid
+    return torch.where(total > 0, (plain + hybrid * route) / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)

@@ -15,12 +15,11 @@ class Router(nn.Module):
     """Mean-pool, then a linear layer: [B, T, width] to logits [B, N, R, 2] over `OPERATIONS`.
 
     Source: NAtS-L (Deng et al. 2026). The pooled vector is RMS-normalised first: a mean over many different tokens is
-    short, and what tells chunks apart in it would weigh little beside the bias.
+    short, and what tells chunks apart in it would weigh little beside the bias. Its weights serve every chunk size.
     """
 
-    def __init__(self, width: int, routing_heads: int, chunk_size: int) -> None:
+    def __init__(self, width: int, routing_heads: int) -> None:
         super().__init__()
-        self.chunk_size = chunk_size
         self.score = nn.Linear(width, routing_heads * len(OPERATIONS))
 
     @torch.no_grad()
@@ -29,8 +28,8 @@ class Router(nn.Module):
         lean = torch.tensor([0.5, -0.5]) * INITIAL_LEAN
         self.score.bias.copy_(lean.repeat(self.score.out_features // len(OPERATIONS)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = mean_pool(x, self.chunk_size)
+    def forward(self, x: Tensor, chunk_size: int) -> Tensor:
+        pooled = mean_pool(x, chunk_size)
         scores: Tensor = self.score(F.rms_norm(pooled, pooled.shape[-1:]))
         return scores.unflatten(-1, (-1, len(OPERATIONS)))
 

@@ -45,15 +45,16 @@ class Curve:
     drawing: str
 
 
-def panels(quality: str) -> list[Panel]:
-    """Every panel that a report can have."""
+def panels(quality: str, cost: str = "share") -> list[Panel]:
+    """Every panel that a report can have; ``cost`` is "share" or, of another resource, "cost"."""
     limits = (-0.02, 1.02) if quality == "recall" else (None, None)
     measured = Line(quality, "training", svg.MUTED), Line(f"validation_{quality}", "validation", svg.VALIDATION)
-    share = Line("share", "share", svg.SOFTMAX), Line("target", "target", svg.INK, "--")
+    budgeted = Line(cost, cost, svg.SOFTMAX), Line("target", "target", svg.INK, "--")
+    title = "Softmax share and its target" if cost == "share" else "Cost and its target, as parts of the largest cost"
     return [
         Panel("loss", "Loss", (Line("loss", "loss"),)),
         Panel("quality", sentence(quality), measured, limits),
-        Panel("share", "Softmax share and its target", share, (0, None)),
+        Panel(cost, title, budgeted, (0, None)),
         Panel("multiplier", "Budget multiplier", (Line("multiplier", "multiplier"),)),
     ]
 
@@ -66,7 +67,8 @@ def sentence(name: str) -> str:
 
 def draw_curves(history: list[dict[str, float]], quality: str) -> list[Curve]:
     """The panels for which the history has anything."""
-    return [curve for panel in panels(quality) if (curve := _draw(panel, history))]
+    cost = "cost" if any("cost" in row for row in history) else "share"
+    return [curve for panel in panels(quality, cost) if (curve := _draw(panel, history))]
 
 
 def _draw(panel: Panel, history: list[dict[str, float]]) -> Curve | None:

@@ -1,0 +1,99 @@
+"""The choices of a space while they are being learnt: a logit for each option of each layer that has several."""
+
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import Layer
+from nas.cost import SpaceCost
+from nas.discretise import best_code
+from nas.evaluation import softmax_weight
+from nas.models.mixers import FIRST, Path, Routing
+from nas.relaxations import RELAXATIONS, SAMPLED, precise
+from nas.space import Code, Space
+
+TOLERANCE = 0.02
+"""How much of the dearest cost a found architecture may be over its budget: routers vary from batch to batch."""
+RUNNING = 0.95
+"""Weight of the past in the running shares."""
+
+
+class Choices(nn.Module):
+    """Architecture logits, all equal at first, and the share of softmax chunks that each option was seen to use.
+
+    Args:
+        space: what can be chosen.
+    """
+
+    shares: Tensor
+    """[layers, most options], the running share of softmax chunks of each token_hybrid option."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+        self.logits = nn.ParameterDict(
+            {str(layer): nn.Parameter(torch.zeros(len(space.options[layer]))) for layer in space.choosing}
+        )
+        self.register_buffer("shares", torch.ones(len(space.options), max(map(len, space.options))))
+
+    def paths(self, relaxation: str, temperature: float | Tensor) -> list[Path]:
+        """What each layer is in a training step."""
+        paths = [FIRST] * len(self.space.options)
+        for layer in self.space.choosing:
+            weights = RELAXATIONS[relaxation](self.logits[str(layer)], temperature)
+            if relaxation in SAMPLED:
+                option = int(weights.argmax())
+                paths[layer] = Path(option, weights[option])
+            else:
+                paths[layer] = Path(None, weights)
+        return paths
+
+    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]]) -> Tensor:
+        """The relative cost that is to be expected, with a gradient for the logits of layers and of routers.
+
+        Options that this step did not compute count with the share of softmax chunks that they had before.
+
+        Args:
+            cost: of the space.
+            routing: what routers decided in this step.
+        """
+        shares = list(map(list, (row.unbind() for row in self.shares.clone())))
+        for layer, decided in routing.items():
+            for one in decided:
+                option = self.space.options[layer].index(Layer("token_hybrid", one.chunk_size))
+                share = precise(softmax_weight(one)).mean()
+                shares[layer][option] = share
+                self.shares[layer, option].lerp_(share.detach().to(self.shares), 1 - RUNNING)
+        weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
+        return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
+
+    @torch.no_grad()
+    def best(self, cost: SpaceCost, target: float) -> Code:
+        """The most probable architecture whose relative cost is at most ``target``; the cheapest where none is."""
+        scores = [self.probabilities(layer).log().tolist() for layer in range(len(self.space.options))]
+        costs = self._costs(cost)
+        within = best_code(scores, costs, target + TOLERANCE - cost.relative(cost.fixed))
+        return within or tuple(options.index(min(options)) for options in costs)
+
+    def cost_of(self, cost: SpaceCost, code: Code) -> float:
+        """The relative cost of an architecture, at the shares that its routers had."""
+        each = (options[option] for options, option in zip(self._costs(cost), code, strict=True))
+        return cost.relative(cost.fixed) + sum(each)
+
+    def _costs(self, cost: SpaceCost) -> list[list[float]]:
+        """The relative cost of each layer's options."""
+        return [
+            [cost.relative(line.at(share)) for line, share in zip(lines, shares, strict=False)]
+            for lines, shares in zip(cost.lines, self.shares.tolist(), strict=True)
+        ]
+
+    def probabilities(self, layer: int) -> Tensor:
+        """[options] softmax of the logits of a layer; one where there is nothing to choose."""
+        if str(layer) not in self.logits:
+            return self.shares.new_ones(1)
+        probabilities: Tensor = self.logits[str(layer)].softmax(-1)
+        return probabilities
+
+
+def paths_of(code: Code) -> list[Path]:
+    """One architecture alone."""
+    return [Path(option) for option in code]

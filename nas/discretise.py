@@ -1,0 +1,46 @@
+"""From scores of options to one architecture: the best whose cost is within a limit."""
+
+from collections.abc import Sequence
+
+from nas.space import Code
+
+BINS = 10_000
+"""Steps of the limit in which costs are counted, each option's rounded down: equal parts of the limit still fill it."""
+
+
+def best_code(
+    scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float
+) -> Code | None:
+    """The code of highest total score whose total cost is at most ``limit``; None where there is none.
+
+    A knapsack with one item a layer, by dynamic programming over the cost spent so far: however many architectures
+    there are, exact up to the rounding of costs, by which a limit may be exceeded by a `BINS`-th part of it a layer.
+
+    Args:
+        scores: of each layer's options, for example log-probabilities.
+        costs: of each layer's options, from 0 on.
+        limit: on the sum of costs; infinite for none.
+
+    >>> best_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]], limit=1.0)
+    (1, 0)
+    """
+    if limit < 0:
+        return None
+    weights = [[_bins(cost, limit) for cost in options] for options in costs]
+    best: dict[int, tuple[float, Code]] = {0: (0.0, ())}  # bins spent: score and code
+    for own_scores, own_weights in zip(scores, weights, strict=True):
+        found: dict[int, tuple[float, Code]] = {}
+        for spent, (score, code) in best.items():
+            for option, (gain, weight) in enumerate(zip(own_scores, own_weights, strict=True)):
+                total = spent + weight
+                if total <= BINS and (total not in found or score + gain > found[total][0]):
+                    found[total] = (score + gain, (*code, option))
+        best = found
+    return max(best.values(), key=lambda entry: entry[0], default=(0.0, None))[1]
+
+
+def _bins(cost: float, limit: float) -> int:
+    """A cost in steps of the limit; more than `BINS` if it alone is over it."""
+    if cost <= 0:
+        return 0
+    return BINS + 1 if cost > limit else int(cost / limit * BINS)

@@ -1,0 +1,71 @@
+"""Hybrids that people design by hand, by name: what a search is measured against."""
+
+from collections.abc import Callable
+
+from nas.architecture import MIXERS, Architecture, Layer, Mixer
+from nas.config import ModelConfig
+from nas.errors import UserError
+
+Pattern = Callable[[int], list[Mixer]]
+"""Number of layers to the mixer of each."""
+
+
+def interleaved(linear: int) -> Pattern:
+    """``linear`` linear layers, then one of softmax, over and over (as in Jamba, Lieber et al. 2024)."""
+
+    def pattern(layers: int) -> list[Mixer]:
+        if layers <= linear:
+            raise UserError(
+                f"architecture=interleaved_{linear}_1 has its first softmax layer behind {linear} linear ones, but "
+                f"model.layers={layers}; give at least {linear + 1}."
+            )
+        return ["softmax" if index % (linear + 1) == linear else "linear" for index in range(layers)]
+
+    return pattern
+
+
+def everywhere(mixer: Mixer) -> Pattern:
+    """One mixer in every layer."""
+    return lambda layers: [mixer] * layers
+
+
+def nats_l(layers: int) -> list[Mixer]:
+    """Routers in every fourth layer and the last, the others linear (Deng et al. 2026: 3, 7, 11, 15, 19, 20 of 21)."""
+    return ["token_hybrid" if index % 4 == 3 or index == layers - 1 else "linear" for index in range(layers)]
+
+
+PATTERNS: dict[str, Pattern] = {
+    "softmax": everywhere("softmax"),
+    "linear": everywhere("linear"),
+    "token_hybrid": everywhere("token_hybrid"),
+    "interleaved_3_1": interleaved(3),
+    "interleaved_7_1": interleaved(7),
+    "nats_l": nats_l,
+    "random_routing": everywhere("token_hybrid"),
+}
+
+
+def names() -> list[str]:
+    """The hand-designed hybrids there are."""
+    return list(PATTERNS)
+
+
+def build(name: str, model: ModelConfig, vocab_size: int, random_share: float) -> Architecture | None:
+    """The hand-designed hybrid of a name, in the sizes of ``model``; None where no hybrid has this name.
+
+    Args:
+        name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-softmax.
+        model: sizes.
+        vocab_size: number of token ids.
+        random_share: share of softmax chunks of random_routing.
+    """
+    if name in PATTERNS:
+        mixers = PATTERNS[name](model.layers)
+    elif set(given := name.split("-")) <= set(MIXERS):
+        mixers = given  # type: ignore[assignment]
+        if len(mixers) != model.layers:
+            raise UserError(f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give as many.")
+    else:
+        return None
+    layers = [Layer(mixer, model.chunk_size) for mixer in mixers]
+    return model.architecture(layers, vocab_size, random_share if name == "random_routing" else None)

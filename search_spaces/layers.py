@@ -1,0 +1,44 @@
+"""What the layer-wise spaces share: which layers choose, and among which options."""
+
+from collections.abc import Sequence
+
+from nas.architecture import MIXERS, Layer
+from nas.config import ModelConfig, SpaceConfig
+from nas.errors import UserError
+from nas.space import Space
+
+
+def routed_layers(model: ModelConfig) -> tuple[int, ...]:
+    """``model.routed_layers``, all layers where it is null; UserError for one that is not there."""
+    routed = tuple(range(model.layers)) if model.routed_layers is None else tuple(model.routed_layers)
+    for layer in routed:
+        if not 0 <= layer < model.layers:
+            raise UserError(f"model.routed_layers has {layer}; the model has layers 0 to {model.layers - 1}.")
+    return routed
+
+
+def layerwise(config: SpaceConfig, model: ModelConfig, vocab_size: int, choosing: Sequence[int]) -> Space:
+    """Layers ``choosing`` have every option of the config, the others are linear."""
+    linear = Layer("linear", model.chunk_size)
+    options = _options(config, model)
+    layers = tuple(options if index in choosing else (linear,) for index in range(model.layers))
+    return Space(config.name, model.architecture([choice[0] for choice in layers], vocab_size), layers)
+
+
+def _options(config: SpaceConfig, model: ModelConfig) -> tuple[Layer, ...]:
+    """Each operation, token_hybrid in each chunk size."""
+    chunk_sizes = [model.chunk_size] if config.chunk_sizes is None else config.chunk_sizes
+    for name, given in (("operations", config.operations), ("chunk_sizes", chunk_sizes)):
+        if not given or len(set(given)) < len(given):
+            raise UserError(f"space.{name}={list(given)} is not a choice; give one or more, each once.")
+    for operation in config.operations:
+        if operation not in MIXERS:
+            raise UserError(f"space.operations has {operation}; choose from: {', '.join(MIXERS)}.")
+    for chunk_size in chunk_sizes:
+        if chunk_size < 1:
+            raise UserError(f"space.chunk_sizes has {chunk_size}; give numbers of tokens from 1 on.")
+    return tuple(
+        Layer(operation, chunk_size)  # type: ignore[arg-type]  # checked above
+        for operation in config.operations
+        for chunk_size in (chunk_sizes if operation == "token_hybrid" else [model.chunk_size])
+    )
