@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import count, islice
 from typing import Any
 
 import lightning
@@ -19,13 +20,17 @@ from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
-from nas.evaluation import evaluate, learnt, quality_of, randomly, token_losses
+from nas.evaluation import always, evaluate, learnt, quality_of, randomly, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, Routing
+from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import Router
 from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
 from nas.space import Code, Space
+
+
+MEETING = 16
+"""Batches on which thresholds are set in the end, where the budget is to be used up."""
 
 
 def chooses(step: int) -> bool:
@@ -68,6 +73,10 @@ class TrainingModule(lightning.LightningModule):
         self.choices = Choices(space)
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
+        if self.budget.rises:
+            self.choices.lean_to_cheapest(self.cost)
+            for router in _routers(self.model):
+                router.lean_to_linear()
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
@@ -101,10 +110,16 @@ class TrainingModule(lightning.LightningModule):
             self._replayed.hand_over_gradients()
 
     def on_after_backward(self) -> None:
+        """Before the optimiser: thresholds move for an exact budget, and in bilevel training some parameters rest."""
+        if self.budget.exact and not self.budget.dense:
+            for router in _routers(self.model):
+                router.move_threshold(self.budget.shift)
+        if self.config.trainer.bilevel:
+            self._rest()
+
+    def _rest(self) -> None:
         """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
-        if not self.config.trainer.bilevel:
-            return
-        chosen = {id(p) for p in (*_routers(self.model), *self.choices.parameters())}
+        chosen = {id(p) for p in (*_router_parameters(self.model), *self.choices.parameters())}
         choosing = chooses(self.global_step)
         for parameter in self.parameters():
             if (id(parameter) in chosen) != choosing:
@@ -112,10 +127,29 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # with the memory that they hold
+        if self.budget.exact and not self.budget.dense:
+            self._meet()
+
+    @torch.no_grad()
+    def _meet(self) -> None:
+        """Move the thresholds once more, to where what was found uses up the budget on sequences of full length."""
+        code, routers = self.found, _routers(self.model)
+        if not routers or self.space.sizes.random_share is not None:
+            return
+        batches = (self.task.train_batch(step) for step in count(self.config.trainer.steps))
+        full = (batch for batch in batches if batch.tokens.shape[1] == self.config.data.length)
+        routing: dict[int, list[Routing]] = {}
+        with self.autocast():
+            for batch in islice(full, MEETING):
+                decided = self.model(batch.tokens.to(self.device), learnt, paths=paths_of(code)).routing
+                routing = {layer: routing.get(layer, []) + own for layer, own in decided.items()}
+        by = self.choices.threshold_of(self.cost, routing, code, self.budget.target)
+        for router in routers:
+            router.move_threshold(by)
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
-        policy, paths = None, paths_of(self.cost.densest)
+        policy, paths = self._start
         if not moment.dense:
             policy = self._relaxed(moment)
             paths = self.choices.paths(self.config.relaxation.name, moment.temperature)
@@ -145,9 +179,12 @@ class TrainingModule(lightning.LightningModule):
         """The relative cost of a step, of which the budget takes note."""
         if moment.dense:
             self.budget.note(loss)
-            return loss.new_ones(())
-        cost = self.choices.cost(self.cost, routing)
+            return loss.new_full((), self.budget.first)
+        settled = self.space.sizes.random_share is None
+        cost = self.choices.cost(self.cost, routing, settled=settled, routers=not self.budget.exact)
         self.budget.update(cost.detach(), moment.allowed, moment.least)
+        if self.budget.exact and settled:
+            self.budget.move(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed))
         return cost
 
     def _moment(self) -> Moment:
@@ -187,14 +224,23 @@ class TrainingModule(lightning.LightningModule):
     def policy(self) -> Policy | None:
         """The policy that was learnt; None where there is none, or not yet."""
         if self.budget.dense:
-            return None
+            return self._start[0]
         share = self.model.architecture.random_share
         return learnt if share is None else randomly(share, generator(self.config.seed, "random routing"))
 
     @property
     def found(self) -> Code:
-        """The architecture that was learnt, within the budget if one of the space is; the densest while nothing was."""
-        return self.cost.densest if self.budget.dense else self.choices.best(self.cost, self.budget.target)
+        """The architecture that was learnt, within the budget if one of the space is; that of the start while none was."""
+        if self.budget.dense:
+            return self.cost.cheapest if self.budget.rises else self.cost.densest
+        return self.choices.best(self.cost, self.budget.target, self.budget.exact)
+
+    @property
+    def _start(self) -> tuple[Policy | None, list[Path]]:
+        """What layers are before anything is chosen."""
+        if self.budget.rises:
+            return always("linear"), paths_of(self.cost.cheapest)
+        return None, paths_of(self.cost.densest)
 
     def settle(self, code: Code) -> None:
         """Become the training of one architecture of the space, with the weights that it has there."""
@@ -244,7 +290,7 @@ def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCo
 
     Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would blow them up to full steps.
     """
-    routers = _routers(model)
+    routers = _router_parameters(model)
     taken = {id(p) for p in routers}
     others = [p for p in model.parameters() if id(p) not in taken]
     groups: list[dict[str, object]] = [
@@ -260,8 +306,12 @@ def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCo
     return groups
 
 
-def _routers(model: LanguageModel) -> list[Parameter]:
-    return [p for module in model.modules() if isinstance(module, Router) for p in module.parameters()]
+def _routers(model: LanguageModel) -> list[Router]:
+    return [module for module in model.modules() if isinstance(module, Router)]
+
+
+def _router_parameters(model: LanguageModel) -> list[Parameter]:
+    return [parameter for router in _routers(model) for parameter in router.parameters()]
 
 
 def _schedule(step: int, trainer: TrainerConfig) -> float:
