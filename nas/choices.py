@@ -59,9 +59,7 @@ class Choices(nn.Module):
             bases = torch.tensor([line.base for line in cost.lines[layer]])
             self.logits[str(layer)].copy_(-LEAN * (bases - bases.min()) / (bases.max() - bases.min()).clamp(min=1e-9))
 
-    def cost(
-        self, cost: SpaceCost, routing: dict[int, list[Routing]], *, settled: bool = True, routers: bool = True
-    ) -> Tensor:
+    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]], settled: bool = True) -> Tensor:
         """The relative cost that is to be expected, with a gradient for the logits of layers and of routers.
 
         Chunks count as softmax where their router's logits say so, whatever was drawn or mixed of these in this step:
@@ -72,14 +70,13 @@ class Choices(nn.Module):
             cost: of the space.
             routing: what routers decided in this step.
             settled: whether logits decide in the end; if not, the weights of this step do.
-            routers: whether they get a gradient.
         """
         shares = list(map(list, (row.unbind() for row in self.shares.clone())))
         for layer, option, one in self._decided(routing):
             share = precise(softmax_weight(one)).mean()
             if settled:
                 share = share + ((leads(one) >= 0).to(share).mean() - share).detach()
-            shares[layer][option] = share if routers else share.detach()
+            shares[layer][option] = share
             self.shares[layer, option].lerp_(share.detach().to(self.shares), 1 - RUNNING)
         weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
         return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)

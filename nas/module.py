@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import count, islice
 from typing import Any
 
@@ -15,7 +14,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from kernels.arguments import RouteGrad
-from nas.budget import build_budget, budgeted_cost
+from nas.budget import budgeted_cost, build_budget
+from nas.calibration import calibrate
 from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
@@ -29,7 +29,7 @@ from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
 from nas.space import Code, Space
 
 
-MEETING = 16
+LAST = 16
 """Batches on which thresholds are set in the end, where the budget is to be used up."""
 
 
@@ -127,25 +127,15 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # with the memory that they hold
-        if self.budget.exact and not self.budget.dense:
-            self._meet()
 
-    @torch.no_grad()
-    def _meet(self) -> None:
-        """Move the thresholds once more, to where what was found uses up the budget on sequences of full length."""
-        code, routers = self.found, _routers(self.model)
-        if not routers or self.space.sizes.random_share is not None:
+    def calibrate(self) -> None:
+        """Have what was found use up an exact budget on sequences of full length, as far as routers can see to that."""
+        if not self.budget.exact or self.budget.dense or self.space.sizes.random_share is not None:
             return
         batches = (self.task.train_batch(step) for step in count(self.config.trainer.steps))
         full = (batch for batch in batches if batch.tokens.shape[1] == self.config.data.length)
-        routing: dict[int, list[Routing]] = {}
         with self.autocast():
-            for batch in islice(full, MEETING):
-                decided = self.model(batch.tokens.to(self.device), learnt, paths=paths_of(code)).routing
-                routing = {layer: routing.get(layer, []) + own for layer, own in decided.items()}
-        by = self.choices.threshold_of(self.cost, routing, code, self.budget.target)
-        for router in routers:
-            router.move_threshold(by)
+            calibrate(self.model, self.choices, self.cost, self.found, list(islice(full, LAST)), self.budget.target)
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
@@ -181,7 +171,7 @@ class TrainingModule(lightning.LightningModule):
             self.budget.note(loss)
             return loss.new_full((), self.budget.first)
         settled = self.space.sizes.random_share is None
-        cost = self.choices.cost(self.cost, routing, settled=settled, routers=not self.budget.exact)
+        cost = self.choices.cost(self.cost, routing, settled)
         self.budget.update(cost.detach(), moment.allowed, moment.least)
         if self.budget.exact and settled:
             self.budget.move(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed))
