@@ -69,7 +69,7 @@ class Choices(nn.Module):
     @torch.no_grad()
     def best(self, cost: SpaceCost, target: float) -> Code:
         """The most probable architecture whose relative cost is at most ``target``; the cheapest where none is."""
-        scores = [self.probabilities(layer).log().tolist() for layer in range(len(self.space.options))]
+        scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
         costs = self._costs(cost)
         within = best_code(scores, costs, target + TOLERANCE - cost.relative(cost.fixed))
         return within or tuple(options.index(min(options)) for options in costs)
@@ -83,7 +83,7 @@ class Choices(nn.Module):
         """The relative cost of each layer's options."""
         return [
             [cost.relative(line.at(share)) for line, share in zip(lines, shares, strict=False)]
-            for lines, shares in zip(cost.lines, self.shares.tolist(), strict=True)
+            for lines, shares in zip(cost.lines, self.shares.nan_to_num(1.0).tolist(), strict=True)
         ]
 
     def probabilities(self, layer: int) -> Tensor:
