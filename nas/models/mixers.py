@@ -223,6 +223,6 @@ class TokenMixer(nn.Module):
 
 
 def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
-    """What a branch sees of earlier chunks: ``plain`` of its weight sees all of them, ``hybrid`` of it the ``route``."""
+    """What a branch sees of earlier chunks: ``plain`` of its weight sees all of them, ``hybrid`` the ``route``."""
     total = plain + hybrid
     return torch.where(total > 0, (plain + hybrid * route) / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)
