@@ -23,7 +23,7 @@ from experiments.runs import all_metrics
 from experiments.tables import markdown, number
 
 OPERATIONS = ("softmax", "linear")
-TASK = ("data=recall", "data.pairs=28", "data.length_factors=[1]", "data.validation_batches=16")
+TASK = ("data=recall", "data.pairs=28", "data.min_length=128", "data.length_factors=[1]", "data.validation_batches=16")
 """Twice the default's pairs: a pressure at which patterns differ."""
 Metrics = dict[str, Any]
 
