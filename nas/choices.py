@@ -56,7 +56,8 @@ class Choices(nn.Module):
             cost: of the space.
             routing: what routers decided in this step.
         """
-        shares = list(map(list, (row.unbind() for row in self.shares.clone())))
+        running = self.shares.clone()
+        shares = [list(row[: len(options)]) for row, options in zip(running, self.space.options, strict=True)]
         for layer, decided in routing.items():
             for one in decided:
                 option = self.space.options[layer].index(Layer("token_hybrid", one.chunk_size))
