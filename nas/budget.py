@@ -1,8 +1,8 @@
 """The budget: an allowed cost, tightened over training and enforced by a multiplier.
 
 Costs are relative to the dearest architecture's, for the resource softmax_share the share of softmax chunks. Minimising
-the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend, the
-multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
+the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend,
+the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
 one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
 start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed, and the
 multiplier may be negative, so that what costs is paid for.
@@ -91,7 +91,9 @@ class Budget(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
-            raise UserError(f"budget.target={target} is no part of the dearest cost; give a number over 0 and at most 1.")
+            raise UserError(
+                f"budget.target={target} is no part of the dearest cost; give a number over 0 and at most 1."
+            )
         if start not in STARTS:
             raise UserError(f"budget.start={start} is unknown; choose one of: {', '.join(STARTS)}.")
         for name, value in (

@@ -71,7 +71,8 @@ class Choices(nn.Module):
             routing: what routers decided in this step.
             settled: whether logits decide in the end; if not, the weights of this step do.
         """
-        shares = list(map(list, (row.unbind() for row in self.shares.clone())))
+        running = self.shares.clone()
+        shares = [list(row[: len(options)]) for row, options in zip(running, self.space.options, strict=True)]
         for layer, option, one in self._decided(routing):
             share = precise(softmax_weight(one)).mean()
             if settled:
@@ -141,7 +142,7 @@ class Choices(nn.Module):
             target: relative cost.
             exact: whether less is as wrong as more.
         """
-        scores = [self.probabilities(layer).log().tolist() for layer in range(len(self.space.options))]
+        scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
         costs, target = self._costs(cost), target - cost.relative(cost.fixed)
         if exact:
             return nearest_code(scores, costs, target, TOLERANCE)
@@ -157,7 +158,7 @@ class Choices(nn.Module):
         """The relative cost of each layer's options."""
         return [
             [cost.relative(line.at(share)) for line, share in zip(lines, shares, strict=False)]
-            for lines, shares in zip(cost.lines, self.shares.tolist(), strict=True)
+            for lines, shares in zip(cost.lines, self.shares.nan_to_num(1.0).tolist(), strict=True)
         ]
 
     def probabilities(self, layer: int) -> Tensor:

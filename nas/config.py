@@ -49,9 +49,7 @@ class ModelConfig:
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING
 
-    def architecture(
-        self, layers: Sequence[Layer], vocab_size: int, random_share: float | None = None
-    ) -> Architecture:
+    def architecture(self, layers: Sequence[Layer], vocab_size: int, random_share: float | None = None) -> Architecture:
         """A model of these sizes with these layers; UserError where sizes do not fit."""
         given = {field.name for field in fields(Architecture)} & vars(self).keys()
         sizes = {name: getattr(self, name) for name in given}

@@ -117,7 +117,7 @@ def _layer_weights(a: Architecture, mixer: str) -> int:
 
 
 class SpaceCost:
-    """A resource over all architectures of a space, relative to the dearest: where every layer takes its densest option.
+    """A resource over all architectures of a space, relative to the dearest, where each layer is its densest option.
 
     Args:
         resource: one of `UNITS`.
@@ -151,7 +151,9 @@ class SpaceCost:
         """A cost in the resource's unit as a part of the dearest architecture's."""
         return cost / self.most if self.most else 0.0
 
-    def expected(self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]) -> Tensor | float:
+    def expected(
+        self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]
+    ) -> Tensor | float:
         """The relative cost of a mixture.
 
         Args:

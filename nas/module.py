@@ -57,7 +57,7 @@ class TrainingStream(IterableDataset[Scored]):
 
 
 class TrainingModule(lightning.LightningModule):
-    """Trains a language model on a task: a single architecture, or all of a space, with choices and routers in a budget.
+    """Trains a language model on a task: one architecture, or all of a space, with choices and routers in a budget.
 
     Everything random in a step follows from the seed and the step, so that a resumed run goes on as the
     uninterrupted one would have. A step hands its work to the GPU and goes on: nothing in it waits for a result, except
@@ -278,7 +278,8 @@ class TrainingModule(lightning.LightningModule):
 def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerConfig) -> list[dict[str, object]]:
     """Weight matrices with weight decay, vectors without, routers with a rate of their own and without.
 
-    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would blow them up to full steps.
+    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
+    blow them up to full steps.
     """
     routers = _router_parameters(model)
     taken = {id(p) for p in routers}
