@@ -16,6 +16,8 @@ from nas.thresholds import threshold
 
 TOLERANCE = 0.02
 """How much of the dearest cost a found architecture may be over its budget: routers vary from batch to batch."""
+REACH = 0.1
+"""How far from an exact budget it may be where its routers' thresholds can be moved to that."""
 RUNNING = 0.95
 """Weight of the past in the running shares."""
 LEAN = 3.0
@@ -145,7 +147,10 @@ class Choices(nn.Module):
         scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
         costs, target = self._costs(cost), target - cost.relative(cost.fixed)
         if exact:
-            return nearest_code(scores, costs, target, TOLERANCE)
+            probable = nearest_code(scores, costs, target, REACH)
+            lines = [own[option] for own, option in zip(cost.lines, probable, strict=True)]
+            least, most = (sum(cost.relative(line.at(share)) for line in lines) for share in (0.0, 1.0))
+            return probable if least < target < most else nearest_code(scores, costs, target, TOLERANCE)
         within = best_code(scores, costs, target + TOLERANCE)
         return within or tuple(options.index(min(options)) for options in costs)
 

@@ -121,13 +121,13 @@ class SpaceCost:
 
     Args:
         resource: one of `UNITS`.
-        space: softmax_share is averaged over those of its layers that choose or route.
+        space: softmax_share is averaged over those of its layers that choose or route, if any do.
         context: tokens of a sequence.
     """
 
     def __init__(self, resource: str, space: Space, context: int) -> None:
         self.resource, self.space, self.context = resource, space, context
-        counted = set(space.choosing) | set(space.routed)
+        counted = {*space.choosing, *space.routed} or set(range(len(space.options)))
         sizes, self.fixed = space.sizes, fixed(resource, space.sizes)
         self.lines = [[line(resource, sizes, option, context) for option in options] for options in space.options]
         if resource == SOFTMAX_SHARE:
@@ -146,6 +146,14 @@ class SpaceCost:
     def shown(self, cost: float) -> str:
         """A cost as people read and type it."""
         return f"{cost:.3g}" if self.resource == SOFTMAX_SHARE else f"{cost:.0f}"
+
+    def of(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
+        """The cost of an architecture in the resource's unit; ``shares`` of its routed layers, 1 where none is given."""
+        each = (
+            lines[option].at(shares.get(layer, 1.0))
+            for layer, (lines, option) in enumerate(zip(self.lines, code, strict=True))
+        )
+        return self.fixed + sum(each)
 
     def relative(self, cost: float) -> float:
         """A cost in the resource's unit as a part of the dearest architecture's."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from itertools import count, islice
 from typing import Any
 
 import lightning
@@ -132,10 +131,9 @@ class TrainingModule(lightning.LightningModule):
         """Have what was found use up an exact budget on sequences of full length, as far as routers can see to that."""
         if not self.budget.exact or self.budget.dense or self.space.sizes.random_share is not None:
             return
-        batches = (self.task.train_batch(step) for step in count(self.config.trainer.steps))
-        full = (batch for batch in batches if batch.tokens.shape[1] == self.config.data.length)
+        batches = [self.task.full_batch(step) for step in range(LAST)]
         with self.autocast():
-            calibrate(self.model, self.choices, self.cost, self.found, list(islice(full, LAST)), self.budget.target)
+            calibrate(self.model, self.choices, self.cost, self.found, batches, self.budget.target)
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""

@@ -38,7 +38,9 @@ def test_a_hybrid_keeps_its_own_chunk_the_softmax_ones_of_the_others_and_the_sta
     hybrid = small("token_hybrid", "linear", "token_hybrid")
     kept = (4 + 0.1 * 996) + (4 + 0.5 * 996)
     assert kv_bytes(hybrid, {0: 0.1, 2: 0.5}, 1000) == 2 * PER_TOKEN * kept + 3 * STATE_BYTES
-    assert kv_bytes(hybrid, {0: 1.0, 2: 1.0}, 1000) == 2 * PER_TOKEN * 2000 + 3 * STATE_BYTES, "never more than there is"
+    assert kv_bytes(hybrid, {0: 1.0, 2: 1.0}, 1000) == 2 * PER_TOKEN * 2000 + 3 * STATE_BYTES, (
+        "never more than there is"
+    )
     assert kv_bytes(hybrid, {0: 0.5, 2: 0.5}, 3) == 2 * PER_TOKEN * 6 + 3 * STATE_BYTES, "a chunk that is not full yet"
 
 
@@ -144,7 +146,8 @@ def test_training_multiplies_with_the_weights_three_times_as_often(mixer: str) -
 def attention_flops(length: int) -> int:
     """What is counted for the keys that all tokens of a sequence see, each those up to itself."""
     return sum(
-        flops_per_token(small("softmax"), {}, t) - flops_per_token(small("softmax"), {}, 0) for t in range(1, length + 1)
+        flops_per_token(small("softmax"), {}, t) - flops_per_token(small("softmax"), {}, 0)
+        for t in range(1, length + 1)
     )
 
 
