@@ -56,13 +56,13 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool) ->
     with console.status("Measuring what was learnt ..."), module.autocast():
         module.calibrate()
         rows = compare(module)
-        decided = {"choices": _chosen(module), "budget": _spent(module, rows[0].results[1])}
+        chosen, spent = _chosen(module), _spent(module, rows[0].results[1])
         module.settle(module.found)
         run.write_weights(module.model)
-        metrics = _metrics(module, rows, finished) | decided
+        metrics = _metrics(module, rows, finished) | {"choices": chosen, "budget": spent}
         routing = routing_map(module.model, module.task, module.policy)
     best = rows[0].results[1]
-    notes = _notes(module, best, finished) + _missed(decided["budget"])
+    notes = _notes(module, best, finished) + _missed(spent)
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
     _log_hyperparameters(module, run, best.quality)
@@ -208,8 +208,8 @@ def _missed(budget: dict[str, Any]) -> list[str]:
         return []
     unit = UNITS[budget["resource"]]
     return [
-        f"The budget was not met: what was found needs {budget['used']:.6g} {unit}, not {budget['target']:.6g}. Of what "
-        "can be chosen with the routers as they are, nothing comes nearer."
+        f"The budget was not met: what was found needs {budget['used']:.6g} {unit}, not {budget['target']:.6g}. "
+        "Nothing that can be chosen with the routers as they are comes nearer."
     ]
 
 

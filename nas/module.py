@@ -27,7 +27,6 @@ from nas.models.router import Router
 from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
 from nas.space import Code, Space
 
-
 LAST = 16
 """Batches on which thresholds are set in the end, where the budget is to be used up."""
 
@@ -168,10 +167,10 @@ class TrainingModule(lightning.LightningModule):
         if moment.dense:
             self.budget.note(loss)
             return loss.new_full((), self.budget.first)
-        settled = self.space.sizes.random_share is None
-        cost = self.choices.cost(self.cost, routing, settled)
+        by_logits = self.space.sizes.random_share is None
+        cost = self.choices.cost(self.cost, routing, hard=by_logits)
         self.budget.update(cost.detach(), moment.allowed, moment.least)
-        if self.budget.exact and settled:
+        if self.budget.exact and by_logits:
             self.budget.move(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed))
         return cost
 
@@ -218,7 +217,7 @@ class TrainingModule(lightning.LightningModule):
 
     @property
     def found(self) -> Code:
-        """The architecture that was learnt, within the budget if one of the space is; that of the start while none was."""
+        """The architecture that was learnt, within the budget if one is; until one was, that of the start."""
         if self.budget.dense:
             return self.cost.cheapest if self.budget.rises else self.cost.densest
         return self.choices.best(self.cost, self.budget.target, self.budget.exact)

@@ -76,7 +76,7 @@ def test_kv_bytes_are_those_that_decoding_holds(mixer: str, chunk_size: int) -> 
     share = route[:-1].mean().item()  # the last chunk runs, whatever its route will be
     counted = kv_bytes(architecture, {0: share}, chunks * chunk_size)
     assert counted == held(architecture, layer, route)
-    assert 0 < share
+    assert share > 0
     assert mixer == "softmax" or share < 1
 
 
