@@ -58,7 +58,8 @@ class Choices(nn.Module):
 
     @torch.no_grad()
     def lean_to_cheapest(self, cost: SpaceCost) -> None:
-        """Begin with the options that cost little: the dearest of a layer gets a logit that is smaller by `LEAN`."""
+        """Begin with what costs little: routers that keep nothing, and a logit smaller by `LEAN` for the dearest option."""
+        self.shares.zero_()
         for layer in self.space.choosing:
             bases = torch.tensor([line.base for line in cost.lines[layer]])
             self.logits[str(layer)].copy_(-LEAN * (bases - bases.min()) / (bases.max() - bases.min()).clamp(min=1e-9))
