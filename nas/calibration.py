@@ -1,4 +1,4 @@
-"""The end of a search whose budget is to be used up: thresholds of the routers of what was found, set once more."""
+"""The end of a search: thresholds of the routers of what was found, set once more so that its budget is met."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,17 @@ ROUNDS = 4
 
 @torch.no_grad()
 def calibrate(
-    model: LanguageModel, choices: Choices, cost: SpaceCost, code: Code, batches: Sequence[Batch], target: float
+    model: LanguageModel,
+    choices: Choices,
+    cost: SpaceCost,
+    code: Code,
+    batches: Sequence[Batch],
+    target: float,
+    exact: bool,
 ) -> None:
     """Move all routers of ``model`` to where one architecture of its space costs the target on these batches.
 
-    Where no threshold does that, to where it comes nearest. While training goes on, thresholds follow the expected
+    Where no threshold does that, to where it comes nearest. While training goes on, a budget is held by the expected
     cost of the whole space on sequences of every length; this is for the one architecture that is left.
 
     Args:
@@ -33,6 +39,7 @@ def calibrate(
         code: of the architecture.
         batches: of the length for which the budget is meant.
         target: relative cost.
+        exact: whether routers move where it costs less, too.
     """
     routers = [module for module in model.modules() if isinstance(module, Router)]
     device, paths = model.embedding.weight.device, paths_of(code)
@@ -42,5 +49,6 @@ def calibrate(
             decided = model(batch.tokens.to(device), learnt, paths=paths).routing
             routing = {layer: routing.get(layer, []) + own for layer, own in decided.items()}
         by = choices.threshold_of(cost, routing, code, target)
+        by = by if exact else by.clamp(min=0.0)
         for router in routers:
             router.move_threshold(by)

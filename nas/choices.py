@@ -58,7 +58,7 @@ class Choices(nn.Module):
 
     @torch.no_grad()
     def lean_to_cheapest(self, cost: SpaceCost) -> None:
-        """Begin with what costs little: routers that keep nothing, and a logit smaller by `LEAN` for the dearest option."""
+        """Begin with what costs little: routers that keep nothing, and logits smaller by `LEAN` for the dearest."""
         self.shares.zero_()
         for layer in self.space.choosing:
             bases = torch.tensor([line.base for line in cost.lines[layer]])

@@ -209,7 +209,7 @@ def _missed(budget: dict[str, Any]) -> list[str]:
     unit = UNITS[budget["resource"]]
     return [
         f"The budget was not met: what was found needs {budget['used']:.6g} {unit}, not {budget['target']:.6g}. "
-        "Nothing that can be chosen with the routers as they are comes nearer."
+        "Nothing that could be chosen comes nearer."
     ]
 
 
@@ -296,8 +296,9 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
 def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str]:
     """What a reader must not miss."""
     notes = []
-    if module.searches and module.policy is None:
-        notes.append("Routing had not begun: every chunk went to softmax.")
+    if module.searches and module.budget.dense:
+        operation = "linear attention" if module.budget.rises else "softmax"
+        notes.append(f"Routing had not begun: every chunk went to {operation}.")
     if not finished:
         notes.append(
             f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved."

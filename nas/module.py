@@ -28,7 +28,7 @@ from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
 from nas.space import Code, Space
 
 LAST = 16
-"""Batches on which thresholds are set in the end, where the budget is to be used up."""
+"""Batches on which thresholds are set in the end."""
 
 
 def chooses(step: int) -> bool:
@@ -127,12 +127,13 @@ class TrainingModule(lightning.LightningModule):
         self._graphs = self._replayed = None  # with the memory that they hold
 
     def calibrate(self) -> None:
-        """Have what was found use up an exact budget on sequences of full length, as far as routers can see to that."""
-        if not self.budget.exact or self.budget.dense or self.space.sizes.random_share is not None:
+        """Have what was found meet the budget on sequences of full length, as far as routers can see to that."""
+        if not self.searches or self.budget.dense or self.space.sizes.random_share is not None:
             return
         batches = [self.task.full_batch(step) for step in range(LAST)]
         with self.autocast():
-            calibrate(self.model, self.choices, self.cost, self.found, batches, self.budget.target)
+            found, budget = self.found, self.budget
+            calibrate(self.model, self.choices, self.cost, found, batches, budget.target, budget.exact)
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 import search_spaces
 from experiments.runs import metrics_of
 from experiments.tables import markdown
-from nas.budget import RUNNING, budgeted_cost
+from nas.budget import budgeted_cost
 from nas.closing import history
 from nas.config import SearchConfig, register
 from nas.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
@@ -39,6 +39,10 @@ MODES = {
 }
 TARGETS = {SOFTMAX_SHARE: [0.15, 0.3, 0.6], KV_BYTES: [0.3], FLOPS: [0.3]}
 """Parts of the dearest architecture's cost, by resource."""
+
+
+WINDOW = 20
+"""Steps over which a cost is averaged to be compared with the allowed one: a batch has some error."""
 
 
 class Case(NamedTuple):
@@ -108,17 +112,11 @@ def _most(options: list[str]) -> float:
 
 
 def _excursions(run: Run) -> tuple[float, float]:
-    """How far the running cost was over and under the allowed one, at most, once routing had begun."""
+    """How far the cost was over and under the allowed one, at most, each averaged over the same `WINDOW` steps."""
     steps = [entry for entry in history(run) if "target" in entry]
-    start = steps[0]["target"]
-    running, over, under, begun = start, 0.0, 0.0, False
-    for entry in steps:
-        cost = entry.get("share", entry.get("cost", start))
-        running += (1 - RUNNING) * (cost - running)
-        begun = begun or cost != start or entry["target"] != start
-        if begun:
-            over, under = max(over, running - entry["target"]), max(under, entry["target"] - running)
-    return over, under
+    errors = [entry.get("share", entry.get("cost", entry["target"])) - entry["target"] for entry in steps]
+    means = [sum(errors[i : i + WINDOW]) / WINDOW for i in range(len(errors) - WINDOW + 1)]
+    return max(0.0, *means), max(0.0, -min(means))
 
 
 if __name__ == "__main__":
