@@ -1,7 +1,7 @@
 """What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import Any
 
@@ -49,9 +49,7 @@ class ModelConfig:
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING
 
-    def architecture(
-        self, layers: Sequence[Layer], vocab_size: int, random_share: float | None = None
-    ) -> Architecture:
+    def architecture(self, layers: Sequence[Layer], vocab_size: int, random_share: float | None = None) -> Architecture:
         """A model of these sizes with these layers; UserError where sizes do not fit."""
         given = {field.name for field in fields(Architecture)} & vars(self).keys()
         sizes = {name: getattr(self, name) for name in given}
@@ -113,6 +111,40 @@ class RelaxationConfig:
     router: str | None = None
     temperature_start: float = MISSING
     temperature_end: float = MISSING
+
+
+@dataclass
+class SearcherConfig:
+    """Who chooses an architecture, and which options that has; see `nas.searchers`."""
+
+    name: str = MISSING
+
+
+@dataclass
+class RandomConfig(SearcherConfig):
+    """What every searcher has that scores candidates with the shared weights.
+
+    evaluations: how many different architectures are scored at most; batches: that each is scored on.
+    """
+
+    evaluations: int = MISSING
+    batches: int = MISSING
+
+
+@dataclass
+class EvolutionConfig(RandomConfig):
+    """Regularised evolution. population: members; sample: how many of them compete to be the next parent."""
+
+    population: int = MISSING
+    sample: int = MISSING
+
+
+@dataclass
+class OptunaConfig(RandomConfig):
+    """Optuna over architectures. sampler: name of one of its samplers; sampler_options: arguments of that."""
+
+    sampler: str = MISSING
+    sampler_options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -185,6 +217,7 @@ class SearchConfig(RunConfig):
     """`python -m nas.search`."""
 
     space: SpaceConfig = MISSING
+    searcher: SearcherConfig = MISSING
 
 
 @dataclass
@@ -202,6 +235,10 @@ SCHEMAS: dict[str, type] = {
     "data/recall_schema": RecallConfig,
     "data/text_schema": TextConfig,
     "relaxation/schema": RelaxationConfig,
+    "searcher/gradient_schema": SearcherConfig,
+    "searcher/random_schema": RandomConfig,
+    "searcher/evolution_schema": EvolutionConfig,
+    "searcher/optuna_schema": OptunaConfig,
     "budget/schema": BudgetConfig,
     "trainer/schema": TrainerConfig,
 }
@@ -233,10 +270,12 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
     """The config of a command from plain values, as ``dataclasses.asdict`` makes them of one; ValueError if not so."""
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
-        schema.data = OmegaConf.structured(SCHEMAS[f"data/{values['data']['name']}_schema"])
+        for group in ("data", "searcher"):  # each choice has options of its own
+            if group in schema:
+                schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
         config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ValueError(explain(error)) from error
     except (KeyError, TypeError) as error:
-        raise ValueError("data.name is missing or unknown.") from error
+        raise ValueError("data.name or searcher.name is missing or unknown.") from error
     return config
