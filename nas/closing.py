@@ -65,13 +65,13 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool, se
     started = time.monotonic()
     with console.status("Measuring what was learnt ..."), module.autocast():
         rows = compare(module)
-        chosen, spent = _chosen(module), _spent(module, rows[0].results[1])
+        best = rows[0].results[1]
+        chosen, spent = _chosen(module), _spent(module, best)
+        notes = _notes(module, best, finished) + _unsearched(module, searched)
         module.settle(module.found)
         run.write_weights(module.model)
         metrics = _metrics(module, rows, finished) | {"budget": spent, "choices": chosen, "searched": searched}
         routing = routing_map(module.model, module.task, module.policy)
-    best = rows[0].results[1]
-    notes = _notes(module, best, finished) + _unsearched(module, chosen, searched)
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
     _log_hyperparameters(module, run, best.quality)
@@ -146,7 +146,7 @@ def _architectures(module: TrainingModule) -> dict[str, Code]:
 
 
 def _chosen(module: TrainingModule) -> list[dict[str, Any]] | None:
-    """What each layer became, and how probable each option did where that is learnt; None where layers choose nothing."""
+    """What each layer became, and where that is learnt how probable each option; None where layers choose nothing."""
     if not module.space.choosing:
         return None
     learnt = module.config.relaxation.name not in UNLEARNT
@@ -293,12 +293,12 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
     return notes
 
 
-def _unsearched(module: TrainingModule, chosen: list[dict[str, Any]] | None, searched: Searched | None) -> list[str]:
+def _unsearched(module: TrainingModule, searched: Searched | None) -> list[str]:
     """What to tell where nothing chose between the architectures of a space, or had none to choose."""
     if searched is not None:
         over = "No architecture that was scored kept to the budget: this is the cheapest of them."
         return [over] if searched.best is None else []
-    if chosen is not None and module.config.relaxation.name in UNLEARNT and module.policy is not None:
+    if module.space.choosing and module.config.relaxation.name in UNLEARNT and module.policy is not None:
         return ["No searcher has chosen yet: this is any architecture within the budget."]
     return []
 

@@ -271,7 +271,7 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
         for group in ("data", "searcher"):  # each choice has options of its own
-            if group in schema:
+            if any(own.name == group for own in fields(SCHEMAS[f"{command}_schema"])):
                 schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
         config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
     except OmegaConfBaseException as error:

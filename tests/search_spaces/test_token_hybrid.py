@@ -5,27 +5,25 @@ from typing import Any
 import pytest
 
 import search_spaces
-from nas.config import ModelConfig
+from nas.config import ModelConfig, SpaceConfig
 from nas.errors import UserError
+from nas.space import Space
+from tests.search_spaces.sizes import SIZES
 
-SIZES: dict[str, Any] = {
-    "name": "test",
-    "layers": 4,
-    "width": 8,
-    "linear_heads": 2,
-    "key_dim": 4,
-    "value_dim": 4,
-    "softmax_heads": 2,
-    "routing_heads": 2,
-    "chunk_size": 4,
-    "mlp_width": 8,
-    "conv_size": 4,
-    "tie_embeddings": False,
-}
+
+def space(**changed: Any) -> Space:
+    config = SpaceConfig("token_hybrid", "full", ["token_hybrid"], None, tiny_layers=2)
+    return search_spaces.build(config, ModelConfig(**(SIZES | changed)), vocab_size=11)
 
 
 def mixers(**changed: Any) -> tuple[str, ...]:
-    return search_spaces.supernet("token_hybrid", ModelConfig(**(SIZES | changed)), vocab_size=11).mixers
+    return space(**changed).sizes.mixers
+
+
+def test_it_is_a_single_architecture() -> None:
+    assert space().size == 1
+    assert space().routed == (0, 1, 2, 3)
+    assert space().decode((0,) * 4) == space().sizes
 
 
 def test_it_is_listed() -> None:
@@ -47,5 +45,5 @@ def test_a_layer_that_is_not_there_is_refused(layer: int) -> None:
 def test_sizes_that_do_not_fit_are_named_as_options() -> None:
     with pytest.raises(UserError, match=r"model\.routing_heads=3 does not divide linear_heads=2; choose"):
         mixers(routing_heads=3)
-    with pytest.raises(UserError, match=r"model\.chunk_size=0 is not allowed; it must be"):
+    with pytest.raises(UserError, match=r"model\.chunk_sizes=\(0, 0, 0, 0\) is not allowed; each must be"):
         mixers(chunk_size=0)
