@@ -6,28 +6,52 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 SECONDS = "seconds.json"
 
 
-def metrics_of(folder: Path, command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+def metrics_of(
+    folder: Path, command: Sequence[str], environment: Mapping[str, str] | None = None, log: TextIO | None = None
+) -> dict[str, Any]:
     """`metrics.json` of the one run in ``folder``, made now unless it is there, and "wall_seconds" of its command.
 
     Args:
         folder: where the run goes, alone.
         command: the module to run, for example nas.search, and its options.
         environment: variables to set for it.
+        log: where what it prints goes; None for where this prints.
     """
     done = sorted(folder.glob("*/*/metrics.json"))
     if not done:
         full = [sys.executable, "-m", *command, f"output={folder}"]
         print("$", "python", *full[1:], flush=True)
         started = time.monotonic()
-        subprocess.run(full, check=True, env=os.environ | dict(environment or {}))
+        subprocess.run(full, check=True, env=os.environ | dict(environment or {}), stdout=log, stderr=log)
         (folder / SECONDS).write_text(json.dumps(time.monotonic() - started))
         done = sorted(folder.glob("*/*/metrics.json"))
     metrics: dict[str, Any] = json.loads(done[-1].read_text())
     seconds = folder / SECONDS
     return metrics | {"wall_seconds": json.loads(seconds.read_text()) if seconds.exists() else None}
+
+
+def all_metrics(
+    commands: Mapping[Path, Sequence[str]], workers: int, environment: Mapping[str, str] | None = None
+) -> dict[Path, dict[str, Any]]:
+    """`metrics_of` many runs by their folders, several at a time; what they print goes to a file in their folders.
+
+    Args:
+        commands: by folder.
+        workers: how many run at a time.
+        environment: variables to set for them.
+    """
+
+    def one(folder: Path) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("a") as log:
+            return metrics_of(folder, commands[folder], environment, log)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(commands, pool.map(one, commands), strict=True))

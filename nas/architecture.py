@@ -88,9 +88,11 @@ class Architecture:
     def _check_chunk_sizes(self) -> None:
         sizes = self.chunk_sizes
         if not isinstance(sizes, (tuple, list)) or not all(map(_is_count, sizes)):
-            raise ValueError(f"chunk_sizes={sizes!r} is not allowed; each must be an integer of at least 1.")
+            raise ValueError(f"chunk_sizes={sizes!r} is not allowed; give each layer an integer of at least 1.")
         if len(sizes) != len(self.mixers):
-            raise ValueError(f"chunk_sizes={sizes!r} has {len(sizes)} layers and mixers {len(self.mixers)}; give as many.")
+            raise ValueError(
+                f"chunk_sizes={sizes!r} has {len(sizes)} layers and mixers {len(self.mixers)}; give as many."
+            )
         object.__setattr__(self, "chunk_sizes", tuple(sizes))
 
     def _check_divides(self, small: str, large: str) -> None:

@@ -1,8 +1,8 @@
 """The budget: an allowed cost, tightened over training and enforced by a multiplier.
 
 Costs are relative to the dearest architecture's, for the resource softmax_share the share of softmax chunks. Minimising
-the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend, the
-multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
+the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend,
+the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
 one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
 start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed, and the
 multiplier may be negative, so that what costs is paid for.
@@ -34,8 +34,8 @@ class Budget(nn.Module):
     """Allowed cost over training, and the multiplier that enforces it. Its state is buffers, so checkpoints keep it.
 
     At first every layer that can is softmax, and neither routers nor architecture logits learn. Once the task is being
-    learnt (the running loss is at ``learnt_at`` of the first loss), or at ``dense_until`` of training at the latest, the
-    allowed cost falls geometrically from 1 to ``target`` over the next ``tighten_over`` of training.
+    learnt (the running loss is at ``learnt_at`` of the first loss), or at ``dense_until`` of training at the latest,
+    the allowed cost falls geometrically from 1 to ``target`` over the next ``tighten_over`` of training.
 
     Args:
         target: allowed cost at the end, relative to the dearest architecture; in (0, 1].
@@ -74,7 +74,9 @@ class Budget(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
-            raise UserError(f"budget.target={target} is no part of the dearest cost; give a number over 0 and at most 1.")
+            raise UserError(
+                f"budget.target={target} is no part of the dearest cost; give a number over 0 and at most 1."
+            )
         for name, value in (
             ("learnt_at", learnt_at),
             ("dense_until", dense_until),

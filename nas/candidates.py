@@ -76,9 +76,9 @@ def _read(run: Run, space: Space) -> list[Candidate]:
     try:
         found = []
         for entry in json.loads(path.read_text()) if path.exists() else []:
-            figures = {name: math.nan if entry[name] is None else float(entry[name]) for name in ("quality", "loss")}
-            code = space.encode(space.decode(tuple(entry["code"])))
-            found.append(Candidate.named(space, code, **figures, cost=float(entry["cost"]), seconds=entry["seconds"]))
+            given = {name: entry[name] for name in ("quality", "loss", "cost", "seconds")}
+            figures = {name: math.nan if value is None else float(value) for name, value in given.items()}
+            found.append(Candidate.named(space, space.encode(space.decode(tuple(entry["code"]))), **figures))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged; delete it and its candidates are scored again.") from error
     return found

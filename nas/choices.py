@@ -88,7 +88,8 @@ class Choices(nn.Module):
 
     def _shares(self, noted: dict[tuple[int, int], Tensor]) -> list[list[Tensor]]:
         """The share of softmax chunks of each layer's options: as noted in this step, else as it was before."""
-        shares = list(map(list, (row.unbind() for row in self.shares.clone())))
+        running = self.shares.clone()
+        shares = [list(row[: len(options)]) for row, options in zip(running, self.space.options, strict=True)]
         for (layer, option), share in noted.items():
             shares[layer][option] = share
         return shares
@@ -106,7 +107,7 @@ class Choices(nn.Module):
     @torch.no_grad()
     def best(self, cost: SpaceCost, target: float) -> Code:
         """The most probable architecture whose relative cost is at most ``target``; the cheapest where none is."""
-        scores = [self.probabilities(layer).log().tolist() for layer in range(len(self.space.options))]
+        scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
         costs = self.costs(cost)
         within = best_code(scores, costs, target + TOLERANCE - cost.relative(cost.fixed))
         return within or tuple(options.index(min(options)) for options in costs)
@@ -120,7 +121,7 @@ class Choices(nn.Module):
         """The relative cost of each layer's options, at the shares that their routers had."""
         return [
             [cost.relative(line.at(share)) for line, share in zip(lines, shares, strict=False)]
-            for lines, shares in zip(cost.lines, self.shares.tolist(), strict=True)
+            for lines, shares in zip(cost.lines, self.shares.nan_to_num(1.0).tolist(), strict=True)
         ]
 
     def probabilities(self, layer: int) -> Tensor:

@@ -106,9 +106,11 @@ def compare(module: TrainingModule) -> list[Row]:
 
     if module.space.choosing:
         return [row(name, module.policy, code) for name, code in _architectures(module).items()]
-    learnt = row("trained model" if module.policy is None else "searched routing", module.policy)
-    if module.policy is None or not module.space.routed or module.space.sizes.random_share is not None:
-        return [learnt]
+    if module.policy is None or not module.space.routed:
+        return [row("trained model", module.policy)]
+    if module.space.sizes.random_share is not None:
+        return [row("random routing", module.policy)]
+    learnt = row("searched routing", module.policy)
     random: dict[int, Policy | None] = {
         factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
         for factor, result in learnt.results.items()
@@ -170,6 +172,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
     best = rows[0].results[1]
     retrieving = retrieving_layer(model, task.validation_batches(), task.quality) if best.found else None
     shares = {layer: mean_share({layer: best.shares.get(layer, [1.0])}) for layer in model.architecture.routed_layers}
+    shares = {layer: share if math.isfinite(share) else 1.0 for layer, share in shares.items()}  # of what diverged
     return {
         "finished": finished,
         "step": module.global_step,

@@ -113,7 +113,7 @@ def _layer_weights(a: Architecture, mixer: str) -> int:
 
 
 class SpaceCost:
-    """A resource over all architectures of a space, relative to the dearest: where every layer takes its densest option.
+    """A resource over all architectures of a space, relative to the dearest, where each layer is its densest option.
 
     Args:
         resource: one of `UNITS`.

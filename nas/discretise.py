@@ -8,9 +8,7 @@ BINS = 10_000
 """Steps of the limit in which costs are counted, each option's rounded down: equal parts of the limit still fill it."""
 
 
-def best_code(
-    scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float
-) -> Code | None:
+def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float) -> Code | None:
     """The code of highest total score whose total cost is at most ``limit``; None where there is none.
 
     A knapsack with one item a layer, by dynamic programming over the cost spent so far: however many architectures

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import lightning
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from kernels.arguments import RouteGrad
-from nas.budget import build_budget, budgeted_cost
+from nas.budget import budgeted_cost, build_budget
 from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
@@ -52,7 +51,7 @@ class TrainingStream(IterableDataset[Scored]):
 
 
 class TrainingModule(lightning.LightningModule):
-    """Trains a language model on a task: a single architecture, or all of a space, with choices and routers in a budget.
+    """Trains a language model on a task: one architecture, or all of a space, with choices and routers in a budget.
 
     Everything random in a step follows from the seed and the step, so that a resumed run goes on as the
     uninterrupted one would have. A step hands its work to the GPU and goes on: nothing in it waits for a result, except
@@ -256,7 +255,8 @@ class TrainingModule(lightning.LightningModule):
 def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerConfig) -> list[dict[str, object]]:
     """Weight matrices with weight decay, vectors without, routers with a rate of their own and without.
 
-    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would blow them up to full steps.
+    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
+    blow them up to full steps.
     """
     routers = _routers(model)
     taken = {id(p) for p in routers}

@@ -43,7 +43,7 @@ def search(config: SearchConfig, console: Console) -> int:
 main = command(
     "search",
     search,
-    missing={"space": f"space is missing; choose one of: {CHOICES}. For example: +space={search_spaces.names()[0]}"},
+    missing={"space": f"space is missing; choose one of: {CHOICES}. For example: +space=token_hybrid"},
 )
 
 if __name__ == "__main__":

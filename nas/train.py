@@ -58,7 +58,9 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
 
 
 main = command(
-    "train", train, missing={"architecture": f"architecture is missing; give a file or one of: {', '.join(baselines.names())}."}
+    "train",
+    train,
+    missing={"architecture": f"architecture is missing; give a file or one of: {', '.join(baselines.names())}."},
 )
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def build(name: str, model: ModelConfig, vocab_size: int, random_share: float) -
     elif set(given := name.split("-")) <= set(MIXERS):
         mixers = given  # type: ignore[assignment]
         if len(mixers) != model.layers:
-            raise UserError(f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give as many.")
+            raise UserError(
+                f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give as many."
+            )
     else:
         return None
     layers = [Layer(mixer, model.chunk_size) for mixer in mixers]

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from experiments.tables import markdown
-from nas.architecture import MIXERS, Mixer
+from nas.architecture import MIXERS, Layer, Mixer
 from nas.config import SearchConfig, register
 from nas.data import build_task
 from nas.evaluation import token_losses
@@ -55,7 +55,8 @@ def _step(mixer: Mixer, config: SearchConfig) -> Callable[[], None]:
     """One training step of the config's model with ``mixer`` in every layer, always on the same full-length batch."""
     task = build_task(config.data, seed=0)
     torch.manual_seed(0)
-    model = LanguageModel(config.model.architecture((mixer,) * config.model.layers, task.vocab_size))
+    layers = [Layer(mixer, config.model.chunk_size)] * config.model.layers
+    model = LanguageModel(config.model.architecture(layers, task.vocab_size))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     tokens, places, targets = task.validation_batches()[0].scored()
 

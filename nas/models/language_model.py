@@ -40,7 +40,7 @@ class Block(nn.Module):
         self.mlp_norm = rms_norm(architecture.width)
         self.mlp = SwiGLU(architecture.width, architecture.mlp_width)
 
-    def forward(self, x: Tensor, policy: Policy | None, path: Path) -> tuple[Tensor, list[Routing]]:
+    def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
         """x [B, T, width] to [B, T, width], and what routers decided."""
         mixed, routings = self.mixer(self.mixer_norm(x), policy, path)
         x = x + mixed
@@ -70,7 +70,9 @@ class LanguageModel(nn.Module):
         self.route_grad = route_grad
         self.options = options or tuple((layer,) for layer in architecture.layers)
         self.embedding = nn.Embedding(architecture.vocab_size, architecture.width)
-        self.blocks = nn.ModuleList(Block(architecture, index, route_grad, own) for index, own in enumerate(self.options))
+        self.blocks = nn.ModuleList(
+            Block(architecture, index, route_grad, own) for index, own in enumerate(self.options)
+        )
         self.norm = rms_norm(architecture.width)
         self.head = nn.Linear(architecture.width, architecture.vocab_size, bias=False)
         self.apply(_initialise)

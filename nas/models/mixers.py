@@ -125,7 +125,8 @@ class TokenMixer(nn.Module):
         """One option alone: what the output projection gets, [B, T, channels of v]."""
         if option.mixer == "token_hybrid" and policy is not None:
             routing = self._decide(given.x, policy, option.chunk_size)
-            o = self._both(given, *routing.weights.unbind(-1), option.chunk_size)
+            to_softmax, to_linear = routing.weights.unbind(-1)
+            o = self._both(given, to_softmax, to_linear, option.chunk_size)
             weights = self.softmax_norm.weight, self.linear_norm.weight
             scores = self.branch_score(given.q)
             return branch_merge(*o, *weights, scores, self.gate(given.x), eps=NORM_EPS), [routing]
@@ -168,8 +169,9 @@ class TokenMixer(nn.Module):
         self, given: Projected, gate: Tensor, routing: Routing, softmax: Tensor, linear: Tensor, hybrid: Tensor
     ) -> Tensor:
         """Softmax, linear and one router's option, each times its weight (numbers)."""
-        routes = (_mean_route(w, hybrid, x) for w, x in zip((softmax, linear), routing.weights.unbind(-1), strict=True))
-        o_softmax, o_linear = self._both(given, *routes, routing.chunk_size)
+        to_softmax, to_linear = routing.weights.unbind(-1)
+        to_softmax, to_linear = _mean_route(softmax, hybrid, to_softmax), _mean_route(linear, hybrid, to_linear)
+        o_softmax, o_linear = self._both(given, to_softmax, to_linear, routing.chunk_size)
         shares = self.branch_score(given.q).unflatten(-1, (-1, 2)).softmax(-1)  # [B, T, softmax heads, 2]
         by_softmax, by_linear = (hybrid * shares).repeat_interleave(o_softmax.shape[-1], dim=-2).unbind(-1)
         merged_softmax, merged_linear = self._merge_softmax(o_softmax, gate), self._merge_linear(o_linear, gate)
@@ -195,9 +197,7 @@ class TokenMixer(nn.Module):
         v = given.v.unflatten(-1, (heads, -1))
         return gated_delta_rule(q, k, v, *self._gates(given.x), chunk_size=chunk_size)
 
-    def _both(
-        self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int
-    ) -> tuple[Tensor, Tensor]:
+    def _both(self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
         """Both branches, side by side where the machine can."""
         a = self.architecture
         (q_l2, q_rms), (k_l2, k_rms) = (
@@ -223,6 +223,6 @@ class TokenMixer(nn.Module):
 
 
 def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
-    """What a branch sees of earlier chunks where ``plain`` of its weight sees all and ``hybrid`` of it the ``route``."""
+    """What a branch sees of earlier chunks: ``plain`` of its weight sees all of them, ``hybrid`` the ``route``."""
     total = plain + hybrid
     return torch.where(total > 0, (plain + hybrid * route) / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)

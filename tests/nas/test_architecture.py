@@ -44,7 +44,9 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"chunk_size": 0}, "chunk_size=0"),
+        ({"chunk_sizes": [4, 0, 4]}, "chunk_sizes=[4, 0, 4]"),
+        ({"chunk_sizes": (4, 4)}, "chunk_sizes=(4, 4) has 2 layers and mixers 3"),
+        ({"random_share": 1.5}, "random_share=1.5"),
         ({"width": -3}, "width=-3"),
         ({"linear_heads": 0}, "linear_heads=0"),
         ({"vocab_size": True}, "vocab_size=True"),

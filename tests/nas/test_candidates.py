@@ -21,7 +21,11 @@ def candidate(code: tuple[int, ...], quality: float = 0.1 + 0.2, loss: float = 1
 
 
 def test_they_are_read_as_they_were_written(tmp_path: Path) -> None:
-    written = [candidate((0, 1)), candidate((2, 2), quality=math.nan, loss=math.nan), candidate((1, 0), cost=1e-17)]
+    written = [
+        candidate((0, 1)),
+        candidate((2, 2), quality=math.nan, loss=math.nan, cost=math.nan),
+        candidate((1, 0), cost=1e-17),
+    ]
     first = Candidates(Run(tmp_path), SPACE)
     for one in written:
         first.add(one)

@@ -1,67 +1,100 @@
-"""The cost that routers answer for where layers are drawn uniformly, by hand."""
+"""Choices of layers: what a step computes of them, what it learns, and the architecture they end in."""
 
 import pytest
 import torch
-from torch import Tensor
 
-from nas.architecture import Layer, Mixer
-from nas.choices import Choices
-from nas.cost import SpaceCost
-from nas.models.mixers import Routing
+from nas.architecture import Layer
+from nas.choices import RUNNING, TOLERANCE, Choices
+from nas.cost import SOFTMAX_SHARE, SpaceCost
+from nas.models.mixers import FIRST, Routing
+from nas.relaxations import RELAXATIONS, SAMPLED
 from nas.space import Space
 from tests.nas.architectures import small
 
-SOFTMAX, LINEAR, FINE, COARSE = (
-    Layer("softmax", 4),
-    Layer("linear", 4),
-    Layer("token_hybrid", 4),
-    Layer("token_hybrid", 8),
-)
+OPTIONS = (Layer("softmax", 4), Layer("linear", 4), Layer("token_hybrid", 4))
 
 
-def made(*options: tuple[Layer, ...], resource: str = "softmax_share") -> tuple[Choices, SpaceCost]:
-    mixers: tuple[Mixer, ...] = ("linear",) * len(options)
-    space = Space("toy", small(*mixers), options)
-    return Choices(space), SpaceCost(resource, space, context=64)
+def three_layers() -> Space:
+    """The middle layer has nothing to choose."""
+    return Space("test", small("softmax", "linear", "softmax"), (OPTIONS, (Layer("linear", 4),), OPTIONS))
 
 
-def routed(share: Tensor, chunk_size: int = 4) -> Routing:
-    """A router that keeps this share of every chunk."""
-    weights = torch.stack([share, 1 - share]).expand(2, 3, 2, 2)
-    return Routing(torch.zeros_like(weights), weights, chunk_size)
+def cost(space: Space) -> SpaceCost:
+    return SpaceCost(SOFTMAX_SHARE, space, context=100)
 
 
-def test_it_is_the_mean_over_the_architectures_whose_layers_route() -> None:
-    choices, cost = made((SOFTMAX, LINEAR, FINE), (SOFTMAX, FINE, COARSE), resource="kv_bytes")
-    choices.shares.copy_(torch.tensor([[1.0, 1.0, 0.3], [1.0, 0.5, 0.2]]))
-    each = [choices.cost_of(cost, (2, option)) for option in (1, 2)]
-    assert choices.routed_cost(cost, {}).item() == pytest.approx(sum(each) / 2)
+def leaning(space: Space, **logits: list[float]) -> Choices:
+    """Choices with these logits, by layer: layer_0=..."""
+    choices = Choices(space)
+    with torch.no_grad():
+        for name, values in logits.items():
+            choices.logits[name.removeprefix("layer_")].copy_(torch.tensor(values))
+    return choices
 
 
-def test_a_layer_without_a_router_counts_with_the_mean_of_its_options() -> None:
-    choices, cost = made((SOFTMAX, LINEAR), (LINEAR, FINE))
-    choices.shares.copy_(torch.tensor([[1.0, 1.0], [1.0, 0.4]]))
-    assert choices.routed_cost(cost, {}).item() == pytest.approx((0.5 + 0.4) / 2)
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_sampled_options_are_computed_alone_and_others_in_a_mixture(relaxation: str) -> None:
+    paths = Choices(three_layers()).paths(relaxation, 1.0)
+    assert paths[1] == FIRST
+    for path in (paths[0], paths[2]):
+        assert path.weights is not None
+        if relaxation in SAMPLED:
+            assert path.option in (0, 1, 2)
+            assert path.weights.shape == ()
+            assert path.weights == 1
+        else:
+            assert path.option is None
+            torch.testing.assert_close(path.weights.sum(), torch.tensor(1.0))
 
 
-def test_what_was_drawn_counts_as_it_is_and_the_rest_as_it_was() -> None:
-    choices, cost = made((FINE, COARSE), (FINE, COARSE))
-    choices.shares.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
-    found = choices.routed_cost(cost, {0: [routed(torch.tensor(0.9), 8)]})
-    assert found.item() == pytest.approx(((0.1 + 0.9) / 2 + (0.3 + 0.4) / 2) / 2)
-    assert choices.shares[0, 1].item() == pytest.approx(0.95 * 0.2 + 0.05 * 0.9), "and is noted"
+def test_the_expected_cost_is_differentiable_in_logits_and_routes() -> None:
+    choices = Choices(three_layers())
+    route = torch.full((1, 5, 2), 0.2, requires_grad=True)
+    decided = Routing(torch.zeros(1, 5, 2, 2), torch.stack([route, 1 - route], -1), 4)
+    expected = choices.cost(cost(three_layers()), {0: [decided]})
+    assert expected.item() == pytest.approx((1 / 3 * (1 + 0 + 0.2) + 1 / 3 * (1 + 0 + 1)) / 2)
+    expected.backward()
+    assert route.grad is not None
+    torch.testing.assert_close(route.grad, torch.full_like(route, 1 / 3 / 10 / 2))
+    gradient = choices.logits["0"].grad
+    assert gradient is not None
+    assert gradient[0] > 0 > gradient[1], "softmax costs, linear does not"
 
 
-def test_its_gradient_is_that_of_the_architecture_that_was_drawn() -> None:
-    """However many options there are beside it: those that were not drawn weaken neither this nor the loss."""
-    share = torch.tensor(0.6, requires_grad=True)
-    choices, cost = made((SOFTMAX, LINEAR, FINE, COARSE), (SOFTMAX, LINEAR, FINE, COARSE))
-    choices.routed_cost(cost, {1: [routed(share, 8)]}).backward()
-    assert share.grad is not None
-    assert share.grad.item() == pytest.approx(1 / 2), "one of two layers"
-    assert all(logits.grad is None for logits in choices.logits.values())
+def test_shares_that_were_seen_are_remembered() -> None:
+    choices = Choices(three_layers())
+    weights = torch.zeros(1, 5, 2, 2)
+    choices.cost(cost(three_layers()), {2: [Routing(weights, weights, 4)]})
+    assert choices.shares[2, 2] == pytest.approx(RUNNING)
+    assert choices.shares[0, 2] == 1
 
 
-def test_nothing_drawn_has_no_gradient() -> None:
-    choices, cost = made((SOFTMAX, LINEAR, FINE))
-    assert not choices.routed_cost(cost, {}).requires_grad
+def test_the_most_probable_architecture_within_the_budget_is_found() -> None:
+    space = three_layers()
+    choices = leaning(space, layer_0=[3.0, 0.0, -5.0], layer_2=[2.0, 0.0, -5.0])
+    for target, mixers in (
+        (1.0, ("softmax", "linear", "softmax")),
+        (0.5, ("softmax", "linear", "linear")),
+        (0.4, ("linear", "linear", "linear")),
+        (0.5 - TOLERANCE / 2, ("softmax", "linear", "linear")),
+    ):
+        assert space.decode(choices.best(cost(space), target)).mixers == mixers
+
+
+def test_a_router_that_seldom_picks_softmax_fits_where_a_layer_of_softmax_does_not() -> None:
+    space = three_layers()
+    choices = leaning(space, layer_0=[1.0, -3.0, 0.0], layer_2=[-3.0, 1.0, 0.0])
+    choices.shares[0, 2] = 0.1
+    assert space.decode(choices.best(cost(space), 0.1)).mixers == ("token_hybrid", "linear", "linear")
+    assert choices.cost_of(cost(space), (2, 0, 1)) == pytest.approx(0.05)
+
+
+def test_where_nothing_is_cheap_enough_the_cheapest_is_found() -> None:
+    space = Space("test", small("softmax", "softmax"), ((OPTIONS[0], OPTIONS[2]),) * 2)
+    assert Choices(space).best(cost(space), 0.1) == (0, 0)
+
+
+def test_what_diverged_still_has_an_architecture() -> None:
+    choices = leaning(three_layers(), layer_0=[float("nan")] * 3)
+    choices.shares.fill_(float("nan"))
+    assert len(choices.best(cost(three_layers()), 0.5)) == 3

@@ -10,7 +10,6 @@ import yaml
 from nas.config import TrainerConfig
 from nas.cost import flops_per_token, training_flops_per_token
 from nas.devices import peak_flops, peak_of, precision_here
-from nas.models.language_model import LanguageModel
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, Ended, composed, nas
 
@@ -62,9 +61,9 @@ def test_a_cpu_has_no_peak_and_neither_has_float32() -> None:
 
 
 def test_training_is_three_forward_passes_at_the_middle_of_a_sequence() -> None:
-    model = LanguageModel(small("softmax", "linear"))
-    every = [flops_per_token(model, {}, context) for context in range(100)]
-    assert training_flops_per_token(model, {}, 100) == pytest.approx(3 * sum(every) / 100, rel=0.01)
+    architecture = small("softmax", "linear")
+    every = [flops_per_token(architecture, {}, context) for context in range(100)]
+    assert training_flops_per_token(architecture, {}, 100) == pytest.approx(3 * sum(every) / 100, rel=0.01)
 
 
 def test_speed_is_told_and_its_share_only_where_a_peak_is_known(

@@ -64,7 +64,7 @@ def test_a_step_does_not_wait_for_the_gpu(routed: bool, graphs: str) -> None:
     options = ("trainer.precision=bf16-mixed", "trainer.log_every=10", "budget.dense_until=1")
     config = compose("search", *ON_GPU, *options, f"trainer.cuda_graphs={graphs}")
     task = build_task(config.data, config.seed)
-    module = TrainingModule(search_spaces.supernet("token_hybrid", config.model, task.vocab_size), task, config)
+    module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
     if routed:
         module.budget.begin_in_time(progress=1.0)
     module.to("cuda")

@@ -24,8 +24,7 @@ def made(device: str, *options: str, begun: bool = False) -> TrainingModule:
     given = [option for option in SEARCH if not (TEXT[0] in options and option.startswith("data."))]
     config = composed("search", *given, *options)
     task = build_task(config.data, config.seed)
-    architecture = search_spaces.supernet(config.space.name, config.model, task.vocab_size)
-    module = TrainingModule(architecture, task, config)
+    module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
     if begun:
         module.budget.begin_in_time(progress=1.0)
     return module.to(device)

@@ -4,10 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.relaxations import RELAXATIONS, argmax_ste, gumbel, interpolate
+from nas.relaxations import RELAXATIONS, SAMPLED, argmax_ste, darts, drnas, gdas, gumbel, interpolate, uniform
+
+HARD = ["argmax_ste", "gumbel", "gdas", "uniform"]
+SOFT = ["darts", "drnas"]
 
 
-@pytest.mark.parametrize("name", RELAXATIONS)
+def test_every_relaxation_is_tested() -> None:
+    assert set(HARD) | set(SOFT) == set(RELAXATIONS)
+    assert set(SAMPLED) <= set(HARD)
+
+
+@pytest.mark.parametrize("name", HARD)
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_weights_are_exactly_one_hot(name: str, temperature: float, dtype: torch.dtype) -> None:
@@ -17,6 +25,59 @@ def test_weights_are_exactly_one_hot(name: str, temperature: float, dtype: torch
     assert weights.shape == logits.shape
     assert ((weights == 0) | (weights == 1)).all()
     assert (weights.sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("name", SOFT)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_mixtures_are_positive_and_sum_to_one(name: str, dtype: torch.dtype) -> None:
+    logits = (4 * torch.randn(500, 3)).to(dtype)
+    weights = RELAXATIONS[name](logits, 0.5)
+    assert weights.dtype == dtype
+    assert (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(500, dtype=dtype), rtol=0, atol=torch.finfo(dtype).eps * 4)
+
+
+def test_darts_is_a_softmax_that_hardens() -> None:
+    logits = torch.tensor([0.0, 1.0, 0.5])
+    assert torch.equal(darts(logits, 1.0), logits.softmax(-1))
+    assert darts(logits, 0.01).max() > 0.999
+
+
+def test_gdas_gives_the_sampled_operation_alone_the_gradient_of_its_soft_weight() -> None:
+    logits = torch.zeros(2000, 3, dtype=torch.float64, requires_grad=True)
+    weights = gdas(logits, 1.0)
+    for option in range(3):
+        (others,) = torch.autograd.grad(weights[weights[:, option] == 0, option].sum(), logits, retain_graph=True)
+        assert not others.any(), "what was not drawn hands nothing on"
+        (drawn,) = torch.autograd.grad(weights[weights[:, option] == 1, option].sum(), logits, retain_graph=True)
+        assert (drawn[weights[:, option] == 1, option] > 0).all()
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+def test_gdas_draws_each_operation_as_often_as_softmax_says(temperature: float) -> None:
+    logits, drawn = torch.tensor([0.0, 1.0, -1.5]), 40_000
+    expected = logits.softmax(-1)
+    often = gdas(logits.expand(drawn, 3), temperature).mean(0)
+    assert (often - expected).abs().max() < 4 * (expected * (1 - expected) / drawn).sqrt().max()
+
+
+def test_drnas_has_the_mean_of_its_dirichlet_distribution_and_its_gradient() -> None:
+    logits = torch.tensor([0.0, 1.0, -1.5], dtype=torch.float64, requires_grad=True)
+    concentration = torch.where(logits > 0, logits + 1, logits.exp())
+    mean, drawn = concentration / concentration.sum(), 100_000
+    sampled = drnas(logits.expand(drawn, 3), 1.0).mean(0)
+    assert (sampled - mean).abs().max() < 0.01
+    cotangent = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    (expected,) = torch.autograd.grad(mean, logits, cotangent)
+    (actual,) = torch.autograd.grad(sampled, logits, cotangent)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0.02)
+
+
+def test_uniform_draws_all_as_often_whatever_the_logits() -> None:
+    logits, drawn = torch.tensor([50.0, 0.0, -50.0], requires_grad=True), 30_000
+    weights = uniform(logits.expand(drawn, 3), 1.0)
+    assert (weights.mean(0) - 1 / 3).abs().max() < 4 * (2 / 9 / drawn) ** 0.5
+    assert not weights.requires_grad
 
 
 def test_argmax_takes_the_largest_and_the_first_of_equals() -> None:

@@ -169,7 +169,7 @@ def test_ctrl_c_while_measuring_stops_at_once_and_measuring_can_be_done_again(
     def interrupted(module: TrainingModule) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.closing.compare_routings", interrupted)
+    monkeypatch.setattr("nas.closing.compare", interrupted)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
     assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"

@@ -12,7 +12,7 @@ from nas.data import build_task
 from nas.evaluation import evaluate
 from nas.models.language_model import LanguageModel
 from nas.run import Run, load_architecture, load_weights
-from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, composed, contents, nas
+from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, Ended, composed, contents, nas
 
 RUN_FOLDER = {
     *("config.yaml", "architecture.json", "model.safetensors", "metrics.json"),
@@ -122,6 +122,33 @@ def test_it_searches_with(tmp_path: Path, option: str) -> None:
     ended = nas("search", *SEARCH, option, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert {path.name for path in ended.run.iterdir()} == RUN_FOLDER
+
+
+SPACES = {
+    "layer_hybrid": ["softmax", "linear", "token_hybrid@8"],
+    "chunk_size": ["token_hybrid@4", "token_hybrid@8", "token_hybrid@16"],
+    "joint": ["softmax", "linear", "token_hybrid@4", "token_hybrid@8", "token_hybrid@16"],
+}
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("options", [(), ("relaxation=darts",), ("trainer.bilevel=true", "relaxation=drnas")], ids=str)
+def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> None:
+    grains = () if space == "layer_hybrid" else ("space.chunk_sizes=[4,8,16]", "budget.target=6000")
+    ended = nas("search", f"+space={space}", *SMALL, *grains, *options, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert {path.name for path in ended.run.iterdir()} == RUN_FOLDER
+    found = metrics(ended.run)
+    assert [list(choice["probabilities"]) for choice in found["choices"]] == [SPACES[space]] * len(found["choices"])
+    assert "Found: " + ", ".join(choice["found"] for choice in found["choices"]) in ended.out
+    assert list(found["routings"])[0] == "found architecture"
+    architecture = load_architecture(ended.run / "architecture.json")
+    model = LanguageModel(architecture)
+    load_weights(model, ended.run / "model.safetensors")
+    config = composed("search", f"+space={space}", *SMALL, *grains)
+    task = build_task(config.data, config.seed)
+    again = evaluate(model, task.validation_batches(), task.quality)
+    assert again.loss == pytest.approx(found["routings"]["found architecture"]["1x"]["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])

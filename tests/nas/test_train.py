@@ -26,6 +26,32 @@ def test_an_architecture_by_name(tmp_path: Path, name: str) -> None:
         assert "share" not in next(line for line in ended.out.splitlines() if line.startswith("step 3"))
 
 
+@pytest.mark.parametrize(
+    ("name", "mixers"),
+    [
+        ("interleaved_3_1", ("linear", "linear", "linear", "softmax")),
+        ("nats_l", ("linear", "linear", "linear", "token_hybrid")),
+        ("linear-softmax-softmax-linear", ("linear", "softmax", "softmax", "linear")),
+    ],
+)
+def test_a_hybrid_designed_by_hand(tmp_path: Path, name: str, mixers: tuple[str, ...]) -> None:
+    ended = nas(
+        "train", f"architecture={name}", *SMALL, "model.layers=4", "data.length_factors=[1]", f"output={tmp_path}"
+    )
+    assert ended.status == 0, ended.err
+    assert load_architecture(ended.run / "architecture.json").mixers == mixers
+
+
+def test_random_routing_keeps_its_share_whatever_is_in_the_chunks(tmp_path: Path) -> None:
+    options = ("budget.target=0.5", "data.validation_batches=20", "trainer.steps=3", "budget.tighten_over=0")
+    ended = nas("train", "architecture=random_routing", *SMALL, *options, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert load_architecture(ended.run / "architecture.json").random_share == 0.5
+    own = metrics(ended.run)["routings"]["random routing"]["1x"]
+    assert own["share"] == pytest.approx(0.5, abs=0.05)
+    assert own["found_by_layer"]["0"]["precision"] < 1
+
+
 def test_an_architecture_that_was_found(search: Ended, tmp_path: Path) -> None:
     found = search.run / "architecture.json"
     ended = nas("train", f"architecture={found}", *SMALL, f"output={tmp_path}")
@@ -45,12 +71,14 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(small().to_json())
     (tmp_path / "none.json").write_text("{}")
     for options, told in (
-        ((), "architecture is missing; give a file or one of: softmax, linear, token_hybrid."),
+        ((), "architecture is missing; give a file or one of: softmax, linear, token_hybrid, interleaved_3_1, "),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
         ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
         ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),
         ((f"architecture={tmp_path}",), "cannot be read"),
         (("architecture=softmax", "model.softmax_heads=3"), "softmax_heads=3"),
+        (("architecture=interleaved_3_1",), "but model.layers=2; give at least 4."),
+        (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give as many."),
     ):
         assert told in refusal("train", *SMALL, *options, f"output={tmp_path / 'outputs'}")
     assert not (tmp_path / "outputs").exists()

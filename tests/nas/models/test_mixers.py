@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.models.mixers import TokenMixer
+from nas.architecture import Layer
+from nas.models.mixers import Path, Policy, TokenMixer
 from tests.nas.architectures import small
 
 T = 12
@@ -66,3 +67,71 @@ def test_the_decay_starts_between_the_published_bounds() -> None:
     rate, step = made.log_decay_rate.exp(), torch.nn.functional.softplus(made.decay_bias)
     assert ((rate >= 1) & (rate <= 16)).all()
     assert ((step >= 0.999e-3) & (step <= 0.1001)).all()
+
+
+OPTIONS = (Layer("softmax", 4), Layer("linear", 4), Layer("token_hybrid", 2), Layer("token_hybrid", 4))
+
+
+def supernet(options: tuple[Layer, ...]) -> TokenMixer:
+    return TokenMixer(small("token_hybrid"), 0, "full", options).double()
+
+
+def soft(layer: int, logits: Tensor) -> Tensor:
+    return (3 * logits).softmax(-1)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, OPTIONS[:2], OPTIONS[:3], OPTIONS[1:], OPTIONS[2:]], ids=str)
+@pytest.mark.parametrize("policy", [soft, None], ids=["routed", "dense"])
+def test_a_mixture_with_all_weight_on_an_option_is_that_option(
+    options: tuple[Layer, ...], policy: Policy | None
+) -> None:
+    made, x = supernet(options), torch.randn(2, T, 12, dtype=torch.float64)
+    for number, option in enumerate(options):
+        weights = torch.eye(len(options), dtype=torch.float64)[number].requires_grad_()
+        mixed, _ = made(x, policy, Path(None, weights))
+        alone, decided = made(x, policy, Path(number))
+        torch.testing.assert_close(mixed, alone, rtol=1e-9, atol=1e-12)
+        assert [routing.chunk_size for routing in decided] == (
+            [option.chunk_size] if option.mixer == "token_hybrid" and policy else []
+        )
+        (gradient,) = torch.autograd.grad(mixed.square().sum(), weights)
+        assert gradient.isfinite().all()
+
+
+def test_a_mixture_of_softmax_and_linear_is_the_sum_of_both_outputs() -> None:
+    made, x = supernet(OPTIONS[:2]), torch.randn(2, T, 12, dtype=torch.float64)
+    softmax, linear = (made(x, None, Path(number))[0] for number in (0, 1))
+    mixed, _ = made(x, None, Path(None, torch.tensor([0.3, 0.7], dtype=torch.float64)))
+    torch.testing.assert_close(mixed, 0.3 * softmax + 0.7 * linear)
+
+
+def test_the_weight_of_an_option_alone_hands_on_a_gradient() -> None:
+    made, x = supernet(OPTIONS), torch.randn(2, T, 12, dtype=torch.float64)
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    alone, _ = made(x, soft, Path(1))
+    weighed, _ = made(x, soft, Path(1, weight))
+    torch.testing.assert_close(weighed, alone)
+    (gradient,) = torch.autograd.grad(weighed.square().sum(), weight)
+    torch.testing.assert_close(gradient, 2 * alone.square().sum())
+
+
+@pytest.mark.parametrize("option", range(4))
+def test_a_layer_of_many_options_is_the_mixer_of_each_with_its_weights(option: int) -> None:
+    made, x = supernet(OPTIONS), torch.randn(2, T, 12, dtype=torch.float64)
+    alone = TokenMixer(small(OPTIONS[option].mixer, chunk_size=OPTIONS[option].chunk_size), 0, "full").double()
+    weights = made.state_dict()
+    alone.load_state_dict({name: weights[name] for name in alone.state_dict()})
+    assert torch.equal(alone(x, soft)[0], made(x, soft, Path(option))[0])
+
+
+@pytest.mark.parametrize("weights", [[0.2, 0.3, 0.4, 0.1], [0.0, 0.0, 0.5, 0.5]])
+def test_a_mixture_is_causal_at_every_chunk_size(weights: list[float]) -> None:
+    made, x = supernet(OPTIONS), torch.randn(2, T, 12, dtype=torch.float64)
+    path = Path(None, torch.tensor(weights, dtype=torch.float64))
+    before, _ = made(x, soft, path)
+    for token in range(T):
+        changed = x.clone()
+        changed[:, token] += 1
+        after, _ = made(changed, soft, path)
+        torch.testing.assert_close(after[:, :token], before[:, :token], rtol=0, atol=1e-12)
+        assert (after[:, token] - before[:, token]).abs().max() > 1e-6

@@ -16,8 +16,8 @@ def test_chunks_are_averaged_over_their_own_tokens_a_short_last_one_too(length: 
 
 
 def test_a_score_per_chunk_routing_head_and_operation() -> None:
-    router = Router(width=5, routing_heads=3, chunk_size=4)
-    assert router(torch.randn(2, 10, 5)).shape == (2, 3, 3, 2)
+    router = Router(width=5, routing_heads=3)
+    assert router(torch.randn(2, 10, 5), 4).shape == (2, 3, 3, 2)
 
 
 def test_every_router_of_a_model_starts_by_leaning_towards_softmax() -> None:

@@ -1,0 +1,1 @@
+"""Do shared weights rank architectures as training each of them alone does?"""
