@@ -12,11 +12,13 @@ import pytest
 from nas import selection
 from nas.candidates import Candidate
 from nas.choices import TOLERANCE
+from nas.closing import history
 from nas.data import build_task
 from nas.evaluation import evaluate, merit
 from nas.models.language_model import LanguageModel
 from nas.run import Run, load_architecture, load_weights
 from tests.nas.commands import SMALL, Ended, composed, contents, nas, process, refusal
+from tests.nas.test_callbacks import on_a_terminal
 from tests.nas.test_resume import interrupt_at
 
 SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
@@ -96,6 +98,26 @@ def test_it_tells_how_far_it_is_and_the_best_so_far(evolved: Ended) -> None:
     assert lines[-1].startswith("architecture 9 of 9  best: recall 0.")
     assert "of 0.720" in lines[-1]
     assert evolved.err == ""
+
+
+def test_a_terminal_shows_a_bar_with_the_best_so_far(evolved: Ended, tmp_path: Path) -> None:
+    shown = on_a_terminal(*SEARCH, f"output={tmp_path}").splitlines()
+    end = max(number for number, line in enumerate(shown) if line.startswith("architectures ━━━"))
+    assert "9/9" in shown[end]
+    best = read(evolved.run, "metrics.json")["searched"]["best"]
+    assert shown[end + 1].split() == f"best: recall {best['quality']:.3f} cost {best['cost']:.3f} of 0.720".split()
+    assert not any(line.startswith("architecture 1") for line in shown)
+
+
+def test_without_routers_there_is_nobody_to_charge(tmp_path: Path) -> None:
+    """The mean of softmax and linear layers is over the budget, which no training could change."""
+    given = (*SPACE, "space.operations=[softmax,linear]", "budget.target=0.4", "searcher=random")
+    ended = nas("search", *given, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    logged = history(Run(ended.run))
+    assert {step["share"] for step in logged[1:]} == {0.5}, "behind a dense step"
+    assert {step["multiplier"] for step in logged} == {0.0}
+    assert len(read(ended.run, "candidates.json")) == 4, "one softmax layer at the most"
 
 
 @pytest.mark.parametrize("searcher", ["random", "optuna"])

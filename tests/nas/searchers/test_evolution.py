@@ -37,21 +37,3 @@ def test_with_a_sample_of_one_nothing_is_selected() -> None:
         gains.append(sum(means) / len(means))
     assert abs(gains[0]) < 2.0
     assert gains[1] > 4.0
-
-
-def test_the_best_of_the_sample_is_the_parent_however_old_the_best_of_all_is() -> None:
-    """A good one that is first leaves after ``population`` children: only its descendants carry it on."""
-    space = space_of(8, 4)
-    settings = EvolutionConfig("evolution", 40, 1, population=4, sample=4)
-    first: list[Code] = []
-
-    def score(code: Code) -> float:
-        if not first:
-            first.append(code)
-        return 100.0 if code == first[0] else -float(differing(code, first[0]))
-
-    scored = list(evolution(space, score, free, settings, Random(3)))
-    while_it_lives, after = scored[4:8], scored[8:]
-    assert differing(while_it_lives[0], first[0]) == 1
-    assert all(differing(code, first[0]) >= 1 for code in after)
-    assert any(differing(code, first[0]) > 1 for code in after)
