@@ -55,6 +55,20 @@ class Recorder(lightning.Callback):
 class TwoLines(Progress):
     """A progress bar with the figures of its task below it: side by side they are wider than a terminal."""
 
+    @classmethod
+    def on(cls, console: Console) -> Self:
+        """The bar of a console; it shows nothing where nobody watches."""
+        return cls(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
     def get_renderables(self) -> Iterator[RenderableType]:
         yield from super().get_renderables()
         for task in self.tasks:
@@ -66,16 +80,7 @@ class ProgressBar(lightning.Callback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = TwoLines(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("<"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = TwoLines.on(console)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.start()

@@ -56,32 +56,69 @@ class Choices(nn.Module):
             cost: of the space.
             routing: what routers decided in this step.
         """
+        shares = self._shares(self._noted(routing))
+        weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
+        return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
+
+    def routed_cost(self, cost: SpaceCost, routing: dict[int, list[Routing]]) -> Tensor:
+        """The relative cost for which routers answer where layers are drawn uniformly: nothing learns to choose them.
+
+        The budget is on one architecture, which a searcher takes from the space afterwards. What an architecture of
+        softmax and linear layers costs nobody can change by training: the mean cost of all architectures would mostly
+        be made of these, often over the target whatever routers do, and would push every router to send nothing to
+        softmax. What routers can see to is that an architecture that leaves the choice to them keeps to the budget:
+        where every layer that has an option with a router takes one. Of these architectures this is the mean cost,
+        since all of them are drawn equally often; other layers count with the mean of their options. So a router
+        spends as in the space token_hybrid at the same budget, and where even routers that send nothing to softmax
+        cost more than the target, the multiplier ends at its maximum, as for any target out of reach.
+
+        Options that this step did not draw count with the share that they had before. The gradient is that of the
+        architecture that was drawn, as it is of the loss: neither is weakened by how seldom an option is drawn.
+        """
+        noted = self._noted(routing)
+        weights = []
+        for options in self.space.options:
+            counted = [option.mixer == "token_hybrid" for option in options]
+            counted = counted if any(counted) else [True] * len(options)
+            weights.append([one / sum(counted) for one in counted])
+        mean = torch.as_tensor(cost.expected(weights, self._shares(noted)), device=self.shares.device).detach()
+        drawn = [cost.relative(cost.lines[layer][option].slope) * share for (layer, option), share in noted.items()]
+        steered = torch.stack(drawn).sum() if drawn else mean
+        return mean + steered - steered.detach()
+
+    def _shares(self, noted: dict[tuple[int, int], Tensor]) -> list[list[Tensor]]:
+        """The share of softmax chunks of each layer's options: as noted in this step, else as it was before."""
         running = self.shares.clone()
         shares = [list(row[: len(options)]) for row, options in zip(running, self.space.options, strict=True)]
+        for (layer, option), share in noted.items():
+            shares[layer][option] = share
+        return shares
+
+    def _noted(self, routing: dict[int, list[Routing]]) -> dict[tuple[int, int], Tensor]:
+        """The share of softmax chunks that routers decided on, by layer and option, of which a note is taken."""
+        noted = {}
         for layer, decided in routing.items():
             for one in decided:
                 option = self.space.options[layer].index(Layer("token_hybrid", one.chunk_size))
-                share = precise(softmax_weight(one)).mean()
-                shares[layer][option] = share
+                share = noted[layer, option] = precise(softmax_weight(one)).mean()
                 self.shares[layer, option].lerp_(share.detach().to(self.shares), 1 - RUNNING)
-        weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
-        return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
+        return noted
 
     @torch.no_grad()
     def best(self, cost: SpaceCost, target: float) -> Code:
         """The most probable architecture whose relative cost is at most ``target``; the cheapest where none is."""
         scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
-        costs = self._costs(cost)
+        costs = self.costs(cost)
         within = best_code(scores, costs, target + TOLERANCE - cost.relative(cost.fixed))
         return within or tuple(options.index(min(options)) for options in costs)
 
     def cost_of(self, cost: SpaceCost, code: Code) -> float:
         """The relative cost of an architecture, at the shares that its routers had."""
-        each = (options[option] for options, option in zip(self._costs(cost), code, strict=True))
+        each = (options[option] for options, option in zip(self.costs(cost), code, strict=True))
         return cost.relative(cost.fixed) + sum(each)
 
-    def _costs(self, cost: SpaceCost) -> list[list[float]]:
-        """The relative cost of each layer's options."""
+    def costs(self, cost: SpaceCost) -> list[list[float]]:
+        """The relative cost of each layer's options, at the shares that their routers had."""
         return [
             [cost.relative(line.at(share)) for line, share in zip(lines, shares, strict=False)]
             for lines, shares in zip(cost.lines, self.shares.nan_to_num(1.0).tolist(), strict=True)

@@ -22,9 +22,11 @@ from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, 
 from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
+from nas.relaxations import UNLEARNT
 from nas.report import ReportData, RoutingMap, write_report
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
+from nas.selection import Searched
 from nas.space import Code, option_name
 
 CONTEXTS = (4096, 32768, 131072)
@@ -50,18 +52,26 @@ class Row:
         return self.shares[1]
 
 
-def close(module: TrainingModule, run: Run, console: Console, finished: bool) -> int:
-    """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
+def close(module: TrainingModule, run: Run, console: Console, finished: bool, searched: Searched | None = None) -> int:
+    """Write weights, architecture, metrics and report of a trained module; returns the exit status.
+
+    Args:
+        module: which becomes the training of the architecture that was found.
+        run: its folder.
+        console: where it is told.
+        finished: whether training reached its last step.
+        searched: what a searcher did after that.
+    """
     started = time.monotonic()
     with console.status("Measuring what was learnt ..."), module.autocast():
         rows = compare(module)
-        chosen = _chosen(module)
+        best = rows[0].results[1]
+        chosen, spent = _chosen(module), _spent(module, best)
+        notes = _notes(module, best, finished) + _unsearched(module, searched)
         module.settle(module.found)
         run.write_weights(module.model)
-        metrics = _metrics(module, rows, finished) | {"choices": chosen}
+        metrics = _metrics(module, rows, finished) | {"budget": spent, "choices": chosen, "searched": searched}
         routing = routing_map(module.model, module.task, module.policy)
-    best = rows[0].results[1]
-    notes = _notes(module, best, finished)
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
     _log_hyperparameters(module, run, best.quality)
@@ -138,16 +148,19 @@ def _architectures(module: TrainingModule) -> dict[str, Code]:
 
 
 def _chosen(module: TrainingModule) -> list[dict[str, Any]] | None:
-    """What each layer could be and how probable each option became; None where layers choose nothing."""
+    """What each layer became, and where that is learnt how probable each option; None where layers choose nothing."""
     if not module.space.choosing:
         return None
+    learnt = module.config.relaxation.name not in UNLEARNT
     return [
         {
             "layer": layer,
             "found": option_name(options[module.found[layer]]),
             "probabilities": dict(
                 zip(map(option_name, options), module.choices.probabilities(layer).tolist(), strict=True)
-            ),
+            )
+            if learnt
+            else None,
         }
         for layer, options in enumerate(module.space.options)
     ]
@@ -173,7 +186,6 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
         "retrieving_layer": None
         if retrieving is None
         else {"layer": retrieving, **vars(best.found_by_layer[retrieving])},
-        "budget": _spent(module, shares),
         "cost": {
             "parameters": count_parameters(model),
             "kv_bytes": {context: kv_bytes(model.architecture, shares, context) for context in CONTEXTS},
@@ -182,10 +194,10 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
     }
 
 
-def _spent(module: TrainingModule, shares: dict[int, float]) -> dict[str, Any]:
-    """The budget's target and what the trained architecture uses of its resource, in the resource's unit."""
+def _spent(module: TrainingModule, found: Evaluation) -> dict[str, Any]:
+    """The budget's target and what the architecture that was found uses of its resource, in the resource's unit."""
     budget, cost = module.config.budget, module.cost
-    used = cost.fixed + sum(options[0].at(shares.get(layer, 1.0)) for layer, options in enumerate(cost.lines))
+    used = cost.most * cost.measured(module.found, {layer: mean_share({layer: h}) for layer, h in found.shares.items()})
     multiplier = module.budget.multiplier.item()
     return {"resource": budget.resource, "target": budget.target, "used": used, "multiplier": multiplier}
 
@@ -282,6 +294,16 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
     if not math.isfinite(best.loss):
         notes.append("The loss is not a finite number: training diverged. Try a lower trainer.learning_rate.")
     return notes
+
+
+def _unsearched(module: TrainingModule, searched: Searched | None) -> list[str]:
+    """What to tell where nothing chose between the architectures of a space, or had none to choose."""
+    if searched is not None:
+        over = "No architecture that was scored kept to the budget: this is the cheapest of them."
+        return [over] if searched.best is None else []
+    if module.space.choosing and module.config.relaxation.name in UNLEARNT and module.policy is not None:
+        return ["No searcher has chosen yet: this is any architecture within the budget."]
+    return []
 
 
 def _report(

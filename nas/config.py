@@ -1,7 +1,7 @@
 """What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import Any
 
@@ -114,6 +114,40 @@ class RelaxationConfig:
 
 
 @dataclass
+class SearcherConfig:
+    """Who chooses an architecture, and which options that has; see `nas.searchers`."""
+
+    name: str = MISSING
+
+
+@dataclass
+class RandomConfig(SearcherConfig):
+    """What every searcher has that scores candidates with the shared weights.
+
+    evaluations: how many different architectures are scored at most; batches: that each is scored on.
+    """
+
+    evaluations: int = MISSING
+    batches: int = MISSING
+
+
+@dataclass
+class EvolutionConfig(RandomConfig):
+    """Regularised evolution. population: members; sample: how many of them compete to be the next parent."""
+
+    population: int = MISSING
+    sample: int = MISSING
+
+
+@dataclass
+class OptunaConfig(RandomConfig):
+    """Optuna over architectures. sampler: name of one of its samplers; sampler_options: arguments of that."""
+
+    sampler: str = MISSING
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.Budget`.
 
@@ -183,6 +217,7 @@ class SearchConfig(RunConfig):
     """`python -m nas.search`."""
 
     space: SpaceConfig = MISSING
+    searcher: SearcherConfig = MISSING
 
 
 @dataclass
@@ -200,6 +235,10 @@ SCHEMAS: dict[str, type] = {
     "data/recall_schema": RecallConfig,
     "data/text_schema": TextConfig,
     "relaxation/schema": RelaxationConfig,
+    "searcher/gradient_schema": SearcherConfig,
+    "searcher/random_schema": RandomConfig,
+    "searcher/evolution_schema": EvolutionConfig,
+    "searcher/optuna_schema": OptunaConfig,
     "budget/schema": BudgetConfig,
     "trainer/schema": TrainerConfig,
 }
@@ -231,10 +270,12 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
     """The config of a command from plain values, as ``dataclasses.asdict`` makes them of one; ValueError if not so."""
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
-        schema.data = OmegaConf.structured(SCHEMAS[f"data/{values['data']['name']}_schema"])
+        for group in ("data", "searcher"):  # each choice has options of its own
+            if any(own.name == group for own in fields(SCHEMAS[f"{command}_schema"])):
+                schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
         config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ValueError(explain(error)) from error
     except (KeyError, TypeError) as error:
-        raise ValueError("data.name is missing or unknown.") from error
+        raise ValueError("data.name or searcher.name is missing or unknown.") from error
     return config

@@ -143,6 +143,13 @@ class SpaceCost:
         """A cost in the resource's unit as a part of the dearest architecture's."""
         return cost / self.most if self.most else 0.0
 
+    def measured(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
+        """The relative cost of an architecture whose routed layers have these shares of softmax chunks, by layer."""
+        layers = enumerate(zip(self.lines, code, strict=True))
+        return self.relative(
+            self.fixed + sum(lines[option].at(shares.get(layer, 1.0)) for layer, (lines, option) in layers)
+        )
+
     def expected(
         self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]
     ) -> Tensor | float:

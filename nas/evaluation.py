@@ -109,6 +109,22 @@ def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
     return correct.float().mean() if measure == "recall" else loss.mean() / math.log(2)
 
 
+HIGHER = {"recall": True, "bits_per_byte": False}
+"""Whether more of a figure of merit is better."""
+TIE = 1e-7
+"""How much the loss counts beside the quality: less than one more right answer in any set to validate on."""
+
+
+def merit(measure: str, quality: float, loss: float) -> float:
+    """What models are chosen by, larger is better: the quality, and of two that are equal in it the lower loss.
+
+    Minus infinity where training diverged.
+    """
+    if not (math.isfinite(quality) and math.isfinite(loss)):
+        return -math.inf
+    return (quality if HIGHER[measure] else -quality) - TIE * loss / (1 + loss)
+
+
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,

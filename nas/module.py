@@ -23,7 +23,7 @@ from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, Routing
 from nas.models.router import Router
-from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
+from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.space import Code, Space
 
 
@@ -67,6 +67,8 @@ class TrainingModule(lightning.LightningModule):
         self.choices = Choices(space)
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
+        self.chosen: Code | None = None
+        """What a searcher chose; None where the logits say what was learnt."""
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
@@ -145,7 +147,12 @@ class TrainingModule(lightning.LightningModule):
         if moment.dense:
             self.budget.note(loss)
             return loss.new_ones(())
-        cost = self.choices.cost(self.cost, routing)
+        if self.config.relaxation.name not in UNLEARNT:
+            cost = self.choices.cost(self.cost, routing)
+        else:
+            cost = self.choices.routed_cost(self.cost, routing)
+            if not self.space.routed:
+                return cost  # nobody answers for it
         self.budget.update(cost.detach(), moment.allowed, moment.least)
         return cost
 
@@ -192,7 +199,13 @@ class TrainingModule(lightning.LightningModule):
 
     @property
     def found(self) -> Code:
-        """The architecture that was learnt, within the budget if one of the space is; the densest while nothing was."""
+        """The architecture that a searcher chose, else the most probable one within the budget, if one of the space is.
+
+        The densest while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are as
+        probable, and this is any one within the budget.
+        """
+        if self.chosen is not None:
+            return self.chosen
         return self.cost.densest if self.budget.dense else self.choices.best(self.cost, self.budget.target)
 
     def settle(self, code: Code) -> None:
@@ -202,6 +215,7 @@ class TrainingModule(lightning.LightningModule):
         self.space = Space.of(architecture)
         self.cost = budgeted_cost(self.config.budget, self.space)
         self.choices = Choices(self.space)
+        self.chosen = None
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""

@@ -33,6 +33,7 @@ from nas.errors import UserError
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
+CANDIDATES = "candidates.json"
 NOT_COMPARED = ("resume", "output", "name")
 """Options that may differ between a run and its resumption: they do not change what is computed."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")

@@ -24,16 +24,20 @@ def search(config: SearchConfig, console: Console) -> int:
     from nas.fit import fit
     from nas.module import TrainingModule
     from nas.run import start
+    from nas.searchers import check_searcher
+    from nas.selection import select
 
     check_choice("space.name", config.space.name, search_spaces.names())
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
     space = search_spaces.build(config.space, config.model, task.vocab_size)
+    check_searcher(config, space)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
     console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
     finished = fit(module, run, console)
-    return close(module, run, console, finished)
+    searched = select(module, run, console) if finished else None
+    return close(module, run, console, finished, searched)
 
 
 main = command(
