@@ -152,13 +152,15 @@ class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.Budget`.
 
     resource: softmax_share, kv_bytes or flops; context: tokens of a sequence for which the last two are counted;
-    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded.
+    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded; start: dearest
+    or cheapest, from where the target is approached.
     """
 
     resource: str = MISSING
     context: int = MISSING
     target: float = MISSING
     exact: bool = MISSING
+    start: str = MISSING
     learnt_at: float = MISSING
     dense_until: float = MISSING
     tighten_over: float = MISSING

@@ -177,6 +177,13 @@ def softmax_weight(routing: Routing) -> Tensor:
     return routing.weights[..., OPERATIONS.index("softmax")]
 
 
+def leads(routing: Routing) -> Tensor:
+    """[B, N, R]: by how much the logit of softmax is over that of linear attention; from 0 on softmax is chosen."""
+    logits = precise(routing.logits)
+    softmax, linear = (logits[..., OPERATIONS.index(operation)] for operation in ("softmax", "linear"))
+    return softmax - linear
+
+
 def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:
     return [Found.of(head, planted) for head in routed.unbind(-1)]
 

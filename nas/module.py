@@ -14,17 +14,21 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from kernels.arguments import RouteGrad
 from nas.budget import budgeted_cost, build_budget
+from nas.calibration import calibrate
 from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
-from nas.evaluation import evaluate, learnt, quality_of, randomly, token_losses
+from nas.evaluation import always, evaluate, learnt, quality_of, randomly, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, Routing
+from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import Router
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.space import Code, Space
+
+LAST = 16
+"""Batches on which thresholds are set in the end, where the budget is to be used up."""
 
 
 def chooses(step: int) -> bool:
@@ -69,6 +73,10 @@ class TrainingModule(lightning.LightningModule):
         self.budget = build_budget(config.budget, self.cost)
         self.chosen: Code | None = None
         """What a searcher chose; None where the logits say what was learnt."""
+        if self.budget.rises:
+            self.choices.lean_to_cheapest(self.cost)
+            for router in _routers(self.model):
+                router.lean_to_linear()
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
@@ -102,10 +110,16 @@ class TrainingModule(lightning.LightningModule):
             self._replayed.hand_over_gradients()
 
     def on_after_backward(self) -> None:
+        """Before the optimiser: thresholds move for an exact budget, and in bilevel training some parameters rest."""
+        if self.budget.exact and not self.budget.dense:
+            for router in _routers(self.model):
+                router.move_threshold(self.budget.shift)
+        if self.config.trainer.bilevel:
+            self._rest()
+
+    def _rest(self) -> None:
         """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
-        if not self.config.trainer.bilevel:
-            return
-        chosen = {id(p) for p in (*_routers(self.model), *self.choices.parameters())}
+        chosen = {id(p) for p in (*_router_parameters(self.model), *self.choices.parameters())}
         choosing = chooses(self.global_step)
         for parameter in self.parameters():
             if (id(parameter) in chosen) != choosing:
@@ -114,9 +128,17 @@ class TrainingModule(lightning.LightningModule):
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # with the memory that they hold
 
+    def calibrate(self) -> None:
+        """Have what was found use up an exact budget on sequences of full length, as far as routers can see to that."""
+        if not self.budget.exact or self.budget.dense or self.space.sizes.random_share is not None:
+            return
+        batches = [self.task.full_batch(step) for step in range(LAST)]
+        with self.autocast():
+            calibrate(self.model, self.choices, self.cost, self.found, batches, self.budget.target)
+
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
-        policy, paths = None, paths_of(self.cost.densest)
+        policy, paths = self._start
         if not moment.dense:
             policy = self._relaxed(moment)
             paths = self.choices.paths(self.config.relaxation.name, moment.temperature)
@@ -146,14 +168,17 @@ class TrainingModule(lightning.LightningModule):
         """The relative cost of a step, of which the budget takes note."""
         if moment.dense:
             self.budget.note(loss)
-            return loss.new_ones(())
+            return loss.new_full((), self.budget.first)
+        settled = self.space.sizes.random_share is None
         if self.config.relaxation.name not in UNLEARNT:
-            cost = self.choices.cost(self.cost, routing)
+            cost = self.choices.cost(self.cost, routing, settled)
         else:
             cost = self.choices.routed_cost(self.cost, routing)
             if not self.space.routed:
                 return cost  # nobody answers for it
         self.budget.update(cost.detach(), moment.allowed, moment.least)
+        if self.budget.exact and settled:
+            self.budget.move(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed))
         return cost
 
     def _moment(self) -> Moment:
@@ -193,7 +218,7 @@ class TrainingModule(lightning.LightningModule):
     def policy(self) -> Policy | None:
         """The policy that was learnt; None where there is none, or not yet."""
         if self.budget.dense:
-            return None
+            return self._start[0]
         share = self.model.architecture.random_share
         return learnt if share is None else randomly(share, generator(self.config.seed, "random routing"))
 
@@ -201,12 +226,21 @@ class TrainingModule(lightning.LightningModule):
     def found(self) -> Code:
         """The architecture that a searcher chose, else the most probable one within the budget, if one of the space is.
 
-        The densest while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are as
-        probable, and this is any one within the budget.
+        That of the start while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are
+        as probable, and this is any one within the budget.
         """
         if self.chosen is not None:
             return self.chosen
-        return self.cost.densest if self.budget.dense else self.choices.best(self.cost, self.budget.target)
+        if self.budget.dense:
+            return self.cost.cheapest if self.budget.rises else self.cost.densest
+        return self.choices.best(self.cost, self.budget.target, self.budget.exact)
+
+    @property
+    def _start(self) -> tuple[Policy | None, list[Path]]:
+        """What layers are before anything is chosen."""
+        if self.budget.rises:
+            return always("linear"), paths_of(self.cost.cheapest)
+        return None, paths_of(self.cost.densest)
 
     def settle(self, code: Code) -> None:
         """Become the training of one architecture of the space, with the weights that it has there."""
@@ -258,7 +292,7 @@ def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCo
     Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
     blow them up to full steps.
     """
-    routers = _routers(model)
+    routers = _router_parameters(model)
     taken = {id(p) for p in routers}
     others = [p for p in model.parameters() if id(p) not in taken]
     groups: list[dict[str, object]] = [
@@ -274,8 +308,12 @@ def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCo
     return groups
 
 
-def _routers(model: LanguageModel) -> list[Parameter]:
-    return [p for module in model.modules() if isinstance(module, Router) for p in module.parameters()]
+def _routers(model: LanguageModel) -> list[Router]:
+    return [module for module in model.modules() if isinstance(module, Router)]
+
+
+def _router_parameters(model: LanguageModel) -> list[Parameter]:
+    return [parameter for router in _routers(model) for parameter in router.parameters()]
 
 
 def _schedule(step: int, trainer: TrainerConfig) -> float:
