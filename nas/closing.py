@@ -18,6 +18,7 @@ from nas.data import Batch
 from nas.data.seeding import generator
 from nas.devices import peak_flops
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
+from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
@@ -40,6 +41,7 @@ class Row:
     results: dict[int, Evaluation]
 
 
+@by_first
 def close(module: TrainingModule, run: Run, console: Console, finished: bool) -> int:
     """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
     run.write_weights(module.model)

@@ -18,8 +18,10 @@ from nas.budget import Budget
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Scored, Task
 from nas.data.seeding import seed_default, stable_seed
+from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
 from nas.evaluation import evaluate, learnt, quality_of, softmax_weight, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
+from nas.launch import launched
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, Routing
 from nas.models.router import Router
@@ -27,13 +29,13 @@ from nas.relaxations import RELAXATIONS, interpolate, precise
 
 
 class TrainingStream(IterableDataset[Scored]):
-    """The training batches of a task from a step on, as a model needs them."""
+    """The training batches of a task from a step on, this process's rows of them, as a model needs them."""
 
     def __init__(self, task: Task, first_step: int, steps: int) -> None:
         self._task, self._first, self._steps = task, first_step, steps
 
     def __iter__(self) -> Iterator[Scored]:
-        return (self._task.train_batch(step).scored() for step in range(self._first, self._steps))
+        return (own_rows(self._task.train_batch(step)).scored() for step in range(self._first, self._steps))
 
     def loader(self, pin_memory: bool) -> DataLoader[Scored]:
         """For Lightning: batches as they are, drawn in this process; pinned, they go to a GPU while it computes."""
@@ -53,8 +55,9 @@ class TrainingModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.task, self.config = task, config
+        self._make_model = lambda: LanguageModel(architecture, route_grad)
         torch.manual_seed(stable_seed(config.seed, "weights"))
-        self.model = LanguageModel(architecture, route_grad)
+        self.model = self._make_model()
         self.budget = Budget(**asdict(config.budget))
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
@@ -69,6 +72,24 @@ class TrainingModule(lightning.LightningModule):
     def progress(self) -> float:
         """Fraction of training done, in [0, 1]."""
         return self.global_step / self.config.trainer.steps
+
+    def configure_model(self) -> None:
+        """Lightning calls this once every process is there."""
+        if self.device_mesh is not None:
+            from nas.sharding import shard
+
+            shard(self.model, self.model.blocks, self.device_mesh["data_parallel"])
+
+    def collect(self) -> None:
+        """Where the weights were sharded, give the first process a model with all of them, to be used as on its own."""
+        if self.device_mesh is None:
+            return
+        from nas.sharding import whole
+
+        weights = whole(self.model.state_dict())
+        if launched().first:
+            self.model = self._make_model()
+            self.model.load_state_dict(weights)
 
     def training_step(self, batch: Scored, index: int) -> Tensor:
         moment = self._moment()
@@ -95,30 +116,31 @@ class TrainingModule(lightning.LightningModule):
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
 
         def relaxed(layer: int, logits: Tensor) -> Tensor:
-            return RELAXATIONS[self.config.relaxation.name](logits, moment.temperature)
+            relax = RELAXATIONS[self.config.relaxation.name]
+            return over_all_rows(lambda rows: relax(rows, moment.temperature), logits)
 
         output = self.model(batch.tokens, None if moment.dense else relaxed, batch.places)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
-        loss = losses.mean()
+        loss = part_of_mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         figures = {
             "loss": loss.detach(),
-            self.task.quality: quality_of(self.task.quality, losses.detach(), correct),
+            self.task.quality: quality_of(self.task.quality, losses.detach(), correct, part_of_mean),
         }
         if self.model.architecture.routed_layers:
             share = self._budgeted(loss.detach(), output.routing, moment)
             figures |= {"share": share.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(share)
-        return Computed(loss, figures)
+        return Computed(loss, averages(figures))
 
     def _budgeted(self, loss: Tensor, routing: dict[int, Routing], moment: Moment) -> Tensor:
         """The share of a step, of which the budget takes note."""
         if moment.dense:
-            self.budget.note(loss)
+            self.budget.note(average(loss))
             return loss.new_ones(())
         share = torch.stack([precise(softmax_weight(decided)).mean() for decided in routing.values()]).mean()
-        self.budget.update(share.detach(), moment.allowed, moment.least)
+        self.budget.update(average(share.detach()), moment.allowed, moment.least)
         return share
 
     def _moment(self) -> Moment:
@@ -159,9 +181,11 @@ class TrainingModule(lightning.LightningModule):
         return torch.autocast(self.device.type, dtype, enabled=precision.endswith("-mixed"))
 
     def validate(self) -> float:
-        """Quality of what was learnt, on the validation batches."""
+        """Quality of what was learnt, on the validation batches: shared out, if there are several processes."""
+        batches = own_share(self.task.validation_batches())
         with self.autocast():
-            return evaluate(self.model, self.task.validation_batches(), self.task.quality, self.policy).quality
+            quality = evaluate(self.model, batches, self.task.quality, self.policy).quality
+        return average_over(batches, quality, self.device)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
