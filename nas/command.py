@@ -54,6 +54,8 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
             sys.exit(status)
 
     def main() -> None:
+        if not launched().first:
+            logging.disable()  # Hydra's, of a multirun
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
         with _sentences():
             compose_and_do()

@@ -8,9 +8,11 @@ import functools
 import itertools
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn, ParamSpec, TypeVar, cast
 
@@ -31,6 +33,8 @@ TO_LEAVE = 5.0
 PATIENCE = 2.0
 """Seconds in which a failure that all processes share is left to the first of them to tell."""
 FAILED, HEARD = "failed", "heard"
+AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+"""Variable in which torchrun tells that it keeps the store; otherwise the first process does."""
 
 _numbers = itertools.count()
 
@@ -65,7 +69,24 @@ def _store() -> Store:
         os.environ["MASTER_ADDR"] = environment.main_address
         os.environ["MASTER_PORT"] = str(environment.main_port)
     store, _, _ = next(rendezvous("env://", started.rank, started.world, timeout=TO_CONNECT))
-    return PrefixStore("nas", store)
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    ours = PrefixStore(f"nas {attempt}", store)
+    if attempt and os.environ.get(AGENT_STORE) == "True":
+        _renew(ours, started.first)
+    return ours
+
+
+def _renew(store: Store, first: bool) -> None:
+    """Have a process group meet elsewhere: torchrun starts processes again with the store of those before.
+
+    What they left there would be taken for new, and the group would wait for them (pytorch#135712; so still in 2.13).
+    """
+    if first:
+        with socket.socket() as free:
+            free.bind(("", 0))
+            store.set("port", str(free.getsockname()[1]))
+    os.environ["MASTER_PORT"] = store.get("port").decode()
+    os.environ[AGENT_STORE] = "False"
 
 
 def from_first(make: Callable[[], T]) -> T:
@@ -143,7 +164,6 @@ def tell_of_failure(status: int) -> int | None:
         while not started.first and _failure() is None and time.monotonic() < end:
             time.sleep(0.05)
         told = _store().compare_set(FAILED, "", ours).decode()
-        _store().add(HEARD, 1)
     except RuntimeError:  # the store went with the process that keeps it
         return status
     return None if told == ours else int(told.split()[1])
@@ -154,10 +174,12 @@ def leave(status: int) -> NoReturn:
     started = launched()
     if started.world == 1:
         sys.exit(status)
-    if started.first and started.by == "srun" and _store.cache_info().currsize:  # it keeps the store of all
-        end = time.monotonic() + TO_LEAVE
-        while _store().add(HEARD, 0) < started.world and time.monotonic() < end:
-            time.sleep(0.05)
+    with suppress(RuntimeError):  # the store is gone
+        if _store.cache_info().currsize:
+            _store().add(HEARD, 1)
+            end = time.monotonic() + TO_LEAVE  # it may be this process that keeps the store
+            while started.first and _store().add(HEARD, 0) < started.world and time.monotonic() < end:
+                time.sleep(0.05)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -26,6 +26,8 @@ def engine(trainer: TrainerConfig) -> dict[str, Any]:
     started = launched()
     if trainer.strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={trainer.strategy} is unknown; choose one of: {', '.join(STRATEGIES)}.")
+    if trainer.num_nodes != AUTO and not (isinstance(trainer.num_nodes, int) and trainer.num_nodes >= 1):
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes} is not allowed; give auto, or a number of machines.")
     _check_started(trainer, started)
     return {
         "accelerator": trainer.accelerator,
@@ -39,7 +41,7 @@ def engine(trainer: TrainerConfig) -> dict[str, Any]:
 
 def _check_started(trainer: TrainerConfig, started: Launch) -> None:
     """UserError where other processes were started than the options ask for."""
-    devices, nodes = _count(trainer.devices), _count(trainer.num_nodes)
+    devices, nodes = _count(trainer.devices), None if trainer.num_nodes == AUTO else trainer.num_nodes
     if started.by is None:
         if trainer.strategy == AUTO and (devices or 1) * (nodes or 1) <= 1:
             return
