@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from nas.architecture import Layer
 from nas.cost import SpaceCost
 from nas.discretise import best_code, nearest_code
+from nas.distributed import average
 from nas.evaluation import leads, softmax_weight
 from nas.models.mixers import FIRST, Path, Routing
 from nas.relaxations import RELAXATIONS, SAMPLED, precise
@@ -119,7 +120,7 @@ class Choices(nn.Module):
             if settled:
                 share = share + ((leads(one) >= 0).to(share).mean() - share).detach()
             noted[layer, option] = share
-            self.shares[layer, option].lerp_(share.detach().to(self.shares), 1 - RUNNING)
+            self.shares[layer, option].lerp_(average(share.detach()).to(self.shares), 1 - RUNNING)
         return noted
 
     @torch.no_grad()

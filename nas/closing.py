@@ -19,6 +19,7 @@ from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.data.seeding import generator, stable_seed
 from nas.devices import peak_flops
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
+from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
@@ -52,6 +53,7 @@ class Row:
         return self.shares[1]
 
 
+@by_first
 def close(module: TrainingModule, run: Run, console: Console, finished: bool, searched: Searched | None = None) -> int:
     """Write weights, architecture, metrics and report of a trained module; returns the exit status.
 

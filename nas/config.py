@@ -175,6 +175,8 @@ class BudgetConfig:
 class TrainerConfig:
     """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
 
+    strategy: ddp, fsdp or "auto"; see `nas.strategies`. devices: how many, or which; num_nodes: how many machines.
+    "auto" is as many as torchrun or srun started processes, and one device without them.
     architecture_learning_rate: of the logits of layers; bilevel: whether routers and these logits learn from held-out
     batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.graphs.wanted`.
     """
@@ -194,7 +196,9 @@ class TrainerConfig:
     validate_every: int = MISSING
     checkpoint_every: int = MISSING
     accelerator: str = MISSING
+    strategy: str = MISSING
     devices: Any = MISSING
+    num_nodes: Any = MISSING
     precision: str = MISSING
     cuda_graphs: Any = MISSING
 

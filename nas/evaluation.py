@@ -1,7 +1,7 @@
 """What a model is worth and what it costs: quality, softmax share, and how well routes find what was planted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,9 +104,9 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
+def quality_of(measure: str, loss: Tensor, correct: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
     """The figure of merit: the mean of ``correct`` for "recall", of ``loss`` in bits for "bits_per_byte"."""
-    return correct.float().mean() if measure == "recall" else loss.mean() / math.log(2)
+    return mean(correct.float()) if measure == "recall" else mean(loss) / math.log(2)
 
 
 HIGHER = {"recall": True, "bits_per_byte": False}

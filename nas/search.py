@@ -22,6 +22,7 @@ def search(config: SearchConfig, console: Console) -> int:
     from nas.closing import close
     from nas.data import build_task
     from nas.fit import fit
+    from nas.launch import launched
     from nas.module import TrainingModule
     from nas.run import start
     from nas.searchers import check_searcher
@@ -36,7 +37,7 @@ def search(config: SearchConfig, console: Console) -> int:
     run = start("search", config)
     console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
     finished = fit(module, run, console)
-    searched = select(module, run, console) if finished else None
+    searched = select(module, run, console) if finished and launched().first else None
     return close(module, run, console, finished, searched)
 
 
