@@ -33,8 +33,8 @@ from nas.errors import UserError
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
-NOT_COMPARED = ("resume", "output", "name")
-"""Options that may differ between a run and its resumption: they do not change what is computed."""
+NOT_COMPARED = ("resume", "output", "name", *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")))
+"""Options that may differ between a run and its resumption: they do not change what is computed, or only how much."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 
@@ -111,7 +111,7 @@ class Run:
     def require_same_config(self, config: RunConfig) -> None:
         """UserError naming the options in which ``config`` differs from the one this run was started with."""
         ours, given = flat(self.config()), flat(asdict(config))
-        keys = [key for key in {**ours, **given} if key.split(".")[0] not in NOT_COMPARED]
+        keys = [key for key in {**ours, **given} if key not in NOT_COMPARED]
         different = [
             f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
             for key in keys

@@ -1,0 +1,110 @@
+"""Where a study is kept, so that its workers find each other: SQLite, a database server, or a journal file."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from nas.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+JOURNAL = "journal:"
+DATABASE = "study.db"
+PATIENCE = 60
+"""Seconds to wait for another worker's write to SQLite."""
+CONNECT = 10
+"""Seconds to wait for a database server."""
+STALE_LOCK = 10
+"""Seconds after which a journal's lock is taken for that of a killed worker; a write takes milliseconds."""
+
+
+def open_storage(given: str | None, folder: Path) -> BaseStorage:
+    """The storage of a study; UserError where it cannot be reached.
+
+    Args:
+        given: ``sweep.storage``.
+        folder: of the sweep, for where nothing is given.
+    """
+    url = given or f"sqlite:///{folder.resolve() / DATABASE}"
+    try:
+        return _journal(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else _database(url)
+    except UserError:
+        raise
+    except ArgumentError as error:
+        raise UserError(
+            f"sweep.storage={given} is not a storage; give a database URL such as postgresql+psycopg://user@host/name "
+            f"or mysql+pymysql://user@host/name, or {JOURNAL}FILE."
+        ) from error
+    except (ImportError, SQLAlchemyError) as error:
+        raise UserError(f"sweep.storage={_shown(url)} needs a driver that is not installed: {_first(error)}") from error
+    except Exception as error:  # each driver has its own
+        raise UserError(f"sweep.storage={_shown(url)} cannot be reached: {_first(error)}") from error
+
+
+def _journal(path: str) -> BaseStorage:
+    """A file that workers append to, with a lock that works on NFS and that a kill leaves behind for seconds only.
+
+    The path is absolute: the lock is a link to it, whose age could not be told otherwise.
+    """
+    file = Path(path).resolve()
+    if not path or not file.parent.is_dir():
+        raise UserError(f"sweep.storage={JOURNAL}{path} is in no folder that exists; make it first.")
+    return JournalStorage(JournalFileBackend(str(file), JournalFileSymlinkLock(str(file), grace_period=STALE_LOCK)))
+
+
+def _database(url: str) -> BaseStorage:
+    from optuna.storages import get_storage
+
+    parsed = make_url(url)
+    backend, driver = parsed.get_backend_name(), parsed.get_driver_name()
+    connect: dict[str, Any] = {}
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise UserError(f"sweep.storage={url} is in memory, where no other worker finds it; give a file.")
+        connect["timeout"] = PATIENCE
+    elif driver in ("psycopg", "psycopg2", "pymysql", "mysqldb"):
+        connect["connect_timeout"] = CONNECT
+    # pool_pre_ping: a server that closes idle connections is connected to again
+    storage = RDBStorage(url, engine_kwargs={"connect_args": connect, "pool_pre_ping": True})
+    if backend == "sqlite":
+        _lock_from_the_start(storage)
+    return get_storage(storage)
+
+
+def _lock_from_the_start(storage: RDBStorage) -> None:
+    """Have every transaction take SQLite's write lock as it begins.
+
+    SQLite knows no SELECT ... FOR UPDATE, and Python's driver begins a transaction no earlier than the first write: two
+    workers that look at a waiting trial at once would both run it (SQLAlchemy documents this remedy).
+    """
+
+    @event.listens_for(storage.engine, "connect")
+    def no_begin_of_the_driver(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(storage.engine, "begin")
+    def begin(connection: "Connection") -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    storage.engine.dispose()  # connections from before have not heard of it
+
+
+def _shown(url: str) -> str:
+    """The URL without its password."""
+    with suppress(ArgumentError):
+        return make_url(url).render_as_string(hide_password=True)
+    return url
+
+
+def _first(error: BaseException) -> str:
+    """The first line of what went wrong at the bottom of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).splitlines()), type(error).__name__)
