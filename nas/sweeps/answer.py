@@ -1,5 +1,6 @@
 """The end of a sweep: the best trials, the line that runs them again, what mattered; told and written down."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -19,12 +20,10 @@ from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best, complete, number, ranked, short, title
 from nas.sweeps.study import Sweep
 
-SHOWN = 10
+SHOWN = 5
 """Trials in the table."""
 LINES = 5
 """Lines to run of a Pareto front."""
-TOP = 0.1
-"""Importance is for being among the best tenth of the trials; see `importances`."""
 
 
 def answer(sweep: Sweep, run: Run, console: Console) -> bool:
@@ -63,7 +62,7 @@ def answer(sweep: Sweep, run: Run, console: Console) -> bool:
     for name, shares in mattered.items():
         if shares:
             told = ", ".join(f"{option} {share:.2f}" for option, share in shares.items())
-            _say(console, f"What mattered for {name} (PED-ANOVA): {told}")
+            _say(console, f"What mattered for {name} (PED-ANOVA, {len(complete(slots))} trials): {told}")
     picture = PARETO if len(objectives) > 1 else HISTORY
     plot(run.path / picture, slots, objectives, measure)
     _tell_lines(front, given, console)
@@ -85,11 +84,8 @@ def importances(study: optuna.Study, objective: Objective, index: int) -> dict[s
     def value(trial: FrozenTrial) -> float:
         return sign * float(trial.values[index])
 
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP, evaluate_on_local=False)
-    try:
-        return optuna.importance.get_param_importances(study, evaluator=evaluator, target=value)
-    except (ValueError, RuntimeError):
-        return {}
+    with warnings.catch_warnings(action="ignore"):  # that it takes smaller values for better: they are
+        return optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=value)
 
 
 def _described(slot: Slot) -> dict[str, Any]:
@@ -111,23 +107,23 @@ def _described(slot: Slot) -> dict[str, Any]:
 def _table(
     slots: Sequence[Slot], front: Sequence[Slot], objectives: Sequence[Objective], measure: str, options: list[str]
 ) -> Table:
-    """The best trials, those of the front in bold."""
+    """The best trials side by side: what came of them, and their values; the best one in bold."""
     several = len(objectives) > 1
     shown = front if several else ranked(slots, objectives)
+    ended = f"{len(complete(slots))} of {len(slots)} trials came to their end"
     table = Table(
         title="The Pareto front" if several else "The best trials",
-        caption=f"{len(complete(slots))} of {len(slots)} trials came to their end"
-        + (f"; {SHOWN} of {len(shown)} shown" if len(shown) > SHOWN else ""),
+        caption=ended if len(shown) <= SHOWN else f"{ended}; {SHOWN} of {len(shown)} are shown",
     )
-    table.add_column("trial", justify="right")
-    for objective in objectives:
-        table.add_column(title(objective, measure), justify="right")
-    for option in options:
-        table.add_column(option.replace(".", ".\n", 1), justify="right")
+    table.add_column("trial")
     for slot in shown[:SHOWN]:
-        cells = [str(slot.number + 1), *map(number, slot.latest.values)]
-        cells += [short(slot.latest.params[option]) for option in options]
-        table.add_row(*cells, style="bold" if slot in front and not several else "")
+        bold = slot in front and not several
+        table.add_column(str(slot.number + 1), justify="right", style="bold" if bold else "")
+    for index, objective in enumerate(objectives):
+        table.add_row(title(objective, measure), *(number(slot.latest.values[index]) for slot in shown[:SHOWN]))
+    table.add_section()
+    for option in options:
+        table.add_row(option, *(short(slot.latest.params[option]) for slot in shown[:SHOWN]))
     return table
 
 

@@ -1,12 +1,23 @@
 """What is seen of a sweep: on a terminal a bar of trials over one bar of steps per worker, else a line per trial."""
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from nas.sweeps.events import Began, Ended, Event, Left, Stepped
+
+
+class Bars(Progress):
+    """A bar per task, each with its figures in a line below it: side by side they are wider than a terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            yield Text(f"  {task.fields['figures']}", no_wrap=True, overflow="ellipsis")
 
 
 class Display:
@@ -21,16 +32,16 @@ class Display:
 
     def __init__(self, console: Console, trials: int, finished: int, best: str) -> None:
         self._console, self._trials = console, trials
-        self._bar = Progress(
+        self._wide = len(f"trial {trials} of {trials}")
+        self._bar = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._all = self._bar.add_task("trials", total=trials, completed=finished, figures=best)
+        self._all = self._bar.add_task("trials".ljust(self._wide), total=trials, completed=finished, figures=best)
         self._running: dict[int, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -46,7 +57,7 @@ class Display:
         """Show an event."""
         if isinstance(event, Began):
             self._running[event.trial] = self._bar.add_task(
-                f"trial {event.trial + 1} of {self._trials}", total=None, figures=event.values
+                f"trial {event.trial + 1} of {self._trials}".ljust(self._wide), total=None, figures=event.values
             )
         elif isinstance(event, Stepped):
             task = self._running[event.trial]

@@ -92,8 +92,8 @@ class Queue:
 
     def take(self) -> Slot | None:
         """A slot whose latest trial is now this worker's to run; None where there is none at the moment."""
+        self._bury(self.slots())
         found = self.slots()
-        self.bury(found)
         for slot in found:
             if slot.abandoned:
                 self._retry(slot)
@@ -109,7 +109,7 @@ class Queue:
         found = self.slots()
         return len(found) == self._count and all(slot.finished for slot in found)
 
-    def bury(self, found: Sequence[Slot]) -> None:
+    def _bury(self, found: Sequence[Slot]) -> None:
         """Fail the running trials that have shown no sign of life for too long."""
         now = time.monotonic()
         for slot in found:

@@ -121,11 +121,12 @@ def _build(option: str, module: ModuleType, name: str, options: Mapping[str, Any
         )
     built = {key: _inner(option, module, value) for key, value in options.items()}
     try:
-        return getattr(module, name)(**built)
+        with warnings.catch_warnings(action="ignore"):  # that some are experimental
+            return getattr(module, name)(**built)
     except ImportError as error:
         raise UserError(f"{option}={name} needs a package that is not installed: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{option}={name} cannot be made with {option}_options={dict(options)}: {error}") from error
+        raise UserError(f"{option}={name} cannot be made with its {option}_options: {error}") from error
 
 
 def _inner(option: str, module: ModuleType, value: Any) -> Any:

@@ -1,12 +1,15 @@
 """Where a study is kept, so that its workers find each other: SQLite, a database server, or a journal file."""
 
+import random
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -21,6 +24,8 @@ PATIENCE = 60
 """Seconds to wait for another worker's write to SQLite."""
 CONNECT = 10
 """Seconds to wait for a database server."""
+ATTEMPTS = 5
+"""To make the tables of a database."""
 STALE_LOCK = 10
 """Seconds after which a journal's lock is taken for that of a killed worker; a write takes milliseconds."""
 
@@ -35,16 +40,14 @@ def open_storage(given: str | None, folder: Path) -> BaseStorage:
     url = given or f"sqlite:///{folder.resolve() / DATABASE}"
     try:
         return _journal(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else _database(url)
-    except UserError:
-        raise
     except ArgumentError as error:
         raise UserError(
-            f"sweep.storage={given} is not a storage; give a database URL such as postgresql+psycopg://user@host/name "
-            f"or mysql+pymysql://user@host/name, or {JOURNAL}FILE."
+            f"sweep.storage={_shown(url)} is not a storage; give a database URL such as "
+            f"postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name, or {JOURNAL}FILE."
         ) from error
-    except (ImportError, SQLAlchemyError) as error:
-        raise UserError(f"sweep.storage={_shown(url)} needs a driver that is not installed: {_first(error)}") from error
-    except Exception as error:  # each driver has its own
+    except ImportError as error:
+        raise UserError(f"sweep.storage={_shown(url)} needs a driver: {_first(error)}; install it.") from error
+    except (OSError, SQLAlchemyError, OptunaError) as error:
         raise UserError(f"sweep.storage={_shown(url)} cannot be reached: {_first(error)}") from error
 
 
@@ -60,8 +63,6 @@ def _journal(path: str) -> BaseStorage:
 
 
 def _database(url: str) -> BaseStorage:
-    from optuna.storages import get_storage
-
     parsed = make_url(url)
     backend, driver = parsed.get_backend_name(), parsed.get_driver_name()
     connect: dict[str, Any] = {}
@@ -71,11 +72,24 @@ def _database(url: str) -> BaseStorage:
         connect["timeout"] = PATIENCE
     elif driver in ("psycopg", "psycopg2", "pymysql", "mysqldb"):
         connect["connect_timeout"] = CONNECT
-    # pool_pre_ping: a server that closes idle connections is connected to again
-    storage = RDBStorage(url, engine_kwargs={"connect_args": connect, "pool_pre_ping": True})
+    options: dict[str, Any] = {"connect_args": connect, "pool_pre_ping": True}  # a server closes idle connections
+    create_engine(parsed, **options).connect().close()
+    storage = _with_tables(url, options)
     if backend == "sqlite":
         _lock_from_the_start(storage)
     return get_storage(storage)
+
+
+def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    """The storage of a database that is there, with its tables: made now unless they are.
+
+    Where several workers begin at once, all but one fail to make them, and find them later.
+    """
+    for _ in range(ATTEMPTS):
+        with suppress(SQLAlchemyError, OptunaError):
+            return RDBStorage(url, engine_kwargs=options)
+        time.sleep(random.uniform(0.5, 1.5))
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _lock_from_the_start(storage: RDBStorage) -> None:
@@ -99,7 +113,7 @@ def _lock_from_the_start(storage: RDBStorage) -> None:
 def _shown(url: str) -> str:
     """The URL without its password."""
     with suppress(ArgumentError):
-        return make_url(url).render_as_string(hide_password=True)
+        return make_url(url).render_as_string()
     return url
 
 
