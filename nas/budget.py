@@ -2,8 +2,8 @@
 
 Costs are relative to the dearest architecture's, for the resource softmax_share the share of softmax chunks. Minimising
 the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend,
-the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
-one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
+the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the
+allowed one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
 start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed, and the
 multiplier may be negative, so that what costs is paid for.
 
@@ -15,8 +15,9 @@ them. In the end that price falls away: with hard routes a chunk that is kept an
 is dropped, so a price that stayed would push needed chunks to the edge and, now and then, over it.
 
 A price cannot make hard routes meet a cost exactly: logits that lie close together change sides together, and an
-optimiser that scales gradients to one size turns any price into full steps. So for an exact budget the routers' thresholds
-are moved too, step by step, towards the quantile of their logits at which the cost is the allowed one (`nas.thresholds`).
+optimiser that scales gradients to one size turns any price into full steps. So for an exact budget the routers'
+thresholds are moved too, step by step, towards the quantile of their logits at which the cost is the allowed one
+(`nas.thresholds`).
 """
 
 import math
@@ -33,7 +34,7 @@ from nas.space import Space
 DEAREST, CHEAPEST = STARTS = "dearest", "cheapest"
 """The architectures from which the target can be approached."""
 LEAST_PART = 0.01
-"""Of the way from the cheapest to the dearest cost: the least in which the allowed cost falls and errors are counted."""
+"""Of the way from the cheapest to the dearest cost: the least in which the allowed cost falls, and errors count."""
 THRESHOLD_RATE = 0.5
 """Part of the way to the right threshold that routers go in a step: a batch tells it with some error."""
 RUNNING = 0.95

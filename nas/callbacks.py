@@ -94,9 +94,9 @@ class ProgressBar(lightning.Callback):
         if not self._bar.disable:
             self._bar.update(self._task, completed=step)
             if module.logs_at(step):
-                self._bar.update(self._task, figures=_shown(module))
+                self._bar.update(self._task, figures=shown(module))
         elif step % module.config.trainer.validate_every == 0:
-            self._console.print(f"step {step} of {trainer.max_steps}  {_shown(module)}")
+            self._console.print(f"step {step} of {trainer.max_steps}  {shown(module)}")
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.stop()
@@ -139,7 +139,7 @@ class StopOnSignal(lightning.Callback):
         self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
 
 
-def _shown(module: TrainingModule) -> str:
+def shown(module: TrainingModule) -> str:
     """The figures worth a place in the bar."""
     names = ("loss", module.task.quality, module.cost.figure, "budget", "multiplier")
     figures = module.figures()

@@ -83,7 +83,7 @@ def _import_what_computes() -> None:
         atexit.register(gc.unfreeze)  # Triton's bindings complain of what is left at the end
 
 
-def _silence() -> None:
+def silence() -> None:
     """Tips and notes of Lightning and TensorBoard say nothing that a user here could act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "tensorboard"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -168,22 +168,27 @@ def _say_error(message: str) -> None:
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
     resume_alone = all(option.startswith("resume=") for option in HydraConfig.get().overrides.task)
-    typed = None if composed.resume is not None and resume_alone else _typed(composed, missing)
+    given = None if composed.resume is not None and resume_alone else typed(composed, missing)
 
     _import_what_computes()
-    _silence()  # now: Lightning sets its own levels when it is imported
+    silence()  # now: Lightning sets its own levels when it is imported
     from nas.checks import check
     from nas.meeting import connect
     from nas.run import restored
 
     connect()
-    config = typed or restored(name, composed.resume)
+    config = given or restored(name, composed.resume)
     check(config)
     return config
 
 
-def _typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
-    """The config of the options that were given."""
+def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
+    """The config of the options that were given; UserError for one that there is not.
+
+    Args:
+        composed: as Hydra composes it.
+        missing: see `command`.
+    """
     for key, advice in missing.items():
         if OmegaConf.is_missing(composed, key):
             resume = composed.resume

@@ -1,5 +1,7 @@
 """Runs the training of a module in its run folder, from its newest checkpoint if there is one."""
 
+from collections.abc import Sequence
+
 import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Timer
@@ -15,8 +17,15 @@ from nas.strategies import engine
 from nas.throughput import Throughput
 
 
-def fit(module: TrainingModule, run: Run, console: Console) -> bool:
+def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> bool:
     """Train to the last step of the config, or until the user stops it.
+
+    Args:
+        module: what to train, with its config.
+        run: its folder.
+        console: where progress is shown.
+        callbacks: what else is to happen beside the steps; after checkpoints, so that what ends training there loses
+            nothing.
 
     Returns:
         Whether training reached its last step; if not, the newest checkpoint holds where it stopped.
@@ -38,7 +47,7 @@ def fit(module: TrainingModule, run: Run, console: Console) -> bool:
             logger=TensorBoardLogger(
                 str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
             ),
-            callbacks=[stop, *recording, *shown],
+            callbacks=[stop, *recording, *shown, *callbacks],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

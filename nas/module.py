@@ -19,7 +19,7 @@ from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
-from nas.distributed import average, averages, over_all_rows, own_rows, own_share, part_of_mean
+from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
 from nas.evaluation import always, evaluate, learnt, quality_of, randomly, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.launch import launched

@@ -36,8 +36,11 @@ from nas.meeting import from_first, together
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
-NOT_COMPARED = ("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes")
-"""Options that may differ between a run and its resumption: they do not change what is computed."""
+NOT_COMPARED = (
+    *("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
+    *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")),
+)
+"""Options that may differ between a run and its resumption: they do not change what is computed, or only how much."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 
