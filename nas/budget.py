@@ -2,8 +2,8 @@
 
 Costs are relative to the dearest architecture's, for the resource softmax_share the share of softmax chunks. Minimising
 the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend,
-the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the allowed
-one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
+the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the
+allowed one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
 start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed, and the
 multiplier may be negative, so that what costs is paid for.
 
@@ -13,6 +13,11 @@ a cost of 0 pulls back as hard as one of twice the target pushes. While routes a
 under a small price, so that chunks that softmax makes nothing of are let go even where the budget has room for
 them. In the end that price falls away: with hard routes a chunk that is kept and needed has no gradient until it
 is dropped, so a price that stayed would push needed chunks to the edge and, now and then, over it.
+
+A price cannot make hard routes meet a cost exactly: logits that lie close together change sides together, and an
+optimiser that scales gradients to one size turns any price into full steps. So for an exact budget the routers'
+thresholds are moved too, step by step, towards the quantile of their logits at which the cost is the allowed one
+(`nas.thresholds`).
 """
 
 import math
@@ -26,6 +31,12 @@ from nas.cost import SOFTMAX_SHARE, UNITS, SpaceCost
 from nas.errors import UserError
 from nas.space import Space
 
+DEAREST, CHEAPEST = STARTS = "dearest", "cheapest"
+"""The architectures from which the target can be approached."""
+LEAST_PART = 0.01
+"""Of the way from the cheapest to the dearest cost: the least in which the allowed cost falls, and errors count."""
+THRESHOLD_RATE = 0.5
+"""Part of the way to the right threshold that routers go in a step: a batch tells it with some error."""
 RUNNING = 0.95
 """Weight of the past in the running loss and cost: one batch may need far more softmax than the next."""
 
@@ -33,18 +44,21 @@ RUNNING = 0.95
 class Budget(nn.Module):
     """Allowed cost over training, and the multiplier that enforces it. Its state is buffers, so checkpoints keep it.
 
-    At first every layer that can is softmax, and neither routers nor architecture logits learn. Once the task is being
-    learnt (the running loss is at ``learnt_at`` of the first loss), or at ``dense_until`` of training at the latest,
-    the allowed cost falls geometrically from 1 to ``target`` over the next ``tighten_over`` of training.
+    At first every layer that can is softmax, or linear where it starts with the cheapest, and neither routers nor
+    architecture logits learn. Once the task is being learnt (the running loss is at ``learnt_at`` of the first loss),
+    or at ``dense_until`` of training at the latest, the allowed cost goes to ``target`` over the next ``tighten_over``
+    of training: from 1 its part above ``floor`` falls geometrically, from ``floor`` it rises linearly.
 
     Args:
         target: allowed cost at the end, relative to the dearest architecture; in (0, 1].
+        floor: cost of the cheapest architecture, relative to the dearest.
+        start: "dearest" or "cheapest", from where the target is approached.
         exact: whether less than the target is as wrong as more.
         learnt_at: fraction of the first loss at which tightening begins.
         dense_until: fraction of training at which it begins in any case.
         tighten_over: fraction of training that it takes.
-        rate: growth of the multiplier's integral per training step, times the error: running
-            cost / allowed - 1, within [-1, 1].
+        rate: growth of the multiplier's integral per training step, times the error: how far the running cost is over
+            the allowed one, as a part of what that, or the target, allows above the floor; within [-1, 1].
         gain: the multiplier's part in proportion to that error.
         price: least multiplier from when routing begins until ``settle_from``; 0 after that.
         settle_from: fraction of training.
@@ -57,11 +71,15 @@ class Budget(nn.Module):
     running_loss: Tensor
     running_cost: Tensor
     began: Tensor
+    shift: Tensor
+    """How far the thresholds of all routers are to be moved before the next step."""
 
     def __init__(
         self,
         *,
         target: float,
+        floor: float = 0.0,
+        start: str,
         exact: bool,
         learnt_at: float,
         dense_until: float,
@@ -77,6 +95,8 @@ class Budget(nn.Module):
             raise UserError(
                 f"budget.target={target} is no part of the dearest cost; give a number over 0 and at most 1."
             )
+        if start not in STARTS:
+            raise UserError(f"budget.start={start} is unknown; choose one of: {', '.join(STARTS)}.")
         for name, value in (
             ("learnt_at", learnt_at),
             ("dense_until", dense_until),
@@ -90,12 +110,14 @@ class Budget(nn.Module):
                 raise UserError(f"budget.{name}={value} is not allowed; give a number from 0 on.")
         if price > max_multiplier:
             raise UserError(f"budget.price={price} is over budget.max_multiplier={max_multiplier}; give a smaller one.")
-        self.target, self.exact, self.learnt_at = target, exact, learnt_at
-        self.dense_until, self.tighten_over = dense_until, tighten_over
+        self.target, self.floor, self.exact, self.rises = target, floor, exact, start == CHEAPEST
+        self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
-        for name, start in (("integral", 0.0), ("multiplier", 0.0), ("running_cost", 1.0), ("began", math.inf)):
-            self.register_buffer(name, torch.tensor(start))
+        for name, value in (("running_cost", self.first), ("began", math.inf)):
+            self.register_buffer(name, torch.tensor(value))
+        for name in ("integral", "multiplier", "shift"):
+            self.register_buffer(name, torch.tensor(0.0))
         for name in ("first_loss", "running_loss"):
             self.register_buffer(name, torch.tensor(math.nan))
         self._began = math.inf  # what the buffer holds, known without asking a GPU
@@ -106,17 +128,29 @@ class Budget(nn.Module):
 
     @property
     def dense(self) -> bool:
-        """Whether routing has not begun."""
+        """Whether routing has not begun: every layer is still as it was at the start."""
         return math.isinf(self._began)
 
+    @property
+    def first(self) -> float:
+        """The cost at the start."""
+        return self.floor if self.rises else 1.0
+
     def allowed(self, progress: float) -> float:
-        """The allowed cost at a fraction of training, in [target, 1]."""
+        """The allowed cost at a fraction of training, between that of the start and the target."""
         if self.dense:
-            return 1.0
+            return self.first
         passed = progress - self._began
         if passed >= self.tighten_over:
             return self.target
-        return self.target ** max(0.0, passed / self.tighten_over)
+        done = max(0.0, passed / self.tighten_over)
+        if self.rises:
+            return self.floor + (self.target - self.floor) * done
+        return max(self.target, self.floor + (1 - self.floor) * self._part(self.target) ** done)
+
+    def _part(self, cost: float) -> float:
+        """A cost as a part of the way from the floor to the dearest, at least `LEAST_PART`."""
+        return max(LEAST_PART, (cost - self.floor) / (1 - self.floor)) if self.floor < 1 else 1.0
 
     def least(self, progress: float) -> float:
         """The least multiplier at a fraction of training, once routing has begun."""
@@ -145,17 +179,23 @@ class Budget(nn.Module):
             self._read_began()
 
     def penalty(self, cost: Tensor) -> Tensor:
-        """The term to add to the loss, for a differentiable relative cost."""
-        return self.multiplier * cost
+        """The term to add to the loss, for a differentiable relative cost: the multiplier for all above the floor."""
+        return self.multiplier * (cost / (1 - self.floor)) if self.floor < 1 else 0.0 * cost
 
     @torch.no_grad()
     def update(self, cost: Tensor, allowed: float | Tensor, least: float | Tensor) -> None:
         """Move the multiplier after a routed step of a relative ``cost``; see `allowed` and `least`."""
         self.running_cost.lerp_(cost.to(self.running_cost), 1 - RUNNING)
-        error = (self.running_cost / allowed - 1).clamp(-1.0, 1.0)
+        room = torch.as_tensor(allowed).clamp(min=self.floor + (1 - self.floor) * self._part(self.target)) - self.floor
+        error = ((self.running_cost - allowed) / room).clamp(-1.0, 1.0)
         self.integral.add_(self.rate * error).clamp_(min=least).clamp_(max=self.max_multiplier)
         multiplier = (self.integral + self.gain * error).clamp(min=least)
         self.multiplier.copy_(multiplier.clamp(max=self.max_multiplier))
+
+    @torch.no_grad()
+    def move(self, threshold: Tensor) -> None:
+        """Ask for a part of the way to the threshold that would have met the allowed cost."""
+        self.shift.copy_(THRESHOLD_RATE * threshold)
 
 
 def budgeted_cost(config: BudgetConfig, space: Space) -> SpaceCost:
@@ -174,15 +214,19 @@ def build_budget(config: BudgetConfig, cost: SpaceCost) -> Budget:
     del options["context"]
     if resource == SOFTMAX_SHARE:
         target = Budget(target=target, **options).target  # refuses what is no share, also where nothing is searched
-    if cost.least < cost.most:
-        _check_reachable(cost, target, config.exact)
-    return Budget(target=min(1.0, cost.relative(target)) if cost.least < cost.most else 1.0, **options)
+    if cost.least >= cost.most:  # nothing to choose
+        return Budget(target=1.0, **options)
+    _check_reachable(cost, target, config.exact)
+    return Budget(target=min(1.0, cost.relative(target)), floor=cost.relative(cost.least), **options)
 
 
 def _check_reachable(cost: SpaceCost, target: float, exact: bool) -> None:
-    too_little, too_much = target < cost.least or target <= 0, exact and target > cost.most
-    if too_little or too_much:
-        raise UserError(
-            f"budget.target={target:g} cannot be met: architectures of {cost.space.name} need from {cost.least:g} to "
-            f"{cost.most:g} {UNITS[cost.resource]}; give a number in that range."
-        )
+    """UserError where no architecture costs so little or, if the budget is to be used up, so much."""
+    if target >= cost.least and target > 0 and not (exact and target > cost.most):
+        return
+    at = "" if cost.resource == SOFTMAX_SHARE else f" at budget.context={cost.context}"
+    advice = "give a number in that range" if exact else f"give {cost.shown(cost.least)} or more"
+    raise UserError(
+        f"budget.target={cost.shown(target)} cannot be met: architectures of {cost.space.name} need from "
+        f"{cost.shown(cost.least)} to {cost.shown(cost.most)} {UNITS[cost.resource]}{at}; {advice}."
+    )

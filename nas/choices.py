@@ -1,20 +1,28 @@
 """The choices of a space while they are being learnt: a logit for each option of each layer that has several."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 
 from nas.architecture import Layer
 from nas.cost import SpaceCost
-from nas.discretise import best_code
-from nas.evaluation import softmax_weight
+from nas.discretise import best_code, nearest_code
+from nas.distributed import average
+from nas.evaluation import leads, softmax_weight
 from nas.models.mixers import FIRST, Path, Routing
 from nas.relaxations import RELAXATIONS, SAMPLED, precise
 from nas.space import Code, Space
+from nas.thresholds import threshold
 
 TOLERANCE = 0.02
 """How much of the dearest cost a found architecture may be over its budget: routers vary from batch to batch."""
+REACH = 0.1
+"""How far from an exact budget it may be where its routers' thresholds can be moved to that."""
 RUNNING = 0.95
 """Weight of the past in the running shares."""
+LEAN = 3.0
+"""How much smaller than the cheapest option's the logit of the dearest is at the start of a search from below."""
 
 
 class Choices(nn.Module):
@@ -47,16 +55,26 @@ class Choices(nn.Module):
                 paths[layer] = Path(None, weights)
         return paths
 
-    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]]) -> Tensor:
+    @torch.no_grad()
+    def lean_to_cheapest(self, cost: SpaceCost) -> None:
+        """Begin with the options that cost little: the dearest of a layer gets a logit that is smaller by `LEAN`."""
+        for layer in self.space.choosing:
+            bases = torch.tensor([line.base for line in cost.lines[layer]])
+            self.logits[str(layer)].copy_(-LEAN * (bases - bases.min()) / (bases.max() - bases.min()).clamp(min=1e-9))
+
+    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]], settled: bool = True) -> Tensor:
         """The relative cost that is to be expected, with a gradient for the logits of layers and of routers.
 
-        Options that this step did not compute count with the share of softmax chunks that they had before.
+        Chunks count as softmax where their router's logits say so, whatever was drawn or mixed of these in this step:
+        that is how they are routed in the end. Options that this step did not compute count with the share of softmax
+        chunks that they had before.
 
         Args:
             cost: of the space.
             routing: what routers decided in this step.
+            settled: whether logits decide in the end; if not, the weights of this step do.
         """
-        shares = self._shares(self._noted(routing))
+        shares = self._shares(self._noted(routing, settled))
         weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
         return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
 
@@ -94,22 +112,85 @@ class Choices(nn.Module):
             shares[layer][option] = share
         return shares
 
-    def _noted(self, routing: dict[int, list[Routing]]) -> dict[tuple[int, int], Tensor]:
+    def _noted(self, routing: dict[int, list[Routing]], settled: bool = True) -> dict[tuple[int, int], Tensor]:
         """The share of softmax chunks that routers decided on, by layer and option, of which a note is taken."""
         noted = {}
-        for layer, decided in routing.items():
-            for one in decided:
-                option = self.space.options[layer].index(Layer("token_hybrid", one.chunk_size))
-                share = noted[layer, option] = precise(softmax_weight(one)).mean()
-                self.shares[layer, option].lerp_(share.detach().to(self.shares), 1 - RUNNING)
+        for layer, option, one in self._decided(routing):
+            share = precise(softmax_weight(one)).mean()
+            if settled:
+                share = share + ((leads(one) >= 0).to(share).mean() - share).detach()
+            noted[layer, option] = share
+            self.shares[layer, option].lerp_(average(share.detach()).to(self.shares), 1 - RUNNING)
         return noted
 
     @torch.no_grad()
-    def best(self, cost: SpaceCost, target: float) -> Code:
-        """The most probable architecture whose relative cost is at most ``target``; the cheapest where none is."""
+    def threshold(
+        self, cost: SpaceCost, routing: dict[int, list[Routing]], expected: Tensor, allowed: float | Tensor
+    ) -> Tensor:
+        """Where routers would have to draw the line for the cost to be the allowed one: a difference of logits.
+
+        Args:
+            cost: of the space.
+            routing: what routers decided in a step.
+            expected: the relative cost that this step had.
+            allowed: that it should have had.
+        """
+        probabilities = [self.probabilities(layer) for layer in range(len(self.space.options))]
+        every, costs = self._leads(cost, routing, probabilities)
+        return threshold(every, costs, (costs * (every >= 0)).sum() + allowed - expected)
+
+    @torch.no_grad()
+    def threshold_of(self, cost: SpaceCost, routing: dict[int, list[Routing]], code: Code, target: float) -> Tensor:
+        """Where the routers of one architecture would have to draw the line for its relative cost to be the target.
+
+        Args:
+            cost: of the space.
+            routing: what routers decided, only those of this architecture.
+            code: of the architecture.
+            target: relative cost.
+        """
+        base = cost.fixed + sum(lines[option].base for lines, option in zip(cost.lines, code, strict=True))
+        every, costs = self._leads(cost, routing, [torch.ones(len(lines)) for lines in cost.lines])
+        return threshold(every, costs, every.new_tensor(target - cost.relative(base)))
+
+    def _leads(
+        self, cost: SpaceCost, routing: dict[int, list[Routing]], probabilities: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The lead of softmax for every decision, and the relative cost if it is softmax, both [n]."""
+        by_option: dict[tuple[int, int], list[Tensor]] = {}
+        for layer, option, one in self._decided(routing):
+            by_option.setdefault((layer, option), []).append(leads(one).flatten().to(self.shares))
+        every, costs = [self.shares.new_zeros(0)], [self.shares.new_zeros(0)]
+        for (layer, option), found in by_option.items():
+            own = torch.cat(found)
+            slope = cost.relative(cost.lines[layer][option].slope)
+            every.append(own)
+            costs.append((probabilities[layer][option] * (slope / len(own))).expand_as(own))
+        return torch.cat(every), torch.cat(costs)
+
+    def _decided(self, routing: dict[int, list[Routing]]) -> Iterator[tuple[int, int, Routing]]:
+        """Layer, option and what its router decided."""
+        for layer, decided in routing.items():
+            for one in decided:
+                yield layer, self.space.options[layer].index(Layer("token_hybrid", one.chunk_size)), one
+
+    @torch.no_grad()
+    def best(self, cost: SpaceCost, target: float, exact: bool = False) -> Code:
+        """The most probable architecture within the budget; where there is none, the one that comes nearest.
+
+        Args:
+            cost: of the space.
+            target: relative cost.
+            exact: whether less is as wrong as more.
+        """
         scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
-        costs = self.costs(cost)
-        within = best_code(scores, costs, target + TOLERANCE - cost.relative(cost.fixed))
+        costs, target = self.costs(cost), target - cost.relative(cost.fixed)
+        if exact:
+            probable = nearest_code(scores, costs, target, REACH)
+            lines = [own[option] for own, option in zip(cost.lines, probable, strict=True)]
+            least, most = (sum(cost.relative(line.at(share)) for line in lines) for share in (0.0, 1.0))
+            return probable if least < target < most else nearest_code(scores, costs, target, TOLERANCE)
+        within = best_code(scores, costs, target + TOLERANCE)
         return within or tuple(options.index(min(options)) for options in costs)
 
     def cost_of(self, cost: SpaceCost, code: Code) -> float:

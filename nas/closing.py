@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nas.choices import paths_of
+from nas.choices import TOLERANCE, paths_of
 from nas.command import INTERRUPTED
 from nas.config import flat
-from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
+from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.data.seeding import generator, stable_seed
 from nas.devices import peak_flops
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
+from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
@@ -52,6 +53,7 @@ class Row:
         return self.shares[1]
 
 
+@by_first
 def close(module: TrainingModule, run: Run, console: Console, finished: bool, searched: Searched | None = None) -> int:
     """Write weights, architecture, metrics and report of a trained module; returns the exit status.
 
@@ -64,13 +66,15 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool, se
     """
     started = time.monotonic()
     with console.status("Measuring what was learnt ..."), module.autocast():
+        module.calibrate()
         rows = compare(module)
         best = rows[0].results[1]
-        chosen, spent = _chosen(module), _spent(module, best)
-        notes = _notes(module, best, finished) + _unsearched(module, searched)
+        spent = _spent(module, best)
+        decided = {"choices": _chosen(module), "budget": spent, "searched": searched}
+        notes = _notes(module, best, finished) + _unsearched(module, searched) + _missed(spent)
         module.settle(module.found)
         run.write_weights(module.model)
-        metrics = _metrics(module, rows, finished) | {"budget": spent, "choices": chosen, "searched": searched}
+        metrics = _metrics(module, rows, finished) | decided
         routing = routing_map(module.model, module.task, module.policy)
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
@@ -194,12 +198,35 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
     }
 
 
-def _spent(module: TrainingModule, found: Evaluation) -> dict[str, Any]:
-    """The budget's target and what the architecture that was found uses of its resource, in the resource's unit."""
+def _spent(module: TrainingModule, best: Evaluation) -> dict[str, Any]:
+    """The budget's target, what was found uses of its resource, and the range of the space, in the resource's unit."""
     budget, cost = module.config.budget, module.cost
-    used = cost.most * cost.measured(module.found, {layer: mean_share({layer: h}) for layer, h in found.shares.items()})
-    multiplier = module.budget.multiplier.item()
-    return {"resource": budget.resource, "target": budget.target, "used": used, "multiplier": multiplier}
+    shares = {layer: mean_share({layer: heads}) for layer, heads in best.shares.items()}
+    return {
+        "resource": budget.resource,
+        "target": budget.target,
+        "exact": budget.exact,
+        "used": cost.of(
+            module.found, {layer: share if math.isfinite(share) else 1.0 for layer, share in shares.items()}
+        ),
+        "least": cost.least,
+        "most": cost.most,
+        "multiplier": module.budget.multiplier.item(),
+    }
+
+
+def _missed(budget: dict[str, Any]) -> list[str]:
+    """A note where what was found is over its budget, or does not use it up though it should."""
+    if budget["least"] == budget["most"]:
+        return []
+    over = (budget["used"] - budget["target"]) / budget["most"]
+    if over <= TOLERANCE and not (budget["exact"] and over < -TOLERANCE):
+        return []
+    unit = UNITS[budget["resource"]]
+    return [
+        f"The budget was not met: what was found needs {budget['used']:.6g} {unit}, not {budget['target']:.6g}. Of "
+        "what can be chosen with the routers as they are, nothing comes nearer."
+    ]
 
 
 def _speed(module: TrainingModule, shares: dict[int, float]) -> dict[str, float | None]:

@@ -152,13 +152,15 @@ class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.Budget`.
 
     resource: softmax_share, kv_bytes or flops; context: tokens of a sequence for which the last two are counted;
-    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded.
+    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded; start: dearest
+    or cheapest, from where the target is approached.
     """
 
     resource: str = MISSING
     context: int = MISSING
     target: float = MISSING
     exact: bool = MISSING
+    start: str = MISSING
     learnt_at: float = MISSING
     dense_until: float = MISSING
     tighten_over: float = MISSING
@@ -173,6 +175,8 @@ class BudgetConfig:
 class TrainerConfig:
     """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
 
+    strategy: ddp, fsdp or "auto"; see `nas.strategies`. devices: how many, or which; num_nodes: how many machines.
+    "auto" is as many as torchrun or srun started processes, and one device without them.
     architecture_learning_rate: of the logits of layers; bilevel: whether routers and these logits learn from held-out
     batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.graphs.wanted`.
     """
@@ -192,7 +196,9 @@ class TrainerConfig:
     validate_every: int = MISSING
     checkpoint_every: int = MISSING
     accelerator: str = MISSING
+    strategy: str = MISSING
     devices: Any = MISSING
+    num_nodes: Any = MISSING
     precision: str = MISSING
     cuda_graphs: Any = MISSING
 
@@ -221,6 +227,43 @@ class SearchConfig(RunConfig):
 
 
 @dataclass
+class StudyConfig:
+    """The study of a sweep: what is varied, by which sampler, towards what, and how its workers agree.
+
+    trials: how many searches, over all workers; workers: processes that this command starts; objectives: names of
+    `nas.sweeps.objectives`; context: the context length, in tokens, that costs are given for; ranges: see
+    `nas.sweeps.ranges`; sampler, pruner: names of Optuna's, or "auto" and "none"; prune_every: training steps;
+    storage: null for SQLite in the sweep's folder, a database URL, or journal:FILE; study: the name by which workers
+    find each other in the storage; heartbeat, grace: seconds; retries: how often a trial whose worker was killed is run
+    again; search: options of the search as they were given, which the command fills in.
+    """
+
+    trials: int = MISSING
+    workers: int = MISSING
+    objectives: list[str] = MISSING
+    context: int = MISSING
+    ranges: dict[str, Any] = field(default_factory=dict)
+    sampler: str = MISSING
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+    pruner: str = MISSING
+    pruner_options: dict[str, Any] = field(default_factory=dict)
+    prune_every: int = MISSING
+    storage: str | None = None
+    study: str = MISSING
+    heartbeat: float = MISSING
+    grace: float = MISSING
+    retries: int = MISSING
+    search: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SweepConfig(SearchConfig):
+    """`python -m nas.sweep`: the options of its searches, and the study."""
+
+    sweep: StudyConfig = MISSING
+
+
+@dataclass
 class TrainConfig(RunConfig):
     """`python -m nas.train`. architecture: softmax, linear, or the architecture.json of a run."""
 
@@ -229,8 +272,10 @@ class TrainConfig(RunConfig):
 
 SCHEMAS: dict[str, type] = {
     "search_schema": SearchConfig,
+    "sweep_schema": SweepConfig,
     "train_schema": TrainConfig,
     "space/schema": SpaceConfig,
+    "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,
     "data/recall_schema": RecallConfig,
     "data/text_schema": TextConfig,

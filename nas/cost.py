@@ -16,8 +16,8 @@ from nas.space import Space
 if TYPE_CHECKING:
     from torch import Tensor
 
-CACHE_BYTES = 2
-"""Bytes of a cached number (bf16)."""
+CACHE_BYTES, STATE_BYTES = 2, 4
+"""Bytes of a number in a cache of keys and values (bf16), and in a state of linear attention (float32)."""
 SOFTMAX_SHARE, KV_BYTES, FLOPS = "softmax_share", "kv_bytes", "flops"
 UNITS = {
     SOFTMAX_SHARE: "of the chunks",
@@ -31,7 +31,9 @@ def kv_bytes(architecture: Architecture, shares: Mapping[int, float], context: i
     """Bytes of keys, values and states that one sequence needs to go on after ``context`` tokens.
 
     A softmax layer keeps keys and values of every token, a routed one those of its softmax chunks (``shares``, by
-    layer) and of the current chunk, and a layer with a linear branch its fixed state.
+    layer) and of the current chunk, whose route nobody knows yet. A layer with a linear branch keeps a fixed state: as
+    decoding has it (`kernels.gated_delta_rule.decode`), the running one, that at the start of the current chunk, and
+    the decay since then. The few tokens that the short convolutions look back on are the same everywhere and not counted.
     """
     return round(_of_architecture(KV_BYTES, architecture, shares, context))
 
@@ -40,7 +42,8 @@ def flops_per_token(architecture: Architecture, shares: Mapping[int, float], con
     """Forward FLOPs of a token at the end of ``context`` tokens, a multiply-add counted as two.
 
     Two for each weight that multiplies it, 2 (K + V) per softmax head and visible key, and 6 K V per linear head for
-    reading, correcting and writing the state.
+    reading the state twice, for the correction and the output, and writing it once. That is what generating a token
+    takes; computing whole sequences chunk by chunk does more of them for fewer steps.
     """
     return round(_of_architecture(FLOPS, architecture, shares, context))
 
@@ -88,7 +91,8 @@ def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Line
     keys = {"softmax": Line(context), "linear": Line(0), "token_hybrid": Line(own, context - own)}[mixer]
     states = mixer != "softmax"
     if resource == KV_BYTES:
-        return Line(CACHE_BYTES * (per_key * keys.base + per_state * states), CACHE_BYTES * per_key * keys.slope)
+        state_bytes = STATE_BYTES * (2 * per_state + a.linear_heads) * states
+        return Line(CACHE_BYTES * per_key * keys.base + state_bytes, CACHE_BYTES * per_key * keys.slope)
     fixed_part = 2 * _layer_weights(a, mixer) + 6 * per_state * states
     return Line(fixed_part + 2 * per_key * keys.base, 2 * per_key * keys.slope)
 
@@ -117,13 +121,13 @@ class SpaceCost:
 
     Args:
         resource: one of `UNITS`.
-        space: softmax_share is averaged over those of its layers that choose or route.
+        space: softmax_share is averaged over those of its layers that choose or route, if any do.
         context: tokens of a sequence.
     """
 
     def __init__(self, resource: str, space: Space, context: int) -> None:
-        self.resource, self.space = resource, space
-        counted = set(space.choosing) | set(space.routed)
+        self.resource, self.space, self.context = resource, space, context
+        counted = {*space.choosing, *space.routed} or set(range(len(space.options)))
         sizes, self.fixed = space.sizes, fixed(resource, space.sizes)
         self.lines = [[line(resource, sizes, option, context) for option in options] for options in space.options]
         if resource == SOFTMAX_SHARE:
@@ -139,16 +143,21 @@ class SpaceCost:
         """What the relative cost is called where it is shown: of softmax_share it is the share itself."""
         return "share" if self.resource == SOFTMAX_SHARE else "cost"
 
+    def shown(self, cost: float) -> str:
+        """A cost as people read and type it."""
+        return f"{cost:.3g}" if self.resource == SOFTMAX_SHARE else f"{cost:.0f}"
+
+    def of(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
+        """The cost of an architecture in the resource's unit; ``shares`` of its routed layers, 1 where there is none."""
+        each = (
+            lines[option].at(shares.get(layer, 1.0))
+            for layer, (lines, option) in enumerate(zip(self.lines, code, strict=True))
+        )
+        return self.fixed + sum(each)
+
     def relative(self, cost: float) -> float:
         """A cost in the resource's unit as a part of the dearest architecture's."""
         return cost / self.most if self.most else 0.0
-
-    def measured(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
-        """The relative cost of an architecture whose routed layers have these shares of softmax chunks, by layer."""
-        layers = enumerate(zip(self.lines, code, strict=True))
-        return self.relative(
-            self.fixed + sum(lines[option].at(shares.get(layer, 1.0)) for layer, (lines, option) in layers)
-        )
 
     def expected(
         self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]

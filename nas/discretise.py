@@ -1,4 +1,4 @@
-"""From scores of options to one architecture: the best whose cost is within a limit."""
+"""From scores of options to one architecture: the best whose cost is within a limit, or at a target."""
 
 from collections.abc import Sequence
 
@@ -22,8 +22,36 @@ def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]
     >>> best_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]], limit=1.0)
     (1, 0)
     """
+    found = _best_by_cost(scores, costs, limit)
+    return max(found.values(), key=lambda entry: entry[0], default=(0.0, None))[1]
+
+
+def nearest_code(
+    scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], target: float, tolerance: float
+) -> Code:
+    """The code of highest total score whose total cost is within ``tolerance`` of the target; else the nearest.
+
+    Args:
+        scores, costs: as for `best_code`.
+        target: of the sum of costs.
+        tolerance: in either direction.
+
+    >>> nearest_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]], target=2.2, tolerance=0.5)
+    (1, 0)
+    """
+    most = sum(map(max, costs))
+    found = _best_by_cost(scores, costs, most)
+    off = {spent: max(0.0, abs(spent * most / BINS - target) - tolerance) for spent in found}
+    least = min(off.values())
+    return max((entry for spent, entry in found.items() if off[spent] == least), key=lambda entry: entry[0])[1]
+
+
+def _best_by_cost(
+    scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float
+) -> dict[int, tuple[float, Code]]:
+    """For every total cost up to the limit, in steps of it: the highest total score, and a code that has it."""
     if limit < 0:
-        return None
+        return {}
     weights = [[_bins(cost, limit) for cost in options] for options in costs]
     best: dict[int, tuple[float, Code]] = {0: (0.0, ())}  # bins spent: score and code
     for own_scores, own_weights in zip(scores, weights, strict=True):
@@ -34,7 +62,7 @@ def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]
                 if total <= BINS and (total not in found or score + gain > found[total][0]):
                     found[total] = (score + gain, (*code, option))
         best = found
-    return max(best.values(), key=lambda entry: entry[0], default=(0.0, None))[1]
+    return best
 
 
 def _bins(cost: float, limit: float) -> int:

@@ -1,7 +1,7 @@
 """What a model is worth and what it costs: quality, softmax share, and how well routes find what was planted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,9 +104,9 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
+def quality_of(measure: str, loss: Tensor, correct: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
     """The figure of merit: the mean of ``correct`` for "recall", of ``loss`` in bits for "bits_per_byte"."""
-    return correct.float().mean() if measure == "recall" else loss.mean() / math.log(2)
+    return mean(correct.float()) if measure == "recall" else mean(loss) / math.log(2)
 
 
 HIGHER = {"recall": True, "bits_per_byte": False}
@@ -175,6 +175,13 @@ def evaluate(
 def softmax_weight(routing: Routing) -> Tensor:
     """[B, N, R]: how much of each chunk the softmax branch keeps."""
     return routing.weights[..., OPERATIONS.index("softmax")]
+
+
+def leads(routing: Routing) -> Tensor:
+    """[B, N, R]: by how much the logit of softmax is over that of linear attention; from 0 on softmax is chosen."""
+    logits = precise(routing.logits)
+    softmax, linear = (logits[..., OPERATIONS.index(operation)] for operation in ("softmax", "linear"))
+    return softmax - linear
 
 
 def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:

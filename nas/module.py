@@ -14,17 +14,23 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from kernels.arguments import RouteGrad
 from nas.budget import budgeted_cost, build_budget
+from nas.calibration import calibrate
 from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
-from nas.evaluation import evaluate, learnt, quality_of, randomly, token_losses
+from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
+from nas.evaluation import always, evaluate, learnt, quality_of, randomly, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
+from nas.launch import launched
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, Routing
+from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import Router
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.space import Code, Space
+
+LAST = 16
+"""Batches on which thresholds are set in the end, where the budget is to be used up."""
 
 
 def chooses(step: int) -> bool:
@@ -33,7 +39,7 @@ def chooses(step: int) -> bool:
 
 
 class TrainingStream(IterableDataset[Scored]):
-    """The training batches of a task from a step on, as a model needs them."""
+    """The training batches of a task from a step on, this process's rows of them, as a model needs them."""
 
     def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False) -> None:
         self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
@@ -43,7 +49,7 @@ class TrainingStream(IterableDataset[Scored]):
             part: Part = "all"
             if self._bilevel:
                 part = "choices" if chooses(step) else "weights"
-            yield self._task.train_batch(step, part).scored()
+            yield own_rows(self._task.train_batch(step, part)).scored()
 
     def loader(self, pin_memory: bool) -> DataLoader[Scored]:
         """For Lightning: batches as they are, drawn in this process; pinned, they go to a GPU while it computes."""
@@ -62,13 +68,18 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, space: Space, task: Task, config: RunConfig, route_grad: RouteGrad = "full") -> None:
         super().__init__()
         self.space, self.task, self.config = space, task, config
+        self._make_model = lambda: LanguageModel(space.sizes, route_grad, space.options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
-        self.model = LanguageModel(space.sizes, route_grad, space.options)
+        self.model = self._make_model()
         self.choices = Choices(space)
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
         self.chosen: Code | None = None
         """What a searcher chose; None where the logits say what was learnt."""
+        if self.budget.rises:
+            self.choices.lean_to_cheapest(self.cost)
+            for router in _routers(self.model):
+                router.lean_to_linear()
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
@@ -82,6 +93,24 @@ class TrainingModule(lightning.LightningModule):
     def progress(self) -> float:
         """Fraction of training done, in [0, 1]."""
         return self.global_step / self.config.trainer.steps
+
+    def configure_model(self) -> None:
+        """Lightning calls this once every process is there."""
+        if self.device_mesh is not None:
+            from nas.sharding import shard
+
+            shard(self.model, self.model.blocks, self.device_mesh["data_parallel"])
+
+    def collect(self) -> None:
+        """Where the weights were sharded, give the first process a model with all of them, to be used as on its own."""
+        if self.device_mesh is None:
+            return
+        from nas.sharding import whole
+
+        weights = whole(self.model.state_dict())
+        if launched().first:
+            self.model = self._make_model()
+            self.model.load_state_dict(weights)
 
     def training_step(self, batch: Scored, index: int) -> Tensor:
         moment = self._moment()
@@ -102,10 +131,16 @@ class TrainingModule(lightning.LightningModule):
             self._replayed.hand_over_gradients()
 
     def on_after_backward(self) -> None:
+        """Before the optimiser: thresholds move for an exact budget, and in bilevel training some parameters rest."""
+        if self.budget.exact and not self.budget.dense:
+            for router in _routers(self.model):
+                router.move_threshold(self.budget.shift)
+        if self.config.trainer.bilevel:
+            self._rest()
+
+    def _rest(self) -> None:
         """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
-        if not self.config.trainer.bilevel:
-            return
-        chosen = {id(p) for p in (*_routers(self.model), *self.choices.parameters())}
+        chosen = {id(p) for p in (*_router_parameters(self.model), *self.choices.parameters())}
         choosing = chooses(self.global_step)
         for parameter in self.parameters():
             if (id(parameter) in chosen) != choosing:
@@ -114,46 +149,57 @@ class TrainingModule(lightning.LightningModule):
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # with the memory that they hold
 
+    def calibrate(self) -> None:
+        """Have what was found use up an exact budget on sequences of full length, as far as routers can see to that."""
+        if not self.budget.exact or self.budget.dense or self.space.sizes.random_share is not None:
+            return
+        batches = [self.task.full_batch(step) for step in range(LAST)]
+        with self.autocast():
+            calibrate(self.model, self.choices, self.cost, self.found, batches, self.budget.target)
+
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
-        policy, paths = None, paths_of(self.cost.densest)
+        policy, paths = self._start
         if not moment.dense:
             policy = self._relaxed(moment)
             paths = self.choices.paths(self.config.relaxation.name, moment.temperature)
         output = self.model(batch.tokens, policy, batch.places, paths)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
-        loss = losses.mean()
+        loss = part_of_mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         figures = {
             "loss": loss.detach(),
-            self.task.quality: quality_of(self.task.quality, losses.detach(), correct),
+            self.task.quality: quality_of(self.task.quality, losses.detach(), correct, part_of_mean),
         }
         if self.searches:
             cost = self._budgeted(loss.detach(), output.routing, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(cost)
-        return Computed(loss, figures)
+        return Computed(loss, averages(figures))
 
     def _relaxed(self, moment: Moment) -> Policy:
         """The policy of a step: what was drawn of the routers' logits, or nothing but chance."""
         if (architecture := self.model.architecture).random_share is not None:
             return randomly(moment.allowed if self.training else architecture.random_share)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
-        return lambda layer, logits: relaxation(logits, moment.temperature)
+        return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
 
     def _budgeted(self, loss: Tensor, routing: dict[int, list[Routing]], moment: Moment) -> Tensor:
         """The relative cost of a step, of which the budget takes note."""
         if moment.dense:
-            self.budget.note(loss)
-            return loss.new_ones(())
+            self.budget.note(average(loss))
+            return loss.new_full((), self.budget.first)
+        settled = self.space.sizes.random_share is None
         if self.config.relaxation.name not in UNLEARNT:
-            cost = self.choices.cost(self.cost, routing)
+            cost = self.choices.cost(self.cost, routing, settled)
         else:
             cost = self.choices.routed_cost(self.cost, routing)
             if not self.space.routed:
                 return cost  # nobody answers for it
-        self.budget.update(cost.detach(), moment.allowed, moment.least)
+        self.budget.update(average(cost.detach()), moment.allowed, moment.least)
+        if self.budget.exact and settled:
+            self.budget.move(average(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed)))
         return cost
 
     def _moment(self) -> Moment:
@@ -193,7 +239,7 @@ class TrainingModule(lightning.LightningModule):
     def policy(self) -> Policy | None:
         """The policy that was learnt; None where there is none, or not yet."""
         if self.budget.dense:
-            return None
+            return self._start[0]
         share = self.model.architecture.random_share
         return learnt if share is None else randomly(share, generator(self.config.seed, "random routing"))
 
@@ -201,12 +247,21 @@ class TrainingModule(lightning.LightningModule):
     def found(self) -> Code:
         """The architecture that a searcher chose, else the most probable one within the budget, if one of the space is.
 
-        The densest while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are as
-        probable, and this is any one within the budget.
+        That of the start while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are
+        as probable, and this is any one within the budget.
         """
         if self.chosen is not None:
             return self.chosen
-        return self.cost.densest if self.budget.dense else self.choices.best(self.cost, self.budget.target)
+        if self.budget.dense:
+            return self.cost.cheapest if self.budget.rises else self.cost.densest
+        return self.choices.best(self.cost, self.budget.target, self.budget.exact)
+
+    @property
+    def _start(self) -> tuple[Policy | None, list[Path]]:
+        """What layers are before anything is chosen."""
+        if self.budget.rises:
+            return always("linear"), paths_of(self.cost.cheapest)
+        return None, paths_of(self.cost.densest)
 
     def settle(self, code: Code) -> None:
         """Become the training of one architecture of the space, with the weights that it has there."""
@@ -224,10 +279,12 @@ class TrainingModule(lightning.LightningModule):
         return torch.autocast(self.device.type, dtype, enabled=precision.endswith("-mixed"))
 
     def validate(self) -> float:
-        """Quality of what was learnt, on the validation batches."""
+        """Quality of what was learnt, on the validation batches: shared out, if there are several processes."""
+        batches = own_share(self.task.validation_batches())
         with self.autocast():
-            batches, paths = self.task.validation_batches(), paths_of(self.found)
-            return evaluate(self.model, batches, self.task.quality, self.policy, paths).quality
+            paths = paths_of(self.found)
+            quality = evaluate(self.model, batches, self.task.quality, self.policy, paths).quality
+        return average_over(batches, quality, self.device)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
@@ -258,7 +315,7 @@ def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCo
     Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
     blow them up to full steps.
     """
-    routers = _routers(model)
+    routers = _router_parameters(model)
     taken = {id(p) for p in routers}
     others = [p for p in model.parameters() if id(p) not in taken]
     groups: list[dict[str, object]] = [
@@ -274,8 +331,12 @@ def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCo
     return groups
 
 
-def _routers(model: LanguageModel) -> list[Parameter]:
-    return [p for module in model.modules() if isinstance(module, Router) for p in module.parameters()]
+def _routers(model: LanguageModel) -> list[Router]:
+    return [module for module in model.modules() if isinstance(module, Router)]
+
+
+def _router_parameters(model: LanguageModel) -> list[Parameter]:
+    return [parameter for router in _routers(model) for parameter in router.parameters()]
 
 
 def _schedule(step: int, trainer: TrainerConfig) -> float:

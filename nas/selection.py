@@ -82,7 +82,7 @@ def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candida
     started = time.monotonic()
     result = evaluate(module.model, batches, module.task.quality, module.policy, paths_of(code))
     shares = {layer: mean_share({layer: heads}) for layer, heads in result.shares.items()}
-    cost, seconds = module.cost.measured(code, shares), time.monotonic() - started
+    cost, seconds = module.cost.relative(module.cost.of(code, shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 
 

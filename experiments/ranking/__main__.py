@@ -12,12 +12,9 @@ among the patterns that its budget allows. Runs that are there already are not m
 
 import argparse
 import itertools
-import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
 
 from experiments.runs import all_metrics
 from experiments.tables import markdown, number

@@ -62,6 +62,10 @@ class Task(Protocol):
         """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""
         ...
 
+    def full_batch(self, step: int) -> Batch:
+        """A batch of the training data at full length and difficulty, where training has others too."""
+        ...
+
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
         """The fixed validation batches, their sequences ``length_factor`` times as long as in training."""
         ...

@@ -92,6 +92,11 @@ class Recall:
         random = generator(self._seed, "recall", "train" if part == "all" else part, step)
         return self._draw(_pick(self._lengths, random), _pick(self._pairs, random), self._batch_size, random)
 
+    def full_batch(self, step: int) -> Batch:
+        """A batch at full length and difficulty, as validation has them, but of other sequences."""
+        random = generator(self._seed, "recall", "full", step)
+        return self._draw(self._lengths[0], self._pairs[0], self._batch_size, random)
+
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
         """Batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
         size = max(1, self._batch_size // length_factor)

@@ -95,6 +95,10 @@ class Text:
         starts = torch.randint(len(text) - self._length, (self._batch_size,), generator=draws)
         return _windows(text, starts, self._length)
 
+    def full_batch(self, step: int) -> Batch:
+        """A training batch: they are all of one length."""
+        return self.train_batch(step)
+
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
         """Batches of one size, their windows apart from each other and evenly spread over the validation bytes."""
         text, length = self._validation, self._length * length_factor

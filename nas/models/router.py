@@ -28,6 +28,17 @@ class Router(nn.Module):
         lean = torch.tensor([0.5, -0.5]) * INITIAL_LEAN
         self.score.bias.copy_(lean.repeat(self.score.out_features // len(OPERATIONS)))
 
+    @torch.no_grad()
+    def move_threshold(self, by: Tensor) -> None:
+        """Ask for a lead of softmax that is larger by a number."""
+        away = torch.stack([-by, by]) / 2
+        self.score.bias.add_(away.repeat(self.score.out_features // len(OPERATIONS)))
+
+    @torch.no_grad()
+    def lean_to_linear(self) -> None:
+        """Turn round what `reset_bias` did, so that a search starts with linear attention alone."""
+        self.score.bias.neg_()
+
     def forward(self, x: Tensor, chunk_size: int) -> Tensor:
         pooled = mean_pool(x, chunk_size)
         scores: Tensor = self.score(F.rms_norm(pooled, pooled.shape[-1:]))
