@@ -148,7 +148,7 @@ class SpaceCost:
         return f"{cost:.3g}" if self.resource == SOFTMAX_SHARE else f"{cost:.0f}"
 
     def of(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
-        """The cost of an architecture in the resource's unit; ``shares`` of its routed layers, 1 where there is none."""
+        """The cost of an architecture in the resource's unit; ``shares`` of its routed layers, 1 by default."""
         each = (
             lines[option].at(shares.get(layer, 1.0))
             for layer, (lines, option) in enumerate(zip(self.lines, code, strict=True))
