@@ -36,7 +36,7 @@ from nas.meeting import from_first, together
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 NOT_COMPARED = ("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes")
-"""Options that may differ between a run and its resumption: they do not change what is computed."""
+"""Options that may differ between a run and its resumption: but for rounding they do not change what is computed."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 

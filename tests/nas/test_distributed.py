@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,11 +117,14 @@ def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tm
     assert killed.ended.err.count("error: another process of this run is gone without a word") == 1
     run = searched(tmp_path)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000030.ckpt"]
+    copy = shutil.copytree(run, tmp_path / "copy")
     resumed = torchrun(tmp_path / "again", "-m", "nas.search", *OPTIONS, f"resume={run}")
     assert resumed.ended.status == 0, resumed.ended.err
     assert "Going on from step 30: 20 steps are left to train." in resumed.ended.out
     assert contents(run)["model.safetensors"] == contents(two.ended.run)["model.safetensors"]
     trained_alike(run, two.ended.run, within=0)
+    assert nas("search", f"resume={copy}").status == 0
+    trained_alike(copy, two.ended.run, within=1e-5)
 
 
 def test_sharded_weights_and_sampled_routes_train_as_one_and_go_on_when_torchrun_starts_them_again(
