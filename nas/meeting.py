@@ -182,19 +182,14 @@ def leave(status: int) -> NoReturn:
             end = time.monotonic() + TO_LEAVE
             while keeps_store and _store().add(HEARD, 0) < started.world and time.monotonic() < end:
                 time.sleep(0.05)
-    _exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def leave_together(status: int) -> NoReturn:
     """End a run that was stopped, in every process with the same status."""
-    if launched().world == 1:
-        sys.exit(status)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which torchrun ends the others once one of them has ended
-    together()
-    _exit(status)
-
-
-def _exit(status: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    if launched().world > 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which torchrun ends the others once one of them has ended
+        together()
+    leave(status)
