@@ -51,7 +51,9 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
         with _sentences():
             status = job(cast(Config, _config(name, composed, missing)), Console(quiet=not launched().first))
         if status:
-            sys.exit(status)
+            from nas.meeting import leave_together  # imports torch
+
+            leave_together(status)
 
     def main() -> None:
         if not launched().first:

@@ -8,6 +8,7 @@ import functools
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -177,9 +178,18 @@ def leave(status: int) -> NoReturn:
     with suppress(RuntimeError):  # the store is gone
         if _store.cache_info().currsize:
             _store().add(HEARD, 1)
-            end = time.monotonic() + TO_LEAVE  # it may be this process that keeps the store
-            while started.first and _store().add(HEARD, 0) < started.world and time.monotonic() < end:
+            keeps_store = started.first and os.environ.get(AGENT_STORE) != "True"
+            end = time.monotonic() + TO_LEAVE
+            while keeps_store and _store().add(HEARD, 0) < started.world and time.monotonic() < end:
                 time.sleep(0.05)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def leave_together(status: int) -> NoReturn:
+    """End a run that was stopped, in every process with the same status."""
+    if launched().world > 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which torchrun ends the others once one of them has ended
+        together()
+    leave(status)

@@ -40,7 +40,7 @@ NOT_COMPARED = (
     *("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
     *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")),
 )
-"""Options that may differ between a run and its resumption: they do not change what is computed, or only how much."""
+"""Options that may differ between a run and its resumption: rounding aside, they change how much is computed at most."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 

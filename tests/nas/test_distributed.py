@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from nas.distributed import check_batch_size, own_share
 from nas.errors import UserError
 from nas.run import Run
 from tests.nas.commands import ROOT, SEARCH, Ended, contents, nas
-from tests.nas.test_launch import TORCHRUN, start
+from tests.nas.test_launch import SRUN, TORCHRUN, start
 
 OPTIONS = (
     *(option for option in SEARCH if not option.startswith(("budget.dense", "trainer.steps", "data.batch"))),
@@ -27,11 +28,11 @@ OPTIONS = (
 TROUBLE = """
 import os, signal, nas.search
 from nas.errors import UserError
+from nas.launch import launched, restarted
 from nas.module import TrainingModule
 training_step = TrainingModule.training_step
 def troubled(self, batch, index):
-    first_time = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    if self.global_step == {step} and os.environ["RANK"] == "{rank}" and first_time:
+    if self.global_step == {step} and launched().rank == {rank} and not restarted():
         {trouble}
     return training_step(self, batch, index)
 TrainingModule.training_step = troubled
@@ -59,11 +60,16 @@ def torchrun(logs: Path, *arguments: str) -> Processes:
     return Processes(Ended(done.returncode, done.stdout, done.stderr), second)
 
 
-def in_trouble(folder: Path, step: int, rank: int, trouble: str, *options: str, restarts: int = 0) -> Processes:
-    """A search in two processes of which one gets into trouble at a step, the first time that it comes there."""
+def troubled(folder: Path, step: int, rank: int, trouble: str) -> str:
+    """A script: the search with trouble in it."""
     script = folder / "trouble.py"
     script.write_text(TROUBLE.format(step=step, rank=rank, trouble=trouble))
-    search = (str(script), *OPTIONS, *options, f"output={folder}")
+    return str(script)
+
+
+def in_trouble(folder: Path, step: int, rank: int, trouble: str, *options: str, restarts: int = 0) -> Processes:
+    """A search in two processes of which one gets into trouble at a step, the first time that it comes there."""
+    search = (troubled(folder, step, rank, trouble), *OPTIONS, *options, f"output={folder}")
     return torchrun(folder / "logs", f"--max-restarts={restarts}", *search)
 
 
@@ -116,11 +122,14 @@ def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tm
     assert killed.ended.err.count("error: another process of this run is gone without a word") == 1
     run = searched(tmp_path)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000030.ckpt"]
+    copy = shutil.copytree(run, tmp_path / "copy")
     resumed = torchrun(tmp_path / "again", "-m", "nas.search", *OPTIONS, f"resume={run}")
     assert resumed.ended.status == 0, resumed.ended.err
     assert "Going on from step 30: 20 steps are left to train." in resumed.ended.out
     assert contents(run)["model.safetensors"] == contents(two.ended.run)["model.safetensors"]
     trained_alike(run, two.ended.run, within=0)
+    assert nas("search", f"resume={copy}").status == 0
+    trained_alike(copy, two.ended.run, within=1e-5)
 
 
 def test_sharded_weights_and_sampled_routes_train_as_one_and_go_on_when_torchrun_starts_them_again(
@@ -142,11 +151,25 @@ def test_a_failure_of_one_process_is_told_once_and_ends_all(tmp_path: Path) -> N
     assert failed.ended.err.count("exitcode  : 1 ") == 2
 
 
-def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path: Path) -> None:
-    stopped = in_trouble(tmp_path, 6, 1, "os.kill(os.getpid(), signal.SIGTERM)")
-    assert "Stopped at step 7 of 50; what was learnt is saved." in stopped.ended.out
-    assert stopped.ended.err.count("exitcode  : 130 ") == 2
-    assert stopped.second == ""
+def as_by_srun(rank: int, *arguments: str) -> "subprocess.Popen[str]":
+    """Start one of two processes with what srun would tell it."""
+    place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
+    job = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NODELIST": "localhost"}
+    job |= {"SLURM_JOB_ID": str(os.getpid())}  # from which Lightning makes the port
+    environment = os.environ | ALONE_WITH_A_CORE | SRUN | place | job
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def test_a_signal_to_one_process_of_a_job_stops_all_after_the_same_step(tmp_path: Path) -> None:
+    script = troubled(tmp_path, 6, 1, "os.kill(os.getpid(), signal.SIGTERM)")
+    processes = [as_by_srun(rank, script, *OPTIONS, f"output={tmp_path}") for rank in range(2)]
+    (out, _), (second, _) = (process.communicate() for process in processes)
+    assert [process.returncode for process in processes] == [130, 130]
+    assert "Stopped at step 7 of 50; what was learnt is saved." in out
+    assert second == ""
     run = searched(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["finished"] is False
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000007.ckpt"]
