@@ -38,9 +38,9 @@ class Candidate:
         names = tuple(option_name(options[index]) for options, index in zip(space.options, code, strict=True))
         return cls(code, names, quality, loss, cost, seconds)
 
-    def score(self, measure: str, limit: float) -> float:
-        """What it is chosen by: its merit (`nas.evaluation.merit`); minus infinity where its cost is over the limit."""
-        return merit(measure, self.quality, self.loss) if self.cost <= limit else -math.inf
+    def score(self, measure: str, within: bool) -> float:
+        """What it is chosen by: its merit (`nas.evaluation.merit`); minus infinity if not within the budget."""
+        return merit(measure, self.quality, self.loss) if within else -math.inf
 
 
 class Candidates:

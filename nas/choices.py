@@ -193,6 +193,21 @@ class Choices(nn.Module):
         within = best_code(scores, costs, target + TOLERANCE)
         return within or tuple(options.index(min(options)) for options in costs)
 
+    def excess(self, cost: SpaceCost, code: Code, spent: float, target: float, exact: bool = False) -> float:
+        """By how much an architecture is off the budget, as `best` counts it; 0 or less where it is within.
+
+        Args:
+            cost: of the space.
+            code: of the architecture.
+            spent: its relative cost.
+            target: relative cost.
+            exact: whether less is as wrong as more.
+        """
+        if not exact:
+            return spent - target - TOLERANCE
+        least, most = (cost.relative(cost.of(code, dict.fromkeys(range(len(code)), share))) for share in (0.0, 1.0))
+        return abs(spent - target) - (REACH if least < target < most else TOLERANCE)
+
     def cost_of(self, cost: SpaceCost, code: Code) -> float:
         """The relative cost of an architecture, at the shares that its routers had."""
         each = (options[option] for options, option in zip(self.costs(cost), code, strict=True))

@@ -326,7 +326,7 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
 def _unsearched(module: TrainingModule, searched: Searched | None) -> list[str]:
     """What to tell where nothing chose between the architectures of a space, or had none to choose."""
     if searched is not None:
-        over = "No architecture that was scored kept to the budget: this is the cheapest of them."
+        over = "No architecture that was scored kept to the budget: this is the one that came nearest."
         return [over] if searched.best is None else []
     if module.space.choosing and module.config.relaxation.name in UNLEARNT and module.policy is not None:
         return ["No searcher has chosen yet: this is any architecture within the budget."]

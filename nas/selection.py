@@ -4,12 +4,13 @@ import math
 import time
 from dataclasses import dataclass
 from random import Random
+from typing import Self
 
 from rich.console import Console
 
 from nas.callbacks import TwoLines
 from nas.candidates import Candidate, Candidates
-from nas.choices import TOLERANCE, paths_of
+from nas.choices import paths_of
 from nas.config import RandomConfig, SearchConfig
 from nas.data import Batch
 from nas.data.seeding import stable_seed
@@ -31,15 +32,15 @@ class Searched:
     Attributes:
         searcher: its name.
         evaluations: how many different architectures were scored.
-        best: the one it chose, as it was measured on the batches to choose by; None where none kept to the limit.
-        limit: on the cost, relative to the dearest architecture.
+        best: the one it chose, as it was measured on the batches to choose by; None where none kept to the budget.
+        target: of the budget, relative to the dearest architecture.
         seconds: of all evaluations.
     """
 
     searcher: str
     evaluations: int
     best: Candidate | None
-    limit: float
+    target: float
     seconds: float
 
 
@@ -53,28 +54,29 @@ def select(module: TrainingModule, run: Run, console: Console) -> Searched | Non
     assert isinstance(config, SearchConfig)
     if not isinstance(config.searcher, RandomConfig) or module.budget.dense:
         return None
-    candidates, limit = Candidates(run, module.space), module.budget.target + TOLERANCE
+    candidates, excess = Candidates(run, module.space), _excess(module)
     random = Random(stable_seed(config.seed, "searcher", config.searcher.name))
-    search, excess = find_searcher(config.searcher.name), _excess(module, limit)
-    with module.autocast(), _Progress(module, console, excess, limit, config.searcher.evaluations) as progress:
+    search, target = find_searcher(config.searcher.name), module.budget.target
+    with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
 
         def score(code: Code) -> float:
             if (candidate := candidates.get(code)) is None:
                 candidate = measure(module, code, batches)
                 candidates.add(candidate)
-            progress.show(candidate)
-            return candidate.score(module.task.quality, limit)
+            score = candidate.score(module.task.quality, _over(module, code, candidate.cost) <= 0)
+            progress.show(candidate, score)
+            return score
 
         scores = search(module.space, score, excess, config.searcher, random)
     scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
-    best = max(scored, key=lambda candidate: candidate.score(module.task.quality, limit), default=None)
+    best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
     within = best is not None and scores[best.code] > -math.inf
     if best is not None and not within:
-        best = min(scored, key=lambda candidate: candidate.cost)
+        best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
     module.chosen = None if best is None else best.code
     seconds = sum(candidate.seconds for candidate in scored)
-    return Searched(config.searcher.name, len(scored), best if within else None, limit, seconds)
+    return Searched(config.searcher.name, len(scored), best if within else None, target, seconds)
 
 
 def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candidate:
@@ -86,24 +88,31 @@ def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candida
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 
 
-def _excess(module: TrainingModule, limit: float) -> Excess:
-    """By how much an architecture is over the limit, at the shares that its routers had in training."""
+def _excess(module: TrainingModule) -> Excess:
+    """By how much an architecture is off the budget, at the shares that its routers had in training."""
     costs, fixed = module.choices.costs(module.cost), module.cost.relative(module.cost.fixed)
-    return lambda code: fixed + sum(each[option] for each, option in zip(costs, code, strict=True)) - limit
+    return lambda code: _over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))
+
+
+def _over(module: TrainingModule, code: Code, spent: float) -> float:
+    return module.choices.excess(module.cost, code, spent, module.budget.target, module.budget.exact)
 
 
 class _Progress:
     """A bar over evaluations with the best so far; some lines where nobody watches."""
 
-    def __init__(self, module: TrainingModule, console: Console, excess: Excess, limit: float, most: int) -> None:
-        self._console, self._measure, self._limit = console, module.task.quality, limit
+    def __init__(self, module: TrainingModule, console: Console, excess: Excess) -> None:
+        assert isinstance(module.config, SearchConfig)
+        assert isinstance(module.config.searcher, RandomConfig)
+        self._console, self._measure, self._target = console, module.task.quality, module.budget.target
         space = module.space
         within = sum(excess(code) <= 0 for code in space.codes()) if space.size <= LISTED else space.size
-        self._total, self._done = min(most, within), 0
+        self._total, self._done = min(module.config.searcher.evaluations, within), 0
         self._best: Candidate | None = None
+        self._score = -math.inf
         self._bar = TwoLines.on(console)
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> Self:
         self._bar.start()
         self._task = self._bar.add_task("architectures", total=self._total, figures="")
         return self
@@ -111,22 +120,18 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, candidate: Candidate) -> None:
+    def show(self, candidate: Candidate, score: float) -> None:
         """One more was scored."""
         self._done += 1
-        if self._best is None or self._score(candidate) > self._score(self._best):
-            self._best = candidate
+        if score > self._score:
+            self._best, self._score = candidate, score
         if not self._bar.disable:
             self._bar.update(self._task, completed=self._done, figures=self._told())
         elif self._done % -(-self._total // LINES) == 0 or self._done == self._total:
             self._console.print(f"architecture {self._done} of {self._total}  {self._told()}", highlight=False)
 
-    def _score(self, candidate: Candidate) -> float:
-        return candidate.score(self._measure, self._limit)
-
     def _told(self) -> str:
-        assert self._best is not None
-        if self._score(self._best) == -math.inf:
+        if self._best is None:
             return "none within the budget so far"
         name = self._measure.replace("_", " ")
-        return f"best: {name} {self._best.quality:.3f}  cost {self._best.cost:.3f} of {self._limit:.3f}"
+        return f"best: {name} {self._best.quality:.3f}  cost {self._best.cost:.3f}  budget {self._target:.3f}"

@@ -82,6 +82,6 @@ def test_what_diverged_is_worse_than_anything(quality: float, loss: float) -> No
     assert merit("recall", quality, loss) == -math.inf < merit("recall", 0.0, 1e30)
 
 
-def test_over_the_limit_no_quality_counts() -> None:
-    assert candidate((0, 0), quality=1.0, cost=0.5).score("recall", limit=0.5) == merit("recall", 1.0, 1 / 3)
-    assert candidate((0, 0), quality=1.0, cost=0.51).score("recall", limit=0.5) == -math.inf
+def test_outside_the_budget_no_quality_counts() -> None:
+    assert candidate((0, 0), quality=1.0).score("recall", within=True) == merit("recall", 1.0, 1 / 3)
+    assert candidate((0, 0), quality=1.0).score("recall", within=False) == -math.inf

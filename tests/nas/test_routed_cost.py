@@ -26,9 +26,9 @@ def made(*options: tuple[Layer, ...], resource: str = "softmax_share") -> tuple[
 
 
 def routed(share: Tensor, chunk_size: int = 4) -> Routing:
-    """A router that keeps this share of every chunk."""
+    """A router that keeps this share of every chunk, and where logits decide in the end keeps all of it."""
     weights = torch.stack([share, 1 - share]).expand(2, 3, 2, 2)
-    return Routing(torch.zeros_like(weights), weights, chunk_size)
+    return Routing(torch.tensor([1.0, 0.0]).expand(2, 3, 2, 2), weights, chunk_size)
 
 
 def test_it_is_the_mean_over_the_architectures_whose_layers_route() -> None:
@@ -48,8 +48,8 @@ def test_what_was_drawn_counts_as_it_is_and_the_rest_as_it_was() -> None:
     choices, cost = made((FINE, COARSE), (FINE, COARSE))
     choices.shares.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
     found = choices.routed_cost(cost, {0: [routed(torch.tensor(0.9), 8)]})
-    assert found.item() == pytest.approx(((0.1 + 0.9) / 2 + (0.3 + 0.4) / 2) / 2)
-    assert choices.shares[0, 1].item() == pytest.approx(0.95 * 0.2 + 0.05 * 0.9), "and is noted"
+    assert found.item() == pytest.approx(((0.1 + 1.0) / 2 + (0.3 + 0.4) / 2) / 2)
+    assert choices.shares[0, 1].item() == pytest.approx(0.95 * 0.2 + 0.05 * 1.0), "and is noted"
 
 
 def test_its_gradient_is_that_of_the_architecture_that_was_drawn() -> None:
