@@ -28,6 +28,7 @@ class Attribute(StrEnum):
     PRUNED = "pruned"  # where it was pruned
     RETRY_OF = "retry_of"  # number of the trial whose values it has, because that one's worker was killed
     BEAT = "beat"  # changes while its worker lives
+    LEFT = "left"  # its worker gave it back, alive
     RUN = "run"  # its run folder
     FIGURES = "figures"  # what was measured, by name
 
@@ -126,8 +127,9 @@ class Queue:
     def _fail(self, slot: Slot) -> None:
         trial_id = slot.latest._trial_id
         try:
-            if len(slot.attempts) > self._retries:
-                reason = f"its worker was killed, {len(slot.attempts)} times in all"
+            killed = sum(Attribute.LEFT not in trial.user_attrs for trial in slot.attempts)
+            if killed > self._retries:
+                reason = f"its worker was killed, {killed} times in all"
                 self._storage.set_trial_user_attr(trial_id, Attribute.REASON, reason)
             self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:

@@ -147,6 +147,16 @@ def test_a_trial_that_failed_for_a_reason_is_not_run_again(url: str) -> None:
     assert queue.done()
 
 
+def test_a_trial_that_is_given_back_is_not_given_up(url: str) -> None:
+    queue = make(url, 1, retries=0)
+    for _ in range(3):
+        slot = took(queue)
+        queue._storage.set_trial_user_attr(slot.latest._trial_id, Attribute.LEFT, True)
+        queue._study.tell(slot.latest.number, state=TrialState.FAIL)
+    end(queue, took(queue))
+    assert queue.done()
+
+
 def test_a_trial_that_kills_every_worker_is_given_up(url: str) -> None:
     queue = make(url, 1, grace=0, retries=2)
     took(queue)
