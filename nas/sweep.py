@@ -24,6 +24,7 @@ def sweep(config: SweepConfig, console: Console) -> int:
     from nas.run import start
     from nas.sweeps.answer import answer
     from nas.sweeps.options import given_search
+    from nas.sweeps.storage import while_reachable
     from nas.sweeps.study import Plan, Sweep
     from nas.sweeps.workers import run_workers
 
@@ -41,8 +42,9 @@ def sweep(config: SweepConfig, console: Console) -> int:
         highlight=False,
         soft_wrap=True,
     )
-    status = run_workers(here, console)
-    worth = answer(here, run, console)
+    with while_reachable(config.sweep.storage, run.path):
+        status = run_workers(here, console)
+        worth = answer(here, run, console)
     if status:
         console.print(f"Go on with: resume={run.path}", markup=False, highlight=False, soft_wrap=True)
     return status or int(not worth)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import TrialState
 
 from nas.run import replacing
@@ -33,6 +34,7 @@ def plot(path: Path, slots: Sequence[Slot], objectives: Sequence[Objective], mea
         if len(objectives) == 1:
             _history(axes, slots, objectives[0])
             axes.set_xlabel("trial")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         else:
             _front(axes, slots, objectives, first, second)
             axes.set_xlabel(title(objectives[first], measure))

@@ -11,7 +11,7 @@ first counts, of trials beyond N none, and what does not count is never run.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,6 +28,7 @@ class Attribute(StrEnum):
     PRUNED = "pruned"  # where it was pruned
     RETRY_OF = "retry_of"  # number of the trial whose values it has, because that one's worker was killed
     BEAT = "beat"  # changes while its worker lives
+    LEFT = "left"  # its worker gave it back, alive
     RUN = "run"  # its run folder
     FIGURES = "figures"  # what was measured, by name
 
@@ -79,11 +80,21 @@ class Queue:
         count: how many trials are asked for.
         grace: seconds without a sign of life after which a trial's worker is taken for dead, by this worker's clock.
         retries: how often one slot is run again.
+        clock: tells seconds.
     """
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage, count: int, grace: float, retries: int) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        storage: BaseStorage,
+        count: int,
+        grace: float,
+        retries: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._study, self._storage = study, storage
         self._count, self._grace, self._retries = count, grace, retries
+        self._clock = clock
         self._seen: dict[int, tuple[object, float]] = {}
 
     def slots(self) -> list[Slot]:
@@ -111,7 +122,7 @@ class Queue:
 
     def _bury(self, found: Sequence[Slot]) -> None:
         """Fail the running trials that have shown no sign of life for too long."""
-        now = time.monotonic()
+        now = self._clock()
         for slot in found:
             trial = slot.latest
             if trial.state != TrialState.RUNNING:
@@ -126,8 +137,9 @@ class Queue:
     def _fail(self, slot: Slot) -> None:
         trial_id = slot.latest._trial_id
         try:
-            if len(slot.attempts) > self._retries:
-                reason = f"its worker was killed, {len(slot.attempts)} times in all"
+            killed = sum(Attribute.LEFT not in trial.user_attrs for trial in slot.attempts)
+            if killed > self._retries:
+                reason = f"its worker was killed, {killed} times in all"
                 self._storage.set_trial_user_attr(trial_id, Attribute.REASON, reason)
             self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:

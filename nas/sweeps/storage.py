@@ -2,11 +2,12 @@
 
 import random
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.exceptions import OptunaError
+from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy import create_engine, event
@@ -49,6 +50,18 @@ def open_storage(given: str | None, folder: Path) -> BaseStorage:
         raise UserError(f"sweep.storage={_shown(url)} needs a driver: {_first(error)}; install it.") from error
     except (OSError, SQLAlchemyError, OptunaError) as error:
         raise UserError(f"sweep.storage={_shown(url)} cannot be reached: {_first(error)}") from error
+
+
+@contextmanager
+def while_reachable(given: str | None, folder: Path) -> Iterator[None]:
+    """Turn the loss of the storage in the middle of a sweep into a UserError that says how to go on."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise UserError(
+            f"sweep.storage={_shown(given or str(folder / DATABASE))} cannot be reached any more: {_first(error)}. "
+            f"Nothing that has ended is lost; go on with resume={folder}."
+        ) from error
 
 
 def _journal(path: str) -> BaseStorage:

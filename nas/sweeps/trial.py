@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import lightning
 import optuna
 from lightning.pytorch.loggers import TensorBoardLogger
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas.callbacks import shown
 from nas.checks import check
@@ -118,8 +119,9 @@ def run_trial(
         if run is not None:  # what is there cannot be gone on with, on this machine at least
             return run_trial(config, values, objectives, None, watch, folder, number)
         return Outcome(State.FAILED, [], {}, str(error))
-    except (RuntimeError, ValueError, ArithmeticError) as error:
-        # values for which memory is short, or with which a step cannot compute: the next ones may do
+    except (OptunaError, SQLAlchemyError, OSError):
+        raise  # not for what the trial is: the next one would end here as well
+    except Exception as error:  # memory is short for these values, or a step cannot compute with them: others may do
         place = folder / ERRORS / f"{name_of(number)}.txt"
         place.parent.mkdir(exist_ok=True)
         place.write_text(traceback.format_exc())

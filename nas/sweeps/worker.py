@@ -90,6 +90,8 @@ def _tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> FrozenT
 
 def _give_back(study: optuna.Study, trial: optuna.Trial) -> None:
     """Let another worker, or this one another time, run the trial again: failed without a reason."""
+    with suppress(UpdateFinishedTrialError):
+        trial.set_user_attr(Attribute.LEFT, True)
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from rich.console import Console
 
 from nas.command import INTERRUPTED, silence
 from nas.config import SweepConfig, register
+from nas.errors import UserError
 from nas.sweeps.display import Display
 from nas.sweeps.events import Began, Ended, Event, Left
 from nas.sweeps.ranking import best_so_far
+from nas.sweeps.storage import while_reachable
 from nas.sweeps.study import Plan, Sweep
 from nas.sweeps.worker import work
 
@@ -114,8 +117,13 @@ def _child(config: SweepConfig, folder: Path, events: Connection, parent: int) -
         torch.set_num_threads(max(1, torch.get_num_threads() // config.sweep.workers))
     register()
     silence()
-    with suppress(KeyboardInterrupt, BrokenPipeError):  # stopped, or nobody listens: its trial is run again
-        work(Sweep(Plan.of(config), folder), events.send, parent)
+    try:
+        with while_reachable(config.sweep.storage, folder):
+            work(Sweep(Plan.of(config), folder), events.send, parent)
+    except (KeyboardInterrupt, BrokenPipeError):
+        return  # stopped, or nobody listens: its trial is run again
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def _gpu(number: int) -> dict[str, str]:

@@ -35,8 +35,8 @@ SWEEP = (
     "trainer.validate_every=50",
 )
 SEVERAL = ("sweep.objectives=[quality,share,parameters]", "+sweep.ranges.model.width={low: 16, high: 32, step: 16}")
-QUICK = ("sweep.heartbeat=0.2", "sweep.grace=2")
-"""Dead workers are found after two seconds."""
+QUICK = ("sweep.heartbeat=0.2", "sweep.grace=4")
+"""Dead workers are found after four seconds."""
 SPEED = "sweep.ranges.trainer.learning_rate"
 KILLED = """
 import os, signal, nas.sweep
@@ -263,6 +263,24 @@ def test_an_error_of_the_program_fails_its_trial_and_leaves_its_traceback(
     assert "with details" in (ended.run / "errors" / "trial_0002.txt").read_text()
 
 
+def test_a_storage_that_is_lost_ends_a_sweep_that_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise optuna.exceptions.StorageInternalError("gone") from ConnectionError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.sweeps.trial.Watch.on_train_start", lost)
+        ended = nas("sweep", *SWEEP, "sweep.trials=1", f"output={tmp_path}")
+    assert ended.status == 1
+    assert ended.err.startswith("error: sweep.storage=")
+    assert (
+        f"cannot be reached any more: the server is gone. Nothing that has ended is lost; go on with resume={ended.run}"
+        in ended.err
+    )
+    assert nas("sweep", f"resume={ended.run}").status == 0
+
+
 def worse_from_the_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the validation of the first trials give 1, of later ones 0."""
     modules: list[int] = []
@@ -356,9 +374,9 @@ def test_twenty_trials_and_four_workers_of_which_two_are_killed(tmp_path: Path) 
     run = Path(told[0].strip().split("run folder ")[1])
     while sum(line.startswith("trial") for line in told) < 6:
         told.append(running.stdout.readline())
-    dying = [trial for trial in study(run) if trial.state == TrialState.RUNNING and "beat" in trial.user_attrs][:2]
-    for trial in dying:
-        os.kill(int(trial.user_attrs["beat"].split()[0]), signal.SIGKILL)
+    beats = [trial.user_attrs["beat"] for trial in study(run) if trial.state == TrialState.RUNNING]
+    for beat in sorted(beats, key=lambda beat: int(beat.split()[1]))[:2]:  # in the midst of the youngest trials
+        os.kill(int(beat.split()[0]), signal.SIGKILL)
     out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert out.count("A worker was killed (SIGKILL)") == 2
@@ -376,7 +394,7 @@ def test_twenty_trials_and_four_workers_of_which_two_are_killed(tmp_path: Path) 
 
 
 def test_workers_stop_where_their_command_is_killed_and_it_can_be_resumed(tmp_path: Path) -> None:
-    options = (*SWEEP, *QUICK, "sweep.workers=2", "sweep.trials=6", "trainer.steps=40")
+    options = (*SWEEP, *QUICK, "sweep.workers=2", "sweep.trials=4", "trainer.steps=40")
     running = process("-m", "nas.sweep", *options, f"output={tmp_path}")
     assert running.stdout is not None
     run = Path(running.stdout.readline().strip().split("run folder ")[1])
@@ -389,11 +407,11 @@ def test_workers_stop_where_their_command_is_killed_and_it_can_be_resumed(tmp_pa
         assert time.monotonic() < until, "workers went on without their command"
         time.sleep(0.2)
     before = {trial.number: trial.values for trial in study(run) if trial.state == TrialState.COMPLETE}
-    assert len(before) < 6
+    assert len(before) < 4
     resumed = nas("sweep", f"resume={run}")
     assert resumed.status == 0, resumed.err
     trials = study(run)
-    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 6
+    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 4
     assert all(trials[number].values == values for number, values in before.items())
 
 

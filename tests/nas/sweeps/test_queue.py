@@ -31,10 +31,23 @@ while not queue.done():
 """
 
 
-def make(url: str, count: int = 3, grace: float = 60, retries: int = 3) -> Queue:
+class Clock:
+    """Time passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+GRACE = 60.0
+
+
+def make(url: str, count: int = 3, retries: int = 3, clock: Clock | None = None) -> Queue:
     storage = open_storage(url, Path())
     study = optuna.create_study(study_name="study", storage=storage, load_if_exists=True)
-    return Queue(study, storage, count, grace, retries)
+    return Queue(study, storage, count, GRACE, retries, clock or Clock())
 
 
 @pytest.fixture(params=STORAGES, ids=["sqlite", "journal"])
@@ -79,7 +92,8 @@ def test_workers_that_take_at_once_share_the_trials(url: str) -> None:
 
 
 def test_a_killed_workers_trial_is_run_again_once_with_its_values(url: str) -> None:
-    dead, alive = make(url, grace=0.05), make(url, grace=0.05)
+    clock = Clock()
+    dead, alive = make(url), make(url, clock=clock)
     lost = took(dead)
     trial = optuna.Trial(dead._study, lost.latest._trial_id)
     value = trial.suggest_float("x", 0, 1)
@@ -87,7 +101,9 @@ def test_a_killed_workers_trial_is_run_again_once_with_its_values(url: str) -> N
     trial.set_user_attr(Attribute.BEAT, "1")
     others = [took(alive), took(alive)]
     assert alive.take() is None
-    time.sleep(0.1)
+    clock.now += GRACE
+    assert alive.take() is None
+    clock.now += 1
     for slot in others:
         alive._storage.set_trial_user_attr(slot.latest._trial_id, Attribute.BEAT, "2")  # they live
     again = took(alive)
@@ -102,12 +118,13 @@ def test_a_killed_workers_trial_is_run_again_once_with_its_values(url: str) -> N
 
 
 def test_a_living_worker_keeps_its_trial(url: str) -> None:
-    owner, other = make(url, 1, grace=0.3), make(url, 1, grace=0.3)
+    clock = Clock()
+    owner, other = make(url, 1), make(url, 1, clock=clock)
     slot = took(owner)
-    for beat in range(8):
+    for beat in range(4):
         owner._storage.set_trial_user_attr(slot.latest._trial_id, Attribute.BEAT, str(beat))
         assert other.take() is None
-        time.sleep(0.1)
+        clock.now += GRACE
     end(owner, slot)
     assert other.done()
 
@@ -147,16 +164,24 @@ def test_a_trial_that_failed_for_a_reason_is_not_run_again(url: str) -> None:
     assert queue.done()
 
 
+def test_a_trial_that_is_given_back_is_not_given_up(url: str) -> None:
+    queue = make(url, 1, retries=0)
+    for _ in range(3):
+        slot = took(queue)
+        queue._storage.set_trial_user_attr(slot.latest._trial_id, Attribute.LEFT, True)
+        queue._study.tell(slot.latest.number, state=TrialState.FAIL)
+    end(queue, took(queue))
+    assert queue.done()
+
+
 def test_a_trial_that_kills_every_worker_is_given_up(url: str) -> None:
-    queue = make(url, 1, grace=0, retries=2)
+    clock = Clock()
+    queue = make(url, 1, retries=2, clock=clock)
     took(queue)
-    for _ in range(2):
+    for again in (True, True, False):
         assert queue.take() is None  # seen for the first time
-        time.sleep(0.01)
-        took(queue)  # found dead
-    assert queue.take() is None
-    time.sleep(0.01)
-    assert queue.take() is None
+        clock.now += GRACE + 1
+        assert (queue.take() is not None) == again  # found dead
     assert queue.done()
     (slot,) = queue.slots()
     assert slot.latest.user_attrs[Attribute.REASON] == "its worker was killed, 3 times in all"
