@@ -3,9 +3,9 @@
 Costs are relative to the dearest architecture's, for the resource softmax_share the share of softmax chunks. Minimising
 the loss subject to cost <= allowed is the saddle point of loss + multiplier * (cost - allowed): the weights descend,
 the multiplier ascends (Boyd & Vandenberghe 2004, section 5.5). So the multiplier grows while the cost is over the
-allowed one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there from the
-start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed, and the
-multiplier may be negative, so that what costs is paid for.
+allowed one and shrinks while it is under it. A penalty of fixed weight does neither: it stops learning if it is there
+from the start, and overshoots its target if it comes later. With ``exact`` the budget is to be used up: cost = allowed,
+and the multiplier may be negative, so that what costs is paid for.
 
 Dual ascent alone oscillates: it integrates the error, and so do the logits. A term in proportion to the error damps it
 (PID Lagrangian methods, Stooke et al. 2020, arXiv 2007.03964). The error is relative to the allowed cost, so that
@@ -34,7 +34,7 @@ from nas.space import Space
 DEAREST, CHEAPEST = STARTS = "dearest", "cheapest"
 """The architectures from which the target can be approached."""
 LEAST_PART = 0.01
-"""Of the way from the cheapest to the dearest cost: the least in which the allowed cost falls, and errors count."""
+"""Of the way from the cheapest cost to the dearest: the least that a geometric fall ends at and that divides errors."""
 THRESHOLD_RATE = 0.5
 """Part of the way to the right threshold that routers go in a step: a batch tells it with some error."""
 RUNNING = 0.95

@@ -17,8 +17,10 @@ from nas.thresholds import threshold
 
 TOLERANCE = 0.02
 """How much of the dearest cost a found architecture may be over its budget: routers vary from batch to batch."""
-REACH = 0.1
-"""How far from an exact budget it may be where its routers' thresholds can be moved to that."""
+MOVES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares that routers' thresholds could be moved to, beside those that they have."""
+RELUCTANCE = 10.0
+"""How much the log-probability must be higher for each unit of relative cost that thresholds have to move."""
 RUNNING = 0.95
 """Weight of the past in the running shares."""
 LEAN = 3.0
@@ -57,24 +59,24 @@ class Choices(nn.Module):
 
     @torch.no_grad()
     def lean_to_cheapest(self, cost: SpaceCost) -> None:
-        """Begin with the options that cost little: the dearest of a layer gets a logit that is smaller by `LEAN`."""
+        """Begin with what costs little: routers that keep nothing, and the dearest option's logit smaller by `LEAN`."""
+        self.shares.zero_()
         for layer in self.space.choosing:
             bases = torch.tensor([line.base for line in cost.lines[layer]])
             self.logits[str(layer)].copy_(-LEAN * (bases - bases.min()) / (bases.max() - bases.min()).clamp(min=1e-9))
 
-    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]], settled: bool = True) -> Tensor:
+    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]], hard: bool = False) -> Tensor:
         """The relative cost that is to be expected, with a gradient for the logits of layers and of routers.
 
-        Chunks count as softmax where their router's logits say so, whatever was drawn or mixed of these in this step:
-        that is how they are routed in the end. Options that this step did not compute count with the share of softmax
-        chunks that they had before.
+        Options that this step did not compute count with the share of softmax chunks that they had before.
 
         Args:
             cost: of the space.
             routing: what routers decided in this step.
-            settled: whether logits decide in the end; if not, the weights of this step do.
+            hard: whether chunks count as softmax where their logits say so, as they will be routed in the end, whatever
+                this step drew or mixed of these; the gradient is that of the weights of this step all the same.
         """
-        shares = self._shares(self._noted(routing, settled))
+        shares = self._shares(self._noted(routing, hard))
         weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
         return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
 
@@ -112,12 +114,12 @@ class Choices(nn.Module):
             shares[layer][option] = share
         return shares
 
-    def _noted(self, routing: dict[int, list[Routing]], settled: bool = True) -> dict[tuple[int, int], Tensor]:
+    def _noted(self, routing: dict[int, list[Routing]], hard: bool = True) -> dict[tuple[int, int], Tensor]:
         """The share of softmax chunks that routers decided on, by layer and option, of which a note is taken."""
         noted = {}
         for layer, option, one in self._decided(routing):
             share = precise(softmax_weight(one)).mean()
-            if settled:
+            if hard:
                 share = share + ((leads(one) >= 0).to(share).mean() - share).detach()
             noted[layer, option] = share
             self.shares[layer, option].lerp_(average(share.detach()).to(self.shares), 1 - RUNNING)
@@ -186,10 +188,7 @@ class Choices(nn.Module):
         scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
         costs, target = self.costs(cost), target - cost.relative(cost.fixed)
         if exact:
-            probable = nearest_code(scores, costs, target, REACH)
-            lines = [own[option] for own, option in zip(cost.lines, probable, strict=True)]
-            least, most = (sum(cost.relative(line.at(share)) for line in lines) for share in (0.0, 1.0))
-            return probable if least < target < most else nearest_code(scores, costs, target, TOLERANCE)
+            return self._nearest(cost, scores, costs, target)
         within = best_code(scores, costs, target + TOLERANCE)
         return within or tuple(options.index(min(options)) for options in costs)
 
@@ -206,7 +205,21 @@ class Choices(nn.Module):
         if not exact:
             return spent - target - TOLERANCE
         least, most = (cost.relative(cost.of(code, dict.fromkeys(range(len(code)), share))) for share in (0.0, 1.0))
-        return abs(spent - target) - (REACH if least < target < most else TOLERANCE)
+        return 0.0 if least < target < most else abs(spent - target) - TOLERANCE
+
+    def _nearest(self, cost: SpaceCost, scores: list[list[float]], costs: list[list[float]], target: float) -> Code:
+        """The most probable architecture that can use up the budget, rather without moving thresholds far."""
+        ways = [
+            [
+                (option, score - RELUCTANCE * abs(moved - now), moved)
+                for option, (line, score, now) in enumerate(zip(*own, strict=True))
+                for moved in [now, *(cost.relative(line.at(share)) for share in MOVES if line.slope)]
+            ]
+            for own in zip(cost.lines, scores, costs, strict=True)
+        ]
+        reluctant = [[score for _, score, _ in own] for own in ways]
+        chosen = nearest_code(reluctant, [[moved for _, _, moved in own] for own in ways], target, TOLERANCE)
+        return tuple(own[index][0] for own, index in zip(ways, chosen, strict=True))
 
     def cost_of(self, cost: SpaceCost, code: Code) -> float:
         """The relative cost of an architecture, at the shares that its routers had."""

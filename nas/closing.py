@@ -224,8 +224,8 @@ def _missed(budget: dict[str, Any]) -> list[str]:
         return []
     unit = UNITS[budget["resource"]]
     return [
-        f"The budget was not met: what was found needs {budget['used']:.6g} {unit}, not {budget['target']:.6g}. Of "
-        "what can be chosen with the routers as they are, nothing comes nearer."
+        f"The budget was not met: what was found needs {budget['used']:.6g} {unit}, not {budget['target']:.6g}. "
+        "Nothing that can be chosen with the routers as they are comes nearer."
     ]
 
 

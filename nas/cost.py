@@ -33,7 +33,7 @@ def kv_bytes(architecture: Architecture, shares: Mapping[int, float], context: i
     A softmax layer keeps keys and values of every token, a routed one those of its softmax chunks (``shares``, by
     layer) and of the current chunk, whose route nobody knows yet. A layer with a linear branch keeps a fixed state: as
     decoding has it (`kernels.gated_delta_rule.decode`), the running one, that at the start of the current chunk, and
-    the decay since then. The few tokens that the short convolutions look back on are the same everywhere and not counted.
+    the decay since then. The few tokens that short convolutions look back on are the same everywhere and not counted.
     """
     return round(_of_architecture(KV_BYTES, architecture, shares, context))
 
@@ -148,7 +148,7 @@ class SpaceCost:
         return f"{cost:.3g}" if self.resource == SOFTMAX_SHARE else f"{cost:.0f}"
 
     def of(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
-        """The cost of an architecture in the resource's unit; ``shares`` of its routed layers, 1 by default."""
+        """The cost of an architecture in the resource's unit, at ``shares`` of its routed layers, 1 if not given."""
         each = (
             lines[option].at(shares.get(layer, 1.0))
             for layer, (lines, option) in enumerate(zip(self.lines, code, strict=True))

@@ -1,11 +1,15 @@
 """From scores of options to one architecture: the best whose cost is within a limit, or at a target."""
 
+import math
 from collections.abc import Sequence
 
 from nas.space import Code
 
 BINS = 10_000
 """Steps of the limit in which costs are counted, each option's rounded down: equal parts of the limit still fill it."""
+
+NEAREST_BINS = 2_000
+"""Steps of the dearest cost in which costs are counted, each option's rounded, where they are to come near a target."""
 
 
 def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float) -> Code | None:
@@ -22,7 +26,9 @@ def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]
     >>> best_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]], limit=1.0)
     (1, 0)
     """
-    found = _best_by_cost(scores, costs, limit)
+    if limit < 0:
+        return None
+    found = _best_by_cost(scores, [[_bins(cost, limit) for cost in options] for options in costs], BINS)
     return max(found.values(), key=lambda entry: entry[0], default=(0.0, None))[1]
 
 
@@ -39,27 +45,24 @@ def nearest_code(
     >>> nearest_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]], target=2.2, tolerance=0.5)
     (1, 0)
     """
-    most = sum(map(max, costs))
-    found = _best_by_cost(scores, costs, most)
-    off = {spent: max(0.0, abs(spent * most / BINS - target) - tolerance) for spent in found}
+    step = sum(map(max, costs)) / NEAREST_BINS or 1.0
+    found = _best_by_cost(scores, [[round(cost / step) for cost in options] for options in costs])
+    off = {spent: max(0.0, abs(spent * step - target) - tolerance) for spent in found}
     least = min(off.values())
     return max((entry for spent, entry in found.items() if off[spent] == least), key=lambda entry: entry[0])[1]
 
 
 def _best_by_cost(
-    scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float
+    scores: Sequence[Sequence[float]], costs: Sequence[Sequence[int]], limit: float = math.inf
 ) -> dict[int, tuple[float, Code]]:
-    """For every total cost up to the limit, in steps of it: the highest total score, and a code that has it."""
-    if limit < 0:
-        return {}
-    weights = [[_bins(cost, limit) for cost in options] for options in costs]
-    best: dict[int, tuple[float, Code]] = {0: (0.0, ())}  # bins spent: score and code
-    for own_scores, own_weights in zip(scores, weights, strict=True):
+    """For every total cost up to the limit: the highest total score, and a code that has it."""
+    best: dict[int, tuple[float, Code]] = {0: (0.0, ())}
+    for own_scores, own_costs in zip(scores, costs, strict=True):
         found: dict[int, tuple[float, Code]] = {}
         for spent, (score, code) in best.items():
-            for option, (gain, weight) in enumerate(zip(own_scores, own_weights, strict=True)):
-                total = spent + weight
-                if total <= BINS and (total not in found or score + gain > found[total][0]):
+            for option, (gain, cost) in enumerate(zip(own_scores, own_costs, strict=True)):
+                total = spent + cost
+                if total <= limit and (total not in found or score + gain > found[total][0]):
                     found[total] = (score + gain, (*code, option))
         best = found
     return best

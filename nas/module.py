@@ -190,15 +190,15 @@ class TrainingModule(lightning.LightningModule):
         if moment.dense:
             self.budget.note(average(loss))
             return loss.new_full((), self.budget.first)
-        settled = self.space.sizes.random_share is None
+        by_logits = self.space.sizes.random_share is None
         if self.config.relaxation.name not in UNLEARNT:
-            cost = self.choices.cost(self.cost, routing, settled)
+            cost = self.choices.cost(self.cost, routing, hard=by_logits)
         else:
             cost = self.choices.routed_cost(self.cost, routing)
             if not self.space.routed:
                 return cost  # nobody answers for it
         self.budget.update(average(cost.detach()), moment.allowed, moment.least)
-        if self.budget.exact and settled:
+        if self.budget.exact and by_logits:
             self.budget.move(average(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed)))
         return cost
 

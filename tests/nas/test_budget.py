@@ -1,6 +1,8 @@
 """The budget: when it begins, how it tightens and lets go, that it holds its target, and what it refuses."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +10,14 @@ import torch
 from torch import Tensor
 
 from nas.budget import Budget
+from nas.cost import UNITS
 from nas.errors import UserError
+from tests.nas.commands import SMALL, nas, refusal
 
-OPTIONS: dict[str, float] = {
+OPTIONS: dict[str, Any] = {
     "target": 0.1,
+    "start": "dearest",
+    "exact": False,
     "learnt_at": 0.5,
     "dense_until": 0.4,
     "tighten_over": 0.2,
@@ -23,7 +29,7 @@ OPTIONS: dict[str, float] = {
 }
 
 
-def budget(**changed: float) -> Budget:
+def budget(**changed: Any) -> Budget:
     return Budget(**(OPTIONS | changed))
 
 
@@ -33,7 +39,7 @@ def observe(made: Budget, loss: Tensor, progress: float, look: bool = True) -> N
     made.begin_in_time(progress, look)
 
 
-def begun(**changed: float) -> Budget:
+def begun(**changed: Any) -> Budget:
     """A budget that began at the start of training and is at its target from there on."""
     made = budget(dense_until=0.0, tighten_over=0.0, **changed)
     observe(made, torch.tensor(1.0), 0.0)
@@ -85,6 +91,43 @@ def test_the_allowed_share_falls_geometrically_to_the_target() -> None:
     assert made.allowed(1.0) == 0.1
 
 
+def test_from_below_the_allowed_cost_rises_to_the_target() -> None:
+    made = budget(start="cheapest", floor=0.02)
+    assert made.allowed(0.3) == 0.02
+    assert made.running_cost.item() == pytest.approx(0.02)
+    observe(made, torch.tensor(4.0), 0.4)
+    assert [made.allowed(progress) for progress in (0.4, 0.5, 0.6, 1.0)] == pytest.approx([0.02, 0.06, 0.1, 0.1])
+
+
+def test_what_even_the_cheapest_costs_is_neither_tightened_nor_priced() -> None:
+    """Above a floor of 0.5 a target of 0.55 is what 0.1 is above none."""
+    made, plain = budget(floor=0.5, target=0.55), budget()
+    for each in (made, plain):
+        observe(each, torch.tensor(4.0), 0.4)
+    for progress in (0.4, 0.45, 0.5, 0.6):
+        assert made.allowed(progress) == pytest.approx(0.5 + plain.allowed(progress) / 2)
+    for cost in (0.3, 0.05, 0.8):
+        made.update(torch.tensor(0.5 + cost / 2), made.allowed(0.6), made.least(0.6))
+        plain.update(torch.tensor(cost), plain.allowed(0.6), plain.least(0.6))
+        assert made.multiplier.item() == pytest.approx(plain.multiplier.item(), abs=1e-5)
+    slopes = [
+        torch.autograd.grad(each.penalty(x), x)[0]
+        for each in (made, plain)
+        for x in [torch.ones((), requires_grad=True)]
+    ]
+    assert slopes[0] == pytest.approx(2 * slopes[1])
+
+
+@pytest.mark.parametrize("start", ["dearest", "cheapest"])
+def test_the_cheapest_architecture_can_be_the_target(start: str) -> None:
+    made = budget(floor=0.3, target=0.3, start=start)
+    observe(made, torch.tensor(4.0), 0.4)
+    assert all(0.3 <= made.allowed(0.4 + step / 100) <= 1 for step in range(20))
+    assert made.allowed(0.61) == 0.3
+    made.update(torch.tensor(0.3), made.allowed(0.6), made.least(0.6))
+    assert made.multiplier.isfinite()
+
+
 def test_it_tightens_while_the_share_is_over_the_allowed_one() -> None:
     found = multipliers(begun(), share=0.5, steps=50)
     assert found == sorted(found)
@@ -103,6 +146,10 @@ def test_the_price_stays_until_routes_settle() -> None:
     made = begun()
     assert multipliers(made, share=0.0, steps=200, progress=0.69)[-1] == pytest.approx(0.02)
     assert multipliers(made, share=0.0, steps=200, progress=0.7)[-1] == 0.0
+
+
+def test_an_exact_budget_pays_for_what_costs_while_the_cost_is_under_it() -> None:
+    assert multipliers(begun(exact=True), share=0.0, steps=300)[-1] == pytest.approx(-3.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -153,6 +200,78 @@ def test_a_checkpoint_keeps_all_of_it() -> None:
     other.load_state_dict(made.state_dict())
     assert not other.dense
     assert multipliers(other, share=0.3, steps=3) == multipliers(made, share=0.3, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("space", "resource", "target", "start"),
+    [
+        ("token_hybrid", "kv_bytes", 100_000, "dearest"),
+        ("layer_hybrid", "softmax_share", 0.6, "cheapest"),
+        ("layer_hybrid", "flops", 400_000, "dearest"),
+    ],
+)
+def test_a_search_uses_up_an_exact_budget(tmp_path: Path, space: str, resource: str, target: float, start: str) -> None:
+    """However little is learnt in six steps: choices and thresholds hold the budget, not the task."""
+    exact = (f"budget={resource}", f"budget.target={target}", "budget.exact=true", f"budget.start={start}")
+    ended = nas(
+        "search",
+        f"+space={space}",
+        *SMALL,
+        "data.batch_size=8",
+        "data.validation_batches=8",
+        *exact,
+        f"output={tmp_path}",
+    )
+    assert ended.status == 0, ended.err
+    spent = json.loads((ended.run / "metrics.json").read_text())["budget"]
+    assert spent["least"] < spent["target"] < spent["most"]
+    assert spent["used"] / spent["most"] == pytest.approx(target / spent["most"], abs=0.02)
+    assert "The budget was not met" not in ended.out
+
+
+def test_an_exact_budget_that_no_choice_uses_up_is_told_of(tmp_path: Path) -> None:
+    """Of four layers that are softmax or linear a quarter or none can be softmax, not an eighth."""
+    options = ("+space=layer_hybrid", *SMALL, "space.operations=[softmax,linear]", "budget.exact=true")
+    ended = nas("search", *options, "budget.target=0.125", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    spent = json.loads((ended.run / "metrics.json").read_text())["budget"]
+    assert spent["used"] in (0.0, 0.25)
+    assert f"The budget was not met: what was found needs {spent['used']:g} of the chunks, not 0.125." in ended.out
+
+
+LAYERS = "+space=layer_hybrid"
+TOKENS = "+space=token_hybrid"
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "advice"),
+    [
+        ((TOKENS, "budget.resource=seconds"), "budget.resource=seconds is unknown", ", ".join(UNITS)),
+        ((TOKENS, "budget=kv_bytes", "budget.context=0"), "budget.context=0 is no length", "give 1 or more"),
+        ((TOKENS, "budget.start=middle"), "budget.start=middle is unknown", "dearest, cheapest"),
+        ((TOKENS, "budget.target=0"), "budget.target=0", "give a number over 0 and at most 1"),
+        ((TOKENS, "budget.target=1.2"), "budget.target=1.2", "give a number over 0 and at most 1"),
+        (
+            (LAYERS, "budget=kv_bytes", "budget.target=1000", "budget.context=1000"),
+            "budget.target=1000 cannot be met: architectures of layer_hybrid need from {least} to {most} bytes of "
+            "keys, values and states at budget.context=1000",
+            "give {least} or more",
+        ),
+        (
+            (LAYERS, "budget=flops", "budget.target=1e9", "budget.exact=true"),
+            "budget.target=1000000000 cannot be met",
+            "FLOPs per token at budget.context=4096; give a number in that range",
+        ),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, tuple) else "",
+)
+def test_a_budget_that_cannot_be_met(tmp_path: Path, options: tuple[str, ...], given: str, advice: str) -> None:
+    # Of the small model: a state of 8 x 8 twice and a decay for each of two heads, and 2 x (8 + 8) numbers a key.
+    figures = {"least": 4 * 4 * (2 * 128 + 2), "most": 4 * (2 * 32 * 1000 + 4 * (2 * 128 + 2))}
+    message = refusal("search", *SMALL, *options, f"output={tmp_path / 'none'}")
+    assert given.format(**figures) in message
+    assert advice.format(**figures) in message
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,10 @@ def test_a_bug_shows_its_traceback(output: Path, monkeypatch: pytest.MonkeyPatch
             ],
         ),
         ("train", ["python -m nas.train architecture=softmax", "architecture: ???"]),
-        ("sweep", ["python -m nas.sweep +space=token_hybrid", "+space=choice: chunk_size, joint,", "sweep=choice: default"]),
+        (
+            "sweep",
+            ["python -m nas.sweep +space=token_hybrid", "+space=choice: chunk_size, joint,", "sweep=choice: default"],
+        ),
     ],
 )
 def test_help_tells_what_there_is(command: str, told: list[str]) -> None:

@@ -1,0 +1,125 @@
+"""Search under budgets on each resource, approached from above and from below, and tabulate what was reached.
+
+    python -m experiments.budgets                             # seed 0: about half an hour on one core
+    python -m experiments.budgets --spaces layer_hybrid --seeds 0 1 2 trainer.steps=600
+
+Searches on recall that is so easy and short that a run takes a minute. Every run is a command as a user would type it;
+a run that is there already is not made again.
+"""
+
+import argparse
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import search_spaces
+from experiments.runs import metrics_of
+from experiments.tables import markdown
+from nas.budget import RUNNING, budgeted_cost
+from nas.closing import history
+from nas.config import SearchConfig, register
+from nas.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
+from nas.data import build_task
+from nas.run import Run
+
+EASY = [
+    *("data.length=128", "data.min_length=64", "data.pairs=4", "data.min_pairs=2", "data.queries=8"),
+    *("data.keys=16", "data.values=16", "data.noise=16", "data.batch_size=8", "data.length_factors=[1]"),
+    *("trainer.steps=400", "trainer.warmup_steps=20", "trainer.log_every=1", "trainer.accelerator=cpu"),
+    *("trainer.validate_every=400", "trainer.checkpoint_every=400"),
+]
+"""Options of every run."""
+MODES = {
+    "at most": ["budget.exact=false"],
+    "exactly, from above": ["budget.exact=true"],
+    "exactly, from below": ["budget.exact=true", "budget.start=cheapest", "budget.dense_until=0.1"],
+}
+TARGETS = {SOFTMAX_SHARE: [0.15, 0.3, 0.6], KV_BYTES: [0.3], FLOPS: [0.3]}
+"""Parts of the dearest architecture's cost, by resource."""
+
+
+class Case(NamedTuple):
+    """One row: a search by its options, without the seed."""
+
+    space: str
+    resource: str
+    mode: str
+    part: float
+
+
+def main() -> None:
+    """Parse the command line, run what is missing, print and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.budgets", description=__doc__.split("\n")[0])
+    parser.add_argument("--spaces", nargs="+", default=["token_hybrid", "layer_hybrid"], help="search spaces")
+    parser.add_argument("--resources", nargs="+", default=list(UNITS), choices=list(UNITS), help="resources")
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES), help="how targets are met")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds (default: 0)")
+    parser.add_argument("--output", type=Path, default=Path("outputs/budgets"), help="where the runs go")
+    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "recall.md", help="where the table goes")
+    parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
+    given = parser.parse_args()
+    register()
+    cases = [
+        Case(space, resource, mode, part)
+        for space, resource, mode in product(given.spaces, given.resources, given.modes)
+        for part in (TARGETS[resource] if "exactly" in mode else [0.3])
+    ]
+    rows = [_row(case, seed, given.output, given.overrides) for case in cases for seed in given.seeds]
+    table = markdown(rows)
+    given.table.write_text(table)
+    print(table)
+    print(f"written to {given.table}")
+
+
+def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str, str]:
+    """One search, made now unless it is there, as a line of the table: costs in percent of the dearest."""
+    options = [f"+space={case.space}", *EASY, f"budget={case.resource}", *MODES[case.mode], *overrides]
+    target = case.part * _most(options)
+    shown = case.part if case.resource == SOFTMAX_SHARE else round(target)
+    folder = output / "_".join(map(str, (*case, seed))).replace(", ", "_").replace(" ", "_")
+    metrics = metrics_of(folder, ["nas.search", *options, f"budget.target={shown}", f"seed={seed}"])
+    spent = metrics["budget"]
+    over, under = _excursions(Run(next(folder.glob("*/*/metrics.json")).parent))
+    quality = next(iter(metrics["routings"].values()))["1x"]["quality"]
+    return {
+        "space": case.space,
+        "resource": case.resource,
+        "budget": case.mode,
+        "seed": str(seed),
+        "target %": f"{100 * spent['target'] / spent['most']:.1f}",
+        "reached %": f"{100 * spent['used'] / spent['most']:.1f}",
+        "difference": f"{100 * (spent['used'] - spent['target']) / spent['most']:+.1f}",
+        "most over allowed": f"{100 * over:.1f}",
+        "most under": f"{100 * under:.1f}",
+        "recall": f"{quality:.3f}",
+    }
+
+
+def _most(options: list[str]) -> float:
+    """The dearest architecture's cost, in the resource's unit."""
+    with initialize_config_module("conf", version_base="1.3"):
+        config: Any = OmegaConf.to_object(compose("search", options))
+    assert isinstance(config, SearchConfig)
+    space = search_spaces.build(config.space, config.model, build_task(config.data, config.seed).vocab_size)
+    return budgeted_cost(config.budget, space).most
+
+
+def _excursions(run: Run) -> tuple[float, float]:
+    """How far the running cost was over and under the allowed one, at most, once routing had begun."""
+    steps = [entry for entry in history(run) if "target" in entry]
+    start = steps[0]["target"]
+    running, over, under, begun = start, 0.0, 0.0, False
+    for entry in steps:
+        cost = entry.get("share", entry.get("cost", start))
+        running += (1 - RUNNING) * (cost - running)
+        begun = begun or cost != start or entry["target"] != start
+        if begun:
+            over, under = max(over, running - entry["target"]), max(under, entry["target"] - running)
+    return over, under
+
+
+if __name__ == "__main__":
+    main()
