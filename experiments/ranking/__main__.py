@@ -12,7 +12,10 @@ cost. Runs that are there already are not made again.
 
 import argparse
 import itertools
+import platform
 from pathlib import Path
+
+import torch
 
 from experiments.ranking import results
 from experiments.runs import all_metrics
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="of the model (default: 4)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="alone and shared (default: 0 1 2)")
     parser.add_argument("--search-seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 1 2 3 4)")
+    parser.add_argument("--relaxations", nargs="+", choices=RELAXATIONS, default=RELAXATIONS, help="(default: all)")
     parser.add_argument("--budget", type=float, default=0.25, help="softmax share to search for (default: 0.25)")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
     parser.add_argument("--output", type=Path, default=Path("outputs/ranking"), help="where the runs go")
@@ -48,12 +52,18 @@ def main() -> None:
     alone = {p: [done[given.output / _alone(p, seed)] for seed in given.seeds] for p in patterns}
     shared = {kind: [results.scores(given.output / _shared(kind, seed)) for seed in given.seeds] for kind in SUPERNETS}
     searched = {
-        name: [done[given.output / _searched(name, seed)] for seed in given.search_seeds] for name in RELAXATIONS
+        name: [done[given.output / _searched(name, seed)] for seed in given.search_seeds] for name in given.relaxations
     }
-    text = results.report(alone, shared, searched, given.budget)
+    text = results.report(alone, shared, searched, given.budget) + _machine()
     given.table.write_text(text)
     print(text)
     print(f"written to {given.table}")
+
+
+def _machine() -> str:
+    """What it was measured on."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    return f"\n{where}, torch {torch.__version__}.\n"
 
 
 def _commands(given: argparse.Namespace) -> dict[str, list[str]]:
@@ -69,7 +79,7 @@ def _commands(given: argparse.Namespace) -> dict[str, list[str]]:
             *("nas.search", *SPACE, *searcher, "budget.target=1", f"seed={seed}"),
             *(*own, *options),
         ]
-    for name, seed in itertools.product(RELAXATIONS, given.search_seeds):
+    for name, seed in itertools.product(given.relaxations, given.search_seeds):
         commands[_searched(name, seed)] = [
             *("nas.search", *SPACE, f"relaxation={name}", f"budget.target={given.budget}", f"seed={seed}"),
             *options,

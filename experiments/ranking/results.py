@@ -15,8 +15,8 @@ LETTERS = {"softmax": "s", "linear": "l"}
 DRAWS = 10_000
 """Of random searches and of bootstrap samples."""
 Metrics = Mapping[str, Any]
-Scores = dict[str, float]
-"""Loss by pattern: lower is better."""
+Scores = Mapping[str, Metrics]
+"""What shared weights gave for each pattern: "loss" and "quality", which is recall."""
 
 
 def full_name(pattern: str) -> str:
@@ -26,10 +26,14 @@ def full_name(pattern: str) -> str:
 
 
 def scores(folder: Path) -> Scores:
-    """The loss of every pattern with the shared weights of a search."""
+    """Loss and recall of every pattern with the shared weights of a search."""
     (path,) = folder.glob("*/*/candidates.json")
-    candidates = json.loads(path.read_text())
-    return {"".join(LETTERS[name] for name in one["options"]): one["loss"] for one in candidates}
+    return by_pattern(json.loads(path.read_text()))
+
+
+def by_pattern(candidates: Sequence[Metrics]) -> Scores:
+    """`candidates.json` of a search by pattern."""
+    return {"".join(LETTERS[name] for name in one["options"]): one for one in candidates}
 
 
 def report(
@@ -52,14 +56,19 @@ def report(
     allowed = [pattern for pattern in truth if pattern.count("s") <= budget * len(pattern) + 1e-9]
     picks = {name: [_picked(run) for run in runs] for name, runs in searched.items()}
     for kind, by_seed in shared.items():
-        picks[f"single path, {kind}; best score"] = [min(allowed, key=own.__getitem__) for own in by_seed]
+        picks[f"single path, {kind}; best score"] = [_best(own, allowed) for own in by_seed]
     parts = (
         ("Each pattern alone (s softmax, l linear, first layer first)", _patterns(alone, losses, truth)),
-        ("Shared weights against training alone", _correlations(shared, truth)),
+        ("Shared weights against training alone", _correlations(alone, shared)),
         (f"What searches picked at a softmax share of at most {budget:g}", _picks(picks, truth, recalls, allowed)),
         ("Random search by training alone, best of k", _random(losses, truth, recalls, allowed)),
     )
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts)
+
+
+def _best(scores: Scores, allowed: Sequence[str]) -> str:
+    """The allowed pattern of lowest loss."""
+    return min(allowed, key=lambda pattern: float(scores[pattern]["loss"]))
 
 
 def _trained(metrics: Metrics) -> dict[str, Any]:
@@ -88,23 +97,37 @@ def _patterns(
     )
 
 
-def _correlations(shared: Mapping[str, Sequence[Scores]], truth: Mapping[str, float]) -> str:
-    rows = []
-    for kind, by_seed in shared.items():
-        taus = [_tau(own, truth) for own in by_seed]
-        mean = {pattern: statistics.mean(own[pattern] for own in by_seed) for pattern in truth}
-        rows.append(
-            {
-                "supernet": kind,
-                "Kendall tau by seed": " ".join(map(number, taus)),
-                "tau of the mean scores": number(_tau(mean, truth)),
-            }
-        )
+def _correlations(alone: Mapping[str, Sequence[Metrics]], shared: Mapping[str, Sequence[Scores]]) -> str:
+    """Kendall's tau (b) of each supernet, and of one stand-alone training against the others: what noise leaves."""
+    rows = [_correlation(kind, by_seed, [alone] * len(by_seed)) for kind, by_seed in shared.items()]
+    seeds = range(min(map(len, alone.values())))
+    if len(seeds) > 1:
+        single = [{pattern: _trained(runs[seed]) for pattern, runs in alone.items()} for seed in seeds]
+        others = [{p: [*runs[:seed], *runs[seed + 1 :]] for p, runs in alone.items()} for seed in seeds]
+        rows.append(_correlation("none: one training alone, against the other seeds", single, others))
     return markdown(rows)
 
 
-def _tau(own: Mapping[str, float], truth: Mapping[str, float]) -> float:
-    return float(kendalltau([own[pattern] for pattern in truth], list(truth.values())).statistic)
+def _correlation(
+    name: str, by_seed: Sequence[Scores], truths: Sequence[Mapping[str, Sequence[Metrics]]]
+) -> dict[str, str]:
+    row = {"supernet": name}
+    for figure in ("loss", "quality"):
+        taus = []
+        for own, truth in zip(by_seed, truths, strict=True):
+            alone = [statistics.mean(_trained(run)[figure] for run in runs) for runs in truth.values()]
+            scored = [own[pattern][figure] for pattern in truth]
+            taus.append(float(kendalltau(_rounded(scored), _rounded(alone)).statistic))
+        known = [tau for tau in taus if tau == tau]
+        label = {"loss": "tau by loss", "quality": "tau by recall"}[figure]
+        row[label] = " ".join("-" if tau != tau else number(tau) for tau in taus)
+        row[f"mean {label}"] = number(statistics.mean(known)) if len(known) == len(taus) else "-"
+    return row
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    """To what the tables show, so that what they show as equal counts as equal."""
+    return [round(value, 3) for value in values]
 
 
 def _picks(
