@@ -6,8 +6,9 @@ import optuna
 from optuna.trial import TrialState
 
 from nas.config import OptunaConfig
+from nas.optuna_parts import silence
 from nas.searchers.draws import Draws, Excess, Score, Scores
-from nas.searchers.samplers import build_sampler, silence
+from nas.searchers.samplers import build_sampler
 from nas.space import Code, Space, option_name
 
 ASKS = 20

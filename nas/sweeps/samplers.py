@@ -1,18 +1,14 @@
-"""Optuna's samplers and pruners by name, with their options."""
+"""The sampler and the pruner of a study."""
 
-import importlib.util
-import inspect
-import logging
-import warnings
 from collections.abc import Mapping
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 
 from nas.config import StudyConfig
 from nas.data.seeding import stable_seed
 from nas.errors import UserError
+from nas.optuna_parts import build, class_name, parameters
 from nas.sweeps.objectives import QUALITY
 from nas.sweeps.ranges import Range
 
@@ -25,14 +21,6 @@ SHARED_SEED = ("QMC", "Grid")
 """Samplers whose workers must draw from one sequence."""
 EXHAUSTIBLE = ("Grid", "BruteForce")
 """Samplers that try every combination once."""
-NEEDS = {"QMC": "scipy", "GP": "scipy", "CmaEs": "cmaes"}
-"""Packages that a sampler imports when it draws first, which would be in the middle of a sweep."""
-
-
-def silence() -> None:
-    """Optuna tells each trial and each experimental feature; a sweep has its own progress."""
-    optuna.logging.set_verbosity(logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, trial: int) -> "BaseSampler":
@@ -47,11 +35,9 @@ def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, tr
         seed: of the sweep.
         trial: number of the trial, from 0.
     """
-    name = _class_name("sweep.sampler", study.sampler, optuna.samplers, "Sampler")
+    name = class_name("sweep.sampler", study.sampler, optuna.samplers, "Sampler")
     short = name.removesuffix("Sampler")
     options = dict(study.sampler_options)
-    if short in NEEDS and importlib.util.find_spec(NEEDS[short]) is None:
-        raise UserError(f"sweep.sampler={study.sampler} needs the package {NEEDS[short]}: pip install {NEEDS[short]}.")
     if short in EXHAUSTIBLE:
         size = _combinations(study, short, ranges)
         if study.trials > size:
@@ -61,10 +47,9 @@ def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, tr
             )
     if short == "Grid":
         options.setdefault("search_space", {option: allowed.values() for option, allowed in ranges.items()})
-    parameters = inspect.signature(getattr(optuna.samplers, name)).parameters
-    if "seed" in parameters:
+    if "seed" in parameters(optuna.samplers, name):
         options.setdefault("seed", stable_seed(seed, "sampler", 0 if short in SHARED_SEED else trial) % 2**32)
-    built: BaseSampler = _build("sweep.sampler", optuna.samplers, name, options)
+    built: BaseSampler = build("sweep.sampler", optuna.samplers, name, options)
     return built
 
 
@@ -83,8 +68,8 @@ def build_pruner(study: StudyConfig) -> "BasePruner":
         )
     if study.prune_every < 1:
         raise UserError(f"sweep.prune_every={study.prune_every} is not allowed; give 1 or more.")
-    name = _class_name("sweep.pruner", given, optuna.pruners, "Pruner")
-    built: BasePruner = _build("sweep.pruner", optuna.pruners, name, study.pruner_options)
+    name = class_name("sweep.pruner", given, optuna.pruners, "Pruner", f"{AUTO}, {NONE}, ")
+    built: BasePruner = build("sweep.pruner", optuna.pruners, name, study.pruner_options)
     return built
 
 
@@ -98,39 +83,3 @@ def _combinations(study: StudyConfig, short: str, ranges: Mapping[str, Range]) -
             )
         size *= allowed.size
     return int(size)
-
-
-def _class_name(option: str, given: str, module: ModuleType, suffix: str) -> str:
-    """The class that is meant: its name in any case, with or without its suffix."""
-    known = [name for name in module.__all__ if name.endswith(suffix) and not name.startswith("Base")]
-    for name in known:
-        if given.lower() in (name.lower(), name.removesuffix(suffix).lower()):
-            return name
-    also = f"{AUTO}, {NONE}, " if suffix == "Pruner" else ""
-    raise UserError(
-        f"{option}={given} is unknown; choose one of: {also}{', '.join(name.removesuffix(suffix) for name in known)}."
-    )
-
-
-def _build(option: str, module: ModuleType, name: str, options: Mapping[str, Any]) -> Any:
-    """The sampler or pruner; an option that is one itself is given as {name: ..., and its options}."""
-    parameters = inspect.signature(getattr(module, name)).parameters
-    if unknown := sorted(options.keys() - parameters.keys()):
-        raise UserError(
-            f"{option}_options has {', '.join(unknown)}, which {name} does not take; it takes: {', '.join(parameters)}."
-        )
-    built = {key: _inner(option, module, value) for key, value in options.items()}
-    try:
-        with warnings.catch_warnings(action="ignore"):  # that some are experimental
-            return getattr(module, name)(**built)
-    except ImportError as error:
-        raise UserError(f"{option}={name} needs a package that is not installed: {error}") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{option}={name} cannot be made with its {option}_options: {error}") from error
-
-
-def _inner(option: str, module: ModuleType, value: Any) -> Any:
-    if not isinstance(value, Mapping) or "name" not in value:
-        return value
-    name = _class_name(option, value["name"], module, "Sampler" if module is optuna.samplers else "Pruner")
-    return _build(option, module, name, {key: inner for key, inner in value.items() if key != "name"})

@@ -10,11 +10,12 @@ import optuna
 from nas.config import SweepConfig
 from nas.data import build_task
 from nas.errors import UserError
+from nas.optuna_parts import silence
 from nas.sweeps.objectives import Objective, objectives
 from nas.sweeps.options import compose_search, fixed, names
 from nas.sweeps.queue import Queue, Slot
 from nas.sweeps.ranges import Range, read
-from nas.sweeps.samplers import build_pruner, build_sampler, silence
+from nas.sweeps.samplers import build_pruner, build_sampler
 from nas.sweeps.storage import open_storage
 
 MADE_FOR = "made for"

@@ -54,7 +54,7 @@ def test_samplers_by_name(name: str, options: dict[str, Any], kind: str) -> None
 def test_samplers_that_cannot_work(
     options: dict[str, Any], ranges: Any, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.sweeps.samplers.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError) as refused:
         build_sampler(study(**options), ranges, 0, 0)
     assert told in str(refused.value)
