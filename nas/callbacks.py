@@ -31,7 +31,10 @@ class Checkpoints(lightning.Callback):
         if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
             assert isinstance(trainer.logger, TensorBoardLogger)
             trainer.logger.experiment.flush()  # a run that goes on from here does not log again what led here
-            self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
+            if trainer.is_global_zero:
+                self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
+            else:
+                trainer.save_checkpoint(self._run.path)  # with its part of what the first process writes
 
 
 class Recorder(lightning.Callback):
@@ -45,7 +48,7 @@ class Recorder(lightning.Callback):
             trainer.logger.log_metrics({f"validation_{module.task.quality}": module.validate()}, step)
             with module.autocast():
                 routing = routing_map(module.model, module.task, module.policy, paths_of(module.found))
-            if routing is not None:
+            if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
         if module.logs_at(step):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -54,6 +57,20 @@ class Recorder(lightning.Callback):
 
 class TwoLines(Progress):
     """A progress bar with the figures of its task below it: side by side they are wider than a terminal."""
+
+    @classmethod
+    def on(cls, console: Console) -> Self:
+        """The bar of a console; it shows nothing where nobody watches."""
+        return cls(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield from super().get_renderables()
@@ -66,16 +83,7 @@ class ProgressBar(lightning.Callback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = TwoLines(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("<"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = TwoLines.on(console)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.start()
@@ -86,9 +94,9 @@ class ProgressBar(lightning.Callback):
         if not self._bar.disable:
             self._bar.update(self._task, completed=step)
             if module.logs_at(step):
-                self._bar.update(self._task, figures=_shown(module))
+                self._bar.update(self._task, figures=shown(module))
         elif step % module.config.trainer.validate_every == 0:
-            self._console.print(f"step {step} of {trainer.max_steps}  {_shown(module)}")
+            self._console.print(f"step {step} of {trainer.max_steps}  {shown(module)}")
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.stop()
@@ -99,6 +107,8 @@ class ProgressBar(lightning.Callback):
 
 class StopOnSignal(lightning.Callback):
     """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once.
+
+    Where there are several processes, one that was signalled ends the training of all after the same step.
 
     A context around the training as well as a callback of it, and there before `Checkpoints`: training only stops
     after a step that has a checkpoint.
@@ -120,7 +130,7 @@ class StopOnSignal(lightning.Callback):
         signal.signal(signal.SIGTERM, self._stop)  # Lightning has put its own in between
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        trainer.should_stop = self._stopped
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(self._stopped, all=False)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._stopped:
@@ -129,7 +139,7 @@ class StopOnSignal(lightning.Callback):
         self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
 
 
-def _shown(module: TrainingModule) -> str:
+def shown(module: TrainingModule) -> str:
     """The figures worth a place in the bar."""
     names = ("loss", module.task.quality, module.cost.figure, "budget", "multiplier")
     figures = module.figures()

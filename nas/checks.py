@@ -9,9 +9,11 @@ import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.config import RunConfig, TrainerConfig
-from nas.devices import AUTO, precision_here
+from nas.devices import AUTO
+from nas.distributed import check_batch_size
 from nas.errors import UserError
 from nas.relaxations import RELAXATIONS
+from nas.strategies import engine
 
 
 class Range(NamedTuple):
@@ -59,6 +61,7 @@ def check(config: RunConfig) -> None:
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
     _check_device(config.trainer)
+    check_batch_size(config.data.batch_size)
 
 
 def check_choice(option: str, given: str, choices: Collection[str]) -> None:
@@ -71,9 +74,7 @@ def _check_device(trainer: TrainerConfig) -> None:
     """UserError where Lightning cannot compute on these devices in this precision."""
     try:
         lightning.Trainer(
-            accelerator=trainer.accelerator,
-            devices=trainer.devices,
-            precision=precision_here(trainer),  # type: ignore[arg-type]  # this is where it is found out
+            **engine(trainer),
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from nas.architecture import Layer
 from nas.cost import SpaceCost
 from nas.discretise import best_code, nearest_code
+from nas.distributed import average
 from nas.evaluation import leads, softmax_weight
 from nas.models.mixers import FIRST, Path, Routing
 from nas.relaxations import RELAXATIONS, SAMPLED, precise
@@ -58,7 +59,7 @@ class Choices(nn.Module):
 
     @torch.no_grad()
     def lean_to_cheapest(self, cost: SpaceCost) -> None:
-        """Begin with what costs little: routers that keep nothing, and logits smaller by `LEAN` for the dearest."""
+        """Begin with what costs little: routers that keep nothing, and the dearest option's logit smaller by `LEAN`."""
         self.shares.zero_()
         for layer in self.space.choosing:
             bases = torch.tensor([line.base for line in cost.lines[layer]])
@@ -75,16 +76,54 @@ class Choices(nn.Module):
             hard: whether chunks count as softmax where their logits say so, as they will be routed in the end, whatever
                 this step drew or mixed of these; the gradient is that of the weights of this step all the same.
         """
+        shares = self._shares(self._noted(routing, hard))
+        weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
+        return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
+
+    def routed_cost(self, cost: SpaceCost, routing: dict[int, list[Routing]]) -> Tensor:
+        """The relative cost for which routers answer where layers are drawn uniformly: nothing learns to choose them.
+
+        The budget is on one architecture, which a searcher takes from the space afterwards. What an architecture of
+        softmax and linear layers costs nobody can change by training: the mean cost of all architectures would mostly
+        be made of these, often over the target whatever routers do, and would push every router to send nothing to
+        softmax. What routers can see to is that an architecture that leaves the choice to them keeps to the budget:
+        where every layer that has an option with a router takes one. Of these architectures this is the mean cost,
+        since all of them are drawn equally often; other layers count with the mean of their options. So a router
+        spends as in the space token_hybrid at the same budget, and where even routers that send nothing to softmax
+        cost more than the target, the multiplier ends at its maximum, as for any target out of reach.
+
+        Options that this step did not draw count with the share that they had before. The gradient is that of the
+        architecture that was drawn, as it is of the loss: neither is weakened by how seldom an option is drawn.
+        """
+        noted = self._noted(routing)
+        weights = []
+        for options in self.space.options:
+            counted = [option.mixer == "token_hybrid" for option in options]
+            counted = counted if any(counted) else [True] * len(options)
+            weights.append([one / sum(counted) for one in counted])
+        mean = torch.as_tensor(cost.expected(weights, self._shares(noted)), device=self.shares.device).detach()
+        drawn = [cost.relative(cost.lines[layer][option].slope) * share for (layer, option), share in noted.items()]
+        steered = torch.stack(drawn).sum() if drawn else mean
+        return mean + steered - steered.detach()
+
+    def _shares(self, noted: dict[tuple[int, int], Tensor]) -> list[list[Tensor]]:
+        """The share of softmax chunks of each layer's options: as noted in this step, else as it was before."""
         running = self.shares.clone()
         shares = [list(row[: len(options)]) for row, options in zip(running, self.space.options, strict=True)]
+        for (layer, option), share in noted.items():
+            shares[layer][option] = share
+        return shares
+
+    def _noted(self, routing: dict[int, list[Routing]], hard: bool = True) -> dict[tuple[int, int], Tensor]:
+        """The share of softmax chunks that routers decided on, by layer and option, of which a note is taken."""
+        noted = {}
         for layer, option, one in self._decided(routing):
             share = precise(softmax_weight(one)).mean()
             if hard:
                 share = share + ((leads(one) >= 0).to(share).mean() - share).detach()
-            shares[layer][option] = share
-            self.shares[layer, option].lerp_(share.detach().to(self.shares), 1 - RUNNING)
-        weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
-        return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
+            noted[layer, option] = share
+            self.shares[layer, option].lerp_(average(share.detach()).to(self.shares), 1 - RUNNING)
+        return noted
 
     @torch.no_grad()
     def threshold(
@@ -147,11 +186,26 @@ class Choices(nn.Module):
             exact: whether less is as wrong as more.
         """
         scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
-        costs, target = self._costs(cost), target - cost.relative(cost.fixed)
+        costs, target = self.costs(cost), target - cost.relative(cost.fixed)
         if exact:
             return self._nearest(cost, scores, costs, target)
         within = best_code(scores, costs, target + TOLERANCE)
         return within or tuple(options.index(min(options)) for options in costs)
+
+    def excess(self, cost: SpaceCost, code: Code, spent: float, target: float, exact: bool = False) -> float:
+        """By how much an architecture is off the budget, as `best` counts it; 0 or less where it is within.
+
+        Args:
+            cost: of the space.
+            code: of the architecture.
+            spent: its relative cost.
+            target: relative cost.
+            exact: whether less is as wrong as more.
+        """
+        if not exact:
+            return spent - target - TOLERANCE
+        least, most = (cost.relative(cost.of(code, dict.fromkeys(range(len(code)), share))) for share in (0.0, 1.0))
+        return 0.0 if least < target < most else abs(spent - target) - TOLERANCE
 
     def _nearest(self, cost: SpaceCost, scores: list[list[float]], costs: list[list[float]], target: float) -> Code:
         """The most probable architecture that can use up the budget, rather without moving thresholds far."""
@@ -169,11 +223,11 @@ class Choices(nn.Module):
 
     def cost_of(self, cost: SpaceCost, code: Code) -> float:
         """The relative cost of an architecture, at the shares that its routers had."""
-        each = (options[option] for options, option in zip(self._costs(cost), code, strict=True))
+        each = (options[option] for options, option in zip(self.costs(cost), code, strict=True))
         return cost.relative(cost.fixed) + sum(each)
 
-    def _costs(self, cost: SpaceCost) -> list[list[float]]:
-        """The relative cost of each layer's options."""
+    def costs(self, cost: SpaceCost) -> list[list[float]]:
+        """The relative cost of each layer's options, at the shares that their routers had."""
         return [
             [cost.relative(line.at(share)) for line, share in zip(lines, shares, strict=False)]
             for lines, shares in zip(cost.lines, self.shares.nan_to_num(1.0).tolist(), strict=True)

@@ -19,12 +19,15 @@ from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.data.seeding import generator, stable_seed
 from nas.devices import peak_flops
 from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
+from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
+from nas.relaxations import UNLEARNT
 from nas.report import ReportData, RoutingMap, write_report
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
+from nas.selection import Searched
 from nas.space import Code, option_name
 
 CONTEXTS = (4096, 32768, 131072)
@@ -50,19 +53,29 @@ class Row:
         return self.shares[1]
 
 
-def close(module: TrainingModule, run: Run, console: Console, finished: bool) -> int:
-    """Write weights, architecture, metrics and report of a trained module; returns the exit status."""
+@by_first
+def close(module: TrainingModule, run: Run, console: Console, finished: bool, searched: Searched | None = None) -> int:
+    """Write weights, architecture, metrics and report of a trained module; returns the exit status.
+
+    Args:
+        module: which becomes the training of the architecture that was found.
+        run: its folder.
+        console: where it is told.
+        finished: whether training reached its last step.
+        searched: what a searcher did after that.
+    """
     started = time.monotonic()
     with console.status("Measuring what was learnt ..."), module.autocast():
         module.calibrate()
         rows = compare(module)
-        chosen, spent = _chosen(module), _spent(module, rows[0].results[1])
+        best = rows[0].results[1]
+        spent = _spent(module, best)
+        decided = {"choices": _chosen(module), "budget": spent, "searched": searched}
+        notes = _notes(module, best, finished) + _unsearched(module, searched) + _missed(spent)
         module.settle(module.found)
         run.write_weights(module.model)
-        metrics = _metrics(module, rows, finished) | {"choices": chosen, "budget": spent}
+        metrics = _metrics(module, rows, finished) | decided
         routing = routing_map(module.model, module.task, module.policy)
-    best = rows[0].results[1]
-    notes = _notes(module, best, finished) + _missed(spent)
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
     _log_hyperparameters(module, run, best.quality)
@@ -139,16 +152,19 @@ def _architectures(module: TrainingModule) -> dict[str, Code]:
 
 
 def _chosen(module: TrainingModule) -> list[dict[str, Any]] | None:
-    """What each layer could be and how probable each option became; None where layers choose nothing."""
+    """What each layer became, and where that is learnt how probable each option; None where layers choose nothing."""
     if not module.space.choosing:
         return None
+    learnt = module.config.relaxation.name not in UNLEARNT
     return [
         {
             "layer": layer,
             "found": option_name(options[module.found[layer]]),
             "probabilities": dict(
                 zip(map(option_name, options), module.choices.probabilities(layer).tolist(), strict=True)
-            ),
+            )
+            if learnt
+            else None,
         }
         for layer, options in enumerate(module.space.options)
     ]
@@ -306,6 +322,16 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
     if not math.isfinite(best.loss):
         notes.append("The loss is not a finite number: training diverged. Try a lower trainer.learning_rate.")
     return notes
+
+
+def _unsearched(module: TrainingModule, searched: Searched | None) -> list[str]:
+    """What to tell where nothing chose between the architectures of a space, or had none to choose."""
+    if searched is not None:
+        over = "No architecture that was scored kept to the budget: this is the one that came nearest."
+        return [over] if searched.best is None else []
+    if module.space.choosing and module.config.relaxation.name in UNLEARNT and module.policy is not None:
+        return ["No searcher has chosen yet: this is any architecture within the budget."]
+    return []
 
 
 def _report(

@@ -6,12 +6,14 @@ import functools
 import gc
 import logging
 import os
+import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,11 +25,14 @@ from rich.markup import escape
 
 from nas.config import RunConfig, flat, register
 from nas.errors import UserError, explain
+from nas.launch import Launch, launched
 
 Config = TypeVar("Config", bound=RunConfig)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+LOST = " by peer"
+"""Part of what torch.distributed says when a process that it talks to is gone: the connection was closed, or reset."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
 
 
@@ -44,11 +49,15 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name=name)
     def compose_and_do(composed: DictConfig) -> None:
         with _sentences():
-            status = job(cast(Config, _config(name, composed, missing)), Console())
+            status = job(cast(Config, _config(name, composed, missing)), Console(quiet=not launched().first))
         if status:
-            sys.exit(status)
+            from nas.meeting import leave_together  # imports torch
+
+            leave_together(status)
 
     def main() -> None:
+        if not launched().first:
+            logging.disable()  # Hydra's, of a multirun
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
         with _sentences():
             compose_and_do()
@@ -63,17 +72,20 @@ def _import_what_computes() -> None:
     It takes seconds, for which help and most refusals should not wait. A quarter of that would go into looking for
     garbage among new objects, nearly all of which stay: they are exempt, in training as well.
     """
+    if launched().world > 1:  # for DDP, which warns of looking for unused parameters once routing has begun
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     gc.disable()
     try:
         import nas.closing
-        import nas.fit  # noqa: F401
+        import nas.fit
+        import nas.meeting  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
         atexit.register(gc.unfreeze)  # Triton's bindings complain of what is left at the end
 
 
-def _silence() -> None:
+def silence() -> None:
     """Tips and notes of Lightning and TensorBoard say nothing that a user here could act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "tensorboard"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -82,8 +94,12 @@ def _silence() -> None:
         ".*LeafSpec.*",
         ".*dataloader is not resumable.*",
         ".*Cannot dispatch to fused implementation.*",  # torch, of a norm in mixed precision
+        ".*`broadcast_buffers` is deprecated.*",  # torch 2.13, of what 2.11 has no other name for
+        ".*FSDP2-wrapped module .* returned a view tensor.*",  # torch; nothing is changed in place here
     ):
         warnings.filterwarnings("ignore", message)
+    if not launched().first:
+        warnings.simplefilter("ignore")  # the first process says the same
 
 
 @contextmanager
@@ -99,8 +115,9 @@ def _sentences() -> Iterator[None]:
         _fail("stopped; a run that had begun goes on with resume=FOLDER.", INTERRUPTED)
     except BrokenPipeError:
         Console().on_broken_pipe()
-    except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+    except Exception as error:
+        if not isinstance(error, OSError) or error.errno not in CANNOT_WRITE:
+            _fail_over(error)
             raise
         where = f" {error.filename}" if error.filename else ""
         _fail(
@@ -109,28 +126,71 @@ def _sentences() -> Iterator[None]:
         )
 
 
-def _fail(message: str, status: int = 1) -> None:
+def _fail(message: str, status: int = 1) -> NoReturn:
+    """Say why and exit; of several processes one says it, and all exit with the same status."""
+    started = launched()
+    if started.world == 1:
+        _say_error(message)
+        sys.exit(status)
+    if "nas.meeting" not in sys.modules:  # it is about the command line, which all have in common
+        if started.first:
+            _say_error(message)
+        sys.exit(status)
+    from nas.meeting import leave, tell_of_failure
+
+    told = tell_of_failure(status)
+    if told is None:
+        _say_error(message if started.first else f"{_name_of(started)}: {message}")
+    leave(status if told is None else told)
+
+
+def _fail_over(error: Exception) -> None:
+    """After a bug, or what another process's end did to this one: of several processes one shows its traceback."""
+    if launched().world == 1:
+        return
+    from nas.meeting import FailedElsewhere, leave, tell_of_failure
+
+    told = error.status if isinstance(error, FailedElsewhere) else tell_of_failure(1)
+    if told is None:
+        if LOST in str(error):
+            _say_error("another process of this run is gone without a word; go on with resume=FOLDER of this run.")
+        else:
+            traceback.print_exception(error)
+    leave(1 if told is None else told)
+
+
+def _name_of(started: Launch) -> str:
+    return f"process {started.rank} of {started.world}, on {socket.gethostname()}"
+
+
+def _say_error(message: str) -> None:
     Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
-    sys.exit(status)
 
 
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
     resume_alone = all(option.startswith("resume=") for option in HydraConfig.get().overrides.task)
-    typed = None if composed.resume is not None and resume_alone else _typed(composed, missing)
+    given = None if composed.resume is not None and resume_alone else typed(composed, missing)
 
     _import_what_computes()
-    _silence()  # now: Lightning sets its own levels when it is imported
+    silence()  # now: Lightning sets its own levels when it is imported
     from nas.checks import check
+    from nas.meeting import connect
     from nas.run import restored
 
-    config = typed or restored(name, composed.resume)
+    connect()
+    config = given or restored(name, composed.resume)
     check(config)
     return config
 
 
-def _typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
-    """The config of the options that were given."""
+def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
+    """The config of the options that were given; UserError for one that there is not.
+
+    Args:
+        composed: as Hydra composes it.
+        missing: see `command`.
+    """
     for key, advice in missing.items():
         if OmegaConf.is_missing(composed, key):
             resume = composed.resume

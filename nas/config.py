@@ -1,7 +1,7 @@
 """What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import Any
 
@@ -114,6 +114,40 @@ class RelaxationConfig:
 
 
 @dataclass
+class SearcherConfig:
+    """Who chooses an architecture, and which options that has; see `nas.searchers`."""
+
+    name: str = MISSING
+
+
+@dataclass
+class RandomConfig(SearcherConfig):
+    """What every searcher has that scores candidates with the shared weights.
+
+    evaluations: how many different architectures are scored at most; batches: that each is scored on.
+    """
+
+    evaluations: int = MISSING
+    batches: int = MISSING
+
+
+@dataclass
+class EvolutionConfig(RandomConfig):
+    """Regularised evolution. population: members; sample: how many of them compete to be the next parent."""
+
+    population: int = MISSING
+    sample: int = MISSING
+
+
+@dataclass
+class OptunaConfig(RandomConfig):
+    """Optuna over architectures. sampler: name of one of its samplers; sampler_options: arguments of that."""
+
+    sampler: str = MISSING
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.Budget`.
 
@@ -141,6 +175,8 @@ class BudgetConfig:
 class TrainerConfig:
     """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
 
+    strategy: ddp, fsdp or "auto"; see `nas.strategies`. devices: how many, or which; num_nodes: how many machines.
+    "auto" is as many as torchrun or srun started processes, and one device without them.
     architecture_learning_rate: of the logits of layers; bilevel: whether routers and these logits learn from held-out
     batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.graphs.wanted`.
     """
@@ -160,7 +196,9 @@ class TrainerConfig:
     validate_every: int = MISSING
     checkpoint_every: int = MISSING
     accelerator: str = MISSING
+    strategy: str = MISSING
     devices: Any = MISSING
+    num_nodes: Any = MISSING
     precision: str = MISSING
     cuda_graphs: Any = MISSING
 
@@ -185,6 +223,44 @@ class SearchConfig(RunConfig):
     """`python -m nas.search`."""
 
     space: SpaceConfig = MISSING
+    searcher: SearcherConfig = MISSING
+
+
+@dataclass
+class StudyConfig:
+    """The study of a sweep: what is varied, by which sampler, towards what, and how its workers agree.
+
+    trials: how many searches, over all workers; workers: processes that this command starts; objectives: names of
+    `nas.sweeps.objectives`; context: the context length, in tokens, that costs are given for; ranges: see
+    `nas.sweeps.ranges`; sampler, pruner: names of Optuna's, or "auto" and "none"; prune_every: training steps;
+    storage: null for SQLite in the sweep's folder, a database URL, or journal:FILE; study: the name by which workers
+    find each other in the storage; heartbeat, grace: seconds; retries: how often a trial whose worker was killed is run
+    again; search: options of the search as they were given, which the command fills in.
+    """
+
+    trials: int = MISSING
+    workers: int = MISSING
+    objectives: list[str] = MISSING
+    context: int = MISSING
+    ranges: dict[str, Any] = field(default_factory=dict)
+    sampler: str = MISSING
+    sampler_options: dict[str, Any] = field(default_factory=dict)
+    pruner: str = MISSING
+    pruner_options: dict[str, Any] = field(default_factory=dict)
+    prune_every: int = MISSING
+    storage: str | None = None
+    study: str = MISSING
+    heartbeat: float = MISSING
+    grace: float = MISSING
+    retries: int = MISSING
+    search: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SweepConfig(SearchConfig):
+    """`python -m nas.sweep`: the options of its searches, and the study."""
+
+    sweep: StudyConfig = MISSING
 
 
 @dataclass
@@ -196,12 +272,18 @@ class TrainConfig(RunConfig):
 
 SCHEMAS: dict[str, type] = {
     "search_schema": SearchConfig,
+    "sweep_schema": SweepConfig,
     "train_schema": TrainConfig,
     "space/schema": SpaceConfig,
+    "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,
     "data/recall_schema": RecallConfig,
     "data/text_schema": TextConfig,
     "relaxation/schema": RelaxationConfig,
+    "searcher/gradient_schema": SearcherConfig,
+    "searcher/random_schema": RandomConfig,
+    "searcher/evolution_schema": EvolutionConfig,
+    "searcher/optuna_schema": OptunaConfig,
     "budget/schema": BudgetConfig,
     "trainer/schema": TrainerConfig,
 }
@@ -233,10 +315,12 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
     """The config of a command from plain values, as ``dataclasses.asdict`` makes them of one; ValueError if not so."""
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
-        schema.data = OmegaConf.structured(SCHEMAS[f"data/{values['data']['name']}_schema"])
+        for group in ("data", "searcher"):  # each choice has options of its own
+            if any(own.name == group for own in fields(SCHEMAS[f"{command}_schema"])):
+                schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
         config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ValueError(explain(error)) from error
     except (KeyError, TypeError) as error:
-        raise ValueError("data.name is missing or unknown.") from error
+        raise ValueError("data.name or searcher.name is missing or unknown.") from error
     return config

@@ -1,7 +1,7 @@
 """What a model is worth and what it costs: quality, softmax share, and how well routes find what was planted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,9 +104,25 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def quality_of(measure: str, loss: Tensor, correct: Tensor) -> Tensor:
+def quality_of(measure: str, loss: Tensor, correct: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
     """The figure of merit: the mean of ``correct`` for "recall", of ``loss`` in bits for "bits_per_byte"."""
-    return correct.float().mean() if measure == "recall" else loss.mean() / math.log(2)
+    return mean(correct.float()) if measure == "recall" else mean(loss) / math.log(2)
+
+
+HIGHER = {"recall": True, "bits_per_byte": False}
+"""Whether more of a figure of merit is better."""
+TIE = 1e-7
+"""How much the loss counts beside the quality: less than one more right answer in any set to validate on."""
+
+
+def merit(measure: str, quality: float, loss: float) -> float:
+    """What models are chosen by, larger is better: the quality, and of two that are equal in it the lower loss.
+
+    Minus infinity where training diverged.
+    """
+    if not (math.isfinite(quality) and math.isfinite(loss)):
+        return -math.inf
+    return (quality if HIGHER[measure] else -quality) - TIE * loss / (1 + loss)
 
 
 @torch.no_grad()

@@ -19,12 +19,14 @@ from nas.choices import Choices, paths_of
 from nas.config import RunConfig, TrainerConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
+from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
 from nas.evaluation import always, evaluate, learnt, quality_of, randomly, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
+from nas.launch import launched
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import Router
-from nas.relaxations import RELAXATIONS, SAMPLED, interpolate
+from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.space import Code, Space
 
 LAST = 16
@@ -37,7 +39,7 @@ def chooses(step: int) -> bool:
 
 
 class TrainingStream(IterableDataset[Scored]):
-    """The training batches of a task from a step on, as a model needs them."""
+    """The training batches of a task from a step on, this process's rows of them, as a model needs them."""
 
     def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False) -> None:
         self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
@@ -47,7 +49,7 @@ class TrainingStream(IterableDataset[Scored]):
             part: Part = "all"
             if self._bilevel:
                 part = "choices" if chooses(step) else "weights"
-            yield self._task.train_batch(step, part).scored()
+            yield own_rows(self._task.train_batch(step, part)).scored()
 
     def loader(self, pin_memory: bool) -> DataLoader[Scored]:
         """For Lightning: batches as they are, drawn in this process; pinned, they go to a GPU while it computes."""
@@ -66,11 +68,14 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, space: Space, task: Task, config: RunConfig, route_grad: RouteGrad = "full") -> None:
         super().__init__()
         self.space, self.task, self.config = space, task, config
+        self._make_model = lambda: LanguageModel(space.sizes, route_grad, space.options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
-        self.model = LanguageModel(space.sizes, route_grad, space.options)
+        self.model = self._make_model()
         self.choices = Choices(space)
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
+        self.chosen: Code | None = None
+        """What a searcher chose; None where the logits say what was learnt."""
         if self.budget.rises:
             self.choices.lean_to_cheapest(self.cost)
             for router in _routers(self.model):
@@ -88,6 +93,24 @@ class TrainingModule(lightning.LightningModule):
     def progress(self) -> float:
         """Fraction of training done, in [0, 1]."""
         return self.global_step / self.config.trainer.steps
+
+    def configure_model(self) -> None:
+        """Lightning calls this once every process is there."""
+        if self.device_mesh is not None:
+            from nas.sharding import shard
+
+            shard(self.model, self.model.blocks, self.device_mesh["data_parallel"])
+
+    def collect(self) -> None:
+        """Where the weights were sharded, give the first process a model with all of them, to be used as on its own."""
+        if self.device_mesh is None:
+            return
+        from nas.sharding import whole
+
+        weights = whole(self.model.state_dict())
+        if launched().first:
+            self.model = self._make_model()
+            self.model.load_state_dict(weights)
 
     def training_step(self, batch: Scored, index: int) -> Tensor:
         moment = self._moment()
@@ -144,35 +167,40 @@ class TrainingModule(lightning.LightningModule):
         output = self.model(batch.tokens, policy, batch.places, paths)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
-        loss = losses.mean()
+        loss = part_of_mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         figures = {
             "loss": loss.detach(),
-            self.task.quality: quality_of(self.task.quality, losses.detach(), correct),
+            self.task.quality: quality_of(self.task.quality, losses.detach(), correct, part_of_mean),
         }
         if self.searches:
             cost = self._budgeted(loss.detach(), output.routing, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(cost)
-        return Computed(loss, figures)
+        return Computed(loss, averages(figures))
 
     def _relaxed(self, moment: Moment) -> Policy:
         """The policy of a step: what was drawn of the routers' logits, or nothing but chance."""
         if (architecture := self.model.architecture).random_share is not None:
             return randomly(moment.allowed if self.training else architecture.random_share)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
-        return lambda layer, logits: relaxation(logits, moment.temperature)
+        return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
 
     def _budgeted(self, loss: Tensor, routing: dict[int, list[Routing]], moment: Moment) -> Tensor:
         """The relative cost of a step, of which the budget takes note."""
         if moment.dense:
-            self.budget.note(loss)
+            self.budget.note(average(loss))
             return loss.new_full((), self.budget.first)
         by_logits = self.space.sizes.random_share is None
-        cost = self.choices.cost(self.cost, routing, hard=by_logits)
-        self.budget.update(cost.detach(), moment.allowed, moment.least)
+        if self.config.relaxation.name not in UNLEARNT:
+            cost = self.choices.cost(self.cost, routing, hard=by_logits)
+        else:
+            cost = self.choices.routed_cost(self.cost, routing)
+            if not self.space.routed:
+                return cost  # nobody answers for it
+        self.budget.update(average(cost.detach()), moment.allowed, moment.least)
         if self.budget.exact and by_logits:
-            self.budget.move(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed))
+            self.budget.move(average(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed)))
         return cost
 
     def _moment(self) -> Moment:
@@ -218,7 +246,13 @@ class TrainingModule(lightning.LightningModule):
 
     @property
     def found(self) -> Code:
-        """The architecture that was learnt, within the budget if one is; until one was, that of the start."""
+        """The architecture that a searcher chose, else the most probable one within the budget, if one of the space is.
+
+        That of the start while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are
+        as probable, and this is any one within the budget.
+        """
+        if self.chosen is not None:
+            return self.chosen
         if self.budget.dense:
             return self.cost.cheapest if self.budget.rises else self.cost.densest
         return self.choices.best(self.cost, self.budget.target, self.budget.exact)
@@ -237,6 +271,7 @@ class TrainingModule(lightning.LightningModule):
         self.space = Space.of(architecture)
         self.cost = budgeted_cost(self.config.budget, self.space)
         self.choices = Choices(self.space)
+        self.chosen = None
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
@@ -245,10 +280,12 @@ class TrainingModule(lightning.LightningModule):
         return torch.autocast(self.device.type, dtype, enabled=precision.endswith("-mixed"))
 
     def validate(self) -> float:
-        """Quality of what was learnt, on the validation batches."""
+        """Quality of what was learnt, on the validation batches: shared out, if there are several processes."""
+        batches = own_share(self.task.validation_batches())
         with self.autocast():
-            batches, paths = self.task.validation_batches(), paths_of(self.found)
-            return evaluate(self.model, batches, self.task.quality, self.policy, paths).quality
+            paths = paths_of(self.found)
+            quality = evaluate(self.model, batches, self.task.quality, self.policy, paths).quality
+        return average_over(batches, quality, self.device)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer

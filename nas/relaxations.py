@@ -80,6 +80,8 @@ RELAXATIONS: dict[str, Relaxation] = {
 }
 SAMPLED = ("gdas", "uniform")
 """Those whose weights of zero hand no gradient on: what they weigh need not be computed."""
+UNLEARNT = ("uniform",)
+"""Those that teach logits nothing: a searcher has to choose afterwards."""
 
 
 def interpolate(start: float, end: float, progress: float) -> float:

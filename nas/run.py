@@ -30,11 +30,17 @@ from nas.architecture import Architecture
 from nas.config import RunConfig, flat, restore
 from nas.devices import precision_here
 from nas.errors import UserError
+from nas.launch import launch_id, restarted
+from nas.meeting import from_first, together
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
-NOT_COMPARED = ("resume", "output", "name")
-"""Options that may differ between a run and its resumption: they do not change what is computed."""
+CANDIDATES = "candidates.json"
+NOT_COMPARED = (
+    *("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
+    *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")),
+)
+"""Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 
@@ -73,6 +79,8 @@ class Run:
                 "commit": _commit(),
                 "created": stamp,
             }
+            if launch := launch_id():
+                described["launch"] = launch
             run.write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
         return run
 
@@ -82,7 +90,7 @@ class Run:
         run = cls(Path(folder))
         if not run.path.is_dir():
             raise UserError(f"resume={folder}: there is no such folder; give the folder of an earlier run.")
-        described = run._described()
+        described = run.described()
         if described["command"] != command:
             raise UserError(f"resume={folder} is a run of nas.{described['command']}, not of nas.{command}.")
         if run.newest_checkpoint() is None and (run.path / WEIGHTS).exists():
@@ -93,10 +101,11 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The config this run was started with, as plain values."""
-        config: dict[str, Any] = self._described()["config"]
+        config: dict[str, Any] = self.described()["config"]
         return config
 
-    def _described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
+        """What `config.yaml` tells; UserError where it is missing or damaged."""
         damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
         try:
             described = yaml.safe_load((self.path / CONFIG).read_text())
@@ -108,16 +117,18 @@ class Run:
             raise damaged
         return described
 
+    def differences(self, config: RunConfig) -> list[str]:
+        """The options in which ``config`` differs from the one this run was started with, as sentences name them."""
+        ours, given = flat(self.config()), flat(asdict(config))
+        return [
+            f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
+            for key in {**ours, **given}
+            if key not in NOT_COMPARED and ours.get(key, "absent") != given.get(key, "absent")
+        ]
+
     def require_same_config(self, config: RunConfig) -> None:
         """UserError naming the options in which ``config`` differs from the one this run was started with."""
-        ours, given = flat(self.config()), flat(asdict(config))
-        keys = [key for key in {**ours, **given} if key.split(".")[0] not in NOT_COMPARED]
-        different = [
-            f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
-            for key in keys
-            if ours.get(key, "absent") != given.get(key, "absent")
-        ]
-        if different:
+        if different := self.differences(config):
             raise UserError(
                 f"resume={self.path} was started with another config. Different: {'; '.join(different)}. "
                 "Give the options it was started with, or none but resume."
@@ -155,14 +166,36 @@ class Run:
 def start(name: str, config: RunConfig) -> Run:
     """The run folder: a new one, or the one to resume, which must have been started with the same config.
 
-    What the config leaves to the machine is settled here, so that the folder tells it and a resumed run keeps it.
+    What the config leaves to the machine is settled here, so that the folder tells it and a resumed run keeps it. Where
+    several processes share a run, the first makes the folder once all are ready. A run that torchrun or SLURM starts
+    again resumes by itself.
     """
     config.trainer.precision = precision_here(config.trainer)
-    if config.resume is None:
-        return Run.create(name, config)
-    run = Run.reopen(name, config.resume)
+    together()
+    folder, config.resume = from_first(lambda: _claimed(name, config))
+    return Run(Path(folder))
+
+
+def _claimed(name: str, config: RunConfig) -> tuple[str, str | None]:
+    """The run folder, and the folder that is resumed if one is."""
+    resume = config.resume or _of_this_launch(name, config)
+    if resume is None:
+        return str(Run.create(name, config).path), None
+    run = Run.reopen(name, resume)
     run.require_same_config(config)
-    return run
+    return str(run.path), resume
+
+
+def _of_this_launch(name: str, config: RunConfig) -> str | None:
+    """The folder in which a launch that was started again had begun this run."""
+    if not restarted():
+        return None
+    for folder in sorted((Path(config.output) / name).glob("*/"), reverse=True):
+        with suppress(UserError):
+            run = Run.reopen(name, str(folder))
+            if run.described().get("launch") == launch_id() and not run.differences(config):
+                return str(folder)
+    return None
 
 
 def restored(name: str, folder: str) -> RunConfig:

@@ -3,7 +3,10 @@
 python -m nas.search +space=token_hybrid
 """
 
-from typing import cast, get_args
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from rich.console import Console
 
@@ -11,29 +14,57 @@ import search_spaces
 from nas.command import command
 from nas.config import SearchConfig
 
+if TYPE_CHECKING:  # imports torch
+    import lightning
+
+    from nas.run import Run
+
 CHOICES = ", ".join(search_spaces.names())
 
 
-def search(config: SearchConfig, console: Console) -> int:
-    """One search: supernet, closing comparison, run folder. Returns the exit status."""
+class Outcome(NamedTuple):
+    """What a search left behind, and the exit status of a command that is this search alone."""
+
+    run: Run
+    status: int
+
+
+def run_search(config: SearchConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:
+    """One search: supernet, closing comparison, run folder.
+
+    Args:
+        config: checked, as `nas.command` does.
+        console: where its progress and its answer are shown.
+        callbacks: what else is to happen beside the training steps, after all that a search does itself.
+    """
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
     from kernels.arguments import RouteGrad
     from nas.checks import check_choice
     from nas.closing import close
     from nas.data import build_task
     from nas.fit import fit
+    from nas.launch import launched
     from nas.module import TrainingModule
     from nas.run import start
+    from nas.searchers import check_searcher
+    from nas.selection import select
 
     check_choice("space.name", config.space.name, search_spaces.names())
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
     space = search_spaces.build(config.space, config.model, task.vocab_size)
+    check_searcher(config, space)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
     console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
-    finished = fit(module, run, console)
-    return close(module, run, console, finished)
+    finished = fit(module, run, console, callbacks)
+    searched = select(module, run, console) if finished and launched().first else None
+    return Outcome(run, close(module, run, console, finished, searched))
+
+
+def search(config: SearchConfig, console: Console) -> int:
+    """The job of the command. Returns the exit status."""
+    return run_search(config, console).status
 
 
 main = command(

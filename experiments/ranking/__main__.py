@@ -1,88 +1,106 @@
-"""Do shared weights rank architectures as training each of them alone does?
+"""Do shared weights rank architectures as training each of them alone does, and what do searches find?
 
-    python -m experiments.ranking                      # 16 patterns x 3 seeds alone, and 3 supernets: 10 minutes on a GPU
-    python -m experiments.ranking --workers 12
-    python -m experiments.ranking --seeds 0 --layers 2 trainer.steps=600
+    python -m experiments.ranking --workers 14      # 16 patterns x 3 seeds alone, 31 searches
+    python -m experiments.ranking --workers 2 --layers 2 --seeds 0 --search-seeds 0 trainer.steps=300
 
-Every pattern of softmax and linear layers is trained alone with several seeds, by the same recipe on the same task. A
-supernet of the same sizes scores each pattern with its shared weights, and a gradient search picks one. What is reported:
-Kendall's tau (b) between the scores and the means of the stand-alone trainings, and the place of what was searched
-among the patterns that its budget allows. Runs that are there already are not made again.
+Every pattern of softmax and linear layers is trained alone with several seeds, by one recipe on one task. Supernets of
+the same sizes, trained by single paths drawn uniformly, score each pattern with their shared weights: reported is
+Kendall's tau (b) between these scores and the means of the stand-alone trainings. Searches by each relaxation then pick
+a pattern each within a budget; what a pick is worth is its pattern's stand-alone mean, beside random search at the same
+cost. Runs that are there already are not made again.
 """
 
 import argparse
 import itertools
-import json
-import statistics
-from collections.abc import Sequence
+import platform
 from pathlib import Path
-from typing import Any
 
+import torch
 
+from experiments.ranking import results
 from experiments.runs import all_metrics
-from experiments.tables import markdown, number
 
-OPERATIONS = ("softmax", "linear")
-TASK = ("data=recall", "data.pairs=28", "data.min_length=128", "data.length_factors=[1]", "data.validation_batches=16")
-"""Twice the default's pairs: a pressure at which patterns differ."""
-Metrics = dict[str, Any]
+TASK = (
+    *("data=recall", "data.keys=16", "data.values=16", "data.min_pairs=3", "data.length_factors=[1]"),
+    *("data.validation_batches=16", "trainer.steps=1000"),
+)
+"""Few keys and values and short training: a pressure at which patterns differ."""
+SPACE = ("+space=layer_hybrid", "space.operations=[softmax,linear]")
+SUPERNETS = {
+    "uniform from the first step": ("budget.dense_until=0",),
+    "uniform once softmax alone has learnt": (),
+}
+RELAXATIONS = ("gdas", "gumbel", "argmax_ste", "darts", "drnas")
 
 
 def main() -> None:
     """Parse the command line, run what is missing, print and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m experiments.ranking", description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, default=4, help="of the model (default: 4)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
-    parser.add_argument("--budgets", type=float, nargs="+", default=[0.25, 0.5], help="softmax shares to search for")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="alone and shared (default: 0 1 2)")
+    parser.add_argument("--search-seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 1 2 3 4)")
+    parser.add_argument("--relaxations", nargs="+", choices=RELAXATIONS, default=RELAXATIONS, help="(default: all)")
+    parser.add_argument("--budget", type=float, default=0.25, help="softmax share to search for (default: 0.25)")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
-    parser.add_argument("--patterns", nargs="+", default=None, help="of s and l, for example slls (default: all)")
     parser.add_argument("--output", type=Path, default=Path("outputs/ranking"), help="where the runs go")
-    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "patterns.md", help="where to write")
+    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "recall.md", help="where to write")
     parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
     given = parser.parse_args()
-    patterns = given.patterns or ["".join(p) for p in itertools.product("sl", repeat=given.layers)]
-    options = [*TASK, f"model.layers={given.layers}", *given.overrides]
-    alone = {
-        (pattern, seed): given.output / "alone" / f"{pattern}_{seed}" for pattern in patterns for seed in given.seeds
-    }
-    commands = {
-        folder: ["nas.train", f"architecture={full_name(pattern)}", f"seed={seed}", *options]
-        for (pattern, seed), folder in alone.items()
-    }
+    commands = {given.output / name: command for name, command in _commands(given).items()}
     done = all_metrics(commands, given.workers)
-    rows = {pattern: [figures(done[alone[pattern, seed]]) for seed in given.seeds] for pattern in patterns}
-    text = pattern_table(rows)
+    patterns = _patterns(given.layers)
+    alone = {p: [done[given.output / _alone(p, seed)] for seed in given.seeds] for p in patterns}
+    shared = {kind: [results.scores(given.output / _shared(kind, seed)) for seed in given.seeds] for kind in SUPERNETS}
+    searched = {
+        name: [done[given.output / _searched(name, seed)] for seed in given.search_seeds] for name in given.relaxations
+    }
+    text = results.report(alone, shared, searched, given.budget) + _machine()
     given.table.write_text(text)
     print(text)
     print(f"written to {given.table}")
 
 
-def full_name(pattern: str) -> str:
-    """slls as the architecture= of nas.train."""
-    return "-".join("softmax" if letter == "s" else "linear" for letter in pattern)
+def _machine() -> str:
+    """What it was measured on."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    return f"\n{where}, torch {torch.__version__}.\n"
 
 
-def figures(metrics: Metrics) -> Metrics:
-    """Quality and loss of the trained architecture."""
-    found: Metrics = next(iter(metrics["routings"].values()))["1x"]
-    return found
-
-
-def pattern_table(rows: dict[str, list[Metrics]]) -> str:
-    """Each pattern's quality and loss over seeds, best first."""
-    by_mean = sorted(rows, key=lambda pattern: statistics.mean(one["loss"] for one in rows[pattern]))
-    return markdown(
-        [
-            {
-                "pattern": pattern,
-                "recall": number(statistics.mean(one["quality"] for one in rows[pattern])),
-                "by seed": " ".join(number(one["quality"]) for one in rows[pattern]),
-                "loss": number(statistics.mean(one["loss"] for one in rows[pattern])),
-                "losses": " ".join(number(one["loss"]) for one in rows[pattern]),
-            }
-            for pattern in by_mean
+def _commands(given: argparse.Namespace) -> dict[str, list[str]]:
+    """Every run by its folder."""
+    options = [*TASK, f"model.layers={given.layers}", *given.overrides]
+    commands = {}
+    for pattern, seed in itertools.product(_patterns(given.layers), given.seeds):
+        name = results.full_name(pattern)
+        commands[_alone(pattern, seed)] = ["nas.train", f"architecture={name}", f"seed={seed}", *options]
+    for (kind, own), seed in itertools.product(SUPERNETS.items(), given.seeds):
+        searcher = ["searcher=random", f"searcher.evaluations={2**given.layers}", "searcher.batches=16"]
+        commands[_shared(kind, seed)] = [
+            *("nas.search", *SPACE, *searcher, "budget.target=1", f"seed={seed}"),
+            *(*own, *options),
         ]
-    )
+    for name, seed in itertools.product(given.relaxations, given.search_seeds):
+        commands[_searched(name, seed)] = [
+            *("nas.search", *SPACE, f"relaxation={name}", f"budget.target={given.budget}", f"seed={seed}"),
+            *options,
+        ]
+    return commands
+
+
+def _patterns(layers: int) -> list[str]:
+    return ["".join(letters) for letters in itertools.product("sl", repeat=layers)]
+
+
+def _alone(pattern: str, seed: int) -> str:
+    return f"alone/{pattern}_{seed}"
+
+
+def _shared(kind: str, seed: int) -> str:
+    return f"shared/{kind.replace(' ', '_')}_{seed}"
+
+
+def _searched(relaxation: str, seed: int) -> str:
+    return f"searched/{relaxation}_{seed}"
 
 
 if __name__ == "__main__":

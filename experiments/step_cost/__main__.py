@@ -1,9 +1,10 @@
-"""Time training steps of the tiny model under each mixer, in turn in one process, and print the ratios.
+"""Time training steps of the tiny model: of each mixer, and of supernets beside their dearest child.
 
     python -m experiments.step_cost
+    python -m experiments.step_cost --device cuda
 
-A step is forward, backward, clipping and AdamW on 16 x 256 tokens of the recall task. Each round times one step of
-each model; the table has medians over rounds, and medians of the ratios within a round.
+A step is forward, backward, clipping and AdamW on 16 x 256 tokens of the recall task. All are timed in turn in one
+process, a step of each a round; the tables have medians over rounds, and medians of the ratios within a round.
 """
 
 import argparse
@@ -16,67 +17,148 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from torch import Tensor
 
+import search_spaces
 from experiments.tables import markdown
-from nas.architecture import MIXERS, Layer, Mixer
+from nas.architecture import MIXERS
+from nas.budget import budgeted_cost
+from nas.choices import Choices
 from nas.config import SearchConfig, register
 from nas.data import build_task
 from nas.evaluation import token_losses
 from nas.models.language_model import LanguageModel
-from nas.relaxations import argmax_ste
+from nas.relaxations import RELAXATIONS, argmax_ste
+from nas.space import Space, option_name
+
+SPACES = {
+    "softmax or linear": ("+space=layer_hybrid", "space.operations=[softmax,linear]"),
+    "layer_hybrid": ("+space=layer_hybrid",),
+    "chunk_size": ("+space=chunk_size", "model.layers=4"),
+    "joint": ("+space=joint",),
+}
+WARM_UPS = 5
+Step = Callable[[], None]
 
 
 def main() -> None:
-    """Measure, print and write the table."""
+    """Measure, print and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m experiments.step_cost", description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=50, help="timed steps of each model (default: 50)")
+    parser.add_argument("--rounds", type=int, default=30, help="timed steps of each model (default: 30)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
-    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "cpu.md", help="where to write the table")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--spaces", nargs="*", choices=list(SPACES), default=list(SPACES), help="(default: all)")
+    parser.add_argument("--table", type=Path, default=None, help="where to write the tables (default: DEVICE.md here)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    tables = [_mixers(given.rounds, given.device)]
+    for name in given.spaces:
+        tables.append(f"Supernet over {name}, 4 layers, against its dearest child:\n\n{_space(name, given)}")
+    machine = platform.machine() if given.device == "cpu" else torch.cuda.get_device_name()
+    note = f"{given.rounds} rounds, {given.threads} threads, torch {torch.__version__}, {machine}.\n"
+    text = "\n".join([*tables, note])
+    (given.table or Path(__file__).parent / f"{given.device}.md").write_text(text)
+    print(text)
+
+
+def _mixers(rounds: int, device: str) -> str:
+    """Each mixer in every layer of the default search."""
+    config = _config("+space=token_hybrid")
+    sizes = search_spaces.build(config.space, config.model, build_task(config.data, 0).vocab_size).sizes
+    steps = {mixer: _step(Space.of(sizes.with_mixer(mixer)), config, "argmax_ste", device) for mixer in MIXERS}  # type: ignore[arg-type]
+    seconds = _timed(steps, rounds)
+    return markdown(
+        [
+            {
+                "mixer": mixer,
+                "step ms": _milliseconds(seconds[mixer]),
+                "times softmax": _ratio(seconds, mixer, "softmax"),
+            }
+            for mixer in MIXERS
+        ]
+    )
+
+
+def _space(name: str, given: argparse.Namespace) -> str:
+    """Each relaxation, beside the option that costs the most where every layer is it."""
+    config = _config(*SPACES[name])
+    space = search_spaces.build(config.space, config.model, build_task(config.data, 0).vocab_size)
+    options = max(space.options, key=len)
+    children = {
+        option_name(option): _step(
+            Space.of(space.sizes.with_layers([option] * len(space.options))), config, "", given.device
+        )
+        for option in options
+    }
+    supernets = {name: _step(space, config, name, given.device) for name in RELAXATIONS}
+    seconds = _timed(children | supernets, given.rounds)
+    dearest = max(children, key=lambda child: statistics.median(seconds[child]))
+    return markdown(
+        [
+            {
+                "relaxation": name,
+                "step ms": _milliseconds(seconds[name]),
+                "dearest child": f"{dearest}, {_milliseconds(seconds[dearest])} ms",
+                "times it": _ratio(seconds, name, dearest),
+            }
+            for name in supernets
+        ]
+    )
+
+
+def _config(*options: str) -> SearchConfig:
     register()
     with initialize_config_module("conf", version_base="1.3"):
-        config: SearchConfig = OmegaConf.to_object(compose("search", ["+space=token_hybrid"]))  # type: ignore[assignment]
-    steps = {mixer: _step(mixer, config) for mixer in MIXERS}  # type: ignore[arg-type]
-    seconds: dict[str, list[float]] = {mixer: [] for mixer in MIXERS}
-    for round_ in range(given.rounds + 5):
-        for mixer, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if round_ >= 5:
-                seconds[mixer].append(time.perf_counter() - started)
-    table = markdown([_row(mixer, seconds) for mixer in MIXERS])
-    note = f"\n{given.rounds} rounds, {given.threads} threads, torch {torch.__version__}, {platform.machine()}.\n"
-    given.table.write_text(table + note)
-    print(table + note)
+        config: SearchConfig = OmegaConf.to_object(compose("search", list(options)))  # type: ignore[assignment]
+    return config
 
 
-def _step(mixer: Mixer, config: SearchConfig) -> Callable[[], None]:
-    """One training step of the config's model with ``mixer`` in every layer, always on the same full-length batch."""
+def _step(space: Space, config: SearchConfig, relaxation: str, device: str) -> Step:
+    """One training step over a space, always on the same full-length batch."""
     task = build_task(config.data, seed=0)
     torch.manual_seed(0)
-    layers = [Layer(mixer, config.model.chunk_size)] * config.model.layers
-    model = LanguageModel(config.model.architecture(layers, task.vocab_size))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    tokens, places, targets = task.validation_batches()[0].scored()
+    model = LanguageModel(space.sizes, options=space.options).to(device)
+    choices, cost = Choices(space).to(device), budgeted_cost(config.budget, space)
+    parameters = [*model.parameters(), *choices.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    tokens, places, targets = (x.to(device) for x in task.validation_batches()[0].scored() if x is not None)
+
+    def routed(layer: int, logits: Tensor) -> Tensor:
+        return argmax_ste(logits, 1.0)
 
     def step() -> None:
-        output = model(tokens, lambda layer, logits: argmax_ste(logits, 1.0), places)
-        token_losses(output.logits, targets).mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        output = model(tokens, routed, places, choices.paths(relaxation, 1.0))
+        loss = token_losses(output.logits, targets).mean()
+        if space.routed or space.choosing:
+            loss = loss + 0.1 * choices.cost(cost, output.routing)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return step
 
 
-def _row(mixer: str, seconds: dict[str, list[float]]) -> dict[str, str]:
-    ratios = [own / softmax for own, softmax in zip(seconds[mixer], seconds["softmax"], strict=True)]
-    return {
-        "mixer": mixer,
-        "step ms": f"{1e3 * statistics.median(seconds[mixer]):.1f}",
-        "times softmax": f"{statistics.median(ratios):.2f}",
-    }
+def _timed(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each round, after warming up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + WARM_UPS):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if round_ >= WARM_UPS:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    return f"{1e3 * statistics.median(seconds):.1f}"
+
+
+def _ratio(seconds: dict[str, list[float]], one: str, other: str) -> str:
+    return f"{statistics.median(a / b for a, b in zip(seconds[one], seconds[other], strict=True)):.2f}"
 
 
 if __name__ == "__main__":

@@ -66,9 +66,9 @@ def backward(
         route_gradient: whether the gradient of the log-weights is wanted.
 
     Returns:
-        dq, dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q; delta [B, H, T] float32, the sums of do * o over V;
-        and, if wanted, what each key adds to the gradient of its chunk's route, [B * H, N * chunk_size] float32: zero
-        for the keys of skipped chunks.
+        dq / scale [B, T, H, K] float32; dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q; delta [B, H, T] float32,
+        the sums of do * o over V; and, if wanted, what each key adds to the gradient of its chunk's route, [B * H, N *
+        chunk_size] float32: zero for the keys of skipped chunks.
     """
     batch, length, heads, key_dim = q.shape
     value_dim = v.shape[-1]
@@ -101,8 +101,7 @@ def backward(
         PRECISION=dot_precision(q.dtype), STAGES=launch.stages,
         num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
-    dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    return torch.mul(dq_sum, scale, out=dq), dk, dv, delta, dweight
+    return dq_sum, dk, dv, delta, dweight
 
 
 @triton.jit(do_not_specialize=["T", "heads"])

@@ -1,10 +1,16 @@
-"""Forward pass: a block of queries against the active earlier chunks, then densely against the chunks it lies in.
+"""Forward pass: a block of queries densely against the chunks it lies in, then against the active earlier chunks.
 
 Scores are kept in base 2, and a weight w on exp(s) is log2(w) added to the score. Past keys need no mask: they lie on
 the permuted axis of `triton_index` with the visible ones first. The chunks that a block of queries lies in are loaded
 anyway, each for its own queries, so there a mask decides what is visible to whom.
+
+Exponentials are relative to a maximum of each query's scores. Where their range allows it (bfloat16) that is the one
+over the query's own chunk: whatever the past has, the sum is at least 1, and no pass over a tile waits for its maximum
+or scales what was summed before. Only blocks whose sum grew out of `MOST` are computed again, with a running maximum.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+
+from typing import Any
 
 import torch
 import triton
@@ -22,10 +28,15 @@ MAX_VALUE_WIDTH = 256
 LOWEST = tl.constexpr(-1e38)
 """Where a row's maximum begins: finite, so that a row that has seen nothing yet is no -inf - -inf."""
 
+MOST = tl.constexpr(2.0**64)
+"""Largest sum of exponentials relative to a maximum that is not one of all keys: far from where bfloat16 ends."""
 
-SHORT = 4096
-"""Tokens up to which routed sequences have so few keys to each query that a third stage of loads brings little. Without
-it a program fits beside one that hands on a state of the gated delta rule (`kernels.hybrid_attention`)."""
+TOGETHER = 16
+"""Blocks that one program looks at to find those that must be computed again: mostly none."""
+
+SHORT = 8192
+"""Tokens up to which routed sequences are read in blocks of 64 queries, of which one fits beside a program that hands
+on a state of the gated delta rule (`kernels.hybrid_attention`). Blocks of 128 load each key half as often."""
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool, length: int) -> Launch:
@@ -33,9 +44,9 @@ def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool
     width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
     if dtype == torch.float32:
         return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
-    if width <= 192:
-        return Launch(64, 64, 4, 3 if routed and length > SHORT else 2)
-    return Launch(128, 64, 8, 2)
+    if width > 192:
+        return Launch(128, 64, 8, 2)
+    return Launch(64, 64, 4, 2) if routed and length <= SHORT else Launch(128, 64, 4, 3)
 
 
 def forward(
@@ -67,34 +78,84 @@ def forward(
     launch = launch or choose_launch(q.dtype, key_dim, value_dim, routed, length)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
-    _forward_kernel[(triton.cdiv(length, launch.queries) * splits * batch * heads,)](
-        q, k, v, o, lse, *(index or (None,) * 4),
-        abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
-        C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
-        BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
-        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
-    )  # fmt: skip
+    programs = triton.cdiv(length, launch.queries) * splits * batch * heads
+    outgrown = q.new_empty(programs, dtype=torch.int32) if q.dtype == torch.bfloat16 else None
+
+    def launch_kernel(kernel: Any, count: int, **constants: int | bool) -> None:
+        kernel[(count,)](
+            q, k, v, o, lse, outgrown, *(index or (None,) * 4), programs,
+            abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+            C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
+            BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
+            STAGES=launch.stages, **constants, num_warps=launch.warps, num_stages=launch.stages,
+        )  # fmt: skip
+
+    launch_kernel(_forward_kernel, programs, RUNNING=outgrown is None)
+    if outgrown is not None:
+        launch_kernel(_again_kernel, triton.cdiv(programs, TOGETHER), TOGETHER=TOGETHER)
     return o, lse
 
 
-@triton.jit(do_not_specialize=["N", "heads", "group"])
+@triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
 def _forward_kernel(
-    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr,
-    scale, T, N, heads, group,
-    q_batch, q_token, q_head, k_batch, k_token, k_head,
-    v_batch, v_token, v_head,
+    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+    q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr,
+    STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
-    """One block of BM queries of one head and BV columns of v; the longest begin first."""
+    """One block of queries."""
+    _attend(
+        tl.program_id(0), q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+        order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+        q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
+        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, STAGES, RUNNING,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
+def _again_kernel(
+    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+    q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr, TOGETHER: tl.constexpr,
+):  # fmt: skip
+    """Those of TOGETHER blocks whose sums are outgrown, with a running maximum."""
+    first = tl.program_id(0) * TOGETHER
+    several = first + tl.arange(0, TOGETHER)
+    if tl.max(tl.load(outgrown_ptr + several, mask=several < programs, other=0)) == 0:
+        return
+    for program in tl.range(first, tl.minimum(first + TOGETHER, programs), num_stages=1):
+        if tl.load(outgrown_ptr + program) != 0:
+            _attend(
+                program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+                order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+                q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
+                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, STAGES, True,
+            )  # fmt: skip
+
+
+@triton.jit
+def _attend(
+    program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+    q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
+    C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr, RUNNING: tl.constexpr,
+):  # fmt: skip
+    """BM queries of one head and BV columns of v; the longest begin first.
+
+    With RUNNING the maximum is raised with every tile; without it ``outgrown`` [programs] tells whether it had to be.
+    """
     tl.static_assert(BM % BN == 0)
     splits: tl.constexpr = (V + BV - 1) // BV
     blocks = tl.cdiv(T, BM)
-    program = tl.program_id(0)
     split = program % splits
-    all_heads = tl.num_programs(0) // (splits * blocks)
+    all_heads = programs // (splits * blocks)
     head_index = program // splits % all_heads
     start = (blocks - 1 - program // (splits * all_heads)) * BM
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
@@ -108,28 +169,35 @@ def _forward_kernel(
     q = load_rows(q_ptr, row, present, q_token, K, BK, K == BK, True)
     if NEGATE:
         q = -q
+    own = start
+    past = start
+    if ROUTED:
+        routing = (head_index // group).to(tl.int64)
+        order_ptr += routing * N
+        bias_ptr += routing * N
+        log_weight_ptr += routing * N
+        first = start // C
+        own = first * C
+        past = tl.load(before_ptr + routing * (N + 1) + first) * C
     top = tl.full([BM], LOWEST, tl.float32)
     total = tl.zeros([BM], tl.float32)
     acc = tl.zeros([BM, BV], tl.float32)
-    own = start
+    acc, total, top = _attend_own(
+        acc, total, top, q, k_ptr, v_ptr, log_weight_ptr, start, own, scale, T, k_token, v_token, dim_v,
+        C, K, V, BK, BV, BM, BN, ROUTED, PRECISION,
+    )  # fmt: skip
     if ROUTED:
-        routing = (head_index // group).to(tl.int64)
-        first = start // C
-        own = first * C
-        log_weight_ptr += routing * N
-        past = tl.load(before_ptr + routing * (N + 1) + first) * C
         acc, total, top = _attend_active(
-            acc, total, top, q, k_ptr, v_ptr, order_ptr + routing * N, bias_ptr + routing * N, past, scale,
-            k_token, v_token, dim_v, C, K, V, BK, BV, BN, PRECISION, STAGES,
+            acc, total, top, q, k_ptr, v_ptr, order_ptr, bias_ptr, past, scale, k_token, v_token, dim_v,
+            C, K, V, BK, BV, BN, RUNNING, PRECISION, STAGES,
         )  # fmt: skip
     else:
         acc, total, top = _attend_all(
-            acc, total, top, q, k_ptr, v_ptr, start, scale, k_token, v_token, dim_v, K, V, BK, BV, BN, PRECISION, STAGES
-        )
-    acc, total, top = _attend_own(
-        acc, total, top, q, k_ptr, v_ptr, log_weight_ptr, start, own, scale, T, k_token, v_token, dim_v,
-        C, K, V, BK, BV, BM, BN, ROUTED, PRECISION, STAGES,
-    )  # fmt: skip
+            acc, total, top, q, k_ptr, v_ptr, past, scale, k_token, v_token, dim_v,
+            K, V, BK, BV, BN, RUNNING, PRECISION, STAGES,
+        )  # fmt: skip
+    if not RUNNING:
+        tl.store(outgrown_ptr + program, tl.max(tl.where(total <= MOST, 0, 1)))  # a sum that is no number is outgrown
 
     o_ptr += (batch * T + start) * heads * V + head * V + split * BV
     store_rows(o_ptr, row, present, heads * V, dim_v, acc / total[:, None], BV)
@@ -143,7 +211,7 @@ def _attend_active(
     acc, total, top, q, k_ptr, v_ptr, order, bias_ptr, past, scale,
     k_token, v_token, dim_v,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BN: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    RUNNING: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The first ``past`` positions of the permuted key axis: the active chunks before the block's first chunk."""
     column = tl.arange(0, BN)
@@ -157,9 +225,10 @@ def _attend_active(
             k = load_rows(k_ptr + token * k_token, column, column >= 0, k_token, K, BK, K == BK, False)
             v = load_rows(v_ptr + token * v_token, column, column >= 0, v_token, dim_v, BV, V % BV == 0, False)
             s = dot(q, tl.trans(k), None, PRECISION)
-            new_top = tl.maximum(top, tl.max(s, 1) * scale + bias)
-            p = tl.exp2(s * scale - (new_top - bias)[:, None])
-            acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+            if RUNNING:
+                acc, total, top = _raise(acc, total, top, tl.max(s, 1) * scale + bias)
+            p = tl.exp2(s * scale - (top - bias)[:, None])
+            acc, total = _accumulate(acc, total, p, v, PRECISION)
             chunk, bias = next_chunk, next_bias
     else:
         for begin in tl.range(0, past, BN, num_stages=STAGES):
@@ -171,9 +240,9 @@ def _attend_active(
             k = load_rows(k_ptr, token, visible, k_token, K, BK, K == BK, False)
             v = load_rows(v_ptr, token, visible, v_token, dim_v, BV, V % BV == 0, False)
             s = dot(q, tl.trans(k), None, PRECISION) * scale + bias[None, :]
-            new_top = tl.maximum(top, tl.max(s, 1))
-            p = tl.exp2(s - new_top[:, None])
-            acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+            if RUNNING:
+                acc, total, top = _raise(acc, total, top, tl.max(s, 1))
+            acc, total = _accumulate(acc, total, tl.exp2(s - top[:, None]), v, PRECISION)
     return acc, total, top
 
 
@@ -182,7 +251,7 @@ def _attend_all(
     acc, total, top, q, k_ptr, v_ptr, past, scale,
     k_token, v_token, dim_v,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BN: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    RUNNING: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """All of the first ``past`` tokens, a whole number of tiles."""
     column = tl.arange(0, BN)
@@ -191,9 +260,10 @@ def _attend_all(
         k = load_rows(k_ptr + token * k_token, column, column >= 0, k_token, K, BK, K == BK, False)
         v = load_rows(v_ptr + token * v_token, column, column >= 0, v_token, dim_v, BV, V % BV == 0, False)
         s = dot(q, tl.trans(k), None, PRECISION)
-        new_top = tl.maximum(top, tl.max(s, 1) * scale)
-        p = tl.exp2(s * scale - new_top[:, None])
-        acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+        if RUNNING:
+            acc, total, top = _raise(acc, total, top, tl.max(s, 1) * scale)
+        p = tl.exp2(s * scale - top[:, None])
+        acc, total = _accumulate(acc, total, p, v, PRECISION)
     return acc, total, top
 
 
@@ -202,11 +272,11 @@ def _attend_own(
     acc, total, top, q, k_ptr, v_ptr, log_weight, start, own, scale,
     T, k_token, v_token, dim_v,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The tokens from ``own`` to the block's end: causal within a chunk, weighted from chunk to later chunk."""
     row = start + tl.arange(0, BM)
-    for begin in tl.range(own, tl.minimum(start + BM, T), BN, num_stages=STAGES):
+    for begin in tl.range(own, tl.minimum(start + BM, T), BN, num_stages=1):
         column = tl.arange(0, BN)
         key, token = begin + column, tl.cast(begin, tl.int64)
         present = key < T
@@ -218,16 +288,25 @@ def _attend_own(
             weight = tl.load(log_weight + key // C, mask=present, other=float("-inf"))
             s = tl.where(row[:, None] // C == key[None, :] // C, s, s + weight[None, :])
         s = tl.where(visible, s, float("-inf"))
-        new_top = tl.maximum(top, tl.max(s, 1))
-        p = tl.exp2(s - new_top[:, None])
-        acc, total, top = _accumulate(acc, total, top, new_top, p, v, PRECISION)
+        acc, total, top = _raise(acc, total, top, tl.max(s, 1))
+        acc, total = _accumulate(acc, total, tl.exp2(s - top[:, None]), v, PRECISION)
     return acc, total, top
 
 
 @triton.jit
-def _accumulate(acc, total, top, new_top, p, v, PRECISION: tl.constexpr):
-    """Add p v to sums that were relative to ``top``; from now on they are relative to ``new_top``."""
+def _raise(acc, total, top, highest):
+    """The sums, which were relative to ``top``, relative to the higher one of it and ``highest``; and that."""
+    new_top = tl.maximum(top, highest)
     rescale = tl.exp2(top - new_top)
-    total = total * rescale + tl.sum(p, 1)
-    acc = dot(p.to(v.dtype), v, acc * rescale[:, None], PRECISION)
-    return acc, total, new_top
+    return acc * rescale[:, None], total * rescale, new_top
+
+
+@triton.jit
+def _accumulate(acc, total, p, v, PRECISION: tl.constexpr):
+    """Add p v and p to their sums.
+
+    The casts change no bit. They use the product, without which Triton (3.6 to 3.9) would let the next tile's product
+    begin before this one has ended; ptxas then puts a wait between all of a kernel's products.
+    """
+    acc = dot(p.to(v.dtype), v, acc, PRECISION)
+    return acc.to(tl.int32, bitcast=True).to(tl.float32, bitcast=True), total + tl.sum(p, 1)

@@ -4,6 +4,7 @@ Nothing here waits for the device, and no shape depends on the values of the rou
 whose parts are added up atomically in float32: its last bits may differ from run to run.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,7 +46,42 @@ def fake_forward(
     return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
-def run_backward(
+def differentiate(
+    do: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    route: Tensor | None,
+    o: Tensor,
+    lse: Tensor,
+    chunk_size: int,
+    scale: float,
+    full_route_grad: bool,
+    route_gradient: bool,
+    on_dv: Callable[[Tensor], None],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients dq, dk, dv, droute; droute is empty unless route_gradient.
+
+    ``on_dv`` is called with dv when all that computes it is launched; the rest of the other gradients follows.
+    """
+    do, q, k, v = (dense(x) for x in (do, q, k, v))
+    with on_device(q):
+        index = None if route is None else triton_index.build(route)
+        dq_sum, dk, dv, delta, dweight = triton_backward.backward(
+            do, q, k, v, o, lse, index, chunk_size, scale, route_gradient
+        )
+        on_dv(dv)
+        dq = torch.mul(dq_sum, scale, out=q.new_empty(q.shape))
+        if route is None or index is None or dweight is None:
+            return dq, dk, dv, q.new_empty(0)
+        if full_route_grad:
+            triton_skipped.add_skipped(dweight, do, q, k, v, lse, delta, index, chunk_size, scale)
+        batch, chunks, routing_heads = route.shape
+        per_chunk = dweight.view(batch, routing_heads, -1, chunks, chunk_size).sum((2, 4))
+        return dq, dk, dv, per_chunk.mT.to(route.dtype).contiguous()
+
+
+def _run_backward(
     do: Tensor,
     q: Tensor,
     k: Tensor,
@@ -58,20 +94,9 @@ def run_backward(
     full_route_grad: bool,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients dq, dk, dv, droute; droute is empty unless route_gradient."""
-    do, q, k, v = (dense(x) for x in (do, q, k, v))
-    with on_device(q):
-        index = None if route is None else triton_index.build(route)
-        dq, dk, dv, delta, dweight = triton_backward.backward(
-            do, q, k, v, o, lse, index, chunk_size, scale, route_gradient
-        )
-        if route is None or index is None or dweight is None:
-            return dq, dk, dv, q.new_empty(0)
-        if full_route_grad:
-            triton_skipped.add_skipped(dweight, do, q, k, v, lse, delta, index, chunk_size, scale)
-        batch, chunks, routing_heads = route.shape
-        per_chunk = dweight.view(batch, routing_heads, -1, chunks, chunk_size).sum((2, 4))
-        return dq, dk, dv, per_chunk.mT.to(route.dtype).contiguous()
+    return differentiate(
+        do, q, k, v, route, o, lse, chunk_size, scale, full_route_grad, route_gradient, lambda dv: None
+    )
 
 
 def _fake_backward(
@@ -105,5 +130,5 @@ def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     return dq, dk, dv, droute if route_gradient else None, None, None, None
 
 
-_backward = Operator("chunk_softmax_attention_backward", run_backward, _fake_backward)
+_backward = Operator("chunk_softmax_attention_backward", _run_backward, _fake_backward)
 _forward = DifferentiableOperator("chunk_softmax_attention", run_forward, fake_forward, _save, _differentiate)

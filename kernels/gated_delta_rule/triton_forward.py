@@ -91,8 +91,12 @@ def summarise(
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    SAVE: tl.constexpr,
 ):  # fmt: skip
-    """What one segment does to a state: S -> transition S + end. One program a block of columns of either."""
+    """What one segment does to a state: S -> transition S + end. One program a block of columns of either.
+
+    No segment follows the last one: only its transition counts, and only with SAVE, to the backward pass.
+    """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     K_BLOCKS: tl.constexpr = (BK + BV - 1) // BV
     block = tl.program_id(0) % (V_BLOCKS + K_BLOCKS)
@@ -102,6 +106,8 @@ def summarise(
     k += b * k_b + h * k_h
     v += b * v_b + h * v_h
     is_end = block < V_BLOCKS
+    if (segment == SEGMENTS - 1) & (is_end | (not SAVE)):
+        return
     value_dim = tl.where(is_end, V, 0)  # columns of the transition are written nothing of v
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
     rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)

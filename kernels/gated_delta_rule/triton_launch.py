@@ -22,8 +22,8 @@ MIN_SEGMENT_TOKENS = 1024
 class Blocks:
     """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages.
 
-    ``invert`` is warps and most registers of a thread. ``split_scan`` and ``split_scan_back`` are for sequences in
-    segments, whose programs share a multiprocessor.
+    ``invert`` is warps and most registers of a thread, which ``summarise`` has last. ``split_scan`` and
+    ``split_scan_back`` are for sequences in segments, whose programs share a multiprocessor.
     """
 
     BT: int
@@ -31,7 +31,7 @@ class Blocks:
     BKB: int
     invert: tuple[int, int | None]
     prepare: tuple[int, int]
-    summarise: tuple[int, int, int]
+    summarise: tuple[int, int, int, int | None]
     chain: tuple[int, int, int]
     scan: tuple[int, int, int]
     scan_back: tuple[int, int, int]
@@ -58,14 +58,15 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         scan = (columns, 4, 1)
         return Blocks(
             BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=(1, None), prepare=(4, 3),
-            summarise=scan, chain=(32, columns, 4), scan=scan, scan_back=scan, split_scan=scan, split_scan_back=scan,
-            values=(columns, 4), keys=(columns, 4, 2),
+            summarise=(*scan, None), chain=(32, columns, 4), scan=scan, scan_back=scan, split_scan=scan,
+            split_scan_back=scan, values=(columns, 4), keys=(columns, 4, 2),
         )  # fmt: skip
     tile = min(64, chunk_size)
     scan = (64, 8, 1) if big else (64, 4, 2)
     alone = (64, 8, 1) if big else (64, 4, 1)
     return Blocks(
-        BT=tile, BK=padded, BKB=64, invert=(1, 168), prepare=(4, 3), summarise=scan, chain=(128, 64, 8),
+        BT=tile, BK=padded, BKB=64, invert=(1, 168), prepare=(4, 3),
+        summarise=(*scan, None) if big else (64, 4, 1, 168), chain=(128, 64, 8),
         scan=scan, scan_back=scan, split_scan=alone, split_scan_back=alone if big or value_dim <= 64 else (128, 8, 2),
         values=(64, 4), keys=(64, 4, 3),
     )  # fmt: skip
@@ -210,11 +211,11 @@ def prepare(
         if s.segments > 1:
             ends = q.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
             transitions = q.new_empty(heads, s.segments, s.K, s.K)
-            columns, warps, stages = blocks.summarise
+            columns, warps, stages, registers = blocks.summarise
             programs = (_ceil_div(s.V, columns) + _ceil_div(bk, columns)) * s.segments * heads
             triton_forward.summarise[(programs,)](
                 k, v, route, c, a_beta, w, ends, transitions, *counts, *_strides(k, v),
-                **constants, BV=columns, STAGES=stages, num_warps=warps,
+                **constants, BV=columns, SAVE=save, STAGES=stages, num_warps=warps, maxnreg=registers,
             )  # fmt: skip
             starts = _chain(transitions, ends, initial_state, s, blocks, back=False)
     states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)

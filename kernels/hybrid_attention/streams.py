@@ -1,4 +1,4 @@
-"""A second stream of work on one GPU, beside the current one."""
+"""A second stream of work on one GPU, beside the current one and before it where both could go on."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @functools.cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device, priority=-1)
 
 
 class Side:
@@ -22,15 +22,19 @@ class Side:
 
     def __init__(self, device: torch.device) -> None:
         self._streams = (torch.cuda.current_stream(device), _side_stream(device)) if device.type == "cuda" else None
-        if self._streams is not None:
-            current, side = self._streams
-            side.wait_stream(current)
+        self.follow()
 
     @contextmanager
     def stream(self) -> Iterator[None]:
         """What is computed within goes to the side stream; it must not wait for the GPU."""
         with nullcontext() if self._streams is None else torch.cuda.stream(self._streams[1]):
             yield
+
+    def follow(self) -> None:
+        """Let what the side does from now on wait for what the current stream has been given so far."""
+        if self._streams is not None:
+            current, side = self._streams
+            side.wait_stream(current)
 
     def join(self, *results: Tensor) -> None:
         """Let the current stream go on when the side is done; ``results`` are what it reads of the side's tensors."""

@@ -1,8 +1,9 @@
 """Both operations of a routed layer on Triton kernels, as one operator that autograd and torch.compile know.
 
 What hands the linear branch's state from chunk to chunk is one program on a multiprocessor that waits most of the time;
-softmax attention runs beside it and fills the gaps. The gradient of the values, which both branches read, is summed
-where the linear branch writes it.
+softmax attention runs beside it and fills the gaps. The linear branch, a chain of kernels that each need all of the one
+before, goes first wherever both could: softmax attention begins with it and takes what it leaves. The gradient of the
+values, which both branches read, is summed where the linear branch writes it.
 """
 
 from typing import Any
@@ -71,18 +72,19 @@ def _run_forward(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = dense(linear_k), _values(v, linear_q), linear_route.contiguous()
-    prepared = triton_launch.prepare(
-        dense(linear_q), *inputs, g.contiguous(), beta.contiguous(), None,
-        chunk_size, _scale(linear_q), decay_skipped, save,
-    )  # fmt: skip
     side = Side(v.device)
-    o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
     with side.stream():
-        o_softmax, lse = softmax.run_forward(
-            softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
-        )
-    side.join(o_softmax, lse)
-    return o_softmax, o_linear, lse, *(prepared.saved if save else linear.nothing(prepared.saved))
+        prepared = triton_launch.prepare(
+            dense(linear_q), *inputs, g.contiguous(), beta.contiguous(), None,
+            chunk_size, _scale(linear_q), decay_skipped, save,
+        )  # fmt: skip
+        o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
+        saved = prepared.saved if save else linear.nothing(prepared.saved)
+    o_softmax, lse = softmax.run_forward(
+        softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
+    )
+    side.join(o_linear, *saved)
+    return o_softmax, o_linear, lse, *saved
 
 
 def _fake_forward(
@@ -133,17 +135,25 @@ def _run_backward(
     values, kept = _values(v, linear_q), Saved(*saved)
     do_linear, k, route = dense(do_linear), dense(linear_k), linear_route.contiguous()
     side = Side(v.device)
-    dstates, _ = triton_launch.hand_back(k, do_linear, route, kept, None, chunk_size, decay_skipped)
     with side.stream():
-        softmax_dq, softmax_dk, dv, droute = softmax.run_backward(
-            do_softmax, softmax_q, softmax_k, _values(v, softmax_q), softmax_route, o_softmax, lse,
-            chunk_size, _scale(softmax_q), full_route_grad, route_gradient,
-        )  # fmt: skip
-    side.join(softmax_dq, softmax_dk, dv, droute)
-    dq, dk, dv, dg, dbeta, linear_droute = triton_launch.differentiate(
-        dense(linear_q), k, values, beta.contiguous(), route, kept, dstates, do_linear, dv.view(values.shape),
-        chunk_size, _scale(linear_q), decay_skipped, full_route_grad,
+        dstates, _ = triton_launch.hand_back(k, do_linear, route, kept, None, chunk_size, decay_skipped)
+    gradients: list[Tensor] = []
+
+    def differentiate(dv: Tensor) -> None:
+        side.follow()
+        with side.stream():
+            of_linear = triton_launch.differentiate(
+                dense(linear_q), k, values, beta.contiguous(), route, kept, dstates, do_linear, dv.view(values.shape),
+                chunk_size, _scale(linear_q), decay_skipped, full_route_grad,
+            )  # fmt: skip
+        gradients.extend(of_linear)
+
+    softmax_dq, softmax_dk, dv, droute = softmax.differentiate(
+        do_softmax, softmax_q, softmax_k, _values(v, softmax_q), softmax_route, o_softmax, lse,
+        chunk_size, _scale(softmax_q), full_route_grad, route_gradient, differentiate,
     )  # fmt: skip
+    side.join(*gradients)
+    dq, dk, _, dg, dbeta, linear_droute = gradients
     return softmax_dq, softmax_dk, dq, dk, dv.view(v.shape), dg, dbeta, droute, linear_droute
 
 

@@ -70,6 +70,10 @@ class Task(Protocol):
         """The fixed validation batches, their sequences ``length_factor`` times as long as in training."""
         ...
 
+    def selection_batches(self, count: int) -> list[Batch]:
+        """Other batches like those to validate on, to choose by: final figures are of what nothing was chosen by."""
+        ...
+
     def token_text(self, token: int) -> str:
         """How a token is shown to people."""
         ...

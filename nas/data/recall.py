@@ -100,14 +100,22 @@ class Recall:
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
         """Batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
         size = max(1, self._batch_size // length_factor)
+        return self._hardest("validation", self._validation_batches, size, length_factor)
+
+    def selection_batches(self, count: int) -> list[Batch]:
+        """Batches at full difficulty that are none of those to validate on."""
+        return self._hardest("selection", count, self._batch_size)
+
+    def _hardest(self, use: str, count: int, size: int, length_factor: int = 1) -> list[Batch]:
+        """``count`` batches of ``size`` sequences at full difficulty, the same for the same use."""
         return [
             self._draw(
                 self._lengths[0] * length_factor,
                 self._pairs[0],
                 size,
-                generator(self._seed, "recall", "validation", length_factor, index),
+                generator(self._seed, "recall", use, length_factor, index),
             )
-            for index in range(self._validation_batches)
+            for index in range(count)
         ]
 
     def token_text(self, token: int) -> str:

@@ -102,12 +102,29 @@ class Text:
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
         """Batches of one size, their windows apart from each other and evenly spread over the validation bytes."""
         text, length = self._validation, self._length * length_factor
-        self._check_room(text, "validation", length)
-        count = min(self._validation_batches * self._batch_size, len(text) // (length + 1))
-        size = min(count, self._batch_size)
-        count -= count % size
+        count, size = self._validates_on(length)
         starts = torch.arange(count) * (len(text) - length - 1) // max(count - 1, 1)
         return [_windows(text, some, length) for some in starts.split(size)]
+
+    def selection_batches(self, count: int) -> list[Batch]:
+        """Batches from the validation bytes between the windows of `validation_batches`, spread evenly over these gaps.
+
+        Where the gaps have no room for a window, the two overlap.
+        """
+        text, length = self._validation, self._length
+        gaps = max(self._validates_on(length)[0] - 1, 1)
+        last = len(text) - length - 1  # the last place to start from
+        room = max(last / gaps - 2 * (length + 1), 0.0)  # places in a gap to start from
+        along = torch.arange(count * self._batch_size, dtype=torch.float64) * gaps / (count * self._batch_size)
+        starts = (along.floor() * last / gaps + length + 1 + along.frac() * room).long().clamp(max=last)
+        return [_windows(text, some, length) for some in starts.split(self._batch_size)]
+
+    def _validates_on(self, length: int) -> tuple[int, int]:
+        """How many windows, side by side, the validation bytes have room for, and how many of them are in a batch."""
+        self._check_room(self._validation, "validation", length)
+        count = min(self._validation_batches * self._batch_size, len(self._validation) // (length + 1))
+        size = min(count, self._batch_size)
+        return count - count % size, size
 
     def token_text(self, token: int) -> str:
         r"""Printable ASCII as it is, white space as ``↵``, ``→`` and ``·``, any other byte as ``\xNN``."""

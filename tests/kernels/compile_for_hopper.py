@@ -63,7 +63,7 @@ SHORT = (8, 4096, 8)
 """B, T, H with programs enough for every multiprocessor, and whose chunks, of 64 and of 256, are a multiple of 16."""
 
 LONG = (1, 32768, 4)
-"""Split into segments by the gated delta rule; past the length up to which softmax attention's programs are small."""
+"""Split into segments by the gated delta rule; past the length up to which softmax attention's blocks are small."""
 
 DELTA = {
     "128-256": Case(*SHORT, 128, 256, 64, True),

@@ -14,7 +14,7 @@ from nas.closing import history
 from nas.data import Batch
 from nas.module import TrainingModule
 from nas.run import Run
-from tests.nas.commands import SEARCH, Ended, contents, nas, process
+from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process
 
 KILL_AT_STEP = """
 import os, signal, nas.search
@@ -40,6 +40,9 @@ def until_killed(self, step, write):
 Run.save_checkpoint = until_killed
 nas.search.main()
 """
+
+JOINT = ("+space=joint", *SMALL, "space.chunk_sizes=[4,8]", "budget.target=6000")
+"""A search in which layers choose."""
 
 
 def searched(tmp_path: Path) -> Path:
@@ -69,23 +72,24 @@ def same(run: Path, uninterrupted: Path) -> None:
     [
         (KILL_AT_STEP.format(step=3), ()),
         (KILL_AT_STEP.format(step=1), ()),
-        (KILL_IN_CHECKPOINT.format(step=4), ("relaxation=gumbel",)),
+        (KILL_IN_CHECKPOINT.format(step=4), (*SEARCH, "relaxation=gumbel")),
+        (KILL_AT_STEP.format(step=5), JOINT),
     ],
-    ids=["between checkpoints", "before the first checkpoint", "while a checkpoint is written, gumbel"],
+    ids=["between checkpoints", "before the first checkpoint", "while a checkpoint is written, gumbel", "joint"],
 )
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     search: Ended, tmp_path: Path, kill: str, options: tuple[str, ...]
 ) -> None:
-    killed = process("-c", kill, *SEARCH, *options, f"output={tmp_path}")
+    killed = process("-c", kill, *(options or SEARCH), f"output={tmp_path}")
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     run = searched(tmp_path)
     assert "model.safetensors" not in contents(run)
     time.sleep(1)  # TensorBoard orders its files by the second in which they were begun
-    resumed = nas("search", *SEARCH, *options, f"resume={run}")
+    resumed = nas("search", *(options or SEARCH), f"resume={run}")
     assert resumed.status == 0, resumed.err
     assert resumed.run == run
-    uninterrupted = nas("search", *SEARCH, *options, f"output={tmp_path / 'other'}").run if options else search.run
+    uninterrupted = nas("search", *options, f"output={tmp_path / 'other'}").run if options else search.run
     same(run, uninterrupted)
 
 

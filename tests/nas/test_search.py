@@ -141,7 +141,7 @@ def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> 
     found = metrics(ended.run)
     assert [list(choice["probabilities"]) for choice in found["choices"]] == [SPACES[space]] * len(found["choices"])
     assert "Found: " + ", ".join(choice["found"] for choice in found["choices"]) in ended.out
-    assert list(found["routings"])[0] == "found architecture"
+    assert next(iter(found["routings"])) == "found architecture"
     architecture = load_architecture(ended.run / "architecture.json")
     model = LanguageModel(architecture)
     load_weights(model, ended.run / "model.safetensors")

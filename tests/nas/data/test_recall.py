@@ -110,3 +110,15 @@ def test_token_text_names_the_kind() -> None:
 def test_options_that_cannot_work_are_named(changed: dict[str, int], named: str) -> None:
     with pytest.raises(UserError, match=named):
         recall(**changed)
+
+
+def test_batches_to_choose_by_are_like_those_to_validate_on_and_none_of_them() -> None:
+    task = recall(batch_size=3, validation_batches=4)
+    chosen, validation = task.selection_batches(6), task.validation_batches()
+    assert len(chosen) == 6
+    assert {batch.tokens.shape for batch in chosen} == {batch.tokens.shape for batch in validation}
+    sequences = [{tuple(row.tolist()) for batch in part for row in batch.tokens} for part in (chosen, validation)]
+    assert [len(part) for part in sequences] == [18, 12]
+    assert not sequences[0] & sequences[1]
+    again = recall(batch_size=3, validation_batches=4).selection_batches(2)
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(again, chosen, strict=False))

@@ -239,3 +239,25 @@ def test_a_text_too_large_for_memory_is_refused(poem: Path) -> None:
 @pytest.mark.parametrize("name", ["length", "batch_size", "validation_batches"])
 def test_sizes_below_one_are_refused(poem: Path, name: str) -> None:
     assert f"data.{name}=0" in refusal(poem, **{name: 0})
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_batches_to_choose_by_are_between_those_to_validate_on(poem: Path, count: int) -> None:
+    task = text(poem)
+    chosen = task.selection_batches(count)
+    assert [batch.tokens.shape for batch in chosen] == [(4, 16)] * count
+    starts = [
+        [POEM.index(window) for batch in part for window in sequences(batch)]
+        for part in (chosen, task.validation_batches())
+    ]
+    taken = [{byte for start in part for byte in range(start, start + 17)} for part in starts]
+    assert not taken[0] & taken[1]
+    assert min(taken[0]) >= 9000, "the last tenth validates"
+    assert max(taken[0]) > 9800 or count == 1, "spread over all of it"
+
+
+def test_batches_to_choose_by_from_a_text_that_has_room_for_one_window(tmp_path: Path) -> None:
+    path = tmp_path / "short.txt"
+    path.write_bytes(POEM[:200])
+    (batch,) = text(path).selection_batches(1)
+    assert batch.tokens.shape == (4, 16)

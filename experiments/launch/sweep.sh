@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# One sweep over several machines: each runs this script, and they meet in a study on a database server.
+#
+# Anywhere, on as many machines as there are:
+#     STORAGE=postgresql+psycopg://me@db.example.org/optuna experiments/launch/sweep.sh sweep.trials=100
+# Under SLURM, as an array of jobs, each with one worker and one GPU; more can be submitted while it runs:
+#     STORAGE=... sbatch --array=0-7 experiments/launch/sweep.sh sweep.trials=100
+#
+# The server needs nothing but an empty database. Drivers: pip install '.[postgresql]' or '.[mysql]'. A URL ends up in
+# each sweep's config.yaml, so leave the password to ~/.pgpass, or for MySQL to an option file:
+#     STORAGE='mysql+pymysql://me@db.example.org/optuna?read_default_file=~/.my.cnf'
+# A job that is killed, or stopped before its time is up, loses nothing: its trial is run again by another, from the
+# latest checkpoint where the file system is shared. The same command goes on with a study of which no job is left.
+#
+#SBATCH --job-name=sweep
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=8
+#SBATCH --gres=gpu:1
+#SBATCH --time=12:00:00
+#SBATCH --signal=TERM@120
+set -euo pipefail
+
+: "${STORAGE:?give the URL of a database, for example STORAGE=postgresql+psycopg://me@db.example.org/optuna}"
+STUDY=${STUDY:-token_hybrid_recall}
+SPACE=${SPACE:-token_hybrid}
+PYTHON=${PYTHON:-.venv/bin/python}
+
+launcher=()
+if [[ -n ${SLURM_JOB_ID:-} ]]; then
+    launcher=(srun) # passes the signal on to the worker
+fi
+exec "${launcher[@]}" "$PYTHON" -m nas.sweep "+space=$SPACE" "sweep.storage='$STORAGE'" "sweep.study=$STUDY" "$@"

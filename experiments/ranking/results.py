@@ -1,0 +1,177 @@
+"""What the runs of the ranking study say: tables of patterns, of rank correlations, and of what searches picked."""
+
+import json
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import kendalltau
+
+from experiments.tables import markdown, number
+
+LETTERS = {"softmax": "s", "linear": "l"}
+DRAWS = 10_000
+"""Of random searches and of bootstrap samples."""
+Metrics = Mapping[str, Any]
+Scores = Mapping[str, Metrics]
+"""What shared weights gave for each pattern: "loss" and "quality", which is recall."""
+
+
+def full_name(pattern: str) -> str:
+    """slls as the architecture= of nas.train."""
+    names = {letter: name for name, letter in LETTERS.items()}
+    return "-".join(names[letter] for letter in pattern)
+
+
+def scores(folder: Path) -> Scores:
+    """Loss and recall of every pattern with the shared weights of a search."""
+    (path,) = folder.glob("*/*/candidates.json")
+    return by_pattern(json.loads(path.read_text()))
+
+
+def by_pattern(candidates: Sequence[Metrics]) -> Scores:
+    """`candidates.json` of a search by pattern."""
+    return {"".join(LETTERS[name] for name in one["options"]): one for one in candidates}
+
+
+def report(
+    alone: Mapping[str, Sequence[Metrics]],
+    shared: Mapping[str, Sequence[Scores]],
+    searched: Mapping[str, Sequence[Metrics]],
+    budget: float,
+) -> str:
+    """All tables.
+
+    Args:
+        alone: metrics of each pattern trained alone, by seed.
+        shared: scores of each kind of supernet, by seed.
+        searched: metrics of each relaxation's searches, by seed.
+        budget: softmax share that they searched for.
+    """
+    losses = {pattern: [_trained(run)["loss"] for run in runs] for pattern, runs in alone.items()}
+    recalls = {pattern: statistics.mean(_trained(run)["quality"] for run in runs) for pattern, runs in alone.items()}
+    truth = {pattern: statistics.mean(own) for pattern, own in losses.items()}
+    allowed = [pattern for pattern in truth if pattern.count("s") <= budget * len(pattern) + 1e-9]
+    picks = {name: [_picked(run) for run in runs] for name, runs in searched.items()}
+    for kind, by_seed in shared.items():
+        picks[f"single path, {kind}; best score"] = [_best(own, allowed) for own in by_seed]
+    parts = (
+        ("Each pattern alone (s softmax, l linear, first layer first)", _patterns(alone, losses, truth)),
+        ("Shared weights against training alone", _correlations(alone, shared)),
+        (f"What searches picked at a softmax share of at most {budget:g}", _picks(picks, truth, recalls, allowed)),
+        ("Random search by training alone, best of k", _random(losses, truth, recalls, allowed)),
+    )
+    return "\n".join(f"## {title}\n\n{table}" for title, table in parts)
+
+
+def _best(scores: Scores, allowed: Sequence[str]) -> str:
+    """The allowed pattern of lowest loss."""
+    return min(allowed, key=lambda pattern: float(scores[pattern]["loss"]))
+
+
+def _trained(metrics: Metrics) -> dict[str, Any]:
+    """Quality and loss of what a run ended in."""
+    found: dict[str, Any] = next(iter(metrics["routings"].values()))["1x"]
+    return found
+
+
+def _picked(metrics: Metrics) -> str:
+    return "".join(LETTERS[choice["found"]] for choice in metrics["choices"])
+
+
+def _patterns(
+    alone: Mapping[str, Sequence[Metrics]], losses: Mapping[str, Sequence[float]], truth: Mapping[str, float]
+) -> str:
+    return markdown(
+        [
+            {
+                "pattern": pattern,
+                "mean loss": number(truth[pattern]),
+                "loss by seed": " ".join(map(number, losses[pattern])),
+                "recall by seed": " ".join(number(_trained(run)["quality"]) for run in alone[pattern]),
+            }
+            for pattern in sorted(truth, key=truth.__getitem__)
+        ]
+    )
+
+
+def _correlations(alone: Mapping[str, Sequence[Metrics]], shared: Mapping[str, Sequence[Scores]]) -> str:
+    """Kendall's tau (b) of each supernet, and of one stand-alone training against the others: what noise leaves."""
+    rows = [_correlation(kind, by_seed, [alone] * len(by_seed)) for kind, by_seed in shared.items()]
+    seeds = range(min(map(len, alone.values())))
+    if len(seeds) > 1:
+        single = [{pattern: _trained(runs[seed]) for pattern, runs in alone.items()} for seed in seeds]
+        others = [{p: [*runs[:seed], *runs[seed + 1 :]] for p, runs in alone.items()} for seed in seeds]
+        rows.append(_correlation("none: one training alone, against the other seeds", single, others))
+    return markdown(rows)
+
+
+def _correlation(
+    name: str, by_seed: Sequence[Scores], truths: Sequence[Mapping[str, Sequence[Metrics]]]
+) -> dict[str, str]:
+    row = {"supernet": name}
+    for figure in ("loss", "quality"):
+        taus = []
+        for own, truth in zip(by_seed, truths, strict=True):
+            alone = [statistics.mean(_trained(run)[figure] for run in runs) for runs in truth.values()]
+            scored = [own[pattern][figure] for pattern in truth]
+            taus.append(float(kendalltau(_rounded(scored), _rounded(alone)).statistic))
+        known = [tau for tau in taus if tau == tau]
+        label = {"loss": "tau by loss", "quality": "tau by recall"}[figure]
+        row[label] = " ".join("-" if tau != tau else number(tau) for tau in taus)
+        row[f"mean {label}"] = number(statistics.mean(known)) if len(known) == len(taus) else "-"
+    return row
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    """To what the tables show, so that what they show as equal counts as equal."""
+    return [round(value, 3) for value in values]
+
+
+def _picks(
+    picks: Mapping[str, Sequence[str]],
+    truth: Mapping[str, float],
+    recalls: Mapping[str, float],
+    allowed: Sequence[str],
+) -> str:
+    """What each searcher picked, its place among the patterns that the budget allows, and what it is worth alone."""
+    order = sorted(allowed, key=truth.__getitem__)
+    rows = []
+    for name, own in picks.items():
+        low, high = _interval([recalls[pattern] for pattern in own])
+        rows.append(
+            {
+                "searcher": name,
+                "picked, by seed": " ".join(own),
+                f"place of {len(order)}": " ".join(str(order.index(p) + 1) if p in order else "-" for p in own),
+                "mean recall alone": number(statistics.mean(recalls[pattern] for pattern in own)),
+                "95 % interval": f"{number(low)} to {number(high)}",
+            }
+        )
+    return markdown(rows)
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean."""
+    draw = random.Random(0)
+    means = sorted(statistics.mean(draw.choices(values, k=len(values))) for _ in range(DRAWS))
+    return means[int(0.025 * DRAWS)], means[int(0.975 * DRAWS)]
+
+
+def _random(
+    losses: Mapping[str, Sequence[float]],
+    truth: Mapping[str, float],
+    recalls: Mapping[str, float],
+    allowed: Sequence[str],
+) -> str:
+    """Random search that trains k patterns of those allowed, once each, and keeps the one of lowest loss."""
+    draw, rows = random.Random(0), []
+    for count in range(1, len(allowed) + 1):
+        found = []
+        for _ in range(DRAWS):
+            tried = draw.sample(list(allowed), count)
+            found.append(recalls[min(tried, key=lambda pattern: draw.choice(losses[pattern]))])
+        rows.append({"trainings": str(count), "mean recall alone of what is kept": number(statistics.mean(found))})
+    return markdown(rows)

@@ -1,0 +1,31 @@
+"""Regularised evolution: tournaments in a population whose oldest member dies (Real et al. 2019, algorithm 1)."""
+
+from collections import deque
+from random import Random
+
+from nas.config import EvolutionConfig
+from nas.searchers.draws import Draws, Excess, Score, Scores
+from nas.space import Code, Space
+
+
+def evolution(space: Space, score: Score, excess: Excess, settings: EvolutionConfig, random: Random) -> Scores:
+    """Score ``settings.population`` random architectures, then children of the best of ``settings.sample`` members.
+
+    As in the paper, the sample is drawn with replacement, every child joins the population, and for it the oldest
+    member leaves, however good. Other than there, a child is a mutation that is within the budget and was never scored:
+    the same weights would score an architecture the same again. Where one mutation leads to no such child, it is
+    mutated further.
+    """
+    draws, scores = Draws(space, excess, random), Scores()
+    population: deque[Code] = deque(maxlen=settings.population)  # a full one drops its oldest
+    while len(scores) < settings.evaluations:
+        if len(population) < settings.population:
+            code = draws.fresh(scores)
+        else:
+            sample = [random.choice(population) for _ in range(settings.sample)]
+            code = draws.near(max(sample, key=scores.__getitem__), scores)
+        if code is None:
+            break
+        scores[code] = score(code)
+        population.append(code)
+    return scores

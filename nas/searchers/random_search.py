@@ -1,0 +1,15 @@
+"""Random search: what every other searcher has to beat (Li & Talwalkar 2019)."""
+
+from random import Random
+
+from nas.config import RandomConfig
+from nas.searchers.draws import Draws, Excess, Score, Scores
+from nas.space import Space
+
+
+def random_search(space: Space, score: Score, excess: Excess, settings: RandomConfig, random: Random) -> Scores:
+    """Score architectures drawn uniformly from those within the budget, each once."""
+    draws, scores = Draws(space, excess, random), Scores()
+    while len(scores) < settings.evaluations and (code := draws.fresh(scores)) is not None:
+        scores[code] = score(code)
+    return scores

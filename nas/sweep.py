@@ -1,0 +1,66 @@
+"""Sweep: Optuna over the outer hyperparameters of a search; each trial is a search with a run folder of its own.
+
+python -m nas.sweep +space=token_hybrid
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+import search_spaces
+from nas.command import command
+from nas.config import SweepConfig
+from nas.search import CHOICES
+
+if TYPE_CHECKING:  # imports torch
+    from nas.sweeps.queue import Slot
+
+
+def sweep(config: SweepConfig, console: Console) -> int:
+    """One sweep, or its part on this machine. Returns the exit status."""
+    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
+    from nas.run import start
+    from nas.sweeps.answer import answer
+    from nas.sweeps.options import given_search
+    from nas.sweeps.storage import while_reachable
+    from nas.sweeps.study import Plan, Sweep
+    from nas.sweeps.workers import run_workers
+
+    config.sweep.search = config.sweep.search or given_search()
+    plan = Plan.of(config)
+    if config.sweep.storage is not None:
+        Sweep(plan, Path()).claim()
+    run = start("sweep", config)
+    here = Sweep(plan, run.path)
+    here.claim()
+    console.print(
+        f"Sweeping {config.space.name} on {config.data.name}, {_so_far(here.slots(), config.sweep.trials)}, "
+        f"run folder {run.path}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    with while_reachable(config.sweep.storage, run.path):
+        status = run_workers(here, console)
+        worth = answer(here, run, console)
+    if status:
+        console.print(f"Go on with: resume={run.path}", markup=False, highlight=False, soft_wrap=True)
+    return status or int(not worth)
+
+
+def _so_far(slots: "Sequence[Slot]", trials: int) -> str:
+    """How much of the study there is to do."""
+    finished = sum(slot.finished for slot in slots)
+    return f"{trials} trials" if not slots else f"joining a study with {finished} of {trials} trials finished"
+
+
+main = command(
+    "sweep",
+    sweep,
+    missing={"space": f"space is missing; choose one of: {CHOICES}. For example: +space={search_spaces.names()[0]}"},
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What is seen of a sweep: on a terminal a bar of trials over one bar of steps per worker, else a line per trial."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from nas.sweeps.events import Began, Ended, Event, Left, Stepped
+
+
+class Bars(Progress):
+    """A bar per task, each with its figures in a line below it: side by side they are wider than a terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield self.make_tasks_table([task])
+            yield Text(f"  {task.fields['figures']}", no_wrap=True, overflow="ellipsis")
+
+
+class Display:
+    """Shows the events of one or more workers; a context.
+
+    Args:
+        console: where.
+        trials: how many are asked for.
+        finished: how many have ended before.
+        best: the best of them, as text.
+    """
+
+    def __init__(self, console: Console, trials: int, finished: int, best: str) -> None:
+        self._console, self._trials = console, trials
+        self._wide = len(f"trial {trials} of {trials}")
+        self._bar = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._all = self._bar.add_task("trials".ljust(self._wide), total=trials, completed=finished, figures=best)
+        self._running: dict[int, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for task in self._running.values():
+            self._bar.remove_task(task)
+        self._bar.stop()
+
+    def hear(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Began):
+            self._running[event.trial] = self._bar.add_task(
+                f"trial {event.trial + 1} of {self._trials}".ljust(self._wide), total=None, figures=event.values
+            )
+        elif isinstance(event, Stepped):
+            task = self._running[event.trial]
+            self._bar.update(task, completed=event.step, total=event.steps)
+            if event.figures:
+                self._bar.update(task, figures=event.figures)
+        elif isinstance(event, Left):
+            self.drop(event.trial)
+            self.say(f"trial {event.trial + 1} of {self._trials}  is left to be run again: {event.reason}")
+        elif isinstance(event, Ended):
+            self.drop(event.trial)
+            self._bar.update(self._all, completed=event.finished, figures=event.best)
+            so_far = "" if self._console.is_terminal or not event.best else f"  ({event.best})"
+            self.say(f"trial {event.trial + 1} of {self._trials}  {event.told}{so_far}")
+
+    def drop(self, trial: int) -> None:
+        """Show a trial no longer."""
+        self._bar.remove_task(self._running.pop(trial))
+
+    def say(self, sentence: str) -> None:
+        """A line that stays."""
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)

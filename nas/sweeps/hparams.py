@@ -1,0 +1,34 @@
+"""Every trial's values and what came of them, for TensorBoard's HParams."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from optuna.trial import FrozenTrial
+
+from nas.run import TENSORBOARD
+from nas.sweeps.objectives import Objective
+from nas.sweeps.trial import name_of
+
+
+def log_trial(folder: Path, number: int, trial: FrozenTrial, objectives: Sequence[Objective]) -> None:
+    """Write a trial that has ended, unless that has been done.
+
+    Its metrics go into the first call, which is all that HParams looks at; a trial without them has nan.
+
+    Args:
+        folder: of the sweep.
+        number: of the trial, from 0.
+        trial: as the study has it.
+        objectives: names of its values, in order.
+    """
+    place = folder / TENSORBOARD / name_of(number)
+    if any(place.glob("events*")):
+        return
+    values = trial.values or [math.nan] * len(objectives)
+    parameters = {option: str(value) if value is None else value for option, value in trial.params.items()}
+    logger = TensorBoardLogger(str(place), name="", version="", default_hp_metric=False)
+    metrics = {objective.name: value for objective, value in zip(objectives, values, strict=True)}
+    logger.log_hyperparams({**parameters, "state": trial.state.name.lower()}, metrics, step=0)
+    logger.finalize("success")

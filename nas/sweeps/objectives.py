@@ -1,0 +1,73 @@
+"""What a sweep is for: figures of a finished search, each to be made larger or smaller."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from nas.closing import BETTER, CONTEXTS
+from nas.config import StudyConfig
+from nas.errors import UserError
+
+QUALITY = "quality"
+
+Direction = Literal["maximize", "minimize"]
+
+
+class Objective(NamedTuple):
+    """One figure of a search. direction: as Optuna has it; of: the figure in `metrics.json`, None where it has none."""
+
+    name: str
+    direction: Direction
+    of: Callable[[Mapping[str, Any]], float | None]
+
+    def best(self, values: list[float]) -> float:
+        """The best of several."""
+        return max(values) if self.direction == "maximize" else min(values)
+
+
+def learnt(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures of the routing that was learnt, at the training length: the first of those in `metrics.json`."""
+    found: Mapping[str, Any] = next(iter(metrics["routings"].values()))["1x"]
+    return found
+
+
+def objectives(study: StudyConfig, measure: str) -> list[Objective]:
+    """The objectives of a study; UserError for one that there is not.
+
+    Args:
+        study: its options.
+        measure: how the task measures quality.
+    """
+    context = str(study.context)
+    known = {
+        QUALITY: lambda metrics: learnt(metrics)["quality"],
+        "share": lambda metrics: learnt(metrics)["share"],
+        "kv_bytes": lambda metrics: metrics["cost"]["kv_bytes"][context],
+        "flops": lambda metrics: metrics["cost"]["flops_per_token"][context],
+        "parameters": lambda metrics: metrics["cost"]["parameters"],
+        "seconds": lambda metrics: metrics["training_seconds"],
+    }
+    if not study.objectives:
+        raise UserError(f"sweep.objectives is empty; give one or more of: {', '.join(known)}.")
+    for name in study.objectives:
+        if name not in known:
+            raise UserError(f"sweep.objectives has {name}, which is unknown; choose among: {', '.join(known)}.")
+        if study.objectives.count(name) > 1:
+            raise UserError(f"sweep.objectives has {name} twice.")
+    if study.context not in CONTEXTS:
+        raise UserError(
+            f"sweep.context={study.context} is not measured; choose one of: {', '.join(map(str, CONTEXTS))}."
+        )
+    return [Objective(name, _direction(name, measure), known[name]) for name in study.objectives]
+
+
+def _direction(name: str, measure: str) -> Direction:
+    return "maximize" if name == QUALITY and BETTER[measure].startswith("higher") else "minimize"
+
+
+def diverged(metrics: Mapping[str, Any]) -> str | None:
+    """Why a search that ended is worth nothing; None if it is worth something."""
+    loss = learnt(metrics)["loss"]
+    if loss is None or not math.isfinite(loss):
+        return "training diverged: the loss of what was learnt is not a finite number"
+    return None

@@ -1,0 +1,177 @@
+"""Search ranges: which options of a search a sweep varies, read from plain values and checked.
+
+A range is ``{low, high}``, with ``log: true`` or a ``step`` if wanted, or ``{choices: [...]}``. It stands under the
+option's name, dotted (``trainer.learning_rate: {...}``) or nested (``trainer: {learning_rate: {...}}``); an option with
+null has none. Whole numbers at both ends make an integer range.
+"""
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from nas.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+KEYS = ("low", "high", "log", "step", "choices")
+PLAIN_WORD = re.compile(r"[A-Za-z_][\w./-]*")
+"""Strings that Hydra reads as they are."""
+
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """From ``low`` to ``high``, both included; ``step`` is None for any number between."""
+
+    low: float
+    high: float
+    log: bool
+    step: float | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all are integers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
+
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        step = self.step or (1 if self.whole else None)
+        return math.inf if step is None else math.floor((self.high - self.low) / step + 1e-9) + 1
+
+    def suggest(self, trial: "Trial", option: str) -> Value:
+        """A value for a trial, as its sampler chooses."""
+        if self.whole:
+            return trial.suggest_int(option, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        return trial.suggest_float(option, self.low, self.high, step=self.step, log=self.log)
+
+    def values(self) -> list[Value]:
+        """All of them, where ``size`` is finite."""
+        step = self.step or 1
+        return [self.low + number * step for number in range(int(self.size))]
+
+    def to_plain(self) -> dict[str, Any]:
+        """What it is made of, to compare with another."""
+        return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values; lists are among them as the text that Hydra reads."""
+
+    choices: tuple[Value, ...]
+
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        return len(self.choices)
+
+    def suggest(self, trial: "Trial", option: str) -> Value:
+        """A value for a trial, as its sampler chooses."""
+        return trial.suggest_categorical(option, self.choices)
+
+    def values(self) -> list[Value]:
+        """All of them."""
+        return list(self.choices)
+
+    def to_plain(self) -> dict[str, Any]:
+        """What it is made of, to compare with another."""
+        return {"choices": list(self.choices)}
+
+
+Range = Numbers | Choices
+
+
+def override(option: str, value: Value) -> str:
+    """The option with this value, as Hydra reads it on a command line."""
+    if isinstance(value, str) and not PLAIN_WORD.fullmatch(value) and not value.startswith("["):
+        return f"{option}='" + value.replace("'", "\\'") + "'"
+    return f"{option}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def read(given: Mapping[str, Any], options: Collection[str]) -> dict[str, Range]:
+    """The ranges of a config by option, in alphabetical order; UserError for the first that cannot work.
+
+    Args:
+        given: ``sweep.ranges``.
+        options: names that a range may have.
+    """
+    found: dict[str, Range] = {}
+    for option, value in _leaves(given, options):
+        if option not in options:
+            near = get_close_matches(option, options, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                f"sweep.ranges has {option}, which is not an option of the search; {meant}nas.search --help lists them."
+            )
+        if option in found:
+            raise UserError(f"sweep.ranges has {option} twice, dotted and nested; give one.")
+        if value is not None:
+            found[option] = _range(option, value)
+    if not found:
+        raise UserError(
+            "sweep.ranges is empty, so there is nothing to sweep; give one, for example "
+            "+sweep.ranges.trainer.learning_rate='{low: 1e-3, high: 1e-2, log: true}'."
+        )
+    return dict(sorted(found.items()))
+
+
+def _leaves(given: Mapping[str, Any], options: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each range as it was given, by dotted name."""
+    for key, value in given.items():
+        name = f"{prefix}{key}"
+        inner = isinstance(value, Mapping) and not set(value) & set(KEYS)
+        if inner and (name not in options or any(isinstance(part, Mapping) for part in value.values())):
+            yield from _leaves(value, options, f"{name}.")
+        else:
+            yield name, value
+
+
+def _range(option: str, given: Any) -> Range:
+    name = f"sweep.ranges.{option}"
+    if not isinstance(given, Mapping):
+        raise UserError(f"{name}={given} is not a range; give {{low: ..., high: ...}} or {{choices: [...]}}.")
+    if unknown := [str(key) for key in given if key not in KEYS]:
+        raise UserError(f"{name} has {', '.join(unknown)}; a range has low, high, log and step, or choices.")
+    if "choices" in given:
+        if len(given) > 1:
+            raise UserError(f"{name} has choices and {', '.join(set(given) - {'choices'})}; give one or the other.")
+        return _choices(name, given["choices"])
+    if missing := [key for key in ("low", "high") if given.get(key) is None]:
+        raise UserError(f"{name} has no {' and no '.join(missing)}; give both ends, or choices.")
+    return _numbers(name, given)
+
+
+def _choices(name: str, given: Any) -> Choices:
+    if not isinstance(given, list) or not given:
+        raise UserError(f"{name}.choices={given} has nothing to choose from; give a list, for example [8, 16, 32].")
+    choices = tuple(json.dumps(value) if isinstance(value, list | dict) else value for value in given)
+    if len(set(map(repr, choices))) < len(choices):
+        raise UserError(f"{name}.choices={given} has one of them twice.")
+    return Choices(choices)
+
+
+def _numbers(name: str, given: Mapping[str, Any]) -> Numbers:
+    log, step = given.get("log") or False, given.get("step")
+    if not isinstance(log, bool):
+        raise UserError(f"{name}.log={log} is neither true nor false.")
+    numbers = {key: value for key, value in (*given.items(),) if key != "log" and value is not None}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"{name}.{key}={value} is not a number.")
+    low, high = given["low"], given["high"]
+    if low > high:
+        raise UserError(f"{name} is empty: low={low} is over high={high}.")
+    if log and low <= 0:
+        raise UserError(f"{name} has log=true, which needs low over 0; it has low={low}.")
+    if log and step is not None:
+        raise UserError(f"{name} has log=true and step={step}; give one of them.")
+    if step is not None and step <= 0:
+        raise UserError(f"{name}.step={step} is not allowed; give a number over 0.")
+    return Numbers(low, high, log, step)

@@ -1,0 +1,82 @@
+"""The ranking study: what its tables make of runs, and that all of it runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.ranking import results
+from tests.nas.commands import BATCHES, DATA, MODEL, ROOT, TRAINER
+
+LOSSES = {"ss": [0.0, 0.0], "sl": [0.0, 0.2], "ls": [1.0, 1.2], "ll": [2.0, 2.4]}
+
+
+def run(loss: float, *found: str) -> dict[str, Any]:
+    row = {"1x": {"loss": loss, "quality": 1 - loss / 4}}
+    return {"routings": {"trained model": row}, "choices": [{"found": name} for name in found]}
+
+
+def scores(**losses: float) -> results.Scores:
+    return {pattern: {"loss": loss, "quality": 1 - loss / 4} for pattern, loss in losses.items()}
+
+
+ALONE = {pattern: [run(loss) for loss in losses] for pattern, losses in LOSSES.items()}
+
+
+def report(**shared: list[results.Scores]) -> str:
+    searched = {"gdas": [run(0.1, "softmax", "linear"), run(0.3, "linear", "linear")]}
+    return results.report(ALONE, shared, searched, budget=0.5)
+
+
+def cells(text: str, first: str) -> list[str]:
+    """The row of a table that begins with this cell."""
+    (row,) = re.findall(rf"^\| {re.escape(first)} +\| (.*) \|$", text, re.MULTILINE)
+    return [cell.strip() for cell in row.split("|")]
+
+
+def test_the_same_order_has_a_tau_of_one_and_the_reverse_of_minus_one() -> None:
+    same, reverse = scores(ss=0.1, sl=0.2, ls=0.3, ll=0.4), scores(ss=0.4, sl=0.3, ls=0.2, ll=0.1)
+    text = report(same=[same, same], reverse=[reverse, same])
+    assert cells(text, "same")[:2] == ["1.000 1.000", "1.000"]
+    assert cells(text, "reverse")[:2] == ["-1.000 1.000", "0.000"]
+
+
+def test_what_the_tables_show_as_equal_is_a_tie() -> None:
+    nearly = scores(ss=0.10002, sl=0.10001, ls=0.3, ll=0.4)
+    assert float(cells(report(nearly=[nearly]), "nearly")[1]) > 0.9
+
+
+def test_picks_are_worth_what_their_patterns_are_alone_and_have_a_place_within_the_budget() -> None:
+    picked, place, recall, _ = cells(report(same=[scores(ss=0.0, sl=0.2, ls=0.1, ll=0.3)]), "gdas")
+    assert picked == "sl ll"
+    assert place == "1 3", "ss costs more than the budget"
+    assert abs(float(recall) - ((1 - 0.1 / 4) + (1 - 2.2 / 4)) / 2) < 1e-3
+    assert cells(report(same=[scores(ss=0.0, sl=0.2, ls=0.1, ll=0.3)]), "single path, same; best score")[0] == "ls"
+
+
+def test_random_search_over_all_that_is_allowed_finds_the_best() -> None:
+    text = report(same=[scores(ss=0.0, sl=0.2, ls=0.1, ll=0.3)])
+    assert float(cells(text, "3")[0]) == round(1 - 0.1 / 4, 3)
+    assert float(cells(text, "1")[0]) < float(cells(text, "2")[0]) < float(cells(text, "3")[0])
+
+
+def test_it_runs_from_beginning_to_end(tmp_path: Path) -> None:
+    small = [*MODEL, *DATA, *BATCHES, *TRAINER, "data.length_factors=[1]", "trainer.steps=2"]
+    options = [
+        "--layers",
+        "1",
+        "--seeds",
+        "0",
+        "--search-seeds",
+        "0",
+        "--relaxations",
+        "gdas",
+        "--output",
+        str(tmp_path),
+    ]
+    command = [sys.executable, "-m", "experiments.ranking", *options, "--table", str(tmp_path / "t.md"), *small]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    table = (tmp_path / "t.md").read_text()
+    assert cells(table, "gdas")[0] in ("s", "l")

@@ -1,0 +1,122 @@
+"""Ranges as users write them: what they mean, and one clear message where they cannot work."""
+
+from typing import Any
+
+import optuna
+import pytest
+
+from nas.errors import UserError
+from nas.sweeps.ranges import Choices, Numbers, override, read
+
+OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget.target")
+RATE = {"low": 1e-3, "high": 1e-2, "log": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"trainer": {"learning_rate": RATE}}, {"trainer.learning_rate": Numbers(1e-3, 1e-2, True, None)}),
+        ({"trainer.learning_rate": RATE}, {"trainer.learning_rate": Numbers(1e-3, 1e-2, True, None)}),
+        ({"model": {"width": {"low": 16, "high": 64, "step": 16}}}, {"model.width": Numbers(16, 64, False, 16)}),
+        ({"model": {"choices": ["tiny", "340m"]}}, {"model": Choices(("tiny", "340m"))}),
+        ({"model.width": {"choices": [[0, 1], None]}}, {"model.width": Choices(("[0, 1]", None))}),
+        (
+            {"trainer": {"learning_rate": None, "steps": {"low": 1, "high": 1}}},
+            {"trainer.steps": Numbers(1, 1, False, None)},
+        ),
+    ],
+    ids=["nested", "dotted", "step", "group", "lists and null", "taken out"],
+)
+def test_what_is_meant(given: dict[str, Any], meant: dict[str, Any]) -> None:
+    assert read(given, OPTIONS) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "sweep.ranges is empty"),
+        ({"trainer": {"learning_rate": None}}, "sweep.ranges is empty"),
+        ({"trainer": {"learnin_rate": RATE}}, "of the search; did you mean trainer.learning_rate?"),
+        ({"trainer": {"speed": {"lo": 1}}}, "has trainer.speed.lo, which is not an option"),
+        ({"model.width": RATE, "model": {"width": RATE}}, "model.width twice"),
+        ({"model.width": 3}, "sweep.ranges.model.width=3 is not a range; give {low: ..., high: ...}"),
+        ({"model.width": {"low": 3, "hi": 4}}, "model.width has hi; a range has low, high, log and step, or choices."),
+        ({"model.width": {"lo": 3, "hi": 4}}, "model.width has lo, hi"),
+        ({"model.width": {}}, "has no low and no high; give both ends, or choices."),
+        ({"model.width": {"low": 3}}, "has no high"),
+        ({"model.width": {"low": 4, "high": 3}}, "is empty: low=4 is over high=3"),
+        ({"budget.target": {"low": 0, "high": 1, "log": True}}, "log=true, which needs low over 0; it has low=0"),
+        ({"budget.target": {"low": 0.1, "high": 1, "log": True, "step": 0.1}}, "log=true and step=0.1; give one"),
+        ({"budget.target": {"low": 0, "high": 1, "step": 0}}, "step=0 is not allowed"),
+        ({"budget.target": {"low": "a", "high": 1}}, "low=a is not a number"),
+        ({"budget.target": {"low": 0, "high": float("nan")}}, "high=nan is not a number"),
+        ({"budget.target": {"low": 0, "high": 1, "log": "very"}}, "log=very is neither true nor false"),
+        ({"model.width": {"choices": []}}, "choices=[] has nothing to choose from"),
+        ({"model.width": {"choices": 8}}, "choices=8 has nothing to choose from"),
+        ({"model.width": {"choices": [8, 8]}}, "has one of them twice"),
+        ({"model.width": {"choices": [8], "low": 1}}, "has choices and low; give one or the other"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read(given, OPTIONS)
+    assert told in str(refused.value)
+
+
+def test_what_is_suggested_lies_in_the_range() -> None:
+    ranges = read(
+        {
+            "trainer.learning_rate": RATE,
+            "model.width": {"low": 16, "high": 64, "step": 16},
+            "model.layers": {"low": 1, "high": 8, "log": True},
+            "budget.target": {"choices": [0.1, None, "[1, 2]", True]},
+        },
+        OPTIONS,
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [{name: allowed.suggest(trial, name) for name, allowed in ranges.items()} for trial in _trials(study, 40)]
+    assert {values["model.width"] for values in drawn} == {16, 32, 48, 64}
+    assert {values["budget.target"] for values in drawn} == {0.1, None, "[1, 2]", True}
+    assert all(1e-3 <= values["trainer.learning_rate"] <= 1e-2 for values in drawn)  # type: ignore[operator]
+    assert {values["model.layers"] for values in drawn} >= {1, 2, 3}
+    assert all(isinstance(values["model.layers"], int) for values in drawn)
+
+
+def _trials(study: optuna.Study, count: int) -> list[optuna.Trial]:
+    return [study.ask() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ({"low": 1, "high": 3}, 3),
+        ({"low": 16, "high": 70, "step": 16}, 4),
+        ({"low": 0.0, "high": 1.0, "step": 0.1}, 11),
+        ({"low": 0.0, "high": 1.0}, float("inf")),
+        ({"choices": ["a", "b"]}, 2),
+    ],
+    ids=str,
+)
+def test_how_many_values_there_are(given: dict[str, Any], size: float) -> None:
+    allowed = read({"model.width": given}, OPTIONS)["model.width"]
+    assert allowed.size == size
+    if size < 100:
+        assert len(allowed.values()) == size
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (1e-5, "x=1e-05"),
+        (0.1 + 0.2, "x=0.30000000000000004"),
+        (True, "x=true"),
+        (None, "x=null"),
+        ("gumbel", "x=gumbel"),
+        ("[0, 1]", "x=[0, 1]"),
+        ("a b's", r"x='a b\'s'"),
+    ],
+    ids=str,
+)
+def test_a_value_on_a_command_line(value: Any, word: str) -> None:
+    assert override("x", value) == word

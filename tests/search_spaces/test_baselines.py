@@ -1,0 +1,83 @@
+"""Hand-designed hybrids by name."""
+
+from typing import Any
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.config import ModelConfig
+from nas.errors import UserError
+from search_spaces import baselines
+from tests.search_spaces.sizes import SIZES
+
+
+def built(name: str, random_share: float = 0.3, **changed: Any) -> Architecture | None:
+    return baselines.build(name, ModelConfig(**(SIZES | changed)), 11, random_share)
+
+
+def softmax_layers(name: str, layers: int) -> list[int]:
+    """Which layers are softmax; the others must be linear."""
+    found = built(name, layers=layers)
+    assert found is not None
+    assert set(found.mixers) <= {"softmax", "linear"}
+    return [layer for layer, mixer in enumerate(found.mixers) if mixer == "softmax"]
+
+
+def test_every_name_is_an_architecture_of_the_model() -> None:
+    for name in baselines.names():
+        found = built(name, layers=8)
+        assert found is not None
+        assert (found.vocab_size, found.width, len(found.mixers)) == (11, 8, 8)
+
+
+@pytest.mark.parametrize("mixer", ["softmax", "linear", "token_hybrid"])
+def test_one_mixer_everywhere(mixer: str) -> None:
+    found = built(mixer)
+    assert found is not None
+    assert found.mixers == (mixer,) * 4
+    assert found.random_share is None
+
+
+def test_interleaved_has_softmax_behind_every_three_or_seven_linear_layers() -> None:
+    assert softmax_layers("interleaved_3_1", 4) == [3]
+    assert softmax_layers("interleaved_3_1", 12) == [3, 7, 11]
+    assert softmax_layers("interleaved_7_1", 16) == [7, 15]
+
+
+@pytest.mark.parametrize(("name", "layers"), [("interleaved_3_1", 3), ("interleaved_7_1", 7)])
+def test_too_few_layers_to_interleave_are_refused(name: str, layers: int) -> None:
+    with pytest.raises(UserError, match=f"architecture={name} .* model.layers={layers}; give at least {layers + 1}"):
+        built(name, layers=layers)
+
+
+def test_nats_l_routes_where_it_was_published_to() -> None:
+    found = built("nats_l", layers=21)
+    assert found is not None
+    assert found.routed_layers == (3, 7, 11, 15, 19, 20)
+    assert set(found.mixers) == {"token_hybrid", "linear"}
+
+
+def test_random_routing_spends_its_share_by_chance() -> None:
+    found = built("random_routing", random_share=0.2)
+    assert found is not None
+    assert found.mixers == ("token_hybrid",) * 4
+    assert found.random_share == 0.2
+
+
+def test_a_pattern_is_spelt_layer_by_layer() -> None:
+    found = built("linear-softmax-token_hybrid-linear")
+    assert found is not None
+    assert found.mixers == ("linear", "softmax", "token_hybrid", "linear")
+    assert found.chunk_sizes == (4,) * 4
+
+
+def test_a_pattern_of_another_length_is_refused() -> None:
+    with pytest.raises(UserError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give as many"):
+        built("linear-softmax")
+
+
+@pytest.mark.parametrize(
+    "name", ["transformer", "linear-window-linear-linear", "", "outputs/search/run/architecture.json"]
+)
+def test_no_hybrid_has_another_name(name: str) -> None:
+    assert built(name) is None

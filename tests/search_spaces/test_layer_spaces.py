@@ -1,0 +1,77 @@
+"""The layer-wise spaces: which layers choose among what, and what they refuse."""
+
+from typing import Any
+
+import pytest
+
+import search_spaces
+from nas.architecture import Layer
+from nas.config import ModelConfig, SpaceConfig
+from nas.errors import UserError
+from nas.space import Space, option_name
+from tests.search_spaces.sizes import SIZES
+
+OPERATIONS = {"layer_hybrid": ["softmax", "linear", "token_hybrid"], "chunk_size": ["token_hybrid"]}
+OPERATIONS["joint"] = OPERATIONS["layer_hybrid"]
+
+
+def space(name: str, chunk_sizes: list[int] | None = None, operations: Any = None, **changed: Any) -> Space:
+    config = SpaceConfig(name, "full", operations or OPERATIONS[name], chunk_sizes, tiny_layers=2)
+    return search_spaces.build(config, ModelConfig(**(SIZES | changed)), vocab_size=11)
+
+
+def names(space: Space) -> list[list[str]]:
+    return [list(map(option_name, options)) for options in space.options]
+
+
+def test_layer_hybrid_lets_every_layer_choose_its_operation() -> None:
+    assert names(space("layer_hybrid")) == [["softmax", "linear", "token_hybrid@4"]] * 4
+    assert names(space("layer_hybrid", operations=["softmax", "linear"])) == [["softmax", "linear"]] * 4
+    assert space("layer_hybrid", operations=["softmax", "linear"]).routed == ()
+
+
+def test_chunk_size_lets_every_routed_layer_choose_its_grain() -> None:
+    grains = ["token_hybrid@2", "token_hybrid@8"]
+    assert names(space("chunk_size", [2, 8])) == [grains] * 4
+    some = space("chunk_size", [2, 8], routed_layers=[1, 3])
+    assert names(some) == [["linear"], grains, ["linear"], grains]
+    assert some.choosing == some.routed == (1, 3)
+    assert some.decode((0, 1, 0, 0)).chunk_sizes == (4, 8, 4, 2)
+
+
+def test_joint_lets_every_layer_choose_both() -> None:
+    both = ["softmax", "linear", "token_hybrid@2", "token_hybrid@8"]
+    assert names(space("joint", [2, 8], routed_layers=[1])) == [both] * 4
+
+
+def test_plain_operations_are_there_once_whatever_the_grains() -> None:
+    assert space("joint", [2, 8]).options[0][:2] == (Layer("softmax", 4), Layer("linear", 4))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_it_has_the_sizes_of_the_model(name: str) -> None:
+    sizes = space(name, [2, 8], width=12, mlp_width=20).sizes
+    assert (sizes.vocab_size, sizes.width, sizes.mlp_width, len(sizes.mixers)) == (11, 12, 20, 4)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"chunk_sizes": []}, r"space.chunk_sizes=\[\] is not a choice; give one or more, each once"),
+        ({"chunk_sizes": [4, 4]}, r"space.chunk_sizes=\[4, 4\] is not a choice"),
+        ({"chunk_sizes": [0]}, "space.chunk_sizes has 0; give numbers of tokens from 1 on"),
+        ({"operations": ["linear"] * 2}, r"space.operations=\['linear', 'linear'\] is not a choice"),
+        ({"operations": ["window"]}, "space.operations has window; choose from: softmax, linear, token_hybrid"),
+        ({"routing_heads": 3}, "model.routing_heads=3 does not divide linear_heads=2; choose"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused(name: str, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        space(name, **given)
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
+        space("chunk_size", [2], routed_layers=[4])
