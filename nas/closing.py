@@ -2,9 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -12,45 +9,28 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nas.choices import TOLERANCE, paths_of
+from nas.choices import TOLERANCE
 from nas.command import INTERRUPTED
+from nas.comparison import FOUND, Row, compare
 from nas.config import flat
 from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
-from nas.data.seeding import generator, stable_seed
 from nas.devices import peak_flops
-from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share, retrieving_layer
+from nas.evaluation import Evaluation, mean_share, retrieving_layer
 from nas.meeting import by_first
 from nas.models.language_model import count_parameters
-from nas.models.mixers import Policy
 from nas.module import TrainingModule
 from nas.relaxations import UNLEARNT
 from nas.report import ReportData, RoutingMap, write_report
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
 from nas.selection import Searched
-from nas.space import Code, option_name
+from nas.space import option_name
 
 CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""
 FINAL = "final/"
 """Prefix of the figure that HParams shows."""
-FOUND = "found architecture"
-"""Row of an architecture that was found with shared weights."""
 BETTER = {"recall": "higher is better", "bits_per_byte": "lower is better"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One routing or architecture of the searched weights: by length factor its results and its softmax share."""
-
-    name: str
-    results: dict[int, Evaluation]
-    shares: dict[int, float]
-
-    @property
-    def share(self) -> float:
-        """At the training length."""
-        return self.shares[1]
 
 
 @by_first
@@ -93,62 +73,6 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool, se
 def _say(console: Console, sentence: str) -> None:
     """Print a sentence as it is: paths in it are neither markup nor broken over lines."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-
-
-def compare(module: TrainingModule) -> list[Row]:
-    """What was learnt first; then, with the same weights, other architectures of the space, or other routings."""
-    validation = {factor: module.task.validation_batches(factor) for factor in module.config.data.length_factors}
-
-    def row(name: str, policies: Mapping[int, Policy | None] | Policy | None, code: Code = module.found) -> Row:
-        each = policies if isinstance(policies, Mapping) else dict.fromkeys(validation, policies)
-        paths = paths_of(code)
-        results = {
-            factor: evaluate(module.model, batches, module.task.quality, each[factor], paths)
-            for factor, batches in validation.items()
-        }
-        return Row(name, results, {factor: _share(module, code, result) for factor, result in results.items()})
-
-    if module.space.choosing:
-        return [row(name, module.policy, code) for name, code in _architectures(module).items()]
-    if module.policy is None or not module.space.routed:
-        return [row("trained model", module.policy)]
-    if module.space.sizes.random_share is not None:
-        return [row("random routing", module.policy)]
-    learnt = row("searched routing", module.policy)
-    random: dict[int, Policy | None] = {
-        factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
-        for factor, result in learnt.results.items()
-    }
-    return [
-        learnt,
-        row("random, same share", random),
-        row("all softmax", always("softmax")),
-        row("all linear", always("linear")),
-    ]
-
-
-def _share(module: TrainingModule, code: Code, result: Evaluation) -> float:
-    """Share of softmax chunks over the layers that choose or route, or over all where none does."""
-    space = module.space
-    counted = sorted({*space.choosing, *space.routed}) or range(len(code))
-    each = []
-    for layer in counted:
-        mixer = space.options[layer][code[layer]].mixer
-        each.append(mean_share({0: result.shares[layer]}) if layer in result.shares else float(mixer != "linear"))
-    return sum(each) / len(each)
-
-
-def _architectures(module: TrainingModule) -> dict[str, Code]:
-    """The architecture that was found, and others of its space: one drawn of those that cost no more, and the ends."""
-    space, found = module.space, module.found
-    limit = module.choices.cost_of(module.cost, found)
-    random = Random(stable_seed(module.config.seed, "random architecture"))
-    drawn = (space.encode(space.sample(random)) for _ in range(1000))
-    cheap = (code for code in drawn if code != found and module.choices.cost_of(module.cost, code) <= limit + 1e-6)
-    codes = {FOUND: found}
-    if (other := next(cheap, None)) is not None:
-        codes["random, no dearer"] = other
-    return codes | {"dearest": module.cost.densest, "cheapest": module.cost.cheapest}
 
 
 def _chosen(module: TrainingModule) -> list[dict[str, Any]] | None:

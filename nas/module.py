@@ -1,6 +1,5 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,6 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -16,7 +14,7 @@ from kernels.arguments import RouteGrad
 from nas.budget import budgeted_cost, build_budget
 from nas.calibration import calibrate
 from nas.choices import Choices, paths_of
-from nas.config import RunConfig, TrainerConfig
+from nas.config import RunConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
 from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
@@ -25,7 +23,7 @@ from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.launch import launched
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy, Routing
-from nas.models.router import Router
+from nas.optimisation import parameter_groups, router_parameters, routers_of, schedule
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.space import Code, Space
 
@@ -78,7 +76,7 @@ class TrainingModule(lightning.LightningModule):
         """What a searcher chose; None where the logits say what was learnt."""
         if self.budget.rises:
             self.choices.lean_to_cheapest(self.cost)
-            for router in _routers(self.model):
+            for router in routers_of(self.model):
                 router.lean_to_linear()
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
@@ -133,14 +131,14 @@ class TrainingModule(lightning.LightningModule):
     def on_after_backward(self) -> None:
         """Before the optimiser: thresholds move for an exact budget, and in bilevel training some parameters rest."""
         if self.budget.exact and not self.budget.dense:
-            for router in _routers(self.model):
+            for router in routers_of(self.model):
                 router.move_threshold(self.budget.shift)
         if self.config.trainer.bilevel:
             self._rest()
 
     def _rest(self) -> None:
         """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
-        chosen = {id(p) for p in (*_router_parameters(self.model), *self.choices.parameters())}
+        chosen = {id(p) for p in (*router_parameters(self.model), *self.choices.parameters())}
         choosing = chooses(self.global_step)
         for parameter in self.parameters():
             if (id(parameter) in chosen) != choosing:
@@ -181,8 +179,8 @@ class TrainingModule(lightning.LightningModule):
 
     def _relaxed(self, moment: Moment) -> Policy:
         """The policy of a step: what was drawn of the routers' logits, or nothing but chance."""
-        if (architecture := self.model.architecture).random_share is not None:
-            return randomly(moment.allowed if self.training else architecture.random_share)
+        if self.model.architecture.random_share is not None:
+            return randomly(moment.allowed)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
         return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
 
@@ -290,12 +288,12 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
         optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, self.choices, trainer),
+            parameter_groups(self.model, self.choices, trainer),
             lr=trainer.learning_rate,
             betas=(0.9, trainer.beta2),
             fused=True if self.device.type == "cuda" and trainer.precision != "16-mixed" else None,
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, trainer))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -308,42 +306,3 @@ class TrainingModule(lightning.LightningModule):
         if gradient_clip_val:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-
-
-def _parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerConfig) -> list[dict[str, object]]:
-    """Weight matrices with weight decay, vectors without, routers with a rate of their own and without.
-
-    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
-    blow them up to full steps.
-    """
-    routers = _router_parameters(model)
-    taken = {id(p) for p in routers}
-    others = [p for p in model.parameters() if id(p) not in taken]
-    groups: list[dict[str, object]] = [
-        {"params": [p for p in others if p.ndim > 1], "weight_decay": trainer.weight_decay},
-        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    for parameters, rate in (
-        (routers, trainer.router_learning_rate),
-        (list(choices.parameters()), trainer.architecture_learning_rate),
-    ):
-        if parameters:
-            groups.append({"params": parameters, "weight_decay": 0.0, "lr": rate, "eps": trainer.router_eps})
-    return groups
-
-
-def _routers(model: LanguageModel) -> list[Router]:
-    return [module for module in model.modules() if isinstance(module, Router)]
-
-
-def _router_parameters(model: LanguageModel) -> list[Parameter]:
-    return [parameter for router in _routers(model) for parameter in router.parameters()]
-
-
-def _schedule(step: int, trainer: TrainerConfig) -> float:
-    """Factor on the learning rates: linear warm-up, then half a cosine down to ``final_learning_rate``."""
-    if step < trainer.warmup_steps:
-        return (step + 1) / trainer.warmup_steps
-    done = (step - trainer.warmup_steps) / max(1, trainer.steps - trainer.warmup_steps)
-    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
-    return trainer.final_learning_rate + (1 - trainer.final_learning_rate) * cosine
