@@ -164,7 +164,7 @@ def test_learnt_logits_may_be_passed_over(tmp_path: Path) -> None:
 def test_gradient_descent_scores_nothing(tmp_path: Path) -> None:
     ended = nas("search", *SPACE, f"output={tmp_path}")
     assert ended.status == 0, ended.err
-    assert composed("search", *SPACE).relaxation.name == "gdas"
+    assert composed("search", *SPACE).relaxation.name == "gumbel"
     assert not (ended.run / "candidates.json").exists()
     assert read(ended.run, "metrics.json")["searched"] is None
 
@@ -260,7 +260,7 @@ def test_it_says_so_where_routing_never_began(tmp_path: Path) -> None:
         (
             ("searcher=annealing",),
             "searcher=annealing is unknown",
-            "choose one of: evolution, gradient, optuna, random.",
+            "choose one of: evolution, gradient, optuna, random, single_path.",
         ),
         (
             ("searcher=random", "searcher.name=other"),
@@ -323,7 +323,8 @@ def test_another_searcher_is_another_run(evolved: Ended) -> None:
     [
         (("+space=token_hybrid",), "argmax_ste"),
         (("+space=token_hybrid", "relaxation=gumbel"), "gumbel"),
-        (("+space=layer_hybrid",), "gdas"),
+        (("+space=layer_hybrid",), "gumbel"),
+        (("+space=layer_hybrid", "searcher=single_path"), "gdas"),
         (("+space=chunk_size",), "gdas"),
         (("+space=joint", "searcher=random"), "uniform"),
         (("searcher=evolution", "+space=layer_hybrid"), "uniform"),
