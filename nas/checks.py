@@ -8,7 +8,7 @@ from typing import NamedTuple
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from nas.config import RunConfig, TrainerConfig
+from nas.config import RunConfig, SweepConfig, TrainerConfig
 from nas.devices import AUTO
 from nas.distributed import check_batch_size
 from nas.errors import UserError
@@ -60,6 +60,8 @@ def check(config: RunConfig) -> None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
+    if isinstance(config, SweepConfig):
+        _check_one_device(config.trainer)
     _check_device(config.trainer)
     check_batch_size(config.data.batch_size)
 
@@ -68,6 +70,13 @@ def check_choice(option: str, given: str, choices: Collection[str]) -> None:
     """UserError where an option is none of its choices."""
     if given not in choices:
         raise UserError(f"{option}={given} is unknown; choose one of: {', '.join(choices)}.")
+
+
+def _check_one_device(trainer: TrainerConfig) -> None:
+    """UserError where a trial of a sweep would need several."""
+    devices = trainer.devices
+    if devices not in (AUTO, 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        raise UserError(f"trainer.devices={devices}: a trial has one device; give 1, and sweep.workers for more.")
 
 
 def _check_device(trainer: TrainerConfig) -> None:

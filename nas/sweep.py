@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-import search_spaces
 from nas.command import command
 from nas.config import SweepConfig
+from nas.launch import apart
 from nas.search import CHOICES
 
 if TYPE_CHECKING:  # imports torch
@@ -56,11 +56,18 @@ def _so_far(slots: "Sequence[Slot]", trials: int) -> str:
     return f"{trials} trials" if not slots else f"joining a study with {finished} of {trials} trials finished"
 
 
-main = command(
+_compose_and_sweep = command(
     "sweep",
     sweep,
-    missing={"space": f"space is missing; choose one of: {CHOICES}. For example: +space={search_spaces.names()[0]}"},
+    missing={"space": f"space is missing; choose one of: {CHOICES}. For example: +space=token_hybrid"},
 )
+
+
+def main() -> None:
+    """The command. Started several times, by srun on several machines say, it is as many that share a study."""
+    apart()
+    _compose_and_sweep()
+
 
 if __name__ == "__main__":
     main()

@@ -53,10 +53,6 @@ class Plan:
                 f"sweep.heartbeat={sweep.heartbeat} and sweep.grace={sweep.grace} cannot work: give a heartbeat over 0 "
                 "and a grace of twice that or more."
             )
-        if config.trainer.devices not in ("auto", 1, "1") and not _one_device(config.trainer.devices):
-            raise UserError(
-                f"trainer.devices={config.trainer.devices}: a trial has one device; give 1, and sweep.workers for more."
-            )
         search = compose_search(sweep.search)
         ranges = read(sweep.ranges, names(search))
         task = build_task(config.data, config.seed)
@@ -126,11 +122,6 @@ class Sweep:
                 f"{name} was made for another sweep. Different: {'; '.join(different)}. Give the options it was made "
                 "with, or another sweep.study."
             )
-
-
-def _one_device(devices: Any) -> bool:
-    """Whether it is the list of one device's index."""
-    return isinstance(devices, list) and len(devices) == 1
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

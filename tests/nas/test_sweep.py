@@ -21,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 
+from nas.launch import launched
 from nas.module import TrainingModule
 from nas.sweep import sweep
 from tests.nas.commands import SEARCH, Ended, composed, contents, nas, process, refusal
@@ -514,3 +515,14 @@ def test_a_study_of_another_space_and_one_that_is_not_a_sweeps(tmp_path: Path, m
     other = optuna.create_study(study_name="other", storage=storage)
     other.set_user_attr("made for", {"space": "layer_hybrid", "objectives": ["quality"], "ranges": {}, "options": {}})
     assert "space token_hybrid (it has layer_hybrid)" in refusal("sweep", *SWEEP, *shared, "sweep.study=other")
+
+
+def test_commands_started_beside_each_other_are_workers_of_a_study_and_not_processes_of_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under srun each would otherwise wait for the others to train with it."""
+    for name, value in (("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2"), ("SLURM_NNODES", "2")):
+        monkeypatch.setenv(name, value)
+    assert launched().world == 2
+    assert "space is missing" in refusal("sweep")
+    assert launched().world == 1
