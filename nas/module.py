@@ -27,7 +27,7 @@ from nas.optimisation import parameter_groups, router_parameters, routers_of, sc
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.space import Code, Space
 
-LAST = 16
+LAST = 64
 """Batches on which thresholds are set in the end."""
 
 
