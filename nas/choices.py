@@ -45,11 +45,25 @@ class Choices(nn.Module):
         )
         self.register_buffer("shares", torch.ones(len(space.options), max(map(len, space.options))))
 
-    def paths(self, relaxation: str, temperature: float | Tensor) -> list[Path]:
-        """What each layer is in a training step."""
+    def paths(self, relaxation: str, temperature: float | Tensor, pairs: bool = False) -> list[Path]:
+        """What each layer is in a training step.
+
+        Args:
+            relaxation: of the logits.
+            temperature: of the relaxation.
+            pairs: whether in each layer only two options are computed and compete, drawn as often as their logits say
+                (by Gumbel noise, without replacement): as in ProxylessNAS (Cai et al. 2019, section 3.2.1). Of no
+                matter where only one is computed anyway.
+        """
         paths = [FIRST] * len(self.space.options)
         for layer in self.space.choosing:
-            weights = RELAXATIONS[relaxation](self.logits[str(layer)], temperature)
+            logits = self.logits[str(layer)]
+            if pairs and len(logits) > 2 and relaxation not in SAMPLED:
+                among = _pair(logits)
+                weights = RELAXATIONS[relaxation](logits[list(among)], temperature)
+                paths[layer] = Path(None, weights, among)
+                continue
+            weights = RELAXATIONS[relaxation](logits, temperature)
             if relaxation in SAMPLED:
                 option = int(weights.argmax())
                 paths[layer] = Path(option, weights[option])
@@ -239,6 +253,14 @@ class Choices(nn.Module):
             return self.shares.new_ones(1)
         probabilities: Tensor = self.logits[str(layer)].softmax(-1)
         return probabilities
+
+
+@torch.no_grad()
+def _pair(logits: Tensor) -> tuple[int, int]:
+    """Two different options, drawn by softmax of their logits one after the other (Gumbel-top-2; Kool et al. 2019)."""
+    noise = -torch.empty_like(logits).exponential_().log()
+    first, second = sorted((logits + noise).topk(2).indices.tolist())
+    return first, second
 
 
 def paths_of(code: Code) -> list[Path]:

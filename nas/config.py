@@ -103,12 +103,13 @@ class TextConfig(DataConfig):
 class RelaxationConfig:
     """How logits become weights, of routers and of layers.
 
-    name: a function of `nas.relaxations`; router: one for routers alone, null for the same; temperature goes from start
-    to end.
+    name: a function of `nas.relaxations`; router: one for routers alone, null for the same; pairs: whether only two
+    options of a layer compete in a step; temperature goes from start to end.
     """
 
     name: str = MISSING
     router: str | None = None
+    pairs: bool = False
     temperature_start: float = MISSING
     temperature_end: float = MISSING
 

@@ -161,7 +161,8 @@ class TrainingModule(lightning.LightningModule):
         policy, paths = self._start
         if not moment.dense:
             policy = self._relaxed(moment)
-            paths = self.choices.paths(self.config.relaxation.name, moment.temperature)
+            relaxation = self.config.relaxation
+            paths = self.choices.paths(relaxation.name, moment.temperature, relaxation.pairs)
         output = self.model(batch.tokens, policy, batch.places, paths)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
@@ -213,7 +214,8 @@ class TrainingModule(lightning.LightningModule):
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | None:
         """The CUDA graph for this step, where there is one: not where the host has to know what was drawn."""
-        drawn = self.space.choosing and not moment.dense and self.config.relaxation.name in SAMPLED
+        relaxation = self.config.relaxation
+        drawn = self.space.choosing and not moment.dense and (relaxation.pairs or relaxation.name in SAMPLED)
         if drawn or not wanted(self.config.trainer, batch.tokens):
             return None
         if self._graphs is None:

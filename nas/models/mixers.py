@@ -25,15 +25,17 @@ Policy = Callable[[int, Tensor], Tensor]
 
 
 class Path(NamedTuple):
-    """What a layer is for one forward pass: one option alone, or a mixture of all.
+    """What a layer is for one forward pass: one option alone, or a mixture.
 
     Attributes:
         option: index of the option that is computed; None for a mixture.
         weights: [options] of a mixture; of one option alone its weight, a number that is 1 and hands a gradient on.
+        among: indices of the options of a mixture; None for all of them.
     """
 
     option: int | None
     weights: Tensor | None = None
+    among: tuple[int, ...] | None = None
 
 
 FIRST = Path(0)
@@ -115,7 +117,8 @@ class TokenMixer(nn.Module):
         given = Projected(x, q, k, self.v_convolution(self.v(x)))
         if path.option is None:
             assert path.weights is not None
-            merged, routings = self._mixture(given, policy, path.weights)
+            options = self.options if path.among is None else tuple(self.options[index] for index in path.among)
+            merged, routings = self._mixture(given, policy, options, path.weights)
             return self.out(merged), routings
         merged, routings = self._option(given, policy, self.options[path.option])
         y = self.out(merged)
@@ -134,8 +137,10 @@ class TokenMixer(nn.Module):
             return self._merge_linear(self._linear(given, option.chunk_size), self.gate(given.x)), []
         return self._merge_softmax(self._softmax(given, option.chunk_size), self.gate(given.x)), []
 
-    def _mixture(self, given: Projected, policy: Policy | None, weights: Tensor) -> tuple[Tensor, list[Routing]]:
-        """All options, weighed: what the output projection gets.
+    def _mixture(
+        self, given: Projected, policy: Policy | None, options: tuple[Layer, ...], weights: Tensor
+    ) -> tuple[Tensor, list[Routing]]:
+        """Options, weighed: what the output projection gets.
 
         Options of one chunk size share a softmax and a linear branch. What the branches see of earlier chunks is the
         weighted mean of what the options that use them would see, so that a mixture costs no more than a token hybrid,
@@ -144,7 +149,7 @@ class TokenMixer(nn.Module):
         gate = self.gate(given.x)
         zero = weights.new_zeros(())
         softmax, linear, hybrids = zero, zero, {}
-        for option, weight in zip(self.options, weights, strict=True):
+        for option, weight in zip(options, weights, strict=True):
             if option.mixer == "token_hybrid" and policy is not None:
                 hybrids[option.chunk_size] = weight
             elif option.mixer == "linear":
@@ -152,11 +157,13 @@ class TokenMixer(nn.Module):
             else:
                 softmax = softmax + weight
         if not hybrids:
-            chunk_size = self.options[0].chunk_size
-            merged = softmax * self._merge_softmax(self._softmax(given, chunk_size), gate)
-            if hasattr(self, "linear_norm"):
-                merged = merged + linear * self._merge_linear(self._linear(given, chunk_size), gate)
-            return merged, []
+            chunk_size, mixers = options[0].chunk_size, {option.mixer for option in options}
+            plain = []
+            if mixers != {"linear"}:
+                plain.append(softmax * self._merge_softmax(self._softmax(given, chunk_size), gate))
+            if "linear" in mixers:
+                plain.append(linear * self._merge_linear(self._linear(given, chunk_size), gate))
+            return torch.stack(plain).sum(0), []
         parts, routings = [], []
         for chunk_size, weight in hybrids.items():
             routing = self._decide(given.x, policy, chunk_size)  # type: ignore[arg-type]  # there is one

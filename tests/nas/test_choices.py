@@ -47,6 +47,34 @@ def test_sampled_options_are_computed_alone_and_others_in_a_mixture(relaxation: 
             torch.testing.assert_close(path.weights.sum(), torch.tensor(1.0))
 
 
+def test_pairs_compute_two_options_each_as_often_as_its_logit_says() -> None:
+    choices = leaning(three_layers(), layer_0=[2.0, 0.0, 0.0])
+    drawn = [choices.paths("gumbel", 1.0, pairs=True)[0] for _ in range(600)]
+    counts = [0, 0, 0]
+    for path in drawn:
+        assert path.option is None
+        assert path.among is not None
+        assert path.weights is not None
+        assert path.weights.shape == (2,)
+        assert path.weights.sum() == 1
+        for option in path.among:
+            counts[option] += 1
+    assert sum(counts) == 1200
+    assert counts[0] > 550, "with a probability of 0.79 it is drawn first, else most often second"
+    assert 200 < counts[1] < 400
+    assert 200 < counts[2] < 400
+    drawn[0].weights[0].backward()  # type: ignore[index]
+    gradient = choices.logits["0"].grad
+    assert gradient is not None
+    assert [bool(g) for g in gradient] == [option in drawn[0].among for option in range(3)]  # type: ignore[operator]
+
+
+def test_pairs_do_not_matter_where_one_option_is_computed_or_two_are_all() -> None:
+    assert Choices(three_layers()).paths("gdas", 1.0, pairs=True)[0].option is not None
+    two = Space("test", small("softmax"), (OPTIONS[:2],))
+    assert Choices(two).paths("darts", 1.0, pairs=True)[0].among is None
+
+
 def test_the_expected_cost_is_differentiable_in_logits_and_routes() -> None:
     choices = Choices(three_layers())
     route = torch.full((1, 5, 2), 0.2, requires_grad=True)

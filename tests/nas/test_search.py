@@ -132,7 +132,9 @@ SPACES = {
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("options", [(), ("relaxation=darts",), ("trainer.bilevel=true", "relaxation=drnas")], ids=str)
+@pytest.mark.parametrize(
+    "options", [(), ("relaxation=gdas",), ("relaxation=darts",), ("trainer.bilevel=true", "relaxation=drnas")], ids=str
+)
 def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> None:
     grains = () if space == "layer_hybrid" else ("space.chunk_sizes=[4,8,16]", "budget.target=6000")
     ended = nas("search", f"+space={space}", *SMALL, *grains, *options, f"output={tmp_path}")

@@ -260,7 +260,7 @@ def test_it_says_so_where_routing_never_began(tmp_path: Path) -> None:
         (
             ("searcher=annealing",),
             "searcher=annealing is unknown",
-            "choose one of: evolution, gradient, optuna, random, single_path.",
+            "choose one of: evolution, gradient, optuna, pairs, random.",
         ),
         (
             ("searcher=random", "searcher.name=other"),
@@ -324,8 +324,8 @@ def test_another_searcher_is_another_run(evolved: Ended) -> None:
         (("+space=token_hybrid",), "argmax_ste"),
         (("+space=token_hybrid", "relaxation=gumbel"), "gumbel"),
         (("+space=layer_hybrid",), "gumbel"),
-        (("+space=layer_hybrid", "searcher=single_path"), "gdas"),
-        (("+space=chunk_size",), "gdas"),
+        (("+space=joint",), "gumbel"),
+        (("+space=chunk_size", "relaxation=gdas"), "gdas"),
         (("+space=joint", "searcher=random"), "uniform"),
         (("searcher=evolution", "+space=layer_hybrid"), "uniform"),
         (("+space=chunk_size", "searcher=optuna", "relaxation=darts"), "darts"),
@@ -340,7 +340,7 @@ def test_the_searcher_says_how_weights_are_trained_unless_the_user_does(
 
 
 def test_help_lists_them() -> None:
-    assert "pick one with searcher=choice: evolution, gradient, optuna, random" in nas("search", "--help").out
+    assert "pick one with searcher=choice: evolution, gradient, optuna, pairs, random" in nas("search", "--help").out
 
 
 def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolved: Ended) -> None:

@@ -98,6 +98,18 @@ def test_a_mixture_with_all_weight_on_an_option_is_that_option(
         assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("among", [(0, 1), (0, 2), (1, 3), (2, 3), (1,)])
+def test_a_mixture_of_some_options_is_that_of_a_layer_of_these(among: tuple[int, ...]) -> None:
+    made, x = supernet(OPTIONS), torch.randn(2, T, 12, dtype=torch.float64)
+    fewer = supernet(tuple(OPTIONS[index] for index in among))
+    weights = made.state_dict()
+    fewer.load_state_dict({name: weights[name] for name in fewer.state_dict()})
+    mixture = torch.rand(len(among), dtype=torch.float64).softmax(0)
+    torch.testing.assert_close(
+        made(x, soft, Path(None, mixture, among))[0], fewer(x, soft, Path(None, mixture))[0], rtol=1e-10, atol=1e-12
+    )
+
+
 def test_a_mixture_of_softmax_and_linear_is_the_sum_of_both_outputs() -> None:
     made, x = supernet(OPTIONS[:2]), torch.randn(2, T, 12, dtype=torch.float64)
     softmax, linear = (made(x, None, Path(number))[0] for number in (0, 1))
