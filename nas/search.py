@@ -13,6 +13,8 @@ from rich.console import Console
 import search_spaces
 from nas.command import command
 from nas.config import SearchConfig
+from nas.errors import warn
+from nas.space import Space
 
 if TYPE_CHECKING:  # imports torch
     import lightning
@@ -54,12 +56,23 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     task = build_task(config.data, config.seed)
     space = search_spaces.build(config.space, config.model, task.vocab_size)
     check_searcher(config, space)
+    _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
     console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
     finished = fit(module, run, console, callbacks)
     searched = select(module, run, console) if finished and launched().first else None
     return Outcome(run, close(module, run, console, finished, searched))
+
+
+def _warn_of_long_chunks(space: Space, length: int) -> None:
+    """A chunk as long as the sequences is softmax attention in training, and a window on longer ones."""
+    chunks = sorted({o.chunk_size for own in space.options for o in own if o.mixer == "token_hybrid"})
+    if space.choosing and (long := [chunk for chunk in chunks if chunk >= length]):
+        warn(
+            f"space.chunk_sizes has {', '.join(map(str, long))}, and data.length={length}: in training such a chunk is "
+            "the whole sequence, so that a router has nothing to decide, and nothing tells how it does on longer ones."
+        )
 
 
 def search(config: SearchConfig, console: Console) -> int:
