@@ -91,6 +91,7 @@ def _space(name: str, given: argparse.Namespace) -> str:
         for option in options
     }
     supernets = {name: _step(space, config, name, given.device) for name in RELAXATIONS}
+    supernets["gumbel, pairs"] = _step(space, config, "gumbel", given.device, pairs=True)
     seconds = _timed(children | supernets, given.rounds)
     dearest = max(children, key=lambda child: statistics.median(seconds[child]))
     return markdown(
@@ -113,7 +114,7 @@ def _config(*options: str) -> SearchConfig:
     return config
 
 
-def _step(space: Space, config: SearchConfig, relaxation: str, device: str) -> Step:
+def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pairs: bool = False) -> Step:
     """One training step over a space, always on the same full-length batch."""
     task = build_task(config.data, seed=0)
     torch.manual_seed(0)
@@ -127,7 +128,7 @@ def _step(space: Space, config: SearchConfig, relaxation: str, device: str) -> S
         return argmax_ste(logits, 1.0)
 
     def step() -> None:
-        output = model(tokens, routed, places, choices.paths(relaxation, 1.0))
+        output = model(tokens, routed, places, choices.paths(relaxation, 1.0, pairs))
         loss = token_losses(output.logits, targets).mean()
         if space.routed or space.choosing:
             loss = loss + 0.1 * choices.cost(cost, output.routing)

@@ -137,7 +137,7 @@ def test_what_counts_is_how_chunks_are_routed_in_the_end() -> None:
     ("space", "relaxation"), [("token_hybrid", "argmax_ste"), ("token_hybrid", "gumbel"), ("joint", "darts")]
 )
 def test_a_step_moves_thresholds_and_reads_nothing_back(space: str, relaxation: str) -> None:
-    exact = ("budget.exact=true", "trainer.log_every=10", f"relaxation={relaxation}")
+    exact = ("budget.exact=true", "trainer.log_every=10", f"relaxation={relaxation}", "relaxation.pairs=false")
     module = made("meta", space, *exact, begun=True)
     module.training_step(first_batch(module), 0).backward()
     module.on_after_backward()
