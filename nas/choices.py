@@ -165,7 +165,7 @@ class Choices(nn.Module):
             code: of the architecture.
             target: relative cost.
         """
-        base = cost.fixed + sum(lines[option].base for lines, option in zip(cost.lines, code, strict=True))
+        base = cost.of(code, dict.fromkeys(range(len(code)), 0.0))
         every, costs = self._leads(cost, routing, [torch.ones(len(lines)) for lines in cost.lines])
         return threshold(every, costs, every.new_tensor(target - cost.relative(base)))
 

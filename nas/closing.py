@@ -15,7 +15,7 @@ from nas.comparison import FOUND, Row, compare
 from nas.config import flat
 from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.devices import peak_flops
-from nas.evaluation import Evaluation, mean_share, retrieving_layer
+from nas.evaluation import HIGHER, Evaluation, retrieving_layer
 from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.module import TrainingModule
@@ -30,7 +30,7 @@ CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""
 FINAL = "final/"
 """Prefix of the figure that HParams shows."""
-BETTER = {"recall": "higher is better", "bits_per_byte": "lower is better"}
+BETTER = {measure: f"{'higher' if higher else 'lower'} is better" for measure, higher in HIGHER.items()}
 
 
 @by_first
@@ -99,8 +99,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
     task, model = module.task, module.model
     best = rows[0].results[1]
     retrieving = retrieving_layer(model, task.validation_batches(), task.quality) if best.found else None
-    shares = {layer: mean_share({layer: best.shares.get(layer, [1.0])}) for layer in model.architecture.routed_layers}
-    shares = {layer: share if math.isfinite(share) else 1.0 for layer, share in shares.items()}  # of what diverged
+    shares = _finite_shares(best)
     return {
         "finished": finished,
         "step": module.global_step,
@@ -125,18 +124,20 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
 def _spent(module: TrainingModule, best: Evaluation) -> dict[str, Any]:
     """The budget's target, what was found uses of its resource, and the range of the space, in the resource's unit."""
     budget, cost = module.config.budget, module.cost
-    shares = {layer: mean_share({layer: heads}) for layer, heads in best.shares.items()}
     return {
         "resource": budget.resource,
         "target": budget.target,
         "exact": budget.exact,
-        "used": cost.of(
-            module.found, {layer: share if math.isfinite(share) else 1.0 for layer, share in shares.items()}
-        ),
+        "used": cost.of(module.found, _finite_shares(best)),
         "least": cost.least,
         "most": cost.most,
         "multiplier": module.budget.multiplier.item(),
     }
+
+
+def _finite_shares(best: Evaluation) -> dict[int, float]:
+    """The measured shares by layer, without those of what diverged: costs count a layer that is not given as dense."""
+    return {layer: share for layer, share in best.layer_shares.items() if math.isfinite(share)}
 
 
 def _missed(budget: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from random import Random
 
 from nas.choices import paths_of
 from nas.data.seeding import generator, stable_seed
-from nas.evaluation import Evaluation, always, at_random, evaluate, mean_share
+from nas.evaluation import Evaluation, always, at_random, evaluate
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
 from nas.space import Code
@@ -65,10 +65,8 @@ def _share(module: TrainingModule, code: Code, result: Evaluation) -> float:
     """Share of softmax chunks over the layers that choose or route, or over all where none does."""
     space = module.space
     counted = sorted({*space.choosing, *space.routed}) or range(len(code))
-    each = []
-    for layer in counted:
-        mixer = space.options[layer][code[layer]].mixer
-        each.append(mean_share({0: result.shares[layer]}) if layer in result.shares else float(mixer != "linear"))
+    measured = result.layer_shares
+    each = [measured.get(layer, float(space.options[layer][code[layer]].mixer != "linear")) for layer in counted]
     return sum(each) / len(each)
 
 

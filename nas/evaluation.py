@@ -33,20 +33,15 @@ def always(operation: str) -> Policy:
 
 def at_random(shares: dict[int, list[float]], generator: torch.Generator) -> Policy:
     """Softmax at random, as often in each layer and routing head as ``shares`` says."""
-
-    def policy(layer: int, logits: Tensor) -> Tensor:
-        to_softmax = torch.rand(logits.shape[:-1], generator=generator) < torch.tensor(shares[layer])
-        return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
-
-    return policy
+    return lambda layer, logits: randomly(torch.tensor(shares[layer]), generator)(layer, logits)
 
 
 def randomly(share: float | Tensor, generator: torch.Generator | None = None) -> Policy:
-    """Softmax at random, for this share of the chunks everywhere."""
+    """Softmax at random, for this share of the chunks: everywhere the same, or [R] by routing head."""
 
     def policy(layer: int, logits: Tensor) -> Tensor:
         device = logits.device if generator is None else generator.device
-        to_softmax = (torch.rand(logits.shape[:-1], generator=generator, device=device)).to(logits.device) < share
+        to_softmax = torch.rand(logits.shape[:-1], generator=generator, device=device) < share
         return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
 
     return policy
@@ -86,6 +81,11 @@ class Evaluation:
     shares: dict[int, list[float]]
     found: dict[int, list[Found]]
     found_by_layer: dict[int, Found]
+
+    @property
+    def layer_shares(self) -> dict[int, float]:
+        """Share of softmax chunks of each routed layer, averaged over its heads."""
+        return {layer: mean_share({layer: heads}) for layer, heads in self.shares.items()}
 
     @property
     def share(self) -> float:

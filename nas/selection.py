@@ -14,7 +14,7 @@ from nas.choices import paths_of
 from nas.config import RandomConfig, SearchConfig
 from nas.data import Batch
 from nas.data.seeding import stable_seed
-from nas.evaluation import evaluate, mean_share
+from nas.evaluation import evaluate
 from nas.module import TrainingModule
 from nas.run import Run
 from nas.searchers import find_searcher
@@ -83,8 +83,7 @@ def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candida
     """An architecture of the space with the shared weights: its quality, its loss, and what it cost, on ``batches``."""
     started = time.monotonic()
     result = evaluate(module.model, batches, module.task.quality, module.policy, paths_of(code))
-    shares = {layer: mean_share({layer: heads}) for layer, heads in result.shares.items()}
-    cost, seconds = module.cost.relative(module.cost.of(code, shares)), time.monotonic() - started
+    cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from nas.closing import BETTER, CONTEXTS
+from nas.closing import CONTEXTS
 from nas.config import StudyConfig
 from nas.errors import UserError
+from nas.evaluation import HIGHER
 
 QUALITY = "quality"
 
@@ -62,7 +63,7 @@ def objectives(study: StudyConfig, measure: str) -> list[Objective]:
 
 
 def _direction(name: str, measure: str) -> Direction:
-    return "maximize" if name == QUALITY and BETTER[measure].startswith("higher") else "minimize"
+    return "maximize" if name == QUALITY and HIGHER[measure] else "minimize"
 
 
 def diverged(metrics: Mapping[str, Any]) -> str | None:
