@@ -166,7 +166,7 @@ class Choices(nn.Module):
             target: relative cost.
         """
         base = cost.of(code, dict.fromkeys(range(len(code)), 0.0))
-        every, costs = self._leads(cost, routing, [torch.ones(len(lines)) for lines in cost.lines])
+        every, costs = self._leads(cost, routing, [self.shares.new_ones(len(lines)) for lines in cost.lines])
         return threshold(every, costs, every.new_tensor(target - cost.relative(base)))
 
     def _leads(

@@ -118,6 +118,19 @@ def test_replayed_steps_train_as_computed_ones_do(relaxation: str, capsys: pytes
         assert [row[name] for row in replayed] == pytest.approx([row[name] for row in computed], abs=tolerance), name
 
 
+@pytest.mark.parametrize("space", ["token_hybrid", "layer_hybrid", "chunk_size", "joint"])
+@pytest.mark.parametrize("mode", ["budget.exact=true", "budget.exact=false"])
+def test_every_space_ends_within_its_budget_on_the_gpu(tmp_path, space: str, mode: str) -> None:
+    given = [option for option in ON_GPU if not option.startswith("+space")]
+    grains = ["space.chunk_sizes=[16,32]"] if space in ("chunk_size", "joint") else []
+    budget = ["budget=softmax_share", "budget.target=0.3", mode]
+    ended = nas("search", f"+space={space}", *given, *grains, *budget, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    metrics = json.loads((ended.run / "metrics.json").read_text())
+    assert metrics["finished"] is True
+    assert metrics["budget"]["used"] <= 0.3 + 0.15, "each of a layer's decisions is a share of its own here"
+
+
 def test_a_search_whose_steps_cannot_be_recorded_goes_on(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = StaticStep.run
 
