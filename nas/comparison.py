@@ -9,6 +9,7 @@ from nas.data.seeding import generator, stable_seed
 from nas.evaluation import Evaluation, always, at_random, evaluate
 from nas.models.mixers import Policy
 from nas.module import TrainingModule
+from nas.searchers.draws import Draws
 from nas.space import Code
 
 FOUND = "found architecture"
@@ -72,12 +73,11 @@ def _share(module: TrainingModule, code: Code, result: Evaluation) -> float:
 
 def _architectures(module: TrainingModule) -> dict[str, Code]:
     """The architecture that was found, and others of its space: one drawn of those that cost no more, and the ends."""
-    space, found = module.space, module.found
-    limit = module.choices.cost_of(module.cost, found)
+    cost, found = module.cost, module.found
+    limit = module.choices.cost_of(cost, found) + 1e-6
+    ends = {"dearest": cost.densest} if cost.densest != cost.cheapest else {}
+    ends = {name: code for name, code in (ends | {"cheapest": cost.cheapest}).items() if code != found}
     random = Random(stable_seed(module.config.seed, "random architecture"))
-    drawn = (space.encode(space.sample(random)) for _ in range(1000))
-    cheap = (code for code in drawn if code != found and module.choices.cost_of(module.cost, code) <= limit + 1e-6)
-    codes = {FOUND: found}
-    if (other := next(cheap, None)) is not None:
-        codes["random, no dearer"] = other
-    return codes | {"dearest": module.cost.densest, "cheapest": module.cost.cheapest}
+    draws = Draws(module.space, lambda code: module.choices.cost_of(cost, code) - limit, random)
+    drawn = draws.fresh({found, *ends.values()})
+    return {FOUND: found} | ({"random, no dearer": drawn} if drawn else {}) | ends
