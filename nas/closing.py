@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nas.alternatives import FOUND, Row, compare
 from nas.choices import TOLERANCE
 from nas.command import INTERRUPTED
-from nas.comparison import FOUND, Row, compare
 from nas.config import flat
 from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.devices import peak_flops
@@ -104,6 +104,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
         "finished": finished,
         "step": module.global_step,
         "training_seconds": module.seconds,
+        "training_tokens": module.tokens,
         **_speed(module, shares),
         "quality": task.quality,
         "routings": {

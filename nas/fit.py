@@ -60,7 +60,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.collect()
     module.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
-    module.seconds, module.tokens_per_second = timer.time_elapsed(), throughput.tokens_per_second
+    module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
+    module.tokens_per_second = throughput.tokens_per_second
     return module.global_step >= config.steps
 
 

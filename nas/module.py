@@ -82,6 +82,8 @@ class TrainingModule(lightning.LightningModule):
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
         """Wall time of the training, over all processes that took part in turn."""
+        self.tokens = 0
+        """That it was trained on, over all processes."""
         self.tokens_per_second: float | None = None
         """See `nas.throughput.Throughput`."""
         self._graphs: Graphs | None = None

@@ -16,12 +16,16 @@ class Throughput(lightning.Callback):
     A stretch goes from the begin of a step until the figures of a logged one are there, so that validation and
     checkpoints behind a logged step are outside of it. Of the others the median takes no notice, nor of the first
     steps, in which kernels are compiled. A checkpoint keeps what was measured.
+
+    Attributes:
+        tokens: of all steps so far, over all devices.
     """
 
     def __init__(self) -> None:
+        self.tokens = 0
         self._rates: list[float] = []
         self._since: float | None = None
-        self._tokens = 0
+        self._before = 0
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -30,21 +34,21 @@ class Throughput(lightning.Callback):
 
     def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Scored, index: int) -> None:
         if self._since is None:
-            self._since, self._tokens = time.monotonic(), 0
+            self._since, self._before = time.monotonic(), self.tokens
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Scored, index: int
     ) -> None:
         assert isinstance(module, TrainingModule)
-        self._tokens += batch.tokens.numel() * trainer.world_size
+        self.tokens += batch.tokens.numel() * trainer.world_size
         if module.logs_at(trainer.global_step):
             assert self._since is not None
             module.figures()  # waits for the GPU
-            self._rates.append(self._tokens / (time.monotonic() - self._since))
+            self._rates.append((self.tokens - self._before) / (time.monotonic() - self._since))
             self._since = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rates": self._rates}
+        return {"rates": self._rates, "tokens": self.tokens}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._rates = list(state_dict["rates"])
+        self._rates, self.tokens = list(state_dict["rates"]), state_dict["tokens"]

@@ -4,7 +4,11 @@ python -m nas.train architecture=softmax
 python -m nas.train architecture=outputs/search/.../architecture.json
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
@@ -16,9 +20,29 @@ from nas.errors import UserError
 from nas.space import Space
 from search_spaces import baselines
 
+if TYPE_CHECKING:  # imports torch
+    import lightning
 
-def train(config: TrainConfig, console: Console) -> int:
-    """One training. Returns the exit status."""
+    from nas.module import TrainingModule
+    from nas.run import Run
+
+
+class Outcome(NamedTuple):
+    """What a training left behind, its trained module, and the exit status of a command that is this training alone."""
+
+    run: Run
+    module: TrainingModule
+    status: int
+
+
+def run_training(config: TrainConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:
+    """One training of one architecture, and its run folder.
+
+    Args:
+        config: checked, as `nas.command` does.
+        console: where its progress and its answer are shown.
+        callbacks: what else is to happen beside the training steps, after all that a training does itself.
+    """
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
     from nas.closing import close
     from nas.data import build_task
@@ -31,8 +55,13 @@ def train(config: TrainConfig, console: Console) -> int:
     module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)
     console.print(f"Training {config.architecture} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
-    finished = fit(module, run, console)
-    return close(module, run, console, finished)
+    finished = fit(module, run, console, callbacks)
+    return Outcome(run, module, close(module, run, console, finished))
+
+
+def train(config: TrainConfig, console: Console) -> int:
+    """The job of the command. Returns the exit status."""
+    return run_training(config, console).status
 
 
 def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:

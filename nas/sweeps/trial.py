@@ -20,10 +20,10 @@ from nas.callbacks import shown
 from nas.checks import check
 from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
+from nas.jobs.events import Stepped, Tell
 from nas.module import TrainingModule
 from nas.run import CONFIG, METRICS
 from nas.search import run_search
-from nas.sweeps.events import Stepped, Tell
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.options import compose_search

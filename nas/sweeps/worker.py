@@ -8,7 +8,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.sweeps.events import Began, Ended, Left, Tell
+from nas.jobs.events import Began, Ended, Left, Tell
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat, orphaned
 from nas.sweeps.hparams import log_trial
 from nas.sweeps.queue import Attribute, Slot

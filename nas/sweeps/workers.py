@@ -2,30 +2,25 @@
 
 import multiprocessing
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import FrameType
 
-import torch
 from rich.console import Console
 
-from nas.command import INTERRUPTED, silence
-from nas.config import SweepConfig, register
+from nas.command import INTERRUPTED
+from nas.config import SweepConfig
 from nas.errors import UserError
-from nas.sweeps.display import Display
-from nas.sweeps.events import Began, Ended, Event, Left
+from nas.jobs.display import Display
+from nas.jobs.events import Began, Ended, Event, Left
+from nas.jobs.processes import how_it_ended, prepare, start, stopping
 from nas.sweeps.ranking import best_so_far
 from nas.sweeps.storage import while_reachable
 from nas.sweeps.study import Plan, Sweep
 from nas.sweeps.worker import work
-
-GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def run_workers(sweep: Sweep, console: Console) -> int:
@@ -37,7 +32,7 @@ def run_workers(sweep: Sweep, console: Console) -> int:
     slots, plan = sweep.slots(), sweep.plan
     finished = sum(slot.finished for slot in slots)
     best = best_so_far(slots, plan.objectives, plan.measure)
-    with Display(console, plan.config.sweep.trials, finished, best) as display:
+    with Display(console, "trial", plan.config.sweep.trials, finished, best) as display:
         if plan.config.sweep.workers == 1:
             return _alone(sweep, display)
         stopped = _together(sweep, display)
@@ -66,7 +61,7 @@ class _Worker:
         except (EOFError, OSError):
             return False
         if isinstance(event, Began | Left | Ended):
-            self.trial = event.trial if isinstance(event, Began) else None
+            self.trial = event.job if isinstance(event, Began) else None
         display.hear(event)
         return True
 
@@ -75,7 +70,7 @@ def _together(sweep: Sweep, display: Display) -> bool:
     """Start the workers and show what they tell until the last one ends; returns whether one was stopped."""
     count = sweep.plan.config.sweep.workers
     workers = [_start(sweep, number) for number in range(count)]
-    with _stopping(workers):
+    with stopping([worker.process for worker in workers]):
         listening = {worker.events: worker for worker in workers}
         while listening:
             for events in wait(list(listening)):
@@ -92,9 +87,7 @@ def _bury(worker: _Worker, display: Display, left: int) -> None:
     worker.process.join()
     if worker.trial is not None:
         display.drop(worker.trial)
-    code = worker.process.exitcode
-    if code:
-        how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed (exit status {code})"
+    if how := how_it_ended(worker.process):
         of = "" if worker.trial is None else f" in trial {worker.trial + 1}, which another one runs again"
         display.say(f"A worker {how}{of}; {left} left.")
 
@@ -104,19 +97,14 @@ def _start(sweep: Sweep, number: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     mine, its = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(sweep.plan.config, sweep.folder, its, os.getpid()))
-    with _environment(_gpu(number)):
-        process.start()
+    start(process, number)
     its.close()  # the worker's end is the only one, so that its death shows
     return _Worker(process, mine)
 
 
 def _child(config: SweepConfig, folder: Path, events: Connection, parent: int) -> None:
     """What a worker's process does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // config.sweep.workers))
-    register()
-    silence()
+    prepare(config.sweep.workers)
     try:
         with while_reachable(config.sweep.storage, folder):
             work(Sweep(Plan.of(config), folder), events.send, parent)
@@ -124,44 +112,3 @@ def _child(config: SweepConfig, folder: Path, events: Connection, parent: int) -
         return  # stopped, or nobody listens: its trial is run again
     except UserError as error:
         sys.exit(f"error: {error}")
-
-
-def _gpu(number: int) -> dict[str, str]:
-    """The environment in which a worker sees one of this machine's GPUs."""
-    given = os.environ.get(GPUS)
-    gpus = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
-    return {GPUS: gpus[number % len(gpus)]} if len(gpus) > 1 else {}
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _stopping(workers: list[_Worker]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM stops the workers, and this process once they have stopped.
-
-    A terminal's Ctrl-C reaches them as well; told twice, one stops at once instead of after its step.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            for worker in workers:
-                worker.process.terminate()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -45,3 +45,4 @@ def test_nothing_is_told_before_a_logged_step_and_a_checkpoint_keeps_what_was(mo
     resumed = Throughput()
     resumed.load_state_dict(measured(monkeypatch, [1.0, 2.0], log_every=1, between=0.0).state_dict())
     assert resumed.tokens_per_second == pytest.approx(150)
+    assert resumed.tokens == 2 * 2 * 100

@@ -1,4 +1,4 @@
-"""What is seen of a sweep: on a terminal a bar of trials over one bar of steps per worker, else a line per trial."""
+"""What is seen of many jobs: on a terminal a bar of them over one bar of steps per worker, else a line per job."""
 
 from collections.abc import Iterator
 from types import TracebackType
@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from nas.sweeps.events import Began, Ended, Event, Left, Stepped
+from nas.jobs.events import Began, Ended, Event, Left, Stepped
 
 
 class Bars(Progress):
@@ -25,14 +25,15 @@ class Display:
 
     Args:
         console: where.
-        trials: how many are asked for.
+        noun: what a job is called: "trial".
+        jobs: how many are asked for.
         finished: how many have ended before.
         best: the best of them, as text.
     """
 
-    def __init__(self, console: Console, trials: int, finished: int, best: str) -> None:
-        self._console, self._trials = console, trials
-        self._wide = len(f"trial {trials} of {trials}")
+    def __init__(self, console: Console, noun: str, jobs: int, finished: int, best: str) -> None:
+        self._console, self._noun, self._jobs = console, noun, jobs
+        self._wide = len(self._name(jobs - 1))
         self._bar = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -41,7 +42,7 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self._all = self._bar.add_task("trials".ljust(self._wide), total=trials, completed=finished, figures=best)
+        self._all = self._bar.add_task(f"{noun}s".ljust(self._wide), total=jobs, completed=finished, figures=best)
         self._running: dict[int, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -56,27 +57,30 @@ class Display:
     def hear(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Began):
-            self._running[event.trial] = self._bar.add_task(
-                f"trial {event.trial + 1} of {self._trials}".ljust(self._wide), total=None, figures=event.values
+            self._running[event.job] = self._bar.add_task(
+                self._name(event.job).ljust(self._wide), total=None, figures=event.values
             )
         elif isinstance(event, Stepped):
-            task = self._running[event.trial]
+            task = self._running[event.job]
             self._bar.update(task, completed=event.step, total=event.steps)
             if event.figures:
                 self._bar.update(task, figures=event.figures)
         elif isinstance(event, Left):
-            self.drop(event.trial)
-            self.say(f"trial {event.trial + 1} of {self._trials}  is left to be run again: {event.reason}")
+            self.drop(event.job)
+            self.say(f"{self._name(event.job)}  is left to be run again: {event.reason}")
         elif isinstance(event, Ended):
-            self.drop(event.trial)
+            self.drop(event.job)
             self._bar.update(self._all, completed=event.finished, figures=event.best)
             so_far = "" if self._console.is_terminal or not event.best else f"  ({event.best})"
-            self.say(f"trial {event.trial + 1} of {self._trials}  {event.told}{so_far}")
+            self.say(f"{self._name(event.job)}  {event.told}{so_far}")
 
-    def drop(self, trial: int) -> None:
-        """Show a trial no longer."""
-        self._bar.remove_task(self._running.pop(trial))
+    def drop(self, job: int) -> None:
+        """Show a job no longer."""
+        self._bar.remove_task(self._running.pop(job))
 
     def say(self, sentence: str) -> None:
         """A line that stays."""
         self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    def _name(self, job: int) -> str:
+        return f"{self._noun} {job + 1} of {self._jobs}"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nas.sweeps.workers import GPUS, _environment, _gpu
+from nas.jobs.processes import GPUS, _environment, _gpu
 
 
 @pytest.mark.parametrize(

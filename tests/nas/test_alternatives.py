@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas.comparison import FOUND, _architectures
+from nas.alternatives import FOUND, _architectures
 from tests.nas.test_thresholds import made
 
 

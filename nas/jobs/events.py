@@ -1,4 +1,4 @@
-"""What a worker tells of its trials while it works, to whoever shows it: plain values, so that they cross processes."""
+"""What a worker tells of its jobs while it works, to whoever shows it: plain values, so that they cross processes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Began:
-    """A trial has begun. trial: from 0; values: what was chosen for it."""
+    """A job has begun. job: from 0; values: what was chosen for it."""
 
-    trial: int
+    job: int
     values: str
 
 
@@ -16,7 +16,7 @@ class Began:
 class Stepped:
     """A step of its training is done. figures: those of the step, as text; empty where they were not read."""
 
-    trial: int
+    job: int
     step: int
     steps: int
     figures: str = ""
@@ -24,9 +24,9 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial has ended. told: how; finished: how many of all have; best: the best of them, as text."""
+    """A job has ended. told: how; finished: how many of all have; best: the best of them, as text."""
 
-    trial: int
+    job: int
     told: str
     finished: int
     best: str
@@ -34,9 +34,9 @@ class Ended:
 
 @dataclass(frozen=True)
 class Left:
-    """A trial goes on no longer here, and will be run again. reason: why."""
+    """A job goes on no longer here, and will be run again. reason: why."""
 
-    trial: int
+    job: int
     reason: str
 
 

@@ -1,0 +1,79 @@
+"""Processes that work beside each other on one machine: each with its GPU, its share of the cores, and an end."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+import torch
+
+from nas.command import silence
+from nas.config import register
+
+GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+def start(process: SpawnProcess, number: int) -> None:
+    """Start a worker's process, with a GPU of its own where there are several. number: of the worker, from 0."""
+    with _environment(_gpu(number)):
+        process.start()
+
+
+def prepare(workers: int) -> None:
+    """What a worker's process does first. workers: how many share the cores."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    register()
+    silence()
+
+
+def how_it_ended(process: SpawnProcess) -> str | None:
+    """What to tell of a process that is over; None where it ended by itself."""
+    code = process.exitcode
+    if not code:
+        return None
+    return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed (exit status {code})"
+
+
+def _gpu(number: int) -> dict[str, str]:
+    """The environment in which a worker sees one of this machine's GPUs."""
+    given = os.environ.get(GPUS)
+    gpus = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+    return {GPUS: gpus[number % len(gpus)]} if len(gpus) > 1 else {}
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def stopping(processes: Sequence[SpawnProcess]) -> Iterator[None]:
+    """Ctrl-C or SIGTERM stops the processes, and this one once they have stopped.
+
+    A terminal's Ctrl-C reaches them as well; told twice, one stops at once instead of after its step.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            for process in processes:
+                process.terminate()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
