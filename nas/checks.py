@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import NamedTuple
 
-import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.config import RunConfig, SweepConfig, TrainerConfig
@@ -13,7 +12,7 @@ from nas.devices import AUTO
 from nas.distributed import check_batch_size
 from nas.errors import UserError
 from nas.relaxations import RELAXATIONS
-from nas.strategies import engine
+from nas.strategies import root_device
 
 
 class Range(NamedTuple):
@@ -82,13 +81,7 @@ def _check_one_device(trainer: TrainerConfig) -> None:
 def _check_device(trainer: TrainerConfig) -> None:
     """UserError where Lightning cannot compute on these devices in this precision."""
     try:
-        lightning.Trainer(
-            **engine(trainer),
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        root_device(trainer)
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(
             f"trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices} and "

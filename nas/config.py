@@ -271,10 +271,29 @@ class TrainConfig(RunConfig):
     architecture: str = MISSING
 
 
+@dataclass
+class CompareConfig(RunConfig):
+    """`python -m nas.compare`.
+
+    runs: folders of finished runs; baselines: see `search_spaces.baselines`; seeds: trainings of each; learning_rates:
+    the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a time; context:
+    tokens at which reading and generating are timed.
+    """
+
+    runs: list[str] = MISSING
+    baselines: list[str] = MISSING
+    seeds: int = MISSING
+    learning_rates: list[float] = MISSING
+    tuning_seeds: int = MISSING
+    workers: int = MISSING
+    context: int = MISSING
+
+
 SCHEMAS: dict[str, type] = {
     "search_schema": SearchConfig,
     "sweep_schema": SweepConfig,
     "train_schema": TrainConfig,
+    "compare_schema": CompareConfig,
     "space/schema": SpaceConfig,
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,

@@ -39,6 +39,7 @@ CANDIDATES = "candidates.json"
 NOT_COMPARED = (
     *("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
     *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")),
+    "workers",
 )
 """Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
@@ -207,6 +208,14 @@ def restored(name: str, folder: str) -> RunConfig:
         raise UserError(f"resume={folder} has a config that is none of this version: {error} Start anew.") from error
     config.resume = folder
     return config
+
+
+def read_json(path: Path) -> Any:
+    """Plain values that a run wrote; None where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def load_architecture(path: Path) -> Architecture:

@@ -21,6 +21,18 @@ from nas.launch import Launch, how_to_start, launched
 STRATEGIES = (AUTO, "ddp", "fsdp")
 
 
+def root_device(trainer: TrainerConfig) -> torch.device:
+    """Where Lightning computes with these options."""
+    made = lightning.Trainer(
+        **engine(trainer),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    return made.strategy.root_device
+
+
 def engine(trainer: TrainerConfig) -> dict[str, Any]:
     """Where and how to compute, as arguments of Lightning's Trainer; UserError where processes are missing or left."""
     started = launched()

@@ -16,9 +16,20 @@ GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def start(process: SpawnProcess, number: int) -> None:
-    """Start a worker's process, with a GPU of its own where there are several. number: of the worker, from 0."""
-    with _environment(_gpu(number)):
-        process.start()
+    """Start a worker's process, with a GPU of its own where there are several.
+
+    A terminal's Ctrl-C does not reach it, which would show where it is by a traceback: see `stopping`.
+
+    Args:
+        process: to start.
+        number: of the worker, from 0.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _environment(_gpu(number)):
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def prepare(workers: int) -> None:
@@ -30,11 +41,19 @@ def prepare(workers: int) -> None:
     silence()
 
 
-def how_it_ended(process: SpawnProcess) -> str | None:
-    """What to tell of a process that is over; None where it ended by itself."""
-    code = process.exitcode
-    if not code:
-        return None
+def orphaned(parent: int | None) -> bool:
+    """Whether the process that started this one, if any, is gone."""
+    return parent is not None and os.getppid() != parent
+
+
+def was_stopped(process: SpawnProcess) -> bool:
+    """Whether a process that is over was stopped, by itself or before it could do so, rather than failed."""
+    return process.exitcode in (0, -signal.SIGTERM)
+
+
+def how_it_failed(process: SpawnProcess) -> str:
+    """What to tell of a process that is over and was not stopped."""
+    code = process.exitcode or 0
     return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed (exit status {code})"
 
 
@@ -61,15 +80,11 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def stopping(processes: Sequence[SpawnProcess]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM stops the processes, and this one once they have stopped.
-
-    A terminal's Ctrl-C reaches them as well; told twice, one stops at once instead of after its step.
-    """
+    """Ctrl-C or SIGTERM stops the processes, which they are told once each time, and this one once they have stopped."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            for process in processes:
-                process.terminate()
+        for process in processes:
+            process.terminate()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

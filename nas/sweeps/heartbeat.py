@@ -8,6 +8,7 @@ from typing import Any
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 
+from nas.jobs.processes import orphaned
 from nas.sweeps.queue import Attribute
 
 TAKEN_OVER = "another worker took it over"
@@ -49,8 +50,3 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
                 self.stop = "the command that started this worker is gone"
             if self._over.wait(self._interval):
                 return
-
-
-def orphaned(parent: int | None) -> bool:
-    """Whether the process that started this one, if any, is gone."""
-    return parent is not None and os.getppid() != parent

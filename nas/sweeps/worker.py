@@ -9,7 +9,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.jobs.events import Began, Ended, Left, Tell
-from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat, orphaned
+from nas.jobs.processes import orphaned
+from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.hparams import log_trial
 from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best_so_far, chosen, figures

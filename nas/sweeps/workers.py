@@ -16,7 +16,7 @@ from nas.config import SweepConfig
 from nas.errors import UserError
 from nas.jobs.display import Display
 from nas.jobs.events import Began, Ended, Event, Left
-from nas.jobs.processes import how_it_ended, prepare, start, stopping
+from nas.jobs.processes import how_it_failed, prepare, start, stopping, was_stopped
 from nas.sweeps.ranking import best_so_far
 from nas.sweeps.storage import while_reachable
 from nas.sweeps.study import Plan, Sweep
@@ -79,7 +79,7 @@ def _together(sweep: Sweep, display: Display) -> bool:
                 if not worker.hear(display):
                     del listening[events]
                     _bury(worker, display, len(listening))
-    return any(worker.process.exitcode == 0 for worker in workers)
+    return any(was_stopped(worker.process) for worker in workers)
 
 
 def _bury(worker: _Worker, display: Display, left: int) -> None:
@@ -87,9 +87,9 @@ def _bury(worker: _Worker, display: Display, left: int) -> None:
     worker.process.join()
     if worker.trial is not None:
         display.drop(worker.trial)
-    if how := how_it_ended(worker.process):
+    if not was_stopped(worker.process):
         of = "" if worker.trial is None else f" in trial {worker.trial + 1}, which another one runs again"
-        display.say(f"A worker {how}{of}; {left} left.")
+        display.say(f"A worker {how_it_failed(worker.process)}{of}; {left} left.")
 
 
 def _start(sweep: Sweep, number: int) -> _Worker:

@@ -1,0 +1,85 @@
+"""Does choosing the operation per token retrieve better over long contexts than hybrids designed by hand?
+
+    python -m experiments.token_vs_hand --workers 14                    # all of it, on a GPU
+    python -m experiments.token_vs_hand --reduced                       # one task, small: minutes on a CPU
+    python -m experiments.token_vs_hand --tasks mqar needle_noise --workers 14
+
+For each task a token hybrid is searched with `nas.search`, then compared with hybrids designed by hand by
+`nas.compare`; both are commands as a user would type them. What is there already is not made again, and what was
+stopped goes on. Options stand in config.yaml beside this file.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.runs import metrics_of
+from experiments.token_vs_hand.claim import claim
+from nas.comparisons.closing import MARKDOWN, RESULTS
+from nas.comparisons.results import Comparison
+from nas.run import read_json
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Parse the command line, run what is missing, write the tables and figures."""
+    study = yaml.safe_load((HERE / "config.yaml").read_text())
+    parser = argparse.ArgumentParser(prog="python -m experiments.token_vs_hand", description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", choices=list(study["tasks"]), help="which (default: all)")
+    parser.add_argument("--reduced", action="store_true", help="small models and one task, for a CPU")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time (default: 1)")
+    parser.add_argument("--output", type=Path, help="where the runs go (default: outputs/token_vs_hand)")
+    parser.add_argument("--results", type=Path, help="where tables and figures go (default: beside this file)")
+    parser.add_argument("overrides", nargs="*", help="options for every command, for example trainer.steps=600")
+    given = parser.parse_args()
+    settings = study | study["reduced"] if given.reduced else study
+    common = [*study["common"], *(study["reduced"]["common"] if given.reduced else [])]
+    name = "token_vs_hand_reduced" if given.reduced else "token_vs_hand"
+    output = given.output or Path("outputs") / name
+    results = given.results or (output / "results" if given.reduced else HERE)
+    results.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Comparison] = {}
+    for task in given.tasks or list(settings["tasks"]):
+        options = [*common, *study["tasks"][task]["options"], *given.overrides]
+        folder = _compared(output / task, options, settings, given.workers)
+        found[task] = Comparison.from_dict(read_json(folder / RESULTS))
+        _keep(folder, results, task)
+    told = claim(found, {task for task in found if study["tasks"][task]["retrieval"]})
+    (results / "claim.md").write_text(told)
+    print(told)
+    print(f"written to {results}")
+
+
+def _compared(folder: Path, options: list[str], settings: dict[str, Any], workers: int) -> Path:
+    """The folder of the finished comparison of one task, made or gone on with now unless it is there."""
+    metrics_of(folder / "search", ["nas.search", "+space=token_hybrid", *options])
+    (searched,) = (path.parent for path in (folder / "search").glob("*/*/metrics.json"))
+    begun = sorted((folder / "compare").glob("*/config.yaml"))
+    if begun and (begun[-1].parent / RESULTS).exists():
+        return begun[-1].parent
+    command = [
+        *(f"runs=[{searched}]", f"baselines=[{','.join(settings['baselines'])}]", f"seeds={settings['seeds']}"),
+        *(f"learning_rates={settings['learning_rates']}".replace(" ", ""), f"output={folder}", *options),
+    ]
+    going_on = [f"resume={begun[-1].parent}"] if begun else []
+    full = [sys.executable, "-m", "nas.compare", *command, f"workers={workers}", *going_on]
+    print("$", "python", *full[1:], flush=True)
+    subprocess.run(full, check=True)
+    (made,) = (path.parent for path in (folder / "compare").glob(f"*/{RESULTS}"))
+    return made
+
+
+def _keep(folder: Path, results: Path, task: str) -> None:
+    """Copy the table and the figures of a comparison to where they are committed."""
+    (results / f"{task}.md").write_text((folder / MARKDOWN).read_text())
+    for figure in sorted(folder.glob("*.png")):
+        (results / f"{task}_{figure.name}").write_bytes(figure.read_bytes())
+
+
+if __name__ == "__main__":
+    main()

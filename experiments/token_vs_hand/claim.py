@@ -1,0 +1,71 @@
+"""What the comparisons say of the claim: retrieval better than by every hand-designed hybrid, at a part of the cost."""
+
+from collections.abc import Collection, Mapping
+
+from nas.comparisons.results import Comparison
+from nas.comparisons.statistics import BETTER, Pair, counted, tests
+from nas.comparisons.units import p_value
+from nas.tables import markdown, number
+
+AGAINST = ("softmax", "softmax_rope", "linear", "interleaved_3_1")
+"""Whom the claim is about."""
+LONGER = 4
+"""Times the training length from which on retrieval is claimed to be better."""
+MOST_SHARE = 0.25
+"""Of softmax chunks that the searched model may need."""
+ENOUGH = 3
+"""Retrieval tasks on which it is to hold."""
+
+
+def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
+    """Markdown: for each task and length the searched model beside each other one, and whether the claim holds.
+
+    Args:
+        found: comparisons by task.
+        retrieval: the tasks that ask for retrieval, which the claim is about.
+    """
+    parts = [f"## {task}\n\n{_table(comparison)}" for task, comparison in found.items()]
+    held = [task for task in found if task in retrieval and _holds(found[task])]
+    asked = [task for task in found if task in retrieval]
+    verdict = (
+        f"Better than {', '.join(AGAINST)}, as far as they took part, at some length of {LONGER} and more times that of "
+        f"training, at a softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} "
+        f"retrieval tasks ({', '.join(held) or 'none'}); the target is {ENOUGH}.\n"
+    )
+    return "\n".join([verdict, *parts])
+
+
+def _holds(comparison: Comparison) -> bool:
+    pairs = tests(comparison)
+    return any(
+        _share(comparison, factor) <= MOST_SHARE
+        and (against := [p for p in pairs if p.factor == factor and p.baseline in AGAINST])
+        and all(pair.verdict == BETTER for pair in against)
+        for factor in comparison.factors
+        if factor >= LONGER
+    )
+
+
+def _share(comparison: Comparison, factor: int) -> float:
+    """The mean share of softmax chunks of what was searched."""
+    runs = [run for entrant in comparison.searched for run in entrant.runs]
+    return sum(run.share[factor] for run in runs) / len(runs)
+
+
+def _table(comparison: Comparison) -> str:
+    """One line a model and one column a length: mean quality, and how the searched model stands to it."""
+    pairs = {(pair.baseline, pair.factor): pair for pair in tests(comparison)}
+    rows = []
+    for entrant in comparison.entrants:
+        row = {"model": entrant.name, "share": number(sum(run.share[1] for run in entrant.runs) / len(entrant.runs))}
+        for factor in comparison.factors:
+            values = counted(comparison, entrant, factor)
+            mean = number(sum(values) / len(values))
+            row[f"{factor}x"] = mean + _standing(pairs.get((entrant.name, factor)))
+        rows.append(row)
+    return markdown(rows)
+
+
+def _standing(pair: Pair | None) -> str:
+    """How what was searched stands to a baseline."""
+    return "" if pair is None or pair.p_holm is None else f" ({pair.verdict}, p {p_value(pair.p_holm)})"

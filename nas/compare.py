@@ -1,0 +1,65 @@
+"""Compare: what was searched beside hybrids designed by hand, each trained from scratch by one recipe, over seeds.
+
+python -m nas.compare runs=[outputs/search/RUN] baselines=[softmax,linear]
+"""
+
+from rich.console import Console
+
+from nas.command import command
+from nas.config import CompareConfig
+from nas.errors import UserError
+from nas.launch import launched
+
+
+def compare(config: CompareConfig, console: Console) -> int:
+    """One comparison. Returns the exit status."""
+    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
+    from nas.comparisons.closing import conclude
+    from nas.comparisons.contenders import contenders
+    from nas.comparisons.jobs import Jobs
+    from nas.comparisons.pool import run_jobs
+    from nas.comparisons.recipe import follow, read_run
+    from nas.data import build_task
+    from nas.run import start
+
+    _check(config)
+    runs = [read_run(folder) for folder in config.runs]
+    follow(config, runs)
+    task = build_task(config.data, config.seed)
+    every = contenders(config, runs, task.vocab_size)
+    run = start("compare", config)
+    jobs = Jobs(config, every, run.path)
+    _say(
+        console,
+        f"Comparing {', '.join(one.name for one in every)} on {task.name}: {len(jobs)} trainings, "
+        f"run folder {run.path}",
+    )
+    status = run_jobs(jobs, console)
+    if status:
+        _say(console, f"{len(jobs.done)} of {len(jobs)} trainings are done. Go on with: resume={run.path}")
+        return status
+    conclude(jobs, run, console)
+    return 0
+
+
+def _check(config: CompareConfig) -> None:
+    """UserError for the first option that cannot work."""
+    if launched().world > 1:
+        raise UserError(
+            "nas.compare starts its own processes; start it once, with workers=N for N trainings at a time."
+        )
+    for name in ("seeds", "tuning_seeds", "workers", "context"):
+        if (value := getattr(config, name)) < 1:
+            raise UserError(f"{name}={value} is not allowed; give 1 or more.")
+    if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):
+        raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+main = command("compare", compare, missing={})
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The end of a comparison: time every model, put the figures together, write them down and draw them."""
+
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from nas.comparisons.answer import Answer
+from nas.comparisons.collect import Timings, collect
+from nas.comparisons.figures import draw
+from nas.comparisons.jobs import Jobs
+from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
+from nas.data.seeding import generator
+from nas.evaluation import at_random
+from nas.models.language_model import LanguageModel
+from nas.run import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights, read_json
+from nas.strategies import root_device
+from nas.timing import decode_seconds_per_token, prefill_seconds_per_token
+
+RESULTS, TIMINGS = "comparison.json", "timings.json"
+MARKDOWN, CSV, TABLE = "table.md", "table.csv", "table.json"
+
+
+def conclude(jobs: Jobs, run: Run, console: Console) -> None:
+    """Write and tell what a comparison came to, once all of its trainings are done.
+
+    Args:
+        jobs: its trainings.
+        run: its folder.
+        console: where it is told.
+    """
+    timings = _timed(jobs, run, console)
+    comparison = collect(jobs, timings)
+    answer = Answer.of(comparison)
+    run.write_json(RESULTS, comparison.to_dict())
+    notes = _notes(jobs)
+    run.write_text(MARKDOWN, to_markdown(answer) + _listed(notes))
+    run.write_text(CSV, to_csv(answer))
+    run.write_text(TABLE, to_json(answer))
+    drawn = draw(answer, run.path)
+    console.print(terminal(answer))
+    for sentence in (*notes, f"Every figure: {run.path / MARKDOWN}; pictures: {', '.join(p.name for p in drawn)}."):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
+    """How long each contender takes for a token, one after the other with nothing beside them; kept once measured."""
+    known: dict[str, Any] = read_json(run.path / TIMINGS) or {}
+    context = jobs.config.context
+    with console.status(f"Timing prompts and generation at {context} tokens ..."):
+        for contender in jobs.contenders:
+            if contender.name not in known:
+                trained = jobs.result(jobs.counted(contender)[0])
+                assert trained is not None
+                known[contender.name] = _timing(trained, jobs)
+                run.write_json(TIMINGS, known)
+    return known
+
+
+def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
+    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data."""
+    trainer, context = jobs.config.trainer, jobs.config.context
+    model = LanguageModel(load_architecture(trained.path / ARCHITECTURE))
+    load_weights(model, trained.path / WEIGHTS)
+    model.to(root_device(trainer)).eval()
+    routings = read_json(trained.path / METRICS)["routings"]
+    shares = {int(layer): heads for layer, heads in next(iter(routings.values()))["1x"]["shares"].items()}
+    each = {"prefill": prefill_seconds_per_token, "decode": decode_seconds_per_token}
+    timing = {}
+    for name, measure in each.items():
+        torch.manual_seed(jobs.config.seed)
+        policy = at_random(shares, generator(jobs.config.seed, "timing"))
+        timing[name] = measure(model, context, policy=policy, precision=trainer.precision)
+    return timing
+
+
+def _notes(jobs: Jobs) -> list[str]:
+    """What a reader must not miss."""
+    notes = []
+    rates = sorted(set(jobs.config.learning_rates))
+    ends = {rates[0]: "smallest", rates[-1]: "largest"} if len(rates) > 1 else {}
+    for rate, which in ends.items():
+        if at_end := [one.name for one in jobs.contenders if jobs.best_rate(one) == rate]:
+            notes.append(
+                f"The {which} learning rate, {rate:g}, was the best for {', '.join(at_end)}: one beyond it may be better."
+            )
+    if jobs.config.seeds == 1:
+        notes.append("One seed: no difference was tested.")
+    return notes
+
+
+def _listed(notes: list[str]) -> str:
+    return "\n## Notes\n\n" + "".join(f"- {note}\n" for note in notes) if notes else ""

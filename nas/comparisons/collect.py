@@ -1,0 +1,93 @@
+"""From the run folders of a comparison's trainings to its results."""
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from nas.closing import history
+from nas.comparisons.contenders import Contender
+from nas.comparisons.jobs import Jobs
+from nas.comparisons.results import Comparison, Entrant, Trained
+from nas.cost import training_flops_per_token
+from nas.data import build_task
+from nas.run import METRICS, Run, read_json
+
+Timings = Mapping[str, Mapping[str, float]]
+"""By contender the seconds of a token: "prefill" and "decode"."""
+
+
+def collect(jobs: Jobs, timings: Timings) -> Comparison:
+    """Everything that was measured; all trainings must be done."""
+    data = jobs.config.data
+    return Comparison(
+        task=data.name,
+        quality=build_task(data, jobs.config.seed).quality,
+        length=data.length,
+        factors=sorted(data.length_factors),
+        entrants=tuple(_entrant(jobs, contender, timings) for contender in jobs.contenders),
+    )
+
+
+def _entrant(jobs: Jobs, contender: Contender, timings: Timings) -> Entrant:
+    every = [(job, run) for job in jobs.counted(contender) if (run := jobs.result(job))]
+    rate = jobs.best_rate(contender)
+    assert rate is not None
+    return Entrant(
+        name=contender.name,
+        searched=contender.searched,
+        learning_rate=rate,
+        tried=jobs.merits(contender) or {},
+        architecture=contender.architecture.to_dict(),
+        runs=tuple(
+            _trained(job.seed, run, contender, jobs.config.data.length, timings.get(contender.name, {}))
+            for job, run in every
+        ),
+    )
+
+
+def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Mapping[str, float]) -> Trained:
+    metrics = read_json(run.path / METRICS)
+    own = {int(factor.removesuffix("x")): figures for factor, figures in _first(metrics["routings"]).items()}
+    positions = {factor: figures["by_position"] for factor, figures in own.items() if figures.get("by_position")}
+    planted = metrics["retrieving_layer"]
+    cost = metrics["cost"]
+    return Trained(
+        seed=seed,
+        quality={factor: _number(figures["quality"]) for factor, figures in own.items()},
+        loss={factor: _number(figures["loss"]) for factor, figures in own.items()},
+        share={factor: _number(figures["share"]) for factor, figures in own.items()},
+        by_position={f: [(end, _number(bits)) for end, bits in of] for f, of in positions.items()} or None,
+        planted=planted and {name: _number(planted[name]) for name in ("precision", "recall")},
+        kv_bytes={int(context): value for context, value in cost["kv_bytes"].items()},
+        flops_per_token={int(context): value for context, value in cost["flops_per_token"].items()},
+        training_flops=metrics["training_tokens"] * _per_token(run, contender, own[1]["shares"], length),
+        prefill_seconds=timing.get("prefill"),
+        decode_seconds=timing.get("decode"),
+        parameters=cost["parameters"],
+    )
+
+
+def _per_token(run: Run, contender: Contender, shares: Mapping[str, list[float]], length: int) -> float:
+    """FLOPs of training on a token, at the mean share of softmax chunks that routed layers had while they trained.
+
+    They begin as softmax attention, and come to their final share as the budget tightens. Where the history of the
+    training tells no shares, since the budget is on another cost, it is the final ones.
+    """
+    over_time = [entry["share"] for entry in history(run) if "share" in entry]
+    mean = statistics.mean(over_time) if over_time else None
+    found = {int(layer): statistics.mean(heads) for layer, heads in shares.items()}
+    return training_flops_per_token(
+        contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length
+    )
+
+
+def _first(rows: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was trained; other routings of the same weights stand behind it."""
+    found: Mapping[str, Any] = next(iter(rows.values()))
+    return found
+
+
+def _number(value: float | None) -> float:
+    """JSON has null for what is not finite."""
+    return math.nan if value is None else float(value)

@@ -1,0 +1,117 @@
+"""Who takes part in a comparison: what was searched and hybrids designed by hand, all of one size."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from nas.architecture import Architecture
+from nas.budget import budgeted_cost, build_budget
+from nas.comparisons.recipe import Given
+from nas.config import BudgetConfig, CompareConfig
+from nas.cost import SOFTMAX_SHARE
+from nas.errors import UserError
+from nas.models.language_model import LanguageModel, count_parameters
+from nas.space import Space
+from search_spaces import baselines
+
+TOLERANCE = 0.01
+"""By how much the parameters of two contenders may differ, as a part of them."""
+LEAST_SHARE = 1e-3
+"""A share to train under where a run ended with none: a budget of nothing could not be met by less."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One model to be trained.
+
+    Attributes:
+        name: by which tables and folders know it.
+        searched: whether a search found it; else it was designed by hand.
+        architecture: with the MLP width that gives it as many parameters as the others.
+        budget: that it is trained under, where its layers route.
+    """
+
+    name: str
+    searched: bool
+    architecture: Architecture
+    budget: BudgetConfig
+
+
+def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) -> list[Contender]:
+    """Everyone who takes part, of one size; UserError where that cannot be."""
+    if twice := {name for name in config.baselines if config.baselines.count(name) > 1}:
+        raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
+    budget = _by_share(config.budget, runs)
+    every = [*_found(runs), *(_by_hand(name, config, budget, vocab_size) for name in config.baselines)]
+    if len(every) < 2:
+        raise UserError(
+            f"runs={config.runs} and baselines={config.baselines} are {len(every)} to compare; give two or more. "
+            f"Baselines: {', '.join(baselines.names())}."
+        )
+    for one in every:
+        if one.architecture.vocab_size != vocab_size:
+            raise UserError(
+                f"{one.name} is for {one.architecture.vocab_size} tokens, but data={config.data.name} has {vocab_size}; "
+                "give the data that it was searched on."
+            )
+        build_budget(one.budget, budgeted_cost(one.budget, Space.of(one.architecture)))
+    return _matched(every)
+
+
+def _by_share(budget: BudgetConfig, runs: Sequence[Given]) -> BudgetConfig:
+    """The budget of hybrids designed by hand: the share that the first run measured, else that of the config."""
+    share = next((run.share for run in runs if run.share is not None), None)
+    if share is None:
+        share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
+    return replace(budget, resource=SOFTMAX_SHARE, target=max(share, LEAST_SHARE))
+
+
+def _found(runs: Sequence[Given]) -> list[Contender]:
+    """What the runs found, under names that tell them apart."""
+    names = [run.space or run.config["name"] for run in runs]
+    found = []
+    for number, (run, name) in enumerate(zip(runs, names, strict=True), 1):
+        unique = f"searched_{name}" if names.count(name) == 1 else f"searched_{name}_{number}"
+        budget = BudgetConfig(**run.config["budget"])
+        if run.space not in (None, "token_hybrid"):  # of a whole space; what was found has its routers' share of it
+            budget = replace(budget, resource=SOFTMAX_SHARE, target=max(run.share or 0.0, LEAST_SHARE))
+        found.append(Contender(unique, True, run.architecture, budget))
+    return found
+
+
+def _by_hand(name: str, config: CompareConfig, budget: BudgetConfig, vocab_size: int) -> Contender:
+    try:
+        architecture = baselines.build(name, config.model, vocab_size, budget.target)
+    except UserError as error:
+        raise UserError(f"baselines has {name}: {error}") from error
+    if architecture is None:
+        raise UserError(f"baselines has {name}, which is unknown; choose from: {', '.join(baselines.names())}.")
+    return Contender(name, False, architecture, budget)
+
+
+def _matched(every: list[Contender]) -> list[Contender]:
+    """All with as many parameters as the largest has, by the width of their MLPs; UserError where that fails."""
+    most = max(parameters(one.architecture) for one in every)
+    matched = [replace(one, architecture=_widened(one.architecture, most)) for one in every]
+    for one in matched:
+        if abs(parameters(one.architecture) - most) > TOLERANCE * most:
+            raise UserError(
+                f"{one.name} cannot have {most:,} parameters within {100 * TOLERANCE:g} %, as the largest has: by the "
+                f"width of its MLPs it comes to {parameters(one.architecture):,}. Compare models of similar sizes."
+            )
+    return matched
+
+
+def _widened(architecture: Architecture, target: int) -> Architecture:
+    """The same with the MLP width that brings its parameters closest to a number."""
+    here = parameters(architecture)
+    each = parameters(replace(architecture, mlp_width=architecture.mlp_width + 1)) - here
+    return replace(architecture, mlp_width=architecture.mlp_width + max(0, math.floor((target - here) / each + 0.5)))
+
+
+def parameters(architecture: Architecture) -> int:
+    """Parameters of a model, without making one."""
+    with torch.device("meta"):
+        return count_parameters(LanguageModel(architecture))

@@ -1,0 +1,150 @@
+"""The trainings of a comparison: for each contender a grid of learning rates, then the seeds at the best of them."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from nas.architecture import Architecture
+from nas.comparisons.contenders import Contender
+from nas.config import CompareConfig, TrainConfig, restore
+from nas.run import ARCHITECTURE, METRICS, Run, read_json
+
+TRAININGS = "train"
+"""Folder of the run folders, as nas.train names it."""
+SELECTION = "selection.json"
+"""How good a training that tunes was, on batches to select by."""
+TUNING = 1000
+"""The seeds of trainings that tune begin this far behind those that count."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. tunes: whether a learning rate is chosen by it; else it counts."""
+
+    contender: Contender
+    learning_rate: float
+    seed: int
+    tunes: bool
+
+    @property
+    def name(self) -> str:
+        """Of its run folder, behind the time."""
+        return f"{self.contender.name}_lr{self.learning_rate:g}_seed{self.seed}"
+
+
+class Jobs:
+    """All trainings of a comparison and which of them are done, in the folder of the comparison.
+
+    Args:
+        config: of the comparison.
+        contenders: who takes part.
+        folder: of the comparison.
+    """
+
+    def __init__(self, config: CompareConfig, contenders: Sequence[Contender], folder: Path) -> None:
+        self.config, self.contenders, self.folder = config, contenders, folder
+        rates = sorted(set(config.learning_rates))
+        seeds = [config.seed + TUNING + index for index in range(config.tuning_seeds)] if len(rates) > 1 else []
+        self._tuning = [Job(one, rate, seed, True) for seed, one, rate in product(seeds, contenders, rates)]
+        self._rates = rates
+        self._begun: set[str] = set()
+        self._results: dict[str, Run] = {}
+        self.done = {job.name for job in self._known() if self.result(job) is not None}
+        self.failed: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._tuning) + self.config.seeds * len(self.contenders)
+
+    def take(self) -> Job | None:
+        """A training that is to be made now; None where there is none, or none yet."""
+        for job in self._known():
+            if job.name not in self._begun and job.name not in self.done:
+                self._begun.add(job.name)
+                return job
+        return None
+
+    def end(self, job: Job) -> None:
+        """It is over, well or not."""
+        (self.failed if self.result(job) is None else self.done).add(job.name)
+
+    def number(self, job: Job) -> int:
+        """Its place among all, from 0."""
+        if job.tunes:
+            return self._tuning.index(job)
+        at = self.contenders.index(job.contender)
+        return len(self._tuning) + (job.seed - self.config.seed) * len(self.contenders) + at
+
+    def counted(self, contender: Contender) -> list[Job]:
+        """The trainings of a contender that count, by seed; those that tune it must be done."""
+        rate = self.best_rate(contender)
+        assert rate is not None
+        return [Job(contender, rate, self.config.seed + index, False) for index in range(self.config.seeds)]
+
+    def merits(self, contender: Contender) -> dict[float, float] | None:
+        """By learning rate what its trainings were worth, see `nas.evaluation.merit`; None before all are done."""
+        merits: dict[float, list[float]] = {}
+        for job in self._tuning:
+            if job.contender == contender:
+                found = self.result(job)
+                if found is None:
+                    return None
+                merit = read_json(found.path / SELECTION)["merit"]
+                merits.setdefault(job.learning_rate, []).append(-math.inf if merit is None else merit)
+        return {rate: statistics.mean(own) for rate, own in merits.items()}
+
+    def best_rate(self, contender: Contender) -> float | None:
+        """The learning rate of most merit, of several the smallest; None before it is known."""
+        merits = self.merits(contender)
+        if merits is None:
+            return None
+        return max(self._rates, key=lambda rate: (merits[rate], -rate)) if merits else self._rates[0]
+
+    def result(self, job: Job) -> Run | None:
+        """The finished run of a training; None where there is none."""
+        if job.name not in self._results:
+            for path in self._folders(job):
+                metrics = read_json(path / METRICS)
+                selected = not job.tunes or read_json(path / SELECTION) is not None
+                if isinstance(metrics, dict) and metrics.get("finished") and selected:
+                    self._results[job.name] = Run(path)
+        return self._results.get(job.name)
+
+    def train_config(self, job: Job) -> TrainConfig:
+        """The options of a training, going on with what is there of it."""
+        config, rate = self.config, job.learning_rate
+        values = {name: value for name, value in asdict(config).items() if name in TrainConfig.__dataclass_fields__}
+        trainer = replace(
+            config.trainer,
+            learning_rate=rate,
+            router_learning_rate=config.trainer.router_learning_rate * rate / config.trainer.learning_rate,
+        )
+        values |= {"trainer": asdict(trainer), "budget": asdict(job.contender.budget), "seed": job.seed}
+        values |= {"name": job.name, "output": str(self.folder), "resume": self._partial(job)}
+        made = restore("train", values | {"architecture": str(self._architecture(job.contender.architecture, job))})
+        assert isinstance(made, TrainConfig)
+        return made
+
+    def _architecture(self, architecture: Architecture, job: Job) -> Path:
+        """A file with the architecture of a contender."""
+        run = Run(self.folder / "contenders" / job.contender.name)
+        if not (run.path / ARCHITECTURE).exists():
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.write_text(ARCHITECTURE, architecture.to_json())
+        return run.path / ARCHITECTURE
+
+    def _partial(self, job: Job) -> str | None:
+        """A run folder of the training from which it can go on."""
+        return next((str(path) for path in self._folders(job) if Run(path).newest_checkpoint()), None)
+
+    def _folders(self, job: Job) -> list[Path]:
+        """Its run folders, the newest first; another job's name may end in this one's, but not behind a time."""
+        return sorted((self.folder / TRAININGS).glob(f"????-??-??_??-??-??_{job.name}"), reverse=True)
+
+    def _known(self) -> list[Job]:
+        """The trainings that are known so far, in order: those that count once their learning rate is."""
+        tuned = [one for one in self.contenders if self.best_rate(one) is not None]
+        every = [job for one in tuned for job in self.counted(one)]
+        return [*self._tuning, *sorted(every, key=lambda job: job.seed)]

@@ -1,0 +1,86 @@
+"""One training of a comparison in a worker: as nas.train would do it, watched, and measured for selection."""
+
+import traceback
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import lightning
+from rich.console import Console
+
+from nas.callbacks import shown
+from nas.checks import check
+from nas.comparisons.jobs import SELECTION
+from nas.config import TrainConfig
+from nas.data import build_task
+from nas.errors import UserError
+from nas.evaluation import evaluate, merit
+from nas.jobs.events import Began, Ended, Left, Stepped, Tell
+from nas.jobs.processes import orphaned
+from nas.module import TrainingModule
+from nas.run import METRICS, read_json
+from experiments.tables import number
+from nas.train import run_training
+
+ERRORS = "errors"
+"""Folder below a comparison's for the tracebacks of trainings that failed by an error of the program."""
+
+
+class Watch(lightning.Callback):
+    """Tells of the steps, and ends training where nobody is left to listen."""
+
+    def __init__(self, job: int, tell: Tell, parent: int | None) -> None:
+        self._job, self._tell, self._parent = job, tell, parent
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        assert isinstance(module, TrainingModule)
+        if module.logs_at(trainer.global_step):
+            self._tell(Stepped(self._job, trainer.global_step, int(trainer.max_steps), shown(module)))
+            if orphaned(self._parent):
+                trainer.should_stop = True
+
+
+def work(config: TrainConfig, job: int, tunes: bool, tell: Tell, parent: int | None = None) -> bool:
+    """Make one training, in its run folder.
+
+    Args:
+        config: of the training.
+        job: number of the training among all, from 0.
+        tunes: whether a learning rate is chosen by it.
+        tell: hears of it.
+        parent: process without which this one is to stop; None for none.
+
+    Returns:
+        Whether to go on with others: not once the user has stopped it.
+    """
+    tell(Began(job, config.name))
+    try:
+        check(config)
+        outcome = run_training(config, Console(file=StringIO()), [Watch(job, tell, parent)])
+    except UserError as error:
+        tell(Left(job, str(error)))
+        return True
+    except Exception as error:  # memory is short beside others, say
+        place = Path(config.output) / ERRORS / f"{config.name}.txt"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(traceback.format_exc())
+        tell(Left(job, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')} (see {place})"))
+        return True
+    if outcome.status:
+        tell(Left(job, "stopped"))
+        return False
+    if tunes:
+        outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module, config)})
+    own = next(iter(read_json(outcome.run.path / METRICS)["routings"].values()))
+    told = ", ".join(f"{factor} {number(figures['quality'])}" for factor, figures in own.items())
+    tell(Ended(job, f"{config.name}: {outcome.module.task.quality.replace('_', ' ')} {told}", 0, ""))
+    return True
+
+
+def _merit(module: TrainingModule, config: TrainConfig) -> float:
+    """Its merit on batches of which no reported figure is."""
+    task = build_task(config.data, config.seed)
+    with module.autocast():
+        batches = task.selection_batches(config.data.validation_batches)
+        found = evaluate(module.model, batches, task.quality, module.policy)
+    return merit(task.quality, found.quality, found.loss)

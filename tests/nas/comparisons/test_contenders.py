@@ -1,0 +1,111 @@
+"""Who takes part: of one size, under which budget, and what cannot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nas.architecture import Architecture
+from nas.comparisons.contenders import TOLERANCE, contenders, parameters
+from nas.comparisons.recipe import Given, read_run
+from nas.config import CompareConfig
+from nas.errors import UserError
+from nas.models.language_model import LanguageModel, count_parameters
+from tests.nas.architectures import small
+from tests.nas.commands import SMALL, composed
+
+VOCAB = 24
+
+
+def config(*options: str) -> CompareConfig:
+    made: CompareConfig = composed("compare", *SMALL, *options)
+    return made
+
+
+def given(architecture: Architecture, space: str | None = "token_hybrid", share: float | None = 0.1) -> Given:
+    made = composed("search", "+space=token_hybrid", *SMALL)
+    values: dict[str, Any] = {"name": "mine", "budget": vars(made.budget), "data": vars(made.data)}
+    return Given(Path("run"), values | ({"space": {"name": space}} if space else {}), architecture, share)
+
+
+def test_all_have_as_many_parameters_as_the_largest() -> None:
+    wide = ["model.width=32", "model.key_dim=16", "model.value_dim=16", "model.layers=4"]
+    every = contenders(config(*wide, "baselines=[softmax,linear,token_hybrid,interleaved_3_1]"), [], VOCAB)
+    assert [one.name for one in every] == ["softmax", "linear", "token_hybrid", "interleaved_3_1"]
+    counts = [parameters(one.architecture) for one in every]
+    assert max(counts) - min(counts) <= TOLERANCE * max(counts)
+    widths = {one.name: one.architecture.mlp_width for one in every}
+    assert widths["token_hybrid"] == 16 < widths["softmax"], "the router and the gates are the largest's"
+    assert parameters(small("linear")) == count_parameters(LanguageModel(small("linear")))
+
+
+def test_models_that_cannot_be_of_one_size_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.comparisons.contenders.TOLERANCE", 1e-4)  # a column of an MLP is more
+    with pytest.raises(UserError, match=r"softmax cannot have .* parameters within 0.01 %, as the largest has"):
+        contenders(config("baselines=[softmax,token_hybrid]"), [], VOCAB)
+
+
+def test_names_tell_runs_apart_and_baselines_route_as_much_as_the_first_run() -> None:
+    options = config("baselines=[random_routing,softmax]")
+    one = options.model.architecture(small("token_hybrid", "token_hybrid").layers, VOCAB)
+    runs = [given(one, share=0.2), given(one), given(one, space="joint", share=0.4), given(one, space=None)]
+    found = contenders(options, runs, VOCAB)
+    assert [c.name for c in found if c.searched] == [
+        *("searched_token_hybrid_1", "searched_token_hybrid_2", "searched_joint", "searched_mine")
+    ]
+    by_hand = next(c for c in found if c.name == "random_routing")
+    assert by_hand.budget.target == pytest.approx(0.2)
+    assert by_hand.budget.resource == "softmax_share"
+    assert found[0].budget.target == options.budget.target, "a token hybrid keeps the budget it was searched under"
+    assert found[2].budget.target == pytest.approx(0.4), "that of a whole space would mean something else"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["baselines=[softmax,none]"], "baselines has none, which is unknown; choose from: softmax"),
+        (["baselines=[softmax,linear,softmax]"], "baselines has softmax more than once"),
+        (["baselines=[softmax]"], "are 1 to compare; give two or more"),
+        (["baselines=[softmax,interleaved_3_1]"], "baselines has interleaved_3_1: .* give at least 4"),
+    ],
+)
+def test_baselines_that_cannot_be(options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        contenders(config(*options), [], VOCAB)
+
+
+def folder(path: Path, command: str = "search", metrics: str | None = None, config: object = None) -> Path:
+    path.mkdir()
+    architecture = small("token_hybrid", "linear")
+    own = {"name": "x", "data": {}} if config is None else config
+    (path / "config.yaml").write_text(yaml.safe_dump({"command": command, "config": own}))
+    (path / "architecture.json").write_text(architecture.to_json())
+    figures = {"1x": {"shares": {"0": [0.25, 0.5]}}}
+    (path / "metrics.json").write_text(metrics or json.dumps({"finished": True, "routings": {"first": figures}}))
+    return path
+
+
+def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
+    run = read_run(str(folder(tmp_path / "run")))
+    assert run.share == pytest.approx(0.375)
+    assert run.architecture.mixers == ("token_hybrid", "linear")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"command": "sweep"}, "a run of nas.sweep; give runs of: search, train"),
+        ({"metrics": '{"finished": false}'}, "is not finished or is damaged; finish it with resume="),
+        ({"metrics": "{"}, "is not finished or is damaged"),
+        ({"metrics": '{"finished": true, "routings": {}}'}, "metrics.json is damaged"),
+        ({"config": []}, "is missing or damaged"),
+    ],
+    ids=str,
+)
+def test_a_folder_that_is_no_finished_run(tmp_path: Path, how: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_run(str(folder(tmp_path / "run", **how)))
+    with pytest.raises(UserError, match="which is no folder"):
+        read_run(str(tmp_path / "none"))

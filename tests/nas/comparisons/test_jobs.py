@@ -1,0 +1,80 @@
+"""Which trainings a comparison makes, in which order, and which learning rate counts."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from nas.comparisons.contenders import contenders
+from nas.comparisons.jobs import METRICS, SELECTION, TRAININGS, Job, Jobs
+from tests.nas.commands import SMALL, composed
+
+
+def made(folder: Path, *options: str) -> Jobs:
+    config = composed("compare", *SMALL, "baselines=[softmax,linear]", "seeds=2", *options)
+    return Jobs(config, contenders(config, [], 24), folder)
+
+
+def finish(jobs: Jobs, job: Job, merit: float | None = 0.0, finished: bool = True) -> None:
+    path = jobs.folder / TRAININGS / f"2026-01-01_00-00-00_{job.name}"
+    path.mkdir(parents=True)
+    (path / METRICS).write_text(json.dumps({"finished": finished}))
+    if job.tunes:
+        (path / SELECTION).write_text(json.dumps({"merit": merit}))
+
+
+def test_those_that_count_follow_once_their_learning_rate_is_known(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.01,0.001,0.1]", "seed=5")
+    assert len(jobs) == 2 * 3 + 2 * 2
+    merits = {("softmax", 0.01): 0.3, ("softmax", 0.001): 0.3, ("softmax", 0.1): None}
+    merits |= {("linear", 0.001): 0.1, ("linear", 0.01): 0.1, ("linear", 0.1): 0.2}
+    numbers = []
+    tuned = [job for _ in range(6) if (job := jobs.take())]
+    assert all(job.tunes and job.seed == 1005 for job in tuned)
+    assert jobs.take() is None, "nothing more is known yet"
+    for job in tuned:
+        finish(jobs, job, merits[job.contender.name, job.learning_rate])
+        jobs.end(job)
+        numbers.append(jobs.number(job))
+    counted = [job for _ in range(4) if (job := jobs.take())]
+    assert [(job.contender.name, job.learning_rate, job.seed) for job in counted] == [
+        *(("softmax", 0.001, 5), ("linear", 0.1, 5), ("softmax", 0.001, 6), ("linear", 0.1, 6))
+    ], "of two that are as good the smaller rate, and none that diverged"
+    assert jobs.take() is None
+    assert numbers + [jobs.number(job) for job in counted] == list(range(10))
+    assert jobs.merits(jobs.contenders[0]) == {0.01: 0.3, 0.001: 0.3, 0.1: -math.inf}
+
+
+def test_one_learning_rate_needs_no_tuning(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.01]")
+    assert len(jobs) == 4
+    job = jobs.take()
+    assert job is not None
+    assert not job.tunes
+    assert jobs.merits(job.contender) == {}
+
+
+def test_what_is_done_is_not_made_again_and_what_failed_is_told(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.01]")
+    every = [job for _ in range(4) if (job := jobs.take())]
+    finish(jobs, every[0])
+    finish(jobs, every[1], finished=False)
+    for job in every[:2]:
+        jobs.end(job)
+    assert jobs.done == {every[0].name}
+    assert jobs.failed == {every[1].name}
+    again = made(tmp_path, "learning_rates=[0.01]")
+    assert again.done == {every[0].name}
+    assert again.take() == every[1]
+
+
+def test_the_options_of_a_training(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.03]", "trainer.learning_rate=0.01", "trainer.router_learning_rate=0.02")
+    job = jobs.take()
+    assert job is not None
+    config = jobs.train_config(job)
+    assert config.trainer.learning_rate == 0.03
+    assert config.trainer.router_learning_rate == pytest.approx(0.06), "in proportion"
+    assert (config.seed, config.resume, config.output) == (0, None, str(tmp_path))
+    assert json.loads(Path(config.architecture).read_text()) == job.contender.architecture.to_dict()
