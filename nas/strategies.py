@@ -6,6 +6,7 @@ see `nas.sharding`.
 
 from typing import Any
 
+import lightning
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
