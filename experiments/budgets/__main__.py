@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 import search_spaces
 from experiments.runs import metrics_of
-from experiments.tables import markdown
+from nas.tables import markdown
 from nas.budget import budgeted_cost
 from nas.closing import history
 from nas.config import SearchConfig, register

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import search_spaces
-from experiments.tables import markdown
+from nas.tables import markdown
 from nas.architecture import MIXERS
 from nas.budget import budgeted_cost
 from nas.choices import Choices
