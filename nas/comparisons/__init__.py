@@ -1,0 +1,1 @@
+"""What an honest comparison of architectures makes of finished trainings: tests, a table, figures."""
