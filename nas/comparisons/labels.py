@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, TypeAlias
+from random import Random
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,8 +29,12 @@ DIRECTIONS = {
     (-0.75, -0.75): ("right", "top"),
 }
 """Where a label may stand from its mark, and how its text is aligned there; the first that is free is taken."""
+SIDES = {"left": 0.0, "bottom": 0.0, "center": 0.5, "right": 1.0, "top": 1.0}
+"""The side of a text that stands in its place, in widths or heights of it; a line leads there."""
 MARK = 6.0
 """Points from the middle of a mark to its edge."""
+ORDERS = 20
+"""Random orders in which names are tried; whoever comes first takes the nearest place."""
 ASIDE = 1.06
 """Where names of curves begin, in widths of the axes."""
 
@@ -60,31 +65,53 @@ def label_points(axes: Axes, labels: Sequence[Label], steps: Sequence[tuple[floa
     """
     point = _figure(axes).dpi / 72
     inside = np.array([axes.get_window_extent().extents])
-    taken = [box for label in labels for box in _mark(axes, label, point)]
+    marks = [box for label in labels for box in _mark(axes, label, point)]
     corners = [tuple(corner) for corner in axes.transData.transform(steps)] if steps else []
-    taken += [_around(a, b, point) for a, b in pairwise(corners)]
-    choices = list(product(DISTANCES, DIRECTIONS))
-    for label in labels:
-        at, size = tuple(axes.transData.transform((label.x, label.y))), _size(axes, label)
-        parts = [
-            [_box(at, size, distance * point, direction), *_line(at, distance * point, direction, point)]
-            for distance, direction in choices
-        ]
-        outside = [size[0] * size[1] - _shared(np.array(some[:1]), inside) for some in parts]
-        covered = [_shared(np.array(some), np.array(taken)) + out for some, out in zip(parts, outside, strict=True)]
-        best = int(np.argmin(np.round(covered, 3)))  # the first of equals, which is the nearest
-        distance, direction = choices[best]
-        taken += parts[best]
-        text = _annotate(
-            axes,
-            label,
-            distance > DISTANCES[0],
-            xytext=(distance * direction[0], distance * direction[1]),
-            textcoords="offset points",
-            ha=DIRECTIONS[direction][0],
-            va=DIRECTIONS[direction][1],
-        )
+    marks += [_around(a, b, point) for a, b in pairwise(corners)]
+    rivals = [_candidates(axes, label, inside, point) for label in labels]
+    orders = [list(range(len(labels)))]
+    draw = Random(0)
+    orders += [draw.sample(orders[0], len(labels)) for _ in range(ORDERS)]
+    best = min((_placed(rivals, marks, order) for order in orders), key=lambda placed: placed[:2])[2]
+    for label, candidate in zip(labels, best, strict=True):
+        distance, direction = candidate.distance, candidate.direction
+        at = distance * direction[0], distance * direction[1]
+        text = _annotate(axes, label, distance > DISTANCES[0], *DIRECTIONS[direction], at, "offset points")
         text.set_in_layout(False)
+
+
+class _Candidate(NamedTuple):
+    """A place for a name: the boxes [n, 4] that its text and line cover, and how much of the text is off the axes."""
+
+    distance: int
+    direction: tuple[float, float]
+    boxes: NDArray[np.float64]
+    outside: float
+
+
+def _candidates(axes: Axes, label: Label, inside: NDArray[np.float64], point: float) -> list[_Candidate]:
+    """Every place for a name, the nearest first."""
+    at, size = tuple(axes.transData.transform((label.x, label.y))), _size(axes, label)
+    found = []
+    for distance, direction in product(DISTANCES, DIRECTIONS):
+        text = _box(at, size, distance * point, direction)
+        boxes = np.array([text, *_line(at, distance * point, direction, point)])
+        found.append(_Candidate(distance, direction, boxes, size[0] * size[1] - _shared(boxes[:1], inside)))
+    return found
+
+
+def _placed(
+    rivals: Sequence[Sequence[_Candidate]], marks: Sequence[Box], order: Sequence[int]
+) -> tuple[float, int, list[_Candidate]]:
+    """The best place for each name, one after the other; how much is covered twice, and how far names are in all."""
+    taken, total, chosen = np.array(marks), 0.0, {}
+    for index in order:
+        covered = [round(_shared(one.boxes, taken) + one.outside, 3) for one in rivals[index]]
+        best = int(np.argmin(covered))  # the first of equals
+        chosen[index], total = rivals[index][best], total + covered[best]
+        taken = np.concatenate([taken, chosen[index].boxes])
+    placed = [chosen[index] for index in range(len(rivals))]
+    return total, sum(one.distance for one in placed), placed
 
 
 def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
@@ -92,9 +119,7 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
 
     The limits of the axes must be final; the figure's layout makes room for the names.
     """
-    texts = [
-        _annotate(axes, label, True, xytext=(ASIDE, 0.5), textcoords="axes fraction", va="center") for label in labels
-    ]
+    texts = [_annotate(axes, label, True, "left", "center", (ASIDE, 0.5), "axes fraction") for label in labels]
     _figure(axes).draw_without_rendering()
     inside = axes.get_window_extent()
     gap = 1.1 * max(_size(axes, label)[1] for label in labels)
@@ -121,17 +146,30 @@ def _figure(axes: Axes) -> Figure:
     return figure
 
 
-def _annotate(axes: Axes, label: Label, line: bool, **where: Any) -> Annotation:
-    arrow = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.7, "alpha": 0.7, "shrinkA": 0, "shrinkB": 4}
+def _annotate(
+    axes: Axes, label: Label, line: bool, horizontal: str, vertical: str, at: tuple[float, float], unit: str
+) -> Annotation:
+    arrow = {
+        "arrowstyle": "-",
+        "relpos": (SIDES[horizontal], SIDES[vertical]),
+        "color": label.colour,
+        "linewidth": 0.7,
+        "alpha": 0.7,
+        "shrinkA": 0,
+        "shrinkB": 4,
+    }
     return axes.annotate(
         label.text,
         xy=(label.x, label.y),
+        xytext=at,
+        textcoords=unit,
+        horizontalalignment=horizontal,
+        verticalalignment=vertical,
         arrowprops=arrow if line else None,
         annotation_clip=False,
         color=label.colour,
         fontweight=_weight(label),
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        **where,
     )
 
 
@@ -161,8 +199,8 @@ def _mark(axes: Axes, label: Label, point: float) -> list[Box]:
 def _box(at: Sequence[float], size: tuple[float, float], distance: float, direction: tuple[float, float]) -> Box:
     """What a text of that size covers in that place, in pixels."""
     across, up = DIRECTIONS[direction]
-    left = at[0] + distance * direction[0] - size[0] * {"left": 0, "center": 0.5, "right": 1}[across]
-    bottom = at[1] + distance * direction[1] - size[1] * {"bottom": 0, "center": 0.5, "top": 1}[up]
+    left = at[0] + distance * direction[0] - size[0] * SIDES[across]
+    bottom = at[1] + distance * direction[1] - size[1] * SIDES[up]
     return left, bottom, left + size[0], bottom + size[1]
 
 
