@@ -167,6 +167,8 @@ def best_baseline(comparison: Comparison, factor: int) -> Entrant:
 def tests(comparison: Comparison) -> list[Pair]:
     """At each length every searched entrant against every baseline; where not both are there, every other entrant
     against the best one. P-values are adjusted for all tests at one length.
+
+    The best one is known from the same seeds, so where all are tested against it, its lead is a little overstated.
     """
     return [pair for factor in comparison.factors for pair in _at(comparison, factor)]
 

@@ -22,13 +22,13 @@ Columns: TypeAlias = dict[str, Callable[[Row], str]]
 
 
 def terminal(answer: Answer) -> Group:
-    """What to print: quality and cost as two tables, what was searched in bold, and what the tests against the best
+    """What to print: quality and cost as tables, what was searched in bold, and what the tests against the best
     baseline say.
     """
     title = f"{answer.comparison.task}, trained on {answer.comparison.length:,} tokens a sequence"
     return Group(
         _rich(answer, _quality_columns(answer), title, answer.caption),
-        _rich(answer, _cost_columns(answer), "What it costs", ""),
+        *(_rich(answer, columns, title, "") for title, columns in _cost_columns(answer).items()),
         *map(Text, sentences(answer, answer.against_best)),
     )
 
@@ -36,8 +36,7 @@ def terminal(answer: Answer) -> Group:
 def _rich(answer: Answer, columns: Columns, title: str, caption: str) -> Table:
     table = Table(title=title, caption=caption)
     for place, heading in enumerate(columns):
-        longest = max(map(len, heading.split()))
-        table.add_column(heading, justify="right" if place else "left", no_wrap=not place, min_width=longest)
+        table.add_column(heading, justify="right" if place else "left", no_wrap=not place, overflow="fold")
     for row in answer.rows:
         table.add_row(*(show(row) for show in columns.values()), style="bold" if row["searched"] else "")
     return table
@@ -47,7 +46,7 @@ def to_markdown(answer: Answer) -> str:
     """A page: quality, cost, every test, and each test as a sentence."""
     parts = [
         f"## Quality\n\n{_markdown(answer, _quality_columns(answer))}\n{answer.caption}\n",
-        f"## Cost\n\n{_markdown(answer, _cost_columns(answer))}",
+        *(f"## {title}\n\n{_markdown(answer, columns)}" for title, columns in _cost_columns(answer).items()),
     ]
     if answer.pairs:
         how = (
@@ -142,24 +141,30 @@ def _quality(row: Row, factor: int, seeds: int) -> str:
     return "\n".join(lines)
 
 
-def _cost_columns(answer: Answer) -> Columns:
+def _cost_columns(answer: Answer) -> dict[str, Columns]:
+    """By title; apart, so that a terminal is wide enough for either."""
+
     def shown(key: str, show: Callable[[float], str]) -> Callable[[Row], str]:
         return lambda row: show(value(row, key))
 
     at = answer.comparison.context
-    columns: Columns = {
+    training: Columns = {
         "model": _name,
         "parameters": shown("parameters", count),
         "learning rate": shown("learning_rate", "{:g}".format),
         "training FLOPs": shown("training_flops", count),
+    }
+    inference: Columns = {
+        "model": _name,
         f"FLOPs per token at {context(at)}": shown(f"flops_per_token_{at}", count),
     }
     for length in answer.comparison.contexts:
-        columns[f"KV at {context(length)}"] = shown(f"kv_bytes_{length}", size)
-    return columns | {
+        inference[f"KV at {context(length)}"] = shown(f"kv_bytes_{length}", size)
+    inference |= {
         "prefill per token": shown("prefill_seconds", duration),
         "decode per token": shown("decode_seconds", duration),
     }
+    return {"Cost of training": training, "Cost of inference": inference}
 
 
 def _name(row: Row) -> str:
