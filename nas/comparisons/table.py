@@ -34,11 +34,11 @@ def terminal(answer: Answer) -> Group:
 
 
 def _rich(answer: Answer, columns: Columns, title: str, caption: str) -> Table:
-    table = Table(title=title, caption=caption)
+    table = Table(title=Text(title), caption=Text(caption))
     for place, heading in enumerate(columns):
         table.add_column(heading, justify="right" if place else "left", no_wrap=not place, overflow="fold")
     for row in answer.rows:
-        table.add_row(*(show(row) for show in columns.values()), style="bold" if row["searched"] else "")
+        table.add_row(*(Text(show(row)) for show in columns.values()), style="bold" if row["searched"] else "")
     return table
 
 

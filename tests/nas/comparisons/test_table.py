@@ -134,6 +134,6 @@ def test_claims_of_other_measures_and_of_one_seed() -> None:
 
 
 def test_an_entrant_alone_has_no_tests() -> None:
-    alone = Answer.of(comparison(by_seed("softmax", 0.5, 0.6)))
+    alone = Answer.of(comparison(by_seed("softmax [red]", 0.5, 0.6)))
     assert "Pairwise" not in to_markdown(alone)
-    assert "softmax" in shown(alone, 100)
+    assert "softmax [red]" in shown(alone, 100)
