@@ -25,6 +25,7 @@ from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
 from nas.selection import Searched
 from nas.space import option_name
+from nas.tables import number
 
 CONTEXTS = (4096, 32768, 131072)
 """Context lengths for which costs are given."""
@@ -190,14 +191,10 @@ def _found(module: TrainingModule, learnt: Row) -> dict[str, Any]:
 def _cells(module: TrainingModule, row: Row) -> dict[str, str]:
     """A row of the closing table: what it is, its share, and its quality by length."""
     measure = module.task.quality.replace("_", " ")
-    cells = {"model": row.name, "softmax share": _number(row.share)}
+    cells = {"model": row.name, "softmax share": number(row.share)}
     for factor, result in row.results.items():
-        cells[measure if factor == 1 else f"at {factor}x length"] = _number(result.quality)
+        cells[measure if factor == 1 else f"at {factor}x length"] = number(result.quality)
     return cells
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
 
 
 def _table(module: TrainingModule, rows: list[Row]) -> Table:
@@ -205,8 +202,8 @@ def _table(module: TrainingModule, rows: list[Row]) -> Table:
     title = f"The same weights {others}" if len(rows) > 1 else "What was trained"
     table = Table(title=title, caption=f"{module.task.quality.replace('_', ' ')}: {BETTER[module.task.quality]}")
     cells = [_cells(module, row) for row in rows]
-    for number, column in enumerate(cells[0]):
-        table.add_column(column, justify="right" if number else "left")
+    for place, column in enumerate(cells[0]):
+        table.add_column(column, justify="right" if place else "left")
     for row in cells:
         table.add_row(*row.values(), style="bold" if row is cells[0] and len(rows) > 1 else "")
     return table
@@ -229,8 +226,8 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
     if found := metrics["retrieving_layer"]:
         sentences.insert(
             0,
-            f"Layer {found['layer']} retrieves: it finds planted chunks with precision {_number(found['precision'])} "
-            f"and recall {_number(found['recall'])}.",
+            f"Layer {found['layer']} retrieves: it finds planted chunks with precision {number(found['precision'])} "
+            f"and recall {number(found['recall'])}.",
         )
     return sentences
 
@@ -270,7 +267,7 @@ def _report(
 ) -> ReportData:
     best, measure = rows[0].results[1], module.task.quality
     cost = metrics["cost"]
-    summary = [(measure.replace("_", " "), _number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
+    summary = [(measure.replace("_", " "), number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
     if len(rows) > 1:
         spent = metrics["budget"]
         name = spent["resource"].replace("_", " ")
@@ -279,7 +276,7 @@ def _report(
         summary.insert(0, ("found", ", ".join(choice["found"] for choice in metrics["choices"])))
     if found := metrics["retrieving_layer"]:
         label = f"planted chunks found by layer {found['layer']}"
-        summary.append((label, f"{_number(found['recall'])} (precision {_number(found['precision'])})"))
+        summary.append((label, f"{number(found['recall'])} (precision {number(found['precision'])})"))
     summary.append(("memory at 128k tokens", f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB"))
     return ReportData(
         title=run.path.name,

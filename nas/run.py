@@ -156,7 +156,7 @@ class Run:
 
     def write_json(self, name: str, value: object) -> None:
         """Write plain values as JSON; numbers that are not finite become null."""
-        self.write_text(name, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+        self.write_text(name, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
     def write_weights(self, model: nn.Module) -> None:
         """Write a model's weights as safetensors."""
@@ -264,6 +264,17 @@ def cannot_write(path: Path) -> Iterator[None]:
         ) from error
 
 
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and numbers that are not finite as JSON has them: objects, lists and null; keys as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide what is computed."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
@@ -293,17 +304,6 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         if id(weight) not in seen:
             seen.add(id(weight))
             yield name, weight
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, tuples and numbers that are not finite to what JSON has."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str | None:

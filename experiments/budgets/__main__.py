@@ -17,13 +17,13 @@ from omegaconf import OmegaConf
 
 import search_spaces
 from experiments.runs import metrics_of
-from experiments.tables import markdown
 from nas.budget import budgeted_cost
 from nas.closing import history
 from nas.config import SearchConfig, register
 from nas.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
 from nas.data import build_task
 from nas.run import Run
+from nas.tables import markdown
 
 EASY = [
     *("data.length=128", "data.min_length=64", "data.pairs=4", "data.min_pairs=2", "data.queries=8"),

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from experiments.runs import metrics_of
-from experiments.tables import markdown, number
+from nas.tables import markdown, number
 
 SEARCH = ("nas.search", "+space=token_hybrid")
 CPU_THREADS = 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import metrics_of
-from experiments.tables import markdown, number
+from nas.tables import markdown, number
 
 KINDS = {
     "searched token hybrid": ["nas.search", "+space=token_hybrid"],

@@ -20,7 +20,6 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 import search_spaces
-from experiments.tables import markdown
 from nas.architecture import MIXERS
 from nas.budget import budgeted_cost
 from nas.choices import Choices
@@ -30,6 +29,7 @@ from nas.evaluation import token_losses
 from nas.models.language_model import LanguageModel
 from nas.relaxations import RELAXATIONS, argmax_ste
 from nas.space import Space, option_name
+from nas.tables import markdown
 
 SPACES = {
     "softmax or linear": ("+space=layer_hybrid", "space.operations=[softmax,linear]"),

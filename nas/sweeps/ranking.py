@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import TrialState
 
+from nas.pareto import front
 from nas.sweeps.objectives import QUALITY, Objective
 from nas.sweeps.queue import Slot
 from nas.sweeps.ranges import Value
@@ -31,14 +32,11 @@ def ranked(slots: Sequence[Slot], objectives: Sequence[Objective]) -> list[Slot]
 
 def best(slots: Sequence[Slot], objectives: Sequence[Objective]) -> list[Slot]:
     """The Pareto front, sorted by the first objective: those to which no other is better in one objective and at least
-    as good in all. For one objective it is one trial, the first of equals.
+    as good in all; the first of equals.
     """
-    front: list[Slot] = []
-    for slot in ranked(slots, objectives):  # whoever is better than a trial stands before it
-        mine = losses(slot, objectives)
-        if not any(all(a <= b for a, b in zip(losses(other, objectives), mine, strict=True)) for other in front):
-            front.append(slot)
-    return front
+    first = {losses(slot, objectives): slot for slot in reversed(ranked(slots, objectives))}
+    apart = sorted(first)
+    return [first[apart[index]] for index in front(apart)]
 
 
 def figures(values: Sequence[float], objectives: Sequence[Objective], measure: str) -> str:
@@ -72,10 +70,10 @@ def short(value: Value) -> str:
 
 def best_so_far(slots: Sequence[Slot], objectives: Sequence[Objective], measure: str) -> str:
     """The best trials as text; empty where none is complete."""
-    front = best(slots, objectives)
-    if not front:
+    leading = best(slots, objectives)
+    if not leading:
         return ""
-    numbers = ", ".join(str(slot.number + 1) for slot in front)
+    numbers = ", ".join(str(slot.number + 1) for slot in leading)
     if len(objectives) > 1:
-        return f"Pareto front: trial{'s' * (len(front) > 1)} {numbers}"
-    return f"best {figures(front[0].latest.values, objectives, measure)} (trial {numbers})"
+        return f"Pareto front: trial{'s' * (len(leading) > 1)} {numbers}"
+    return f"best {figures(leading[0].latest.values, objectives, measure)} (trial {numbers})"

@@ -1,5 +1,7 @@
 """Tables of results as Markdown."""
 
+import math
+
 
 def markdown(rows: list[dict[str, str]]) -> str:
     """A Markdown table of rows that share their keys, columns padded so that the source reads as a table too."""
@@ -14,5 +16,5 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or a dash where there is nothing to report."""
-    return "-" if value is None else f"{value:.3f}"
+    """Three decimals, or a dash where there is nothing to report: None, or nan."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,139 @@
+"""The table of a comparison in four renderings, and its sentences."""
+
+import csv
+import io
+import json
+import math
+import re
+
+import pytest
+from rich.console import Console
+
+from nas.comparisons.answer import Answer
+from nas.comparisons.statistics import interval
+from nas.comparisons.table import sentences, terminal, to_csv, to_json, to_markdown
+from tests.nas.comparisons.examples import by_seed, comparison, recall, text
+
+
+@pytest.fixture(scope="module")
+def answer() -> Answer:
+    return Answer.of(recall())
+
+
+@pytest.fixture
+def small() -> Answer:
+    return Answer.of(
+        comparison(
+            by_seed("token_hybrid", 0.90, 0.91, 0.92, searched=True, share=0.03),
+            by_seed("softmax", 0.01, 0.02, math.nan, share=1.0),
+            by_seed("interleaved_3_1", 0.89, 0.93, 0.90, share=0.25),
+        )
+    )
+
+
+def shown(answer: Answer, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(terminal(answer))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_rows_have_raw_numbers(small: Answer) -> None:
+    row = small.rows[0]
+    assert row["model"] == "token_hybrid"
+    assert row["quality_1x"] == pytest.approx(0.91)
+    assert (row["low_1x"], row["high_1x"]) == interval([0.90, 0.91, 0.92])
+    assert row["share_1x"] == pytest.approx(0.03)
+    assert row["verdict_1x"] == "within the noise"
+    assert row["kv_bytes_32768"] == 60_000 + 512 * 0.03 * 32768
+    assert row["prefill_seconds"] == pytest.approx(1.25e-5)
+    assert math.isnan(row["decode_seconds"])  # type: ignore[arg-type]
+    assert [row["verdict_1x"] for row in small.rows[1:]] == [None, "best baseline"]
+
+
+def test_a_diverged_training_counts_and_is_told(small: Answer) -> None:
+    assert small.rows[1]["quality_1x"] == pytest.approx(0.01)
+    assert small.rows[1]["diverged_1x"] == 1
+    assert "1 of 3 diverged" in to_markdown(small)
+    assert "diverged count as the worst" in small.caption
+
+
+def test_the_caption_names_the_best_baseline_of_each_length(answer: Answer) -> None:
+    assert answer.caption == (
+        "recall: higher is better; 3 seeds: mean [95 % bootstrap interval]; best baseline at 1x: softmax; "
+        "best baseline at 2x, 4x, 8x: nats_l."
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_whole_names_and_numbers(answer: Answer, width: int) -> None:
+    told = shown(answer, width)
+    for row in answer.rows:
+        assert str(row["model"]) in told
+    assert "25.0 T" in told
+    assert width == 80 or {"[0.942, 0.962]", "556 KiB"} <= set(re.findall(r"\[[\d., ]+\]|\d+ KiB", told))
+    assert "token_hybrid retrieves better than nats_l at 8x the training length" in told.replace("\n", " ")
+
+
+def test_markdown_has_every_entrant_and_every_test(answer: Answer) -> None:
+    page = to_markdown(answer)
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## Quality",
+        "## Cost of training",
+        "## Cost of inference",
+        "## Pairwise tests",
+        "## In words",
+    ]
+    assert "| **token_hybrid** | 0.030         | 1.000 [1.000, 1.000], within the noise |" in page
+    assert "| softmax          | 1.23 M     | 0.002         | 25.0 T         |" in page
+    assert sum(line.startswith("- ") for line in page.splitlines()) == len(answer.pairs) == 48
+    assert sum(line.count("|") == 9 for line in page.splitlines()) == len(answer.pairs) + 2
+
+
+def test_csv_has_raw_numbers(small: Answer) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(small))))
+    assert [row["model"] for row in rows] == ["token_hybrid", "softmax", "interleaved_3_1"]
+    assert float(rows[0]["quality_1x"]) == small.rows[0]["quality_1x"]
+    assert rows[0]["training_flops"] == "25000000000000.0"
+    assert rows[0]["decode_seconds"] == rows[1]["verdict_1x"] == ""
+
+
+def test_json_has_rows_and_tests(small: Answer) -> None:
+    given = json.loads(to_json(small))
+    assert given["task"] == "associative recall"
+    assert given["rows"][0]["quality_1x"] == small.rows[0]["quality_1x"]
+    assert given["rows"][0]["decode_seconds"] is None
+    assert [(test["entrant"], test["baseline"]) for test in given["tests"]] == [
+        ("token_hybrid", "softmax"),
+        ("token_hybrid", "interleaved_3_1"),
+    ]
+    assert given["tests"][0]["p_holm"] == small.pairs[0].p_holm
+    assert given["tests"][0]["interval"] == list(small.pairs[0].interval)
+
+
+def test_claims_are_plain_sentences(small: Answer) -> None:
+    assert sentences(small, small.pairs) == [
+        "token_hybrid retrieves better than softmax at the training length: 0.910 against 0.010 recall, p < 0.001.",
+        "The difference between token_hybrid and interleaved_3_1 at the training length is within the noise: "
+        "0.910 against 0.907 recall, p = 0.808.",
+    ]
+    assert sentences(small, small.against_best) == sentences(small, small.pairs)[1:]
+
+
+def test_claims_of_other_measures_and_of_one_seed() -> None:
+    bits = Answer.of(text())
+    assert sentences(bits, bits.pairs[:1]) == [
+        "token_hybrid is better than softmax at the training length: 1.960 against 2.110 bits per byte, p < 0.001."
+    ]
+    assert "bits per byte: lower is better" in bits.caption
+    single = Answer.of(comparison(by_seed("token_hybrid", 1.0, searched=True), by_seed("linear", 0.02)))
+    assert sentences(single, single.pairs) == [
+        "token_hybrid against linear at the training length: 1.000 against 0.020 recall, from one seed, not tested."
+    ]
+    assert "one seed" in single.caption
+    assert "| **token_hybrid** | 0.500         | 1.000, one seed: not tested |" in to_markdown(single)
+
+
+def test_an_entrant_alone_has_no_tests() -> None:
+    alone = Answer.of(comparison(by_seed("softmax [red]", 0.5, 0.6)))
+    assert "Pairwise" not in to_markdown(alone)
+    assert "softmax [red]" in shown(alone, 100)
