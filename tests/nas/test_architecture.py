@@ -46,7 +46,11 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
     [
         ({"chunk_sizes": [4, 0, 4]}, "chunk_sizes=[4, 0, 4]"),
         ({"chunk_sizes": (4, 4)}, "chunk_sizes=(4, 4) has 2 layers and mixers 3"),
-        ({"random_share": 1.5}, "random_share=1.5"),
+        ({"given_routing": "random", "given_share": 1.5}, "given_share=1.5"),
+        ({"given_routing": "random", "given_share": "0.5"}, "given_share='0.5'"),
+        ({"given_routing": "cyclic", "given_share": 0.5}, "given_routing='cyclic'"),
+        ({"given_routing": "strided"}, "given_routing='strided' and given_share=None"),
+        ({"given_share": 0.5}, "given_routing=None and given_share=0.5"),
         ({"width": -3}, "width=-3"),
         ({"linear_heads": 0}, "linear_heads=0"),
         ({"vocab_size": True}, "vocab_size=True"),

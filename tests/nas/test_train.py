@@ -42,13 +42,15 @@ def test_a_hybrid_designed_by_hand(tmp_path: Path, name: str, mixers: tuple[str,
     assert load_architecture(ended.run / "architecture.json").mixers == mixers
 
 
-def test_random_routing_keeps_its_share_whatever_is_in_the_chunks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("routing", "off"), [("random", 0.05), ("strided", 1e-6)])
+def test_a_given_routing_keeps_its_share_whatever_is_in_the_chunks(tmp_path: Path, routing: str, off: float) -> None:
     options = ("budget.target=0.5", "data.validation_batches=20", "trainer.steps=3", "budget.tighten_over=0")
-    ended = nas("train", "architecture=random_routing", *SMALL, *options, f"output={tmp_path}")
+    ended = nas("train", f"architecture={routing}_routing", *SMALL, *options, f"output={tmp_path}")
     assert ended.status == 0, ended.err
-    assert load_architecture(ended.run / "architecture.json").random_share == 0.5
-    own = metrics(ended.run)["routings"]["random routing"]["1x"]
-    assert own["share"] == pytest.approx(0.5, abs=0.05)
+    found = load_architecture(ended.run / "architecture.json")
+    assert (found.given_routing, found.given_share) == (routing, 0.5)
+    own = metrics(ended.run)["routings"][f"{routing} routing"]["1x"]
+    assert own["share"] == pytest.approx(0.5, abs=off)
     assert own["found_by_layer"]["0"]["precision"] < 1
 
 
