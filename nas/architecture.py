@@ -38,6 +38,8 @@ class Architecture:
         mlp_width: hidden size of the SwiGLU.
         conv_size: kernel of the causal convolutions on q, k and v.
         tie_embeddings: whether the head shares the embedding's weights.
+        rope_base: of the rotary position encoding of queries and keys in softmax attention (`nas.models.rotary`); None
+            for no encoding of positions.
         given_routing: which chunks go to softmax whatever their content: "random", or "strided" at fixed positions, the
             same in every layer and head (`nas.evaluation.policy_of`); None where routers decide.
         given_share: the share of them that do; None exactly where given_routing is.
@@ -58,6 +60,7 @@ class Architecture:
     mlp_width: int
     conv_size: int = 4
     tie_embeddings: bool = False
+    rope_base: float | None = None
     given_routing: GivenRouting | None = None
     given_share: float | None = None
 
@@ -87,6 +90,8 @@ class Architecture:
                     f"{name}={getattr(self, name)} does not divide over softmax_heads / linear_heads = {split}; "
                     f"choose a multiple of {split}, or other heads."
                 )
+        if self.rope_base is not None:
+            self._check_rope(self.rope_base, self.key_dim // split)
 
     def _check_chunk_sizes(self) -> None:
         sizes = self.chunk_sizes
@@ -108,6 +113,15 @@ class Architecture:
             raise ValueError(f"given_routing={routing!r} and given_share={share!r}; give both or none of them.")
         if share is not None and not (_is_number(share) and 0 <= share <= 1):
             raise ValueError(f"given_share={share!r} is not allowed; it must be from 0 to 1.")
+
+    def _check_rope(self, base: float, key_dim: int) -> None:
+        if not (_is_number(base) and base > 0):
+            raise ValueError(f"rope_base={base!r} is not allowed; it must be a number over 0, or null.")
+        if key_dim % 2:
+            raise ValueError(
+                f"rope_base={base!r} turns pairs of channels, but a softmax head has keys of {key_dim}; choose key_dim "
+                "and softmax_heads so that linear_heads * key_dim / softmax_heads is even."
+            )
 
     def _check_divides(self, small: str, large: str) -> None:
         if getattr(self, large) % getattr(self, small):

@@ -48,6 +48,7 @@ class ModelConfig:
     mlp_width: int = MISSING
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING
+    rope_base: float | None = None
 
     def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
         """A model of these sizes with these layers, ``changed`` in some fields; UserError where sizes do not fit."""

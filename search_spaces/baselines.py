@@ -1,6 +1,7 @@
 """Hybrids that people design by hand, by name: what a search is measured against."""
 
 from collections.abc import Callable
+from typing import Any
 
 from nas.architecture import MIXERS, Architecture, GivenRouting, Layer, Mixer
 from nas.config import ModelConfig
@@ -36,6 +37,7 @@ def nats_l(layers: int) -> list[Mixer]:
 
 PATTERNS: dict[str, Pattern] = {
     "softmax": everywhere("softmax"),
+    "softmax_rope": everywhere("softmax"),
     "linear": everywhere("linear"),
     "token_hybrid": everywhere("token_hybrid"),
     "interleaved_3_1": interleaved(3),
@@ -46,6 +48,8 @@ PATTERNS: dict[str, Pattern] = {
 }
 GIVEN: dict[str, GivenRouting] = {"random_routing": "random", "strided_routing": "strided"}
 """Those in which content does not decide which chunks go to softmax."""
+ROPE_BASE = 10000.0
+"""Of softmax_rope where the model says nothing else (Su et al. 2021)."""
 
 
 def names() -> list[str]:
@@ -73,5 +77,9 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
     else:
         return None
     layers = [Layer(mixer, model.chunk_size) for mixer in mixers]
-    changed = {"given_routing": GIVEN[name], "given_share": given_share} if name in GIVEN else {}
+    changed: dict[str, Any] = {}
+    if name in GIVEN:
+        changed = {"given_routing": GIVEN[name], "given_share": given_share}
+    if name == "softmax_rope" and model.rope_base is None:
+        changed = {"rope_base": ROPE_BASE}
     return model.architecture(layers, vocab_size, **changed)

@@ -18,6 +18,7 @@ from kernels.head_norms import head_norms
 from kernels.triton_support import operand_dtype
 from nas.architecture import Architecture, Layer
 from nas.models.layers import NORM_EPS, ShortConvolution, rms_norm
+from nas.models.rotary import rotate
 from nas.models.router import Router
 
 Policy = Callable[[int, Tensor], Tensor]
@@ -58,14 +59,32 @@ class Projected(NamedTuple):
     v: Tensor
 
 
+class SoftmaxHeads(NamedTuple):
+    """What softmax attention works on: q, k [B, T, H, K] and v [B, T, H, V] of its heads."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+
+class LinearHeads(NamedTuple):
+    """What Gated DeltaNet works on: q, k [B, T, H, K], v [B, T, H, V] and g, beta [B, T, H] of its heads."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    g: Tensor
+    beta: Tensor
+
+
 class TokenMixer(nn.Module):
     """Mixes tokens in layer ``index``: [B, T, width] to [B, T, width], and what its routers decided, if anything.
 
     Both operations share the projections of q, k and v and their short convolutions. The linear branch
-    l2-normalises q and k, the softmax branch RMS-normalises them per head; each output has its own RMSNorm.
-    With both, a softmax over the branches, linear in the convolved q, weighs them per token and softmax head. A
-    SiLU gate and the output projection follow. Source: NAtS-L (Deng et al. 2026); gates and their initial
-    values as in Gated DeltaNet (Yang et al. 2025).
+    l2-normalises q and k, the softmax branch RMS-normalises them per head and, where the architecture has a rope_base,
+    rotates them by their positions; each output has its own RMSNorm. With both, a softmax over the branches, linear in
+    the convolved q, weighs them per token and softmax head. A SiLU gate and the output projection follow. Source:
+    NAtS-L (Deng et al. 2026); gates and their initial values as in Gated DeltaNet (Yang et al. 2025).
 
     Without a policy an option that could do both is plain softmax attention.
 
@@ -190,32 +209,51 @@ class TokenMixer(nn.Module):
 
     def _softmax(self, given: Projected, chunk_size: int) -> Tensor:
         """The softmax branch without a route: [B, T, softmax heads, V of a head]."""
+        return chunk_softmax_attention(*self.softmax_heads(given), chunk_size=chunk_size)
+
+    def _linear(self, given: Projected, chunk_size: int) -> Tensor:
+        """The linear branch without a route: [B, T, linear heads, V of a head]."""
+        return gated_delta_rule(*self.linear_heads(given), chunk_size=chunk_size)
+
+    def _both(self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+        """Both branches, side by side where the machine can."""
+        softmax, linear = self.all_heads(given)
+        o = hybrid_attention(
+            softmax.q, softmax.k, linear.q, linear.k, given.v, linear.g, linear.beta, to_softmax, to_linear,
+            chunk_size=chunk_size, route_grad=self.route_grad,
+        )  # fmt: skip
+        return o.softmax, o.linear
+
+    def softmax_heads(self, given: Projected, start: int = 0) -> SoftmaxHeads:
+        """What the softmax branch works on, where the first token is at position ``start``."""
         heads = self.architecture.softmax_heads
         (_, q), (_, k) = (
             head_norms(z, weight, softmax_heads=heads, eps=NORM_EPS)
             for z, weight in ((given.q, self.q_norm.weight), (given.k, self.k_norm.weight))
         )
-        return chunk_softmax_attention(q, k, given.v.unflatten(-1, (heads, -1)), chunk_size=chunk_size)
+        return self._softmax_heads(given, q, k, start)
 
-    def _linear(self, given: Projected, chunk_size: int) -> Tensor:
-        """The linear branch without a route: [B, T, linear heads, V of a head]."""
-        heads = self.architecture.linear_heads
-        (q, _), (k, _) = (head_norms(z, linear_heads=heads) for z in (given.q, given.k))
-        v = given.v.unflatten(-1, (heads, -1))
-        return gated_delta_rule(q, k, v, *self._gates(given.x), chunk_size=chunk_size)
+    def linear_heads(self, given: Projected) -> LinearHeads:
+        """What the linear branch works on."""
+        (q, _), (k, _) = (head_norms(z, linear_heads=self.architecture.linear_heads) for z in (given.q, given.k))
+        return self._linear_heads(given, q, k)
 
-    def _both(self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
-        """Both branches, side by side where the machine can."""
+    def all_heads(self, given: Projected, start: int = 0) -> tuple[SoftmaxHeads, LinearHeads]:
+        """What both branches work on, where the first token is at position ``start``."""
         a = self.architecture
         (q_l2, q_rms), (k_l2, k_rms) = (
             head_norms(z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS)
             for z, weight in ((given.q, self.q_norm.weight), (given.k, self.k_norm.weight))
         )
-        o = hybrid_attention(
-            q_rms, k_rms, q_l2, k_l2, given.v, *self._gates(given.x), to_softmax, to_linear,
-            chunk_size=chunk_size, route_grad=self.route_grad,
-        )  # fmt: skip
-        return o.softmax, o.linear
+        return self._softmax_heads(given, q_rms, k_rms, start), self._linear_heads(given, q_l2, k_l2)
+
+    def _softmax_heads(self, given: Projected, q: Tensor, k: Tensor, start: int) -> SoftmaxHeads:
+        if self.architecture.rope_base is not None:
+            q, k = rotate(q, k, self.architecture.rope_base, start)
+        return SoftmaxHeads(q, k, given.v.unflatten(-1, (q.shape[2], -1)))
+
+    def _linear_heads(self, given: Projected, q: Tensor, k: Tensor) -> LinearHeads:
+        return LinearHeads(q, k, given.v.unflatten(-1, (q.shape[2], -1)), *self._gates(given.x))
 
     def _merge_softmax(self, o: Tensor, gate: Tensor) -> Tensor:
         return branch_merge(o, None, self.softmax_norm.weight, None, None, gate, eps=NORM_EPS)

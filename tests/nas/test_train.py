@@ -54,6 +54,12 @@ def test_a_given_routing_keeps_its_share_whatever_is_in_the_chunks(tmp_path: Pat
     assert own["found_by_layer"]["0"]["precision"] < 1
 
 
+def test_softmax_attention_with_rotary_positions(tmp_path: Path) -> None:
+    ended = nas("train", "architecture=softmax_rope", *SMALL, "data.length_factors=[1]", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert load_architecture(ended.run / "architecture.json").rope_base == 10000
+
+
 def test_an_architecture_that_was_found(search: Ended, tmp_path: Path) -> None:
     found = search.run / "architecture.json"
     ended = nas("train", f"architecture={found}", *SMALL, f"output={tmp_path}")
@@ -73,7 +79,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(small().to_json())
     (tmp_path / "none.json").write_text("{}")
     for options, told in (
-        ((), "architecture is missing; give a file or one of: softmax, linear, token_hybrid, interleaved_3_1, "),
+        ((), "architecture is missing; give a file or one of: softmax, softmax_rope, linear, token_hybrid, "),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
         ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
         ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),

@@ -57,6 +57,17 @@ def test_nats_l_routes_where_it_was_published_to() -> None:
     assert set(found.mixers) == {"token_hybrid", "linear"}
 
 
+def test_softmax_rope_has_a_base_of_its_own_or_the_model_s() -> None:
+    for given, base in ((None, 10000), (500.0, 500)):
+        found = built("softmax_rope", rope_base=given)
+        assert found is not None
+        assert found.mixers == ("softmax",) * 4
+        assert found.rope_base == base
+    plain = built("softmax")
+    assert plain is not None
+    assert plain.rope_base is None
+
+
 @pytest.mark.parametrize("routing", ["random", "strided"])
 def test_a_given_routing_spends_its_share_whatever_the_content(routing: str) -> None:
     found = built(f"{routing}_routing", given_share=0.2)
