@@ -21,6 +21,8 @@ from nas.models.layers import NORM_EPS, ShortConvolution, rms_norm
 from nas.models.rotary import rotate
 from nas.models.router import Router
 
+Convolve = Callable[[ShortConvolution, Tensor], Tensor]
+"""(a convolution, its inputs [B, T, channels]) to outputs of that shape."""
 Policy = Callable[[int, Tensor], Tensor]
 """(layer index, router logits [B, N, R, 2]) to weights of that shape that sum to 1 over the last dimension."""
 
@@ -130,10 +132,7 @@ class TokenMixer(nn.Module):
         self.out = nn.Linear(values, a.width, bias=False)
 
     def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
-        if x.is_cuda:
-            x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
-        q, k = self.q_convolution(self.q(x)), self.k_convolution(self.k(x))
-        given = Projected(x, q, k, self.v_convolution(self.v(x)))
+        given = self.project(x)
         if path.option is None:
             assert path.weights is not None
             options = self.options if path.among is None else tuple(self.options[index] for index in path.among)
@@ -143,18 +142,22 @@ class TokenMixer(nn.Module):
         y = self.out(merged)
         return (y if path.weights is None else y * path.weights.to(y.dtype)), routings
 
+    def project(self, x: Tensor, convolve: Convolve = ShortConvolution.__call__) -> Projected:
+        """The convolved projections of x [B, T, width], with another way to apply the convolutions if one is given."""
+        if x.is_cuda:
+            x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
+        q, k = convolve(self.q_convolution, self.q(x)), convolve(self.k_convolution, self.k(x))
+        return Projected(x, q, k, convolve(self.v_convolution, self.v(x)))
+
     def _option(self, given: Projected, policy: Policy | None, option: Layer) -> tuple[Tensor, list[Routing]]:
         """One option alone: what the output projection gets, [B, T, channels of v]."""
         if option.mixer == "token_hybrid" and policy is not None:
             routing = self._decide(given.x, policy, option.chunk_size)
             to_softmax, to_linear = routing.weights.unbind(-1)
-            o = self._both(given, to_softmax, to_linear, option.chunk_size)
-            weights = self.softmax_norm.weight, self.linear_norm.weight
-            scores = self.branch_score(given.q)
-            return branch_merge(*o, *weights, scores, self.gate(given.x), eps=NORM_EPS), [routing]
+            return self.merge(given, *self._both(given, to_softmax, to_linear, option.chunk_size)), [routing]
         if option.mixer == "linear":
-            return self._merge_linear(self._linear(given, option.chunk_size), self.gate(given.x)), []
-        return self._merge_softmax(self._softmax(given, option.chunk_size), self.gate(given.x)), []
+            return self.merge(given, linear=self._linear(given, option.chunk_size)), []
+        return self.merge(given, softmax=self._softmax(given, option.chunk_size)), []
 
     def _mixture(
         self, given: Projected, policy: Policy | None, options: tuple[Layer, ...], weights: Tensor
@@ -254,6 +257,17 @@ class TokenMixer(nn.Module):
 
     def _linear_heads(self, given: Projected, q: Tensor, k: Tensor) -> LinearHeads:
         return LinearHeads(q, k, given.v.unflatten(-1, (q.shape[2], -1)), *self._gates(given.x))
+
+    def merge(self, given: Projected, softmax: Tensor | None = None, linear: Tensor | None = None) -> Tensor:
+        """What the output projection gets, [B, T, channels of v], of one branch alone or of both."""
+        gate = self.gate(given.x)
+        if softmax is None:
+            assert linear is not None
+            return self._merge_linear(linear, gate)
+        if linear is None:
+            return self._merge_softmax(softmax, gate)
+        weights = self.softmax_norm.weight, self.linear_norm.weight
+        return branch_merge(softmax, linear, *weights, self.branch_score(given.q), gate, eps=NORM_EPS)
 
     def _merge_softmax(self, o: Tensor, gate: Tensor) -> Tensor:
         return branch_merge(o, None, self.softmax_norm.weight, None, None, gate, eps=NORM_EPS)
