@@ -17,6 +17,7 @@ from nas.choices import Choices, paths_of
 from nas.config import RunConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
+from nas.devices import autocast
 from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
 from nas.evaluation import always, evaluate, policy_of, quality_of, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
@@ -274,9 +275,7 @@ class TrainingModule(lightning.LightningModule):
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
-        precision = self.config.trainer.precision
-        dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=precision.endswith("-mixed"))
+        return autocast(self.device, self.config.trainer.precision)
 
     def validate(self) -> float:
         """Quality of what was learnt, on the validation batches: shared out, if there are several processes."""
