@@ -24,7 +24,8 @@ from nas.models.router import Router
 Convolve = Callable[[ShortConvolution, Tensor], Tensor]
 """(a convolution, its inputs [B, T, channels]) to outputs of that shape."""
 Policy = Callable[[int, Tensor], Tensor]
-"""(layer index, router logits [B, N, R, 2]) to weights of that shape that sum to 1 over the last dimension."""
+"""(layer index, router logits [B, N, R, 2] of N chunks from the first on) to weights that sum to 1 over the last
+dimension, of that shape."""
 
 
 class Path(NamedTuple):

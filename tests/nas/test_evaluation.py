@@ -177,5 +177,17 @@ def test_the_retrieving_layer_is_the_one_that_cannot_do_without_softmax(retrievi
     assert retrieving_layer(model, [solved], "recall") == retrieving
 
 
+def test_the_other_layers_follow_the_policy_while_one_is_silenced() -> None:
+    model = LanguageModel(small("token_hybrid", "linear", "token_hybrid"))
+    asked: list[int] = []
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        asked.append(layer)
+        return learnt(layer, logits)
+
+    retrieving_layer(model, [batch()], "recall", policy)
+    assert asked == [2, 0]
+
+
 def test_without_routers_no_layer_retrieves() -> None:
     assert retrieving_layer(LanguageModel(small("linear", "softmax")), [batch()], "recall") is None

@@ -78,12 +78,22 @@ def test_it_can_be_resumed(tmp_path: Path) -> None:
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(small().to_json())
     (tmp_path / "none.json").write_text("{}")
+    strided = small("token_hybrid", vocab_size=24, given_routing="strided", given_share=0.25)
+    (tmp_path / "strided.json").write_text(strided.to_json())
     for options, told in (
         ((), "architecture is missing; give a file or one of: softmax, softmax_rope, linear, token_hybrid, "),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
         ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
         ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),
         ((f"architecture={tmp_path}",), "cannot be read"),
+        (
+            ("architecture=random_routing", "budget=kv_bytes", "budget.target=100000"),
+            "architecture=random_routing sends a given share of the chunks to softmax, but budget=kv_bytes; give",
+        ),
+        (
+            (f"architecture={tmp_path / 'strided.json'}", "budget.target=0.5"),
+            "sends 0.25 of the chunks to softmax, but budget.target=0.5; give budget.target=0.25.",
+        ),
         (("architecture=softmax", "model.softmax_heads=3"), "softmax_heads=3"),
         (("architecture=interleaved_3_1",), "but model.layers=2; give at least 4."),
         (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give as many."),
