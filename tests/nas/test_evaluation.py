@@ -1,6 +1,7 @@
 """Evaluation: policies, counting what was found, shares and quality, and which layer retrieves."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -23,6 +24,7 @@ from nas.evaluation import (
     strided,
 )
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy
 from tests.nas.architectures import small
 
 T, N = 11, 3
@@ -95,6 +97,12 @@ def test_strided_routing_keeps_chunks_at_fixed_distances(share: float, as_tensor
     assert torch.equal(weights.sum(-1), torch.ones(2, 400, 3, dtype=torch.float64))
     assert torch.equal(weights[..., 0] == 1, torch.tensor(kept)[None, :, None].expand(2, 400, 3))
     assert math.floor(400 * exact) == sum(kept)
+
+
+@pytest.mark.parametrize("given", [randomly, strided])
+def test_a_given_routing_reads_nothing_back(given: Callable[[Tensor], Policy]) -> None:
+    with torch.device("meta"):
+        assert given(torch.ones(()))(0, torch.zeros(2, 5, 2, 2)).is_meta
 
 
 def test_the_policy_of_an_architecture_is_that_of_its_routers_or_the_given_one() -> None:
