@@ -47,8 +47,8 @@ def compare(module: TrainingModule) -> list[Row]:
         return [row(name, module.policy, code) for name, code in _architectures(module).items()]
     if module.policy is None or not module.space.routed:
         return [row("trained model", module.policy)]
-    if module.space.sizes.random_share is not None:
-        return [row("random routing", module.policy)]
+    if (given := module.space.sizes.given_routing) is not None:
+        return [row(f"{given} routing", module.policy)]
     learnt = row("searched routing", module.policy)
     random: dict[int, Policy | None] = {
         factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 Mixer = Literal["softmax", "linear", "token_hybrid"]
 MIXERS: tuple[str, ...] = get_args(Mixer)
+GivenRouting = Literal["random", "strided"]
+GIVEN_ROUTINGS: tuple[str, ...] = get_args(GivenRouting)
 
 
 class Layer(NamedTuple):
@@ -36,8 +38,11 @@ class Architecture:
         mlp_width: hidden size of the SwiGLU.
         conv_size: kernel of the causal convolutions on q, k and v.
         tie_embeddings: whether the head shares the embedding's weights.
-        random_share: chunks go to softmax at random, this share of them, whatever their content; None where routers
-            decide.
+        rope_base: of the rotary position encoding of queries and keys in softmax attention (`nas.models.rotary`); None
+            for no encoding of positions.
+        given_routing: which chunks go to softmax whatever their content: "random", or "strided" at fixed positions, the
+            same in every layer and head (`nas.evaluation.policy_of`); None where routers decide.
+        given_share: the share of them that do; None exactly where given_routing is.
 
     Raises:
         ValueError: a field is not allowed, or two do not fit; the message names it.
@@ -55,7 +60,9 @@ class Architecture:
     mlp_width: int
     conv_size: int = 4
     tie_embeddings: bool = False
-    random_share: float | None = None
+    rope_base: float | None = None
+    given_routing: GivenRouting | None = None
+    given_share: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.mixers, (tuple, list)) or not self.mixers:
@@ -73,8 +80,7 @@ class Architecture:
         self._check_chunk_sizes()
         if not isinstance(self.tie_embeddings, bool):
             raise ValueError(f"tie_embeddings={self.tie_embeddings!r} is not allowed; it must be true or false.")
-        if self.random_share is not None and not 0 <= self.random_share <= 1:
-            raise ValueError(f"random_share={self.random_share!r} is not allowed; it must be from 0 to 1, or null.")
+        self._check_given_routing()
         self._check_divides("linear_heads", "softmax_heads")
         self._check_divides("routing_heads", "linear_heads")
         split = self.softmax_heads // self.linear_heads
@@ -84,6 +90,8 @@ class Architecture:
                     f"{name}={getattr(self, name)} does not divide over softmax_heads / linear_heads = {split}; "
                     f"choose a multiple of {split}, or other heads."
                 )
+        if self.rope_base is not None:
+            self._check_rope(self.rope_base, self.key_dim // split)
 
     def _check_chunk_sizes(self) -> None:
         sizes = self.chunk_sizes
@@ -94,6 +102,26 @@ class Architecture:
                 f"chunk_sizes={sizes!r} has {len(sizes)} layers and mixers {len(self.mixers)}; give as many."
             )
         object.__setattr__(self, "chunk_sizes", tuple(sizes))
+
+    def _check_given_routing(self) -> None:
+        routing, share = self.given_routing, self.given_share
+        if routing is not None and routing not in GIVEN_ROUTINGS:
+            raise ValueError(
+                f"given_routing={routing!r} is unknown; choose from: {', '.join(GIVEN_ROUTINGS)}, null for routers."
+            )
+        if (routing is None) != (share is None):
+            raise ValueError(f"given_routing={routing!r} and given_share={share!r}; give both or none of them.")
+        if share is not None and not (_is_number(share) and 0 <= share <= 1):
+            raise ValueError(f"given_share={share!r} is not allowed; it must be from 0 to 1.")
+
+    def _check_rope(self, base: float, key_dim: int) -> None:
+        if not (_is_number(base) and base > 0):
+            raise ValueError(f"rope_base={base!r} is not allowed; it must be a number over 0, or null.")
+        if key_dim % 2:
+            raise ValueError(
+                f"rope_base={base!r} turns pairs of channels, but a softmax head has keys of {key_dim}; choose key_dim "
+                "and softmax_heads so that linear_heads * key_dim / softmax_heads is even."
+            )
 
     def _check_divides(self, small: str, large: str) -> None:
         if getattr(self, large) % getattr(self, small):
@@ -142,7 +170,7 @@ class Architecture:
         if not isinstance(given, dict):
             raise ValueError(f"an architecture must be a JSON object, not {type(given).__name__}.")
         known = {field.name for field in fields(cls)}
-        required = known - {"conv_size", "tie_embeddings", "random_share"}
+        required = {field.name for field in fields(cls) if field.default is MISSING}
         if unknown := sorted(given.keys() - known):
             raise ValueError(f"unknown fields {', '.join(unknown)}; an architecture has: {', '.join(sorted(known))}.")
         if missing := sorted(required - given.keys()):
@@ -163,3 +191,7 @@ class Architecture:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,8 +14,9 @@ from nas.choices import TOLERANCE
 from nas.command import INTERRUPTED
 from nas.config import flat
 from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
+from nas.data.seeding import generator
 from nas.devices import peak_flops
-from nas.evaluation import HIGHER, Evaluation, retrieving_layer
+from nas.evaluation import HIGHER, Evaluation, policy_of, retrieving_layer
 from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.module import TrainingModule
@@ -99,7 +100,7 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
     """The final figures, as `metrics.json` has them."""
     task, model = module.task, module.model
     best = rows[0].results[1]
-    retrieving = retrieving_layer(model, task.validation_batches(), task.quality) if best.found else None
+    retrieving = _retrieving(module) if best.found else None
     shares = _finite_shares(best)
     return {
         "finished": finished,
@@ -121,6 +122,11 @@ def _metrics(module: TrainingModule, rows: list[Row], finished: bool) -> dict[st
             "flops_per_token": {context: flops_per_token(model.architecture, shares, context) for context in CONTEXTS},
         },
     }
+
+
+def _retrieving(module: TrainingModule) -> int | None:
+    policy = policy_of(module.model.architecture, generator=generator(module.config.seed, "retrieving layer"))
+    return retrieving_layer(module.model, module.task.validation_batches(), module.task.quality, policy)
 
 
 def _spent(module: TrainingModule, best: Evaluation) -> dict[str, Any]:

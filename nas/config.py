@@ -48,16 +48,15 @@ class ModelConfig:
     mlp_width: int = MISSING
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING
+    rope_base: float | None = None
 
-    def architecture(self, layers: Sequence[Layer], vocab_size: int, random_share: float | None = None) -> Architecture:
-        """A model of these sizes with these layers; UserError where sizes do not fit."""
+    def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
+        """A model of these sizes with these layers, ``changed`` in some fields; UserError where sizes do not fit."""
         given = {field.name for field in fields(Architecture)} & vars(self).keys()
-        sizes = {name: getattr(self, name) for name in given}
+        sizes = {name: getattr(self, name) for name in given} | changed
         mixers, chunk_sizes = (tuple(column) for column in zip(*layers, strict=True))
         try:
-            return Architecture(
-                **sizes, mixers=mixers, chunk_sizes=chunk_sizes, vocab_size=vocab_size, random_share=random_share
-            )
+            return Architecture(**sizes, mixers=mixers, chunk_sizes=chunk_sizes, vocab_size=vocab_size)
         except ValueError as error:
             raise UserError(f"model.{error}") from error
 

@@ -32,8 +32,9 @@ def kv_bytes(architecture: Architecture, shares: Mapping[int, float], context: i
 
     A softmax layer keeps keys and values of every token, a routed one those of its softmax chunks (``shares``, by
     layer) and of the current chunk, whose route nobody knows yet. A layer with a linear branch keeps a fixed state: as
-    decoding has it (`kernels.gated_delta_rule.decode`), the running one, that at the start of the current chunk, and
-    the decay since then. The few tokens that short convolutions look back on are the same everywhere and not counted.
+    decoding has it (`nas.models.decoding`), the running one, that at the start of the current chunk, and the decay
+    since then. Not counted is what is little: the tokens that short convolutions look back on, and what routers decide
+    by, a vector of the current chunk and two numbers for each routing head of every other.
     """
     return round(_of_architecture(KV_BYTES, architecture, shares, context))
 

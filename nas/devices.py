@@ -28,6 +28,12 @@ def precision_here(trainer: TrainerConfig) -> str:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision as `trainer.precision` names it, on tensors of ``device``; nothing where it is not mixed."""
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision.endswith("-mixed"))
+
+
 def peak_flops(device: torch.device, precision: str) -> float | None:
     """FLOPs a second that the device could compute at most in this precision; None where it is not known."""
     if device.type != "cuda" or not precision.startswith(("bf16", "16")):

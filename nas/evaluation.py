@@ -8,12 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.architecture import Architecture
 from nas.data.batch import Batch
 from nas.data.recall import planted_chunks
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import OPERATIONS
 from nas.relaxations import argmax_ste, precise
+
+ROUNDING = 1e-4
+"""How much of a chunk is none where shares are added up: 10 times 0.1 is 1, also in float32."""
 
 
 def learnt(layer: int, logits: Tensor) -> Tensor:
@@ -41,10 +45,45 @@ def randomly(share: float | Tensor, generator: torch.Generator | None = None) ->
 
     def policy(layer: int, logits: Tensor) -> Tensor:
         device = logits.device if generator is None else generator.device
-        to_softmax = torch.rand(logits.shape[:-1], generator=generator, device=device) < share
-        return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
+        return _hard(torch.rand(logits.shape[:-1], generator=generator, device=device) < share, logits)
 
     return policy
+
+
+def strided(share: float | Tensor) -> Policy:
+    """Softmax at fixed positions, the same in every layer and head: every 1/share-th chunk.
+
+    Chunk n of a sequence is kept where floor((n + 1) * share) > floor(n * share).
+    """
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        chunks = torch.arange(logits.shape[1] + 1, device=logits.device)
+        to_softmax = (chunks * share + ROUNDING).floor().diff() > 0
+        return _hard(to_softmax[:, None].expand(logits.shape[:-1]), logits)
+
+    return policy
+
+
+def _hard(to_softmax: Tensor, logits: Tensor) -> Tensor:
+    """One-hot weights like ``logits`` [B, N, R, 2] of what goes to softmax, bool [B, N, R]."""
+    return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
+
+
+def policy_of(
+    architecture: Architecture, share: float | Tensor | None = None, generator: torch.Generator | None = None
+) -> Policy:
+    """How the chunks of an architecture are routed: as its routers learnt to, or as it is given.
+
+    Args:
+        architecture: whose routing it is.
+        share: of softmax chunks of a given routing, in place of the architecture's own.
+        generator: of what is drawn at random; PyTorch's own by default.
+    """
+    if architecture.given_routing is None:
+        return learnt
+    share = architecture.given_share if share is None else share
+    assert share is not None
+    return strided(share) if architecture.given_routing == "strided" else randomly(share, generator)
 
 
 @dataclass(frozen=True)
@@ -188,12 +227,21 @@ def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:
     return [Found.of(head, planted) for head in routed.unbind(-1)]
 
 
-def retrieving_layer(model: LanguageModel, batches: Sequence[Batch], measure: str) -> int | None:
-    """The routed layer whose softmax matters most: where linear routing alone costs the most loss; None if none."""
+def retrieving_layer(
+    model: LanguageModel, batches: Sequence[Batch], measure: str, policy: Policy = learnt
+) -> int | None:
+    """The routed layer whose softmax matters most: where linear routing alone costs the most loss; None if none.
+
+    Args:
+        model: of one architecture.
+        batches: to measure on.
+        measure: see `quality_of`.
+        policy: that the routes of the other layers follow.
+    """
 
     def without(silenced: int) -> Policy:
         linear = always("linear")
-        return lambda layer, logits: (linear if layer == silenced else learnt)(layer, logits)
+        return lambda layer, logits: (linear if layer == silenced else policy)(layer, logits)
 
     layers = model.architecture.routed_layers
     return max(layers, key=lambda layer: evaluate(model, batches, measure, without(layer)).loss, default=None)

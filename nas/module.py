@@ -17,8 +17,9 @@ from nas.choices import Choices, paths_of
 from nas.config import RunConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
+from nas.devices import autocast
 from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
-from nas.evaluation import always, evaluate, learnt, quality_of, randomly, token_losses
+from nas.evaluation import always, evaluate, policy_of, quality_of, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.launch import launched
 from nas.models.language_model import LanguageModel
@@ -151,7 +152,7 @@ class TrainingModule(lightning.LightningModule):
 
     def calibrate(self) -> None:
         """Have what was found meet the budget on sequences of full length, as far as routers can see to that."""
-        if not self.searches or self.budget.dense or self.space.sizes.random_share is not None:
+        if not self.searches or self.budget.dense or self.space.sizes.given_routing is not None:
             return
         batches = [self.task.full_batch(step) for step in range(LAST)]
         with self.autocast():
@@ -181,9 +182,9 @@ class TrainingModule(lightning.LightningModule):
         return Computed(loss, averages(figures))
 
     def _relaxed(self, moment: Moment) -> Policy:
-        """The policy of a step: what was drawn of the routers' logits, or nothing but chance."""
-        if self.model.architecture.random_share is not None:
-            return randomly(moment.allowed)
+        """The policy of a step: what was drawn of the routers' logits, or what is given at the allowed share."""
+        if self.model.architecture.given_routing is not None:
+            return policy_of(self.model.architecture, moment.allowed)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
         return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
 
@@ -192,7 +193,7 @@ class TrainingModule(lightning.LightningModule):
         if moment.dense:
             self.budget.note(average(loss))
             return loss.new_full((), self.budget.first)
-        by_logits = self.space.sizes.random_share is None
+        by_logits = self.space.sizes.given_routing is None
         if self.config.relaxation.name not in UNLEARNT:
             cost = self.choices.cost(self.cost, routing, hard=by_logits)
         else:
@@ -243,8 +244,7 @@ class TrainingModule(lightning.LightningModule):
         """The policy that was learnt; None where there is none, or not yet."""
         if self.budget.dense:
             return self._start[0]
-        share = self.model.architecture.random_share
-        return learnt if share is None else randomly(share, generator(self.config.seed, "random routing"))
+        return policy_of(self.model.architecture, generator=generator(self.config.seed, "random routing"))
 
     @property
     def found(self) -> Code:
@@ -277,9 +277,7 @@ class TrainingModule(lightning.LightningModule):
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
-        precision = self.config.trainer.precision
-        dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=precision.endswith("-mixed"))
+        return autocast(self.device, self.config.trainer.precision)
 
     def validate(self) -> float:
         """Quality of what was learnt, on the validation batches: shared out, if there are several processes."""

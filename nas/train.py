@@ -52,6 +52,7 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
 
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
+    _check_budget(config, architecture)
     module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)
     console.print(f"Training {config.architecture} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
@@ -84,6 +85,23 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
             f"{vocab_size}; give the data it was searched on."
         )
     return architecture
+
+
+def _check_budget(config: TrainConfig, architecture: Architecture) -> None:
+    """A routing that is given spends its share and nothing else; UserError where the budget says otherwise."""
+    share, budget = architecture.given_share, config.budget
+    if share is None:
+        return
+    if budget.resource != SOFTMAX_SHARE:
+        raise UserError(
+            f"architecture={config.architecture} sends a given share of the chunks to softmax, but "
+            f"budget={budget.resource}; give budget={SOFTMAX_SHARE}."
+        )
+    if budget.target != share:
+        raise UserError(
+            f"architecture={config.architecture} sends {share:g} of the chunks to softmax, but "
+            f"budget.target={budget.target:g}; give budget.target={share:g}."
+        )
 
 
 main = command(

@@ -1,8 +1,9 @@
 """Hybrids that people design by hand, by name: what a search is measured against."""
 
 from collections.abc import Callable
+from typing import Any
 
-from nas.architecture import MIXERS, Architecture, Layer, Mixer
+from nas.architecture import MIXERS, Architecture, GivenRouting, Layer, Mixer
 from nas.config import ModelConfig
 from nas.errors import UserError
 
@@ -36,13 +37,19 @@ def nats_l(layers: int) -> list[Mixer]:
 
 PATTERNS: dict[str, Pattern] = {
     "softmax": everywhere("softmax"),
+    "softmax_rope": everywhere("softmax"),
     "linear": everywhere("linear"),
     "token_hybrid": everywhere("token_hybrid"),
     "interleaved_3_1": interleaved(3),
     "interleaved_7_1": interleaved(7),
     "nats_l": nats_l,
     "random_routing": everywhere("token_hybrid"),
+    "strided_routing": everywhere("token_hybrid"),
 }
+GIVEN: dict[str, GivenRouting] = {"random_routing": "random", "strided_routing": "strided"}
+"""Those in which content does not decide which chunks go to softmax."""
+ROPE_BASE = 10000.0
+"""Of softmax_rope where the model says nothing else (Su et al. 2021)."""
 
 
 def names() -> list[str]:
@@ -50,14 +57,14 @@ def names() -> list[str]:
     return list(PATTERNS)
 
 
-def build(name: str, model: ModelConfig, vocab_size: int, random_share: float) -> Architecture | None:
+def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) -> Architecture | None:
     """The hand-designed hybrid of a name, in the sizes of ``model``; None where no hybrid has this name.
 
     Args:
         name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-softmax.
         model: sizes.
         vocab_size: number of token ids.
-        random_share: share of softmax chunks of random_routing.
+        given_share: share of softmax chunks of random_routing and strided_routing.
     """
     if name in PATTERNS:
         mixers = PATTERNS[name](model.layers)
@@ -70,4 +77,9 @@ def build(name: str, model: ModelConfig, vocab_size: int, random_share: float) -
     else:
         return None
     layers = [Layer(mixer, model.chunk_size) for mixer in mixers]
-    return model.architecture(layers, vocab_size, random_share if name == "random_routing" else None)
+    changed: dict[str, Any] = {}
+    if name in GIVEN:
+        changed = {"given_routing": GIVEN[name], "given_share": given_share}
+    if name == "softmax_rope" and model.rope_base is None:
+        changed = {"rope_base": ROPE_BASE}
+    return model.architecture(layers, vocab_size, **changed)

@@ -1,5 +1,7 @@
 """The parts of a block that do not choose anything: short convolution, SwiGLU, and the norm they share."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.short_convolution import short_convolution
@@ -22,6 +24,22 @@ class ShortConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return short_convolution(x, self.convolution.weight.squeeze(1))
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same for tokens that come after others.
+
+        Args:
+            x: [B, T, D].
+            past: [B, kernel_size - 1, D], the last inputs before x; None where x is the beginning.
+
+        Returns:
+            Outputs [B, T, D], and the last inputs for those who come after.
+        """
+        size, length = self.convolution.kernel_size[0] - 1, x.shape[1]
+        if past is None:
+            return self(x), F.pad(x[:, max(0, length - size) :], (0, 0, max(0, size - length), 0))
+        seen = torch.cat([past, x], dim=1)
+        return self(seen)[:, size:].contiguous(), seen[:, length:].clone()
 
 
 class SwiGLU(nn.Module):

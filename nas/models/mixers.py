@@ -18,10 +18,14 @@ from kernels.head_norms import head_norms
 from kernels.triton_support import operand_dtype
 from nas.architecture import Architecture, Layer
 from nas.models.layers import NORM_EPS, ShortConvolution, rms_norm
+from nas.models.rotary import rotate
 from nas.models.router import Router
 
+Convolve = Callable[[ShortConvolution, Tensor], Tensor]
+"""(a convolution, its inputs [B, T, channels]) to outputs of that shape."""
 Policy = Callable[[int, Tensor], Tensor]
-"""(layer index, router logits [B, N, R, 2]) to weights of that shape that sum to 1 over the last dimension."""
+"""(layer index, router logits [B, N, R, 2] of N chunks from the first on) to weights that sum to 1 over the last
+dimension, of that shape."""
 
 
 class Path(NamedTuple):
@@ -58,14 +62,32 @@ class Projected(NamedTuple):
     v: Tensor
 
 
+class SoftmaxHeads(NamedTuple):
+    """What softmax attention works on: q, k [B, T, H, K] and v [B, T, H, V] of its heads."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+
+class LinearHeads(NamedTuple):
+    """What Gated DeltaNet works on: q, k [B, T, H, K], v [B, T, H, V] and g, beta [B, T, H] of its heads."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    g: Tensor
+    beta: Tensor
+
+
 class TokenMixer(nn.Module):
     """Mixes tokens in layer ``index``: [B, T, width] to [B, T, width], and what its routers decided, if anything.
 
     Both operations share the projections of q, k and v and their short convolutions. The linear branch
-    l2-normalises q and k, the softmax branch RMS-normalises them per head; each output has its own RMSNorm.
-    With both, a softmax over the branches, linear in the convolved q, weighs them per token and softmax head. A
-    SiLU gate and the output projection follow. Source: NAtS-L (Deng et al. 2026); gates and their initial
-    values as in Gated DeltaNet (Yang et al. 2025).
+    l2-normalises q and k, the softmax branch RMS-normalises them per head and, where the architecture has a rope_base,
+    rotates them by their positions; each output has its own RMSNorm. With both, a softmax over the branches, linear in
+    the convolved q, weighs them per token and softmax head. A SiLU gate and the output projection follow. Source:
+    NAtS-L (Deng et al. 2026); gates and their initial values as in Gated DeltaNet (Yang et al. 2025).
 
     Without a policy an option that could do both is plain softmax attention.
 
@@ -111,10 +133,7 @@ class TokenMixer(nn.Module):
         self.out = nn.Linear(values, a.width, bias=False)
 
     def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
-        if x.is_cuda:
-            x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
-        q, k = self.q_convolution(self.q(x)), self.k_convolution(self.k(x))
-        given = Projected(x, q, k, self.v_convolution(self.v(x)))
+        given = self.project(x)
         if path.option is None:
             assert path.weights is not None
             options = self.options if path.among is None else tuple(self.options[index] for index in path.among)
@@ -124,18 +143,22 @@ class TokenMixer(nn.Module):
         y = self.out(merged)
         return (y if path.weights is None else y * path.weights.to(y.dtype)), routings
 
+    def project(self, x: Tensor, convolve: Convolve = ShortConvolution.__call__) -> Projected:
+        """The convolved projections of x [B, T, width], with another way to apply the convolutions if one is given."""
+        if x.is_cuda:
+            x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
+        q, k = convolve(self.q_convolution, self.q(x)), convolve(self.k_convolution, self.k(x))
+        return Projected(x, q, k, convolve(self.v_convolution, self.v(x)))
+
     def _option(self, given: Projected, policy: Policy | None, option: Layer) -> tuple[Tensor, list[Routing]]:
         """One option alone: what the output projection gets, [B, T, channels of v]."""
         if option.mixer == "token_hybrid" and policy is not None:
             routing = self._decide(given.x, policy, option.chunk_size)
             to_softmax, to_linear = routing.weights.unbind(-1)
-            o = self._both(given, to_softmax, to_linear, option.chunk_size)
-            weights = self.softmax_norm.weight, self.linear_norm.weight
-            scores = self.branch_score(given.q)
-            return branch_merge(*o, *weights, scores, self.gate(given.x), eps=NORM_EPS), [routing]
+            return self.merge(given, *self._both(given, to_softmax, to_linear, option.chunk_size)), [routing]
         if option.mixer == "linear":
-            return self._merge_linear(self._linear(given, option.chunk_size), self.gate(given.x)), []
-        return self._merge_softmax(self._softmax(given, option.chunk_size), self.gate(given.x)), []
+            return self.merge(given, linear=self._linear(given, option.chunk_size)), []
+        return self.merge(given, softmax=self._softmax(given, option.chunk_size)), []
 
     def _mixture(
         self, given: Projected, policy: Policy | None, options: tuple[Layer, ...], weights: Tensor
@@ -190,32 +213,62 @@ class TokenMixer(nn.Module):
 
     def _softmax(self, given: Projected, chunk_size: int) -> Tensor:
         """The softmax branch without a route: [B, T, softmax heads, V of a head]."""
+        return chunk_softmax_attention(*self.softmax_heads(given), chunk_size=chunk_size)
+
+    def _linear(self, given: Projected, chunk_size: int) -> Tensor:
+        """The linear branch without a route: [B, T, linear heads, V of a head]."""
+        return gated_delta_rule(*self.linear_heads(given), chunk_size=chunk_size)
+
+    def _both(self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
+        """Both branches, side by side where the machine can."""
+        softmax, linear = self.all_heads(given)
+        o = hybrid_attention(
+            softmax.q, softmax.k, linear.q, linear.k, given.v, linear.g, linear.beta, to_softmax, to_linear,
+            chunk_size=chunk_size, route_grad=self.route_grad,
+        )  # fmt: skip
+        return o.softmax, o.linear
+
+    def softmax_heads(self, given: Projected, start: int = 0) -> SoftmaxHeads:
+        """What the softmax branch works on, where the first token is at position ``start``."""
         heads = self.architecture.softmax_heads
         (_, q), (_, k) = (
             head_norms(z, weight, softmax_heads=heads, eps=NORM_EPS)
             for z, weight in ((given.q, self.q_norm.weight), (given.k, self.k_norm.weight))
         )
-        return chunk_softmax_attention(q, k, given.v.unflatten(-1, (heads, -1)), chunk_size=chunk_size)
+        return self._softmax_heads(given, q, k, start)
 
-    def _linear(self, given: Projected, chunk_size: int) -> Tensor:
-        """The linear branch without a route: [B, T, linear heads, V of a head]."""
-        heads = self.architecture.linear_heads
-        (q, _), (k, _) = (head_norms(z, linear_heads=heads) for z in (given.q, given.k))
-        v = given.v.unflatten(-1, (heads, -1))
-        return gated_delta_rule(q, k, v, *self._gates(given.x), chunk_size=chunk_size)
+    def linear_heads(self, given: Projected) -> LinearHeads:
+        """What the linear branch works on."""
+        (q, _), (k, _) = (head_norms(z, linear_heads=self.architecture.linear_heads) for z in (given.q, given.k))
+        return self._linear_heads(given, q, k)
 
-    def _both(self, given: Projected, to_softmax: Tensor, to_linear: Tensor, chunk_size: int) -> tuple[Tensor, Tensor]:
-        """Both branches, side by side where the machine can."""
+    def all_heads(self, given: Projected, start: int = 0) -> tuple[SoftmaxHeads, LinearHeads]:
+        """What both branches work on, where the first token is at position ``start``."""
         a = self.architecture
         (q_l2, q_rms), (k_l2, k_rms) = (
             head_norms(z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS)
             for z, weight in ((given.q, self.q_norm.weight), (given.k, self.k_norm.weight))
         )
-        o = hybrid_attention(
-            q_rms, k_rms, q_l2, k_l2, given.v, *self._gates(given.x), to_softmax, to_linear,
-            chunk_size=chunk_size, route_grad=self.route_grad,
-        )  # fmt: skip
-        return o.softmax, o.linear
+        return self._softmax_heads(given, q_rms, k_rms, start), self._linear_heads(given, q_l2, k_l2)
+
+    def _softmax_heads(self, given: Projected, q: Tensor, k: Tensor, start: int) -> SoftmaxHeads:
+        if self.architecture.rope_base is not None:
+            q, k = rotate(q, k, self.architecture.rope_base, start)
+        return SoftmaxHeads(q, k, given.v.unflatten(-1, (q.shape[2], -1)))
+
+    def _linear_heads(self, given: Projected, q: Tensor, k: Tensor) -> LinearHeads:
+        return LinearHeads(q, k, given.v.unflatten(-1, (q.shape[2], -1)), *self._gates(given.x))
+
+    def merge(self, given: Projected, softmax: Tensor | None = None, linear: Tensor | None = None) -> Tensor:
+        """What the output projection gets, [B, T, channels of v], of one branch alone or of both."""
+        gate = self.gate(given.x)
+        if softmax is None:
+            assert linear is not None
+            return self._merge_linear(linear, gate)
+        if linear is None:
+            return self._merge_softmax(softmax, gate)
+        weights = self.softmax_norm.weight, self.linear_norm.weight
+        return branch_merge(softmax, linear, *weights, self.branch_score(given.q), gate, eps=NORM_EPS)
 
     def _merge_softmax(self, o: Tensor, gate: Tensor) -> Tensor:
         return branch_merge(o, None, self.softmax_norm.weight, None, None, gate, eps=NORM_EPS)

@@ -40,7 +40,10 @@ class Router(nn.Module):
         self.score.bias.neg_()
 
     def forward(self, x: Tensor, chunk_size: int) -> Tensor:
-        pooled = mean_pool(x, chunk_size)
+        return self.logits(mean_pool(x, chunk_size))
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """[B, N, R, 2] of the means of chunks, [B, N, width]."""
         scores: Tensor = self.score(F.rms_norm(pooled, pooled.shape[-1:]))
         return scores.unflatten(-1, (-1, len(OPERATIONS)))
 

@@ -18,7 +18,11 @@ def test_it_is_a_value() -> None:
 
 
 def test_json_and_back() -> None:
-    for given in (small(), small("linear"), small("softmax", "softmax", conv_size=2, tie_embeddings=True)):
+    for given in (
+        small(),
+        small("linear"),
+        small("softmax", "softmax", conv_size=2, tie_embeddings=True, rope_base=500.0),
+    ):
         back = Architecture.from_json(given.to_json())
         assert back == given
         assert hash(back) == hash(given)
@@ -46,7 +50,11 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
     [
         ({"chunk_sizes": [4, 0, 4]}, "chunk_sizes=[4, 0, 4]"),
         ({"chunk_sizes": (4, 4)}, "chunk_sizes=(4, 4) has 2 layers and mixers 3"),
-        ({"random_share": 1.5}, "random_share=1.5"),
+        ({"given_routing": "random", "given_share": 1.5}, "given_share=1.5"),
+        ({"given_routing": "random", "given_share": "0.5"}, "given_share='0.5'"),
+        ({"given_routing": "cyclic", "given_share": 0.5}, "given_routing='cyclic'"),
+        ({"given_routing": "strided"}, "given_routing='strided' and given_share=None"),
+        ({"given_share": 0.5}, "given_routing=None and given_share=0.5"),
         ({"width": -3}, "width=-3"),
         ({"linear_heads": 0}, "linear_heads=0"),
         ({"vocab_size": True}, "vocab_size=True"),
@@ -54,6 +62,12 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
         ({"mlp_width": "10"}, "mlp_width='10'"),
         ({"conv_size": None}, "conv_size=None"),
         ({"tie_embeddings": 1}, "tie_embeddings=1"),
+        ({"rope_base": 0}, "rope_base=0"),
+        ({"rope_base": "10000"}, "rope_base='10000'"),
+        (
+            {"rope_base": 10000, "key_dim": 6},
+            "rope_base=10000 turns pairs of channels, but a softmax head has keys of 3",
+        ),
         ({"softmax_heads": 3}, "softmax_heads=3"),
         ({"softmax_heads": 1}, "softmax_heads=1"),
         ({"routing_heads": 3}, "routing_heads=3"),

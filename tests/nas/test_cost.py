@@ -95,6 +95,13 @@ def test_parameters_count_a_tied_head_once() -> None:
     assert flops_per_token(tied.architecture, {0: 0.2}, 500) == flops_per_token(untied.architecture, {0: 0.2}, 500)
 
 
+def test_rotary_positions_cost_no_parameters() -> None:
+    plain, rotary = (LanguageModel(small(rope_base=base)) for base in (None, 10000.0))
+    assert count_parameters(plain) == count_parameters(rotary)
+    assert flops_per_token(plain.architecture, {}, 500) == flops_per_token(rotary.architecture, {}, 500)
+    assert products(plain, 64) == products(rotary, 64)
+
+
 def test_flops_are_weights_visible_keys_and_states() -> None:
     context, per_key = 1000, 2 * PER_TOKEN
     at = {

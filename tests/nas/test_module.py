@@ -39,7 +39,11 @@ def first_batch(module: TrainingModule) -> Scored:
     return moved(next(iter(TrainingStream(module.task, 0, 1))), module.device)
 
 
-@pytest.mark.parametrize("options", [(), ("relaxation=gumbel",), TEXT], ids=["recall", "gumbel", "text"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT],
+    ids=["recall", "gumbel", "rotary", "text"],
+)
 @pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
 def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> None:
     module = made("meta", "budget.dense_until=1", "trainer.log_every=10", *options, begun=routed)

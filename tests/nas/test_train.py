@@ -42,14 +42,22 @@ def test_a_hybrid_designed_by_hand(tmp_path: Path, name: str, mixers: tuple[str,
     assert load_architecture(ended.run / "architecture.json").mixers == mixers
 
 
-def test_random_routing_keeps_its_share_whatever_is_in_the_chunks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("routing", "off"), [("random", 0.05), ("strided", 1e-6)])
+def test_a_given_routing_keeps_its_share_whatever_is_in_the_chunks(tmp_path: Path, routing: str, off: float) -> None:
     options = ("budget.target=0.5", "data.validation_batches=20", "trainer.steps=3", "budget.tighten_over=0")
-    ended = nas("train", "architecture=random_routing", *SMALL, *options, f"output={tmp_path}")
+    ended = nas("train", f"architecture={routing}_routing", *SMALL, *options, f"output={tmp_path}")
     assert ended.status == 0, ended.err
-    assert load_architecture(ended.run / "architecture.json").random_share == 0.5
-    own = metrics(ended.run)["routings"]["random routing"]["1x"]
-    assert own["share"] == pytest.approx(0.5, abs=0.05)
+    found = load_architecture(ended.run / "architecture.json")
+    assert (found.given_routing, found.given_share) == (routing, 0.5)
+    own = metrics(ended.run)["routings"][f"{routing} routing"]["1x"]
+    assert own["share"] == pytest.approx(0.5, abs=off)
     assert own["found_by_layer"]["0"]["precision"] < 1
+
+
+def test_softmax_attention_with_rotary_positions(tmp_path: Path) -> None:
+    ended = nas("train", "architecture=softmax_rope", *SMALL, "data.length_factors=[1]", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert load_architecture(ended.run / "architecture.json").rope_base == 10000
 
 
 def test_an_architecture_that_was_found(search: Ended, tmp_path: Path) -> None:
@@ -70,12 +78,22 @@ def test_it_can_be_resumed(tmp_path: Path) -> None:
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(small().to_json())
     (tmp_path / "none.json").write_text("{}")
+    strided = small("token_hybrid", vocab_size=24, given_routing="strided", given_share=0.25)
+    (tmp_path / "strided.json").write_text(strided.to_json())
     for options, told in (
-        ((), "architecture is missing; give a file or one of: softmax, linear, token_hybrid, interleaved_3_1, "),
+        ((), "architecture is missing; give a file or one of: softmax, softmax_rope, linear, token_hybrid, "),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
         ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
         ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),
         ((f"architecture={tmp_path}",), "cannot be read"),
+        (
+            ("architecture=random_routing", "budget=kv_bytes", "budget.target=100000"),
+            "architecture=random_routing sends a given share of the chunks to softmax, but budget=kv_bytes; give",
+        ),
+        (
+            (f"architecture={tmp_path / 'strided.json'}", "budget.target=0.5"),
+            "sends 0.25 of the chunks to softmax, but budget.target=0.5; give budget.target=0.25.",
+        ),
         (("architecture=softmax", "model.softmax_heads=3"), "softmax_heads=3"),
         (("architecture=interleaved_3_1",), "but model.layers=2; give at least 4."),
         (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give as many."),

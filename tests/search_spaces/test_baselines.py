@@ -11,8 +11,8 @@ from search_spaces import baselines
 from tests.search_spaces.sizes import SIZES
 
 
-def built(name: str, random_share: float = 0.3, **changed: Any) -> Architecture | None:
-    return baselines.build(name, ModelConfig(**(SIZES | changed)), 11, random_share)
+def built(name: str, given_share: float = 0.3, **changed: Any) -> Architecture | None:
+    return baselines.build(name, ModelConfig(**(SIZES | changed)), 11, given_share)
 
 
 def softmax_layers(name: str, layers: int) -> list[int]:
@@ -35,7 +35,7 @@ def test_one_mixer_everywhere(mixer: str) -> None:
     found = built(mixer)
     assert found is not None
     assert found.mixers == (mixer,) * 4
-    assert found.random_share is None
+    assert found.given_routing is None
 
 
 def test_interleaved_has_softmax_behind_every_three_or_seven_linear_layers() -> None:
@@ -57,11 +57,23 @@ def test_nats_l_routes_where_it_was_published_to() -> None:
     assert set(found.mixers) == {"token_hybrid", "linear"}
 
 
-def test_random_routing_spends_its_share_by_chance() -> None:
-    found = built("random_routing", random_share=0.2)
+def test_softmax_rope_has_a_base_of_its_own_or_the_model_s() -> None:
+    for given, base in ((None, 10000), (500.0, 500)):
+        found = built("softmax_rope", rope_base=given)
+        assert found is not None
+        assert found.mixers == ("softmax",) * 4
+        assert found.rope_base == base
+    plain = built("softmax")
+    assert plain is not None
+    assert plain.rope_base is None
+
+
+@pytest.mark.parametrize("routing", ["random", "strided"])
+def test_a_given_routing_spends_its_share_whatever_the_content(routing: str) -> None:
+    found = built(f"{routing}_routing", given_share=0.2)
     assert found is not None
     assert found.mixers == ("token_hybrid",) * 4
-    assert found.random_share == 0.2
+    assert (found.given_routing, found.given_share) == (routing, 0.2)
 
 
 def test_a_pattern_is_spelt_layer_by_layer() -> None:

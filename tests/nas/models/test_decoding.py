@@ -1,0 +1,239 @@
+"""Decoding: a prompt and then token by token gives what the model gives for the whole sequence."""
+
+import doctest
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.architecture import MIXERS, Architecture, Mixer
+from nas.cost import kv_bytes
+from nas.data.seeding import generator
+from nas.evaluation import always, learnt, policy_of, randomly
+from nas.models import decoding
+from nas.models.decoding import Decoder, generate
+from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy
+from nas.models.router import OPERATIONS
+from nas.space import Space
+from tests.nas.architectures import small
+
+T = 14
+"""Three whole chunks of four tokens, and a short one."""
+EXACT = 1e-10
+
+
+def model(architecture: Architecture) -> LanguageModel:
+    """In float64, with weights so large that routes and logits differ from token to token."""
+    made = LanguageModel(architecture).double()
+    for parameter in made.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return made
+
+
+def soft(layer: int, logits: Tensor) -> Tensor:
+    """Fractional routes."""
+    return logits.softmax(-1)
+
+
+class Recorded:
+    """A policy, and the weights [B, R, 2] that it gave each chunk when that was complete, by layer."""
+
+    def __init__(self, policy: Policy, full: int) -> None:
+        self._policy, self._full = policy, full
+        self.weights: dict[int, list[Tensor]] = {}
+
+    def __call__(self, layer: int, logits: Tensor) -> Tensor:
+        weights = self._policy(layer, logits)
+        if layer not in self.weights:
+            self.weights[layer] = list(weights[:, : self._full].unbind(1))
+        else:
+            self.weights[layer].append(weights[:, -1])
+        return weights
+
+    def again(self, layer: int, logits: Tensor) -> Tensor:
+        """The same for a whole sequence, whose last chunk may not be full, so that nothing depends on its route."""
+        given = torch.stack(self.weights[layer], dim=1)
+        return torch.cat([given, logits.softmax(-1)[:, given.shape[1] :]], dim=1)
+
+
+def decoded(decoder: Decoder, tokens: Tensor, prompt: int) -> Iterator[Tensor]:
+    """Logits at position prompt - 1 and every later one."""
+    yield decoder.prefill(tokens[:, :prompt])
+    for t in range(prompt, tokens.shape[1]):
+        assert decoder.length == t
+        yield decoder.step(tokens[:, t])
+
+
+def assert_decodes(made: LanguageModel, tokens: Tensor, policy: Policy | None, prompt: int, off: float = EXACT) -> None:
+    expected = made(tokens, policy).logits[:, prompt - 1 :]
+    logits = torch.stack(list(decoded(Decoder(made, policy), tokens, prompt)), dim=1)
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits, expected, rtol=0, atol=off)
+
+
+def test_docstring_example() -> None:
+    result = doctest.testmod(decoding)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("rope_base", [None, 50.0], ids=["no positions", "rotary"])
+@pytest.mark.parametrize("prompt", [1, 3, 4, 6, 8, 11])
+@pytest.mark.parametrize("mixers", [("softmax",), ("linear",), ("token_hybrid",), MIXERS], ids=" ".join)
+def test_a_prompt_and_steps_are_the_whole_sequence(
+    mixers: tuple[Mixer, ...], prompt: int, rope_base: float | None
+) -> None:
+    made = model(small(*mixers, *mixers, rope_base=rope_base))
+    tokens = torch.randint(11, (3, T))
+    assert_decodes(made, tokens, learnt, prompt)
+    if "token_hybrid" in mixers:
+        routes = [routing.weights[..., 0] for (routing,) in made(tokens, learnt).routing.values()]
+        assert 0 < torch.stack(routes).mean() < 1
+
+
+@pytest.mark.parametrize("policy", [soft, always("softmax"), always("linear"), None], ids=str)
+def test_any_policy(policy: Policy | None) -> None:
+    made = model(small("token_hybrid", "linear", "token_hybrid"))
+    for prompt in (2, 4, 9):
+        assert_decodes(made, torch.randint(11, (2, T)), policy, prompt)
+
+
+@pytest.mark.parametrize("chunk_sizes", [(1, 1), (3, 5), (16, 2), (64, 64)], ids=str)
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_any_chunk_size(mixer: Mixer, chunk_sizes: tuple[int, ...]) -> None:
+    made = model(small(mixer, mixer, chunk_sizes=chunk_sizes))
+    for prompt in (1, 6):
+        assert_decodes(made, torch.randint(11, (2, T)), learnt, prompt)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"conv_size": 1}, {"conv_size": 6}, {"routing_heads": 1}, {"softmax_heads": 2}], ids=str
+)
+def test_any_sizes(changed: dict[str, int]) -> None:
+    made = model(small(**changed))  # type: ignore[arg-type]
+    for prompt in (1, 6):
+        assert_decodes(made, torch.randint(11, (1, T)), learnt, prompt)
+
+
+@pytest.mark.parametrize("prompt", [1, 4, 6])
+def test_strided_routing_counts_the_chunks_of_the_whole_sequence(prompt: int) -> None:
+    architecture = small("token_hybrid", "token_hybrid", given_routing="strided", given_share=0.4)
+    policy = policy_of(architecture)
+    assert_decodes(model(architecture), torch.randint(11, (2, 27)), policy, prompt)
+
+
+@pytest.mark.parametrize("prompt", [1, 4, 6])
+def test_random_routing_is_drawn_once_a_chunk(prompt: int) -> None:
+    made, tokens = model(small("token_hybrid", "token_hybrid")), torch.randint(11, (2, 27))
+    policy = Recorded(randomly(0.5, generator("test")), full=prompt // 4)
+    logits = torch.stack(list(decoded(Decoder(made, policy), tokens, prompt)), dim=1)
+    assert {layer: len(weights) for layer, weights in policy.weights.items()} == {0: 6, 1: 6}
+    expected = made(tokens, policy.again).logits[:, prompt - 1 :]
+    torch.testing.assert_close(logits, expected, rtol=0, atol=EXACT)
+
+
+def test_new_prompts_begin_new_sequences() -> None:
+    made, tokens = model(small()), torch.randint(11, (2, T))
+    decoder = Decoder(made, learnt)
+    first, second = (list(decoded(decoder, given, 5)) for given in (tokens, tokens[:1]))
+    for logits, again in zip(first, second, strict=True):
+        torch.testing.assert_close(logits[:1], again, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("prompt", [1, 8, 10])
+def test_what_is_skipped_takes_no_memory(mixer: Mixer, prompt: int) -> None:
+    """In bfloat16 as it is counted; before the last token of a chunk, whose page is there as a whole."""
+    chunks, made = 10, LanguageModel(small(mixer, mixer)).bfloat16()
+    tokens = torch.randint(11, (2, 4 * chunks - 1))
+    policy = Recorded(randomly(0.3, generator("test")), full=prompt // 4)
+    decoder = Decoder(made, policy)
+    list(decoded(decoder, tokens, prompt))
+    routes = {layer: torch.stack(weights)[..., 0] for layer, weights in policy.weights.items()}
+    shares = {layer: route.float().mean().item() for layer, route in routes.items()}
+    assert decoder.bytes_in_use == 2 * kv_bytes(made.architecture, shares, 4 * chunks)
+    assert all(route.shape == (chunks - 1, 2, 2) and 0.1 < route.float().mean() < 0.6 for route in routes.values())
+
+
+def test_all_to_linear_needs_no_more_memory_however_long() -> None:
+    made = LanguageModel(small("token_hybrid"))
+    used = {}
+    for operation, length in itertools.product(OPERATIONS, (9, 41)):
+        decoder = Decoder(made, always(operation))
+        list(decoded(decoder, torch.randint(11, (1, length)), 5))
+        used[operation, length] = decoder.bytes_in_use
+    assert used["linear", 9] == used["linear", 41]
+    assert used["softmax", 9] < used["softmax", 41]
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_half_precision(mixer: Mixer) -> None:
+    """Under autocast and in bfloat16 alone: as near to float32 as a whole sequence is."""
+    made, tokens = LanguageModel(small(mixer, mixer)), torch.randint(11, (2, T))
+    policy = always("softmax")  # what is routed must not hang on rounding
+    exact = made(tokens, policy).logits[:, 4:]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = torch.stack(list(decoded(Decoder(made, policy), tokens, 5)), dim=1)
+    rounded = torch.stack(list(decoded(Decoder(made.bfloat16(), policy), tokens, 5)), dim=1)
+    for logits in (mixed, rounded):
+        assert (logits - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_generating_greedily_takes_the_most_probable_token() -> None:
+    made, prompt = model(small()), torch.randint(11, (2, 5))
+    generated = generate(made, prompt, 9, learnt, temperature=0)
+    assert generated.shape == (2, 9)
+    whole = torch.cat([prompt, generated], dim=1)
+    assert torch.equal(generated, made(whole[:, :-1], learnt).logits.argmax(-1)[:, 4:])
+
+
+def test_sampling_follows_the_distribution_and_the_generator() -> None:
+    made, prompt = model(small()), torch.randint(11, (1, 5))
+    prompts = prompt.expand(4000, 5)
+    drawn = generate(made, prompts, 1, learnt, temperature=2.0, generator=generator("test"))
+    expected = (made(prompt, learnt).logits[0, -1] / 2).softmax(-1)
+    frequencies = drawn.flatten().bincount(minlength=11) / 4000
+    torch.testing.assert_close(frequencies.double(), expected, rtol=0, atol=0.03)
+    first, second = (generate(made, prompt, 8, learnt, generator=generator("test")) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_what_cannot_be_decoded() -> None:
+    made, tokens = LanguageModel(small()), torch.randint(11, (2, 5))
+    with pytest.raises(ValueError, match="prefill first"):
+        Decoder(made, learnt).step(tokens[:, 0])
+    for wrong in (tokens[0], tokens[:, :0]):
+        with pytest.raises(ValueError, match=r"it must be \[B, T\]"):
+            Decoder(made, learnt).prefill(wrong)
+    for options, told in (({"count": 0}, "count=0"), ({"count": 2, "temperature": -1.0}, "temperature=-1.0")):
+        with pytest.raises(ValueError, match=told):
+            generate(made, tokens, policy=learnt, **options)  # type: ignore[arg-type]
+    layers = tuple((small("softmax").layers[0], small("linear").layers[0]) for _ in range(3))
+    space = Space("test", small(), layers)
+    with pytest.raises(ValueError, match=r"model\.inherit"):
+        Decoder(LanguageModel(space.sizes, options=space.options), learnt)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rope_base", [None, 10000.0], ids=["no positions", "rotary"])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_decoding_on_the_gpu(mixer: Mixer, rope_base: float | None) -> None:
+    """With Triton's kernels, against the whole sequence in float64."""
+    sizes = {"width": 64, "key_dim": 64, "value_dim": 64, "softmax_heads": 2, "mlp_width": 64, "chunk_size": 16}
+    made = LanguageModel(small(mixer, mixer, rope_base=rope_base, **sizes)).cuda()
+    tokens, policy = torch.randint(11, (2, 75), device="cuda"), policy_of(made.architecture)
+    if mixer == "token_hybrid":
+        given = randomly(0.5, torch.Generator("cuda").manual_seed(0))(0, torch.zeros(2, 5, 2, 2, device="cuda"))
+        policy = lambda layer, logits: given[:, : logits.shape[1]].to(logits)  # noqa: E731
+    for prompt in (1, 16, 40):
+        logits = torch.stack(list(decoded(Decoder(made, policy), tokens, prompt)), dim=1)
+        with torch.autocast("cuda", torch.bfloat16):
+            mixed = torch.stack(list(decoded(Decoder(made, policy), tokens, prompt)), dim=1)
+        exact = made.double()(tokens, policy).logits[:, prompt - 1 :]
+        made.float()
+        assert (logits - exact).abs().max() < 1e-4 * exact.abs().max()
+        assert (mixed - exact).abs().max() < 0.1 * exact.abs().max()
