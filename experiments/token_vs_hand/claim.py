@@ -28,8 +28,7 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
     held = [task for task in found if task in retrieval and _holds(found[task])]
     asked = [task for task in found if task in retrieval]
     verdict = (
-        f"Better than {', '.join(AGAINST)}, as far as they took part, at some length of {LONGER} and more times that of "
-        f"training, at a softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} "
+        f"Better than {', '.join(AGAINST)}, as far as they took part, at {LONGER} or more times the training length, at a softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} "
         f"retrieval tasks ({', '.join(held) or 'none'}); the target is {ENOUGH}.\n"
     )
     return "\n".join([verdict, *parts])

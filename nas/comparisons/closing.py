@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from nas.comparisons.answer import Answer
@@ -65,13 +64,11 @@ def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
     model.to(root_device(trainer)).eval()
     routings = read_json(trained.path / METRICS)["routings"]
     shares = {int(layer): heads for layer, heads in next(iter(routings.values()))["1x"]["shares"].items()}
-    each = {"prefill": prefill_seconds_per_token, "decode": decode_seconds_per_token}
-    timing = {}
-    for name, measure in each.items():
-        torch.manual_seed(jobs.config.seed)
-        policy = at_random(shares, generator(jobs.config.seed, "timing"))
-        timing[name] = measure(model, context, policy=policy, precision=trainer.precision)
-    return timing
+    policy = at_random(shares, generator(jobs.config.seed, "timing"))
+    return {
+        "prefill": prefill_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
+        "decode": decode_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
+    }
 
 
 def _notes(jobs: Jobs) -> list[str]:
@@ -82,7 +79,7 @@ def _notes(jobs: Jobs) -> list[str]:
     for rate, which in ends.items():
         if at_end := [one.name for one in jobs.contenders if jobs.best_rate(one) == rate]:
             notes.append(
-                f"The {which} learning rate, {rate:g}, was the best for {', '.join(at_end)}: one beyond it may be better."
+                f"The {which} learning rate, {rate:g}, was best for {', '.join(at_end)}: one beyond it may be better."
             )
     if jobs.config.seeds == 1:
         notes.append("One seed: no difference was tested.")

@@ -53,8 +53,8 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     for one in every:
         if one.architecture.vocab_size != vocab_size:
             raise UserError(
-                f"{one.name} is for {one.architecture.vocab_size} tokens, but data={config.data.name} has {vocab_size}; "
-                "give the data that it was searched on."
+                f"{one.name} is for {one.architecture.vocab_size} tokens, but data={config.data.name} has "
+                f"{vocab_size}; give the data that it was searched on."
             )
         build_budget(one.budget, budgeted_cost(one.budget, Space.of(one.architecture)))
     return _matched(every)

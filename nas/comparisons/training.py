@@ -19,7 +19,7 @@ from nas.jobs.events import Began, Ended, Left, Stepped, Tell
 from nas.jobs.processes import orphaned
 from nas.module import TrainingModule
 from nas.run import METRICS, read_json
-from experiments.tables import number
+from nas.tables import number
 from nas.train import run_training
 
 ERRORS = "errors"

@@ -80,7 +80,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def stopping(processes: Sequence[SpawnProcess]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM stops the processes, which they are told once each time, and this one once they have stopped."""
+    """Ctrl-C or SIGTERM stops the processes, told once each time, and this one once they have stopped."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for process in processes:
