@@ -65,6 +65,8 @@ def _by_share(budget: BudgetConfig, runs: Sequence[Given]) -> BudgetConfig:
     share = next((run.share for run in runs if run.share is not None), None)
     if share is None:
         share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
+    if not 0 <= share <= 1:
+        raise UserError(f"budget.target={share:g} is no share of the chunks; give a number from 0 to 1.")
     return replace(budget, resource=SOFTMAX_SHARE, target=max(share, LEAST_SHARE))
 
 
