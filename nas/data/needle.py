@@ -124,7 +124,7 @@ class Needle(Stream):
         return byte_text(token)
 
     def _room(self, length: int, min_length: int | None) -> list[int]:
-        """The lengths of training batches; UserError for one without room for a byte of haystack."""
+        """The lengths of training batches; UserError for one without room for needle, question and value."""
         longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)
         value = self._form.alphabet[:1] * self._value_length
         needed = sum(map(len, self._parts(longest, value)))
