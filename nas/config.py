@@ -107,7 +107,7 @@ class MQARConfig(DataConfig):
 class NeedleConfig(DataConfig):
     """A needle in a haystack, after RULER; see `nas.data.needle.Needle`.
 
-    path: null for Python's standard library; min_length: null for the shortest with room for needle and question;
+    path: null for Python's standard library; min_length: null for a short one with room for needle and question;
     value_length: null for that of the form in RULER.
     """
 

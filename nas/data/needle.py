@@ -36,6 +36,9 @@ NOISE = b"The grass is green. The sky is blue. The sun is yellow. Here we go. Th
 NEEDLE = b"One of the special magic %ss for %s is: %s."
 QUESTION = b"\nThe special magic %s for %s is: "
 
+GRAIN = 64
+"""The least length is a multiple of this where it is not given."""
+
 
 class Form(NamedTuple):
     """One form of the task.
@@ -80,8 +83,9 @@ class Needle(Stream):
         form: "noise", "text" or "digits".
         path: of the running text, a file or folder; None is the standard library. Its validation bytes
             (`nas.data.corpus.Corpus`) are the haystacks to validate on and to choose by.
-        length: bytes in a sequence, question and value included, at full difficulty; min_length at the least, where
-            that is None the shortest with room for needle and question.
+        length: bytes in a sequence, question and value included, at full difficulty. It is halved down to min_length,
+            which comes last; None for the least multiple of 64 with room for needle and question: without such
+            batches long values are not learnt for long.
         value_length: characters of the value; None for as many as the form has in RULER.
         batch_size: sequences in a batch.
         validation_batches: batches to validate on, all at full length.
@@ -134,7 +138,9 @@ class Needle(Stream):
                     f"data.{option}={given} has no room for a needle and its question with values of "
                     f"{self._value_length} characters; give at least {needed}, or a smaller data.value_length."
                 )
-        return halvings("length", length, needed if min_length is None else min_length)
+        least = min(length, -(-needed // GRAIN) * GRAIN) if min_length is None else min_length
+        lengths = halvings("length", length, least)
+        return lengths if lengths[-1] == least else [*lengths, least]
 
     def _parts(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         """The needle on a line of its own, and question and value."""

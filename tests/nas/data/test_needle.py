@@ -97,8 +97,10 @@ def test_bilevel_parts_have_no_haystack_in_common(lines: str) -> None:
 
 def test_lengths_are_halved_down_to_where_a_needle_has_room() -> None:
     assert {needle(length=512).train_batch(step).tokens.shape for step in range(40)} == {(8, 512), (8, 256), (8, 128)}
-    assert {needle("digits").train_batch(step).tokens.shape for step in range(20)} == {(8, 256)}
+    assert {needle("digits").train_batch(step).tokens.shape for step in range(20)} == {(8, 256), (8, 192)}
     assert {needle(min_length=256).train_batch(step).tokens.shape for step in range(20)} == {(8, 256)}
+    assert {needle(min_length=150).train_batch(step).tokens.shape for step in range(20)} == {(8, 256), (8, 150)}
+    assert {needle(length=125).train_batch(step).tokens.shape for step in range(20)} == {(8, 125)}
 
 
 @pytest.mark.parametrize("form", FORMS)
