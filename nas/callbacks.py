@@ -18,7 +18,7 @@ from nas.report import routing_figure
 from nas.routing import routing_map
 from nas.run import Run
 
-SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte"}
+SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact match"}
 
 
 class Checkpoints(lightning.Callback):

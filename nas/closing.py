@@ -175,6 +175,7 @@ def _speed(module: TrainingModule, shares: dict[int, float]) -> dict[str, float 
 def _figures(result: Evaluation, share: float) -> dict[str, Any]:
     return {
         "quality": result.quality,
+        "by_position": result.by_position,
         "loss": result.loss,
         "share": share,
         "shares": result.shares,

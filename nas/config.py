@@ -92,6 +92,40 @@ class RecallConfig(DataConfig):
 
 
 @dataclass
+class MQARConfig(DataConfig):
+    """Multi-query associative recall of Zoology; see `nas.data.mqar.MQAR`."""
+
+    vocab_size: int = MISSING
+    pairs: int = MISSING
+    settings: list[list[int]] = MISSING
+    power_a: float = MISSING
+    random_non_queries: bool = MISSING
+
+
+@dataclass
+class NeedleConfig(DataConfig):
+    """A needle in a haystack, after RULER; see `nas.data.needle.Needle`.
+
+    path: null for Python's standard library; min_length: null for a short one with room for needle and question;
+    value_length: null for that of the form in RULER.
+    """
+
+    form: str = MISSING
+    path: str | None = None
+    min_length: int | None = None
+    value_length: int | None = None
+
+
+@dataclass
+class StateTrackingConfig(DataConfig):
+    """Running sums; see `nas.data.state_tracking.StateTracking`."""
+
+    problem: str = MISSING
+    modulus: int = MISSING
+    min_length: int = MISSING
+
+
+@dataclass
 class TextConfig(DataConfig):
     """Bytes of a file or folder; see `nas.data.text.Text`. path: null for Python's standard library."""
 
@@ -297,6 +331,9 @@ SCHEMAS: dict[str, type] = {
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,
     "data/recall_schema": RecallConfig,
+    "data/mqar_schema": MQARConfig,
+    "data/needle_schema": NeedleConfig,
+    "data/state_tracking_schema": StateTrackingConfig,
     "data/text_schema": TextConfig,
     "relaxation/schema": RelaxationConfig,
     "searcher/gradient_schema": SearcherConfig,

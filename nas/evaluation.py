@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.architecture import Architecture
-from nas.data.batch import Batch
-from nas.data.recall import planted_chunks
+from nas.data.batch import Batch, planted_chunks
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy, Routing
 from nas.models.router import OPERATIONS
@@ -108,11 +107,12 @@ class Evaluation:
     """Result of `evaluate`.
 
     Attributes:
-        quality: accuracy on scored tokens ("recall") or bits per byte, as asked for.
+        quality: the figure of merit that was asked for; see `quality_of`.
         loss: mean cross-entropy of scored tokens, in nats.
         shares: share of softmax chunks of each routed layer, by routing head.
         found: agreement with the planted chunks of each routed layer, by routing head, where something is planted.
         found_by_layer: the same for a whole layer; a chunk counts as routed where any of its heads routes it.
+        by_position: for bits per byte, that of each segment of the sequences; see `bits_by_position`.
     """
 
     quality: float
@@ -120,6 +120,7 @@ class Evaluation:
     shares: dict[int, list[float]]
     found: dict[int, list[Found]]
     found_by_layer: dict[int, Found]
+    by_position: list[tuple[int, float]] | None
 
     @property
     def layer_shares(self) -> dict[int, float]:
@@ -143,13 +144,54 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def quality_of(measure: str, loss: Tensor, correct: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
-    """The figure of merit: the mean of ``correct`` for "recall", of ``loss`` in bits for "bits_per_byte"."""
-    return mean(correct.float()) if measure == "recall" else mean(loss) / math.log(2)
-
-
-HIGHER = {"recall": True, "bits_per_byte": False}
+HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte": False}
 """Whether more of a figure of merit is better."""
+
+
+def quality_of(
+    measure: str, loss: Tensor, correct: Tensor, sequences: int, mean: Callable[[Tensor], Tensor] = torch.mean
+) -> Tensor:
+    """The figure of merit, without waiting for a GPU.
+
+    Args:
+        measure: "recall" or "accuracy", the share of scored tokens that are predicted right; "exact_match", the share
+            of sequences in which all of them are; "bits_per_byte", the mean loss in bits.
+        loss: [n] of each scored token, in nats.
+        correct: [n] whether it is predicted right.
+        sequences: how many these tokens are of; for exact_match each has as many of them.
+        mean: over all values.
+    """
+    if measure == "bits_per_byte":
+        return mean(loss) / math.log(2)
+    if measure == "exact_match":
+        correct = correct.view(sequences, -1).all(-1)
+    return mean(correct.float())
+
+
+FIRST_SEGMENT = 16
+"""Tokens in the first segment of `bits_by_position`."""
+
+
+def bits_by_position(loss: Tensor, position: Tensor, length: int) -> list[tuple[int, float]]:
+    """Bits per byte by position in the context: for each segment where it ends and the mean loss of its tokens in bits.
+
+    Segments end at 16 tokens, 32, 64, and so on, the last at the end of the sequence; one without tokens is left out.
+
+    Args:
+        loss: [n] of each scored token, in nats.
+        position: [n] of each, in its sequence.
+        length: of the sequences, in tokens.
+    """
+    segments, start, end = [], 0, FIRST_SEGMENT
+    while start < length:
+        end = min(end, length)
+        within = loss[(start <= position) & (position < end)]
+        if len(within):
+            segments.append((end, within.mean().item() / math.log(2)))
+        start, end = end, 2 * end
+    return segments
+
+
 TIE = 1e-7
 """How much the loss counts beside the quality: less than one more right answer in any set to validate on."""
 
@@ -184,7 +226,7 @@ def evaluate(
     device = model.embedding.weight.device
     was_training = model.training
     model.eval()
-    losses, correct = [], []
+    losses, correct, positions = [], [], []
     routed: dict[int, list[Tensor]] = {}
     planted: dict[int, list[Tensor]] = {}
     for batch in batches:
@@ -194,6 +236,7 @@ def evaluate(
         logits = output.logits.flatten(0, -2)
         losses.append(token_losses(logits, targets).cpu())
         correct.append((logits.argmax(-1) == targets).cpu())
+        positions.append((torch.arange(tokens.numel()) if places is None else places) % tokens.shape[1])
         for layer, (routing,) in output.routing.items():
             routed.setdefault(layer, []).append(precise(softmax_weight(routing)).cpu())
             if batch.planted is not None:
@@ -203,11 +246,14 @@ def evaluate(
     routes = {layer: torch.cat(weights) for layer, weights in routed.items()}
     truth = {layer: torch.cat(chunks) for layer, chunks in planted.items()}
     return Evaluation(
-        quality=quality_of(measure, loss, torch.cat(correct)).item(),
+        quality=quality_of(measure, loss, torch.cat(correct), sum(len(batch.tokens) for batch in batches)).item(),
         loss=loss.mean().item(),
         shares={layer: route.mean((0, 1)).tolist() for layer, route in routes.items()},
         found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
         found_by_layer={layer: Found.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
+        by_position=bits_by_position(loss, torch.cat(positions), max(batch.tokens.shape[1] for batch in batches))
+        if measure == "bits_per_byte"
+        else None,
     )
 
 

@@ -171,10 +171,9 @@ class TrainingModule(lightning.LightningModule):
         losses = token_losses(logits, batch.targets)
         loss = part_of_mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
-        figures = {
-            "loss": loss.detach(),
-            self.task.quality: quality_of(self.task.quality, losses.detach(), correct, part_of_mean),
-        }
+        measure = self.task.quality
+        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
+        figures = {"loss": loss.detach(), measure: quality}
         if self.searches:
             cost = self._budgeted(loss.detach(), output.routing, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nas.data import Batch, Task
-from nas.data.recall import planted_chunks
+from nas.data.batch import planted_chunks
 from nas.evaluation import softmax_weight
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy

@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple, Protocol
 
+import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = -100
@@ -33,7 +34,7 @@ class Batch(NamedTuple):
     Attributes:
         tokens: [B, T] int64 input tokens.
         targets: [B, T] int64, the token to predict at each position, or IGNORE.
-        planted: [B, T] bool, True on tokens of planted key-value blocks; None where a task plants nothing.
+        planted: [B, T] bool, True on tokens that state what is asked for later; None where a task plants nothing.
     """
 
     tokens: Tensor
@@ -50,13 +51,19 @@ class Batch(NamedTuple):
         return Scored(self.tokens, places, targets[places])
 
 
+def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
+    """[B, T] planted tokens to [B, N] chunks that hold any."""
+    chunks = F.pad(planted, (0, -planted.shape[1] % chunk_size))
+    return chunks.unflatten(1, (-1, chunk_size)).any(-1)
+
+
 class Task(Protocol):
     """A stream of training batches and a fixed set to validate on, both functions of the seed alone."""
 
     name: str
     vocab_size: int
     quality: str
-    """Name of the figure of merit: "recall" (accuracy on scored positions) or "bits_per_byte"."""
+    """Name of the figure of merit; see `nas.evaluation.quality_of`."""
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""

@@ -15,17 +15,15 @@ Difficulty is drawn per training batch: a sequence length and a number of pairs,
 value to its least value. Without the easy batches the plateau before learning starts is several times longer.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
 
 from nas.data.batch import IGNORE, Batch, Part
-from nas.data.seeding import generator
+from nas.data.options import check_counts, halvings
+from nas.data.stream import Stream, pick
 from nas.errors import UserError
 
 
-class Recall:
+class Recall(Stream):
     """An endless, seeded stream of recall problems; implements `nas.data.batch.Task`.
 
     Token ids: keys first, then values, then noise.
@@ -62,10 +60,9 @@ class Recall:
         validation_batches: int,
         seed: int,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "seed", "block_margin")}
-        for name, value in given.items():
-            if value < 1:
-                raise UserError(f"data.{name}={value} is too small; give 1 or more.")
+        super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
+        check_counts(keys=keys, values=values, noise=noise, length=length, min_length=min_length)
+        check_counts(pairs=pairs, min_pairs=min_pairs, block_size=block_size, queries=queries)
         self._pairs_per_block = (block_size - block_margin) // 2
         if block_margin < 0 or self._pairs_per_block < 1:
             raise UserError(
@@ -74,8 +71,8 @@ class Recall:
             )
         if pairs > keys:
             raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")
-        self._lengths = _halvings("length", length, min_length)
-        self._pairs = _halvings("pairs", pairs, min_pairs)
+        self._lengths = halvings("length", length, min_length)
+        self._pairs = halvings("pairs", pairs, min_pairs)
         needed = self._blocks(pairs) * block_size + 2 * queries
         if min_length < needed:
             raise UserError(
@@ -85,38 +82,12 @@ class Recall:
         self.vocab_size = keys + values + noise
         self._keys, self._values, self._noise = keys, values, noise
         self._block_size, self._queries = block_size, queries
-        self._batch_size, self._validation_batches, self._seed = batch_size, validation_batches, seed
 
-    def train_batch(self, step: int, part: Part = "all") -> Batch:
-        """The training batch of a step: tokens [B, T] with T and the number of pairs drawn for this batch."""
-        random = generator(self._seed, "recall", "train" if part == "all" else part, step)
-        return self._draw(_pick(self._lengths, random), _pick(self._pairs, random), self._batch_size, random)
+    def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
+        return self._draw(pick(self._lengths, random), pick(self._pairs, random), size, random)
 
-    def full_batch(self, step: int) -> Batch:
-        """A batch at full length and difficulty, as validation has them, but of other sequences."""
-        random = generator(self._seed, "recall", "full", step)
-        return self._draw(self._lengths[0], self._pairs[0], self._batch_size, random)
-
-    def validation_batches(self, length_factor: int = 1) -> list[Batch]:
-        """Batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
-        size = max(1, self._batch_size // length_factor)
-        return self._hardest("validation", self._validation_batches, size, length_factor)
-
-    def selection_batches(self, count: int) -> list[Batch]:
-        """Batches at full difficulty that are none of those to validate on."""
-        return self._hardest("selection", count, self._batch_size)
-
-    def _hardest(self, use: str, count: int, size: int, length_factor: int = 1) -> list[Batch]:
-        """``count`` batches of ``size`` sequences at full difficulty, the same for the same use."""
-        return [
-            self._draw(
-                self._lengths[0] * length_factor,
-                self._pairs[0],
-                size,
-                generator(self._seed, "recall", use, length_factor, index),
-            )
-            for index in range(count)
-        ]
+    def _draw_hardest(self, size: int, length_factor: int, held_out: bool, random: torch.Generator) -> Batch:
+        return self._draw(self._lengths[0] * length_factor, self._pairs[0], size, random)
 
     def token_text(self, token: int) -> str:
         """k, v or n (key, value, noise) and its number."""
@@ -149,23 +120,3 @@ class Recall:
         tokens[:, context + 1 :: 2] = key.gather(1, asked)
         targets[:, context + 1 :: 2] = value.gather(1, asked)
         return Batch(tokens, targets, planted)
-
-
-def _halvings(name: str, full: int, least: int) -> list[int]:
-    """full, full / 2, ... down to ``least``."""
-    if least > full:
-        raise UserError(f"data.min_{name}={least} is more than data.{name}={full}; give at most {full}.")
-    levels = [full]
-    while levels[-1] // 2 >= least:
-        levels.append(levels[-1] // 2)
-    return levels
-
-
-def _pick(levels: Sequence[int], random: torch.Generator) -> int:
-    return levels[int(torch.randint(len(levels), (), generator=random))]
-
-
-def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
-    """[B, T] planted tokens to [B, N] chunks that hold any."""
-    chunks = torch.nn.functional.pad(planted, (0, -planted.shape[1] % chunk_size))
-    return chunks.unflatten(1, (-1, chunk_size)).any(-1)

@@ -13,6 +13,9 @@ from nas.report import svg
 SIZE = (4.6, 2.7)
 """Inches at 72 units each: what a column of the page is wide, so that text keeps its size."""
 
+SHARES = ("recall", "accuracy", "exact_match")
+"""Figures of merit from 0 to 1."""
+
 FEW_POINTS = 40
 """A line with at most so many points shows each of them."""
 
@@ -47,7 +50,7 @@ class Curve:
 
 def panels(quality: str, cost: str = "share") -> list[Panel]:
     """Every panel that a report can have; ``cost`` is "share" or, of another resource, "cost"."""
-    limits = (-0.02, 1.02) if quality == "recall" else (None, None)
+    limits = (-0.02, 1.02) if quality in SHARES else (None, None)
     measured = Line(quality, "training", svg.MUTED), Line(f"validation_{quality}", "validation", svg.VALIDATION)
     budgeted = Line(cost, cost, svg.SOFTMAX), Line("target", "target", svg.INK, "--")
     title = "Softmax share and its target" if cost == "share" else "Cost and its target, as parts of the largest cost"

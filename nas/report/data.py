@@ -69,7 +69,7 @@ class ReportData:
     Attributes:
         title: what was run, for example "token_hybrid on recall".
         summary: label and value of each headline figure, for example ("softmax share", "0.034 (budget 0.035)").
-        quality: "recall" (higher is better) or "bits_per_byte" (lower is better).
+        quality: name of the figure of merit, for example "recall" or "bits_per_byte".
         comparison: rows of the closing table, each with the same keys; the first column names the row, the first
             row is the searched model. May be empty.
         history: one dict per logged step: always "step", and any of "loss", the quality, "share", "target",

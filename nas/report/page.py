@@ -14,6 +14,8 @@ from nas.run import replacing
 
 QUALITIES = {
     "recall": "Recall is the share of scored positions that the model predicts right: higher is better.",
+    "accuracy": "Accuracy is the share of scored positions that the model predicts right: higher is better.",
+    "exact_match": "Exact match is the share of sequences whose whole answer the model predicts: higher is better.",
     "bits_per_byte": "Bits per byte is what the model needs on average to tell the next byte: lower is better.",
 }
 

@@ -14,6 +14,7 @@ from nas.evaluation import (
     Found,
     always,
     at_random,
+    bits_by_position,
     evaluate,
     learnt,
     mean_share,
@@ -159,7 +160,69 @@ def test_quality_is_over_scored_tokens_of_all_batches() -> None:
     assert recall.loss == bits.loss == pytest.approx(loss, rel=1e-5)
     assert recall.quality == pytest.approx((logits.argmax(-1) == targets).float().mean().item())
     assert bits.quality == pytest.approx(loss / math.log(2), rel=1e-5)
-    assert quality_of("recall", torch.zeros(3), torch.tensor([True, False, False])).item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [("recall", 4 / 6), ("accuracy", 4 / 6), ("exact_match", 1 / 3), ("bits_per_byte", 2.5 / math.log(2))],
+)
+def test_a_figure_of_merit(measure: str, expected: float) -> None:
+    correct = bools("110110")  # of three sequences with two scored tokens each
+    loss = torch.arange(6.0)
+    assert quality_of(measure, loss, correct, 3).item() == pytest.approx(expected)
+    assert quality_of(measure, loss, correct, 3, torch.sum).item() == pytest.approx(
+        expected * (3 if measure == "exact_match" else 6)
+    )
+
+
+def test_a_sequence_matches_where_all_its_scored_tokens_are_right() -> None:
+    model, given = LanguageModel(small()), batch(6)
+    with torch.no_grad():
+        right = model(given.tokens, learnt).logits.argmax(-1)
+    scored = torch.arange(T) >= 8
+    targets = right.where(scored, torch.tensor(IGNORE))
+    targets[0, 8] = (targets[0, 8] + 1) % 11
+    targets[3, 9:] = (targets[3, 9:] + 1) % 11
+    batches = [Batch(given.tokens[:2], targets[:2], None), Batch(given.tokens[2:], targets[2:], None)]
+    assert evaluate(model, batches, "exact_match").quality == pytest.approx(4 / 6)
+    assert evaluate(model, batches, "accuracy").quality == pytest.approx(15 / 18)
+
+
+@pytest.mark.parametrize(
+    ("length", "ends"),
+    [(11, [11]), (16, [16]), (17, [16, 17]), (64, [16, 32, 64]), (100, [16, 32, 64, 100])],
+)
+def test_bits_by_position_are_the_means_of_segments_of_doubling_length(length: int, ends: list[int]) -> None:
+    loss = torch.rand(3, length)
+    position = torch.arange(length).expand(3, -1)
+    given = bits_by_position(loss.flatten(), position.flatten(), length)
+    starts = [0, *ends[:-1]]
+    expected = [loss[:, a:b].mean().item() / math.log(2) for a, b in zip(starts, ends, strict=True)]
+    assert [end for end, _ in given] == ends
+    assert [bits for _, bits in given] == pytest.approx(expected)
+
+
+def test_bits_by_position_leave_out_a_segment_without_tokens() -> None:
+    found = bits_by_position(torch.tensor([math.log(2), 0.0]), torch.tensor([20, 70]), 128)
+    assert found == [(32, pytest.approx(1.0)), (128, 0.0)]
+
+
+def test_bits_per_byte_come_by_position() -> None:
+    model = LanguageModel(small())
+    tokens, targets = torch.randint(11, (2, 5, 40))
+    partly = targets.where(torch.arange(40) % 3 == 0, torch.tensor(IGNORE))
+    batches = [Batch(tokens[:2], targets[:2], None), Batch(tokens[2:], partly[2:], None)]
+    result = evaluate(model, batches, "bits_per_byte")
+    logits = model(tokens, learnt).logits
+    scored = torch.cat([targets[:2], partly[2:]])
+    loss = torch.nn.functional.cross_entropy(logits.mT, scored, reduction="none", ignore_index=IGNORE) / math.log(2)
+    expected = {
+        end: (loss[:, start:end].sum() / (scored[:, start:end] != IGNORE).sum()).item()
+        for start, end in ((0, 16), (16, 32), (32, 40))
+    }
+    assert result.by_position is not None
+    assert dict(result.by_position) == pytest.approx(expected, rel=1e-5)
+    assert evaluate(model, batches, "recall").by_position is None
 
 
 def test_the_mode_of_the_model_is_put_back() -> None:

@@ -17,11 +17,13 @@ from nas.module import TrainingModule, TrainingStream
 from tests.nas.commands import SEARCH, composed, nas
 
 TEXT = ("data=text", "data.length=64")
+NEEDLE = ("data=needle", "data.batch_size=2", "data.validation_batches=2")
 
 
 def made(device: str, *options: str, begun: bool = False) -> TrainingModule:
     """A module of a small search, with routing begun or not."""
-    given = [option for option in SEARCH if not (TEXT[0] in options and option.startswith("data."))]
+    other = any(option.startswith("data=") for option in options)
+    given = [option for option in SEARCH if not (other and option.startswith("data."))]
     config = composed("search", *given, *options)
     task = build_task(config.data, config.seed)
     module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
@@ -41,8 +43,8 @@ def first_batch(module: TrainingModule) -> Scored:
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT],
-    ids=["recall", "gumbel", "rotary", "text"],
+    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT, NEEDLE],
+    ids=["recall", "gumbel", "rotary", "text", "needle"],
 )
 @pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
 def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> None:

@@ -113,6 +113,36 @@ def test_it_searches_on_text(tmp_path: Path) -> None:
     assert found["retrieving_layer"] is None
     searched = found["routings"]["searched routing"]["1x"]
     assert searched["quality"] == pytest.approx(searched["loss"] / math.log(2), rel=1e-5)
+    for routing in found["routings"].values():
+        assert [end for end, _ in routing["1x"]["by_position"]] == [16, 32, 64]
+        assert [end for end, _ in routing["2x"]["by_position"]] == [16, 32, 64, 128]
+    bits = [bits for _, bits in searched["by_position"]]
+    assert (sum(bits) + bits[2]) / 4 == pytest.approx(searched["quality"], rel=1e-5)
+    resumed = nas("search", f"resume={ended.run}")
+    assert resumed.status == 0, resumed.err
+
+
+TASKS = {
+    "mqar": ("data.vocab_size=64", "data.length=64", "data.pairs=8", "data.settings=[[32,4,1],[64,8,1]]"),
+    "needle": ("data.length=128",),
+    "needle of digits": ("data.form=digits", "data.length=192"),
+    "state_tracking": ("data.length=64",),
+    "state_tracking modular": ("data.problem=modular", "data.length=64"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_it_searches_on(tmp_path: Path, task: str) -> None:
+    name = task.split()[0]
+    options = (f"data={name}", *TASKS[task])
+    ended = nas("search", "+space=token_hybrid", *MODEL, *BATCHES, *TRAINER, *options, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    found = metrics(ended.run)
+    assert f"{found['quality'].replace('_', ' ')}: higher is better" in ended.out
+    assert (found["retrieving_layer"] is None) == (name == "state_tracking")
+    for routing in found["routings"].values():
+        assert 0 <= routing["1x"]["quality"] <= 1
+        assert routing["1x"]["by_position"] is routing["2x"]["by_position"] is None
     resumed = nas("search", f"resume={ended.run}")
     assert resumed.status == 0, resumed.err
 

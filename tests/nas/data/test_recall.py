@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nas.data.batch import IGNORE
-from nas.data.recall import Recall, planted_chunks
+from nas.data.batch import IGNORE, planted_chunks
+from nas.data.recall import Recall
 from nas.errors import UserError
 
 OPTIONS = {

@@ -197,7 +197,7 @@ def test_an_unreadable_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyP
     def refuse(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("nas.data.text.open", refuse, raising=False)
+    monkeypatch.setattr("nas.data.corpus.open", refuse, raising=False)
     message = refusal(folder)
     assert "Permission denied" in message
     assert ".txt" in message

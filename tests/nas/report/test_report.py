@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.evaluation import HIGHER
 from nas.report import ReportData, RoutingMap, write_report
-from nas.report.page import render, visible
+from nas.report.curves import panels
+from nas.report.page import QUALITIES, render, visible
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -256,3 +258,10 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
         assert list(tmp_path.iterdir()) == [path]
     write_report(path, report(title="\udcff"))
     assert rb"<title>\udcff</title>" in path.read_bytes()
+
+
+@pytest.mark.parametrize(("measure", "higher"), HIGHER.items())
+def test_every_figure_of_merit_is_explained_and_drawn_on_its_axis(measure: str, higher: bool) -> None:
+    assert f"{'higher' if higher else 'lower'} is better" in QUALITIES[measure]
+    (panel,) = (panel for panel in panels(measure) if panel.name == "quality")
+    assert panel.limits == ((-0.02, 1.02) if higher else (None, None))

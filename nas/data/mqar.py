@@ -1,0 +1,129 @@
+"""Multi-query associative recall as Zoology has it: key-value pairs at the start, each key asked for once later.
+
+After ``multiquery_ar`` of https://github.com/HazyResearch/zoology (Arora et al. 2024, arXiv 2312.04927): keys are
+tokens of the lower half of the vocabulary, values of the upper half. Behind the pairs each key stands once more, at an
+even distance from their end that follows a power law (near ones are likelier), and its value is to be predicted there:
+
+    k7 v1 k3 v9 n5 n1 k3 n1 k7 n2 n8 n3
+            predict:  v9    v1
+
+All other places hold tokens drawn from the whole vocabulary, or token 0. Zoology trains 32 epochs on 180,000 sequences;
+here the stream is endless.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nas.data.batch import IGNORE, Batch, Part
+from nas.data.stream import Stream
+from nas.errors import UserError
+
+EMPTY = 0
+"""Token of places that hold nothing; no key."""
+
+
+class MQAR(Stream):
+    """An endless, seeded stream of Zoology's recall problems; implements `nas.data.batch.Task`.
+
+    Args:
+        vocab_size: tokens: the empty one, keys from 1 on, values from the upper half.
+        length, pairs: tokens and key-value pairs of a sequence at full difficulty. Both grow with the length factor.
+        settings: what training batches have, each [length, pairs, weight]: how often, relative to the others.
+        power_a: of the power law: a distance of 2 i tokens has a weight of (i + 1) ** (power_a - 1); 1 is uniform.
+        random_non_queries: whether other places hold random tokens rather than token 0.
+        batch_size: sequences in a batch.
+        validation_batches: batches to validate on.
+        seed: seed of everything drawn.
+    """
+
+    name: str = "mqar"
+    quality: str = "recall"
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        length: int,
+        pairs: int,
+        settings: Sequence[Sequence[int]],
+        power_a: float,
+        random_non_queries: bool,
+        batch_size: int,
+        validation_batches: int,
+        seed: int,
+    ) -> None:
+        super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
+        self.vocab_size, self._values_from = vocab_size, vocab_size // 2
+        self._check(f"data.length={length} and data.pairs={pairs}", length, pairs)
+        if not settings:
+            raise UserError("data.settings is empty; give one or more of [length, pairs, weight].")
+        for setting in settings:
+            self._check_setting(setting, length)
+        if not 0 < power_a <= 1:
+            raise UserError(f"data.power_a={power_a} is not allowed; give a number over 0, up to 1 for equal chances.")
+        self._length, self._pairs = length, pairs
+        self._settings = [(tokens, pairs) for tokens, pairs, _ in settings]
+        self._weights = torch.tensor([float(weight) for _, _, weight in settings])
+        self._power_a, self._random_non_queries = power_a, random_non_queries
+
+    def token_text(self, token: int) -> str:
+        """k or v (key, value) and its number; 0 where nothing stands."""
+        if token == EMPTY:
+            return "0"
+        return f"k{token}" if token < self._values_from else f"v{token - self._values_from}"
+
+    def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
+        setting = int(torch.multinomial(self._weights, 1, generator=random))
+        return self._draw(*self._settings[setting], size, random)
+
+    def _draw_hardest(self, size: int, length_factor: int, held_out: bool, random: torch.Generator) -> Batch:
+        length, pairs = self._length * length_factor, self._pairs * length_factor
+        self._check(f"data.length_factors has {length_factor}", length, pairs)
+        return self._draw(length, pairs, size, random)
+
+    def _draw(self, length: int, pairs: int, size: int, random: torch.Generator) -> Batch:
+        """``size`` sequences; keys and values of each are all different, and pairs are asked for in any order."""
+
+        def distinct(weights: Tensor) -> Tensor:  # [size, pairs], one after the other as probable as the weights say
+            return torch.multinomial(weights.expand(size, -1), pairs, generator=random)
+
+        key = distinct(torch.ones(self._values_from - 1)) + 1
+        value = distinct(torch.ones(self.vocab_size - self._values_from)) + self._values_from
+        context = 2 * pairs
+        distance = torch.arange(1, (length - context) // 2 + 1)
+        asked = context + 2 * distinct(distance.double() ** (self._power_a - 1))
+
+        tokens = torch.full((size, length), EMPTY)
+        if self._random_non_queries:
+            tokens = torch.randint(self.vocab_size, (size, length), generator=random)
+        tokens[:, :context] = torch.stack([key, value], dim=-1).flatten(1)
+        tokens.scatter_(1, asked, key)
+        targets = torch.full_like(tokens, IGNORE).scatter_(1, asked, value)
+        planted = (torch.arange(length) < context).expand(size, -1).contiguous()
+        return Batch(tokens, targets, planted)
+
+    def _check_setting(self, setting: Sequence[int], longest: int) -> None:
+        named = f"data.settings has {list(setting)}"
+        if len(setting) != 3 or min(setting) < 1:
+            raise UserError(f"{named}; give [length, pairs, weight], each 1 or more.")
+        length, pairs, _ = setting
+        if length > longest:
+            raise UserError(f"{named}, longer than data.length={longest}; give shorter ones, or a larger data.length.")
+        self._check(named, length, pairs)
+
+    def _check(self, named: str, length: int, pairs: int) -> None:
+        """UserError where pairs and queries have no room: two tokens for each, and two for each place to ask at."""
+        if min(length, pairs) < 1:
+            raise UserError(f"{named} is too small; give 1 or more.")
+        if 4 * pairs > length:
+            raise UserError(
+                f"{named}: {length} tokens have no room for {pairs} pairs and a query of each; "
+                f"give at least {4 * pairs} tokens, or at most {length // 4} pairs."
+            )
+        if pairs >= self._values_from:
+            raise UserError(
+                f"{named}: {pairs} pairs need as many different keys, and data.vocab_size={self.vocab_size} has "
+                f"{max(self._values_from - 1, 0)}; give at least {2 * (pairs + 1)}, or fewer pairs."
+            )

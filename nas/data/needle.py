@@ -1,0 +1,196 @@
+"""A needle in a haystack, byte by byte: one sentence in a long text states a value, and the end asks for it.
+
+The three forms of single needles of RULER (Hsieh et al. 2024, arXiv 2404.06654; niah_single_1 to 3 of
+https://github.com/NVIDIA/RULER):
+
+    form     haystack                                value                               in RULER
+    noise    the same few sentences over and over    a number of 7 digits                S-NIAH-1
+    text     running text                            a number of 7 digits                S-NIAH-2
+    digits   running text                            32 hexadecimal digits, as a UUID    S-NIAH-3
+
+A sequence is haystack, needle and question, and the value is to be predicted:
+
+    The grass is green. The sky is b
+    One of the special magic numbers for quiet-harbor is: 4820563.
+    lue. The sun is yellow. Here we go.
+    The special magic number for quiet-harbor is: 4820563
+
+RULER gives this to models that follow instructions, has essays for running text, and puts needles between sentences.
+Here it is what a model is trained on: the instructions are left out, running text is any, and a needle may stand at any
+byte. As there, an answer is right where the whole value is.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.data.batch import IGNORE, Batch, Part
+from nas.data.corpus import Corpus, byte_text, windows
+from nas.data.options import check_counts, halvings
+from nas.data.stream import Stream, pick
+from nas.errors import UserError
+
+NOISE = b"The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
+NEEDLE = b"One of the special magic %ss for %s is: %s."
+QUESTION = b"\nThe special magic %s for %s is: "
+
+GRAIN = 64
+"""The least length is a multiple of this where it is not given."""
+
+
+class Form(NamedTuple):
+    """One form of the task.
+
+    Attributes:
+        running: whether the haystack is running text.
+        kind: what a value is called.
+        alphabet: the characters of a value.
+        value_length: how many it has where nothing else is given.
+    """
+
+    running: bool
+    kind: bytes
+    alphabet: bytes
+    value_length: int
+
+
+FORMS = {
+    "noise": Form(False, b"number", b"0123456789", 7),
+    "text": Form(True, b"number", b"0123456789", 7),
+    "digits": Form(True, b"uuid", b"0123456789abcdef", 32),
+}
+
+ADJECTIVES = (
+    b"bold brave brief bright broad calm clean clear crisp dark deep dense dry early faint fair fast fine firm flat "
+    b"fresh full grand green happy hollow huge kind large late lean light lucky mild narrow neat new odd old open pale "
+    b"plain proud pure quick quiet rapid rare raw rich rough round safe sharp short shy simple slim slow small smart "
+    b"soft solid steep strict strong sweet swift tall tame thick thin tidy tiny vast vivid warm weak wide wild wise"
+).split()
+NOUNS = (
+    b"anchor apple arrow badge barn basin beach bell bench bird boat book bottle bowl branch bread brick bridge brush "
+    b"bucket button cabin candle canyon castle chain chair cliff clock cloud coat coin copper corner crane creek crown "
+    b"desert door dragon drum engine falcon farm feather fence field flag flute forest garden gate globe glove guitar "
+    b"hammer harbor hill honey island ladder lake lamp leaf lemon lion maple meadow mirror moon needle ocean piano"
+).split()
+
+
+class Needle(Stream):
+    """An endless, seeded stream of haystacks with a needle; implements `nas.data.batch.Task`.
+
+    Args:
+        form: "noise", "text" or "digits".
+        path: of the running text, a file or folder; None is the standard library. Its validation bytes
+            (`nas.data.corpus.Corpus`) are the haystacks to validate on and to choose by.
+        length: bytes in a sequence, question and value included, at full difficulty. It is halved down to min_length,
+            which comes last; None for the least multiple of 64 with room for needle and question: without such
+            batches long values are not learnt for long.
+        value_length: characters of the value; None for as many as the form has in RULER.
+        batch_size: sequences in a batch.
+        validation_batches: batches to validate on, all at full length.
+        seed: seed of everything drawn.
+    """
+
+    name: str = "needle"
+    vocab_size: int = 256
+    quality: str = "exact_match"
+
+    def __init__(
+        self,
+        *,
+        form: str,
+        path: str | None,
+        length: int,
+        min_length: int | None,
+        value_length: int | None,
+        batch_size: int,
+        validation_batches: int,
+        seed: int,
+    ) -> None:
+        super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
+        if form not in FORMS:
+            raise UserError(f"data.form={form} is unknown; choose one of: {', '.join(FORMS)}.")
+        self._form = FORMS[form]
+        self._value_length = self._form.value_length if value_length is None else value_length
+        check_counts(length=length, value_length=self._value_length)
+        self._lengths = self._room(length, min_length)
+        self._corpus = None
+        if self._form.running:
+            self._corpus = Corpus(path)
+        elif path is not None:
+            raise UserError(f"data.path={path} has no use with data.form={form}; choose form=text or form=digits.")
+        for held_out in (False, True):
+            self._haystacks(length, "all", held_out)  # a text too short for this is refused now
+
+    def token_text(self, token: int) -> str:
+        """See `nas.data.corpus.byte_text`."""
+        return byte_text(token)
+
+    def _room(self, length: int, min_length: int | None) -> list[int]:
+        """The lengths of training batches; UserError for one without room for needle, question and value."""
+        longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)
+        value = self._form.alphabet[:1] * self._value_length
+        needed = sum(map(len, self._parts(longest, value)))
+        for option, given in (("length", length), ("min_length", min_length)):
+            if given is not None and given < needed:
+                raise UserError(
+                    f"data.{option}={given} has no room for a needle and its question with values of "
+                    f"{self._value_length} characters; give at least {needed}, or a smaller data.value_length."
+                )
+        least = min(length, -(-needed // GRAIN) * GRAIN) if min_length is None else min_length
+        lengths = halvings("length", length, least)
+        return lengths if lengths[-1] == least else [*lengths, least]
+
+    def _parts(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
+        """The needle on a line of its own, and question and value."""
+        needle = NEEDLE % (self._form.kind, key, value)
+        return b"\n" + needle + b"\n", QUESTION % (self._form.kind, key) + value
+
+    def _haystacks(self, length: int, part: Part, held_out: bool) -> Tensor | None:
+        """The running text that haystacks are cut from; UserError where it has no room for a sequence of ``length``."""
+        if self._corpus is None:
+            return None
+        return self._corpus.validation(length) if held_out else self._corpus.training(length, part)
+
+    def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
+        return self._draw(pick(self._lengths, random), size, self._haystacks(self._lengths[0], part, False), random)
+
+    def _draw_hardest(self, size: int, length_factor: int, held_out: bool, random: torch.Generator) -> Batch:
+        length = self._lengths[0] * length_factor
+        return self._draw(length, size, self._haystacks(length, "all", held_out), random)
+
+    def _draw(self, length: int, size: int, text: Tensor | None, random: torch.Generator) -> Batch:
+        """``size`` sequences of ``length`` + 1 bytes, of which a model sees all but the last."""
+
+        def several(count: int, *shape: int) -> list[int]:
+            return torch.randint(count, (size, *shape), generator=random).tolist()
+
+        if text is None:
+            haystacks = [(NOISE * (length // len(NOISE) + 1))[: length + 1]] * size
+        else:
+            starts = torch.randint(len(text) - length, (size,), generator=random)
+            haystacks = [row.tobytes() for row in windows(text, starts, length).numpy()]
+        adjectives, nouns = several(len(ADJECTIVES)), several(len(NOUNS))
+        values, depths = self._values(size, random), torch.rand(size, generator=random).tolist()
+        sequences = bytearray()
+        planted = torch.zeros(size, length, dtype=torch.bool)
+        for row, (haystack, value) in enumerate(zip(haystacks, values, strict=True)):
+            key = ADJECTIVES[adjectives[row]] + b"-" + NOUNS[nouns[row]]
+            needle, question = self._parts(key, value)
+            room = length + 1 - len(needle) - len(question)
+            place = int(depths[row] * (room + 1))
+            sequences += haystack[:place] + needle + haystack[place:room] + question
+            planted[row, place + 1 : place + len(needle) - 1] = True
+        given = torch.from_numpy(np.frombuffer(sequences, dtype=np.uint8)).view(size, length + 1).long()
+        targets = torch.full((size, length), IGNORE)
+        targets[:, -self._value_length :] = given[:, -self._value_length :]
+        return Batch(given[:, :-1].contiguous(), targets, planted)
+
+    def _values(self, size: int, random: torch.Generator) -> list[bytes]:
+        """One value for each sequence; a number does not begin with 0."""
+        alphabet, shape = self._form.alphabet, (size, self._value_length)
+        digits = torch.randint(len(alphabet), shape, generator=random)
+        if self._form.kind == b"number":
+            digits[:, 0] = torch.randint(1, len(alphabet), (size,), generator=random)
+        return [bytes(alphabet[digit] for digit in row) for row in digits.tolist()]

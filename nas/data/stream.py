@@ -1,0 +1,68 @@
+"""What the tasks that make up their sequences have in common: an endless stream, each batch drawn by its own seed.
+
+Difficulty is drawn per training batch, and everything measured is at full difficulty.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+
+from nas.data.batch import Batch, Part
+from nas.data.options import check_counts
+from nas.data.seeding import generator
+
+
+class Stream(ABC):
+    """The streams of a `nas.data.batch.Task`; a task says how a batch is drawn.
+
+    Args:
+        batch_size: sequences in a batch.
+        validation_batches: batches to validate on.
+        seed: seed of everything drawn.
+    """
+
+    name: str
+    quality: str
+
+    def __init__(self, *, batch_size: int, validation_batches: int, seed: int) -> None:
+        check_counts(batch_size=batch_size, validation_batches=validation_batches)
+        self._batch_size, self._validation_batches, self._seed = batch_size, validation_batches, seed
+
+    @abstractmethod
+    def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
+        """``size`` sequences of a part of the training data, of a difficulty that is drawn for them."""
+
+    @abstractmethod
+    def _draw_hardest(self, size: int, length_factor: int, held_out: bool, random: torch.Generator) -> Batch:
+        """``size`` sequences at full difficulty, ``length_factor`` times as long, of held-out data or training data."""
+
+    def train_batch(self, step: int, part: Part = "all") -> Batch:
+        """The training batch of a step: tokens [B, T], as hard as was drawn for this batch."""
+        random = generator(self._seed, self.name, "train" if part == "all" else part, step)
+        return self._draw_training(self._batch_size, part, random)
+
+    def full_batch(self, step: int) -> Batch:
+        """A batch at full length and difficulty, as validation has them, but of training data."""
+        return self._draw_hardest(self._batch_size, 1, False, generator(self._seed, self.name, "full", step))
+
+    def validation_batches(self, length_factor: int = 1) -> list[Batch]:
+        """Batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
+        size = max(1, self._batch_size // length_factor)
+        return self._held_out("validation", self._validation_batches, size, length_factor)
+
+    def selection_batches(self, count: int) -> list[Batch]:
+        """Batches at full difficulty that are none of those to validate on."""
+        return self._held_out("selection", count, self._batch_size, 1)
+
+    def _held_out(self, use: str, count: int, size: int, length_factor: int) -> list[Batch]:
+        """``count`` batches of ``size`` sequences at full difficulty, the same for the same use."""
+        return [
+            self._draw_hardest(size, length_factor, True, generator(self._seed, self.name, use, length_factor, index))
+            for index in range(count)
+        ]
+
+
+def pick(levels: Sequence[int], random: torch.Generator) -> int:
+    """One of several levels of difficulty, each as probable."""
+    return levels[int(torch.randint(len(levels), (), generator=random))]
