@@ -28,8 +28,9 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
     held = [task for task in found if task in retrieval and _holds(found[task])]
     asked = [task for task in found if task in retrieval]
     verdict = (
-        f"Better than {', '.join(AGAINST)}, as far as they took part, at {LONGER} or more times the training length, at a softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} "
-        f"retrieval tasks ({', '.join(held) or 'none'}); the target is {ENOUGH}.\n"
+        f"Better than {', '.join(AGAINST)}, where they took part, at {LONGER} or more times the training length, at a "
+        f"softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} retrieval tasks "
+        f"({', '.join(held) or 'none'}); the target is {ENOUGH}.\n"
     )
     return "\n".join([verdict, *parts])
 
@@ -67,4 +68,4 @@ def _table(comparison: Comparison) -> str:
 
 def _standing(pair: Pair | None) -> str:
     """How what was searched stands to a baseline."""
-    return "" if pair is None or pair.p_holm is None else f" ({pair.verdict}, p {p_value(pair.p_holm)})"
+    return "" if pair is None or pair.p_holm is None else f" (searched: {pair.verdict}, p {p_value(pair.p_holm)})"
