@@ -1,13 +1,14 @@
 """From the run folders of a comparison's trainings to its results."""
 
 import math
-import statistics
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from nas.closing import history
 from nas.comparisons.contenders import Contender
 from nas.comparisons.jobs import Jobs
+from nas.comparisons.recipe import layer_shares
 from nas.comparisons.results import Comparison, Entrant, Trained
 from nas.cost import training_flops_per_token
 from nas.data import build_task
@@ -56,30 +57,35 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
         seed=seed,
         quality={factor: _number(figures["quality"]) for factor, figures in own.items()},
         loss={factor: _number(figures["loss"]) for factor, figures in own.items()},
-        share={factor: _number(figures["share"]) for factor, figures in own.items()},
+        share={f: fmean(layer_shares(contender.architecture, _shares(figures))) for f, figures in own.items()},
         by_position={f: [(end, _number(bits)) for end, bits in of] for f, of in positions.items()} or None,
         planted=planted and {name: _number(planted[name]) for name in ("precision", "recall")},
         kv_bytes={int(context): value for context, value in cost["kv_bytes"].items()},
         flops_per_token={int(context): value for context, value in cost["flops_per_token"].items()},
-        training_flops=metrics["training_tokens"] * _per_token(run, contender, own[1]["shares"], length),
+        training_flops=metrics["training_tokens"] * _per_token(run, contender, _shares(own[1]), length),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
         parameters=cost["parameters"],
     )
 
 
-def _per_token(run: Run, contender: Contender, shares: Mapping[str, list[float]], length: int) -> float:
+def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
     """FLOPs of training on a token, at the mean share of softmax chunks that routed layers had while they trained.
 
     They begin as softmax attention, and come to their final share as the budget tightens. Where the history of the
     training tells no shares, since the budget is on another cost, it is the final ones.
     """
     over_time = [entry["share"] for entry in history(run) if "share" in entry]
-    mean = statistics.mean(over_time) if over_time else None
-    found = {int(layer): statistics.mean(heads) for layer, heads in shares.items()}
+    mean = fmean(over_time) if over_time else None
+    found = {layer: fmean(heads) for layer, heads in shares.items()}
     return training_flops_per_token(
         contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length
     )
+
+
+def _shares(figures: Mapping[str, Any]) -> dict[int, list[float]]:
+    """The share of softmax chunks of each routed layer, by head."""
+    return {int(layer): [_number(share) for share in heads] for layer, heads in figures["shares"].items()}
 
 
 def _first(rows: Mapping[str, Any]) -> Mapping[str, Any]:

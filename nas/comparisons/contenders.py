@@ -43,8 +43,8 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     """Everyone who takes part, of one size; UserError where that cannot be."""
     if twice := {name for name in config.baselines if config.baselines.count(name) > 1}:
         raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
-    budget = _by_share(config.budget, runs)
-    every = [*_found(runs), *(_by_hand(name, config, budget, vocab_size) for name in config.baselines)]
+    share = _share(config.budget, runs)
+    every = [*_found(runs), *(_by_hand(name, config, share, vocab_size) for name in config.baselines)]
     if len(every) < 2:
         raise UserError(
             f"runs={config.runs} and baselines={config.baselines} are {len(every)} to compare; give two or more. "
@@ -60,14 +60,19 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     return _matched(every)
 
 
-def _by_share(budget: BudgetConfig, runs: Sequence[Given]) -> BudgetConfig:
-    """The budget of hybrids designed by hand: the share that the first run measured, else that of the config."""
-    share = next((run.share for run in runs if run.share is not None), None)
-    if share is None:
-        share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
+def _share(budget: BudgetConfig, runs: Sequence[Given]) -> float:
+    """The share of softmax chunks of hybrids designed by hand: that of the first run, else that of the budget."""
+    if runs:
+        return runs[0].share
+    share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
     if not 0 <= share <= 1:
         raise UserError(f"budget.target={share:g} is no share of the chunks; give a number from 0 to 1.")
-    return replace(budget, resource=SOFTMAX_SHARE, target=max(share, LEAST_SHARE))
+    return share
+
+
+def _to_share(budget: BudgetConfig, share: float) -> BudgetConfig:
+    """A budget on the share of softmax chunks, over the layers that route."""
+    return replace(budget, resource=SOFTMAX_SHARE, target=min(1.0, max(share, LEAST_SHARE)))
 
 
 def _found(runs: Sequence[Given]) -> list[Contender]:
@@ -78,19 +83,22 @@ def _found(runs: Sequence[Given]) -> list[Contender]:
         unique = f"searched_{name}" if names.count(name) == 1 else f"searched_{name}_{number}"
         budget = BudgetConfig(**run.config["budget"])
         if run.space not in (None, "token_hybrid"):  # of a whole space; what was found has its routers' share of it
-            budget = replace(budget, resource=SOFTMAX_SHARE, target=max(run.share or 0.0, LEAST_SHARE))
+            budget = _to_share(budget, run.routed_share)
         found.append(Contender(unique, True, run.architecture, budget))
     return found
 
 
-def _by_hand(name: str, config: CompareConfig, budget: BudgetConfig, vocab_size: int) -> Contender:
+def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) -> Contender:
+    """A hybrid designed by hand; its layers together have the given share of softmax, as far as they can."""
     try:
-        architecture = baselines.build(name, config.model, vocab_size, budget.target)
+        architecture = baselines.build(name, config.model, vocab_size, max(share, LEAST_SHARE))
     except UserError as error:
         raise UserError(f"baselines has {name}: {error}") from error
     if architecture is None:
         raise UserError(f"baselines has {name}, which is unknown; choose from: {', '.join(baselines.names())}.")
-    return Contender(name, False, architecture, budget)
+    layers, routed = architecture.mixers, len(architecture.routed_layers)
+    own = (share * len(layers) - layers.count("softmax")) / routed if routed else share
+    return Contender(name, False, architecture, _to_share(config.budget, own))
 
 
 def _matched(every: list[Contender]) -> list[Contender]:

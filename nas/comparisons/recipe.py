@@ -1,8 +1,9 @@
 """The one recipe of a comparison: that of its runs, with what the user gave on top of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
@@ -23,14 +24,23 @@ COMMANDS = ("search", "train")
 class Given(NamedTuple):
     """A run to compare: where it is, its config as plain values, and what it found.
 
-    share: of softmax chunks, averaged over the layers that route, as measured at the training length; None where no
-    layer routes.
+    shares: of softmax chunks of each layer, as measured at the training length.
     """
 
     path: Path
     config: dict[str, Any]
     architecture: Architecture
-    share: float | None
+    shares: list[float]
+
+    @property
+    def share(self) -> float:
+        """Of softmax chunks, over all layers."""
+        return fmean(self.shares)
+
+    @property
+    def routed_share(self) -> float:
+        """Of softmax chunks, over the layers that route; 0 where none does."""
+        return fmean([self.shares[layer] for layer in self.architecture.routed_layers] or [0.0])
 
     @property
     def space(self) -> str | None:
@@ -51,16 +61,20 @@ def read_run(folder: str) -> Given:
     if not isinstance(metrics, dict) or not metrics.get("finished"):
         raise UserError(f"runs has {folder}, which is not finished or is damaged; finish it with resume={folder}.")
     architecture = load_architecture(run.path / ARCHITECTURE)
-    return Given(run.path, described["config"], architecture, _share(metrics, folder, architecture))
-
-
-def _share(metrics: dict[str, Any], folder: str, architecture: Architecture) -> float | None:
     try:
-        shares = next(iter(metrics["routings"].values()))["1x"]["shares"]
-        every = [share for layer in architecture.routed_layers for share in shares[str(layer)]]
-    except (KeyError, TypeError, StopIteration, AttributeError) as error:
+        measured = next(iter(metrics["routings"].values()))["1x"]["shares"]
+        shares = layer_shares(architecture, {int(layer): heads for layer, heads in measured.items()})
+    except (KeyError, TypeError, ValueError, StopIteration, AttributeError) as error:
         raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it tells no shares.") from error
-    return sum(every) / len(every) if every else None
+    return Given(run.path, described["config"], architecture, shares)
+
+
+def layer_shares(architecture: Architecture, measured: Mapping[int, Sequence[float]]) -> list[float]:
+    """The share of softmax chunks of every layer: 1 of softmax, 0 of linear, of others as measured by head."""
+    return [
+        fmean(measured[layer]) if mixer == "token_hybrid" else float(mixer == "softmax")
+        for layer, mixer in enumerate(architecture.mixers)
+    ]
 
 
 def follow(config: CompareConfig, runs: Sequence[Given]) -> None:

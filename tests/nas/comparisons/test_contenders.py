@@ -24,10 +24,15 @@ def config(*options: str) -> CompareConfig:
     return made
 
 
-def given(architecture: Architecture, space: str | None = "token_hybrid", share: float | None = 0.1) -> Given:
+def given(architecture: Architecture, space: str | None = "token_hybrid", share: float = 0.1) -> Given:
     made = composed("search", "+space=token_hybrid", *SMALL)
     values: dict[str, Any] = {"name": "mine", "budget": vars(made.budget), "data": vars(made.data)}
-    return Given(Path("run"), values | ({"space": {"name": space}} if space else {}), architecture, share)
+    return Given(
+        Path("run"),
+        values | ({"space": {"name": space}} if space else {}),
+        architecture,
+        [share] * len(architecture.mixers),
+    )
 
 
 def test_all_have_as_many_parameters_as_the_largest() -> None:
@@ -62,6 +67,14 @@ def test_names_tell_runs_apart_and_baselines_route_as_much_as_the_first_run() ->
     assert found[2].budget.target == pytest.approx(0.4), "that of a whole space would mean something else"
 
 
+def test_baselines_have_the_share_over_all_of_their_layers() -> None:
+    options = config("model.layers=8", "budget.target=0.1", "baselines=[nats_l,token_hybrid,softmax]")
+    found = {one.name: one for one in contenders(options, [], VOCAB)}
+    assert found["nats_l"].architecture.routed_layers == (3, 7)
+    assert found["nats_l"].budget.target == pytest.approx(0.4)
+    assert found["token_hybrid"].budget.target == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -89,7 +102,9 @@ def folder(path: Path, command: str = "search", metrics: str | None = None, conf
 
 def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
     run = read_run(str(folder(tmp_path / "run")))
-    assert run.share == pytest.approx(0.375)
+    assert run.shares == pytest.approx([0.375, 0.0])
+    assert run.share == pytest.approx(0.375 / 2)
+    assert run.routed_share == pytest.approx(0.375)
     assert run.architecture.mixers == ("token_hybrid", "linear")
 
 

@@ -1,0 +1,66 @@
+"""The study of searched against hand-designed hybrids: when its claim holds, and that its options are options."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.token_vs_hand import claim
+from nas.comparisons.contenders import contenders
+from nas.comparisons.results import Comparison, Entrant
+from nas.data import build_task
+from tests.nas.commands import composed
+from tests.nas.comparisons.examples import comparison, entrant, trained
+
+STUDY: dict[str, Any] = yaml.safe_load((Path(claim.__file__).parent / "config.yaml").read_text())
+
+
+def model(name: str, at_4x: float, share: float = 1.0, noise: float = 0.01) -> Entrant:
+    runs = (trained(seed, {1: 1.0, 4: at_4x + noise * (seed % 2)}, share) for seed in range(5))
+    return entrant(name, *runs, searched=name.startswith("searched"))
+
+
+def beside(*others: Entrant, share: float = 0.1) -> Comparison:
+    return comparison(model("searched_token_hybrid", 0.8, share), *others, factors=(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("found", "holds"),
+    [
+        (beside(model("softmax", 0.1), model("linear", 0.0), model("interleaved_3_1", 0.5)), True),
+        (beside(model("softmax", 0.1), model("interleaved_3_1", 0.8)), False),
+        (beside(model("softmax", 0.1), model("interleaved_3_1", 0.9)), False),
+        (beside(model("softmax", 0.1), model("random_routing", 0.9)), True),
+        (beside(model("random_routing", 0.1)), False),
+        (beside(model("softmax", 0.1), share=0.3), False),
+    ],
+    ids=["better than all", "as good as one", "worse than one", "others do not count", "nobody to beat", "too dear"],
+)
+def test_when_the_claim_holds(found: Comparison, holds: bool) -> None:
+    told = claim.claim({"planted": found}, {"planted"})
+    assert f"on {int(holds)} of 1 retrieval tasks" in told
+    assert "on 0 of 0 retrieval tasks (none)" in claim.claim({"text": found}, {"planted"})
+
+
+def test_it_shows_how_the_searched_model_stands_to_each() -> None:
+    told = claim.claim({"planted": beside(model("softmax", 0.1), model("linear", 0.8))}, {"planted"})
+    assert (
+        "| softmax               | 1.000 | 1.000 (searched: within the noise, p 1.000) | 0.104 (searched: better, p <"
+        in told
+    )
+    assert "## planted" in told
+
+
+@pytest.mark.parametrize("reduced", [False, True], ids=["full", "reduced"])
+@pytest.mark.parametrize("task", STUDY["tasks"])
+def test_every_task_and_its_contenders_can_be_made(task: str, reduced: bool) -> None:
+    settings = STUDY | STUDY["reduced"] if reduced else STUDY
+    common = [*STUDY["common"], *(STUDY["reduced"]["common"] if reduced else [])]
+    options = [option.strip('"') for option in STUDY["tasks"][task]["options"]]
+    config = composed("compare", *common, *options, f"baselines=[{','.join(settings['baselines'])}]")
+    made = build_task(config.data, 0)
+    every = contenders(config, [], made.vocab_size)
+    assert [one.name for one in every] == settings["baselines"]
+    assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
+    composed("search", "+space=token_hybrid", *common, *options)
