@@ -114,7 +114,7 @@ class Needle(Stream):
         self._form = FORMS[form]
         self._value_length = self._form.value_length if value_length is None else value_length
         check_counts(length=length, value_length=self._value_length)
-        self._lengths = self._room(length, min_length)
+        self._lengths = self._with_room(length, min_length)
         self._corpus = None
         if self._form.running:
             self._corpus = Corpus(path)
@@ -127,7 +127,7 @@ class Needle(Stream):
         """See `nas.data.corpus.byte_text`."""
         return byte_text(token)
 
-    def _room(self, length: int, min_length: int | None) -> list[int]:
+    def _with_room(self, length: int, min_length: int | None) -> list[int]:
         """The lengths of training batches; UserError for one without room for needle, question and value."""
         longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)
         value = self._form.alphabet[:1] * self._value_length
@@ -162,21 +162,16 @@ class Needle(Stream):
 
     def _draw(self, length: int, size: int, text: Tensor | None, random: torch.Generator) -> Batch:
         """``size`` sequences of ``length`` + 1 bytes, of which a model sees all but the last."""
-
-        def several(count: int, *shape: int) -> list[int]:
-            return torch.randint(count, (size, *shape), generator=random).tolist()
-
         if text is None:
             haystacks = [(NOISE * (length // len(NOISE) + 1))[: length + 1]] * size
         else:
             starts = torch.randint(len(text) - length, (size,), generator=random)
             haystacks = [row.tobytes() for row in windows(text, starts, length).numpy()]
-        adjectives, nouns = several(len(ADJECTIVES)), several(len(NOUNS))
-        values, depths = self._values(size, random), torch.rand(size, generator=random).tolist()
+        keys, values = _keys(size, random), self._values(size, random)
+        depths = torch.rand(size, generator=random).tolist()
         sequences = bytearray()
         planted = torch.zeros(size, length, dtype=torch.bool)
-        for row, (haystack, value) in enumerate(zip(haystacks, values, strict=True)):
-            key = ADJECTIVES[adjectives[row]] + b"-" + NOUNS[nouns[row]]
+        for row, (haystack, key, value) in enumerate(zip(haystacks, keys, values, strict=True)):
             needle, question = self._parts(key, value)
             room = length + 1 - len(needle) - len(question)
             place = int(depths[row] * (room + 1))
@@ -194,3 +189,9 @@ class Needle(Stream):
         if self._form.kind == b"number":
             digits[:, 0] = torch.randint(1, len(alphabet), (size,), generator=random)
         return [bytes(alphabet[digit] for digit in row) for row in digits.tolist()]
+
+
+def _keys(size: int, random: torch.Generator) -> list[bytes]:
+    """One key for each sequence: an adjective and a noun."""
+    words = [torch.randint(len(kind), (size,), generator=random).tolist() for kind in (ADJECTIVES, NOUNS)]
+    return [ADJECTIVES[adjective] + b"-" + NOUNS[noun] for adjective, noun in zip(*words, strict=True)]
