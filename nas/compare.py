@@ -44,11 +44,15 @@ def compare(config: CompareConfig, console: Console) -> int:
 
 def _check(config: CompareConfig) -> None:
     """UserError for the first option that cannot work."""
+    from nas.devices import AUTO
+
     if launched().world > 1:
         raise UserError(
             "nas.compare starts its own processes; start it once, with workers=N for N trainings at a time."
         )
-    for name in ("seeds", "tuning_seeds", "workers", "context"):
+    if config.workers != AUTO and (not isinstance(config.workers, int) or config.workers < 1):
+        raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")
+    for name in ("seeds", "tuning_seeds", "context"):
         if (value := getattr(config, name)) < 1:
             raise UserError(f"{name}={value} is not allowed; give 1 or more.")
     if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):

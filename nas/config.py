@@ -309,8 +309,8 @@ class CompareConfig(RunConfig):
     """`python -m nas.compare`.
 
     runs: folders of finished runs; baselines: see `search_spaces.baselines`; seeds: trainings of each; learning_rates:
-    the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a time; context:
-    tokens at which reading and generating are timed.
+    the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a time, or "auto";
+    context: tokens at which reading and generating are timed.
     """
 
     runs: list[str] = MISSING
@@ -318,7 +318,7 @@ class CompareConfig(RunConfig):
     seeds: int = MISSING
     learning_rates: list[float] = MISSING
     tuning_seeds: int = MISSING
-    workers: int = MISSING
+    workers: Any = MISSING
     context: int = MISSING
 
 

@@ -1,18 +1,22 @@
 """What the comparisons say of the claim: retrieval better than by every hand-designed hybrid, at a part of the cost."""
 
 from collections.abc import Collection, Mapping
+from statistics import fmean
 
 from nas.comparisons.results import Comparison
 from nas.comparisons.statistics import BETTER, Pair, counted, tests
 from nas.comparisons.units import p_value
 from nas.tables import markdown, number
 
-AGAINST = ("softmax", "softmax_rope", "linear", "interleaved_3_1")
+SOFTMAX = "softmax"
+AGAINST = (SOFTMAX, "softmax_rope", "linear", "interleaved_3_1")
 """Whom the claim is about."""
 LONGER = 4
 """Times the training length from which on retrieval is claimed to be better."""
 MOST_SHARE = 0.25
 """Of softmax chunks that the searched model may need."""
+MOST_LOSS = 0.01
+"""Of bits per byte, as a part of those of softmax, that the searched model may lose on text."""
 ENOUGH = 3
 """Retrieval tasks on which it is to hold."""
 
@@ -32,7 +36,26 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
         f"softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} retrieval tasks "
         f"({', '.join(held) or 'none'}); the target is {ENOUGH}.\n"
     )
-    return "\n".join([verdict, *parts])
+    return "\n".join([verdict, *map(_modelling, filter(_is_text, found.values())), *parts])
+
+
+def _is_text(comparison: Comparison) -> bool:
+    return comparison.quality == "bits_per_byte" and any(one.name == SOFTMAX for one in comparison.entrants)
+
+
+def _modelling(comparison: Comparison) -> str:
+    """Whether language modelling loses anything by what was searched, at the training length."""
+    bits = {one.name: fmean(counted(comparison, one, 1)) for one in comparison.entrants}
+    told = []
+    for one in comparison.searched:
+        loss = bits[one.name] / bits[SOFTMAX] - 1
+        verdict = "within" if loss <= MOST_LOSS else "more than"
+        told.append(
+            f"On text {one.name} needs {bits[one.name]:.3f} bits per byte at a softmax share of "
+            f"{_share(comparison, 1):.3f}, softmax {bits[SOFTMAX]:.3f}: {100 * loss:+.1f} %, {verdict} the "
+            f"{100 * MOST_LOSS:g} % allowed.\n"
+        )
+    return "\n".join(told)
 
 
 def _holds(comparison: Comparison) -> bool:
@@ -49,7 +72,7 @@ def _holds(comparison: Comparison) -> bool:
 def _share(comparison: Comparison, factor: int) -> float:
     """The mean share of softmax chunks of what was searched."""
     runs = [run for entrant in comparison.searched for run in entrant.runs]
-    return sum(run.share[factor] for run in runs) / len(runs)
+    return fmean(run.share[factor] for run in runs)
 
 
 def _table(comparison: Comparison) -> str:
@@ -57,10 +80,9 @@ def _table(comparison: Comparison) -> str:
     pairs = {(pair.baseline, pair.factor): pair for pair in tests(comparison)}
     rows = []
     for entrant in comparison.entrants:
-        row = {"model": entrant.name, "share": number(sum(run.share[1] for run in entrant.runs) / len(entrant.runs))}
+        row = {"model": entrant.name, "share": number(fmean(run.share[1] for run in entrant.runs))}
         for factor in comparison.factors:
-            values = counted(comparison, entrant, factor)
-            mean = number(sum(values) / len(values))
+            mean = number(fmean(counted(comparison, entrant, factor)))
             row[f"{factor}x"] = mean + _standing(pairs.get((entrant.name, factor)))
         rows.append(row)
     return markdown(rows)

@@ -7,14 +7,23 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+import torch
 from rich.console import Console
 
 from nas.command import INTERRUPTED
+from nas.comparisons.contenders import parameters
 from nas.comparisons.jobs import Job, Jobs
 from nas.comparisons.training import work
+from nas.devices import AUTO
 from nas.jobs.display import Display
 from nas.jobs.events import Ended, Event
 from nas.jobs.processes import how_it_failed, prepare, start, stopping, was_stopped
+from nas.strategies import root_device
+
+SMALL = 20_000_000
+"""Parameters up to which several trainings share a GPU."""
+SIDE_BY_SIDE = 12
+"""That do so."""
 
 
 def run_jobs(jobs: Jobs, console: Console) -> int:
@@ -24,11 +33,23 @@ def run_jobs(jobs: Jobs, console: Console) -> int:
         The exit status: 0 once every training is done, otherwise whether the user stopped it or some failed.
     """
     with Display(console, "training", len(jobs), len(jobs.done), "") as display:
-        workers = min(jobs.config.workers, len(jobs) - len(jobs.done))
+        workers = min(_workers(jobs), len(jobs) - len(jobs.done))
         went_on = _alone(jobs, display) if workers <= 1 else _together(jobs, workers, display)
     if len(jobs.done) == len(jobs):
         return 0
     return 1 if went_on else INTERRUPTED
+
+
+def _workers(jobs: Jobs) -> int:
+    """How many trainings to make at a time: small models leave most of a GPU, and of many cores, to others."""
+    if jobs.config.workers != AUTO:
+        return int(jobs.config.workers)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = root_device(jobs.config.trainer)
+    if device.type == "cpu":
+        return cores
+    small = max(parameters(one.architecture) for one in jobs.contenders) <= SMALL
+    return min(cores, max(1, torch.cuda.device_count()) * (SIDE_BY_SIDE if small else 1))
 
 
 def _alone(jobs: Jobs, display: Display) -> bool:

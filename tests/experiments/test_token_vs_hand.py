@@ -52,6 +52,16 @@ def test_it_shows_how_the_searched_model_stands_to_each() -> None:
     assert "## planted" in told
 
 
+def test_what_text_loses_is_told_against_softmax() -> None:
+    bits = {"searched_token_hybrid": 1.96, "softmax": 1.95, "linear": 1.93}
+    runs = {name: [trained(seed, {1: value}, 0.2) for seed in range(2)] for name, value in bits.items()}
+    every = [entrant(name, *own, searched=name.startswith("searched")) for name, own in runs.items()]
+    told = claim.claim({"text": comparison(*every, quality="bits_per_byte")}, set())
+    assert "1.960 bits per byte at a softmax share of 0.200, softmax 1.950: +0.5 %, within the 1 % allowed" in told
+    without = claim.claim({"text": comparison(every[0], every[2], quality="bits_per_byte")}, set())
+    assert "allowed" not in without
+
+
 @pytest.mark.parametrize("reduced", [False, True], ids=["full", "reduced"])
 @pytest.mark.parametrize("task", STUDY["tasks"])
 def test_every_task_and_its_contenders_can_be_made(task: str, reduced: bool) -> None:

@@ -15,7 +15,7 @@ from nas.comparisons.closing import CSV, MARKDOWN, RESULTS, TABLE, TIMINGS
 from nas.comparisons.results import Comparison
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process, refusal
 
-FEW = ("seeds=2", "context=32", "learning_rates=[0.001,0.01]")
+FEW = ("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]")
 
 
 def comparison(run: Path) -> Comparison:
@@ -98,7 +98,14 @@ def test_what_is_done_is_not_done_again(compared: Ended, tmp_path: Path) -> None
 
 
 def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
-    options = ("baselines=[linear,softmax]", "seeds=1", "context=32", "learning_rates=[0.01]", "trainer.steps=2")
+    options = (
+        "baselines=[linear,softmax]",
+        "seeds=1",
+        "workers=1",
+        "context=32",
+        "learning_rates=[0.01]",
+        "trainer.steps=2",
+    )
     ended = nas("compare", *SMALL, *options, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert "One seed: no difference was tested." in ended.out
@@ -136,7 +143,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, victim: str) -
 
 
 def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
-    options = ["baselines=[linear,softmax]", "seeds=1", "context=32", "learning_rates=[0.01]"]
+    options = ["baselines=[linear,softmax]", "seeds=1", "workers=1", "context=32", "learning_rates=[0.01]"]
     command = process("-m", "nas.compare", *SMALL, *options, "trainer.steps=5000", f"output={tmp_path}")
     wait_for(lambda: any(tmp_path.glob("compare/*/train/*/checkpoints/step=*.ckpt")))
     command.send_signal(signal.SIGINT)
@@ -163,7 +170,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         ),
         (("baselines=[softmax]",), "are 1 to compare; give two or more."),
         (("seeds=0",), "seeds=0 is not allowed; give 1 or more."),
-        (("workers=0",), "workers=0 is not allowed; give 1 or more."),
+        (("workers=0",), "workers=0 is not allowed; give auto, or 1 or more."),
+        (("workers=many",), "workers=many is not allowed; give auto, or 1 or more."),
         (("learning_rates=[]",), "learning_rates=[] is not allowed; give one or more numbers over 0."),
         (("learning_rates=[0.1,-1]",), "learning_rates=[0.1, -1.0] is not allowed"),
         (("baselines=[softmax,interleaved_3_1]",), "baselines has interleaved_3_1: "),
