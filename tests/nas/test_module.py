@@ -84,7 +84,7 @@ def test_what_is_measured_beside_the_training_is_in_its_precision(precision: str
     with module.autocast():
         logits = module.model(first_batch(module).tokens, module.policy).logits
     assert logits.dtype == (torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
-    assert 0 <= module.validate() <= 1
+    assert 0 <= module.validate().quality <= 1
 
 
 @pytest.mark.parametrize("relaxation", ["argmax_ste", "gumbel"])
