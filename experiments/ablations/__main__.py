@@ -24,7 +24,7 @@ from experiments.ablations.figure import write_figure
 from experiments.ablations.results import BASE, Ablation, Trained, report, trained
 from experiments.runs import RunsFailed, all_metrics
 
-STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=50")
+STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=25")
 """What every run has in common. Validation changes nothing in the training."""
 LONGER = "data.min_length=128"
 """With chunks of 8 or 64 tokens the blocks of all pairs do not fit into the shortest default sequences of 64 tokens."""

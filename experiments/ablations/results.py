@@ -16,6 +16,15 @@ from nas.tables import markdown, number
 ENOUGH = 0.9
 """Recall of planted chunks from which on they count as found."""
 NEVER = "-"
+ABOUT = (
+    "Planted precision and recall are of the chunks that the layer that retrieves sends to softmax, in the end, by any "
+    "of its heads; where it sends none, 0. Steps are means over the seeds that got there, with their number where not "
+    "all did. Where routers begin by sending everything to softmax, recall is 1 before they have learnt anything, and "
+    "only precision tells. With chunks of 8 or 64 tokens the shortest default sequences have no room for the blocks; "
+    "these stand beside the default with data.min_length=128. Blocks are as long as chunks, so the share of planted "
+    "chunks differs with model.chunk_size, while the budget does not."
+)
+"""How to read the first table."""
 
 Points = list[tuple[int, float]]
 """Step and value, by step."""
@@ -67,10 +76,10 @@ class Trained:
     curves: dict[str, Points]
     seconds: float | None
 
-    @property
-    def enough_at(self) -> int | None:
-        """The first validated step with a recall of planted chunks of at least `ENOUGH`."""
-        return next((step for step, value in self.curves["recall"] if value >= ENOUGH), None)
+    def enough_at(self, *names: str) -> int | None:
+        """The first validated step at which all of these, "recall" or "precision", are at least `ENOUGH`."""
+        enough = ({step for step, value in self.curves[name] if value >= ENOUGH} for name in names)
+        return min(set.intersection(*enough), default=None)
 
 
 def trained(folder: Path, metrics: Mapping[str, Any]) -> Trained:
@@ -117,11 +126,7 @@ def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]],
     parts = [
         "# What drives how routes find what is planted?",
         f"The default search on planted recall, and searches that differ from it in one factor; {seeds} seeds each: "
-        "mean (least to most). Planted precision and recall are of the chunks that the layer that retrieves sends to "
-        "softmax, in the end, by any of its heads; where it sends none, 0. Steps are means over the seeds that got "
-        "there, with their number where not all did. With chunks of 8 or 64 tokens the shortest default sequences have "
-        "no room for the blocks, so these stand beside the default with data.min_length=128. Blocks are as long as "
-        "chunks, so the share of planted chunks differs with chunk_size, while the budget does not.",
+        f"mean (least to most). {ABOUT}",
         markdown([_row(variant, found[variant.options]) for variant in variants]),
     ]
     if tested:
@@ -149,7 +154,8 @@ def _row(variant: Ablation, runs: Sequence[Trained]) -> dict[str, str]:
         "planted recall": _spread([run.found for run in runs]),
         "routing began": _steps([run.began for run in runs]),
         "tightened": _steps([run.tightened for run in runs]),
-        f"planted recall >= {ENOUGH:g}": _steps([run.enough_at for run in runs]),
+        f"planted recall >= {ENOUGH:g}": _steps([run.enough_at("recall") for run in runs]),
+        "and precision": _steps([run.enough_at("recall", "precision") for run in runs]),
         "seconds": f"{fmean(seconds):.0f}" if seconds else "-",
     }
 
