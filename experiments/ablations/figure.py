@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from experiments.ablations.results import BASE, Trained
 from nas.comparisons.looks import COLOURS, MUTED, STYLE
@@ -34,7 +34,7 @@ def write_figure(path: Path, found: Mapping[str, Sequence[Trained]]) -> None:
 
 
 def figure(found: Mapping[str, Sequence[Trained]]) -> Figure:
-    """A panel for each variant; grey, where it is not the default itself, the recall of the default."""
+    """A panel for each variant, a line for each run; grey is the default's planted recall, in the panels of others."""
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
     drawn = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.7), layout="constrained")
@@ -47,7 +47,7 @@ def figure(found: Mapping[str, Sequence[Trained]]) -> Figure:
     for panel in panels[len(found) - columns : len(found)]:  # the lowest of each column
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("step")
-    drawn.legend(handles=_legend(), loc="outside upper center", ncols=4)
+    drawn.legend(handles=_legend(), loc="outside upper center", ncols=(1, 2, 4)[columns - 1])
     return drawn
 
 
@@ -63,7 +63,7 @@ def _draw(panel: Axes, options: str, runs: Sequence[Trained], base: Sequence[Tra
     panel.set_ylim(-0.03, 1.03)
     panel.set_xlim(left=0)
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    panel.yaxis.set_major_locator(MaxNLocator(4))
+    panel.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
 
 
 def _line(panel: Axes, run: Trained, name: str, look: Mapping[str, Any]) -> None:

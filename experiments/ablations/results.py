@@ -125,8 +125,8 @@ def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]],
     tested = [variant for variant in variants if variant is not BASE and variant.against in found]
     parts = [
         "# What drives how routes find what is planted?",
-        f"The default search on planted recall, and searches that differ from it in one factor; {seeds} seeds each: "
-        f"mean (least to most). {ABOUT}",
+        f"The default search on planted recall, and searches that differ from it in one factor. Cells are means "
+        f"(least to most); seeds of each: {seeds}. {ABOUT}",
         markdown([_row(variant, found[variant.options]) for variant in variants]),
     ]
     if tested:
