@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -10,7 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
+
 SECONDS = "seconds.json"
+
+
+def machine() -> str:
+    """What a study was measured on, as its table ends with it."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    return f"{where}, torch {torch.__version__}"
 
 
 class RunsFailed(RuntimeError):

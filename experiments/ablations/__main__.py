@@ -12,17 +12,14 @@ runs fail the others still go on and are tabulated; the same command then makes 
 
 import argparse
 import os
-import platform
 import re
 import sys
 from itertools import product
 from pathlib import Path
 
-import torch
-
 from experiments.ablations.figure import write_figure
 from experiments.ablations.results import BASE, Ablation, Trained, report, trained
-from experiments.runs import RunsFailed, all_metrics
+from experiments.runs import RunsFailed, all_metrics, machine
 
 STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=25")
 """What every run has in common. Validation changes nothing in the training."""
@@ -112,9 +109,8 @@ def _threads(workers: int) -> dict[str, str]:
 
 def _made(workers: int, overrides: list[str]) -> str:
     """On what, and with which options."""
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
     options = f", options of every run: {' '.join(overrides)}" if overrides else ""
-    return f"\n{where}, torch {torch.__version__}, {workers} runs at a time{options}.\n"
+    return f"\n{machine()}, {workers} runs at a time{options}.\n"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ ABOUT = (
     "all did. Where routers begin by sending everything to softmax, recall is 1 before they have learnt anything, and "
     "only precision tells. With chunks of 8 or 64 tokens the shortest default sequences have no room for the blocks; "
     "these stand beside the default with data.min_length=128. Blocks are as long as chunks, so the share of planted "
-    "chunks differs with model.chunk_size, while the budget does not."
+    "chunks differs with model.chunk_size, while the budget does not. On a GPU, chunks of 8 are "
+    "computed without Triton's kernels."
 )
 """How to read the first table."""
 
