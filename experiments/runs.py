@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -10,7 +11,28 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
+
 SECONDS = "seconds.json"
+
+
+def machine() -> str:
+    """What a study was measured on, as its table ends with it."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    return f"{where}, torch {torch.__version__}"
+
+
+class RunsFailed(RuntimeError):
+    """Some of many runs ended in an error.
+
+    Attributes:
+        failed: their folders, with what they printed in log.txt.
+        done: metrics of the others by their folders.
+    """
+
+    def __init__(self, failed: list[Path], done: dict[Path, dict[str, Any]]) -> None:
+        super().__init__("these runs failed, see log.txt in each folder: " + ", ".join(map(str, failed)))
+        self.failed, self.done = failed, done
 
 
 def metrics_of(
@@ -46,12 +68,22 @@ def all_metrics(
         commands: by folder.
         workers: how many run at a time.
         environment: variables to set for them.
+
+    Raises:
+        RunsFailed: after the last one, where some of them ended in an error.
     """
 
-    def one(folder: Path) -> dict[str, Any]:
+    def one(folder: Path) -> dict[str, Any] | None:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("a") as log:
-            return metrics_of(folder, commands[folder], environment, log)
+            try:
+                return metrics_of(folder, commands[folder], environment, log)
+            except subprocess.CalledProcessError:
+                return None
 
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(commands, pool.map(one, commands), strict=True))
+        ended = dict(zip(commands, pool.map(one, commands), strict=True))
+    done = {folder: metrics for folder, metrics in ended.items() if metrics is not None}
+    if failed := [folder for folder in ended if folder not in done]:
+        raise RunsFailed(failed, done)
+    return done

@@ -1,5 +1,6 @@
 """What happens beside the training steps: checkpoints, curves and routing images, the progress bar, stopping."""
 
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ class Recorder(lightning.Callback):
         assert isinstance(trainer.logger, TensorBoardLogger)
         step = trainer.global_step
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
-            trainer.logger.log_metrics({f"validation_{module.task.quality}": module.validate()}, step)
+            trainer.logger.log_metrics(_validated(module), step)
             with module.autocast():
                 routing = routing_map(module.model, module.task, module.policy, paths_of(module.found))
             if routing is not None and trainer.is_global_zero:
@@ -53,6 +54,13 @@ class Recorder(lightning.Callback):
         if module.logs_at(step):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             trainer.logger.log_metrics({**module.figures(), "learning_rate": rate}, step)
+
+
+def _validated(module: TrainingModule) -> dict[str, float]:
+    """The figures of a validation by their names; without those that there is nothing to count for."""
+    quality, found = module.validate()
+    planted = {} if found is None else {f"validation_planted_{name}": value for name, value in vars(found).items()}
+    return {f"validation_{module.task.quality}": quality} | {n: v for n, v in planted.items() if math.isfinite(v)}
 
 
 class TwoLines(Progress):

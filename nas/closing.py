@@ -130,8 +130,10 @@ def _retrieving(module: TrainingModule) -> int | None:
 
 
 def _spent(module: TrainingModule, best: Evaluation) -> dict[str, Any]:
-    """The budget's target, what was found uses of its resource, and the range of the space, in the resource's unit."""
-    budget, cost = module.config.budget, module.cost
+    """The budget's target, what was found uses of its resource, and the range of the space, in the resource's unit;
+    the multiplier in the end, and how many steps were trained before routing began (None where it never did).
+    """
+    budget, cost, began = module.config.budget, module.cost, module.budget.began.item()
     return {
         "resource": budget.resource,
         "target": budget.target,
@@ -140,6 +142,7 @@ def _spent(module: TrainingModule, best: Evaluation) -> dict[str, Any]:
         "least": cost.least,
         "most": cost.most,
         "multiplier": module.budget.multiplier.item(),
+        "dense_steps": round(began * module.config.trainer.steps) + 1 if math.isfinite(began) else None,
     }
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -92,14 +93,41 @@ class Found:
     precision: float
     recall: float
 
+
+class Counts(NamedTuple):
+    """How many chunks a route and the planted chunks have in common, and each alone; averages over processes too."""
+
+    hits: float
+    routed: float
+    planted: float
+
     @classmethod
-    def of(cls, routed: Tensor, planted: Tensor) -> "Found":
+    def of(cls, routed: Tensor, planted: Tensor) -> "Counts":
         """Both bool of one shape."""
-        hits = int((routed & planted).sum())
-        return cls(
-            precision=hits / int(routed.sum()) if routed.any() else math.nan,
-            recall=hits / int(planted.sum()) if planted.any() else math.nan,
+        return cls(*(int(chunks.sum()) for chunks in (routed & planted, routed, planted)))
+
+    @property
+    def found(self) -> Found:
+        """What they say of how well the route finds."""
+        return Found(
+            precision=self.hits / self.routed if self.routed else math.nan,
+            recall=self.hits / self.planted if self.planted else math.nan,
         )
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; 0 where there is nothing to count."""
+        both = self.routed + self.planted
+        return 2 * self.hits / both if both else 0.0
+
+
+def most_found(layers: Sequence[Counts]) -> Found:
+    """Precision and recall of the layer of the largest F1, the first of equals.
+
+    By F1 because either figure alone is at its best in a layer that finds nothing: recall where every chunk is kept,
+    precision where a single one is.
+    """
+    return max(layers, key=lambda counts: counts.f1).found
 
 
 @dataclass(frozen=True)
@@ -111,7 +139,8 @@ class Evaluation:
         loss: mean cross-entropy of scored tokens, in nats.
         shares: share of softmax chunks of each routed layer, by routing head.
         found: agreement with the planted chunks of each routed layer, by routing head, where something is planted.
-        found_by_layer: the same for a whole layer; a chunk counts as routed where any of its heads routes it.
+        counts_by_layer: for a whole layer, what `found_by_layer` follows from; a chunk counts as routed where any of
+            the layer's heads routes it.
         by_position: for bits per byte, that of each segment of the sequences; see `bits_by_position`.
     """
 
@@ -119,8 +148,13 @@ class Evaluation:
     loss: float
     shares: dict[int, list[float]]
     found: dict[int, list[Found]]
-    found_by_layer: dict[int, Found]
+    counts_by_layer: dict[int, Counts]
     by_position: list[tuple[int, float]] | None
+
+    @property
+    def found_by_layer(self) -> dict[int, Found]:
+        """Agreement of each routed layer with the planted chunks."""
+        return {layer: counts.found for layer, counts in self.counts_by_layer.items()}
 
     @property
     def layer_shares(self) -> dict[int, float]:
@@ -250,7 +284,7 @@ def evaluate(
         loss=loss.mean().item(),
         shares={layer: route.mean((0, 1)).tolist() for layer, route in routes.items()},
         found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
-        found_by_layer={layer: Found.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
+        counts_by_layer={layer: Counts.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
         by_position=bits_by_position(loss, torch.cat(positions), max(batch.tokens.shape[1] for batch in batches))
         if measure == "bits_per_byte"
         else None,
@@ -270,7 +304,7 @@ def leads(routing: Routing) -> Tensor:
 
 
 def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:
-    return [Found.of(head, planted) for head in routed.unbind(-1)]
+    return [Counts.of(head, planted).found for head in routed.unbind(-1)]
 
 
 def retrieving_layer(

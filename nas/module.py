@@ -1,7 +1,7 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -19,7 +19,7 @@ from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
 from nas.devices import autocast
 from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
-from nas.evaluation import always, evaluate, policy_of, quality_of, token_losses
+from nas.evaluation import Counts, Found, always, evaluate, most_found, policy_of, quality_of, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.launch import launched
 from nas.models.language_model import LanguageModel
@@ -35,6 +35,20 @@ LAST = 64
 def chooses(step: int) -> bool:
     """Whether a step of bilevel training is for choices (routers and logits of layers) rather than for weights."""
     return step % 2 == 1
+
+
+class Validation(NamedTuple):
+    """What validation during training tells.
+
+    Attributes:
+        quality: the task's figure of merit.
+        found: how the layer that finds most of what is planted finds it, see `nas.evaluation.most_found`; None where
+            the task plants nothing, and while no layer routes. It need not be the layer that retrieves: which one that
+            is takes an evaluation for each.
+    """
+
+    quality: float
+    found: Found | None
 
 
 class TrainingStream(IterableDataset[Scored]):
@@ -278,13 +292,17 @@ class TrainingModule(lightning.LightningModule):
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
         return autocast(self.device, self.config.trainer.precision)
 
-    def validate(self) -> float:
-        """Quality of what was learnt, on the validation batches: shared out, if there are several processes."""
+    def validate(self) -> Validation:
+        """What was learnt, on the validation batches: shared out, if there are several processes."""
         batches = own_share(self.task.validation_batches())
         with self.autocast():
-            paths = paths_of(self.found)
-            quality = evaluate(self.model, batches, self.task.quality, self.policy, paths).quality
-        return average_over(batches, quality, self.device)
+            result = evaluate(self.model, batches, self.task.quality, self.policy, paths_of(self.found))
+        quality = average_over(batches, result.quality, self.device)
+        if not result.counts_by_layer:
+            return Validation(quality, None)
+        counts = torch.tensor(list(result.counts_by_layer.values()), dtype=torch.float32, device=self.device)
+        found = most_found([Counts(*layer) for layer in average(counts).tolist()])
+        return Validation(quality, found)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer

@@ -12,13 +12,10 @@ cost. Runs that are there already are not made again.
 
 import argparse
 import itertools
-import platform
 from pathlib import Path
 
-import torch
-
 from experiments.ranking import results
-from experiments.runs import all_metrics
+from experiments.runs import all_metrics, machine
 
 TASK = (
     *("data=recall", "data.keys=16", "data.values=16", "data.min_pairs=3", "data.length_factors=[1]"),
@@ -54,16 +51,10 @@ def main() -> None:
     searched = {
         name: [done[given.output / _searched(name, seed)] for seed in given.search_seeds] for name in given.relaxations
     }
-    text = results.report(alone, shared, searched, given.budget) + _machine()
+    text = results.report(alone, shared, searched, given.budget) + f"\n{machine()}.\n"
     given.table.write_text(text)
     print(text)
     print(f"written to {given.table}")
-
-
-def _machine() -> str:
-    """What it was measured on."""
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
-    return f"\n{where}, torch {torch.__version__}.\n"
 
 
 def _commands(given: argparse.Namespace) -> dict[str, list[str]]:

@@ -186,13 +186,14 @@ def _at(comparison: Comparison, factor: int) -> list[Pair]:
         mine, other = values[entrant.name], values[baseline.name]
         differences = [a - b for a, b in zip(mine, other, strict=True)]
         difference = fmean(differences)
-        verdict = _verdict(difference if comparison.higher else -difference, p_holm)
+        verdict = verdict_of(difference if comparison.higher else -difference, p_holm)
         spread = interval(differences)
         found.append(Pair(entrant.name, baseline.name, factor, difference, spread, p, p_holm, verdict))
     return found
 
 
-def _verdict(gain: float, p_holm: float | None) -> str:
+def verdict_of(gain: float, p_holm: float | None) -> str:
+    """What to say of a difference, positive where it is for the better, with its adjusted p-value."""
     if p_holm is None:
         return ONE_SEED
     if p_holm >= LEVEL:

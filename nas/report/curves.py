@@ -16,6 +16,9 @@ SIZE = (4.6, 2.7)
 SHARES = ("recall", "accuracy", "exact_match")
 """Figures of merit from 0 to 1."""
 
+PLANTED = {"precision": (svg.INK, "--"), "recall": (svg.VALIDATION, "-")}
+"""Colour and style of how well planted chunks are found."""
+
 FEW_POINTS = 40
 """A line with at most so many points shows each of them."""
 
@@ -53,11 +56,13 @@ def panels(quality: str, cost: str = "share") -> list[Panel]:
     limits = (-0.02, 1.02) if quality in SHARES else (None, None)
     measured = Line(quality, "training", svg.MUTED), Line(f"validation_{quality}", "validation", svg.VALIDATION)
     budgeted = Line(cost, cost, svg.SOFTMAX), Line("target", "target", svg.INK, "--")
+    planted = tuple(Line(f"validation_planted_{name}", name, *look) for name, look in PLANTED.items())
     title = "Softmax share and its target" if cost == "share" else "Cost and its target, as parts of the largest cost"
     return [
         Panel("loss", "Loss", (Line("loss", "loss"),)),
         Panel("quality", sentence(quality), measured, limits),
         Panel(cost, title, budgeted, (0, None)),
+        Panel("planted", "Planted chunks found by the layer that finds most", planted, (-0.02, 1.02)),
         Panel("multiplier", "Budget multiplier", (Line("multiplier", "multiplier"),)),
     ]
 

@@ -73,7 +73,7 @@ class ReportData:
         comparison: rows of the closing table, each with the same keys; the first column names the row, the first
             row is the searched model. May be empty.
         history: one dict per logged step: always "step", and any of "loss", the quality, "share", "target",
-            "multiplier" and "validation_" + quality.
+            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall".
         routing: the routing of one sequence; None where no layer has a router.
         notes: sentences that a reader must not miss, for example "Interrupted at step 300 of 1500."
         command: the command line that made the run.

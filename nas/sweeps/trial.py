@@ -83,7 +83,7 @@ class Watch(lightning.Callback):
         if module.logs_at(step) and not math.isfinite(loss := module.figures()["loss"]):
             raise _Ended(State.FAILED, f"training diverged: the loss is {loss} at step {step}")
         if self._every and step % self._every == 0 and step < trainer.max_steps:
-            quality = module.validate()
+            quality = module.validate().quality
             self._trial.report(quality, step)
             if self._trial.should_prune():
                 raise _Ended(State.PRUNED, f"{module.task.quality} was {quality:.3f} at step {step}")

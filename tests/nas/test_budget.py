@@ -226,6 +226,7 @@ def test_a_search_uses_up_an_exact_budget(tmp_path: Path, space: str, resource: 
     spent = json.loads((ended.run / "metrics.json").read_text())["budget"]
     assert spent["least"] < spent["target"] < spent["most"]
     assert spent["used"] / spent["most"] == pytest.approx(target / spent["most"], abs=0.02)
+    assert spent["dense_steps"] == 1
     assert "The budget was not met" not in ended.out
 
 

@@ -62,6 +62,30 @@ def test_tensorboard_has_the_curves(search: Ended) -> None:
     assert [event.step for event in events.Scalars("validation_recall")] == [3, 6]
 
 
+def test_tensorboard_tells_how_planted_chunks_are_found_once_routers_choose(tmp_path: Path) -> None:
+    as_at_first = nas("search", *SEARCH, "trainer.router_learning_rate=0", f"output={tmp_path}")
+    events = accumulated(as_at_first.run)
+    found = {name: events.Scalars(f"validation_planted_{name}") for name in ("precision", "recall")}
+    assert [[event.step for event in events] for events in found.values()] == [[3, 6], [3, 6]]
+    assert {event.value for event in found["recall"]} == {1}, "every chunk is kept"
+    assert all(0 < event.value < 1 for event in found["precision"])
+
+
+def test_precision_is_not_told_where_nothing_is_kept(tmp_path: Path) -> None:
+    nothing = ("budget.start=cheapest", "trainer.router_learning_rate=0")
+    ended = nas("search", *SEARCH, *nothing, f"output={tmp_path}")
+    events = accumulated(ended.run)
+    assert {event.value for event in events.Scalars("validation_planted_recall")} == {0}
+    assert "validation_planted_precision" not in events.Tags()["scalars"]
+
+
+def test_nothing_is_told_of_planted_chunks_before_routing_begins(tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "budget.dense_until=1", "budget.learnt_at=0", f"output={tmp_path}")
+    told = set(accumulated(ended.run).Tags()["scalars"])
+    assert "validation_recall" in told
+    assert not {name for name in told if "planted" in name}
+
+
 def test_tensorboard_has_the_routing_as_images(search: Ended) -> None:
     images = accumulated(search.run).Images("routing")
     assert [image.step for image in images] == [3, 6]

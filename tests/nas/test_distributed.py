@@ -85,6 +85,7 @@ def trained_alike(run: Path, other: Path, within: float) -> None:
     assert [row["step"] for row in rows] == [row["step"] for row in others] == list(range(1, 51))
     assert rows[14]["share"] == 1
     assert rows[-1]["multiplier"] > 0
+    assert rows[-1].keys() >= {"validation_recall", "validation_planted_recall"}
     for row, expected in zip(rows, others, strict=True):
         assert row == pytest.approx(expected, abs=within)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from nas.data import IGNORE, Batch
 from nas.data.seeding import generator
 from nas.evaluation import (
+    Counts,
     Found,
     always,
     at_random,
@@ -18,6 +19,7 @@ from nas.evaluation import (
     evaluate,
     learnt,
     mean_share,
+    most_found,
     policy_of,
     quality_of,
     randomly,
@@ -63,8 +65,23 @@ def bools(text: str) -> Tensor:
     ],
 )
 def test_precision_and_recall(routed: str, planted: str, precision: float, recall: float) -> None:
-    found = Found.of(bools(routed), bools(planted))
-    assert (found.precision, found.recall) == pytest.approx((precision, recall), nan_ok=True)
+    counts = Counts.of(bools(routed), bools(planted))
+    assert vars(counts.found) == pytest.approx({"precision": precision, "recall": recall}, nan_ok=True)
+    harmonic = 2 / (1 / precision + 1 / recall) if precision > 0 and recall > 0 else 0
+    assert counts.f1 == pytest.approx(harmonic)
+
+
+def test_the_layer_that_finds_most_neither_keeps_everything_nor_next_to_nothing() -> None:
+    everything, little = Counts(hits=8, routed=64, planted=8), Counts(hits=1, routed=1, planted=8)
+    assert most_found([everything, Counts(hits=6, routed=8, planted=8), little]) == Found(6 / 8, 6 / 8)
+    nothing = most_found([Counts(hits=0, routed=0, planted=8)] * 2)
+    assert math.isnan(nothing.precision)
+    assert nothing.recall == 0
+
+
+def test_counts_averaged_over_processes_find_the_same() -> None:
+    assert Counts(1.5, 2.5, 2.0).found == Counts(3, 5, 4).found
+    assert Counts(0.1, 0.2, 0.3).f1 == pytest.approx(Counts(1, 2, 3).f1)
 
 
 def test_always_gives_every_chunk_one_operation() -> None:

@@ -13,6 +13,7 @@ import torch
 import search_spaces
 from nas.data import Scored, build_task
 from nas.data.seeding import seed_default
+from nas.evaluation import evaluate
 from nas.module import TrainingModule, TrainingStream
 from tests.nas.commands import SEARCH, composed, nas
 
@@ -84,7 +85,22 @@ def test_what_is_measured_beside_the_training_is_in_its_precision(precision: str
     with module.autocast():
         logits = module.model(first_batch(module).tokens, module.policy).logits
     assert logits.dtype == (torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
-    assert 0 <= module.validate() <= 1
+    assert 0 <= module.validate().quality <= 1
+
+
+def test_validation_counts_the_planted_chunks_of_the_layer_that_finds_most() -> None:
+    module = made("cpu", begun=True)
+    measured = evaluate(module.model, module.task.validation_batches(), module.task.quality, module.policy)
+    quality, found = module.validate()
+    assert quality == measured.quality
+    assert found in measured.found_by_layer.values()
+
+
+@pytest.mark.parametrize(
+    "options", [("budget.dense_until=1",), (*TEXT, "data.length_factors=[1]")], ids=["dense", "text"]
+)
+def test_validation_finds_nothing_where_nothing_is_planted_or_routed(options: tuple[str, ...]) -> None:
+    assert made("cpu", *options, begun=TEXT[0] in options).validate().found is None
 
 
 @pytest.mark.parametrize("relaxation", ["argmax_ste", "gumbel"])

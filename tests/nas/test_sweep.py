@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 
 from nas.launch import launched
-from nas.module import TrainingModule
+from nas.module import TrainingModule, Validation
 from nas.sweep import sweep
 from tests.nas.commands import SEARCH, Ended, composed, contents, nas, process, refusal
 
@@ -286,11 +286,11 @@ def worse_from_the_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the validation of the first trials give 1, of later ones 0."""
     modules: list[int] = []
 
-    def validate(self: TrainingModule) -> float:
+    def validate(self: TrainingModule) -> Validation:
         if id(self) not in modules:
             modules.append(id(self))
             kept.append(self)
-        return float(modules.index(id(self)) < 2)
+        return Validation(float(modules.index(id(self)) < 2), None)
 
     kept: list[TrainingModule] = []
     monkeypatch.setattr(TrainingModule, "validate", validate)

@@ -207,6 +207,14 @@ def test_curves_appear_only_for_what_was_logged() -> None:
     assert "Budget multiplier" not in text
 
 
+def test_how_planted_chunks_are_found_is_a_panel_of_its_own() -> None:
+    history = [{"step": 5, "validation_planted_recall": 0.25}, {"step": 9, "validation_planted_precision": 0.5}]
+    assert "precision 0.5 at step 9, recall 0.25 at step 5" in words(report(history=history))
+    drawn = re.findall(r'id="planted-[^"]*"', render(report(history=history)))
+    assert drawn
+    assert not re.findall(r'id="planted-[^"]*"', render(report(history=[{"step": 5, "recall": 0.25}])))
+
+
 def test_values_that_are_not_finite_are_said() -> None:
     text = words(report(history=[{"step": 1, "loss": float("nan")}, {"step": 2, "loss": float("inf")}]))
     assert "inf at step 2; no finite value to draw" in text

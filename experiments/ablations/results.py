@@ -1,0 +1,204 @@
+"""What the runs of the ablations say: how precise and complete routes are in the end, when they became so, tests."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from nas.closing import history
+from nas.comparisons.statistics import holm, interval, paired_test, verdict_of
+from nas.comparisons.units import p_value, signed
+from nas.run import Run
+from nas.tables import markdown, number
+
+ENOUGH = 0.9
+"""Recall of planted chunks from which on they count as found."""
+NEVER = "-"
+ABOUT = (
+    "Planted precision and recall are of the chunks that the layer that retrieves sends to softmax, in the end, by any "
+    "of its heads; where it sends none, 0. Steps are means over the seeds that got there, with their number where not "
+    "all did. Where routers begin by sending everything to softmax, recall is 1 before they have learnt anything, and "
+    "only precision tells. With chunks of 8 or 64 tokens the shortest default sequences have no room for the blocks; "
+    "these stand beside the default with data.min_length=128. Blocks are as long as chunks, so the share of planted "
+    "chunks differs with model.chunk_size, while the budget does not. On a GPU, chunks of 8 are "
+    "computed without Triton's kernels."
+)
+"""How to read the first table."""
+
+Points = list[tuple[int, float]]
+"""Step and value, by step."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One variant of the default search.
+
+    Attributes:
+        options: as they are typed, also its name; "default" for none.
+        against: the options of what it is set against.
+    """
+
+    options: str
+    against: str = "default"
+
+    @property
+    def given(self) -> list[str]:
+        """The options by themselves."""
+        return [] if self.options == BASE.options else self.options.split()
+
+
+BASE = Ablation("default")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one run tells.
+
+    Attributes:
+        share: of softmax chunks in the end, at the training length.
+        recall: of values asked for, by times the training length; 0 where training diverged.
+        precision, found: precision and recall of the planted chunks of the retrieving layer in the end; 0 where it
+            keeps no chunk, or no layer routes.
+        began: steps before routing began; None where it did not.
+        tightened: the first logged step at which the allowed share is the target; None where none is.
+        curves: "precision" and "recall" of the planted chunks by the layer that finds most, at each validation that has
+            them.
+        seconds: of the command, from its start to its end; None where they are not known.
+    """
+
+    share: float
+    recall: dict[str, float]
+    precision: float
+    found: float
+    began: int | None
+    tightened: int | None
+    curves: dict[str, Points]
+    seconds: float | None
+
+    def enough_at(self, *names: str) -> int | None:
+        """The first validated step at which all of these, "recall" or "precision", are at least `ENOUGH`."""
+        enough = ({step for step, value in self.curves[name] if value >= ENOUGH} for name in names)
+        return min(set.intersection(*enough), default=None)
+
+
+def trained(folder: Path, metrics: Mapping[str, Any]) -> Trained:
+    """The run in ``folder``, which has these metrics."""
+    return of_metrics(metrics, history(Run(next(folder.glob("*/*/metrics.json")).parent)))
+
+
+def of_metrics(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> Trained:
+    """A run by its `metrics.json` and its logged steps, see `nas.closing.history`."""
+    routed = next(iter(metrics["routings"].values()))
+    retrieving = metrics["retrieving_layer"] or {}
+    target = metrics["budget"]["target"]
+    reached = (int(row["step"]) for row in steps if math.isclose(row.get("target", math.nan), target, rel_tol=1e-5))
+    return Trained(
+        share=_or_zero(routed["1x"]["share"]),
+        recall={factor: _or_zero(figures["quality"]) for factor, figures in routed.items()},
+        precision=_or_zero(retrieving.get("precision")),
+        found=_or_zero(retrieving.get("recall")),
+        began=metrics["budget"]["dense_steps"],
+        tightened=next(reached, None),
+        curves={name: _points(steps, f"validation_planted_{name}") for name in ("precision", "recall")},
+        seconds=metrics["wall_seconds"],
+    )
+
+
+def _points(steps: Sequence[Mapping[str, float]], key: str) -> Points:
+    return [(int(row["step"]), row[key]) for row in steps if key in row]
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None else value
+
+
+def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]], picture: str) -> str:
+    """All tables and the figure as Markdown.
+
+    Args:
+        variants: the default first, and others that stand beside it or beside another.
+        found: their runs by seed, by their options.
+        picture: file name of the figure.
+    """
+    seeds = len(found[BASE.options])
+    tested = [variant for variant in variants if variant is not BASE and variant.against in found]
+    parts = [
+        "# What drives how routes find what is planted?",
+        f"The default search on planted recall, and searches that differ from it in one factor. Cells are means "
+        f"(least to most); seeds of each: {seeds}. {ABOUT}",
+        markdown([_row(variant, found[variant.options]) for variant in variants]),
+    ]
+    if tested:
+        parts += [
+            "## Differences",
+            "Mean difference over seeds [95 % bootstrap interval], p of a two-sided paired t-test, adjusted for all "
+            "tests in a column (Holm). p decides, not the interval, which is narrow for few seeds.",
+            markdown(_differences(tested, found)),
+        ]
+    parts += [
+        "## Over training",
+        "Of the layer that finds most (largest F1) in each validation; one line a seed. It begins where routing does.",
+        f"![Precision and recall of planted chunks over training]({picture})\n",
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _row(variant: Ablation, runs: Sequence[Trained]) -> dict[str, str]:
+    row = {"variant": variant.options, "softmax share": _spread([run.share for run in runs])}
+    for factor in runs[0].recall:
+        row[f"recall at {factor}"] = _spread([run.recall[factor] for run in runs])
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    return row | {
+        "planted precision": _spread([run.precision for run in runs]),
+        "planted recall": _spread([run.found for run in runs]),
+        "routing began": _steps([run.began for run in runs]),
+        "tightened": _steps([run.tightened for run in runs]),
+        f"planted recall >= {ENOUGH:g}": _steps([run.enough_at("recall") for run in runs]),
+        "and precision": _steps([run.enough_at("recall", "precision") for run in runs]),
+        "seconds": f"{fmean(seconds):.0f}" if seconds else "-",
+    }
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = number(fmean(values))
+    return mean if len(values) == 1 else f"{mean} ({number(min(values))} to {number(max(values))})"
+
+
+def _steps(steps: Sequence[int | None]) -> str:
+    """Their mean; how many of all there are where some are missing."""
+    known = [step for step in steps if step is not None]
+    if not known:
+        return NEVER
+    mean = f"{fmean(known):.0f}"
+    return mean if len(known) == len(steps) else f"{mean} ({len(known)} of {len(steps)})"
+
+
+def _differences(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]]) -> list[dict[str, str]]:
+    """A line for each variant, a column for each measure that is tested."""
+    factors = list(found[BASE.options][0].recall)
+    measures: dict[str, Callable[[Trained], float]] = {
+        f"recall at {factor}": lambda run, factor=factor: run.recall[factor]  # type: ignore[misc]
+        for factor in dict.fromkeys((factors[0], factors[-1]))
+    }
+    measures |= {"planted precision": lambda run: run.precision, "planted recall": lambda run: run.found}
+    rows = [{"variant": variant.options, "against": variant.against} for variant in variants]
+    for name, measure in measures.items():
+        pairs = [(_each(measure, found[one.options]), _each(measure, found[one.against])) for one in variants]
+        adjusted = holm([paired_test(mine, other) for mine, other in pairs])
+        for row, (mine, other), p in zip(rows, pairs, adjusted, strict=True):
+            row[name] = _difference([a - b for a, b in zip(mine, other, strict=True)], p)
+    return rows
+
+
+def _each(measure: Callable[[Trained], float], runs: Sequence[Trained]) -> list[float]:
+    return [measure(run) for run in runs]
+
+
+def _difference(differences: Sequence[float], p: float | None) -> str:
+    mean, (low, high) = fmean(differences), interval(differences)
+    verdict = verdict_of(mean, p)
+    if p is None:
+        return f"{signed(mean)}: {verdict}"
+    return f"{signed(mean)} [{signed(low)}, {signed(high)}], p {p_value(p)}: {verdict}"
