@@ -41,7 +41,7 @@ def main() -> None:
     common = [*study["common"], *(study["reduced"]["common"] if given.reduced else [])]
     name = "token_vs_hand_reduced" if given.reduced else "token_vs_hand"
     output = given.output or Path("outputs") / name
-    results = given.results or (output / "results" if given.reduced else HERE)
+    results = given.results or (HERE / "reduced" if given.reduced else HERE)
     results.mkdir(parents=True, exist_ok=True)
     found: dict[str, Comparison] = {}
     for task in given.tasks or list(settings["tasks"]):

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 
 from nas.comparisons.answer import Answer
-from nas.comparisons.collect import Timings, collect
+from nas.comparisons.collect import Timings, by_factor, collect, shares_at
 from nas.comparisons.figures import draw
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
@@ -62,8 +62,7 @@ def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
     model = LanguageModel(load_architecture(trained.path / ARCHITECTURE))
     load_weights(model, trained.path / WEIGHTS)
     model.to(root_device(trainer)).eval()
-    routings = read_json(trained.path / METRICS)["routings"]
-    shares = {int(layer): heads for layer, heads in next(iter(routings.values()))["1x"]["shares"].items()}
+    shares = shares_at(by_factor(read_json(trained.path / METRICS)), jobs.config.data.length, context)
     policy = at_random(shares, generator(jobs.config.seed, "timing"))
     return {
         "prefill": prefill_seconds_per_token(model, context, policy=policy, precision=trainer.precision),

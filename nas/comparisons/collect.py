@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from nas.closing import history
+from nas.closing import CONTEXTS, history
 from nas.comparisons.contenders import Contender
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.recipe import layer_shares
 from nas.comparisons.results import Comparison, Entrant, Trained
-from nas.cost import training_flops_per_token
+from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
 from nas.data import build_task
 from nas.run import METRICS, Run, read_json
 
@@ -49,23 +49,27 @@ def _entrant(jobs: Jobs, contender: Contender, timings: Timings) -> Entrant:
 
 def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Mapping[str, float]) -> Trained:
     metrics = read_json(run.path / METRICS)
-    own = {int(factor.removesuffix("x")): figures for factor, figures in _first(metrics["routings"]).items()}
+    own = by_factor(metrics)
     positions = {factor: figures["by_position"] for factor, figures in own.items() if figures.get("by_position")}
-    planted = metrics["retrieving_layer"]
-    cost = metrics["cost"]
+    planted, architecture = metrics["retrieving_layer"], contender.architecture
+
+    def mean_shares(context: int) -> dict[int, float]:
+        found = {layer: fmean(heads) for layer, heads in shares_at(own, length, context).items()}
+        return {layer: share for layer, share in found.items() if math.isfinite(share)}
+
     return Trained(
         seed=seed,
         quality={factor: _number(figures["quality"]) for factor, figures in own.items()},
         loss={factor: _number(figures["loss"]) for factor, figures in own.items()},
-        share={f: fmean(layer_shares(contender.architecture, _shares(figures))) for f, figures in own.items()},
+        share={f: fmean(layer_shares(architecture, _shares(figures))) for f, figures in own.items()},
         by_position={f: [(end, _number(bits)) for end, bits in of] for f, of in positions.items()} or None,
         planted=planted and {name: _number(planted[name]) for name in ("precision", "recall")},
-        kv_bytes={int(context): value for context, value in cost["kv_bytes"].items()},
-        flops_per_token={int(context): value for context, value in cost["flops_per_token"].items()},
-        training_flops=metrics["training_tokens"] * _per_token(run, contender, _shares(own[1]), length),
+        kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
+        flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
+        training_flops=metrics["training_tokens"] * _per_token(run, contender, shares_at(own, length, length), length),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
-        parameters=cost["parameters"],
+        parameters=metrics["cost"]["parameters"],
     )
 
 
@@ -83,15 +87,25 @@ def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]]
     )
 
 
+def by_factor(metrics: Mapping[str, Any]) -> dict[int, Any]:
+    """The figures of what was trained, by length factor; other routings of the same weights stand behind it."""
+    own: Mapping[str, Any] = next(iter(metrics["routings"].values()))
+    return {int(factor.removesuffix("x")): figures for factor, figures in own.items()}
+
+
+def shares_at(own: Mapping[int, Any], length: int, context: int) -> dict[int, list[float]]:
+    """The share of softmax chunks of each routed layer by head, as at a context length: routers keep less of long ones.
+
+    Args:
+        own: figures by length factor.
+        length: of training, in tokens.
+        context: in tokens; the longest measured length up to it counts, or else the shortest.
+    """
+    return _shares(own[max((factor for factor in own if factor * length <= context), default=min(own))])
+
+
 def _shares(figures: Mapping[str, Any]) -> dict[int, list[float]]:
-    """The share of softmax chunks of each routed layer, by head."""
     return {int(layer): [_number(share) for share in heads] for layer, heads in figures["shares"].items()}
-
-
-def _first(rows: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was trained; other routings of the same weights stand behind it."""
-    found: Mapping[str, Any] = next(iter(rows.values()))
-    return found
 
 
 def _number(value: float | None) -> float:
