@@ -24,6 +24,8 @@ from nas.comparisons.results import Comparison
 from nas.run import read_json
 
 HERE = Path(__file__).parent
+KEPT = ("quality_by_length.png", "bits_by_position.png")
+"""Figures that are committed; those of cost say what the tables do."""
 
 
 def main() -> None:
@@ -75,10 +77,11 @@ def _compared(folder: Path, options: list[str], settings: dict[str, Any], worker
 
 
 def _keep(folder: Path, results: Path, task: str) -> None:
-    """Copy the table and the figures of a comparison to where they are committed."""
+    """Copy the table and the figures over lengths of a comparison to where they are committed."""
     (results / f"{task}.md").write_text((folder / MARKDOWN).read_text())
-    for figure in sorted(folder.glob("*.png")):
-        (results / f"{task}_{figure.name}").write_bytes(figure.read_bytes())
+    for figure in KEPT:
+        if (folder / figure).exists():
+            (results / f"{task}_{figure}").write_bytes((folder / figure).read_bytes())
 
 
 if __name__ == "__main__":
