@@ -5,12 +5,14 @@ from statistics import fmean
 
 from nas.comparisons.results import Comparison
 from nas.comparisons.statistics import BETTER, Pair, counted, tests
-from nas.comparisons.units import p_value
+from nas.comparisons.units import p_value, signed
 from nas.tables import markdown, number
 
 SOFTMAX = "softmax"
 AGAINST = (SOFTMAX, "softmax_rope", "linear", "interleaved_3_1")
 """Whom the claim is about."""
+GIVEN = ("random_routing", "strided_routing")
+"""Whose routes content does not decide."""
 LONGER = 4
 """Times the training length from which on retrieval is claimed to be better."""
 MOST_SHARE = 0.25
@@ -36,7 +38,25 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
         f"softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} retrieval tasks "
         f"({', '.join(held) or 'none'}); the target is {ENOUGH}.\n"
     )
-    return "\n".join([verdict, *map(_modelling, filter(_is_text, found.values())), *parts])
+    learnt = {task: found[task] for task in asked if any(one.name in GIVEN for one in found[task].entrants)}
+    routing = [f"## Learnt against given routing\n\n{_gains(learnt)}"] if learnt else []
+    return "\n".join([verdict, *map(_modelling, filter(_is_text, found.values())), *routing, *parts])
+
+
+def _gains(found: Mapping[str, Comparison]) -> str:
+    """By how much learnt routing is better than routing that content does not decide, at the same share."""
+    factors = sorted({factor for comparison in found.values() for factor in comparison.factors})
+    rows = []
+    for task, comparison in found.items():
+        pairs = {(pair.baseline, pair.factor): pair for pair in tests(comparison)}
+        for name in (one.name for one in comparison.entrants if one.name in GIVEN):
+            row = {"task": task, "against": name}
+            rows.append(row | {f"{factor}x": _gain(pairs.get((name, factor))) for factor in factors})
+    return markdown(rows)
+
+
+def _gain(pair: Pair | None) -> str:
+    return "-" if pair is None else f"{signed(pair.difference)} (p {p_value(pair.p_holm)})"
 
 
 def _is_text(comparison: Comparison) -> bool:

@@ -52,6 +52,13 @@ def test_it_shows_how_the_searched_model_stands_to_each() -> None:
     assert "## planted" in told
 
 
+def test_by_how_much_learnt_routing_is_better() -> None:
+    told = claim.claim({"planted": beside(model("softmax", 0.1), model("random_routing", 0.5))}, {"planted"})
+    assert "## Learnt against given routing" in told
+    assert "| planted | random_routing | +0.000 (p 1.000) | +0.300 (p < 0.001) |" in told
+    assert "Learnt" not in claim.claim({"planted": beside(model("softmax", 0.1))}, {"planted"})
+
+
 def test_what_text_loses_is_told_against_softmax() -> None:
     bits = {"searched_token_hybrid": 1.96, "softmax": 1.95, "linear": 1.93}
     runs = {name: [trained(seed, {1: value}, 0.2) for seed in range(2)] for name, value in bits.items()}
