@@ -12,6 +12,7 @@ from nas.architecture import Architecture
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
 from nas.run import ARCHITECTURE, METRICS, Run, load_architecture, read_json
+from search_spaces import baselines
 
 GROUPS = ("model", "data", "relaxation", "budget", "trainer")
 """What the recipe takes from the runs."""
@@ -47,6 +48,18 @@ class Given(NamedTuple):
         """The space that was searched; None for a model that was trained as given."""
         space = self.config.get("space")
         return space["name"] if space else None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is a training of a hybrid designed by hand."""
+        return self.space is None and self.config.get("architecture") in baselines.names()
+
+    @property
+    def name(self) -> str:
+        """Of what it found, not necessarily its own."""
+        if self.by_hand:
+            return str(self.config["architecture"])
+        return f"searched_{self.space or self.config['name']}"
 
 
 def read_run(folder: str) -> Given:

@@ -35,7 +35,8 @@ class Watch(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
         if module.logs_at(trainer.global_step):
-            self._tell(Stepped(self._job, trainer.global_step, int(trainer.max_steps), shown(module)))
+            figures = f"{module.config.name}  {shown(module)}"
+            self._tell(Stepped(self._job, trainer.global_step, int(trainer.max_steps), figures))
             if orphaned(self._parent):
                 trainer.should_stop = True
 

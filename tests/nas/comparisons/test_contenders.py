@@ -67,6 +67,13 @@ def test_names_tell_runs_apart_and_baselines_route_as_much_as_the_first_run() ->
     assert found[2].budget.target == pytest.approx(0.4), "that of a whole space would mean something else"
 
 
+def test_a_run_of_a_hybrid_designed_by_hand_is_one() -> None:
+    options = config("baselines=[softmax]")
+    run = given(options.model.architecture(small("linear", "linear").layers, VOCAB), space=None, share=0.0)
+    found = contenders(options, [run._replace(config=run.config | {"architecture": "softmax"})], VOCAB)
+    assert [(one.name, one.searched) for one in found] == [("softmax_1", False), ("softmax", False)]
+
+
 def test_baselines_have_the_share_over_all_of_their_layers() -> None:
     options = config("model.layers=8", "budget.target=0.1", "baselines=[nats_l,token_hybrid,softmax]")
     found = {one.name: one for one in contenders(options, [], VOCAB)}
