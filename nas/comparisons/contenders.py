@@ -44,7 +44,7 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     if twice := {name for name in config.baselines if config.baselines.count(name) > 1}:
         raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
     share = _share(config.budget, runs)
-    every = [*_found(runs, config.baselines), *(_by_hand(name, config, share, vocab_size) for name in config.baselines)]
+    every = [*_found(runs, config), *(_by_hand(name, config, share, vocab_size) for name in config.baselines)]
     if len(every) < 2:
         raise UserError(
             f"runs={config.runs} and baselines={config.baselines} are {len(every)} to compare; give two or more. "
@@ -75,13 +75,16 @@ def _to_share(budget: BudgetConfig, share: float) -> BudgetConfig:
     return replace(budget, resource=SOFTMAX_SHARE, target=min(1.0, max(share, LEAST_SHARE)))
 
 
-def _found(runs: Sequence[Given], others: Sequence[str]) -> list[Contender]:
-    """What the runs found, under names that tell them apart, also from the others'."""
+def _found(runs: Sequence[Given], config: CompareConfig) -> list[Contender]:
+    """What the runs found, under names that tell them apart, also from the baselines'.
+
+    Each keeps the budget that it was searched under; that of the first is the recipe's, which a user may have changed.
+    """
     names = [run.name for run in runs]
     found = []
     for number, (run, name) in enumerate(zip(runs, names, strict=True), 1):
-        unique = name if [*names, *others].count(name) == 1 else f"{name}_{number}"
-        budget = BudgetConfig(**run.config["budget"])
+        unique = name if [*names, *config.baselines].count(name) == 1 else f"{name}_{number}"
+        budget = config.budget if number == 1 else BudgetConfig(**run.config["budget"])
         if run.space not in (None, "token_hybrid"):  # of a whole space; what was found has its routers' share of it
             budget = _to_share(budget, run.routed_share)
         found.append(Contender(unique, not run.by_hand, run.architecture, budget))
