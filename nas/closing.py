@@ -64,15 +64,15 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool, se
     write_report(run.path / REPORT, _report(module, run, rows, metrics, routing, notes))
     console.print(_table(module, rows))
     for sentence in (*_sentences(metrics), *notes):
-        _say(console, sentence)
-    _say(console, f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}")
+        say(console, sentence)
+    say(console, f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}")
     if finished:
         return 0
-    _say(console, f"Go on with: resume={run.path}")
+    say(console, f"Go on with: resume={run.path}")
     return INTERRUPTED
 
 
-def _say(console: Console, sentence: str) -> None:
+def say(console: Console, sentence: str) -> None:
     """Print a sentence as it is: paths in it are neither markup nor broken over lines."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 

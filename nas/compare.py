@@ -14,6 +14,7 @@ from nas.launch import launched
 def compare(config: CompareConfig, console: Console) -> int:
     """One comparison. Returns the exit status."""
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
+    from nas.closing import say
     from nas.comparisons.closing import conclude
     from nas.comparisons.contenders import contenders
     from nas.comparisons.jobs import Jobs
@@ -29,14 +30,14 @@ def compare(config: CompareConfig, console: Console) -> int:
     every = contenders(config, runs, task.vocab_size)
     run = start("compare", config)
     jobs = Jobs(config, every, run.path)
-    _say(
+    say(
         console,
         f"Comparing {', '.join(one.name for one in every)} on {task.name}: {len(jobs)} trainings, "
         f"run folder {run.path}",
     )
     status = run_jobs(jobs, console)
     if status:
-        _say(console, f"{len(jobs.done)} of {len(jobs)} trainings are done. Go on with: resume={run.path}")
+        say(console, f"{len(jobs.done)} of {len(jobs)} trainings are done. Go on with: resume={run.path}")
         return status
     conclude(jobs, run, console)
     return 0
@@ -57,10 +58,6 @@ def _check(config: CompareConfig) -> None:
             raise UserError(f"{name}={value} is not allowed; give 1 or more.")
     if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):
         raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")
-
-
-def _say(console: Console, sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 main = command("compare", compare, missing={})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeAlias
 
+from nas.closing import BETTER
 from nas.comparisons.results import Comparison, Entrant
 from nas.comparisons.statistics import Pair, best_baseline, counted, diverged, interval, tests
 
@@ -54,8 +55,7 @@ class Answer:
         """What a reader of the table must know."""
         comparison = self.comparison
         seeds = comparison.entrants[0].seeds
-        direction = "higher" if comparison.higher else "lower"
-        sentences = [f"{self.measure}: {direction} is better"]
+        sentences = [f"{self.measure}: {BETTER[comparison.quality]}"]
         sentences += [f"{len(seeds)} seeds: mean [95 % bootstrap interval]" if len(seeds) > 1 else "one seed"]
         sentences += [f"{BEST} {_lengths(of)}: {name}" for name, of in _grouped(self.best).items()]
         if any(diverged(entrant, factor) for entrant in comparison.entrants for factor in comparison.factors):

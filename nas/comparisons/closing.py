@@ -4,10 +4,12 @@ from typing import Any
 
 from rich.console import Console
 
+from nas.closing import say
 from nas.comparisons.answer import Answer
-from nas.comparisons.collect import Timings, by_factor, collect, shares_at
+from nas.comparisons.collect import Timings, collect
 from nas.comparisons.figures import draw
 from nas.comparisons.jobs import Jobs
+from nas.comparisons.measured import by_factor, shares_at
 from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
 from nas.data.seeding import generator
 from nas.evaluation import at_random
@@ -39,7 +41,7 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
     drawn = draw(answer, run.path)
     console.print(terminal(answer))
     for sentence in (*notes, f"Every figure: {run.path / MARKDOWN}; pictures: {', '.join(p.name for p in drawn)}."):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        say(console, sentence)
 
 
 def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:

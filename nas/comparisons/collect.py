@@ -3,15 +3,13 @@
 import math
 from collections.abc import Mapping
 from statistics import fmean
-from typing import Any
 
 from nas.closing import CONTEXTS, history
 from nas.comparisons.contenders import Contender
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.recipe import layer_shares
+from nas.comparisons.measured import by_factor, layer_shares, shares, shares_at
 from nas.comparisons.results import Comparison, Entrant, Trained
 from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
-from nas.data import build_task
 from nas.run import METRICS, Run, read_json
 
 Timings = Mapping[str, Mapping[str, float]]
@@ -23,11 +21,19 @@ def collect(jobs: Jobs, timings: Timings) -> Comparison:
     data = jobs.config.data
     return Comparison(
         task=data.name,
-        quality=build_task(data, jobs.config.seed).quality,
+        quality=_quality(jobs),
         length=data.length,
         factors=sorted(data.length_factors),
         entrants=tuple(_entrant(jobs, contender, timings) for contender in jobs.contenders),
     )
+
+
+def _quality(jobs: Jobs) -> str:
+    """How the task measures it, as any training tells."""
+    run = jobs.result(jobs.counted(jobs.contenders[0])[0])
+    assert run is not None
+    measure: str = read_json(run.path / METRICS)["quality"]
+    return measure
 
 
 def _entrant(jobs: Jobs, contender: Contender, timings: Timings) -> Entrant:
@@ -61,7 +67,7 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
         seed=seed,
         quality={factor: _number(figures["quality"]) for factor, figures in own.items()},
         loss={factor: _number(figures["loss"]) for factor, figures in own.items()},
-        share={f: fmean(layer_shares(architecture, _shares(figures))) for f, figures in own.items()},
+        share={f: fmean(layer_shares(architecture, shares(figures))) for f, figures in own.items()},
         by_position={f: [(end, _number(bits)) for end, bits in of] for f, of in positions.items()} or None,
         planted=planted and {name: _number(planted[name]) for name in ("precision", "recall")},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
@@ -85,27 +91,6 @@ def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]]
     return training_flops_per_token(
         contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length
     )
-
-
-def by_factor(metrics: Mapping[str, Any]) -> dict[int, Any]:
-    """The figures of what was trained, by length factor; other routings of the same weights stand behind it."""
-    own: Mapping[str, Any] = next(iter(metrics["routings"].values()))
-    return {int(factor.removesuffix("x")): figures for factor, figures in own.items()}
-
-
-def shares_at(own: Mapping[int, Any], length: int, context: int) -> dict[int, list[float]]:
-    """The share of softmax chunks of each routed layer by head, as at a context length: routers keep less of long ones.
-
-    Args:
-        own: figures by length factor.
-        length: of training, in tokens.
-        context: in tokens; the longest measured length up to it counts, or else the shortest.
-    """
-    return _shares(own[max((factor for factor in own if factor * length <= context), default=min(own))])
-
-
-def _shares(figures: Mapping[str, Any]) -> dict[int, list[float]]:
-    return {int(layer): [_number(share) for share in heads] for layer, heads in figures["shares"].items()}
 
 
 def _number(value: float | None) -> float:

@@ -1,5 +1,6 @@
 """Who takes part in a comparison: what was searched and hybrids designed by hand, all of one size."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ def _widened(architecture: Architecture, target: int) -> Architecture:
     return replace(architecture, mlp_width=architecture.mlp_width + max(0, math.floor((target - here) / each + 0.5)))
 
 
+@functools.cache
 def parameters(architecture: Architecture) -> int:
     """Parameters of a model, without making one."""
     with torch.device("meta"):

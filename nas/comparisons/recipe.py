@@ -1,6 +1,7 @@
 """The one recipe of a comparison: that of its runs, with what the user gave on top of it."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 
 from nas.architecture import Architecture
+from nas.comparisons.measured import by_factor, layer_shares, shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
 from nas.run import ARCHITECTURE, METRICS, Run, load_architecture, read_json
@@ -75,19 +77,12 @@ def read_run(folder: str) -> Given:
         raise UserError(f"runs has {folder}, which is not finished or is damaged; finish it with resume={folder}.")
     architecture = load_architecture(run.path / ARCHITECTURE)
     try:
-        measured = next(iter(metrics["routings"].values()))["1x"]["shares"]
-        shares = layer_shares(architecture, {int(layer): heads for layer, heads in measured.items()})
+        measured = layer_shares(architecture, shares(by_factor(metrics)[1]))
+        if not all(map(math.isfinite, measured)):
+            raise ValueError("training diverged")
     except (KeyError, TypeError, ValueError, StopIteration, AttributeError) as error:
         raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it tells no shares.") from error
-    return Given(run.path, described["config"], architecture, shares)
-
-
-def layer_shares(architecture: Architecture, measured: Mapping[int, Sequence[float]]) -> list[float]:
-    """The share of softmax chunks of every layer: 1 of softmax, 0 of linear, of others as measured by head."""
-    return [
-        fmean(measured[layer]) if mixer == "token_hybrid" else float(mixer == "softmax")
-        for layer, mixer in enumerate(architecture.mixers)
-    ]
+    return Given(run.path, described["config"], architecture, measured)
 
 
 def follow(config: CompareConfig, runs: Sequence[Given]) -> None:

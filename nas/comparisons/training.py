@@ -1,6 +1,5 @@
 """One training of a comparison in a worker: as nas.train would do it, watched, and measured for selection."""
 
-import traceback
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,17 @@ from rich.console import Console
 from nas.callbacks import shown
 from nas.checks import check
 from nas.comparisons.jobs import SELECTION
+from nas.comparisons.measured import by_factor
 from nas.config import TrainConfig
-from nas.data import build_task
 from nas.errors import UserError
 from nas.evaluation import evaluate, merit
+from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Began, Ended, Left, Stepped, Tell
 from nas.jobs.processes import orphaned
 from nas.module import TrainingModule
 from nas.run import METRICS, read_json
 from nas.tables import number
 from nas.train import run_training
-
-ERRORS = "errors"
-"""Folder below a comparison's for the tracebacks of trainings that failed by an error of the program."""
 
 
 class Watch(lightning.Callback):
@@ -62,26 +59,23 @@ def work(config: TrainConfig, job: int, tunes: bool, tell: Tell, parent: int | N
         tell(Left(job, str(error)))
         return True
     except Exception as error:  # memory is short beside others, say
-        place = Path(config.output) / ERRORS / f"{config.name}.txt"
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(traceback.format_exc())
-        tell(Left(job, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')} (see {place})"))
+        tell(Left(job, keep_traceback(error, Path(config.output), config.name)))
         return True
     if outcome.status:
         tell(Left(job, "stopped"))
         return False
     if tunes:
-        outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module, config)})
-    own = next(iter(read_json(outcome.run.path / METRICS)["routings"].values()))
-    told = ", ".join(f"{factor} {number(figures['quality'])}" for factor, figures in own.items())
+        outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module)})
+    own = by_factor(read_json(outcome.run.path / METRICS))
+    told = ", ".join(f"{factor}x {number(figures['quality'])}" for factor, figures in own.items())
     tell(Ended(job, f"{config.name}: {outcome.module.task.quality.replace('_', ' ')} {told}", 0, ""))
     return True
 
 
-def _merit(module: TrainingModule, config: TrainConfig) -> float:
+def _merit(module: TrainingModule) -> float:
     """Its merit on batches of which no reported figure is."""
-    task = build_task(config.data, config.seed)
+    task = module.task
     with module.autocast():
-        batches = task.selection_batches(config.data.validation_batches)
+        batches = task.selection_batches(module.config.data.validation_batches)
         found = evaluate(module.model, batches, task.quality, module.policy)
     return merit(task.quality, found.quality, found.loss)

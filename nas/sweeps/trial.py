@@ -2,7 +2,6 @@
 
 import json
 import math
-import traceback
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from io import StringIO
@@ -20,6 +19,7 @@ from nas.callbacks import shown
 from nas.checks import check
 from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
+from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Stepped, Tell
 from nas.module import TrainingModule
 from nas.run import CONFIG, METRICS
@@ -29,9 +29,6 @@ from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.options import compose_search
 from nas.sweeps.queue import Attribute
 from nas.sweeps.ranges import Value
-
-ERRORS = "errors"
-"""Folder below a sweep's for the tracebacks of trials that failed by an error of the program."""
 
 
 class State(StrEnum):
@@ -122,11 +119,7 @@ def run_trial(
     except (OptunaError, SQLAlchemyError, OSError):
         raise  # not for what the trial is: the next one would end here as well
     except Exception as error:  # memory is short for these values, or a step cannot compute with them: others may do
-        place = folder / ERRORS / f"{name_of(number)}.txt"
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(traceback.format_exc())
-        first = next(iter(str(error).splitlines()), "")
-        return Outcome(State.FAILED, [], {}, f"{type(error).__name__}: {first} (see {place})")
+        return Outcome(State.FAILED, [], {}, keep_traceback(error, folder, name_of(number)))
     return _measured(json.loads((searched.run.path / METRICS).read_text()), objectives)
 
 

@@ -122,6 +122,10 @@ def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
         ({"metrics": '{"finished": false}'}, "is not finished or is damaged; finish it with resume="),
         ({"metrics": "{"}, "is not finished or is damaged"),
         ({"metrics": '{"finished": true, "routings": {}}'}, "metrics.json is damaged"),
+        (
+            {"metrics": '{"finished": true, "routings": {"first": {"1x": {"shares": {"0": [0.5, null]}}}}}'},
+            "metrics.json is damaged: it tells no shares",
+        ),
         ({"config": []}, "is missing or damaged"),
     ],
     ids=str,

@@ -1,10 +1,10 @@
-"""From run folders to results."""
+"""What the metrics of a run tell."""
 
 import math
 
 import pytest
 
-from nas.comparisons.collect import by_factor, shares_at
+from nas.comparisons.measured import by_factor, shares_at
 
 OWN = {1: {"shares": {"0": [0.5, 0.1]}}, 4: {"shares": {"0": [0.2, None]}}}
 
