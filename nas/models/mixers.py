@@ -28,6 +28,16 @@ Policy = Callable[[int, Tensor], Tensor]
 dimension, of that shape."""
 
 
+INITIAL_DECAY_RATES = (1 / 16, 1.0)
+"""Least and largest rate of forgetting of a linear head at the start, drawn log-uniformly. Published are 1 to 16."""
+INITIAL_WRITE = -4.0
+"""Logit of the strength with which linear attention writes a token at the start. Published are strengths of a half.
+
+As published, most of what a small model stores is forgotten or written over within tens of tokens, no gradient asks for
+more, and linear layers stay on the plateau before recall; from this start they leave it as softmax layers do.
+"""
+
+
 class Path(NamedTuple):
     """What a layer is for one forward pass: one option alone, or a mixture.
 
@@ -87,7 +97,8 @@ class TokenMixer(nn.Module):
     l2-normalises q and k, the softmax branch RMS-normalises them per head and, where the architecture has a rope_base,
     rotates them by their positions; each output has its own RMSNorm. With both, a softmax over the branches, linear in
     the convolved q, weighs them per token and softmax head. A SiLU gate and the output projection follow. Source:
-    NAtS-L (Deng et al. 2026); gates and their initial values as in Gated DeltaNet (Yang et al. 2025).
+    NAtS-L (Deng et al. 2026); gates as in Gated DeltaNet (Yang et al. 2025), which start out more
+    retentive: INITIAL_DECAY_RATES, INITIAL_WRITE.
 
     Without a policy an option that could do both is plain softmax attention.
 
@@ -121,8 +132,10 @@ class TokenMixer(nn.Module):
             self.softmax_norm = rms_norm(values // a.softmax_heads)
         if has_router or "linear" in mixers:
             self.decay = nn.Linear(a.width, a.linear_heads, bias=False)
-            self.write = nn.Linear(a.width, a.linear_heads, bias=False)
-            self.log_decay_rate = nn.Parameter(torch.empty(a.linear_heads).uniform_(1, 16).log())
+            self.write = nn.Linear(a.width, a.linear_heads)
+            nn.init.constant_(self.write.bias, INITIAL_WRITE)
+            slowest, fastest = map(math.log, INITIAL_DECAY_RATES)
+            self.log_decay_rate = nn.Parameter(torch.empty(a.linear_heads).uniform_(slowest, fastest))
             step = torch.empty(a.linear_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
             self.decay_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(decay_bias) == step
             self.linear_norm = rms_norm(values // a.softmax_heads)

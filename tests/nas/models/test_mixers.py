@@ -62,10 +62,11 @@ def test_a_mixer_has_the_parameters_of_its_operations_alone() -> None:
     assert names["linear"].isdisjoint({"q_norm", "k_norm", "softmax_norm"})
 
 
-def test_the_decay_starts_between_the_published_bounds() -> None:
+def test_linear_attention_starts_out_retentive() -> None:
     made = mixer(1)
     rate, step = made.log_decay_rate.exp(), torch.nn.functional.softplus(made.decay_bias)
-    assert ((rate >= 1) & (rate <= 16)).all()
+    assert ((rate >= 0.999 / 16) & (rate <= 1.001)).all()
+    assert (made.write.bias.sigmoid() < 0.02).all()
     assert ((step >= 0.999e-3) & (step <= 0.1001)).all()
 
 
