@@ -111,7 +111,7 @@ def _layer_weights(a: Architecture, mixer: str) -> int:
     if mixer != "linear":
         weights += (2 * keys + values) // per_head  # norms of q, k and o
     if mixer != "softmax":
-        weights += 2 * a.linear_heads * (a.width + 1) + values // per_head  # gates, and the norm of o
+        weights += a.linear_heads * (2 * a.width + 3) + values // per_head  # gates, and the norm of o
     if mixer == "token_hybrid":
         weights += 2 * a.routing_heads * (a.width + 1) + 2 * keys * per_head  # router; weights of the branches
     return weights

@@ -35,6 +35,11 @@ def always(operation: str) -> Policy:
     return policy
 
 
+def both(layer: int, logits: Tensor) -> Tensor:
+    """Every chunk gets softmax and linear attention, weights of 1 and 1: how a search begins."""
+    return torch.ones_like(logits)
+
+
 def at_random(shares: dict[int, list[float]], generator: torch.Generator) -> Policy:
     """Softmax at random, as often in each layer and routing head as ``shares`` says."""
     return lambda layer, logits: randomly(torch.tensor(shares[layer]), generator)(layer, logits)

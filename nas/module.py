@@ -19,7 +19,7 @@ from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
 from nas.devices import autocast
 from nas.distributed import average, average_over, averages, over_all_rows, own_rows, own_share, part_of_mean
-from nas.evaluation import Counts, Found, always, evaluate, most_found, policy_of, quality_of, token_losses
+from nas.evaluation import Counts, Found, always, both, evaluate, most_found, policy_of, quality_of, token_losses
 from nas.graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.launch import launched
 from nas.models.language_model import LanguageModel
@@ -256,7 +256,7 @@ class TrainingModule(lightning.LightningModule):
     def policy(self) -> Policy | None:
         """The policy that was learnt; None where there is none, or not yet."""
         if self.budget.dense:
-            return self._start[0]
+            return always("linear") if self.budget.rises else None
         return policy_of(self.model.architecture, generator=generator(self.config.seed, "random routing"))
 
     @property
@@ -277,7 +277,7 @@ class TrainingModule(lightning.LightningModule):
         """What layers are before anything is chosen."""
         if self.budget.rises:
             return always("linear"), paths_of(self.cost.cheapest)
-        return None, paths_of(self.cost.densest)
+        return both, paths_of(self.cost.densest)
 
     def settle(self, code: Code) -> None:
         """Become the training of one architecture of the space, with the weights that it has there."""
@@ -295,10 +295,12 @@ class TrainingModule(lightning.LightningModule):
     def validate(self) -> Validation:
         """What was learnt, on the validation batches: shared out, if there are several processes."""
         batches = own_share(self.task.validation_batches())
+        dense = self.budget.dense
         with self.autocast():
-            result = evaluate(self.model, batches, self.task.quality, self.policy, paths_of(self.found))
+            policy = self._start[0] if dense else self.policy
+            result = evaluate(self.model, batches, self.task.quality, policy, paths_of(self.found))
         quality = average_over(batches, result.quality, self.device)
-        if not result.counts_by_layer:
+        if dense or not result.counts_by_layer:
             return Validation(quality, None)
         counts = torch.tensor(list(result.counts_by_layer.values()), dtype=torch.float32, device=self.device)
         found = most_found([Counts(*layer) for layer in average(counts).tolist()])

@@ -4,9 +4,9 @@
     python -m experiments.token_vs_hand --reduced                       # one task, small: minutes on a CPU
     python -m experiments.token_vs_hand --tasks mqar needle_noise --workers 14
 
-For each task a token hybrid is searched with `nas.search`, then compared with hybrids designed by hand by
-`nas.compare`; both are commands as a user would type them. What is there already is not made again, and what was
-stopped goes on. Options stand in config.yaml beside this file.
+For each task a token hybrid is searched with `nas.search`, for all of them side by side, then compared with hybrids
+designed by hand by `nas.compare`; both are commands as a user would type them. What is there already is not made again,
+and what was stopped goes on. Options stand in config.yaml beside this file.
 """
 
 import argparse
@@ -17,13 +17,14 @@ from typing import Any
 
 import yaml
 
-from experiments.runs import metrics_of
+from experiments.runs import all_metrics
 from experiments.token_vs_hand.claim import claim
 from nas.comparisons.closing import MARKDOWN, RESULTS
 from nas.comparisons.results import Comparison
 from nas.run import read_json
 
 HERE = Path(__file__).parent
+SEARCH = ("nas.search", "+space=token_hybrid")
 KEPT = ("quality_by_length.png", "bits_by_position.png")
 """Figures that are committed; those of cost say what the tables do."""
 
@@ -45,10 +46,16 @@ def main() -> None:
     output = given.output or Path("outputs") / name
     results = given.results or (HERE / "reduced" if given.reduced else HERE)
     results.mkdir(parents=True, exist_ok=True)
+    options = {
+        task: [*common, *study["tasks"][task]["options"], *given.overrides]
+        for task in given.tasks or list(settings["tasks"])
+    }
+    searches = {output / task / "search": [*SEARCH, *options[task]] for task in options}
+    all_metrics(searches, min(given.workers, len(searches)), {} if given.workers == 1 else {"OMP_NUM_THREADS": "1"})
     found: dict[str, Comparison] = {}
-    for task in given.tasks or list(settings["tasks"]):
-        options = [*common, *study["tasks"][task]["options"], *given.overrides]
-        folder = _compared(output / task, options, settings, given.workers)
+    for task in options:
+        baselines = study["tasks"][task].get("baselines", settings["baselines"])
+        folder = _compared(output / task, options[task], settings | {"baselines": baselines}, given.workers)
         found[task] = Comparison.from_dict(read_json(folder / RESULTS))
         _keep(folder, results, task)
     told = claim(found, {task for task in found if study["tasks"][task]["retrieval"]})
@@ -58,8 +65,10 @@ def main() -> None:
 
 
 def _compared(folder: Path, options: list[str], settings: dict[str, Any], workers: int) -> Path:
-    """The folder of the finished comparison of one task, made or gone on with now unless it is there."""
-    metrics_of(folder / "search", ["nas.search", "+space=token_hybrid", *options])
+    """The folder of the finished comparison of one task, made or gone on with now unless it is there.
+
+    What was searched for the task is there.
+    """
     (searched,) = (path.parent for path in (folder / "search").glob("*/*/metrics.json"))
     begun = sorted((folder / "compare").glob("*/config.yaml"))
     if begun and (begun[-1].parent / RESULTS).exists():

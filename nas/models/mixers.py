@@ -24,9 +24,8 @@ from nas.models.router import Router
 Convolve = Callable[[ShortConvolution, Tensor], Tensor]
 """(a convolution, its inputs [B, T, channels]) to outputs of that shape."""
 Policy = Callable[[int, Tensor], Tensor]
-"""(layer index, router logits [B, N, R, 2] of N chunks from the first on) to weights that sum to 1 over the last
-dimension, of that shape."""
-
+"""(layer index, router logits [B, N, R, 2] of N chunks from the first on) to weights of that shape, which
+sum to 1 over the last dimension but where each chunk gets both operations."""
 
 INITIAL_DECAY_RATES = (1 / 16, 1.0)
 """Least and largest rate of forgetting of a linear head at the start, drawn log-uniformly. Published are 1 to 16."""

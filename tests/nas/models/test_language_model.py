@@ -122,7 +122,7 @@ def expected_parameters(a: Architecture) -> int:
     """Counted by hand from the description of the mixer."""
     keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
     shared = a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)
-    linear = 2 * a.width * a.linear_heads + 2 * a.linear_heads + values // a.softmax_heads
+    linear = 2 * a.width * a.linear_heads + 3 * a.linear_heads + values // a.softmax_heads
     softmax = (2 * keys + values) // a.softmax_heads
     routing = 2 * a.routing_heads * (a.width + 1) + 2 * a.softmax_heads * keys
     block = shared + linear + 2 * a.width + 3 * a.width * a.mlp_width
