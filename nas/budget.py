@@ -31,7 +31,7 @@ from nas.cost import SOFTMAX_SHARE, UNITS, SpaceCost
 from nas.errors import UserError
 from nas.space import Space
 
-DEAREST, CHEAPEST = STARTS = "dearest", "cheapest"
+DEAREST, BOTH, CHEAPEST = STARTS = "dearest", "both", "cheapest"
 """The architectures from which the target can be approached."""
 LEAST_PART = 0.01
 """Of the way from the cheapest cost to the dearest: the least that a geometric fall ends at and that divides errors."""
@@ -52,7 +52,8 @@ class Budget(nn.Module):
     Args:
         target: allowed cost at the end, relative to the dearest architecture; in (0, 1].
         floor: cost of the cheapest architecture, relative to the dearest.
-        start: "dearest" or "cheapest", from where the target is approached.
+        start: "dearest" or "cheapest", from where the target is approached; "both" is as dear as "dearest", but chunks
+            get linear attention beside softmax until routing begins, where a layer can route.
         exact: whether less than the target is as wrong as more.
         learnt_at: fraction of the first loss at which tightening begins.
         dense_until: fraction of training at which it begins in any case.

@@ -186,8 +186,8 @@ class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.Budget`.
 
     resource: softmax_share, kv_bytes or flops; context: tokens of a sequence for which the last two are counted;
-    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded; start: dearest
-    or cheapest, from where the target is approached.
+    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded; start: dearest,
+    both or cheapest, from where the target is approached.
     """
 
     resource: str = MISSING

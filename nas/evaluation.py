@@ -36,7 +36,7 @@ def always(operation: str) -> Policy:
 
 
 def both(layer: int, logits: Tensor) -> Tensor:
-    """Every chunk gets softmax and linear attention, weights of 1 and 1: how a search begins."""
+    """Every chunk gets softmax and linear attention: weights of 1 and 1."""
     return torch.ones_like(logits)
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from kernels.arguments import RouteGrad
-from nas.budget import budgeted_cost, build_budget
+from nas.budget import BOTH, budgeted_cost, build_budget
 from nas.calibration import calibrate
 from nas.choices import Choices, paths_of
 from nas.config import RunConfig
@@ -277,7 +277,7 @@ class TrainingModule(lightning.LightningModule):
         """What layers are before anything is chosen."""
         if self.budget.rises:
             return always("linear"), paths_of(self.cost.cheapest)
-        return both, paths_of(self.cost.densest)
+        return both if self.config.budget.start == BOTH else None, paths_of(self.cost.densest)
 
     def settle(self, code: Code) -> None:
         """Become the training of one architecture of the space, with the weights that it has there."""

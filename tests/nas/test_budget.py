@@ -249,7 +249,7 @@ TOKENS = "+space=token_hybrid"
     [
         ((TOKENS, "budget.resource=seconds"), "budget.resource=seconds is unknown", ", ".join(UNITS)),
         ((TOKENS, "budget=kv_bytes", "budget.context=0"), "budget.context=0 is no length", "give 1 or more"),
-        ((TOKENS, "budget.start=middle"), "budget.start=middle is unknown", "dearest, cheapest"),
+        ((TOKENS, "budget.start=middle"), "budget.start=middle is unknown", "dearest, both, cheapest"),
         ((TOKENS, "budget.target=0"), "budget.target=0", "give a number over 0 and at most 1"),
         ((TOKENS, "budget.target=1.2"), "budget.target=1.2", "give a number over 0 and at most 1"),
         (
