@@ -27,7 +27,7 @@ Policy = Callable[[int, Tensor], Tensor]
 """(layer index, router logits [B, N, R, 2] of N chunks from the first on) to weights of that shape, which
 sum to 1 over the last dimension but where each chunk gets both operations."""
 
-INITIAL_DECAY_RATES = (1 / 16, 1.0)
+INITIAL_DECAY_RATES = (0.02, 0.3)
 """Least and largest rate of forgetting of a linear head at the start, drawn log-uniformly. Published are 1 to 16."""
 INITIAL_WRITE = -4.0
 """Logit of the strength with which linear attention writes a token at the start. Published are strengths of a half.
