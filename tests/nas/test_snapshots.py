@@ -1,5 +1,6 @@
 """Snapshots of routing during training: which are kept, what they hold, and what of them survives a kill."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_those_that_are_kept_are_spread_evenly_and_not_too_many(steps: int, vali
     assert len(kept) <= MOST + 1
     assert len(kept) >= min(MOST // 2, len(validated))
     assert kept[-1] == steps
-    assert len({after - before for before, after in zip(kept[:-1], kept[1:-1], strict=False)}) <= 1
+    assert len({after - before for before, after in pairwise(kept[:-1])}) <= 1
 
 
 def test_one_byte_tells_what_the_router_chooses() -> None:
