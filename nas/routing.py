@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nas.attention_readers import Readers, readers_of_chunks
-from nas.data import Task
+from nas.data import Batch, Task
 from nas.data.batch import planted_chunks
 from nas.evaluation import softmax_weight
 from nas.models.language_model import LanguageModel
@@ -27,7 +27,7 @@ def routing_map(
     policy: Policy | None,
     paths: Sequence[Path] | None = None,
     *,
-    tokens: Tensor | None = None,
+    batch: Batch | None = None,
     with_readers: bool = False,
 ) -> RoutingMap | None:
     """The routing of one sequence; None if nothing is routed or a score is not finite.
@@ -39,26 +39,24 @@ def routing_map(
         task: whose tokens they are.
         policy: that routes follow.
         paths: one architecture of the space; the first by default.
-        tokens: [T] of the sequence; by default the first to validate on, whose planted chunks are known.
+        batch: whose first sequence it is; by default the first batch to validate on.
         with_readers: whether to look for the tokens that attend to each chunk, which takes another look at all of them.
     """
-    planted = None
-    if tokens is None:
-        batch = task.validation_batches()[0]
-        tokens, planted = batch.tokens[0], None if batch.planted is None else batch.planted[:1]
+    batch = batch or task.validation_batches()[0]
+    tokens, planted = batch.tokens[:1], batch.planted
     with _reading(model, with_readers) as found:
-        output = model(tokens[None].to(model.embedding.weight.device), policy, None, paths)
+        output = model(tokens.to(model.embedding.weight.device), policy, None, paths)
     routing = {layer: decided for layer, (decided,) in output.routing.items()}
     if not routing or not all(decided.logits.isfinite().all() for decided in routing.values()):
         return None
     grain = math.gcd(*(decided.chunk_size for decided in routing.values()))
-    shown = _Shown(grain, -(-len(tokens) // grain))
+    shown = _Shown(grain, -(-tokens.shape[1] // grain))
     return RoutingMap(
-        tokens=[task.token_text(token) for token in tokens.tolist()],
+        tokens=[task.token_text(token) for token in tokens[0].tolist()],
         chunk_size=grain,
         layers=shown.each(routing, lambda decided: _probability(decided).tolist()),
         chosen=shown.each(routing, lambda decided: softmax_weight(decided)[0].T.tolist()),
-        planted=None if planted is None else planted_chunks(planted, grain)[0].tolist(),
+        planted=None if planted is None else planted_chunks(planted[:1], grain)[0].tolist(),
         decided_in={layer: decided.chunk_size for layer, decided in routing.items()},
         readers={
             layer: [shown.spread(head, routing[layer].chunk_size) for head in _listed(one)]
