@@ -10,7 +10,9 @@ FINAL = "final/"
 
 
 def history(run: Run) -> list[dict[str, float]]:
-    """The scalars of training by step, the report's names for them."""
+    """The scalars of training by step, the report's names for them; none where nothing was logged."""
+    if not (run.path / TENSORBOARD).is_dir():
+        return []
     events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
     events.Reload()
     steps: dict[int, dict[str, float]] = {}
