@@ -32,7 +32,8 @@ def routing_map(
 ) -> RoutingMap | None:
     """The routing of one sequence; None if nothing is routed or a score is not finite.
 
-    Layers of different chunk sizes are shown in chunks of their greatest common divisor.
+    Layers of different chunk sizes are shown in chunks of their greatest common divisor. Where a routing is given,
+    routers have no say: a chunk's probability is then 0 or 1.
 
     Args:
         model: of one architecture, or of a space.
@@ -51,11 +52,13 @@ def routing_map(
         return None
     grain = math.gcd(*(decided.chunk_size for decided in routing.values()))
     shown = _Shown(grain, -(-tokens.shape[1] // grain))
+    chosen = shown.each(routing, lambda decided: softmax_weight(decided)[0].T.tolist())
+    learnt = model.architecture.given_routing is None
     return RoutingMap(
         tokens=[task.token_text(token) for token in tokens[0].tolist()],
         chunk_size=grain,
-        layers=shown.each(routing, lambda decided: _probability(decided).tolist()),
-        chosen=shown.each(routing, lambda decided: softmax_weight(decided)[0].T.tolist()),
+        layers=shown.each(routing, lambda decided: _probability(decided).tolist()) if learnt else chosen,
+        chosen=chosen,
         planted=None if planted is None else planted_chunks(planted[:1], grain)[0].tolist(),
         decided_in={layer: decided.chunk_size for layer, decided in routing.items()},
         readers={

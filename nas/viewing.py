@@ -74,7 +74,10 @@ def _load(option: str, folder: str) -> Viewed:
         config = restore(command, run.config())
     except ValueError as error:
         raise UserError(f"{option}={folder} has a config that is none of this version: {error}") from error
-    task = build_task(config.data, config.seed)
+    try:
+        task = build_task(config.data, config.seed)
+    except UserError as error:
+        raise UserError(f"{option}={folder} was trained on data that is not to be had here: {error}") from error
     metrics = read_json(run.path / METRICS)
     return Viewed(run, config, task, metrics if isinstance(metrics, dict) else {}, _model(run))
 

@@ -24,7 +24,10 @@ READERS = 3
 """Tokens that are told of for each chunk."""
 
 LEAD_UNIT = 1 / 256
-"""Leads of softmax's logit are told in units of this, in two bytes: up to 127."""
+"""Leads of softmax's logit are told in units of this, in two bytes."""
+
+MOST_LEAD = 127.0
+"""What a lead is at most, and where a probability is 0 or 1."""
 
 WEIGHT_UNIT = 1 / 65535
 """Parts of a token's attention are told in units of this, in two bytes."""
@@ -106,6 +109,7 @@ def _data(routing: RoutingMap, given: list[Row]) -> dict[str, Any]:
         "codes": CODES,
         "lead": _packed([[round(lead(p) / LEAD_UNIT) for p in row.probability] for row in given], "<i2"),
         "leadUnit": LEAD_UNIT,
+        "mostLead": MOST_LEAD,
         "weight": _packed([[round(255 * weight) for weight in row.weight] for row in given], "<u1"),
         "readers": _readers(routing, given, token_bytes) if routing.readers else None,
         "readersEach": READERS,
@@ -115,10 +119,10 @@ def _data(routing: RoutingMap, given: list[Row]) -> dict[str, Any]:
 
 
 def lead(probability: float) -> float:
-    """By how much softmax's logit leads, at most 127 either way."""
+    """By how much softmax's logit leads, at most `MOST_LEAD` either way."""
     if 0 < probability < 1:
-        return math.log(probability) - math.log1p(-probability)
-    return math.copysign(127.0, probability - 0.5)
+        return max(-MOST_LEAD, min(MOST_LEAD, math.log(probability) - math.log1p(-probability)))
+    return math.copysign(MOST_LEAD, probability - 0.5)
 
 
 def _readers(routing: RoutingMap, given: list[Row], token_bytes: int) -> dict[str, str]:

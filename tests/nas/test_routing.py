@@ -5,7 +5,7 @@ import torch
 
 from kernels import chunk_softmax_attention
 from nas.data import Batch, Task, build_task
-from nas.evaluation import always, learnt
+from nas.evaluation import always, learnt, policy_of
 from nas.models.language_model import LanguageModel
 from nas.routing import routing_map
 from tests.nas.architectures import small
@@ -90,3 +90,10 @@ def test_chunks_left_to_linear_attention_have_no_readers(task: Task) -> None:
     shown = routing_map(model(task, "token_hybrid"), task, always("linear"), with_readers=True)
     assert shown is not None
     assert {len(chunk) for head in shown.readers[0] for chunk in head} == {0}
+
+
+def test_where_a_routing_is_given_routers_have_no_say(task: Task) -> None:
+    routed = model(task, "token_hybrid", given_routing="strided", given_share=0.5)
+    shown = routing_map(routed, task, policy_of(routed.architecture))
+    assert shown is not None
+    assert shown.layers == shown.chosen == {0: [[0.0, 1.0] * 8] * 2}

@@ -120,6 +120,14 @@ def test_a_damaged_run_is_refused(finished: Path, name: str) -> None:
     assert not (finished / "page.html").exists()
 
 
+def test_data_that_is_gone_is_told_of(of_text: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(of_text, moved)
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(re.sub(r"path: \S+", "path: nowhere", config))
+    assert "was trained on data that is not to be had here: data.path=nowhere" in refusal("visualize", f"run={moved}")
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -189,8 +189,9 @@ function explore(view) {
     } else {
       const lead = frame === last ? leads[index([row, chunk])] * data.leadUnit : Math.log(p / (1 - p));
       const mixed = kept > 0.01 && kept < 0.99 ? `, weight used ${two(kept)}` : "";
-      lines.push(element("p", `${kept >= 0.5 ? "Softmax" : "Linear"}: probability of softmax ${p.toFixed(3)}, ` +
-        `score (lead of softmax's logit) ${lead >= 0 ? "+" : "−"}${Math.abs(lead).toFixed(2)}${mixed}.`));
+      const score = `, score (lead of softmax's logit) ${lead >= 0 ? "+" : "−"}${Math.abs(lead).toFixed(2)}`;
+      lines.push(element("p", `${kept >= 0.5 ? "Softmax" : "Linear"}: probability of softmax ${p.toFixed(3)}` +
+        `${Math.abs(lead) < data.mostLead ? score : ""}${mixed}.`));
     }
     const words = document.createElement("p");
     words.append(element("code", excerpt(first, Math.min(end, first + 160)) + (end > first + 160 ? " …" : "")));
