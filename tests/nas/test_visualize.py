@@ -43,6 +43,15 @@ def tokens(text: str) -> str:
     return "".join(token for chunk in Parsed(text).chunks for token in chunk)
 
 
+def test_help_tells_what_there_is() -> None:
+    ended = nas("visualize", "--help")
+    assert ended.status == 0
+    for text in ("python -m nas.visualize run=outputs/search/RUN", "run: ???", "compare: null", "tokens: 4096"):
+        assert text in ended.out
+    assert "resume" not in ended.out
+    assert "$" not in ended.out
+
+
 def test_it_writes_the_page_that_the_run_wrote(finished: Path) -> None:
     first = (finished / "report.html").read_text()
     ended = nas("visualize", f"run={finished}")

@@ -131,7 +131,7 @@ function explore(view) {
     const found = figures(row);
     const parts = found ? [`share ${two(found.share)}`, `entropy ${two(found.entropy)} bits`] : ["not routed at this step"];
     if (found && planted) parts.push(`precision ${two(found.precision)}`, `recall ${two(found.recall)}`);
-    told.textContent = parts.join(" · ");
+    told.textContent = `layer ${ofLayer} head ${ofHead}: ${parts.join(" · ")}`;
     inspect(chosen);
   }
 
