@@ -11,10 +11,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from nas.comparisons.answer import Answer, Row, value
 from nas.comparisons.labels import Label, label_points
-from nas.comparisons.looks import MUTED, STYLE, Look, looks, quality_title
+from nas.comparisons.looks import Look, looks, quality_title
 from nas.comparisons.statistics import pareto
 from nas.comparisons.units import context, size
-from nas.report import svg
+from nas.report.style import MUTED, STYLE, plain_style
 
 FRONT: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 2))}
 """The Pareto front's line."""
@@ -54,7 +54,7 @@ def quality_against_cost(answer: Answer, cost: str) -> Figure | None:
     shown = [factor for factor in sorted({min(factors), max(factors)}) if _known(answer, COSTS[cost], factor)]
     if not shown:
         return None
-    with svg.plain_style(STYLE):
+    with plain_style(STYLE):
         figure = Figure(figsize=(1.2 + 5.2 * len(shown), 4.6), layout="constrained")
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         drawn = [_marks(axes, answer, COSTS[cost], factor) for axes, factor in zip(panels, shown, strict=True)]

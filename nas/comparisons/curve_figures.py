@@ -11,10 +11,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from nas.comparisons.answer import Answer, value
 from nas.comparisons.labels import Label, label_ends
-from nas.comparisons.looks import MUTED, STYLE, Look, looks, quality_title
+from nas.comparisons.looks import Look, looks, quality_title
 from nas.comparisons.results import Entrant
 from nas.comparisons.statistics import interval
-from nas.report import svg
+from nas.report.style import MUTED, STYLE, plain_style
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def quality_against_length(answer: Answer) -> Figure | None:
     for row, look in zip(answer.rows, looks(answer), strict=True):
         y, low, high = ([value(row, f"{name}_{factor}x") for factor in factors] for name in ("quality", "low", "high"))
         curves.append(Curve(str(row["model"]), look, [length * factor for factor in factors], y, low, high))
-    with svg.plain_style(STYLE):
+    with plain_style(STYLE):
         figure, axes = _one_panel()
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator([length * factor for factor in factors]))
@@ -64,7 +64,7 @@ def bits_by_position(answer: Answer) -> Figure | None:
             curves.append(Curve(entrant.name, look, x, y, list(low), list(high)))
     if not curves:
         return None
-    with svg.plain_style(STYLE):
+    with plain_style(STYLE):
         figure, axes = _one_panel()
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("position in the sequence, in tokens")
