@@ -22,6 +22,7 @@ from nas.models.language_model import count_parameters
 from nas.module import TrainingModule
 from nas.relaxations import UNLEARNT
 from nas.report import ReportData, RoutingMap, write_report
+from nas.report.diagram import stacks_of
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
 from nas.selection import Searched
@@ -297,6 +298,7 @@ def _report(
         routing=routing,
         notes=notes,
         command=command_line(),
+        stacks=stacks_of(run.path),
     )
 
 

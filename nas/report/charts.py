@@ -215,7 +215,7 @@ def _marked(at: float, words: str) -> list[Spec]:
     place = {"x": {"datum": at}}
     rule = {"type": "rule", "color": css("muted"), "strokeDash": [2, 3], "aria": False}
     text = {"type": "text", "text": words, "y": -6, "align": "left", "dx": -2, "color": css("muted")}
-    data = {"values": [{}]}
+    data: Spec = {"values": [{}]}
     return [{"data": data, "mark": rule, "encoding": place}, {"data": data, "mark": text, "encoding": place}]
 
 
@@ -331,7 +331,9 @@ class Dimension(NamedTuple):
     ticks: Mapping[float, str]
 
 
-def parallel(names: Sequence[str], classes: Sequence[int], dimensions: Sequence[Dimension], words: Sequence[str]) -> Spec:
+def parallel(
+    names: Sequence[str], classes: Sequence[int], dimensions: Sequence[Dimension], words: Sequence[str]
+) -> Spec:
     """Parallel coordinates: a line for each name through its place on every axis.
 
     Args:
@@ -355,8 +357,15 @@ def parallel(names: Sequence[str], classes: Sequence[int], dimensions: Sequence[
         "type": "nominal",
         "sort": titles,
         "scale": {"type": "point", "padding": 0.35},
-        "axis": {"title": None, "labelAngle": 0, "domain": False, "ticks": False, "labelColor": css("ink"),
-                 "labelLimit": 130, "labelPadding": 14},
+        "axis": {
+            "title": None,
+            "labelAngle": 0,
+            "domain": False,
+            "ticks": False,
+            "labelColor": css("ink"),
+            "labelLimit": 130,
+            "labelPadding": 14,
+        },
     }
     y = {"field": "at", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}}
     used = [place for place in range(len(RAMP)) if place in set(classes)]
@@ -396,9 +405,7 @@ def parallel(names: Sequence[str], classes: Sequence[int], dimensions: Sequence[
     }
 
 
-def shares_over_steps(
-    by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str]
-) -> Spec:
+def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str]) -> Spec:
     """Shares that add up to one, over steps: a row for each layer, filled by its options from below.
 
     Args:
@@ -417,7 +424,9 @@ def shares_over_steps(
                     share = options[option][index][1]
                     row = {"step": steps[index], "layer": layers[place], "option": option}
                     base = place + 0.92
-                    rows.append(row | {"low": digits(base - 0.84 * below), "high": digits(base - 0.84 * (below + share))})
+                    rows.append(
+                        row | {"low": digits(base - 0.84 * below), "high": digits(base - 0.84 * (below + share))}
+                    )
                     told.append(row | {"value": digits(share), "top": place + 0.08, "bottom": base})
                     below += share
     x: Spec = {

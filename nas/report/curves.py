@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
+from nas.choices import PROBABILITY
 from nas.report.charts import Axis, Series, lines, shares_over_steps
 from nas.report.embed import Chart, Charts
 
@@ -13,12 +14,6 @@ SHARES = ("recall", "accuracy", "exact_match")
 
 PLANTED = {"precision": ("ink", True), "recall": ("validation", False)}
 """Colour of how well planted chunks are found, and whether it is dashed."""
-
-PROBABILITY = "probability"
-"""First part of the names under which a run logs how likely each option of a layer is."""
-
-Step = Mapping[str, float]
-"""What was logged at a step."""
 
 
 class Line(NamedTuple):
@@ -107,13 +102,15 @@ def option_colours(options: set[str]) -> dict[str, str]:
 
 def _probabilities(layers: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> Chart:
     colours = option_colours({option for options in layers.values() for option in options})
-    told = [
-        f"{layer} {max(options, key=lambda option: options[option][-1][1])}"  # noqa: B023  # called at once
-        for layer, options in layers.items()
-    ]
+    told = [f"{layer} {_likeliest(options)}" for layer, options in layers.items()]
     title = "Architecture probabilities of each layer: the taller, the likelier"
     words = f"most likely at the end: {', '.join(told)}"
     return Chart.of(PROBABILITY, title, words, shares_over_steps(layers, colours), wide=True)
+
+
+def _likeliest(options: Mapping[str, list[tuple[float, float]]]) -> str:
+    """Of a layer, at the end."""
+    return max(options, key=lambda option: options[option][-1][1])
 
 
 def _points(history: list[dict[str, float]], key: str) -> list[tuple[float, float]]:

@@ -1,6 +1,9 @@
 """What a report is made of: plain values that any command can fill in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from nas.report.diagram import Stack
 
 TOLERANCE = 1e-3
 """How far outside [0, 1] rounding may put a probability or a weight."""
@@ -73,10 +76,12 @@ class ReportData:
         comparison: rows of the closing table, each with the same keys; the first column names the row, the first
             row is the searched model. May be empty.
         history: one dict per logged step: always "step", and any of "loss", the quality, "share", "target",
-            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall".
+            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall";
+            where layers choose, "probability/layer_<index>/<option>" too.
         routing: the routing of one sequence; None where no layer has a router.
         notes: sentences that a reader must not miss, for example "Interrupted at step 300 of 1500."
         command: the command line that made the run.
+        stacks: the layers of what was found, and of hybrids designed by hand beside it. May be empty.
     """
 
     title: str
@@ -87,3 +92,4 @@ class ReportData:
     routing: RoutingMap | None
     notes: list[str]
     command: str
+    stacks: Sequence[Stack] = ()

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 from nas.architecture import Architecture
 from nas.errors import UserError
+from nas.run import ARCHITECTURE, load_architecture, read_json
 from search_spaces.baselines import PATTERNS
 
 BY_HAND = ("interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
@@ -63,6 +66,9 @@ def by_hand(layers: int) -> list[Stack]:
     return list(found.values())
 
 
-def beside(architecture: Architecture, shares: Mapping[int, float]) -> list[Stack]:
-    """What a run found, and the hybrids that people design by hand."""
+def stacks_of(folder: Path) -> list[Stack]:
+    """What a run found, as its `architecture.json` tells, and the hybrids that people design by hand."""
+    architecture = load_architecture(folder / ARCHITECTURE)
+    measured = read_json(folder / ARCHITECTURE).get("measured", {}).get("shares", {})
+    shares = {int(layer): fmean(heads) for layer, heads in measured.items() if None not in heads}
     return [stack("this run", architecture, shares, True), *by_hand(len(architecture.mixers))]

@@ -1,4 +1,4 @@
-"""Charts inside a page: Vega-Lite is made into Vega here, and the page carries the code that draws it in the browser."""
+"""Charts inside a page: Vega-Lite is made into Vega here, and the page carries what draws it in the browser."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ VEGA_LITE = "6.4"
 
 CONFIG: dict[str, Any] = {
     "background": None,
-    "font": "inherit",
+    "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
         "labelColor": "var(--muted)",

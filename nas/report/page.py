@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nas.report.curves import draw_curves, sentence
 from nas.report.data import ReportData, RoutingMap
 from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows, uniform_heads
+from nas.report.table import table_of
 from nas.run import replacing
 
 QUALITIES = {
@@ -24,9 +25,6 @@ UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 JOINER = "\u200d"
 """The one of them that is kept: it stands inside emoji."""
-
-NO_FIGURE = ("", "-", "\N{EN DASH}", "\N{EM DASH}")
-"""What stands in a column of figures where there is none."""
 
 BAR_HEIGHT = 78
 """Height of a softmax chunk's bar in a strip, in units; the strip is 100 high, its rest is for the planted mark."""
@@ -51,7 +49,7 @@ def render(data: ReportData) -> str:
     return environment.get_template("page.html.j2").render(
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
-        numeric=_numeric_columns(data.comparison),
+        table=table_of(data.comparison),
         curves=draw_curves(data.history, data.quality),
         routing=None if data.routing is None else routing_values(data.routing),
     )
@@ -100,17 +98,6 @@ def _column(lengths: list[int]) -> int:
 
 def _percent(values: list[float]) -> list[int]:
     return [round(100 * value) for value in values]
-
-
-def _numeric_columns(table: list[dict[str, str]]) -> set[str]:
-    """The columns that hold figures: lined up on the right."""
-    columns = list(table[0])[1:] if table else []
-    return {column for column in columns if all(_is_figure(row[column]) for row in table)}
-
-
-def _is_figure(text: str) -> bool:
-    text = text.strip()
-    return text in NO_FIGURE or text.lstrip("+-\N{MINUS SIGN}")[:1].isdigit()
 
 
 class Strip(NamedTuple):

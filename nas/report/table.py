@@ -1,7 +1,7 @@
 """Tables that readers can sort: text as it is shown, and beside it the number to sort by."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,6 +51,26 @@ class Table:
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers."""
         return [any(row.cells[place].value is not None for row in self.rows) for place in range(len(self.columns))]
+
+
+def table_of(rows: Sequence[Mapping[str, str]]) -> Table | None:
+    """The closing table of a run, its first row marked; None of no rows."""
+    if not rows:
+        return None
+    return Table("Comparison", list(rows[0]), [Row(_cells(row), marked=not place) for place, row in enumerate(rows)])
+
+
+def _cells(row: Mapping[str, str]) -> list[Cell]:
+    name, *others = row.values()
+    return [Cell(name), *(Cell(text, _figure(text)) for text in others)]
+
+
+def _figure(text: str) -> float | None:
+    """The number that a text is; None where it is none."""
+    try:
+        return float(text.replace(",", "").replace("\N{MINUS SIGN}", "-"))
+    except ValueError:
+        return None
 
 
 def intervals(ends: Sequence[tuple[float, float, float]]) -> list[Interval | None]:
