@@ -244,7 +244,7 @@ class TrainingModule(lightning.LightningModule):
         return step % self.config.trainer.log_every == 0 or step >= self.config.trainer.steps
 
     def figures(self) -> dict[str, float]:
-        """The figures of the latest step and how probable each option of a layer is, as numbers: a GPU is waited for."""
+        """The figures of the latest step and how probable a layer's options are, as numbers: a GPU is waited for."""
         return {name: float(value) for name, value in self.latest.items()} | self._probabilities()
 
     def _probabilities(self) -> dict[str, float]:

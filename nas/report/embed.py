@@ -53,6 +53,7 @@ class Chart:
         told: what it comes to, in words: it stands beside the title.
         spec: in Vega; None where there is nothing that can be drawn.
         wide: whether it takes the whole width of the page.
+        least: pixels that it needs in width; where the page has fewer, it can be scrolled.
     """
 
     name: str
@@ -60,13 +61,16 @@ class Chart:
     told: str
     spec: dict[str, Any] | None
     wide: bool = False
+    least: int = 0
 
     @classmethod
-    def of(cls, name: str, title: str, told: str, vega_lite: dict[str, Any], wide: bool = False) -> "Chart":
+    def of(
+        cls, name: str, title: str, told: str, vega_lite: dict[str, Any], wide: bool = False, least: int = 0
+    ) -> "Chart":
         """A chart that is written in Vega-Lite; as wide as its place, and described to screen readers by its words."""
         given = {"width": "container", "description": f"{title}. {told}", "config": CONFIG} | vega_lite
         spec: dict[str, Any] = vl_convert.vegalite_to_vega(plain(given), vl_version=VEGA_LITE)
-        return cls(name, title, told, spec, wide)
+        return cls(name, title, told, spec, wide, least)
 
 
 @dataclass(frozen=True)

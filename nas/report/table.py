@@ -20,16 +20,16 @@ class Cell(NamedTuple):
     Attributes:
         text: what it says.
         value: what it is sorted by; None to sort by the text.
-        href: where it leads, None for nowhere.
         interval: to draw beside the text.
         note: below the text, small.
+        links: words and where they lead, behind the text.
     """
 
     text: str
     value: float | None = None
-    href: str | None = None
     interval: Interval | None = None
     note: str = ""
+    links: Sequence[tuple[str, str]] = ()
 
 
 class Row(NamedTuple):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.comparisons.closing import CSV, MARKDOWN, RESULTS, TABLE, TIMINGS
-from nas.comparisons.results import Comparison
+from nas.comparisons.closing import CSV, MARKDOWN, TABLE, TIMINGS
+from nas.comparisons.results import RESULTS, Comparison
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process, refusal
 
 FEW = ("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]")
