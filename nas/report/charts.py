@@ -60,12 +60,14 @@ class Band(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures. title: beside it; limits: None for those of the data; ticks: None for those that fit.
+    """What an axis measures.
 
+    title: beside it.
     limits: None for those of the data.
     ticks: None for as many as fit.
     logarithmic: with this base; None for linear.
     format: of its numbers, as d3 has it.
+    labels: of its ticks, as an expression of Vega; in place of a format.
     """
 
     title: str
@@ -73,6 +75,7 @@ class Axis:
     ticks: Sequence[float] | None = None
     logarithmic: int | None = None
     format: str | None = None
+    labels: str | None = None
 
     def encoded(self, field: str) -> Spec:
         """The channel of a field."""
@@ -86,6 +89,8 @@ class Axis:
             axis["values"] = list(self.ticks)
         if self.format is not None:
             axis["format"] = self.format
+        if self.labels is not None:
+            axis["labelExpr"] = self.labels
         return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
 
 
@@ -194,14 +199,16 @@ def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] |
     names = [curve.name for curve in curves]
     colour, shape = kinds("line", names)
     few = max(len(curve.points) for curve in curves) <= 12
-    layers: list[Spec] = [
-        {
-            "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
-            "mark": {"type": "area", "opacity": 0.15, "aria": False},
-            "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour | {"legend": None}},
-        },
-        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y.encoded("value"), "color": colour}},
-    ]
+    layers: list[Spec] = []
+    if any(math.isfinite(low) and math.isfinite(high) for curve in curves for _, _, low, high in curve.points):
+        layers.append(
+            {
+                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+                "mark": {"type": "area", "opacity": 0.15, "aria": False},
+                "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
+            }
+        )
+    layers.append({"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y.encoded("value"), "color": colour}})
     if few:
         point: Spec = {"type": "point", "filled": True, "size": 60}
         layers.append({"mark": point, "encoding": {"y": y.encoded("value"), "color": colour, "shape": shape}})
@@ -277,12 +284,15 @@ def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mappi
                 },
             }
         )
-    layers += [
-        {
-            "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
-            "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False},
-            "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour | {"legend": None}},
-        },
+    if any(math.isfinite(mark.low) and math.isfinite(mark.high) for mark in marks):
+        layers.append(
+            {
+                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+                "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False},
+                "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
+            }
+        )
+    layers.append(
         {
             "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"},
             "params": [hover],
@@ -295,7 +305,7 @@ def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mappi
                 **({"href": {"field": "href", "type": "nominal"}} if any(mark.href for mark in marks) else {}),
             },
         },
-    ]
+    )
     return {"height": 300, "data": {"values": rows}, "encoding": {"x": x.encoded("x")}, "layer": layers}
 
 
@@ -344,13 +354,16 @@ def parallel(
     """
     titles = [one.title for one in dimensions]
     rows = [
-        {"name": name, "class": words[classes[line]], "axis": one.title, "at": digits(one.places[line])}
-        for line, name in enumerate(names)
+        {
+            "name": names[line],
+            "class": words[classes[line]],
+            "axis": one.title,
+            "at": digits(one.places[line]),
+            "shown": one.shown[line],
+        }
+        for line in sorted(range(len(names)), key=lambda line: classes[line])  # the best above the others
         for one in dimensions
     ]
-    told = {one.title: one for one in dimensions}
-    for row, (line, title) in zip(rows, ((line, t) for line in range(len(names)) for t in titles), strict=True):
-        row["shown"] = told[title].shown[line]
     ticks = [{"axis": one.title, "at": at, "tick": tick} for one in dimensions for at, tick in one.ticks.items()]
     x = {
         "field": "axis",
@@ -390,17 +403,24 @@ def parallel(
                 "mark": {"type": "line", "strokeWidth": 2, "strokeJoin": "round"},
                 "encoding": {"y": y, "detail": {"field": "name"}, "color": colour, "opacity": dim},
             },
-            {"mark": {"type": "rule", "color": css("muted"), "aria": False}, "encoding": {"y": {"value": 0}}},
+            {
+                "data": {"values": [{"axis": title} for title in titles]},
+                "mark": {"type": "rule", "color": css("muted"), "aria": False},
+                "encoding": {"y": {"value": 0}, "y2": {"value": "height"}},
+            },
             {
                 "params": [hover],
                 "mark": {"type": "circle", "size": 90},
                 "encoding": {"y": y, "color": colour, "opacity": dim, "tooltip": tooltip},
             },
-            {
-                "data": {"values": ticks},
-                "mark": {"type": "text", "align": "left", "dx": 7, "color": css("ink"), "aria": False},
-                "encoding": {"y": y, "text": {"field": "tick"}},
-            },
+            *(
+                {
+                    "data": {"values": ticks},
+                    "mark": {"type": "text", "align": "left", "dx": 8, "aria": False} | look,
+                    "encoding": {"y": y, "text": {"field": "tick"}},
+                }
+                for look in ({"stroke": css("paper"), "strokeWidth": 4}, {"color": css("ink")})
+            ),
         ],
     }
 

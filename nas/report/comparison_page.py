@@ -25,6 +25,15 @@ from nas.report.table import Cell, Row, Table, intervals
 from nas.run import METRICS, REPORT, Run, read_json
 from nas.tables import number
 
+BYTES = (
+    " : ".join(
+        f"datum.value >= {2**power} ? format(datum.value / {2**power}, '.3~g') + '{unit}'"
+        for power, unit in ((30, " GiB"), (20, " MiB"), (10, " KiB"))
+    )
+    + " : datum.value + ' B'"
+)
+"""Expression of Vega for the words at a tick."""
+
 
 @dataclass(frozen=True)
 class ComparisonPage:
@@ -200,9 +209,7 @@ def _against_cost(answer: Answer, cost: str, links: dict[str, list[tuple[str, st
         ]
         most = max(mark.x for mark in marks)
         line = corners([(mark.x, mark.y) for mark in marks], answer.comparison.higher, most)
-        x = Axis(given.title(answer), logarithmic=2 if given.logarithmic else None)
-        if given.logarithmic:
-            x = Axis(x.title + ", in bytes", logarithmic=2, format=".3~s")
+        x = Axis(given.title(answer), logarithmic=2, labels=BYTES) if given.logarithmic else Axis(given.title(answer))
         times = "" if factor == 1 else f"{factor}x "
         told = f"at {times}the training length, {answer.comparison.length * factor:,} tokens"
         title = f"{answer.measure.capitalize()} against {given.title(answer)}"
