@@ -150,17 +150,16 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
         "encoding": {"x": x},
         "layer": [
             {"mark": line, "encoding": {"y": y.encoded("value"), "color": colour, "strokeDash": dash}},
-            _follower("step", names, None),
+            _follower("step", names, ".4~g", "step"),
         ],
     }
 
 
-def _follower(x: str, names: Sequence[str], number_format: str | None) -> Spec:
+def _follower(x: str, names: Sequence[str], number_format: str, title: str) -> Spec:
     """A rule at the x nearest to the pointer, with the values of all lines there."""
-    tooltip: list[Spec] = [{"field": x, "type": "quantitative", "format": ","}]
+    tooltip: list[Spec] = [{"field": x, "type": "quantitative", "format": ",", "title": title}]
     tooltip += [
-        {"field": _field(name), "type": "quantitative", "title": name, "format": number_format or ".4~g"}
-        for name in names
+        {"field": _field(name), "type": "quantitative", "title": name, "format": number_format} for name in names
     ]
     return {
         "transform": [{"pivot": "line", "value": "value", "groupby": [x]}],
@@ -214,16 +213,19 @@ def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] |
         layers.append({"mark": point, "encoding": {"y": y.encoded("value"), "color": colour, "shape": shape}})
     if mark_at is not None:
         layers += _marked(*mark_at)
-    layers.append(_follower("x", names, ".4~f"))
+    layers.append(_follower("x", names, ".4~f", x.title))
     return {"height": 300, "data": {"values": rows}, "encoding": {"x": x.encoded("x")}, "layer": layers}
 
 
 def _marked(at: float, words: str) -> list[Spec]:
-    place = {"x": {"datum": at}}
+    data = {"values": [{"x": at}]}
     rule = {"type": "rule", "color": css("muted"), "strokeDash": [2, 3], "aria": False}
-    text = {"type": "text", "text": words, "y": -6, "align": "left", "dx": -2, "color": css("muted")}
-    data: Spec = {"values": [{}]}
-    return [{"data": data, "mark": rule, "encoding": place}, {"data": data, "mark": text, "encoding": place}]
+    text = {"type": "text", "text": words, "align": "left", "dx": -2, "color": css("muted")}
+    whole = {"y": {"value": 0}, "y2": {"value": "height"}}
+    return [
+        {"data": data, "mark": rule, "encoding": whole},
+        {"data": data, "mark": text, "encoding": {"y": {"value": -8}}},
+    ]
 
 
 def kinds(field: str, names: Sequence[str]) -> tuple[Spec, Spec]:
