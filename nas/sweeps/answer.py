@@ -37,7 +37,7 @@ def answer(sweep: Sweep, run: Run, console: Console) -> bool:
     write_page(run.path / REPORT, page(metrics, run.path, run.path))
     _tell_failures(slots, console)
     if not front:
-        _say(console, f"No trial came to its end, so there is no answer; see {run.path / REPORT}.")
+        _say(console, f"No trial came to its end, so there is no answer. Open {run.path / REPORT}")
         return False
     console.print(_table(slots, front, objectives, measure, list(sweep.plan.ranges)))
     for name, shares in metrics["importances"].items():
