@@ -82,7 +82,7 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
     names = {name: title(name, metrics["quality"]) for name in metrics["objectives"]}
     links = {trial["trial"]: link for trial in trials if (link := _link(trial, folder, at))}
     asked = metrics["trials_asked_for"]
-    summary = [("trials", f"{metrics['finished']} of {asked}", f"{len(done)} came to their end")]
+    summary = [("trials", f"{metrics['finished']} of {asked}", f"{len(done)} complete")]
     if done:
         first = next(iter(names))
         best = metrics["best"][0] if len(names) == 1 else max(done, key=lambda trial: _merit(trial, metrics, first))
@@ -206,8 +206,9 @@ def _options(metrics: Mapping[str, Any], done: Sequence[Trial], names: Mapping[s
         _objective(shown, [float(trial["objectives"][name]) for trial in done]) for name, shown in names.items()
     ]
     first = next(iter(names))
-    ranks = {trial["trial"]: rank for rank, trial in enumerate(sorted(done, key=lambda t: _merit(t, metrics, first)))}
-    classes = [len(RAMP) * ranks[trial["trial"]] // len(done) if len(done) > 1 else len(RAMP) - 1 for trial in done]
+    order = sorted(done, key=lambda trial: -_merit(trial, metrics, first))
+    fifths = {trial["trial"]: len(RAMP) * behind // len(done) for behind, trial in enumerate(order)}
+    classes = [len(RAMP) - 1 - fifths[trial["trial"]] for trial in done]
     spec = parallel([f"trial {trial['trial']}" for trial in done], classes, dimensions, CLASSES)
     told = f"a line is a trial; its colour tells how good its {names[first]} is among all"
     made.append(
