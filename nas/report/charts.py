@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 HEIGHT = 220
 """Pixels of most charts."""
-MOST = 300
+MOST = 200
 """Points of a line that are kept: more cannot be told apart on a screen."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
@@ -437,7 +437,7 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
     layers, rows, told = list(by_layer), [], []
     for place, options in enumerate(by_layer.values()):
         steps = [step for step, _ in next(iter(options.values()))]
-        every = max(1, math.ceil(len(steps) / 100))
+        every = max(1, math.ceil(len(steps) / 60))
         shown = sorted({*range(0, len(steps), every), len(steps) - 1})
         for index in shown:
             below = 0.0
