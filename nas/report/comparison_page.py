@@ -20,7 +20,7 @@ from nas.comparisons.units import MISSING, p_value, signed
 from nas.errors import UserError
 from nas.report.charts import Axis, Band, Mark, bands, scatter
 from nas.report.diagram import Block, Stack
-from nas.report.embed import Chart, Charts, render, write_page
+from nas.report.embed import Chart, Charts, environment, write_page
 from nas.report.table import Cell, Row, Table, intervals
 from nas.run import METRICS, REPORT, Run, read_json
 from nas.tables import number
@@ -104,7 +104,7 @@ def page(answer: Answer, folder: Path, at: Path) -> str:
 
 
 def _render(made: ComparisonPage) -> str:
-    return render("compared.html.j2", page=made)
+    return environment().get_template("compared.html.j2").render(page=made)
 
 
 def _links(entrant: Entrant, folder: Path, at: Path) -> list[tuple[str, str]]:

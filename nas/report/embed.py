@@ -98,16 +98,15 @@ def library() -> str:
     return f"/*!\n{licences}*/\n{script}".replace("</script", r"<\/script")
 
 
-def render(template: str, **values: Any) -> str:
-    """A page of charts as text."""
-    environment = Environment(
+def environment() -> Environment:
+    """In which the templates of pages are filled in: what is put into them is escaped."""
+    return Environment(
         loader=PackageLoader("nas.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
 
 
 def write_page(path: Path, page: str) -> None:

@@ -5,13 +5,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from nas.report.curves import draw_curves, sentence
 from nas.report.data import ReportData, RoutingMap
+from nas.report.embed import environment, write_page
 from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows, uniform_heads
 from nas.report.table import table_of
-from nas.run import replacing
 
 QUALITIES = {
     "recall": "Recall is the share of scored positions that the model predicts right: higher is better.",
@@ -32,26 +30,21 @@ BAR_HEIGHT = 78
 
 def write_report(path: Path, data: ReportData) -> None:
     """Write the page. Whatever fails, ``path`` holds either what it held before or the whole new page."""
-    page = render(data)
-    with replacing(path) as part:
-        part.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_page(path, render(data))
 
 
 def render(data: ReportData) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("nas.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
-        report=data,
-        quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
-        table=table_of(data.comparison),
-        curves=draw_curves(data.history, data.quality),
-        routing=None if data.routing is None else routing_values(data.routing),
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            report=data,
+            quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
+            table=table_of(data.comparison),
+            curves=draw_curves(data.history, data.quality),
+            routing=None if data.routing is None else routing_values(data.routing),
+        )
     )
 
 

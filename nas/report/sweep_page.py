@@ -14,7 +14,7 @@ from nas.errors import UserError
 from nas.pareto import front
 from nas.report.charts import RAMP, Axis, Dimension, Mark, bars, parallel, scatter
 from nas.report.curves import sentence
-from nas.report.embed import Chart, Charts, render, write_page
+from nas.report.embed import Chart, Charts, environment, write_page
 from nas.report.table import Cell, Row, Table
 from nas.run import METRICS, REPORT
 from nas.sweeps.ranking import number, short, title
@@ -73,7 +73,7 @@ def page(metrics: Mapping[str, Any], folder: Path, at: Path) -> str:
             f"{folder / METRICS} is damaged ({type(error).__name__}: {error}); it is written again by "
             f"python -m nas.sweep resume={folder}"
         ) from error
-    return render("sweep.html.j2", page=made)
+    return environment().get_template("sweep.html.j2").render(page=made)
 
 
 def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
