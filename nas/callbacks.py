@@ -18,6 +18,7 @@ from nas.module import TrainingModule
 from nas.report import routing_figure
 from nas.routing import routing_map
 from nas.run import Run
+from nas.snapshots import add_snapshot, is_kept, snapshot_of
 
 SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact match"}
 
@@ -39,7 +40,13 @@ class Checkpoints(lightning.Callback):
 
 
 class Recorder(lightning.Callback):
-    """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every``."""
+    """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every``.
+
+    It is there before `Checkpoints`: a run that goes on from a step has all that was recorded up to it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
@@ -51,6 +58,9 @@ class Recorder(lightning.Callback):
                 routing = routing_map(module.model, module.task, module.policy, paths_of(module.found))
             if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
+                learnt = module.model.architecture.given_routing is None
+                if learnt and is_kept(step, module.config.trainer.validate_every, trainer.max_steps):
+                    add_snapshot(self._run, snapshot_of(routing, step))
         if module.logs_at(step):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             trainer.logger.log_metrics({**module.figures(), "learning_rate": rate}, step)

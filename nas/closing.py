@@ -7,7 +7,6 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas.alternatives import FOUND, Row, compare
 from nas.choices import TOLERANCE
@@ -17,22 +16,21 @@ from nas.cost import UNITS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.data.seeding import generator
 from nas.devices import peak_flops
 from nas.evaluation import HIGHER, Evaluation, policy_of, retrieving_layer
+from nas.history import FINAL
 from nas.meeting import by_first
 from nas.models.language_model import count_parameters
 from nas.module import TrainingModule
 from nas.relaxations import UNLEARNT
-from nas.report import ReportData, RoutingMap, write_report
-from nas.report.diagram import stacks_of
+from nas.report import write_report
 from nas.routing import routing_map
-from nas.run import ARCHITECTURE, METRICS, REPORT, TENSORBOARD, Run, command_line
+from nas.run import ARCHITECTURE, METRICS, REPORT, Run, plain
+from nas.run_report import LONG, cells, memory, report_of
 from nas.selection import Searched
 from nas.space import option_name
 from nas.tables import number
 
-CONTEXTS = (4096, 32768, 131072)
+CONTEXTS = (4096, 32768, LONG)
 """Context lengths for which costs are given."""
-FINAL = "final/"
-"""Prefix of the figure that HParams shows."""
 BETTER = {measure: f"{'higher' if higher else 'lower'} is better" for measure, higher in HIGHER.items()}
 
 
@@ -57,13 +55,14 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool, se
         notes = _notes(module, best, finished) + _unsearched(module, searched) + _missed(spent)
         module.settle(module.found)
         run.write_weights(module.model)
-        metrics = _metrics(module, rows, finished) | decided
-        routing = routing_map(module.model, module.task, module.policy)
+        seconds = {"evaluation_seconds": time.monotonic() - started}
+        metrics = plain(_metrics(module, rows, finished) | decided | {"notes": notes} | seconds)
+        routing = routing_map(module.model, module.task, module.policy, with_readers=True)
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
-    run.write_json(METRICS, metrics | {"evaluation_seconds": time.monotonic() - started})
+    run.write_json(METRICS, metrics)
     _log_hyperparameters(module, run, best.quality)
-    write_report(run.path / REPORT, _report(module, run, rows, metrics, routing, notes))
-    console.print(_table(module, rows))
+    write_report(run.path / REPORT, report_of(run, metrics, module.task.quality, routing, notes))
+    console.print(_table(module, rows, metrics))
     for sentence in (*_sentences(metrics), *notes):
         say(console, sentence)
     say(console, f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}")
@@ -199,24 +198,15 @@ def _found(module: TrainingModule, learnt: Row) -> dict[str, Any]:
     }
 
 
-def _cells(module: TrainingModule, row: Row) -> dict[str, str]:
-    """A row of the closing table: what it is, its share, and its quality by length."""
-    measure = module.task.quality.replace("_", " ")
-    cells = {"model": row.name, "softmax share": number(row.share)}
-    for factor, result in row.results.items():
-        cells[measure if factor == 1 else f"at {factor}x length"] = number(result.quality)
-    return cells
-
-
-def _table(module: TrainingModule, rows: list[Row]) -> Table:
+def _table(module: TrainingModule, rows: list[Row], metrics: dict[str, Any]) -> Table:
     others = "as other architectures" if rows[0].name == FOUND else "under other routings"
     title = f"The same weights {others}" if len(rows) > 1 else "What was trained"
     table = Table(title=title, caption=f"{module.task.quality.replace('_', ' ')}: {BETTER[module.task.quality]}")
-    cells = [_cells(module, row) for row in rows]
-    for place, column in enumerate(cells[0]):
+    shown = cells(metrics)
+    for place, column in enumerate(shown[0]):
         table.add_column(column, justify="right" if place else "left")
-    for row in cells:
-        table.add_row(*row.values(), style="bold" if row is cells[0] and len(rows) > 1 else "")
+    for row in shown:
+        table.add_row(*row.values(), style="bold" if row is shown[0] and len(rows) > 1 else "")
     return table
 
 
@@ -227,8 +217,8 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
     if metrics["choices"]:
         sentences.append("Found: " + ", ".join(choice["found"] for choice in metrics["choices"]) + ".")
     sentences += [
-        f"{cost['parameters']:,} parameters; at {CONTEXTS[-1]:,} tokens a sequence keeps "
-        f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB of keys, values and states."
+        f"{cost['parameters']:,} parameters; at {LONG:,} tokens a sequence keeps "
+        f"{memory(metrics)} of keys, values and states."
     ]
     if speed:
         share = metrics["flops_share"]
@@ -266,52 +256,6 @@ def _unsearched(module: TrainingModule, searched: Searched | None) -> list[str]:
     if module.space.choosing and module.config.relaxation.name in UNLEARNT and module.policy is not None:
         return ["No searcher has chosen yet: this is any architecture within the budget."]
     return []
-
-
-def _report(
-    module: TrainingModule,
-    run: Run,
-    rows: list[Row],
-    metrics: dict[str, Any],
-    routing: RoutingMap | None,
-    notes: list[str],
-) -> ReportData:
-    best, measure = rows[0].results[1], module.task.quality
-    cost = metrics["cost"]
-    summary = [(measure.replace("_", " "), number(best.quality)), ("parameters", f"{cost['parameters']:,}")]
-    if len(rows) > 1:
-        spent = metrics["budget"]
-        name = spent["resource"].replace("_", " ")
-        summary.insert(1, (name, f"{spent['used']:.3g} (budget {spent['target']:g})"))
-    if metrics["choices"]:
-        summary.insert(0, ("found", ", ".join(choice["found"] for choice in metrics["choices"])))
-    if found := metrics["retrieving_layer"]:
-        label = f"planted chunks found by layer {found['layer']}"
-        summary.append((label, f"{number(found['recall'])} (precision {number(found['precision'])})"))
-    summary.append(("memory at 128k tokens", f"{cost['kv_bytes'][CONTEXTS[-1]] / 2**20:.2f} MiB"))
-    return ReportData(
-        title=run.path.name,
-        summary=summary,
-        quality=measure,
-        comparison=[_cells(module, row) for row in rows],
-        history=history(run),
-        routing=routing,
-        notes=notes,
-        command=command_line(),
-        stacks=stacks_of(run.path),
-    )
-
-
-def history(run: Run) -> list[dict[str, float]]:
-    """The scalars of training by step, as TensorBoard has them; the report's names for them."""
-    events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
-    events.Reload()
-    steps: dict[int, dict[str, float]] = {}
-    for tag in set(events.Tags()["scalars"]) - {FINAL + quality for quality in BETTER}:
-        for event in events.Scalars(tag):
-            name = {"budget": "target"}.get(tag, tag)
-            steps.setdefault(event.step, {"step": event.step})[name] = event.value
-    return [steps[step] for step in sorted(steps)]
 
 
 def _log_hyperparameters(module: TrainingModule, run: Run, quality: float) -> None:

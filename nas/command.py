@@ -23,11 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
-from nas.config import RunConfig, flat, register
+from nas.config import RunConfig, VisualizeConfig, flat, register
 from nas.errors import UserError, explain
 from nas.launch import Launch, launched
 
-Config = TypeVar("Config", bound=RunConfig)
+Config = TypeVar("Config", bound=RunConfig | VisualizeConfig)
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -167,10 +167,10 @@ def _say_error(message: str) -> None:
     Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
-def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig:
+def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
     resume_alone = all(option.startswith("resume=") for option in HydraConfig.get().overrides.task)
-    given = None if composed.resume is not None and resume_alone else typed(composed, missing)
+    given = None if _resumed(composed) is not None and resume_alone else typed(composed, missing)
 
     _import_what_computes()
     silence()  # now: Lightning sets its own levels when it is imported
@@ -180,11 +180,17 @@ def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConf
 
     connect()
     config = given or restored(name, composed.resume)
-    check(config)
+    if isinstance(config, RunConfig):
+        check(config)
     return config
 
 
-def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
+def _resumed(composed: DictConfig) -> str | None:
+    """The folder that is given to go on in; None for a command that does not train, too."""
+    return composed.resume if "resume" in composed else None
+
+
+def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
     """The config of the options that were given; UserError for one that there is not.
 
     Args:
@@ -193,10 +199,10 @@ def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig:
     """
     for key, advice in missing.items():
         if OmegaConf.is_missing(composed, key):
-            resume = composed.resume
+            resume = _resumed(composed)
             alone = "" if resume is None else f"resume={resume} goes alone, or with all options of its run: "
             raise UserError(alone + advice)
-    config = cast(RunConfig, OmegaConf.to_object(composed))
+    config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
     given = cast(dict[str, Any], OmegaConf.to_container(composed))
     if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra lets them in behind a "+"
         raise UserError(f"{', '.join(sorted(unknown))} is not an option; --help lists what there is.")

@@ -322,11 +322,28 @@ class CompareConfig(RunConfig):
     context: int = MISSING
 
 
+@dataclass
+class VisualizeConfig:
+    """`python -m nas.visualize`.
+
+    run: folder of a run, a sweep or a comparison; compare: of a run to show beside it; text: a file, prompt: a text, to
+    show the routing of; tokens: at most so many of it; output: the page, null for report.html in the run's folder.
+    """
+
+    run: str = MISSING
+    compare: str | None = None
+    text: str | None = None
+    prompt: str | None = None
+    tokens: int = MISSING
+    output: str | None = None
+
+
 SCHEMAS: dict[str, type] = {
     "search_schema": SearchConfig,
     "sweep_schema": SweepConfig,
     "train_schema": TrainConfig,
     "compare_schema": CompareConfig,
+    "visualize_schema": VisualizeConfig,
     "space/schema": SpaceConfig,
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,

@@ -36,7 +36,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         left = config.steps - first_step
         console.print(f"Going on from step {first_step}: {left or 'no'} steps are left to train.", highlight=False)
     timer, throughput = Timer(), Throughput()
-    recording = [throughput, Recorder(), Checkpoints(run, config.checkpoint_every), timer]
+    recording = [throughput, Recorder(run), Checkpoints(run, config.checkpoint_every), timer]
     shown = [ProgressBar(console)] if launched().first else []
     with StopOnSignal(console) as stop:
         trainer = lightning.Trainer(

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nas.closing import history
 from nas.comparisons.statistics import holm, interval, paired_test, verdict_of
 from nas.comparisons.units import p_value, signed
+from nas.history import history
 from nas.run import Run
 from nas.tables import markdown, number
 

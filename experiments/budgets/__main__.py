@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 import search_spaces
 from experiments.runs import metrics_of
 from nas.budget import budgeted_cost
-from nas.closing import history
 from nas.config import SearchConfig, register
 from nas.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
 from nas.data import build_task
+from nas.history import history
 from nas.run import Run
 from nas.tables import markdown
 

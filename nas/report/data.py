@@ -1,12 +1,20 @@
 """What a report is made of: plain values that any command can fill in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nas.report.diagram import Stack
 
 TOLERANCE = 1e-3
 """How far outside [0, 1] rounding may put a probability or a weight."""
+
+
+class Reader(NamedTuple):
+    """A later token that attends to a chunk: its position, and the part of its attention that the chunk gets."""
+
+    token: int
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,10 @@ class RoutingMap:
         layers: layer index -> [routing head][chunk], probability of softmax in [0, 1].
         chosen: layer index -> [routing head][chunk], the weight actually used, 0 or 1 or between.
         planted: whether each chunk holds planted content; None where it is not known.
+        decided_in: layer index -> tokens in a chunk as the layer's router sees it, a multiple of ``chunk_size``; that
+            where a layer is not in it.
+        readers: layer index -> [routing head][chunk], the later tokens that attend to the chunk most by the softmax
+            branch, most first; empty where they were not looked for.
 
     Raises:
         ValueError: nothing is routed, two fields do not fit, or a number is outside [0, 1].
@@ -29,6 +41,8 @@ class RoutingMap:
     layers: dict[int, list[list[float]]]
     chosen: dict[int, list[list[float]]]
     planted: list[bool] | None
+    decided_in: dict[int, int] = field(default_factory=dict)
+    readers: dict[int, list[list[list[Reader]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tokens or not self.layers:
@@ -66,6 +80,30 @@ def shape(values: dict[int, list[list[float]]]) -> dict[int, int]:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """The routing of one sequence during training, in little room.
+
+    Attributes:
+        step: after which it was taken.
+        chunk_size: tokens in a chunk.
+        layers: layer index -> [routing head], one byte a chunk: the probability of softmax as `code` has it.
+    """
+
+    step: int
+    chunk_size: int
+    layers: dict[int, list[bytes]]
+
+
+CODES = 254
+"""Probabilities are told apart in so many steps of a byte."""
+
+
+def code(probability: float) -> int:
+    """The byte of a probability: in the upper half of `CODES` exactly where it is at least a half."""
+    return max(0, min(CODES - 1, int(CODES * probability)))
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that `report.html` shows.
 
@@ -81,6 +119,8 @@ class ReportData:
         routing: the routing of one sequence; None where no layer has a router.
         notes: sentences that a reader must not miss, for example "Interrupted at step 300 of 1500."
         command: the command line that made the run.
+        snapshots: the routing of the sequence of ``routing`` during training, by step. May be empty.
+        compared: another run to be shown beside this one, of which the headline figures and the routing count.
         stacks: the layers of what was found, and of hybrids designed by hand beside it. May be empty.
     """
 
@@ -92,4 +132,6 @@ class ReportData:
     routing: RoutingMap | None
     notes: list[str]
     command: str
+    snapshots: list[Snapshot] = field(default_factory=list)
+    compared: "ReportData | None" = None
     stacks: Sequence[Stack] = ()

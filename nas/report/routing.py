@@ -1,5 +1,6 @@
 """Routing of one sequence: what each routing head did, in numbers and in words."""
 
+import math
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -8,6 +9,9 @@ from nas.report.data import RoutingMap
 
 NEAR = 0.01
 """A head of which every weight is this near to one operation uses that operation alone."""
+
+UNDECIDED = 0.95
+"""Bits of entropy from which on a head's choices are close to a coin's; one bit is a coin's."""
 
 LINEAR_HEIGHT = 0.3
 """Height of a linear chunk's bar where a softmax chunk's is 1: told apart without colour."""
@@ -37,6 +41,11 @@ class Row:
     def share(self) -> float:
         """Share of the chunks that went to softmax."""
         return sum(self.weight) / len(self.weight)
+
+    @property
+    def entropy(self) -> float:
+        """Mean over the chunks of the entropy of softmax or linear, in bits: 0 where all are sure, 1 a coin's."""
+        return sum(map(_bits, self.probability)) / len(self.probability)
 
     @property
     def precision(self) -> float | None:
@@ -82,21 +91,52 @@ def mean_share(given: list[Row]) -> float:
     return sum(row.share for row in given) / len(given)
 
 
-def uniform_heads(given: list[Row]) -> list[str]:
-    """A sentence for every layer with heads that use one operation alone."""
+def findings(given: list[Row]) -> list[str]:
+    """Sentences on the heads of each layer that choose nothing: dead, collapsed or undecided ones.
+
+    None where the sequence is a single chunk, of which nothing can be told.
+    """
+    if len(given[0].weight) < 2:
+        return []
     sentences = []
     for layer, group in groupby(given, key=attrgetter("layer")):
         heads = list(group)
-        for operation in ("softmax", "linear"):
-            alone = [row.head for row in heads if row.only == operation]
-            if alone:
-                sentences.append(f"{_subject(layer, alone, len(heads))} every chunk to {operation}.")
+        for operation, what in (("linear", "Dead"), ("softmax", "Collapsed")):
+            if alone := [row.head for row in heads if row.only == operation]:
+                subject, verb = _subject(layer, alone, len(heads))
+                sentences.append(f"{what}: {subject} {verb} every chunk to {operation}.")
+        for same in _alike([row for row in heads if row.only is None]):
+            subject, verb = _subject(layer, same, len(heads))
+            sentences.append(f"Collapsed: {subject} {verb} the same chunks to softmax.")
+        if undecided := [row.head for row in heads if row.entropy >= UNDECIDED]:
+            subject, _ = _subject(layer, undecided, len(heads))
+            has = "has" if len(undecided) == 1 else "have"
+            sentences.append(f"Undecided: {subject} {has} an entropy of {UNDECIDED} bits or more, of at most 1.")
     return sentences
 
 
-def _subject(layer: int, alone: list[int], heads: int) -> str:
-    if len(alone) == 1:
-        return f"Layer {layer} head {alone[0]} sends"
-    if len(alone) == heads:
-        return f"{'Both' if heads == 2 else f'All {heads}'} heads of layer {layer} send"
-    return f"Layer {layer} heads {', '.join(map(str, alone[:-1]))} and {alone[-1]} send"
+def _alike(heads: list[Row]) -> list[list[int]]:
+    """Groups of two or more heads that treat every chunk the same."""
+    groups: list[list[Row]] = []
+    for row in heads:
+        for group in groups:
+            if all(abs(a - b) <= NEAR for a, b in zip(row.weight, group[0].weight, strict=True)):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return [[row.head for row in group] for group in groups if len(group) > 1]
+
+
+def _subject(layer: int, some: list[int], heads: int) -> tuple[str, str]:
+    """These heads of a layer, and what they do with chunks."""
+    if len(some) == 1:
+        return f"layer {layer} head {some[0]}", "sends"
+    if len(some) == heads:
+        return f"{'both' if heads == 2 else f'all {heads}'} heads of layer {layer}", "send"
+    return f"layer {layer} heads {', '.join(map(str, some[:-1]))} and {some[-1]}", "send"
+
+
+def _bits(probability: float) -> float:
+    """Entropy of a choice between two, in bits."""
+    return -sum(p * math.log2(p) for p in (probability, 1 - probability) if p > 0)

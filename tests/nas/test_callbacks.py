@@ -11,7 +11,7 @@ from rich.text import Text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from nas.closing import history
+from nas.history import history
 from nas.run import Run
 from nas.search import search
 from tests.nas.commands import SEARCH, Ended, composed, nas

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from nas.closing import history
 from nas.data import Batch
 from nas.distributed import check_batch_size, own_share
 from nas.errors import UserError
+from nas.history import history
 from nas.run import Run
 from tests.nas.commands import ROOT, SEARCH, Ended, contents, nas
 from tests.nas.test_launch import SRUN, TORCHRUN, start

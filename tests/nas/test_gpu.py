@@ -9,9 +9,9 @@ import torch
 import yaml
 
 import search_spaces
-from nas.closing import history
 from nas.data import build_task
 from nas.graphs import StaticStep
+from nas.history import history
 from nas.module import TrainingModule, TrainingStream
 from nas.run import Run
 from tests.nas.commands import SEARCH, contents, nas

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from nas.closing import history
 from nas.data import Batch
+from nas.history import history
 from nas.module import TrainingModule
 from nas.run import Run
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process
@@ -65,6 +65,7 @@ def same(run: Path, uninterrupted: Path) -> None:
         assert figures.pop("tokens_per_second") > 0
     assert metrics[0] == metrics[1]
     assert history(Run(run)) == history(Run(uninterrupted))
+    assert contents(run).get("routing.json") == contents(uninterrupted).get("routing.json")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ RUN_FOLDER = {
     *("config.yaml", "architecture.json", "model.safetensors", "metrics.json"),
     *("checkpoints", "tensorboard", "report.html"),
 }
+SNAPSHOTS = "routing.json"
+"""Beside it where a layer has routed by then."""
 ROUTINGS = ["searched routing", "random, same share", "all softmax", "all linear"]
 
 
@@ -26,7 +28,7 @@ def metrics(run: Path) -> dict:
 
 
 def test_it_leaves_a_run_folder_and_nothing_else(search: Ended) -> None:
-    assert {path.name for path in search.run.iterdir()} == RUN_FOLDER
+    assert {path.name for path in search.run.iterdir()} == RUN_FOLDER | {SNAPSHOTS}
     assert [path.name for path in (search.run / "checkpoints").iterdir()] == ["step=000000006.ckpt"]
     assert {path.name.split(".")[0] for path in (search.run / "tensorboard").iterdir()} == {"events", "hparams"}
     assert {path.name for path in search.run.parent.parent.iterdir()} == {"search"}
@@ -151,7 +153,7 @@ def test_it_searches_on(tmp_path: Path, task: str) -> None:
 def test_it_searches_with(tmp_path: Path, option: str) -> None:
     ended = nas("search", *SEARCH, option, f"output={tmp_path}")
     assert ended.status == 0, ended.err
-    assert {path.name for path in ended.run.iterdir()} == RUN_FOLDER
+    assert {path.name for path in ended.run.iterdir()} - {SNAPSHOTS} == RUN_FOLDER
 
 
 SPACES = {
@@ -169,7 +171,7 @@ def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> 
     grains = () if space == "layer_hybrid" else ("space.chunk_sizes=[4,8,16]", "budget.target=6000")
     ended = nas("search", f"+space={space}", *SMALL, *grains, *options, f"output={tmp_path}")
     assert ended.status == 0, ended.err
-    assert {path.name for path in ended.run.iterdir()} == RUN_FOLDER
+    assert {path.name for path in ended.run.iterdir()} - {SNAPSHOTS} == RUN_FOLDER
     found = metrics(ended.run)
     assert [list(choice["probabilities"]) for choice in found["choices"]] == [SPACES[space]] * len(found["choices"])
     assert "Found: " + ", ".join(choice["found"] for choice in found["choices"]) in ended.out
@@ -216,7 +218,7 @@ def test_many_runs_in_one_command(tmp_path: Path) -> None:
     ended = nas("search", "-m", *SEARCH, "seed=0,1", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     runs = list((tmp_path / "search").iterdir())
-    assert [{path.name for path in run.iterdir()} for run in runs] == [RUN_FOLDER] * 2
+    assert [{path.name for path in run.iterdir()} for run in runs] == [RUN_FOLDER | {SNAPSHOTS}] * 2
     assert {Run(run).config()["seed"] for run in runs} == {0, 1}
     assert yaml.safe_load((tmp_path / "multirun" / "multirun.yaml").read_text())
     assert {path.name for path in tmp_path.rglob("*") if path.parent.name == "multirun"} == {"multirun.yaml"}

@@ -13,9 +13,9 @@ import pytest
 from nas import selection
 from nas.candidates import Candidate
 from nas.choices import TOLERANCE
-from nas.closing import history
 from nas.data import build_task
 from nas.evaluation import evaluate, merit
+from nas.history import history
 from nas.models.language_model import LanguageModel
 from nas.run import Run, load_architecture, load_weights
 from tests.nas.commands import SMALL, Ended, composed, contents, nas, process, refusal

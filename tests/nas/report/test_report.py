@@ -2,15 +2,17 @@
 
 import random
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from nas.evaluation import HIGHER
-from nas.report import ReportData, RoutingMap, write_report
+from nas.report import Reader, ReportData, RoutingMap, Snapshot, write_report
 from nas.report.curves import panels
-from nas.report.page import QUALITIES, render, visible
+from nas.report.explorer import visible
+from nas.report.page import QUALITIES, render
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -111,40 +113,52 @@ def test_it_says_what_the_run_found() -> None:
         assert part in text, part
 
 
-def test_every_row_of_the_overview_has_its_figures() -> None:
+def test_every_head_has_its_figures() -> None:
     text = words(report())
-    assert "layer 0 head 0 0.50 0.50 1.00" in text
-    assert "layer 0 head 1 0.00 \N{EN DASH} 0.00" in text
-    assert "layer 2 head 0 1.00 0.25 1.00" in text
-    assert "layer 2 head 1 0.25 1.00 1.00" in text
+    assert "layer 0 head 0 0.50 0.60 0.50 1.00" in text
+    assert "layer 0 head 1 0.00 0.47 \N{EN DASH} 0.00" in text
+    assert "layer 2 head 0 1.00 0.47 0.25 1.00" in text
+    assert "layer 2 head 1 0.25 0.78 1.00 1.00" in text
     assert "Softmax share on this sequence, over all layers and heads: 0.438." in text
 
 
 def test_heads_with_one_operation_are_named() -> None:
     text = words(report())
-    assert "Layer 0 head 1 sends every chunk to linear." in text
-    assert "Layer 2 head 0 sends every chunk to softmax." in text
+    assert "Dead: layer 0 head 1 sends every chunk to linear." in text
+    assert "Collapsed: layer 2 head 0 sends every chunk to softmax." in text
     every = {0: [[0.0] * 4] * 2, 1: [[1.0] * 4] * 3, 2: [[0.0] * 4, [0.0, 1, 0, 1], [0.0] * 4]}
     text = words(report(routing=RoutingMap(["a"] * 16, 4, every, every, None)))
-    assert "Both heads of layer 0 send every chunk to linear." in text
-    assert "All 3 heads of layer 1 send every chunk to softmax." in text
-    assert "Layer 2 heads 0 and 2 send every chunk to linear." in text
+    assert "Dead: both heads of layer 0 send every chunk to linear." in text
+    assert "Collapsed: all 3 heads of layer 1 send every chunk to softmax." in text
+    assert "Dead: layer 2 heads 0 and 2 send every chunk to linear." in text
 
 
-def test_the_head_that_mixes_most_is_shown_first() -> None:
-    selected = [attrs["value"] for tag, attrs in Parsed(render(report())).elements if "selected" in attrs]
-    assert selected == ["0"]
-    uniform_first = RoutingMap(["t"] * 4, 2, {0: [[0.1, 0.1], [0.9, 0.1]]}, {0: [[0, 0], [1, 0]]}, None)
+def selected(page: Parsed) -> list[str | None]:
+    """Layer and head that are chosen at first."""
+    return [attributes["value"] for _, attributes in page.elements if "selected" in attributes]
+
+
+def test_the_head_that_mixes_most_is_shown_first_also_without_a_script() -> None:
+    page = Parsed(render(report()))
+    assert selected(page) == ["0", "0"]
+    assert [kind.split()[1] for kind in classes(page, "chunk")] == ["linear", "softmax", "linear", "softmax"]
+    uniform_first = RoutingMap(["t"] * 4, 2, {3: [[0.1, 0.1], [0.9, 0.1]]}, {3: [[0, 0], [1, 0]]}, None)
     page = Parsed(render(report(routing=uniform_first)))
-    assert [attrs["value"] for tag, attrs in page.elements if "selected" in attrs] == ["1"]
+    assert selected(page) == ["3", "1"]
+    assert classes(page, "chunk") == ["chunk softmax", "chunk linear"]
+    assert "The colours below are those of layer 3 head 1" in page.text
+
+
+def classes(page: Parsed, kind: str) -> list[str]:
+    """The classes of every element of a kind."""
+    return [given for _, a in page.elements if kind in (given := a.get("class") or "").split()]
 
 
 def test_tokens_appear_once_in_their_chunks_and_the_last_may_be_short() -> None:
     parsed = Parsed(render(report()))
     assert [len(chunk) for chunk in parsed.chunks] == [4, 4, 4, 2]
     assert [token for chunk in parsed.chunks for token in chunk] == [f"t{i}" for i in range(14)]
-    boxes = [attributes for tag, attributes in parsed.elements if "chunk" in (attributes.get("class") or "").split()]
-    assert ["planted" in (box["class"] or "") for box in boxes] == [False, True, False, False]
+    assert ["planted" in box for box in classes(parsed, "chunk")] == [False, True, False, False]
 
 
 def test_nothing_hostile_becomes_an_element() -> None:
@@ -157,13 +171,19 @@ def test_nothing_hostile_becomes_an_element() -> None:
         notes=[text],
         command=text,
     )
-    parsed = Parsed(render(given))
-    harmless = Parsed(render(report(summary=[("a", "b")], comparison=[{"a": "a", "b": "b"}])))
-    assert {tag for tag, _ in parsed.elements} <= {tag for tag, _ in harmless.elements}
-    assert [tag for tag, _ in parsed.elements].count("script") == 5
+    harmless = report(summary=[("a", "b")], comparison=[{"a": "a", "b": "b"}], routing=routing(["a"] * 12, 3))
+    check_harmless(given, harmless)
+    check_harmless(replace(given, compared=given), replace(harmless, compared=harmless))
+
+
+def check_harmless(given: ReportData, harmless: ReportData) -> None:
+    """The page of ``given`` has what that of ``harmless`` has, and `HOSTILE` as text."""
+    parsed, expected = Parsed(render(given)), Parsed(render(harmless))
+    assert [tag for tag, _ in parsed.elements] == [tag for tag, _ in expected.elements]
     assert not any(name.startswith("on") for _, attributes in parsed.elements for name in attributes)
-    assert parsed.scripts == harmless.scripts
-    assert [token for chunk in parsed.chunks for token in chunk] == [visible(token) for token in HOSTILE]
+    assert parsed.scripts == expected.scripts
+    shown = [token for chunk in parsed.chunks for token in chunk]
+    assert shown[: len(HOSTILE)] == [visible(token) for token in HOSTILE]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +202,7 @@ def test_it_fetches_nothing() -> None:
     assert "//" not in without_scripts(text)
     fetched = [value for _, a in Parsed(text).elements for name in ("src", "href") if (value := a.get(name))]
     assert fetched
-    assert all(value.startswith("#") for value in fetched)
+    assert all(value.startswith(("#", "data:")) for value in fetched)
 
 
 def test_it_is_the_same_page_every_time_and_its_ids_are_unique() -> None:
@@ -228,7 +248,7 @@ def test_values_that_are_not_finite_are_said() -> None:
 def test_a_run_with_nothing_to_show_says_so() -> None:
     given = report(routing=None, history=[], comparison=[], notes=[], summary=[])
     text = words(given)
-    assert "no layer of this model has a router" in text
+    assert "no layer of this model routes" in text
     assert "This run logged no steps." in text
     assert "This run compared no other model." in text
     (script,) = Parsed(render(given)).scripts
@@ -242,13 +262,44 @@ def test_without_planted_content_nothing_is_said_of_it() -> None:
     assert "precision" not in text
 
 
-def test_a_large_model_and_a_long_sequence_stay_under_five_megabytes() -> None:
+def large() -> ReportData:
+    """Twelve layers with twelve heads over 4096 tokens in 256 chunks, and all that a page can show of them."""
     draws = random.Random(0)
-    weights = {layer: [[draws.random() for _ in range(256)] for _ in range(12)] for layer in range(12)}
-    planted = [draws.random() < 0.1 for _ in range(256)]
+    heads, chunks = range(12), range(256)
+    weights = {layer: [[draws.random() for _ in chunks] for _ in heads] for layer in heads}
+    readers = {
+        layer: [[[Reader(draws.randrange(4096), draws.random())] * 3 for _ in chunks] for _ in heads] for layer in heads
+    }
+    snapshots = [
+        Snapshot(step, 16, {layer: [bytes(draws.choices(range(254), k=256)) for _ in heads] for layer in heads})
+        for step in range(64)
+    ]
+    planted = [draws.random() < 0.1 for _ in chunks]
     history = [{"step": step, "loss": draws.random(), "recall": draws.random()} for step in range(20_000)]
-    given = report(routing=RoutingMap([" token"] * 4096, 16, weights, weights, planted), history=history)
-    assert len(render(given).encode()) < 5e6
+    routing = RoutingMap([" token"] * 4096, 16, weights, weights, planted, {}, readers)
+    return report(routing=routing, history=history, snapshots=snapshots)
+
+
+def test_a_large_model_and_a_long_sequence_stay_under_five_megabytes() -> None:
+    assert len(render(large()).encode()) < 5e6
+
+
+def test_two_runs_are_beside_each_other() -> None:
+    other = report(title="uniform", summary=[("recall", "0.5"), ("memory", "1 MiB")], routing=routing(["x"] * 14))
+    page = Parsed(render(report(compared=other)))
+    text = " ".join(page.text.split())
+    for part in ("two runs token_hybrid on recall uniform", "recall 0.991 0.5", "memory \N{EN DASH} 1 MiB"):
+        assert part in text, part
+    assert [a["id"] for tag, a in page.elements if tag == "script" and "id" in a] == ["charts"]
+    assert [chunk[0] for chunk in page.chunks] == ["t0", "t4", "t8", "t12", "x", "x", "x", "x"]
+    ids = re.findall(r'\bid="([^"]*)"', render(report(compared=other)))
+    assert len(ids) == len(set(ids))
+
+
+def test_a_run_that_routes_nothing_stands_beside_one_that_does() -> None:
+    text = words(report(routing=None, compared=report(title="other")))
+    assert "There is nothing to map" in text
+    assert "Layers by heads" in text
 
 
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.report import RoutingMap, routing_figure
-from nas.report.routing import mean_share, rows
+from nas.report.routing import findings, mean_share, rows
 
 Weights = dict[int, list[list[float]]]
 
@@ -100,3 +100,24 @@ def test_tensorboard_takes_the_image(tmp_path: Path) -> None:
         writer.add_figure("routing", routing_figure(given({0: [[1, 0, 0]]}, [True, False, False])), 3)
     (events,) = tmp_path.iterdir()
     assert b"\x89PNG" in events.read_bytes()
+
+
+def test_entropy_is_that_of_the_probabilities_in_bits() -> None:
+    sure, coin, between = rows(RoutingMap(["t"] * 8, 4, {0: [[0, 1], [0.5, 0.5], [0.25, 1]]}, {0: [[0, 1]] * 3}, None))
+    assert (sure.entropy, coin.entropy) == (0, 1)
+    assert between.entropy == pytest.approx(0.811278 / 2, abs=1e-6)
+
+
+def test_heads_that_choose_nothing_are_called_out() -> None:
+    weights: Weights = {0: [[0, 1, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]], 1: [[0, 0, 0], [1, 1, 1]]}
+    assert findings(rows(given(weights))) == [
+        "Collapsed: layer 0 heads 0, 1 and 3 send the same chunks to softmax.",
+        "Dead: layer 1 head 0 sends every chunk to linear.",
+        "Collapsed: layer 1 head 1 sends every chunk to softmax.",
+    ]
+    unsure = RoutingMap(["t"] * 40, 16, {2: [[0.5, 0.45, 0.55], [0.9] * 3]}, {2: [[1, 0, 1], [1, 0, 0]]}, None)
+    assert findings(rows(unsure)) == ["Undecided: layer 2 head 0 has an entropy of 0.95 bits or more, of at most 1."]
+
+
+def test_of_a_single_chunk_nothing_is_called_out() -> None:
+    assert findings(rows(given({0: [[1], [0]]}, tokens=7))) == []

@@ -1,0 +1,85 @@
+"""Visualize: a finished run, sweep or comparison as one page that opens by double click.
+
+python -m nas.visualize run=outputs/search/RUN
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+
+from nas.command import command
+from nas.config import VisualizeConfig
+from nas.errors import UserError
+
+PAGES = {"sweep": "nas.report.sweep_page", "compare": "nas.report.comparison_page"}
+"""What writes the page of a folder of many runs, by the command that made it: its ``write(folder, output)``."""
+
+
+def visualize(config: VisualizeConfig, console: Console) -> int:
+    """Write the page, and tell where it is. Returns the exit status."""
+    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
+    from nas.closing import say
+    from nas.report import write_report
+    from nas.report.paper_figures import write_figures
+    from nas.run import REPORT
+    from nas.viewing import command_of, report
+
+    _check(config)
+    made_by = command_of("run", config.run)
+    figures: list[Path] = []
+    output = Path(config.run) / REPORT if config.output is None else Path(config.output).expanduser()
+    _check_output(output)
+    if made_by in PAGES:
+        _check_alone(config, made_by)
+        import_module(PAGES[made_by]).write(Path(config.run), output)
+    else:
+        shown = report(config)
+        write_report(output, shown)
+        figures = write_figures(output.parent, shown)
+    say(console, f"Open {output}, or watch with: tensorboard {_folders(config)}")
+    if figures:
+        say(console, f"Figures for papers, PNG and SVG: {figures[0].parent}")
+    return 0
+
+
+def _check(config: VisualizeConfig) -> None:
+    """UserError for the first option that cannot work."""
+    if config.text is not None and config.prompt is not None:
+        raise UserError(f"text={config.text} and prompt were both given; give one of them.")
+    if config.tokens < 1:
+        raise UserError(f"tokens={config.tokens} is not allowed; give 1 or more.")
+
+
+def _check_output(output: Path) -> None:
+    """UserError where the page cannot be written."""
+    if output.is_dir():
+        raise UserError(f"output={output} is a folder; give a file, such as {output / 'report.html'}.")
+    if not output.parent.is_dir():
+        raise UserError(f"output={output}: there is no folder {output.parent}; give a file in one that there is.")
+
+
+def _check_alone(config: VisualizeConfig, made_by: str) -> None:
+    """UserError where options are given that a page of many runs has no use for."""
+    for option in ("compare", "text", "prompt"):
+        if getattr(config, option) is not None:
+            raise UserError(
+                f"{option} is for a run of nas.search or nas.train; run={config.run} is one of nas.{made_by}."
+            )
+
+
+def _folders(config: VisualizeConfig) -> str:
+    """The option with which TensorBoard shows the runs."""
+    if config.compare is None:
+        return f"--logdir {config.run}"
+    return f"--logdir_spec run:{config.run},compare:{config.compare}"
+
+
+main = command(
+    "visualize",
+    visualize,
+    missing={"run": "run is missing; give the folder of a run. For example: run=outputs/search/RUN"},
+)
+
+if __name__ == "__main__":
+    main()
