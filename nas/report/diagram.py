@@ -67,8 +67,14 @@ def by_hand(layers: int) -> list[Stack]:
 
 
 def stacks_of(folder: Path) -> list[Stack]:
-    """What a run found, as its `architecture.json` tells, and the hybrids that people design by hand."""
-    architecture = load_architecture(folder / ARCHITECTURE)
+    """What a run found, as its `architecture.json` tells, and the hybrids that people design by hand.
+
+    None where the file is not there yet, or is damaged.
+    """
+    try:
+        architecture = load_architecture(folder / ARCHITECTURE)
+    except UserError:
+        return []
     measured = read_json(folder / ARCHITECTURE).get("measured", {}).get("shares", {})
     shares = {int(layer): fmean(heads) for layer, heads in measured.items() if None not in heads}
     return [stack("this run", architecture, shares, True), *by_hand(len(architecture.mixers))]

@@ -26,6 +26,7 @@ def test_hand_designed_hybrids_need_enough_layers_and_stand_there_once() -> None
 
 
 def test_what_a_run_found_is_read_with_its_shares(tmp_path: Path) -> None:
+    assert stacks_of(tmp_path) == []
     found = small("linear", "token_hybrid", chunk_size=8)
     for shares, words in (([0.25, 0.75], "hybrid, 50 % softmax, chunks of 8"), ([None, 0.5], "hybrid, chunks of 8")):
         given = {"architecture": found.to_dict(), "measured": {"shares": {"1": shares}}}
