@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.report import CODES, Reader, RoutingMap, Snapshot, code
-from nas.report.explorer import NOT_ROUTED, explorer, lead
+from nas.report.explorer import NOT_ROUTED, explorer, lead, two_decimals
 
 Weights = dict[int, list[list[float]]]
 PROBABILITIES: Weights = {1: [[0.25, 0.5, 1.0], [0.0, 1e-9, 0.9]], 3: [[0.4, 0.6, 0.7], [0.1, 0.2, 0.3]]}
@@ -87,3 +87,8 @@ def test_of_more_snapshots_than_there_is_room_for_some_are_told_evenly() -> None
 
 def test_chunks_of_a_layer_that_are_larger_than_those_shown_are_told() -> None:
     assert told(given(decided_in={1: 8}))["decidedIn"] == [8, 8, 4, 4]
+
+
+def test_figures_are_rounded_as_the_script_rounds_them() -> None:
+    given = (0.125, 0.145, 1.005, 0.995, 0.0, 1, None)
+    assert [two_decimals(x) for x in given] == ["0.13", "0.14", "1.00", "0.99", "0.00", "1.00", "\N{EN DASH}"]
