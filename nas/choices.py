@@ -23,6 +23,8 @@ RELUCTANCE = 10.0
 """How much the log-probability must be higher for each unit of relative cost that thresholds have to move."""
 RUNNING = 0.95
 """Weight of the past in the running shares."""
+PROBABILITY = "probability"
+"""First part of the names under which a run logs how probable each option of a layer is."""
 LEAN = 3.0
 """How much smaller than the cheapest option's the logit of the dearest is at the start of a search from below."""
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from kernels.arguments import RouteGrad
 from nas.budget import BOTH, budgeted_cost, build_budget
 from nas.calibration import calibrate
-from nas.choices import Choices, paths_of
+from nas.choices import PROBABILITY, Choices, paths_of
 from nas.config import RunConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import generator, seed_default, stable_seed
@@ -26,7 +26,7 @@ from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy, Routing
 from nas.optimisation import parameter_groups, router_parameters, routers_of, schedule
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
-from nas.space import Code, Space
+from nas.space import Code, Space, option_name
 
 LAST = 64
 """Batches on which thresholds are set in the end."""
@@ -244,8 +244,20 @@ class TrainingModule(lightning.LightningModule):
         return step % self.config.trainer.log_every == 0 or step >= self.config.trainer.steps
 
     def figures(self) -> dict[str, float]:
-        """The figures of the latest step, as numbers: a GPU is waited for."""
-        return {name: float(value) for name, value in self.latest.items()}
+        """The figures of the latest step and how probable a layer's options are, as numbers: a GPU is waited for."""
+        return {name: float(value) for name, value in self.latest.items()} | self._probabilities()
+
+    def _probabilities(self) -> dict[str, float]:
+        """By layer and option; none where nothing learns to choose."""
+        if self.config.relaxation.name in UNLEARNT:
+            return {}
+        return {
+            f"{PROBABILITY}/layer_{layer}/{option_name(option)}": probability
+            for layer in self.space.choosing
+            for option, probability in zip(
+                self.space.options[layer], self.choices.probabilities(layer).tolist(), strict=True
+            )
+        }
 
     @property
     def searches(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from nas.history import history
 from nas.report import ReportData, RoutingMap
+from nas.report.diagram import stacks_of
 from nas.run import Run, command_line
 from nas.snapshots import read_snapshots
 from nas.tables import number
@@ -36,6 +37,7 @@ def report_of(
         notes=notes,
         command=command_line(),
         snapshots=read_snapshots(run),
+        stacks=stacks_of(run.path),
     )
 
 

@@ -21,19 +21,25 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
     from nas.closing import say
     from nas.report import write_report
+    from nas.report.paper_figures import write_figures
     from nas.run import REPORT
     from nas.viewing import command_of, report
 
     _check(config)
     made_by = command_of("run", config.run)
+    figures: list[Path] = []
     output = Path(config.run) / REPORT if config.output is None else Path(config.output).expanduser()
     _check_output(output)
     if made_by in PAGES:
         _check_alone(config, made_by)
         import_module(PAGES[made_by]).write(Path(config.run), output)
     else:
-        write_report(output, report(config))
+        shown = report(config)
+        write_report(output, shown)
+        figures = write_figures(output.parent, shown)
     say(console, f"Open {output}, or watch with: tensorboard {_folders(config)}")
+    if figures:
+        say(console, f"Figures for papers, PNG and SVG: {figures[0].parent}")
     return 0
 
 

@@ -11,8 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from experiments.ablations.results import BASE, Trained
-from nas.comparisons.looks import COLOURS, MUTED, STYLE
-from nas.report import svg
+from nas.report.style import COLOURS, MUTED, STYLE, plain_style
 from nas.run import replacing
 
 COLUMNS = 3
@@ -29,7 +28,7 @@ BEGINS: dict[str, Any] = {"color": MUTED, "linestyle": ":", "linewidth": 1}
 
 def write_figure(path: Path, found: Mapping[str, Sequence[Trained]]) -> None:
     """Draw the runs of every variant, by its options, and write them as PNG."""
-    with replacing(path) as temporary, svg.plain_style(STYLE):
+    with replacing(path) as temporary, plain_style(STYLE):
         figure(found).savefig(temporary, format="png")
 
 

@@ -19,8 +19,8 @@ import yaml
 
 from experiments.runs import all_metrics
 from experiments.token_vs_hand.claim import claim
-from nas.comparisons.closing import MARKDOWN, RESULTS
-from nas.comparisons.results import Comparison
+from nas.comparisons.closing import MARKDOWN
+from nas.comparisons.results import RESULTS, Comparison
 from nas.run import read_json
 
 HERE = Path(__file__).parent

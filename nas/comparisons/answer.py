@@ -62,6 +62,22 @@ class Answer:
             sentences.append("trainings that diverged count as the worst there is")
         return "; ".join(sentences) + "."
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must not miss."""
+        notes, entrants = [], self.comparison.entrants
+        rates = sorted({rate for entrant in entrants for rate in entrant.tried})
+        ends = {rates[0]: "smallest", rates[-1]: "largest"} if len(rates) > 1 else {}
+        for rate, which in ends.items():
+            if at_end := [entrant.name for entrant in entrants if entrant.learning_rate == rate]:
+                notes.append(
+                    f"The {which} learning rate, {rate:g}, was best for {', '.join(at_end)}: one beyond it may be "
+                    "better."
+                )
+        if len(entrants[0].runs) == 1:
+            notes.append("One seed: no difference was tested.")
+        return notes
+
 
 def _row(comparison: Comparison, entrant: Entrant, pairs: list[Pair], best: dict[int, str]) -> Row:
     runs, name = entrant.runs, entrant.name

@@ -10,15 +10,18 @@ from nas.comparisons.collect import Timings, collect
 from nas.comparisons.figures import draw
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.measured import by_factor, shares_at
+from nas.comparisons.results import RESULTS
 from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
 from nas.data.seeding import generator
 from nas.evaluation import at_random
 from nas.models.language_model import LanguageModel
-from nas.run import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights, read_json
+from nas.report.comparison_page import page
+from nas.report.embed import write_page
+from nas.run import ARCHITECTURE, METRICS, REPORT, WEIGHTS, Run, load_architecture, load_weights, read_json
 from nas.strategies import root_device
 from nas.timing import decode_seconds_per_token, prefill_seconds_per_token
 
-RESULTS, TIMINGS = "comparison.json", "timings.json"
+TIMINGS = "timings.json"
 MARKDOWN, CSV, TABLE = "table.md", "table.csv", "table.json"
 
 
@@ -34,13 +37,13 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
     comparison = collect(jobs, timings)
     answer = Answer.of(comparison)
     run.write_json(RESULTS, comparison.to_dict())
-    notes = _notes(jobs)
-    run.write_text(MARKDOWN, to_markdown(answer) + _listed(notes))
+    run.write_text(MARKDOWN, to_markdown(answer) + _listed(answer.notes))
     run.write_text(CSV, to_csv(answer))
     run.write_text(TABLE, to_json(answer))
-    drawn = draw(answer, run.path)
+    draw(answer, run.path)
+    write_page(run.path / REPORT, page(answer, run.path, run.path))
     console.print(terminal(answer))
-    for sentence in (*notes, f"Every figure: {run.path / MARKDOWN}; pictures: {', '.join(p.name for p in drawn)}."):
+    for sentence in (*answer.notes, f"Open {run.path / REPORT}; every figure: {run.path / MARKDOWN}."):
         say(console, sentence)
 
 
@@ -70,21 +73,6 @@ def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
         "prefill": prefill_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
         "decode": decode_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
     }
-
-
-def _notes(jobs: Jobs) -> list[str]:
-    """What a reader must not miss."""
-    notes = []
-    rates = sorted(set(jobs.config.learning_rates))
-    ends = {rates[0]: "smallest", rates[-1]: "largest"} if len(rates) > 1 else {}
-    for rate, which in ends.items():
-        if at_end := [one.name for one in jobs.contenders if jobs.best_rate(one) == rate]:
-            notes.append(
-                f"The {which} learning rate, {rate:g}, was best for {', '.join(at_end)}: one beyond it may be better."
-            )
-    if jobs.config.seeds == 1:
-        notes.append("One seed: no difference was tested.")
-    return notes
 
 
 def _listed(notes: list[str]) -> str:

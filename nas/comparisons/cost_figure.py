@@ -11,10 +11,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from nas.comparisons.answer import Answer, Row, value
 from nas.comparisons.labels import Label, label_points
-from nas.comparisons.looks import MUTED, STYLE, Look, looks, quality_title
+from nas.comparisons.looks import Look, looks, quality_title
 from nas.comparisons.statistics import pareto
 from nas.comparisons.units import context, size
-from nas.report import svg
+from nas.report.style import MUTED, STYLE, plain_style
 
 FRONT: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 2))}
 """The Pareto front's line."""
@@ -51,10 +51,10 @@ def quality_against_cost(answer: Answer, cost: str) -> Figure | None:
         cost: one of `COSTS`.
     """
     factors = answer.comparison.factors
-    shown = [factor for factor in sorted({min(factors), max(factors)}) if _known(answer, COSTS[cost], factor)]
+    shown = [factor for factor in sorted({min(factors), max(factors)}) if known(answer, COSTS[cost], factor)]
     if not shown:
         return None
-    with svg.plain_style(STYLE):
+    with plain_style(STYLE):
         figure = Figure(figsize=(1.2 + 5.2 * len(shown), 4.6), layout="constrained")
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         drawn = [_marks(axes, answer, COSTS[cost], factor) for axes, factor in zip(panels, shown, strict=True)]
@@ -66,7 +66,7 @@ def quality_against_cost(answer: Answer, cost: str) -> Figure | None:
     return figure
 
 
-def _known(answer: Answer, cost: Cost, factor: int) -> list[tuple[Row, Look]]:
+def known(answer: Answer, cost: Cost, factor: int) -> list[tuple[Row, Look]]:
     """The entrants whose cost is known."""
     column = cost.column(answer, factor)
     every = zip(answer.rows, looks(answer), strict=True)
@@ -76,10 +76,10 @@ def _known(answer: Answer, cost: Cost, factor: int) -> list[tuple[Row, Look]]:
 def _marks(axes: Axes, answer: Answer, cost: Cost, factor: int) -> tuple[list[Label], list[Point]]:
     """Draw a panel of quality against cost; returns the names to put in it and the corners of the front's line."""
     column = cost.column(answer, factor)
-    shown = _known(answer, cost, factor)
+    shown = known(answer, cost, factor)
     points = [(value(row, column), value(row, f"quality_{factor}x")) for row, _ in shown]
     _cost_axis(axes, cost, [x for x, _ in points])
-    front = _corners(points, answer.comparison.higher, axes.get_xlim()[1])
+    front = corners(points, answer.comparison.higher, axes.get_xlim()[1])
     axes.plot(*zip(*front, strict=True), zorder=1.5, **FRONT)
     labels = []
     for (row, look), (x, y) in zip(shown, points, strict=True):
@@ -106,7 +106,7 @@ def _marks(axes: Axes, answer: Answer, cost: Cost, factor: int) -> tuple[list[La
     return labels, front
 
 
-def _corners(points: Sequence[Point], higher: bool, end: float) -> list[Point]:
+def corners(points: Sequence[Point], higher: bool, end: float) -> list[Point]:
     """Of the line that tells the best quality up to each cost, from the cheapest entrant to the end of the axis."""
     front = sorted(points[index] for index in pareto(points, higher))
     following = [x for x, _ in front[1:]] + [end]

@@ -11,10 +11,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from nas.comparisons.answer import Answer, value
 from nas.comparisons.labels import Label, label_ends
-from nas.comparisons.looks import MUTED, STYLE, Look, looks, quality_title
+from nas.comparisons.looks import Look, looks, quality_title
 from nas.comparisons.results import Entrant
 from nas.comparisons.statistics import interval
-from nas.report import svg
+from nas.report.style import MUTED, STYLE, plain_style
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,33 @@ class Curve:
     high: list[float]
 
 
-def quality_against_length(answer: Answer) -> Figure | None:
-    """A curve for each entrant with its intervals as a band; the training length is marked. None of one length."""
+def length_curves(answer: Answer) -> list[Curve]:
+    """Quality by the length of the context, of each entrant; none of one length."""
     length, factors = answer.comparison.length, answer.comparison.factors
-    if len(factors) == 1:
-        return None
     curves = []
     for row, look in zip(answer.rows, looks(answer), strict=True):
         y, low, high = ([value(row, f"{name}_{factor}x") for factor in factors] for name in ("quality", "low", "high"))
         curves.append(Curve(str(row["model"]), look, [length * factor for factor in factors], y, low, high))
-    with svg.plain_style(STYLE):
+    return curves if len(factors) > 1 else []
+
+
+def position_curves(answer: Answer) -> list[Curve]:
+    """Bits per byte of each segment of the longest sequences by the token it ends at, of the trainings that have it."""
+    curves = []
+    for entrant, look in zip(answer.comparison.entrants, looks(answer), strict=True):
+        if values := _segments(entrant):
+            low, high = zip(*map(interval, values.values()), strict=True)
+            x, y = [float(end) for end in values], [fmean(bits) for bits in values.values()]
+            curves.append(Curve(entrant.name, look, x, y, list(low), list(high)))
+    return curves
+
+
+def quality_against_length(answer: Answer) -> Figure | None:
+    """A curve for each entrant with its intervals as a band; the training length is marked. None of one length."""
+    length, factors, curves = answer.comparison.length, answer.comparison.factors, length_curves(answer)
+    if not curves:
+        return None
+    with plain_style(STYLE):
         figure, axes = _one_panel()
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator([length * factor for factor in factors]))
@@ -51,20 +68,11 @@ def quality_against_length(answer: Answer) -> Figure | None:
 
 
 def bits_by_position(answer: Answer) -> Figure | None:
-    """Bits per byte of each segment of the longest sequences by the token it ends at, over the trainings that have it.
-
-    None where none has any.
-    """
-    comparison = answer.comparison
-    curves = []
-    for entrant, look in zip(comparison.entrants, looks(answer), strict=True):
-        if values := _segments(entrant):
-            low, high = zip(*map(interval, values.values()), strict=True)
-            x, y = [float(end) for end in values], [fmean(bits) for bits in values.values()]
-            curves.append(Curve(entrant.name, look, x, y, list(low), list(high)))
+    """The `position_curves` of a comparison; None where none has any."""
+    curves = position_curves(answer)
     if not curves:
         return None
-    with svg.plain_style(STYLE):
+    with plain_style(STYLE):
         figure, axes = _one_panel()
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("position in the sequence, in tokens")

@@ -1,30 +1,11 @@
 """How entrants look in every figure of a comparison."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nas.comparisons.answer import Answer
-from nas.report import svg
-from nas.report.image import BLUE, ORANGE
+from nas.report.style import COLOURS
 
-INK, MUTED, RULE = "#222222", "#555555", "#dddddd"
-COLOURS = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#222222", ORANGE, "#56B4E9", "#777777")
-"""Told apart by colour-blind readers (Okabe and Ito 2008); grey in place of their yellow, which is faint on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-STYLE: dict[Any, Any] = svg.STYLE | {
-    "svg.fonttype": "path",  # names stay clear of each other whatever fonts a reader has
-    "svg.hashsalt": "comparison",
-    "savefig.dpi": 200,
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "grid.color": RULE,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.labelcolor": INK,
-}
 
 
 class Look(NamedTuple):

@@ -8,6 +8,8 @@ from typing import Any, Self, TypeVar
 from nas.evaluation import HIGHER
 from nas.run import plain
 
+RESULTS = "comparison.json"
+"""File of a comparison's folder that holds it."""
 CONTEXT = 32768
 """Tokens at which cost is set against quality, where a comparison knows it."""
 Key = TypeVar("Key")

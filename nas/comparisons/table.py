@@ -19,6 +19,8 @@ from nas.tables import markdown, number
 
 Columns: TypeAlias = dict[str, Callable[[Row], str]]
 """What people are shown of a row, by heading."""
+Costs: TypeAlias = dict[str, tuple[str, Callable[[float], str]]]
+"""Columns of `Row`, and how their numbers are shown, by heading."""
 
 
 def terminal(answer: Answer) -> Group:
@@ -141,30 +143,31 @@ def _quality(row: Row, factor: int, seeds: int) -> str:
     return "\n".join(lines)
 
 
-def _cost_columns(answer: Answer) -> dict[str, Columns]:
-    """By title; apart, so that a terminal is wide enough for either."""
-
-    def shown(key: str, show: Callable[[float], str]) -> Callable[[Row], str]:
-        return lambda row: show(value(row, key))
-
+def cost_columns(answer: Answer) -> dict[str, Costs]:
+    """By title of their table; apart, so that a terminal is wide enough for either."""
     at = answer.comparison.context
-    training: Columns = {
-        "model": _name,
-        "parameters": shown("parameters", count),
-        "learning rate": shown("learning_rate", "{:g}".format),
-        "training FLOPs": shown("training_flops", count),
-    }
-    inference: Columns = {
-        "model": _name,
-        f"FLOPs per token at {context(at)}": shown(f"flops_per_token_{at}", count),
-    }
+    inference: Costs = {f"FLOPs per token at {context(at)}": (f"flops_per_token_{at}", count)}
     for length in answer.comparison.contexts:
-        inference[f"KV at {context(length)}"] = shown(f"kv_bytes_{length}", size)
-    inference |= {
-        "prefill per token": shown("prefill_seconds", duration),
-        "decode per token": shown("decode_seconds", duration),
+        inference[f"KV at {context(length)}"] = (f"kv_bytes_{length}", size)
+    return {
+        "Cost of training": {
+            "parameters": ("parameters", count),
+            "learning rate": ("learning_rate", "{:g}".format),
+            "training FLOPs": ("training_flops", count),
+        },
+        "Cost of inference": inference
+        | {"prefill per token": ("prefill_seconds", duration), "decode per token": ("decode_seconds", duration)},
     }
-    return {"Cost of training": training, "Cost of inference": inference}
+
+
+def _cost_columns(answer: Answer) -> dict[str, Columns]:
+    def shown(column: str, show: Callable[[float], str]) -> Callable[[Row], str]:
+        return lambda row: show(value(row, column))
+
+    return {
+        title: {"model": _name} | {heading: shown(*one) for heading, one in costs.items()}
+        for title, costs in cost_columns(answer).items()
+    }
 
 
 def _name(row: Row) -> str:

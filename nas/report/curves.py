@@ -1,35 +1,28 @@
-"""The curves of a run: one panel for each thing that was logged against steps."""
+"""The curves of a run: one panel for each thing that was logged against steps, and what each layer was likely to be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from nas.report import svg
-
-SIZE = (4.6, 2.7)
-"""Inches at 72 units each: what a column of the page is wide, so that text keeps its size."""
+from nas.choices import PROBABILITY
+from nas.report.charts import Axis, Series, lines, shares_over_steps
+from nas.report.embed import Chart, Charts
 
 SHARES = ("recall", "accuracy", "exact_match")
 """Figures of merit from 0 to 1."""
 
-PLANTED = {"precision": (svg.INK, "--"), "recall": (svg.VALIDATION, "-")}
-"""Colour and style of how well planted chunks are found."""
-
-FEW_POINTS = 40
-"""A line with at most so many points shows each of them."""
+PLANTED = {"precision": ("ink", True), "recall": ("validation", False)}
+"""Colour of how well planted chunks are found, and whether it is dashed."""
 
 
 class Line(NamedTuple):
-    """One key of the history, and how it is drawn."""
+    """One key of the history, and how it is drawn: a colour by the page's name for it."""
 
     key: str
     label: str
-    colour: str = svg.INK
-    style: str = "-"
+    colour: str = "ink"
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,32 +32,32 @@ class Panel:
     name: str
     title: str
     lines: tuple[Line, ...]
-    limits: tuple[float | None, float | None] = (None, None)
+    limits: tuple[float, float] | None = None
 
-
-@dataclass(frozen=True)
-class Curve:
-    """A drawn panel: its title, where each line ended in words, and the <svg>, empty where nothing can be drawn."""
-
-    title: str
-    last: str
-    drawing: str
+    def series(self, history: list[dict[str, float]]) -> list[tuple[Line, list[tuple[float, float]]]]:
+        """The lines for which the history has anything, with their points."""
+        return [(line, points) for line in self.lines if (points := _points(history, line.key))]
 
 
 def panels(quality: str, cost: str = "share") -> list[Panel]:
     """Every panel that a report can have; ``cost`` is "share" or, of another resource, "cost"."""
-    limits = (-0.02, 1.02) if quality in SHARES else (None, None)
-    measured = Line(quality, "training", svg.MUTED), Line(f"validation_{quality}", "validation", svg.VALIDATION)
-    budgeted = Line(cost, cost, svg.SOFTMAX), Line("target", "target", svg.INK, "--")
+    measured = Line(quality, "training", "muted"), Line(f"validation_{quality}", "validation", "validation")
+    budgeted = Line(cost, cost, "softmax"), Line("target", "target", "ink", True)
     planted = tuple(Line(f"validation_planted_{name}", name, *look) for name, look in PLANTED.items())
     title = "Softmax share and its target" if cost == "share" else "Cost and its target, as parts of the largest cost"
     return [
         Panel("loss", "Loss", (Line("loss", "loss"),)),
-        Panel("quality", sentence(quality), measured, limits),
-        Panel(cost, title, budgeted, (0, None)),
+        Panel("quality", sentence(quality), measured, (-0.02, 1.02) if quality in SHARES else None),
+        Panel(cost, title, budgeted, (-0.02, 1.02)),
         Panel("planted", "Planted chunks found by the layer that finds most", planted, (-0.02, 1.02)),
         Panel("multiplier", "Budget multiplier", (Line("multiplier", "multiplier"),)),
     ]
+
+
+def panels_of(history: list[dict[str, float]], quality: str) -> list[Panel]:
+    """The panels for which the history has anything."""
+    cost = "cost" if any("cost" in row for row in history) else "share"
+    return [panel for panel in panels(quality, cost) if panel.series(history)]
 
 
 def sentence(name: str) -> str:
@@ -73,42 +66,55 @@ def sentence(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def draw_curves(history: list[dict[str, float]], quality: str) -> list[Curve]:
-    """The panels for which the history has anything."""
-    cost = "cost" if any("cost" in row for row in history) else "share"
-    return [curve for panel in panels(quality, cost) if (curve := _draw(panel, history))]
+def draw_curves(history: list[dict[str, float]], quality: str) -> Charts:
+    """The charts for which the history has anything."""
+    made = [_chart(panel, history) for panel in panels_of(history, quality)]
+    if layers := probabilities(history):
+        made.append(_probabilities(layers))
+    return Charts(made)
 
 
-def _draw(panel: Panel, history: list[dict[str, float]]) -> Curve | None:
-    series = [(line, points) for line in panel.lines if (points := _points(history, line.key))]
-    if not series:
-        return None
+def _chart(panel: Panel, history: list[dict[str, float]]) -> Chart:
+    series = panel.series(history)
+    told = _last(series)
     if not any(isfinite(value) for _, points in series for _, value in points):
-        return Curve(panel.title, f"{_last(series)}; no finite value to draw", "")
-    with svg.plain_style(svg.STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.add_subplot()
-        for line, points in series:
-            _draw_line(axes, line, points)
-        axes.set_xlabel("step")
-        axes.set_ylim(*panel.limits)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        if len(series) > 1:
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=2.5)
-        drawn = svg.inline_svg(figure, panel.name)
-    return Curve(panel.title, _last(series), drawn)
+        return Chart(panel.name, panel.title, f"{told}; no finite value to draw", None)
+    drawn = [Series(line.label, points, line.colour, line.dashed) for line, points in series]
+    return Chart.of(panel.name, panel.title, told, lines(drawn, Axis("", panel.limits)))
+
+
+def probabilities(history: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By layer and option the probability over steps; empty where layers choose nothing."""
+    keys = {key for row in history for key in row if key.startswith(f"{PROBABILITY}/")}
+    found: dict[int, dict[str, list[tuple[float, float]]]] = {}
+    for key in keys:
+        _, layer, option = key.split("/", 2)
+        found.setdefault(int(layer.removeprefix("layer_")), {})[option] = _points(history, key)
+    return {f"layer {layer}": found[layer] for layer in sorted(found)}
+
+
+def option_colours(options: set[str]) -> dict[str, str]:
+    """A colour for each option, softmax first and linear last: those of the operations, and others for routers."""
+    routed = sorted(options - {"softmax", "linear"}, key=lambda option: (len(option), option))
+    colours = {"softmax": "softmax"} | {option: f"hybrid{1 + place % 5}" for place, option in enumerate(routed)}
+    return {option: colour for option, colour in (colours | {"linear": "linear"}).items() if option in options}
+
+
+def _probabilities(layers: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> Chart:
+    colours = option_colours({option for options in layers.values() for option in options})
+    told = [f"{layer} {_likeliest(options)}" for layer, options in layers.items()]
+    title = "Architecture probabilities of each layer: the taller, the likelier"
+    words = f"most likely at the end: {', '.join(told)}"
+    return Chart.of(PROBABILITY, title, words, shares_over_steps(layers, colours), wide=True)
+
+
+def _likeliest(options: Mapping[str, list[tuple[float, float]]]) -> str:
+    """Of a layer, at the end."""
+    return max(options, key=lambda option: options[option][-1][1])
 
 
 def _points(history: list[dict[str, float]], key: str) -> list[tuple[float, float]]:
     return [(row["step"], row[key]) for row in history if key in row]
-
-
-def _draw_line(axes: Axes, line: Line, points: list[tuple[float, float]]) -> None:
-    steps, values = zip(*points, strict=True)
-    marker = "o" if len(points) <= FEW_POINTS and line.style == "-" else ""
-    axes.plot(steps, values, color=line.colour, linestyle=line.style, label=line.label, marker=marker, markersize=3.5)
 
 
 def _last(series: list[tuple[Line, list[tuple[float, float]]]]) -> str:

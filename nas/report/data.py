@@ -1,7 +1,10 @@
 """What a report is made of: plain values that any command can fill in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from nas.report.diagram import Stack
 
 TOLERANCE = 1e-3
 """How far outside [0, 1] rounding may put a probability or a weight."""
@@ -111,12 +114,14 @@ class ReportData:
         comparison: rows of the closing table, each with the same keys; the first column names the row, the first
             row is the searched model. May be empty.
         history: one dict per logged step: always "step", and any of "loss", the quality, "share", "target",
-            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall".
+            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall";
+            where layers choose, "probability/layer_<index>/<option>" too.
         routing: the routing of one sequence; None where no layer has a router.
         notes: sentences that a reader must not miss, for example "Interrupted at step 300 of 1500."
         command: the command line that made the run.
         snapshots: the routing of the sequence of ``routing`` during training, by step. May be empty.
         compared: another run to be shown beside this one, of which the headline figures and the routing count.
+        stacks: the layers of what was found, and of hybrids designed by hand beside it. May be empty.
     """
 
     title: str
@@ -129,3 +134,4 @@ class ReportData:
     command: str
     snapshots: list[Snapshot] = field(default_factory=list)
     compared: "ReportData | None" = None
+    stacks: Sequence[Stack] = ()

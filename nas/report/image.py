@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nas.report.data import RoutingMap
 from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows
-from nas.report.svg import plain_style
+from nas.report.style import plain_style
 
 ORANGE, BLUE, GREY = "#E69F00", "#0072B2", "#DDDDDD"
 """Softmax and linear in colours that colour-blind readers tell apart (Okabe and Ito 2008), and planted."""

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from nas.report.curves import draw_curves, sentence
 from nas.report.data import ReportData
+from nas.report.embed import environment, write_page
 from nas.report.explorer import SNAPSHOT_BYTES, explorer, two_decimals
-from nas.run import replacing
+from nas.report.table import table_of
 
 QUALITIES = {
     "recall": "Recall is the share of scored positions that the model predicts right: higher is better.",
@@ -17,31 +16,20 @@ QUALITIES = {
     "bits_per_byte": "Bits per byte is what the model needs on average to tell the next byte: lower is better.",
 }
 
-NO_FIGURE = ("", "-", "\N{EN DASH}", "\N{EM DASH}")
-"""What stands in a column of figures where there is none."""
-
 
 def write_report(path: Path, data: ReportData) -> None:
     """Write the page. Whatever fails, ``path`` holds either what it held before or the whole new page."""
-    page = render(data)
-    with replacing(path) as part:
-        part.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_page(path, render(data))
 
 
 def render(data: ReportData) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=PackageLoader("nas.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["two_decimals"] = two_decimals
-    return environment.get_template("page.html.j2").render(
+    templates = environment()
+    templates.filters["two_decimals"] = two_decimals
+    return templates.get_template("page.html.j2").render(
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
-        numeric=_numeric_columns(data.comparison),
+        table=table_of(data.comparison),
         curves=draw_curves(data.history, data.quality),
         views=_views(data),
         labels=_labels(data),
@@ -67,14 +55,3 @@ def _labels(data: ReportData) -> list[tuple[str, list[str]]]:
         return []
     each = [dict(data.summary), dict(data.compared.summary)]
     return [(label, [one.get(label, "\N{EN DASH}") for one in each]) for label in each[0] | each[1]]
-
-
-def _numeric_columns(table: list[dict[str, str]]) -> set[str]:
-    """The columns that hold figures: lined up on the right."""
-    columns = list(table[0])[1:] if table else []
-    return {column for column in columns if all(_is_figure(row[column]) for row in table)}
-
-
-def _is_figure(text: str) -> bool:
-    text = text.strip()
-    return text in NO_FIGURE or text.lstrip("+-\N{MINUS SIGN}")[:1].isdigit()

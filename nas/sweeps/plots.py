@@ -9,40 +9,39 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import TrialState
 
-from nas.run import replacing
+from nas.report.style import STYLE, VERMILION, plain_style, save
 from nas.sweeps.objectives import Objective
 from nas.sweeps.queue import Slot
 from nas.sweeps.ranking import best, complete, title
 
-PARETO, HISTORY = "pareto.png", "history.png"
-FRONT, OTHERS = "#c0392b", "#9aa5b1"
+PARETO, HISTORY = "pareto", "history"
+FRONT, OTHERS = VERMILION, "#9aa5b1"
 
 
-def plot(path: Path, slots: Sequence[Slot], objectives: Sequence[Objective], measure: str) -> None:
-    """Draw the picture of a sweep with a complete trial.
+def plot(folder: Path, slots: Sequence[Slot], objectives: Sequence[Objective], measure: str) -> list[Path]:
+    """Draw the picture of a sweep with a complete trial, as PNG and SVG; returns their paths.
 
     Args:
-        path: of the PNG.
+        folder: where to.
         slots: the trials.
         objectives: one for the history; several for the front, drawn for each pair of neighbours.
         measure: how quality is measured.
     """
     pairs = list(pairwise(range(len(objectives)))) or [(0, 0)]
-    figure = Figure(figsize=(5.5 * len(pairs), 4.2), layout="constrained", dpi=150)
-    for place, (first, second) in enumerate(pairs):
-        axes = figure.add_subplot(1, len(pairs), place + 1)
-        if len(objectives) == 1:
-            _history(axes, slots, objectives[0])
-            axes.set_xlabel("trial")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        else:
-            _front(axes, slots, objectives, first, second)
-            axes.set_xlabel(title(objectives[first], measure))
-        axes.set_ylabel(title(objectives[second], measure))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    with plain_style(STYLE):
+        figure = Figure(figsize=(5.5 * len(pairs), 4.2), layout="constrained")
+        for place, (first, second) in enumerate(pairs):
+            axes = figure.add_subplot(1, len(pairs), place + 1)
+            if len(objectives) == 1:
+                _history(axes, slots, objectives[0])
+                axes.set_xlabel("trial")
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            else:
+                _front(axes, slots, objectives, first, second)
+                axes.set_xlabel(title(objectives[first].name, measure))
+            axes.set_ylabel(title(objectives[second].name, measure))
+            axes.legend(frameon=False, fontsize=9)
+    return save(figure, folder, PARETO if len(objectives) > 1 else HISTORY)
 
 
 def _history(axes: Axes, slots: Sequence[Slot], objective: Objective) -> None:
@@ -69,4 +68,4 @@ def _front(axes: Axes, slots: Sequence[Slot], objectives: Sequence[Objective], f
         axes.step(*points, where="post", color=FRONT, linewidth=1, alpha=0.6)
     for slot in front:
         place = (slot.latest.values[first], slot.latest.values[second])
-        axes.annotate(str(slot.number + 1), place, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        axes.annotate(str(slot.number + 1), place, textcoords="offset points", xytext=(4, 4), fontsize=9)

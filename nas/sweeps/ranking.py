@@ -42,13 +42,13 @@ def best(slots: Sequence[Slot], objectives: Sequence[Objective]) -> list[Slot]:
 def figures(values: Sequence[float], objectives: Sequence[Objective], measure: str) -> str:
     """Objectives as text."""
     return ", ".join(
-        f"{title(objective, measure)} {number(value)}" for value, objective in zip(values, objectives, strict=True)
+        f"{title(objective.name, measure)} {number(value)}" for value, objective in zip(values, objectives, strict=True)
     )
 
 
-def title(objective: Objective, measure: str) -> str:
+def title(objective: str, measure: str) -> str:
     """What an objective is called: quality by what it measures."""
-    return (measure if objective.name == QUALITY else objective.name).replace("_", " ")
+    return (measure if objective == QUALITY else objective).replace("_", " ")
 
 
 def number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.comparisons.closing import CSV, MARKDOWN, RESULTS, TABLE, TIMINGS
-from nas.comparisons.results import Comparison
+from nas.comparisons.closing import CSV, MARKDOWN, TABLE, TIMINGS
+from nas.comparisons.results import RESULTS, Comparison
+from nas.errors import UserError
+from nas.report.comparison_page import write
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process, refusal
 
 FEW = ("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]")
@@ -86,6 +89,31 @@ def test_the_answer_is_told_written_and_drawn(compared: Ended) -> None:
     for heading in ("## Quality", "## Cost of inference", "## Pairwise tests", "## In words", "## Notes"):
         assert heading in markdown
     assert "learning rate, 0.01, was best for" in markdown or "learning rate, 0.001, was best for" in markdown
+
+
+def test_its_page_leads_to_the_reports_of_its_trainings(compared: Ended) -> None:
+    links = re.findall(r'<a href="([^"]*)">seed', (compared.run / "report.html").read_text())
+    assert len(links) == 4 * 2
+    assert all((compared.run / link).is_file() for link in links)
+    assert f"Open {compared.run}/report.html; every figure: " in compared.out
+
+
+def test_the_page_of_a_comparison_that_is_not_finished_tells_what_was_trained(compared: Ended, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(compared.run, tmp_path / "copy"))
+    (copy / RESULTS).unlink()
+    next((copy / "train").glob("*/metrics.json")).unlink()
+    trainings = len(list((copy / "train").iterdir()))
+    write(copy, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert f"Not finished: {trainings - 1} trainings done so far" in page
+    assert page.count("<td>finished</td>") == trainings - 1
+    assert page.count('<a href="copy/train/') == trainings
+    shutil.rmtree(copy / "train")
+    write(copy, tmp_path / "page.html")
+    assert "Not finished: 0 trainings done so far" in (tmp_path / "page.html").read_text()
+    (copy / RESULTS).write_text("{")
+    with pytest.raises(UserError, match=r"comparison\.json is damaged"):
+        write(copy, tmp_path / "page.html")
 
 
 def test_what_is_done_is_not_done_again(compared: Ended, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from nas.data import Scored, build_task
 from nas.data.seeding import seed_default
 from nas.evaluation import evaluate
 from nas.module import TrainingModule, TrainingStream
+from nas.space import option_name
 from tests.nas.commands import SEARCH, composed, nas
 
 TEXT = ("data=text", "data.length=64")
@@ -58,6 +59,22 @@ def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> No
     assert set(module.latest) == {"loss", module.task.quality, "share", "budget", "multiplier"}
     with pytest.raises(RuntimeError, match="meta"):
         module.figures()
+
+
+def test_the_figures_tell_how_probable_the_options_of_each_layer_are() -> None:
+    joint = ("space=joint", "space.chunk_sizes=[8,16]", "model.layers=2")
+    module = made("cpu", *joint)
+    with torch.no_grad():
+        module.choices.logits["1"].copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+    figures = module.figures()
+    options = ("softmax", "linear", "token_hybrid@8", "token_hybrid@16")
+    assert {name for name in figures if name.startswith("probability/")} == {
+        f"probability/layer_{layer}/{option}" for layer in (0, 1) for option in options
+    }
+    by_option = [figures[f"probability/layer_1/{option}"] for option in map(option_name, module.space.options[1])]
+    assert by_option == pytest.approx(torch.arange(4.0).softmax(-1).tolist())
+    assert made("cpu").figures() == {}
+    assert made("cpu", *joint, "relaxation=uniform").figures() == {}
 
 
 def test_the_budget_looks_at_the_loss_of_logged_steps() -> None:

@@ -1,9 +1,11 @@
 """`python -m nas.sweep`: what a sweep leaves behind and says, over one worker and over many."""
 
+import html
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import time
 from collections import Counter
@@ -21,9 +23,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 
+from nas.errors import UserError
 from nas.launch import launched
 from nas.module import TrainingModule, Validation
+from nas.report.sweep_page import write
 from nas.sweep import sweep
+from nas.sweeps.summary import standing
 from tests.nas.commands import SEARCH, Ended, composed, contents, nas, process, refusal
 
 RANGE = "+sweep.ranges.model.chunk_size.choices=[8,16]"
@@ -87,7 +92,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 
 def test_it_leaves_a_folder_with_a_run_folder_for_each_trial(swept: Ended) -> None:
-    names = {"config.yaml", "metrics.json", "study.db", "history.png", "search", "tensorboard"}
+    names = {"config.yaml", "metrics.json", "study.db", "report.html", "search", "tensorboard"}
+    names |= {"history.png", "history.svg"}
     assert {path.name for path in swept.run.iterdir()} == names
     assert {path.name for path in swept.run.parent.parent.iterdir()} == {"sweep"}
     runs = sorted((swept.run / "search").iterdir())
@@ -123,7 +129,27 @@ def test_it_says_what_it_does_and_what_came_out(swept: Ended) -> None:
     )
     assert "3 of 3 trials came to their end" in swept.out
     assert f"  {metrics(swept.run)['best'][0]['command']}\n" in swept.out
-    assert f"See {swept.run}/history.png, or compare with: tensorboard --logdir {swept.run}/tensorboard\n" in swept.out
+    told = f"Open {swept.run}/report.html, or compare with: tensorboard --logdir {swept.run}/tensorboard\n"
+    assert told in swept.out
+
+
+def test_its_page_leads_to_the_reports_of_its_trials_and_tells_of_a_sweep_that_was_stopped(
+    swept: Ended, tmp_path: Path
+) -> None:
+    page = (swept.run / "report.html").read_text()
+    links = re.findall(r'<a href="([^"]*)">trial', page)
+    assert [(swept.run / link).read_text()[:15] for link in links] == ["<!doctype html>"] * 3
+    assert metrics(swept.run)["best"][0]["command"] in html.unescape(page)
+    moved = Path(shutil.copytree(swept.run, tmp_path / "moved"))
+    (moved / "metrics.json").unlink()
+    assert standing(moved)["trials"] == metrics(swept.run)["trials"]
+    write(moved, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count('<a href="') == 3
+    (moved / "study.db").unlink()
+    with pytest.raises(UserError, match=r"study\.db is missing"):
+        write(moved, tmp_path / "page.html")
+    shutil.copy(swept.run / "metrics.json", moved)
+    write(moved, tmp_path / "page.html")
 
 
 def test_the_line_to_run_finds_the_same_again(swept: Ended, tmp_path: Path) -> None:

@@ -36,7 +36,11 @@ def page(run: Path, *options: str) -> str:
 
 def data(text: str) -> list[dict[str, Any]]:
     """What the scripts of a page are told of each routing."""
-    return [json.loads(script) for script in Parsed(text).scripts if script.startswith("{")]
+    return [
+        json.loads(script)
+        for script in Parsed(text).scripts
+        if script.startswith('{"') and not script.startswith('{"chart-')
+    ]
 
 
 def tokens(text: str) -> str:
@@ -56,7 +60,11 @@ def test_it_writes_the_page_that_the_run_wrote(finished: Path) -> None:
     first = (finished / "report.html").read_text()
     ended = nas("visualize", f"run={finished}")
     assert ended.status == 0, ended.err
-    assert ended.out == f"Open {finished}/report.html, or watch with: tensorboard --logdir {finished}\n"
+    assert ended.out.splitlines() == [
+        f"Open {finished}/report.html, or watch with: tensorboard --logdir {finished}",
+        f"Figures for papers, PNG and SVG: {finished}/figures",
+    ]
+    assert {"loss.svg", "routing.png", "layers.png"} <= {path.name for path in (finished / "figures").iterdir()}
     again = (finished / "report.html").read_text()
     made_by = re.compile(r"<h2>Made by</h2>.*", re.DOTALL)
     shown = [made_by.sub("", text) for text in (first, again)]

@@ -2,8 +2,8 @@
 
 import optuna
 
-from nas.sweeps.answer import importances
 from nas.sweeps.objectives import Objective
+from nas.sweeps.summary import importances
 
 MOST = Objective("quality", "maximize", lambda metrics: None)
 LEAST = Objective("share", "minimize", lambda metrics: None)

@@ -1,0 +1,515 @@
+"""The kinds of charts that pages have, as Vega-Lite: lines over steps, points with a front, parallel coordinates, bars.
+
+Colours are names of the style sheet's variables ("softmax", "ink", "c1"), so that a page decides on light and dark.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+HEIGHT = 220
+"""Pixels of most charts."""
+MOST = 200
+"""Points of a line that are kept: more cannot be told apart on a screen."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
+COLOURS = tuple(f"c{number}" for number in range(1, 9))
+RAMP = tuple(f"q{number}" for number in range(1, 6))
+"""From worst to best."""
+
+Spec = dict[str, Any]
+Points = Sequence[tuple[float, float]]
+
+
+class Series(NamedTuple):
+    """A line of a chart: points by x, a colour, and whether it is dashed."""
+
+    name: str
+    points: Points
+    colour: str
+    dashed: bool = False
+
+
+class Mark(NamedTuple):
+    """A point of a chart.
+
+    Attributes:
+        name: what it stands for.
+        kind: as the legend has it; it decides colour and shape.
+        x: place; y likewise.
+        low: lower end of the interval of y, nan for none; ``high`` likewise.
+        href: where a click leads, None for nowhere.
+    """
+
+    name: str
+    kind: str
+    x: float
+    y: float
+    low: float = math.nan
+    high: float = math.nan
+    href: str | None = None
+
+
+class Band(NamedTuple):
+    """A curve with an interval around each of its points: (x, y, low, high)."""
+
+    name: str
+    points: Sequence[tuple[float, float, float, float]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis measures.
+
+    title: beside it.
+    limits: None for those of the data.
+    ticks: None for as many as fit.
+    logarithmic: with this base; None for linear.
+    format: of its numbers, as d3 has it.
+    labels: of its ticks, as an expression of Vega; in place of a format.
+    """
+
+    title: str
+    limits: tuple[float, float] | None = None
+    ticks: Sequence[float] | None = None
+    logarithmic: int | None = None
+    format: str | None = None
+    labels: str | None = None
+
+    def encoded(self, field: str) -> Spec:
+        """The channel of a field."""
+        scale: Spec = {"zero": False, "nice": self.limits is None}
+        if self.limits is not None:
+            scale["domain"] = list(self.limits)
+        if self.logarithmic is not None:
+            scale |= {"type": "log", "base": self.logarithmic}
+        axis: Spec = {"title": self.title, "tickCount": 5}
+        if self.ticks is not None:
+            axis["values"] = list(self.ticks)
+        if self.format is not None:
+            axis["format"] = self.format
+        if self.labels is not None:
+            axis["labelExpr"] = self.labels
+        return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
+
+
+def css(colour: str) -> str:
+    """A variable of the style sheet."""
+    return f"var(--{colour})"
+
+
+def digits(value: float) -> float:
+    """Five digits: what a chart can show; files stay small."""
+    return float(f"{value:.5g}")
+
+
+def thinned(points: Points, most: int = MOST) -> list[tuple[float, float]]:
+    """As many points at most, with the least and the largest value of each stretch; the first and the last stay."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    if len(finite) <= most:
+        return finite
+    size = math.ceil(2 * len(finite) / (most - 2))
+    kept = {finite[0], finite[-1]}
+    for start in range(0, len(finite), size):
+        stretch = finite[start : start + size]
+        kept |= {min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
+    return sorted(kept)
+
+
+def lines(series: Sequence[Series], y: Axis) -> Spec:
+    """Lines over steps; a rule follows the pointer and tells what each is there."""
+    rows = [
+        {"step": step, "value": digits(value), "line": one.name}
+        for one in series
+        for step, value in thinned(one.points)
+    ]
+    names = [one.name for one in series]
+    x: Spec = {
+        "field": "step",
+        "type": "quantitative",
+        "scale": {"zero": False, "nice": False},
+        "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
+    }
+    colour = {
+        "field": "line",
+        "type": "nominal",
+        "scale": {"domain": names, "range": [css(one.colour) for one in series]},
+        "legend": {"symbolType": "stroke"} if len(names) > 1 else None,
+    }
+    dash = {
+        "field": "line",
+        "scale": {"domain": names, "range": [[5, 3] if one.dashed else [1, 0] for one in series]},
+        "legend": colour["legend"],
+    }
+    few = max(len(one.points) for one in series) <= 40
+    line: Spec = {"type": "line", "strokeWidth": 1.8, "point": {"size": 22} if few else False, "clip": True}
+    return {
+        "height": HEIGHT,
+        "data": {"values": rows},
+        "encoding": {"x": x},
+        "layer": [
+            {"mark": line, "encoding": {"y": y.encoded("value"), "color": colour, "strokeDash": dash}},
+            _follower("step", names, ".4~g", "step"),
+        ],
+    }
+
+
+def _follower(x: str, names: Sequence[str], number_format: str, title: str) -> Spec:
+    """A rule at the x nearest to the pointer, with the values of all lines there."""
+    tooltip: list[Spec] = [{"field": x, "type": "quantitative", "format": ",", "title": title}]
+    tooltip += [
+        {"field": _field(name), "type": "quantitative", "title": name, "format": number_format} for name in names
+    ]
+    return {
+        "transform": [{"pivot": "line", "value": "value", "groupby": [x]}],
+        "mark": {"type": "rule", "color": css("muted"), "aria": False},
+        "encoding": {
+            "opacity": {"condition": {"param": "nearest", "empty": False, "value": 0.7}, "value": 0},
+            "tooltip": tooltip,
+        },
+        "params": [
+            {
+                "name": "nearest",
+                "select": {
+                    "type": "point",
+                    "fields": [x],
+                    "nearest": True,
+                    "on": "pointerover",
+                    "clear": "pointerout",
+                },
+            }
+        ],
+    }
+
+
+def _field(name: str) -> str:
+    """A name as Vega-Lite takes it for that of a field: dots and brackets would lead into nested values."""
+    return "".join(f"\\{character}" if character in ".[]\\" else character for character in name)
+
+
+def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] | None = None) -> Spec:
+    """Curves with their intervals; ``mark_at`` draws a line across at an x, with words beside it."""
+    rows = [
+        {"x": at, "value": digits(value), "low": low, "high": high, "line": curve.name}
+        for curve in curves
+        for at, value, low, high in curve.points
+    ]
+    names = [curve.name for curve in curves]
+    colour, shape = kinds("line", names)
+    few = max(len(curve.points) for curve in curves) <= 12
+    layers: list[Spec] = []
+    if any(math.isfinite(low) and math.isfinite(high) for curve in curves for _, _, low, high in curve.points):
+        layers.append(
+            {
+                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+                "mark": {"type": "area", "opacity": 0.15, "aria": False},
+                "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
+            }
+        )
+    layers.append({"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y.encoded("value"), "color": colour}})
+    if few:
+        point: Spec = {"type": "point", "filled": True, "size": 60}
+        layers.append({"mark": point, "encoding": {"y": y.encoded("value"), "color": colour, "shape": shape}})
+    if mark_at is not None:
+        layers += _marked(*mark_at)
+    layers.append(_follower("x", names, ".4~f", x.title))
+    return {"height": 300, "data": {"values": rows}, "encoding": {"x": x.encoded("x")}, "layer": layers}
+
+
+def _marked(at: float, words: str) -> list[Spec]:
+    data = {"values": [{"x": at}]}
+    rule = {"type": "rule", "color": css("muted"), "strokeDash": [2, 3], "aria": False}
+    text = {"type": "text", "text": words, "align": "left", "dx": -2, "color": css("muted")}
+    whole = {"y": {"value": 0}, "y2": {"value": "height"}}
+    return [
+        {"data": data, "mark": rule, "encoding": whole},
+        {"data": data, "mark": text, "encoding": {"y": {"value": -8}}},
+    ]
+
+
+def kinds(field: str, names: Sequence[str]) -> tuple[Spec, Spec]:
+    """Colour and shape of each kind, with one legend for both."""
+    legend = {"orient": "bottom", "columns": 2, "symbolOpacity": 1, "symbolFillColor": None}
+    colours = [css(COLOURS[place % len(COLOURS)]) for place in range(len(names))]
+    shapes = [SHAPES[place % len(SHAPES)] for place in range(len(names))]
+    both = {"field": field, "type": "nominal", "sort": None, "legend": legend if len(names) > 1 else None}
+    return both | {"scale": {"domain": list(names), "range": colours}}, both | {
+        "scale": {"domain": list(names), "range": shapes}
+    }
+
+
+def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mapping[str, str] | None = None) -> Spec:
+    """Points with the intervals of y, and the Pareto front as a line; a click opens what a point links to.
+
+    Args:
+        marks: the points.
+        front: corners of the front's line, by x; empty for none.
+        x: what is measured across.
+        y: what is measured upwards.
+        looks: colour by kind; None for those of `kinds`.
+    """
+    rows = [
+        {
+            "name": mark.name,
+            "kind": mark.kind,
+            "x": digits(mark.x),
+            "y": digits(mark.y),
+            "low": mark.low,
+            "high": mark.high,
+            **({"href": mark.href} if mark.href else {}),
+        }
+        for mark in marks
+    ]
+    names = list(looks or dict.fromkeys(mark.kind for mark in marks))
+    colour, shape = kinds("kind", names)
+    if looks is not None:
+        colour["scale"]["range"] = [css(one) for one in looks.values()]
+    tooltip: list[Spec] = [
+        {"field": "name", "type": "nominal", "title": " "},
+        {"field": "x", "type": "quantitative", "title": x.title, "format": ".4~g"},
+        {"field": "y", "type": "quantitative", "title": y.title, "format": ".4~g"},
+    ]
+    hover = {"name": "hover", "select": {"type": "point", "on": "pointerover", "clear": "pointerout"}}
+    layers: list[Spec] = []
+    if len(front) > 1:
+        line = {"type": "line", "color": css("muted"), "strokeDash": [5, 3], "strokeWidth": 1.3, "aria": False}
+        corners = [{"x": digits(a), "y": digits(b), "order": place} for place, (a, b) in enumerate(front)]
+        layers.append(
+            {
+                "data": {"values": corners},
+                "mark": line,
+                "encoding": {
+                    "x": x.encoded("x"),
+                    "y": y.encoded("y"),
+                    "order": {"field": "order", "type": "quantitative"},
+                },
+            }
+        )
+    if any(math.isfinite(mark.low) and math.isfinite(mark.high) for mark in marks):
+        layers.append(
+            {
+                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+                "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False},
+                "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
+            }
+        )
+    layers.append(
+        {
+            "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"},
+            "params": [hover],
+            "encoding": {
+                "y": y.encoded("y"),
+                "color": colour,
+                "shape": shape,
+                "tooltip": tooltip,
+                "size": {"condition": {"param": "hover", "empty": False, "value": 190}, "value": 90},
+                **({"href": {"field": "href", "type": "nominal"}} if any(mark.href for mark in marks) else {}),
+            },
+        },
+    )
+    return {"height": 300, "data": {"values": rows}, "encoding": {"x": x.encoded("x")}, "layer": layers}
+
+
+def bars(shares: Mapping[str, float], colour: str = "c1") -> Spec:
+    """A bar for each name with its value written at its end, the largest first."""
+    rows = [{"name": name, "value": digits(share)} for name, share in shares.items()]
+    y = {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 210, "ticks": False}}
+    x = {"field": "value", "type": "quantitative", "scale": {"domain": [0, 1.08]}, "axis": None}
+    text = {"type": "text", "align": "left", "dx": 5, "color": css("ink")}
+    return {
+        "height": {"step": 26},
+        "data": {"values": rows},
+        "encoding": {"x": x, "y": y},
+        "layer": [
+            {"mark": {"type": "bar", "color": css(colour), "height": 14}},
+            {"mark": text, "encoding": {"text": {"field": "value", "type": "quantitative", "format": ".2f"}}},
+        ],
+    }
+
+
+class Dimension(NamedTuple):
+    """An axis of parallel coordinates: where on it, from 0 to 1, each line is, and its ticks by place.
+
+    title: below it.
+    places: one for each line.
+    shown: what to say of each line's place.
+    ticks: what to write at a place.
+    """
+
+    title: str
+    places: Sequence[float]
+    shown: Sequence[str]
+    ticks: Mapping[float, str]
+
+
+def parallel(
+    names: Sequence[str], classes: Sequence[int], dimensions: Sequence[Dimension], words: Sequence[str]
+) -> Spec:
+    """Parallel coordinates: a line for each name through its place on every axis.
+
+    Args:
+        names: of the lines.
+        classes: of each line, its place in `RAMP`.
+        dimensions: the axes, from left to right.
+        words: what each class means, in the order of `RAMP`.
+    """
+    titles = [one.title for one in dimensions]
+    rows = [
+        {
+            "name": names[line],
+            "class": words[classes[line]],
+            "axis": one.title,
+            "at": digits(one.places[line]),
+            "shown": one.shown[line],
+        }
+        for line in sorted(range(len(names)), key=lambda line: classes[line])  # the best above the others
+        for one in dimensions
+    ]
+    ticks = [{"axis": one.title, "at": at, "tick": tick} for one in dimensions for at, tick in one.ticks.items()]
+    x = {
+        "field": "axis",
+        "type": "nominal",
+        "sort": titles,
+        "scale": {"type": "point", "padding": 0.35},
+        "axis": {
+            "title": None,
+            "labelAngle": 0,
+            "domain": False,
+            "ticks": False,
+            "labelColor": css("ink"),
+            "labelLimit": 130,
+            "labelPadding": 14,
+        },
+    }
+    y = {"field": "at", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}}
+    used = [place for place in range(len(RAMP)) if place in set(classes)]
+    colour = {
+        "field": "class",
+        "type": "nominal",
+        "scale": {"domain": [words[place] for place in used], "range": [css(RAMP[place]) for place in used]},
+        "legend": {"symbolType": "stroke", "symbolStrokeWidth": 3, "columns": 3},
+    }
+    hover = {
+        "name": "hover",
+        "select": {"type": "point", "fields": ["name"], "on": "pointerover", "clear": "pointerout"},
+    }
+    dim = {"condition": {"param": "hover", "empty": True, "value": 0.9}, "value": 0.12}
+    tooltip = [{"field": "name", "title": " "}, {"field": "axis", "title": "option"}, {"field": "shown", "title": "is"}]
+    return {
+        "height": 320,
+        "data": {"values": rows},
+        "encoding": {"x": x},
+        "layer": [
+            {
+                "mark": {"type": "line", "strokeWidth": 2, "strokeJoin": "round"},
+                "encoding": {"y": y, "detail": {"field": "name"}, "color": colour, "opacity": dim},
+            },
+            {
+                "data": {"values": [{"axis": title} for title in titles]},
+                "mark": {"type": "rule", "color": css("muted"), "aria": False},
+                "encoding": {"y": {"value": 0}, "y2": {"value": "height"}},
+            },
+            {
+                "params": [hover],
+                "mark": {"type": "circle", "size": 90},
+                "encoding": {"y": y, "color": colour, "opacity": dim, "tooltip": tooltip},
+            },
+            *(
+                {
+                    "data": {"values": ticks},
+                    "mark": {"type": "text", "align": "left", "dx": 8, "aria": False} | look,
+                    "encoding": {"y": y, "text": {"field": "tick"}},
+                }
+                for look in ({"stroke": css("paper"), "strokeWidth": 4}, {"color": css("ink")})
+            ),
+        ],
+    }
+
+
+def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str]) -> Spec:
+    """Shares that add up to one, over steps: a row for each layer, filled by its options from below.
+
+    Args:
+        by_layer: name of a layer, first to last, to its options, to the share of each over steps.
+        colours: by option.
+    """
+    layers, rows, told = list(by_layer), [], []
+    for place, options in enumerate(by_layer.values()):
+        steps = [step for step, _ in next(iter(options.values()))]
+        every = max(1, math.ceil(len(steps) / 60))
+        shown = sorted({*range(0, len(steps), every), len(steps) - 1})
+        for index in shown:
+            below = 0.0
+            for option in colours:
+                if option in options:
+                    share = options[option][index][1]
+                    row = {"step": steps[index], "layer": layers[place], "option": option}
+                    base = place + 0.92
+                    rows.append(
+                        row | {"low": digits(base - 0.84 * below), "high": digits(base - 0.84 * (below + share))}
+                    )
+                    told.append(row | {"value": digits(share), "top": place + 0.08, "bottom": base})
+                    below += share
+    x: Spec = {
+        "field": "step",
+        "type": "quantitative",
+        "scale": {"zero": False, "nice": False},
+        "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
+    }
+    axis = {
+        "title": None,
+        "values": [place + 0.5 for place in range(len(layers))],
+        "labelExpr": f"{json.dumps(layers)}[datum.value - 0.5]",
+        "grid": False,
+        "domain": False,
+        "ticks": False,
+    }
+    y = {
+        "type": "quantitative",
+        "scale": {"domain": [0, len(layers)], "reverse": True, "nice": False},
+        "axis": axis,
+    }
+    colour = {
+        "field": "option",
+        "type": "nominal",
+        "scale": {"domain": list(colours), "range": [css(one) for one in colours.values()]},
+        "legend": {"symbolType": "square", "columns": 3},
+    }
+    tooltip = [{"field": "layer"}, {"field": "step", "format": ",d"}]
+    tooltip += [
+        {"field": _field(option), "type": "quantitative", "title": option, "format": ".2f"} for option in colours
+    ]
+    nearest = {
+        "name": "nearest",
+        "select": {"type": "point", "fields": ["step", "layer"], "on": "pointerover", "clear": "pointerout"},
+    }
+    return {
+        "height": 44 * len(layers),
+        "data": {"values": rows},
+        "layer": [
+            {
+                "mark": {"type": "area", "interpolate": "linear"},
+                "encoding": {
+                    "x": x,
+                    "y": y | {"field": "low"},
+                    "y2": {"field": "high"},
+                    "color": colour,
+                    "detail": {"field": "layer"},
+                },
+            },
+            {
+                "data": {"values": told},
+                "transform": [{"pivot": "option", "value": "value", "groupby": ["step", "layer", "top", "bottom"]}],
+                "params": [nearest],
+                "mark": {"type": "rule", "strokeWidth": 7, "color": css("ink"), "aria": False},
+                "encoding": {
+                    "x": x,
+                    "y": y | {"field": "top"},
+                    "y2": {"field": "bottom"},
+                    "tooltip": tooltip,
+                    "opacity": {"condition": {"param": "nearest", "empty": False, "value": 0.35}, "value": 0},
+                },
+            },
+        ],
+    }

@@ -1,0 +1,128 @@
+"""The figures of a run as PNG and SVG files for papers: its curves, what layers became, its routing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from nas.report.curves import Panel, option_colours, panels_of, probabilities
+from nas.report.data import ReportData
+from nas.report.diagram import Block, Stack
+from nas.report.image import routing_figure
+from nas.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILION, plain_style, save
+
+FOLDER = "figures"
+"""In the run's folder."""
+COLOURS = {
+    "ink": INK,
+    "muted": MUTED,
+    "softmax": ORANGE,
+    "linear": BLUE,
+    "validation": GREEN,
+    **dict(zip((f"hybrid{place}" for place in range(1, 6)), (GREEN, PURPLE, SKY, VERMILION, "#777777"), strict=True)),
+}
+"""What the page's names for colours are on paper."""
+SIZE = (5.2, 3.2)
+"""Inches of a curve."""
+FEW_POINTS = 40
+"""A line with at most so many points shows each of them."""
+PALE = 0.25
+"""Strength of the colours behind words."""
+
+
+def write_figures(folder: Path, data: ReportData) -> list[Path]:
+    """Write every figure that a run has something for below ``folder``, as PNG and SVG; returns the paths."""
+    figures = {panel.name: curve_figure(panel, data.history) for panel in panels_of(data.history, data.quality)}
+    if layers := probabilities(data.history):
+        figures["probabilities"] = probability_figure(layers)
+    if data.stacks:
+        figures["layers"] = layer_figure(data.stacks)
+    if data.routing is not None:
+        figures["routing"] = routing_figure(data.routing)
+    (folder / FOLDER).mkdir(exist_ok=True)
+    return [path for name, figure in figures.items() for path in save(figure, folder / FOLDER, name)]
+
+
+def curve_figure(panel: Panel, history: list[dict[str, float]]) -> Figure:
+    """The lines of a panel over steps."""
+    with plain_style(STYLE):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        series = panel.series(history)
+        for line, points in series:
+            marker = "o" if len(points) <= FEW_POINTS and not line.dashed else ""
+            style = "--" if line.dashed else "-"
+            colour = COLOURS[line.colour]
+            axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, marker=marker, markersize=3.5)
+        axes.set_title(panel.title, loc="left")
+        if panel.limits is not None:
+            axes.set_ylim(*panel.limits)
+        _steps(axes)
+        if len(series) > 1:
+            axes.legend([line.label for line, _ in series])
+    return figure
+
+
+def probability_figure(layers: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> Figure:
+    """How probable each option of each layer is over steps: a row for each layer, options stacked."""
+    colours = option_colours({option for options in layers.values() for option in options})
+    with plain_style(STYLE):
+        figure = Figure(figsize=(SIZE[0] + 1, 1 + 0.55 * len(layers)), layout="constrained")
+        rows = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (layer, options) in zip(rows, layers.items(), strict=True):
+            shown = [option for option in colours if option in options]
+            steps = [step for step, _ in options[shown[0]]]
+            shares = [[share for _, share in options[option]] for option in shown]
+            axes.stackplot(steps, shares, colors=[COLOURS[colours[option]] for option in shown])
+            axes.set_ylim(0, 1)
+            axes.set_yticks([])
+            axes.margins(x=0)
+            axes.set_ylabel(layer, rotation=0, ha="right", va="center")
+        _steps(rows[-1])
+        patches = [Rectangle((0, 0), 1, 1, color=COLOURS[colour]) for colour in colours.values()]
+        figure.legend(patches, list(colours), loc="outside upper center", ncols=min(4, len(colours)), fontsize=9)
+    return figure
+
+
+def layer_figure(stacks: Sequence[Stack]) -> Figure:
+    """The layers of models side by side as blocks, the first layer at the top."""
+    layers = max(len(stack.blocks) for stack in stacks)
+    with plain_style(STYLE):
+        figure = Figure(figsize=(0.7 + 1.45 * len(stacks), 0.5 + 0.5 * layers), layout="constrained")
+        axes = figure.add_subplot()
+        for column, stack in enumerate(stacks):
+            for layer, block in enumerate(stack.blocks):
+                _draw_block(axes, column, layer, block)
+        axes.set_xlim(0, len(stacks))
+        axes.set_ylim(layers, 0)
+        axes.set_yticks([layer + 0.5 for layer in range(layers)], [f"layer {layer}" for layer in range(layers)])
+        axes.set_xticks([column + 0.5 for column in range(len(stacks))], [stack.name for stack in stacks], fontsize=10)
+        axes.xaxis.tick_top()
+        for label, stack in zip(axes.get_xticklabels(), stacks, strict=True):
+            label.set_fontweight("bold" if stack.searched else "normal")
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def _draw_block(axes: Axes, column: int, layer: int, block: Block) -> None:
+    """A box: the left part in softmax's colour, as wide as the share of softmax, the rest in that of linear."""
+    share = 0.5 if block.share is None else block.share
+    left, width, top, height = column + 0.04, 0.92, layer + 0.08, 0.84
+    for start, part, colour in ((left, share * width, ORANGE), (left + share * width, (1 - share) * width, BLUE)):
+        axes.add_patch(Rectangle((start, top), part, height, facecolor=colour, alpha=PALE, linewidth=0))
+    edge = {"softmax": ORANGE, "linear": BLUE, "hybrid": GREEN}[block.kind]
+    style = "--" if block.kind == "linear" else "-"
+    axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=edge, linewidth=1.4, linestyle=style))
+    words = block.words.replace(", ", "\n")
+    axes.text(column + 0.5, layer + 0.5, words, ha="center", va="center", fontsize=8 if "\n" in words else 9.5)
+
+
+def _steps(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -1,0 +1,21 @@
+const charts = JSON.parse(document.getElementById("charts")?.textContent ?? "{}");
+const how = { mode: "vega", ast: true, renderer: "svg", actions: false, defaultStyle: false };
+window.ready = Promise.all(Object.entries(charts).map(([id, spec]) => vegaEmbed(`#${id}`, spec, how)));
+
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const heads = [...table.tHead.rows[0].cells];
+  const body = table.tBodies[0];
+  const order = new Intl.Collator("en", { numeric: true });
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const down = head.ariaSort === "ascending";
+    const numeric = head.classList.contains("number");
+    const key = (row) => numeric ? Number(row.cells[column].dataset.value ?? NaN) : row.cells[column].textContent.trim();
+    const compare = (a, b) => {
+      if (numeric && (isNaN(a) || isNaN(b))) return isNaN(a) - isNaN(b); // what is not known comes last
+      return (down ? -1 : 1) * (numeric ? a - b : order.compare(a, b));
+    };
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    head.ariaSort = down ? "descending" : "ascending";
+    body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
+  }));
+}
