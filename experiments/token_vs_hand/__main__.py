@@ -41,13 +41,12 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="options for every command, for example trainer.steps=600")
     given = parser.parse_args()
     settings = study | study["reduced"] if given.reduced else study
-    common = [*study["common"], *(study["reduced"]["common"] if given.reduced else [])]
     name = "token_vs_hand_reduced" if given.reduced else "token_vs_hand"
     output = given.output or Path("outputs") / name
     results = given.results or (HERE / "reduced" if given.reduced else HERE)
     results.mkdir(parents=True, exist_ok=True)
     options = {
-        task: [*common, *study["tasks"][task]["options"], *given.overrides]
+        task: [*options_of(study, task, given.reduced), *given.overrides]
         for task in given.tasks or list(settings["tasks"])
     }
     searches = {output / task / "search": [*SEARCH, *options[task]] for task in options}
@@ -62,6 +61,14 @@ def main() -> None:
     (results / "claim.md").write_text(told)
     print(told)
     print(f"written to {results}")
+
+
+def options_of(study: dict[str, Any], task: str, reduced: bool) -> list[str]:
+    """The options of a task in the full or the reduced study."""
+    options = [*study["common"], *study["tasks"][task]["options"]]
+    if not reduced:
+        return options
+    return [*options, *study["reduced"]["common"], *study["reduced"]["options"].get(task, [])]
 
 
 def _compared(folder: Path, options: list[str], settings: dict[str, Any], workers: int) -> Path:

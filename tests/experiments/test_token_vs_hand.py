@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from experiments.token_vs_hand import claim
+from experiments.token_vs_hand.__main__ import options_of
 from nas.comparisons.contenders import contenders
 from nas.comparisons.results import Comparison, Entrant
 from nas.data import build_task
@@ -73,11 +74,10 @@ def test_what_text_loses_is_told_against_softmax() -> None:
 @pytest.mark.parametrize("task", STUDY["tasks"])
 def test_every_task_and_its_contenders_can_be_made(task: str, reduced: bool) -> None:
     settings = STUDY | STUDY["reduced"] if reduced else STUDY
-    common = [*STUDY["common"], *(STUDY["reduced"]["common"] if reduced else [])]
-    options = [option.strip('"') for option in STUDY["tasks"][task]["options"]]
-    config = composed("compare", *common, *options, f"baselines=[{','.join(settings['baselines'])}]")
+    options = [option.strip('"') for option in options_of(STUDY, task, reduced)]
+    config = composed("compare", *options, f"baselines=[{','.join(settings['baselines'])}]")
     made = build_task(config.data, 0)
     every = contenders(config, [], made.vocab_size)
     assert [one.name for one in every] == settings["baselines"]
     assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
-    composed("search", "+space=token_hybrid", *common, *options)
+    composed("search", "+space=token_hybrid", *options)
