@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import os
+
 import pytest
 
 from nas.config import TrainerConfig
@@ -67,7 +69,8 @@ def test_a_launch_is_known_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert restarted()
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     first = launch_id()
-    monkeypatch.setattr("os.getppid", lambda: 1)
+    another = os.getppid() + 1
+    monkeypatch.setattr("os.getppid", lambda: another)
     assert launch_id() not in (first, "torchrun none")
 
 

@@ -401,7 +401,8 @@ def test_twenty_trials_and_four_workers_of_which_two_are_killed(tmp_path: Path) 
     run = Path(told[0].strip().split("run folder ")[1])
     while sum(line.startswith("trial") for line in told) < 6:
         told.append(running.stdout.readline())
-    beats = [trial.user_attrs["beat"] for trial in study(run) if trial.state == TrialState.RUNNING]
+    running_trials = [trial for trial in study(run) if trial.state == TrialState.RUNNING]
+    beats = [trial.user_attrs["beat"] for trial in running_trials if "beat" in trial.user_attrs]
     for beat in sorted(beats, key=lambda beat: int(beat.split()[1]))[:2]:  # in the midst of the youngest trials
         os.kill(int(beat.split()[0]), signal.SIGKILL)
     out, err = running.communicate(timeout=120)
