@@ -1,8 +1,7 @@
 """How a process was started, and what is refused where the options ask for another start."""
 
-from pathlib import Path
-
 import os
+from pathlib import Path
 
 import pytest
 
