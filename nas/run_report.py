@@ -67,7 +67,7 @@ def _summary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if len(metrics["routings"]) > 1:
         spent = metrics["budget"]
         label = spent["resource"].replace("_", " ")
-        summary.insert(1, (label, f"{_three(spent['used'])} (budget {spent['target']:g})"))
+        summary.insert(1, (label, f"{_amount(spent['used'])} (budget {_amount(spent['target'])})"))
     if metrics["choices"]:
         summary.insert(0, ("found", ", ".join(choice["found"] for choice in metrics["choices"])))
     if found := metrics["retrieving_layer"]:
@@ -76,5 +76,7 @@ def _summary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*summary, (f"memory at {LONG // 1024}k tokens", memory(metrics))]
 
 
-def _three(value: float | None) -> str:
-    return f"{math.nan if value is None else value:.3g}"
+def _amount(value: float | None) -> str:
+    """A share with three digits, bytes and FLOPs in full."""
+    value = math.nan if value is None else value
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

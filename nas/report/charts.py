@@ -143,7 +143,7 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
         "legend": colour["legend"],
     }
     few = max(len(one.points) for one in series) <= 40
-    line: Spec = {"type": "line", "strokeWidth": 1.8, "point": {"size": 22} if few else False, "clip": True}
+    line: Spec = {"type": "line", "strokeWidth": 1.8, "point": {"size": 22} if few else False}
     return {
         "height": HEIGHT,
         "data": {"values": rows},
@@ -380,6 +380,7 @@ def parallel(
             "labelColor": css("ink"),
             "labelLimit": 130,
             "labelPadding": 14,
+            "labelExpr": "split(datum.label, '.')",  # trainer.weight_decay on two lines
         },
     }
     y = {"field": "at", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}}

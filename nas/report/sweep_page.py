@@ -101,11 +101,11 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
 
 def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     aims = " and ".join(
-        f"{names[name]} as {'large' if direction == 'maximize' else 'small'} as can be"
+        f"{names[name]} as {'high' if direction == 'maximize' else 'low'} as possible"
         for name, direction in metrics["objectives"].items()
     )
     varied = sorted({option for trial in metrics["trials"] for option in trial["values"]})
-    return f"It is for {aims}, over {', '.join(varied) or 'no option yet'}."
+    return f"The goal is {aims}. The options that differ: {', '.join(varied) or 'none yet'}."
 
 
 def _notes(metrics: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:

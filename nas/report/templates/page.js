@@ -298,6 +298,9 @@ function explore(view) {
     play.addEventListener("click", toggle);
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawGrid);
+  const onPaper = (yes) => { document.documentElement.classList.toggle("paper", yes); drawGrid(); }; // always light
+  addEventListener("beforeprint", () => onPaper(true));
+  addEventListener("afterprint", () => onPaper(false));
   boxes.forEach((box, at) => { box.tabIndex = at ? -1 : 0; });
   drawGrid();
   showRow();
