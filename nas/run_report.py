@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from nas.data import Task
 from nas.history import history
 from nas.report import ReportData, RoutingMap
 from nas.report.diagram import stacks_of
 from nas.run import Run, command_line
-from nas.snapshots import read_snapshots
+from nas.snapshots import map_of, read_snapshots
 from nas.tables import number
 
 LONG = 131072
@@ -39,6 +41,20 @@ def report_of(
         snapshots=read_snapshots(run),
         stacks=stacks_of(run.path),
     )
+
+
+def with_latest_routing(data: ReportData, task: Task) -> ReportData:
+    """A report with the routing of its latest snapshot, where it has snapshots but no routing after training.
+
+    That is so where a run is not finished, and where layers routed on the way of which the search chose none.
+    """
+    if data.routing is not None or not data.snapshots:
+        return data
+    *earlier, latest = data.snapshots
+    try:
+        return replace(data, routing=map_of(latest, task), routing_at=latest.step, snapshots=earlier)
+    except ValueError:  # of another sequence: the data is not what it was
+        return replace(data, snapshots=[])
 
 
 def cells(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -41,7 +41,11 @@ SNAPSHOT_BYTES = 3 * 2**19
 
 
 def explorer(
-    name: str, routing: RoutingMap, snapshots: Sequence[Snapshot], snapshot_bytes: int = SNAPSHOT_BYTES
+    name: str,
+    routing: RoutingMap,
+    snapshots: Sequence[Snapshot],
+    step: int | None = None,
+    snapshot_bytes: int = SNAPSHOT_BYTES,
 ) -> dict[str, Any]:
     """What the template shows of a routing map, and what the script knows.
 
@@ -49,6 +53,7 @@ def explorer(
         name: of its elements' ids.
         routing: of one sequence.
         snapshots: of that sequence during training; those of others are left out.
+        step: of training that the map is of; None for after training.
         snapshot_bytes: room for them.
     """
     given = rows(routing)
@@ -56,9 +61,12 @@ def explorer(
     texts = [visible(token) for token in routing.tokens]
     chunks = [texts[start : start + routing.chunk_size] for start in starts]
     spaced = statistics.median(map(len, texts)) > 1 and not any(text != text.strip() for text in texts)
+    end = "after training" if step is None else f"step {step:,}"
     shown_first = max(range(len(given)), key=lambda index: given[index].share * (1 - given[index].share))
     return {
         "name": name,
+        "step": step,
+        "end": end,
         "rows": given,
         "layers": [_layer(layer, list(group), routing) for layer, group in groupby(given, key=attrgetter("layer"))],
         "most_heads": max(map(len, routing.layers.values())),
@@ -72,7 +80,8 @@ def explorer(
         "chunks": chunks,
         "spaced": spaced,
         "column": _column([sum(len(text) + spaced for text in chunk) for chunk in chunks]),
-        "data": _data(routing, given) | {"snapshots": _snapshots(routing, given, snapshots, snapshot_bytes)},
+        "data": _data(routing, given)
+        | {"end": end, "snapshots": _snapshots(routing, given, snapshots, snapshot_bytes)},
     }
 
 

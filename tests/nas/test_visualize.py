@@ -111,9 +111,10 @@ def test_an_unfinished_run_shows_what_it_has(finished: Path) -> None:
         (finished / name).unlink()
     text = page(finished)
     assert "This run is not finished, or was killed: it has no weights and no final figures." in text
-    assert "It has logged up to step 6 of 6. Its routing is that of its latest snapshot." in text
+    assert "It has logged up to step 6 of 6." in text
+    assert "This is the routing at step 6 of the training, the latest that was kept" in text
     (shown,) = data(text)
-    assert shown["snapshots"]["steps"] == [3, 6]
+    assert (shown["snapshots"]["steps"], shown["end"]) == ([3], "step 6")
     (finished / SNAPSHOTS).unlink()
     shutil.rmtree(finished / "tensorboard")
     text = page(finished)
