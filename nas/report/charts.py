@@ -13,6 +13,8 @@ HEIGHT = 220
 """Pixels of most charts."""
 MOST = 200
 """Points of a line that are kept: more cannot be told apart on a screen."""
+MOST_SHARES = 3000
+"""Points of all the areas of a chart of shares."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
 RAMP = tuple(f"q{number}" for number in range(1, 6))
@@ -435,23 +437,19 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
         by_layer: name of a layer, first to last, to its options, to the share of each over steps.
         colours: by option.
     """
-    layers, rows, told = list(by_layer), [], []
+    layers, rows = list(by_layer), []
+    options_of_all = sum(map(len, by_layer.values()))
+    most = max(2, min(MOST_SHARES // options_of_all, 60))
     for place, options in enumerate(by_layer.values()):
         steps = [step for step, _ in next(iter(options.values()))]
-        every = max(1, math.ceil(len(steps) / 60))
-        shown = sorted({*range(0, len(steps), every), len(steps) - 1})
-        for index in shown:
+        for index in sorted({*range(0, len(steps), math.ceil(len(steps) / most)), len(steps) - 1}):
             below = 0.0
-            for option in colours:
-                if option in options:
-                    share = options[option][index][1]
-                    row = {"step": steps[index], "layer": layers[place], "option": option}
-                    base = place + 0.92
-                    rows.append(
-                        row | {"low": digits(base - 0.84 * below), "high": digits(base - 0.84 * (below + share))}
-                    )
-                    told.append(row | {"value": digits(share), "top": place + 0.08, "bottom": base})
-                    below += share
+            for option in [option for option in colours if option in options]:
+                share = options[option][index][1]
+                low, high = (digits(place + 0.92 - 0.84 * edge) for edge in (below, below + share))
+                row = {"step": steps[index], "layer": layers[place], "option": option, "value": digits(share)}
+                rows.append(row | {"low": low, "high": high})
+                below += share
     x: Spec = {
         "field": "step",
         "type": "quantitative",
@@ -500,8 +498,12 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
                 },
             },
             {
-                "data": {"values": told},
-                "transform": [{"pivot": "option", "value": "value", "groupby": ["step", "layer", "top", "bottom"]}],
+                "transform": [
+                    {"calculate": f"indexof({json.dumps(layers)}, datum.layer)", "as": "place"},
+                    {"pivot": "option", "value": "value", "groupby": ["step", "layer", "place"]},
+                    {"calculate": "datum.place + 0.08", "as": "top"},
+                    {"calculate": "datum.place + 0.92", "as": "bottom"},
+                ],
                 "params": [nearest],
                 "mark": {"type": "rule", "strokeWidth": 7, "color": css("ink"), "aria": False},
                 "encoding": {

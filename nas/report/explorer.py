@@ -36,7 +36,7 @@ WEIGHT_UNIT = 1 / 65535
 NOT_ROUTED = 255
 """In a byte of a snapshot, where a head did not route at that step."""
 
-SNAPSHOT_BYTES = 3 * 2**19
+SNAPSHOT_BYTES = 2**20
 """Room for all snapshots of a page, before base64 makes 4 bytes of 3; where it is too small, fewer are shown."""
 
 
