@@ -155,9 +155,8 @@ def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
     except PRESENTABLE:
         damaged = f"{METRICS} is damaged: there are no final figures to show."
         data = report_of(viewed.run, {}, viewed.task.quality, routing, [*notes, damaged])
-    if not viewed.metrics:
-        data = replace(data, notes=[*notes, *_unfinished(viewed, data)])
-    return with_latest_routing(data, viewed.task) if own else replace(data, snapshots=[])
+    data = with_latest_routing(data, viewed.task) if own else replace(data, snapshots=[])
+    return data if viewed.metrics else replace(data, notes=[*notes, *_unfinished(viewed, data)])
 
 
 def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
@@ -180,5 +179,5 @@ def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:
         return [f"{METRICS} is missing or damaged: there are no final figures to show."]
     steps = viewed.config.trainer.steps
     at = f" It has logged up to step {data.history[-1]['step']:,.0f} of {steps:,}." if data.history else ""
-    seen = "" if data.snapshots else " It has no routing to show yet."
+    seen = "" if data.routing else " It has no routing to show yet."
     return [f"This run is not finished, or was killed: it has no weights and no final figures.{at}{seen}"]

@@ -5,6 +5,7 @@ python -m nas.visualize run=outputs/search/RUN
 
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -83,8 +84,8 @@ def _check_alone(config: VisualizeConfig, made_by: str) -> None:
 def _folders(config: VisualizeConfig) -> str:
     """The option with which TensorBoard shows the runs."""
     if config.compare is None:
-        return f"--logdir {config.run}"
-    return f"--logdir_spec run:{config.run},compare:{config.compare}"
+        return f"--logdir {quote(config.run)}"
+    return f"--logdir_spec {quote(f'run:{config.run},compare:{config.compare}')}"
 
 
 main = command(

@@ -179,7 +179,9 @@ def seconds_to_open(page: Any) -> float:
 def test_a_large_page_opens_and_answers_at_once(browser: Any, tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", large())
     with opened(browser, tmp_path / "page.html") as page:
-        assert min(seconds_to_open(page) for _ in range(3)) < 2  # with its charts; the best of three, as others work here
+        assert (
+            min(seconds_to_open(page) for _ in range(3)) < 2
+        )  # with its charts; the best of three, as others work here
         for action in (HOVER, LAYER, STEP):
             assert min(milliseconds(page, action) for _ in range(3)) < 100, action
         assert page.input_value("select.layer") == "7"
