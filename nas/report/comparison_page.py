@@ -4,6 +4,7 @@ import glob
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -287,12 +288,12 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
     measure = "quality"
     for run in sorted((folder / TRAININGS).glob("*/")):
         metrics = read_json(run / METRICS)
-        finished = isinstance(metrics, dict) and bool(metrics.get("finished"))
+        finished, quality = isinstance(metrics, dict) and bool(metrics.get("finished")), None
         done += finished
-        quality = None
         if finished:
-            measure = str(metrics["quality"]).replace("_", " ")
-            quality = by_factor(metrics)[1]["quality"]
+            with suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):  # damaged: nothing to tell
+                quality = by_factor(metrics)[1]["quality"]
+                measure = str(metrics["quality"]).replace("_", " ")
         report = run / REPORT
         links = [("report", _relative(report, at))] if report.exists() else []
         figure = Cell(MISSING) if quality is None else Cell(number(quality), quality)
