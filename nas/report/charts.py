@@ -24,6 +24,15 @@ Spec = dict[str, Any]
 Points = Sequence[tuple[float, float]]
 
 
+STEPS: Spec = {
+    "field": "step",
+    "type": "quantitative",
+    "scale": {"zero": False, "nice": False},
+    "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
+}
+"""The channel of training steps."""
+
+
 class Series(NamedTuple):
     """A line of a chart: points by x, a colour, and whether it is dashed."""
 
@@ -127,12 +136,6 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
         for step, value in thinned(one.points)
     ]
     names = [one.name for one in series]
-    x: Spec = {
-        "field": "step",
-        "type": "quantitative",
-        "scale": {"zero": False, "nice": False},
-        "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
-    }
     colour = {
         "field": "line",
         "type": "nominal",
@@ -149,7 +152,7 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
     return {
         "height": HEIGHT,
         "data": {"values": rows},
-        "encoding": {"x": x},
+        "encoding": {"x": STEPS},
         "layer": [
             {"mark": line, "encoding": {"y": y.encoded("value"), "color": colour, "strokeDash": dash}},
             _follower("step", names, ".4~g", "step"),
@@ -450,12 +453,6 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
                 row = {"step": steps[index], "layer": layers[place], "option": option, "value": digits(share)}
                 rows.append(row | {"low": low, "high": high})
                 below += share
-    x: Spec = {
-        "field": "step",
-        "type": "quantitative",
-        "scale": {"zero": False, "nice": False},
-        "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
-    }
     axis = {
         "title": None,
         "values": [place + 0.5 for place in range(len(layers))],
@@ -490,7 +487,7 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
             {
                 "mark": {"type": "area", "interpolate": "linear"},
                 "encoding": {
-                    "x": x,
+                    "x": STEPS,
                     "y": y | {"field": "low"},
                     "y2": {"field": "high"},
                     "color": colour,
@@ -507,7 +504,7 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
                 "params": [nearest],
                 "mark": {"type": "rule", "strokeWidth": 7, "color": css("ink"), "aria": False},
                 "encoding": {
-                    "x": x,
+                    "x": STEPS,
                     "y": y | {"field": "top"},
                     "y2": {"field": "bottom"},
                     "tooltip": tooltip,
