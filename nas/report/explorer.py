@@ -5,7 +5,6 @@ import statistics
 import unicodedata
 from base64 import b64encode
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -183,8 +182,3 @@ def _codes(snapshot: Snapshot, row: Row, routing: RoutingMap) -> bytes:
 
 def _packed(values: Any, kind: str) -> str:
     return b64encode(np.array(values, dtype=kind).tobytes()).decode()
-
-
-def two_decimals(value: float | None) -> str:
-    """A figure, or a dash where there is none; halves are rounded up, as the page's script does."""
-    return "\N{EN DASH}" if value is None else str(Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP))

@@ -7,7 +7,8 @@ from typing import Any
 from nas.report.curves import draw_curves, sentence
 from nas.report.data import ReportData
 from nas.report.embed import Charts, environment, write_page
-from nas.report.explorer import SNAPSHOT_BYTES, explorer, two_decimals
+from nas.report.explorer import SNAPSHOT_BYTES, explorer
+from nas.report.routing import two_decimals
 from nas.report.table import table_of
 
 QUALITIES = {

@@ -11,8 +11,7 @@ import pytest
 
 from nas.config import VisualizeConfig
 from nas.report import CODES, Reader, RoutingMap, write_report
-from nas.report.explorer import two_decimals
-from nas.report.routing import rows
+from nas.report.routing import rows, two_decimals
 from nas.run import Run
 from nas.snapshots import read_snapshots
 from nas.viewing import report as report_of_run
