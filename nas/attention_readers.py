@@ -53,7 +53,8 @@ def readers_of_chunks(
     length, heads, width = q.shape
     groups, dtype = route.shape[1], compute_dtype(q.dtype)
     scale = width**-0.5 if scale is None else scale
-    q, k = (x.to(dtype).transpose(0, 1) for x in (q * scale, k))  # [H, T, K]
+    q, k = (x.to(dtype).transpose(0, 1) for x in (q, k))  # [H, T, K]
+    q = q * scale
     bias = route.to(dtype).T.log().repeat_interleave(heads // groups, 0).repeat_interleave(chunk_size, 1)
     weights = q.new_zeros(groups, route.shape[0], count)
     tokens = torch.full(weights.shape, -1, device=q.device)

@@ -24,7 +24,7 @@ from nas.relaxations import UNLEARNT
 from nas.report import write_report
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, REPORT, Run, plain
-from nas.run_report import LONG, cells, memory, report_of
+from nas.run_report import LONG, cells, memory, report_of, with_latest_routing
 from nas.selection import Searched
 from nas.space import option_name
 from nas.tables import number
@@ -61,7 +61,8 @@ def close(module: TrainingModule, run: Run, console: Console, finished: bool, se
     run.write_json(ARCHITECTURE, _found(module, rows[0]))
     run.write_json(METRICS, metrics)
     _log_hyperparameters(module, run, best.quality)
-    write_report(run.path / REPORT, report_of(run, metrics, module.task.quality, routing, notes))
+    report = report_of(run, metrics, module.task.quality, routing, notes)
+    write_report(run.path / REPORT, with_latest_routing(report, module.task))
     console.print(_table(module, rows, metrics))
     for sentence in (*_sentences(metrics), *notes):
         say(console, sentence)
@@ -224,7 +225,7 @@ def _sentences(metrics: dict[str, Any]) -> list[str]:
         share = metrics["flops_share"]
         of_peak = "" if share is None else f", {100 * share:.1f} % of the GPU's peak FLOPs"
         sentences.append(f"Trained on {speed:,.0f} tokens a second{of_peak}.")
-    if found := metrics["retrieving_layer"]:
+    if (found := metrics["retrieving_layer"]) and found["recall"]:
         sentences.insert(
             0,
             f"Layer {found['layer']} retrieves: it finds planted chunks with precision {number(found['precision'])} "

@@ -327,7 +327,8 @@ class VisualizeConfig:
     """`python -m nas.visualize`.
 
     run: folder of a run, a sweep or a comparison; compare: of a run to show beside it; text: a file, prompt: a text, to
-    show the routing of; tokens: at most so many of it; output: the page, null for report.html in the run's folder.
+    show the routing of; tokens: at most so many of it; output: the page, null for one in the run's folder: report.html,
+    or with text, prompt or compare report-<of what>.html.
     """
 
     run: str = MISSING

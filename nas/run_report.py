@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from nas.data import Task
 from nas.history import history
 from nas.report import ReportData, RoutingMap
 from nas.report.diagram import stacks_of
 from nas.run import Run, command_line
-from nas.snapshots import read_snapshots
+from nas.snapshots import map_of, read_snapshots
 from nas.tables import number
 
 LONG = 131072
@@ -41,6 +43,20 @@ def report_of(
     )
 
 
+def with_latest_routing(data: ReportData, task: Task) -> ReportData:
+    """A report with the routing of its latest snapshot, where it has snapshots but no routing after training.
+
+    That is so where a run is not finished, and where layers routed on the way of which the search chose none.
+    """
+    if data.routing is not None or not data.snapshots:
+        return data
+    *earlier, latest = data.snapshots
+    try:
+        return replace(data, routing=map_of(latest, task), routing_at=latest.step, snapshots=earlier)
+    except ValueError:  # of another sequence: the data is not what it was
+        return replace(data, snapshots=[])
+
+
 def cells(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     """The closing table: what each row is, its share, and its quality by length."""
     measure = metrics["quality"].replace("_", " ")
@@ -67,7 +83,7 @@ def _summary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if len(metrics["routings"]) > 1:
         spent = metrics["budget"]
         label = spent["resource"].replace("_", " ")
-        summary.insert(1, (label, f"{_three(spent['used'])} (budget {spent['target']:g})"))
+        summary.insert(1, (label, f"{_amount(spent['used'])} (budget {_amount(spent['target'])})"))
     if metrics["choices"]:
         summary.insert(0, ("found", ", ".join(choice["found"] for choice in metrics["choices"])))
     if found := metrics["retrieving_layer"]:
@@ -76,5 +92,7 @@ def _summary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*summary, (f"memory at {LONG // 1024}k tokens", memory(metrics))]
 
 
-def _three(value: float | None) -> str:
-    return f"{math.nan if value is None else value:.3g}"
+def _amount(value: float | None) -> str:
+    """A share with three digits, bytes and FLOPs in full."""
+    value = math.nan if value is None else value
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,10 +1,12 @@
 """Snapshots of the routing of one sequence during training, in the run folder: to see afterwards how it came about."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from nas.report import RoutingMap, Snapshot, code
+from nas.data import Task
+from nas.data.batch import planted_chunks
+from nas.report import CODES, RoutingMap, Snapshot, code
 from nas.run import Run, read_json
 
 SNAPSHOTS = "routing.json"
@@ -25,6 +27,25 @@ def snapshot_of(routing: RoutingMap, step: int) -> Snapshot:
     """The probabilities of a routing map, a byte each."""
     layers = {layer: [bytes(map(code, head)) for head in heads] for layer, heads in routing.layers.items()}
     return Snapshot(step, routing.chunk_size, layers)
+
+
+def map_of(taken: Snapshot, task: Task) -> RoutingMap:
+    """The routing that a snapshot has kept, of the first sequence to validate on.
+
+    ValueError where it is of another sequence.
+    """
+    batch, size = task.validation_batches()[0], taken.chunk_size
+    return RoutingMap(
+        tokens=[task.token_text(token) for token in batch.tokens[0].tolist()],
+        chunk_size=size,
+        layers=_each(taken, lambda code: (code + 0.5) / CODES),
+        chosen=_each(taken, lambda code: float(2 * code >= CODES)),
+        planted=None if batch.planted is None else planted_chunks(batch.planted[:1], size)[0].tolist(),
+    )
+
+
+def _each(taken: Snapshot, of: Callable[[int], float]) -> dict[int, list[list[float]]]:
+    return {layer: [list(map(of, head)) for head in heads] for layer, heads in taken.layers.items()}
 
 
 def add_snapshot(run: Run, taken: Snapshot) -> None:

@@ -1,6 +1,5 @@
 """A run that was trained before, to be looked at: what of it can be loaded, and the report of that."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,6 @@ import torch
 
 from nas.config import RunConfig, VisualizeConfig, restore
 from nas.data import Batch, Task, build_task
-from nas.data.batch import planted_chunks
 from nas.data.needle import Needle
 from nas.data.seeding import generator
 from nas.data.text import Text
@@ -17,10 +15,10 @@ from nas.devices import autocast
 from nas.errors import UserError
 from nas.evaluation import policy_of
 from nas.models.language_model import LanguageModel
-from nas.report import CODES, ReportData, RoutingMap, Snapshot
+from nas.report import ReportData, RoutingMap
 from nas.routing import routing_map
 from nas.run import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights, read_json
-from nas.run_report import report_of
+from nas.run_report import report_of, with_latest_routing
 
 COMMANDS = ("search", "train")
 """Whose runs are of one model."""
@@ -157,11 +155,8 @@ def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
     except PRESENTABLE:
         damaged = f"{METRICS} is damaged: there are no final figures to show."
         data = report_of(viewed.run, {}, viewed.task.quality, routing, [*notes, damaged])
-    if not viewed.metrics:
-        data = replace(data, notes=[*notes, *_unfinished(viewed, data)])
-    if viewed.model is None and routing is None and own and data.snapshots:
-        data = replace(data, routing=_last(data.snapshots[-1], viewed))
-    return data if own else replace(data, snapshots=[])
+    data = with_latest_routing(data, viewed.task) if own else replace(data, snapshots=[])
+    return data if viewed.metrics else replace(data, notes=[*notes, *_unfinished(viewed, data)])
 
 
 def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
@@ -170,8 +165,8 @@ def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
     if model is None:
         return None
     policy = policy_of(model.architecture, generator=generator(viewed.config.seed, "random routing"))
-    budget = viewed.metrics.get("budget") or {}
-    began = budget.get("dense_steps", 0) is not None
+    budget = viewed.metrics.get("budget")
+    began = not isinstance(budget, dict) or budget.get("dense_steps", 0) is not None
     device = model.embedding.weight.device
     precision = viewed.config.trainer.precision if device.type == "cuda" else "32-true"
     with autocast(device, precision):
@@ -184,21 +179,5 @@ def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:
         return [f"{METRICS} is missing or damaged: there are no final figures to show."]
     steps = viewed.config.trainer.steps
     at = f" It has logged up to step {data.history[-1]['step']:,.0f} of {steps:,}." if data.history else ""
-    seen = " Its routing is that of its latest snapshot." if data.snapshots else " It has no routing to show yet."
+    seen = "" if data.routing else " It has no routing to show yet."
     return [f"This run is not finished, or was killed: it has no weights and no final figures.{at}{seen}"]
-
-
-def _last(snapshot: Snapshot, viewed: Viewed) -> RoutingMap:
-    """The routing that a snapshot has kept, of the sequence to validate on."""
-    batch, size = viewed.validation, snapshot.chunk_size
-    return RoutingMap(
-        tokens=[viewed.task.token_text(token) for token in batch.tokens[0].tolist()],
-        chunk_size=size,
-        layers=_each(snapshot, lambda code: (code + 0.5) / CODES),
-        chosen=_each(snapshot, lambda code: float(2 * code >= CODES)),
-        planted=None if batch.planted is None else planted_chunks(batch.planted, size)[0].tolist(),
-    )
-
-
-def _each(snapshot: Snapshot, of: Callable[[int], float]) -> dict[int, list[list[float]]]:
-    return {layer: [list(map(of, head)) for head in heads] for layer, heads in snapshot.layers.items()}

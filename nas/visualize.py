@@ -5,6 +5,7 @@ python -m nas.visualize run=outputs/search/RUN
 
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -21,14 +22,15 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
     from nas.closing import say
     from nas.report import write_report
-    from nas.report.paper_figures import write_figures
+    from nas.report.paper_figures import FOLDER, write_figures
     from nas.run import REPORT
     from nas.viewing import command_of, report
 
     _check(config)
     made_by = command_of("run", config.run)
     figures: list[Path] = []
-    output = Path(config.run) / REPORT if config.output is None else Path(config.output).expanduser()
+    usual = Path(config.run) / REPORT
+    output = _output(config, usual)
     _check_output(output)
     if made_by in PAGES:
         _check_alone(config, made_by)
@@ -36,7 +38,8 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     else:
         shown = report(config)
         write_report(output, shown)
-        figures = write_figures(output.parent, shown)
+        folder = FOLDER if output.name == usual.name else f"{output.stem}_{FOLDER}"
+        figures = write_figures(output.parent / folder, shown)
     say(console, f"Open {output}, or watch with: tensorboard {_folders(config)}")
     if figures:
         say(console, f"Figures for papers, PNG and SVG: {figures[0].parent}")
@@ -49,6 +52,16 @@ def _check(config: VisualizeConfig) -> None:
         raise UserError(f"text={config.text} and prompt were both given; give one of them.")
     if config.tokens < 1:
         raise UserError(f"tokens={config.tokens} is not allowed; give 1 or more.")
+
+
+def _output(config: VisualizeConfig, usual: Path) -> Path:
+    """Where the page goes: the run's own report is written again only by what shows the same as it."""
+    if config.output is not None:
+        return Path(config.output).expanduser()
+    asked = [] if config.text is None else [Path(config.text).stem]
+    asked += [] if config.prompt is None else ["prompt"]
+    asked += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]
+    return usual.with_name("-".join([usual.stem, *asked]) + usual.suffix)
 
 
 def _check_output(output: Path) -> None:
@@ -71,8 +84,8 @@ def _check_alone(config: VisualizeConfig, made_by: str) -> None:
 def _folders(config: VisualizeConfig) -> str:
     """The option with which TensorBoard shows the runs."""
     if config.compare is None:
-        return f"--logdir {config.run}"
-    return f"--logdir_spec run:{config.run},compare:{config.compare}"
+        return f"--logdir {quote(config.run)}"
+    return f"--logdir_spec {quote(f'run:{config.run},compare:{config.compare}')}"
 
 
 main = command(

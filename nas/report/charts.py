@@ -13,6 +13,8 @@ HEIGHT = 220
 """Pixels of most charts."""
 MOST = 200
 """Points of a line that are kept: more cannot be told apart on a screen."""
+MOST_SHARES = 3000
+"""Points of all the areas of a chart of shares."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
 RAMP = tuple(f"q{number}" for number in range(1, 6))
@@ -20,6 +22,15 @@ RAMP = tuple(f"q{number}" for number in range(1, 6))
 
 Spec = dict[str, Any]
 Points = Sequence[tuple[float, float]]
+
+
+STEPS: Spec = {
+    "field": "step",
+    "type": "quantitative",
+    "scale": {"zero": False, "nice": False},
+    "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
+}
+"""The channel of training steps."""
 
 
 class Series(NamedTuple):
@@ -125,12 +136,6 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
         for step, value in thinned(one.points)
     ]
     names = [one.name for one in series]
-    x: Spec = {
-        "field": "step",
-        "type": "quantitative",
-        "scale": {"zero": False, "nice": False},
-        "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
-    }
     colour = {
         "field": "line",
         "type": "nominal",
@@ -143,11 +148,11 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
         "legend": colour["legend"],
     }
     few = max(len(one.points) for one in series) <= 40
-    line: Spec = {"type": "line", "strokeWidth": 1.8, "point": {"size": 22} if few else False, "clip": True}
+    line: Spec = {"type": "line", "strokeWidth": 1.8, "point": {"size": 22} if few else False}
     return {
         "height": HEIGHT,
         "data": {"values": rows},
-        "encoding": {"x": x},
+        "encoding": {"x": STEPS},
         "layer": [
             {"mark": line, "encoding": {"y": y.encoded("value"), "color": colour, "strokeDash": dash}},
             _follower("step", names, ".4~g", "step"),
@@ -380,6 +385,7 @@ def parallel(
             "labelColor": css("ink"),
             "labelLimit": 130,
             "labelPadding": 14,
+            "labelExpr": "split(datum.label, '.')",  # trainer.weight_decay on two lines
         },
     }
     y = {"field": "at", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}}
@@ -434,29 +440,19 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
         by_layer: name of a layer, first to last, to its options, to the share of each over steps.
         colours: by option.
     """
-    layers, rows, told = list(by_layer), [], []
+    layers, rows = list(by_layer), []
+    options_of_all = sum(map(len, by_layer.values()))
+    most = max(2, min(MOST_SHARES // options_of_all, 60))
     for place, options in enumerate(by_layer.values()):
         steps = [step for step, _ in next(iter(options.values()))]
-        every = max(1, math.ceil(len(steps) / 60))
-        shown = sorted({*range(0, len(steps), every), len(steps) - 1})
-        for index in shown:
+        for index in sorted({*range(0, len(steps), math.ceil(len(steps) / most)), len(steps) - 1}):
             below = 0.0
-            for option in colours:
-                if option in options:
-                    share = options[option][index][1]
-                    row = {"step": steps[index], "layer": layers[place], "option": option}
-                    base = place + 0.92
-                    rows.append(
-                        row | {"low": digits(base - 0.84 * below), "high": digits(base - 0.84 * (below + share))}
-                    )
-                    told.append(row | {"value": digits(share), "top": place + 0.08, "bottom": base})
-                    below += share
-    x: Spec = {
-        "field": "step",
-        "type": "quantitative",
-        "scale": {"zero": False, "nice": False},
-        "axis": {"format": ",d", "tickMinStep": 1, "tickCount": 6, "grid": False},
-    }
+            for option in [option for option in colours if option in options]:
+                share = options[option][index][1]
+                low, high = (digits(place + 0.92 - 0.84 * edge) for edge in (below, below + share))
+                row = {"step": steps[index], "layer": layers[place], "option": option, "value": digits(share)}
+                rows.append(row | {"low": low, "high": high})
+                below += share
     axis = {
         "title": None,
         "values": [place + 0.5 for place in range(len(layers))],
@@ -491,7 +487,7 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
             {
                 "mark": {"type": "area", "interpolate": "linear"},
                 "encoding": {
-                    "x": x,
+                    "x": STEPS,
                     "y": y | {"field": "low"},
                     "y2": {"field": "high"},
                     "color": colour,
@@ -499,12 +495,16 @@ def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Map
                 },
             },
             {
-                "data": {"values": told},
-                "transform": [{"pivot": "option", "value": "value", "groupby": ["step", "layer", "top", "bottom"]}],
+                "transform": [
+                    {"calculate": f"indexof({json.dumps(layers)}, datum.layer)", "as": "place"},
+                    {"pivot": "option", "value": "value", "groupby": ["step", "layer", "place"]},
+                    {"calculate": "datum.place + 0.08", "as": "top"},
+                    {"calculate": "datum.place + 0.92", "as": "bottom"},
+                ],
                 "params": [nearest],
                 "mark": {"type": "rule", "strokeWidth": 7, "color": css("ink"), "aria": False},
                 "encoding": {
-                    "x": x,
+                    "x": STEPS,
                     "y": y | {"field": "top"},
                     "y2": {"field": "bottom"},
                     "tooltip": tooltip,

@@ -3,9 +3,11 @@
 import glob
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from urllib.parse import quote
 
 from nas.comparisons.answer import Answer, value
@@ -19,7 +21,7 @@ from nas.comparisons.table import cost_columns, sentences
 from nas.comparisons.units import MISSING, p_value, signed
 from nas.errors import UserError
 from nas.report.charts import Axis, Band, Mark, bands, scatter
-from nas.report.diagram import Block, Stack
+from nas.report.diagram import Block, Stack, measured_shares
 from nas.report.embed import Chart, Charts, environment, write_page
 from nas.report.table import Cell, Row, Table, intervals
 from nas.run import METRICS, REPORT, Run, read_json
@@ -86,7 +88,8 @@ def page(answer: Answer, folder: Path, at: Path) -> str:
         at: folder in which the page will stand.
     """
     comparison = answer.comparison
-    links = {entrant.name: _links(entrant, folder, at) for entrant in comparison.entrants}
+    runs = {entrant.name: _runs(entrant, folder) for entrant in comparison.entrants}
+    links = {name: _links(trained, at) for name, trained in runs.items()}
     tests = _tests(answer)
     made = ComparisonPage(
         title=folder.resolve().name,
@@ -96,7 +99,7 @@ def page(answer: Answer, folder: Path, at: Path) -> str:
         tables=[_quality(answer, links), *_costs(answer)],
         against_cost=[chart for cost in COSTS for chart in _against_cost(answer, cost, links)],
         curves=_curves(answer),
-        stacks=[_stack(entrant) for entrant in comparison.entrants],
+        stacks=[_stack(entrant, runs[entrant.name].values()) for entrant in comparison.entrants],
         tests=tests if tests.rows else None,
         sentences=sentences(answer, answer.pairs),
     )
@@ -107,15 +110,19 @@ def _render(made: ComparisonPage) -> str:
     return environment().get_template("compared.html.j2").render(page=made)
 
 
-def _links(entrant: Entrant, folder: Path, at: Path) -> list[tuple[str, str]]:
-    """From the page to the report of each training that is still there, with its seed."""
-    links = []
+def _runs(entrant: Entrant, folder: Path) -> dict[int, Path]:
+    """By seed the folder of each training that is still there with its report."""
+    runs = {}
     for seed in entrant.seeds:
         name = glob.escape(f"{entrant.name}_lr{entrant.learning_rate:g}_seed{seed}")
-        reports = sorted((folder / TRAININGS).glob(f"????-??-??_??-??-??_{name}/{REPORT}"))
-        if reports:
-            links.append((f"seed {seed}", _relative(reports[-1], at)))
-    return links
+        if reports := sorted((folder / TRAININGS).glob(f"????-??-??_??-??-??_{name}/{REPORT}")):
+            runs[seed] = reports[-1].parent
+    return runs
+
+
+def _links(runs: Mapping[int, Path], at: Path) -> list[tuple[str, str]]:
+    """From the page to the report of each training, with its seed."""
+    return [(f"seed {seed}", _relative(run / REPORT, at)) for seed, run in runs.items()]
 
 
 def _relative(report: Path, at: Path) -> str:
@@ -242,10 +249,15 @@ def _band(curve: Curve) -> Band:
     return Band(curve.name, list(zip(curve.x, curve.y, curve.low, curve.high, strict=True)))
 
 
-def _stack(entrant: Entrant) -> Stack:
+def _stack(entrant: Entrant, runs: Iterable[Path]) -> Stack:
+    """The layers of an entrant; the share of softmax is the mean over its trainings."""
     mixers = entrant.architecture["mixers"]
     chunk_sizes = entrant.architecture.get("chunk_sizes") or [None] * len(mixers)
-    blocks = (Block.of(mixer, chunk_size, None) for mixer, chunk_size in zip(mixers, chunk_sizes, strict=True))
+    shares = [measured_shares(run) for run in runs]
+    blocks = []
+    for layer, (mixer, chunk_size) in enumerate(zip(mixers, chunk_sizes, strict=True)):
+        known = [of[layer] for of in shares if layer in of]
+        blocks.append(Block.of(mixer, chunk_size, fmean(known) if known else None))
     return Stack(entrant.name, entrant.searched, tuple(blocks))
 
 
@@ -276,12 +288,12 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
     measure = "quality"
     for run in sorted((folder / TRAININGS).glob("*/")):
         metrics = read_json(run / METRICS)
-        finished = isinstance(metrics, dict) and bool(metrics.get("finished"))
+        finished, quality = isinstance(metrics, dict) and bool(metrics.get("finished")), None
         done += finished
-        quality = None
         if finished:
-            measure = str(metrics["quality"]).replace("_", " ")
-            quality = by_factor(metrics)[1]["quality"]
+            with suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):  # damaged: nothing to tell
+                quality = by_factor(metrics)[1]["quality"]
+                measure = str(metrics["quality"]).replace("_", " ")
         report = run / REPORT
         links = [("report", _relative(report, at))] if report.exists() else []
         figure = Cell(MISSING) if quality is None else Cell(number(quality), quality)

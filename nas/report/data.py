@@ -121,6 +121,7 @@ class ReportData:
         command: the command line that made the run.
         snapshots: the routing of the sequence of ``routing`` during training, by step. May be empty.
         compared: another run to be shown beside this one, of which the headline figures and the routing count.
+        routing_at: the step of training that ``routing`` is of; None for that after training.
         stacks: the layers of what was found, and of hybrids designed by hand beside it. May be empty.
     """
 
@@ -134,4 +135,5 @@ class ReportData:
     command: str
     snapshots: list[Snapshot] = field(default_factory=list)
     compared: "ReportData | None" = None
+    routing_at: int | None = None
     stacks: Sequence[Stack] = ()

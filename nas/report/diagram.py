@@ -75,6 +75,13 @@ def stacks_of(folder: Path) -> list[Stack]:
         architecture = load_architecture(folder / ARCHITECTURE)
     except UserError:
         return []
-    measured = read_json(folder / ARCHITECTURE).get("measured", {}).get("shares", {})
-    shares = {int(layer): fmean(heads) for layer, heads in measured.items() if None not in heads}
-    return [stack("this run", architecture, shares, True), *by_hand(len(architecture.mixers))]
+    return [stack("this run", architecture, measured_shares(folder), True), *by_hand(len(architecture.mixers))]
+
+
+def measured_shares(folder: Path) -> dict[int, float]:
+    """The share of softmax of each routed layer of a run, as its `architecture.json` tells; empty where it does not."""
+    try:
+        measured = read_json(folder / ARCHITECTURE)["measured"]["shares"]
+        return {int(layer): fmean(heads) for layer, heads in measured.items() if None not in heads}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}

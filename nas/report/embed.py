@@ -28,6 +28,7 @@ CONFIG: dict[str, Any] = {
         "tickColor": "var(--rule)",
         "labelFontSize": 12,
         "titleFontSize": 12,
+        "labelSeparation": 6,
     },
     "legend": {
         "orient": "top",

@@ -5,7 +5,6 @@ import statistics
 import unicodedata
 from base64 import b64encode
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -36,12 +35,16 @@ WEIGHT_UNIT = 1 / 65535
 NOT_ROUTED = 255
 """In a byte of a snapshot, where a head did not route at that step."""
 
-SNAPSHOT_BYTES = 3 * 2**19
+SNAPSHOT_BYTES = 2**20
 """Room for all snapshots of a page, before base64 makes 4 bytes of 3; where it is too small, fewer are shown."""
 
 
 def explorer(
-    name: str, routing: RoutingMap, snapshots: Sequence[Snapshot], snapshot_bytes: int = SNAPSHOT_BYTES
+    name: str,
+    routing: RoutingMap,
+    snapshots: Sequence[Snapshot],
+    step: int | None = None,
+    snapshot_bytes: int = SNAPSHOT_BYTES,
 ) -> dict[str, Any]:
     """What the template shows of a routing map, and what the script knows.
 
@@ -49,6 +52,7 @@ def explorer(
         name: of its elements' ids.
         routing: of one sequence.
         snapshots: of that sequence during training; those of others are left out.
+        step: of training that the map is of; None for after training.
         snapshot_bytes: room for them.
     """
     given = rows(routing)
@@ -56,9 +60,12 @@ def explorer(
     texts = [visible(token) for token in routing.tokens]
     chunks = [texts[start : start + routing.chunk_size] for start in starts]
     spaced = statistics.median(map(len, texts)) > 1 and not any(text != text.strip() for text in texts)
+    end = "after training" if step is None else f"step {step:,}"
     shown_first = max(range(len(given)), key=lambda index: given[index].share * (1 - given[index].share))
     return {
         "name": name,
+        "step": step,
+        "end": end,
         "rows": given,
         "layers": [_layer(layer, list(group), routing) for layer, group in groupby(given, key=attrgetter("layer"))],
         "most_heads": max(map(len, routing.layers.values())),
@@ -72,7 +79,8 @@ def explorer(
         "chunks": chunks,
         "spaced": spaced,
         "column": _column([sum(len(text) + spaced for text in chunk) for chunk in chunks]),
-        "data": _data(routing, given) | {"snapshots": _snapshots(routing, given, snapshots, snapshot_bytes)},
+        "data": _data(routing, given)
+        | {"end": end, "snapshots": _snapshots(routing, given, snapshots, snapshot_bytes)},
     }
 
 
@@ -174,8 +182,3 @@ def _codes(snapshot: Snapshot, row: Row, routing: RoutingMap) -> bytes:
 
 def _packed(values: Any, kind: str) -> str:
     return b64encode(np.array(values, dtype=kind).tobytes()).decode()
-
-
-def two_decimals(value: float | None) -> str:
-    """A figure, or a dash where there is none; halves are rounded up, as the page's script does."""
-    return "\N{EN DASH}" if value is None else str(Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP))

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from nas.report.data import RoutingMap
-from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows
+from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows, two_decimals
 from nas.report.style import plain_style
 
 ORANGE, BLUE, GREY = "#E69F00", "#0072B2", "#DDDDDD"
@@ -53,7 +53,7 @@ def _label(axes: Axes, given: list[Row], routing: RoutingMap) -> None:
     size = 9 if len(given) <= 48 else 5
     axes.set_yticks(range(len(given)), [row.name for row in given], fontsize=size)
     for y, row in enumerate(given):
-        axes.text(1.01, y, f"{row.share:.2f}", transform=axes.get_yaxis_transform(), va="center", fontsize=size)
+        axes.text(1.01, y, two_decimals(row.share), transform=axes.get_yaxis_transform(), va="center", fontsize=size)
         if y and row.head == 0:
             axes.axhline(y - 0.5, color="#999999", linewidth=0.6)
     handles = [Patch(color=ORANGE, label="softmax (tall)"), Patch(color=BLUE, label="linear (low)")]

@@ -1,12 +1,14 @@
 """`report.html`: one file that explains a run to whoever opens it, with no network and no server."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.report.curves import draw_curves, sentence
 from nas.report.data import ReportData
-from nas.report.embed import environment, write_page
-from nas.report.explorer import SNAPSHOT_BYTES, explorer, two_decimals
+from nas.report.embed import Charts, environment, write_page
+from nas.report.explorer import SNAPSHOT_BYTES, explorer
+from nas.report.routing import two_decimals
 from nas.report.table import table_of
 
 QUALITIES = {
@@ -15,6 +17,16 @@ QUALITIES = {
     "exact_match": "Exact match is the share of sequences whose whole answer the model predicts: higher is better.",
     "bits_per_byte": "Bits per byte is what the model needs on average to tell the next byte: lower is better.",
 }
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What the frame of all pages shows of a run. summary: label, value and note of each headline figure."""
+
+    title: str
+    notes: list[str]
+    summary: list[tuple[str, str, str]]
+    charts: Charts
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -30,7 +42,7 @@ def render(data: ReportData) -> str:
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
         table=table_of(data.comparison),
-        curves=draw_curves(data.history, data.quality),
+        page=RunPage(data.title, data.notes, _summary(data), draw_curves(data.history, data.quality)),
         views=_views(data),
         labels=_labels(data),
     )
@@ -43,10 +55,16 @@ def _views(data: ReportData) -> list[dict[str, Any]]:
     return [
         {
             "title": one.title,
-            "routing": one.routing and explorer(f"run{number}", one.routing, one.snapshots, room),
+            "routing": one.routing and explorer(f"run{number}", one.routing, one.snapshots, one.routing_at, room),
         }
         for number, one in enumerate(shown)
     ]
+
+
+def _summary(data: ReportData) -> list[tuple[str, str, str]]:
+    """The headline figures; what stands in brackets is a note."""
+    parts = [(label, *value.partition(" (")) for label, value in data.summary]
+    return [(label, value, bracket.lstrip() + note) for label, value, bracket, note in parts]
 
 
 def _labels(data: ReportData) -> list[tuple[str, list[str]]]:

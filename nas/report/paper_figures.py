@@ -15,7 +15,7 @@ from nas.report.image import routing_figure
 from nas.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILION, plain_style, save
 
 FOLDER = "figures"
-"""In the run's folder."""
+"""Beside the report of a run; of another page behind the page's name."""
 COLOURS = {
     "ink": INK,
     "muted": MUTED,
@@ -34,7 +34,7 @@ PALE = 0.25
 
 
 def write_figures(folder: Path, data: ReportData) -> list[Path]:
-    """Write every figure that a run has something for below ``folder``, as PNG and SVG; returns the paths."""
+    """Write every figure that a run has something for into ``folder``, as PNG and SVG; returns the paths."""
     figures = {panel.name: curve_figure(panel, data.history) for panel in panels_of(data.history, data.quality)}
     if layers := probabilities(data.history):
         figures["probabilities"] = probability_figure(layers)
@@ -42,8 +42,8 @@ def write_figures(folder: Path, data: ReportData) -> list[Path]:
         figures["layers"] = layer_figure(data.stacks)
     if data.routing is not None:
         figures["routing"] = routing_figure(data.routing)
-    (folder / FOLDER).mkdir(exist_ok=True)
-    return [path for name, figure in figures.items() for path in save(figure, folder / FOLDER, name)]
+    folder.mkdir(exist_ok=True)
+    return [path for name, figure in figures.items() for path in save(figure, folder, name)]
 
 
 def curve_figure(panel: Panel, history: list[dict[str, float]]) -> Figure:

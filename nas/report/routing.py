@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from operator import attrgetter
 
@@ -84,6 +85,11 @@ def rows(routing: RoutingMap) -> list[Row]:
 
 def _clip(values: list[float]) -> list[float]:
     return [min(1.0, max(0.0, value)) for value in values]
+
+
+def two_decimals(value: float | None) -> str:
+    """A figure, or a dash where there is none; halves are rounded up, as the page's script does."""
+    return "\N{EN DASH}" if value is None else str(Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def mean_share(given: list[Row]) -> float:

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -101,11 +101,11 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
 
 def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     aims = " and ".join(
-        f"{names[name]} as {'large' if direction == 'maximize' else 'small'} as can be"
+        f"{names[name]} as {'high' if direction == 'maximize' else 'low'} as possible"
         for name, direction in metrics["objectives"].items()
     )
     varied = sorted({option for trial in metrics["trials"] for option in trial["values"]})
-    return f"It is for {aims}, over {', '.join(varied) or 'no option yet'}."
+    return f"The goal is {aims}. The options that differ: {', '.join(varied) or 'none yet'}."
 
 
 def _notes(metrics: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
@@ -144,7 +144,7 @@ def _outcome(
     """The Pareto front of each two objectives, and how the best of each came along."""
     on_front = {trial["trial"] for trial in metrics["best"]}
     made: list[Chart] = []
-    for first, second in pairwise(names):
+    for first, second in combinations(names, 2):
         marks = [
             Mark(
                 f"trial {trial['trial']}",
@@ -261,7 +261,7 @@ def _table(
         cells += [_figure(trial["seconds"], lambda value: f"{value:,.0f}")]
         cells += [Cell(str(trial["state"]), note=trial["reason"] or "")]
         rows.append(Row(cells, marked=trial["trial"] in best))
-    return Table("Trials", ["trial", *names.values(), *options, "seconds", "state"], rows)
+    return Table("Trials", ["trial", *names.values(), *options, "trial seconds", "state"], rows)
 
 
 def _figure(value: float | None, tell: Any) -> Cell:

@@ -86,6 +86,23 @@ def test_it_shows_a_text_and_a_prompt(of_text: Path, tmp_path: Path) -> None:
     assert "The text goes on: this is the routing of its first 2 bytes." in short
 
 
+def test_what_shows_something_else_leaves_the_report_of_the_run_alone(of_text: Path, tmp_path: Path) -> None:
+    run, given = tmp_path / "run", tmp_path / "notes.txt"
+    shutil.copytree(of_text, run)
+    given.write_text("hello")
+    report = (run / "report.html").read_bytes()
+    for options, name in (
+        ((f"text={given}",), "report-notes"),
+        (("prompt=hello", f"compare={of_text}"), f"report-prompt-beside-{of_text.name}"),
+    ):
+        ended = nas("visualize", f"run={run}", *options)
+        assert ended.status == 0, ended.err
+        assert tokens((run / f"{name}.html").read_text()).startswith("hello")
+        assert f"PNG and SVG: {run}/{name}_figures" in ended.out
+    assert (run / "report.html").read_bytes() == report
+    assert not (run / "figures").exists()
+
+
 def test_it_shows_two_runs_on_one_sequence(of_text: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(of_text, other)
@@ -111,9 +128,10 @@ def test_an_unfinished_run_shows_what_it_has(finished: Path) -> None:
         (finished / name).unlink()
     text = page(finished)
     assert "This run is not finished, or was killed: it has no weights and no final figures." in text
-    assert "It has logged up to step 6 of 6. Its routing is that of its latest snapshot." in text
+    assert "It has logged up to step 6 of 6." in text
+    assert "This is the routing at step 6 of the training, the latest that was kept" in text
     (shown,) = data(text)
-    assert shown["snapshots"]["steps"] == [3, 6]
+    assert (shown["snapshots"]["steps"], shown["end"]) == ([3], "step 6")
     (finished / SNAPSHOTS).unlink()
     shutil.rmtree(finished / "tensorboard")
     text = page(finished)

@@ -1,6 +1,20 @@
 const charts = JSON.parse(document.getElementById("charts")?.textContent ?? "{}");
-const how = { mode: "vega", ast: true, renderer: "svg", actions: false, defaultStyle: false };
+/* Text beside the pointer, escaped; a line that has no number there has a dash. */
+const sanitize = (value) => String(value).replace(/^NaN$/, "–").replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+const how = { mode: "vega", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { sanitize } };
 window.ready = Promise.all(Object.entries(charts).map(([id, spec]) => vegaEmbed(`#${id}`, spec, how)));
+
+/* Charts are as wide as the window leaves them; on paper they are at most as wide as a page, not made smaller. */
+const PAPER = 640;
+window.ready.then((drawn) => {
+  const views = drawn.map((one) => one.view);
+  let widths = [];
+  addEventListener("beforeprint", () => {
+    widths = views.map((view) => view.width());
+    views.forEach((view, at) => { if (widths[at] > PAPER) view.width(PAPER).run(); });
+  });
+  addEventListener("afterprint", () => views.forEach((view, at) => view.width(widths[at]).run()));
+});
 
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const heads = [...table.tHead.rows[0].cells];

@@ -202,7 +202,7 @@ function explore(view) {
   /* Who reads a chunk, in words and marked in the text. */
   function read(chunk, kept) {
     if (frame !== last || !readers) {
-      return [element("p", frame === last ? "Who reads it was not kept." : "Who reads it is known of the end of training.")];
+      return [element("p", !readers ? "Who reads it was not kept." : `Who reads it is known at the last position of the slider only: ${data.end}.`)];
     }
     const found = readersOf(chunk);
     if (!found.length) {
@@ -223,7 +223,7 @@ function explore(view) {
   function go(to) {
     frame = to;
     slider.value = to;
-    output.textContent = to === last ? "after training" : `step ${steps[to].toLocaleString("en")}`;
+    output.textContent = to === last ? data.end : `step ${steps[to].toLocaleString("en")}`;
     slider.setAttribute("aria-valuetext", output.textContent);
     drawGrid();
     showRow();
@@ -298,6 +298,9 @@ function explore(view) {
     play.addEventListener("click", toggle);
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawGrid);
+  const onPaper = (yes) => { document.documentElement.classList.toggle("paper", yes); drawGrid(); }; // always light
+  addEventListener("beforeprint", () => onPaper(true));
+  addEventListener("afterprint", () => onPaper(false));
   boxes.forEach((box, at) => { box.tabIndex = at ? -1 : 0; });
   drawGrid();
   showRow();

@@ -11,8 +11,7 @@ import pytest
 
 from nas.config import VisualizeConfig
 from nas.report import CODES, Reader, RoutingMap, write_report
-from nas.report.explorer import two_decimals
-from nas.report.routing import rows
+from nas.report.routing import rows, two_decimals
 from nas.run import Run
 from nas.snapshots import read_snapshots
 from nas.viewing import report as report_of_run
@@ -132,6 +131,25 @@ def test_hostile_tokens_are_shown_and_not_executed(browser: Any, tmp_path: Path)
         assert violations(page) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_light_and_charts_are_no_wider(browser: Any, tmp_path: Path, scheme: str) -> None:
+    write_report(tmp_path / "page.html", large())
+    widest = "Math.max(...[...document.querySelectorAll('.vega svg')].map((svg) => Number(svg.getAttribute('width'))))"
+    with opened(browser, tmp_path / "page.html", 1600, color_scheme=scheme) as page:
+        page.evaluate("window.ready.then(() => null)")
+        assert page.evaluate(widest) > 1000
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.documentElement.className") == "paper"
+        assert page.evaluate(widest) < 760
+        page.emulate_media(media="screen", color_scheme=scheme)
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(widest) > 1000
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+        assert dark == (scheme == "dark")
+
+
 def test_without_a_script_the_page_says_what_it_can(browser: Any, search: Ended) -> None:
     with opened(browser, search.run / "report.html", java_script_enabled=False) as page:
         assert "to choose another needs JavaScript" in page.inner_text("main")
@@ -148,13 +166,21 @@ def test_it_plays_on_a_sequence_of_a_single_chunk(browser: Any, tmp_path: Path) 
         assert told(page) == ["1.00", "0.88"]
 
 
+def seconds_to_open(page: Any) -> float:
+    """Until the routing can be explored and every chart is drawn."""
+    start = time.monotonic()
+    page.reload()
+    page.wait_for_selector(".told:not(:empty)")
+    page.evaluate("window.ready.then(() => null)")
+    return time.monotonic() - start
+
+
 def test_a_large_page_opens_and_answers_at_once(browser: Any, tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", large())
     with opened(browser, tmp_path / "page.html") as page:
-        start = time.monotonic()
-        page.reload()
-        page.wait_for_selector(".told:not(:empty)")
-        assert time.monotonic() - start < 2
-        for action in (HOVER, LAYER):
+        assert (
+            min(seconds_to_open(page) for _ in range(3)) < 2
+        )  # with its charts; the best of three, as others work here
+        for action in (HOVER, LAYER, STEP):
             assert min(milliseconds(page, action) for _ in range(3)) < 100, action
         assert page.input_value("select.layer") == "7"

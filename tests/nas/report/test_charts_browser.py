@@ -86,6 +86,18 @@ def test_the_pointer_finds_numbers_and_reports(browser: Any, pages: dict[str, Pa
         assert tooltip(page) == "step 10 loss 2"
 
 
+def test_a_line_that_has_no_number_at_the_pointer_has_a_dash(browser: Any, tmp_path: Path) -> None:
+    history = [{"step": 5, "recall": 0.25, "validation_recall": 0.5}, {"step": 10, "recall": 0.75}]
+    write_report(tmp_path / "page.html", report(history=history))
+    with opened(browser, tmp_path / "page.html") as page:
+        page.evaluate(READY)
+        plot = page.locator("#chart-quality svg")
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 80)
+        assert tooltip(page) == "step 10 training 0.75 validation \N{EN DASH}"
+
+
 def test_a_click_on_a_trial_opens_its_report(browser: Any, pages: dict[str, Path]) -> None:
     page = browser.new_page()
     page.goto(pages["sweep"].as_uri())

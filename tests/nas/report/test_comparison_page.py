@@ -54,6 +54,19 @@ def test_links_lead_to_the_trainings_that_are_there(tmp_path: Path) -> None:
     assert re.findall(r'<a href="([^"]*)">([^<]*)', made) == [(f"../train/{names[1]}/report.html", "seed 0")]
 
 
+def test_hybrid_layers_tell_their_share_over_seeds(tmp_path: Path) -> None:
+    hybrid = by_seed("routed", 0.5, 0.6)
+    hybrid = replace(hybrid, architecture=hybrid.architecture | {"mixers": ["linear", "token_hybrid"]})
+    answer = Answer.of(comparison(hybrid))
+    assert '%"' not in page(answer, tmp_path, tmp_path).split("<h2>Layers</h2>")[1].split("</table>")[0]
+    for seed, share in enumerate((0.25, 0.75)):
+        run = tmp_path / "train" / f"2026-01-01_00-00-00_routed_lr{hybrid.learning_rate:g}_seed{seed}"
+        run.mkdir(parents=True)
+        (run / "report.html").touch()
+        (run / "architecture.json").write_text(json.dumps({"measured": {"shares": {"1": [share, share]}}}))
+    assert "hybrid, 50 % softmax" in page(answer, tmp_path, tmp_path)
+
+
 def test_one_model_one_seed_and_costs_that_are_not_known_leave_charts_out(tmp_path: Path) -> None:
     one = by_seed("softmax", 0.5)
     runs = tuple(replace(run, share={1: math.nan}, kv_bytes=dict.fromkeys(run.kv_bytes, math.nan)) for run in one.runs)

@@ -3,6 +3,9 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from nas.report.diagram import Block, by_hand, stacks_of
 from tests.nas.architectures import small
@@ -34,3 +37,12 @@ def test_what_a_run_found_is_read_with_its_shares(tmp_path: Path) -> None:
         first = stacks_of(tmp_path)[0]
         assert first.searched
         assert [block.words for block in first.blocks] == ["linear", words]
+
+
+@pytest.mark.parametrize(
+    "measured", [None, [], {"shares": {"x": [0.5]}}, {"shares": {"1": []}}, {"shares": {"1": 0.5}}]
+)
+def test_shares_that_are_damaged_are_left_out(tmp_path: Path, measured: Any) -> None:
+    given = {"architecture": small("linear", "token_hybrid", chunk_size=8).to_dict(), "measured": measured}
+    (tmp_path / "architecture.json").write_text(json.dumps(given))
+    assert stacks_of(tmp_path)[0].blocks[1].share is None

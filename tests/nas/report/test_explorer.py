@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nas.report import CODES, Reader, RoutingMap, Snapshot, code
-from nas.report.explorer import NOT_ROUTED, explorer, lead, two_decimals
+from nas.report.explorer import NOT_ROUTED, explorer, lead
+from nas.report.routing import two_decimals
 
 Weights = dict[int, list[list[float]]]
 PROBABILITIES: Weights = {1: [[0.25, 0.5, 1.0], [0.0, 1e-9, 0.9]], 3: [[0.4, 0.6, 0.7], [0.1, 0.2, 0.3]]}

@@ -25,7 +25,7 @@ def test_a_run_has_png_and_svg_of_everything_it_logged_the_same_each_time(tmp_pa
     given = report(history=HISTORY, stacks=by_hand(4))
     paths = write_figures(tmp_path, given)
     assert {path.stem for path in paths} == {"loss", "quality", "probabilities", "layers", "routing"}
-    assert sorted(paths) == sorted((tmp_path / "figures").iterdir())
+    assert sorted(paths) == sorted(tmp_path.iterdir())
     first = {path: path.read_bytes() for path in paths}
     assert all(first[path].startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml") for path in paths)
     assert {path: path.read_bytes() for path in write_figures(tmp_path, given)} == first

@@ -3,6 +3,7 @@
 import random
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from nas.evaluation import HIGHER
 from nas.report import Reader, ReportData, RoutingMap, Snapshot, write_report
 from nas.report.curves import panels
+from nas.report.diagram import by_hand
 from nas.report.explorer import visible
 from nas.report.page import QUALITIES, render
 
@@ -262,6 +264,10 @@ def test_without_planted_content_nothing_is_said_of_it() -> None:
     assert "precision" not in text
 
 
+OPTIONS = ("softmax", "linear", *(f"token_hybrid@{size}" for size in (16, 32, 64, 128, 256)))
+
+
+@cache
 def large() -> ReportData:
     """Twelve layers with twelve heads over 4096 tokens in 256 chunks, and all that a page can show of them."""
     draws = random.Random(0)
@@ -275,13 +281,20 @@ def large() -> ReportData:
         for step in range(64)
     ]
     planted = [draws.random() < 0.1 for _ in chunks]
-    history = [{"step": step, "loss": draws.random(), "recall": draws.random()} for step in range(20_000)]
+    keys = [f"probability/layer_{layer}/{option}" for layer in heads for option in OPTIONS]
+    keys += ["validation_recall", "validation_planted_precision", "validation_planted_recall"]
+    often = ("loss", "recall", "share", "target", "multiplier")
+    history = [
+        {"step": step} | {key: draws.random() for key in (*often, *(keys if step % 100 == 0 else ()))}
+        for step in range(20_000)
+    ]
     routing = RoutingMap([" token"] * 4096, 16, weights, weights, planted, {}, readers)
-    return report(routing=routing, history=history, snapshots=snapshots)
+    return report(routing=routing, history=history, snapshots=snapshots, stacks=by_hand(12))
 
 
 def test_a_large_model_and_a_long_sequence_stay_under_five_megabytes() -> None:
     assert len(render(large()).encode()) < 5e6
+    assert len(render(replace(large(), compared=large())).encode()) < 5e6
 
 
 def test_two_runs_are_beside_each_other() -> None:
