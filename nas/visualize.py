@@ -3,7 +3,6 @@
 python -m nas.visualize run=outputs/search/RUN
 """
 
-from importlib import import_module
 from pathlib import Path
 from shlex import quote
 
@@ -13,15 +12,15 @@ from nas.command import command
 from nas.config import VisualizeConfig
 from nas.errors import UserError
 
-PAGES = {"sweep": "nas.report.sweep_page", "compare": "nas.report.comparison_page"}
-"""What writes the page of a folder of many runs, by the command that made it: its ``write(folder, output)``."""
+OF_MANY = ("sweep", "compare")
+"""The commands whose folders are of many runs."""
 
 
 def visualize(config: VisualizeConfig, console: Console) -> int:
     """Write the page, and tell where it is. Returns the exit status."""
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
     from nas.closing import say
-    from nas.report import write_report
+    from nas.report import comparison_page, sweep_page, write_report
     from nas.report.paper_figures import FOLDER, write_figures
     from nas.run import REPORT
     from nas.viewing import command_of, report
@@ -32,9 +31,10 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     usual = Path(config.run) / REPORT
     output = _output(config, usual)
     _check_output(output)
-    if made_by in PAGES:
+    if made_by in OF_MANY:
         _check_alone(config, made_by)
-        import_module(PAGES[made_by]).write(Path(config.run), output)
+        page = sweep_page if made_by == "sweep" else comparison_page
+        page.write(Path(config.run), output)
     else:
         shown = report(config)
         write_report(output, shown)

@@ -79,7 +79,7 @@ def page(metrics: Mapping[str, Any], folder: Path, at: Path) -> str:
 def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
     trials: list[Trial] = metrics["trials"]
     done = [trial for trial in trials if trial["state"] == COMPLETE]
-    names = {name: title(name, metrics["quality"]) for name in metrics["objectives"]}
+    names = _names(metrics)
     links = {trial["trial"]: link for trial in trials if (link := _link(trial, folder, at))}
     asked = metrics["trials_asked_for"]
     summary = [("trials", f"{metrics['finished']} of {asked}", f"{len(done)} complete")]
@@ -93,10 +93,21 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
         notes=_notes(metrics, trials),
         summary=summary,
         outcome=_outcome(metrics, done, names, links) if done else [],
-        options=_options(metrics, done, names) if done else [],
+        options=option_charts(metrics),
         trials=_table(metrics, trials, names, links),
         commands=[trial["command"] for trial in metrics["best"]],
     )
+
+
+def option_charts(metrics: Mapping[str, Any]) -> list[Chart]:
+    """How much each option mattered, and parallel coordinates of all; none where no trial came to its end."""
+    done = [trial for trial in metrics["trials"] if trial["state"] == COMPLETE]
+    return _options(metrics, done, _names(metrics)) if done else []
+
+
+def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The objectives, and what each is called."""
+    return {name: title(name, metrics["quality"]) for name in metrics["objectives"]}
 
 
 def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -7,8 +7,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
+from nas.report.chart_files import save_chart
 from nas.report.embed import write_page
-from nas.report.sweep_page import page
+from nas.report.sweep_page import option_charts, page
 from nas.run import METRICS, REPORT, TENSORBOARD, Run
 from nas.sweeps.hparams import log_trial
 from nas.sweeps.objectives import Objective
@@ -45,6 +46,8 @@ def answer(sweep: Sweep, run: Run, console: Console) -> bool:
             told = ", ".join(f"{option} {share:.2f}" for option, share in shares.items())
             _say(console, f"What mattered for {name} (PED-ANOVA, {len(complete(slots))} trials): {told}")
     plot(run.path, slots, objectives, measure)
+    for chart in option_charts(metrics):
+        save_chart(chart, run.path)
     _tell_lines(front, given, console)
     _say(console, f"Open {run.path / REPORT}, or compare with: tensorboard --logdir {run.path / TENSORBOARD}")
     return True

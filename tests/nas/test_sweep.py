@@ -94,6 +94,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 def test_it_leaves_a_folder_with_a_run_folder_for_each_trial(swept: Ended) -> None:
     names = {"config.yaml", "metrics.json", "study.db", "report.html", "search", "tensorboard"}
     names |= {"history.png", "history.svg"}
+    names |= {"parallel.png", "parallel.svg"}
+    names |= {path.name for path in swept.run.glob("importances-0.*")}  # where trials differ in what came of them
     assert {path.name for path in swept.run.iterdir()} == names
     assert {path.name for path in swept.run.parent.parent.iterdir()} == {"sweep"}
     runs = sorted((swept.run / "search").iterdir())

@@ -1,0 +1,53 @@
+"""Charts of a page as files for papers, PNG and SVG: drawn by Vega itself, in the light colours of the style sheet."""
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from nas.report.embed import Chart
+from nas.run import replacing
+
+WIDTH, WIDE = 560, 960
+"""Units that a chart is wide, and one that takes the whole width of a page."""
+SCALE = 2
+"""Dots of a PNG for a unit."""
+SHEETS = ("page.css", "charts.css")
+
+
+def save_chart(chart: Chart, folder: Path) -> list[Path]:
+    """Write a chart as PNG and as SVG, named as it is; returns their paths, none where nothing can be drawn."""
+    if chart.spec is None:
+        return []
+    spec = _drawn_alone(chart)
+    svg, png = folder / f"{chart.name}.svg", folder / f"{chart.name}.png"
+    with replacing(svg) as part:
+        part.write_text(vl_convert.vega_to_svg(spec), encoding="utf-8")
+    with replacing(png) as part:
+        part.write_bytes(vl_convert.vega_to_png(spec, scale=SCALE))
+    return [png, svg]
+
+
+def _drawn_alone(chart: Chart) -> dict[str, Any]:
+    """The chart with colours and a width of its own, on white: a file has neither style sheet nor place in a page."""
+    text = re.sub(r"var\((--[\w-]+)\)", lambda match: colours()[match[1]], json.dumps(chart.spec))
+    spec: dict[str, Any] = json.loads(text.replace("system-ui, sans-serif", "sans-serif"))
+    width = max(WIDE if chart.wide else WIDTH, chart.least)
+    kept = [signal for signal in spec.get("signals", []) if signal["name"] != "width"]
+    spec.pop("autosize", None)
+    return spec | {"signals": [*kept, {"name": "width", "value": width}], "background": "white", "padding": 8}
+
+
+@cache
+def colours() -> dict[str, str]:
+    """The style sheets' colours on white by the names of their variables."""
+    found: dict[str, str] = {}
+    for sheet in SHEETS:
+        text = (files("nas.report") / "templates" / sheet).read_text(encoding="utf-8")
+        light = text[text.index(":root {") : text.index("@media")]
+        found |= dict(re.findall(r"(--[\w-]+):\s*([^;]+);", light))
+    return found
