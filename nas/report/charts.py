@@ -1,4 +1,4 @@
-"""The kinds of charts that pages have, as Vega-Lite: lines over steps, points with a front, parallel coordinates, bars.
+"""The kinds of charts that pages have, as Vega-Lite: lines over steps, points with a front, bars, shares.
 
 Colours are names of the style sheet's variables ("softmax", "ink", "c1"), so that a page decides on light and dark.
 """
@@ -17,8 +17,6 @@ MOST_SHARES = 3000
 """Points of all the areas of a chart of shares."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
-RAMP = tuple(f"q{number}" for number in range(1, 6))
-"""From worst to best."""
 
 Spec = dict[str, Any]
 Points = Sequence[tuple[float, float]]
@@ -329,106 +327,6 @@ def bars(shares: Mapping[str, float], colour: str = "c1") -> Spec:
         "layer": [
             {"mark": {"type": "bar", "color": css(colour), "height": 14}},
             {"mark": text, "encoding": {"text": {"field": "value", "type": "quantitative", "format": ".2f"}}},
-        ],
-    }
-
-
-class Dimension(NamedTuple):
-    """An axis of parallel coordinates: where on it, from 0 to 1, each line is, and its ticks by place.
-
-    title: below it.
-    places: one for each line.
-    shown: what to say of each line's place.
-    ticks: what to write at a place.
-    """
-
-    title: str
-    places: Sequence[float]
-    shown: Sequence[str]
-    ticks: Mapping[float, str]
-
-
-def parallel(
-    names: Sequence[str], classes: Sequence[int], dimensions: Sequence[Dimension], words: Sequence[str]
-) -> Spec:
-    """Parallel coordinates: a line for each name through its place on every axis.
-
-    Args:
-        names: of the lines.
-        classes: of each line, its place in `RAMP`.
-        dimensions: the axes, from left to right.
-        words: what each class means, in the order of `RAMP`.
-    """
-    titles = [one.title for one in dimensions]
-    rows = [
-        {
-            "name": names[line],
-            "class": words[classes[line]],
-            "axis": one.title,
-            "at": digits(one.places[line]),
-            "shown": one.shown[line],
-        }
-        for line in sorted(range(len(names)), key=lambda line: classes[line])  # the best above the others
-        for one in dimensions
-    ]
-    ticks = [{"axis": one.title, "at": at, "tick": tick} for one in dimensions for at, tick in one.ticks.items()]
-    x = {
-        "field": "axis",
-        "type": "nominal",
-        "sort": titles,
-        "scale": {"type": "point", "padding": 0.35},
-        "axis": {
-            "title": None,
-            "labelAngle": 0,
-            "domain": False,
-            "ticks": False,
-            "labelColor": css("ink"),
-            "labelLimit": 130,
-            "labelPadding": 14,
-            "labelExpr": "split(datum.label, '.')",  # trainer.weight_decay on two lines
-        },
-    }
-    y = {"field": "at", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}}
-    used = [place for place in range(len(RAMP)) if place in set(classes)]
-    colour = {
-        "field": "class",
-        "type": "nominal",
-        "scale": {"domain": [words[place] for place in used], "range": [css(RAMP[place]) for place in used]},
-        "legend": {"symbolType": "stroke", "symbolStrokeWidth": 3, "columns": 3},
-    }
-    hover = {
-        "name": "hover",
-        "select": {"type": "point", "fields": ["name"], "on": "pointerover", "clear": "pointerout"},
-    }
-    dim = {"condition": {"param": "hover", "empty": True, "value": 0.9}, "value": 0.12}
-    tooltip = [{"field": "name", "title": " "}, {"field": "axis", "title": "option"}, {"field": "shown", "title": "is"}]
-    return {
-        "height": 320,
-        "data": {"values": rows},
-        "encoding": {"x": x},
-        "layer": [
-            {
-                "mark": {"type": "line", "strokeWidth": 2, "strokeJoin": "round"},
-                "encoding": {"y": y, "detail": {"field": "name"}, "color": colour, "opacity": dim},
-            },
-            {
-                "data": {"values": [{"axis": title} for title in titles]},
-                "mark": {"type": "rule", "color": css("muted"), "aria": False},
-                "encoding": {"y": {"value": 0}, "y2": {"value": "height"}},
-            },
-            {
-                "params": [hover],
-                "mark": {"type": "circle", "size": 90},
-                "encoding": {"y": y, "color": colour, "opacity": dim, "tooltip": tooltip},
-            },
-            *(
-                {
-                    "data": {"values": ticks},
-                    "mark": {"type": "text", "align": "left", "dx": 8, "aria": False} | look,
-                    "encoding": {"y": y, "text": {"field": "tick"}},
-                }
-                for look in ({"stroke": css("paper"), "strokeWidth": 4}, {"color": css("ink")})
-            ),
         ],
     }
 

@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from nas.errors import UserError
 from nas.pareto import front
-from nas.report.charts import RAMP, Axis, Dimension, Mark, bars, parallel, scatter
+from nas.report.charts import Axis, Mark, bars, scatter
 from nas.report.curves import sentence
 from nas.report.embed import Chart, Charts, environment, write_page
+from nas.report.parallel import RAMP, Dimension, parallel
 from nas.report.table import Cell, Row, Table
 from nas.run import METRICS, REPORT
 from nas.sweeps.ranking import number, short, title

@@ -9,18 +9,17 @@ import pytest
 from nas.report.charts import (
     Axis,
     Band,
-    Dimension,
     Mark,
     Series,
     bands,
     bars,
     lines,
-    parallel,
     scatter,
     shares_over_steps,
     thinned,
 )
 from nas.report.embed import Chart, Charts, library
+from nas.report.parallel import Dimension, parallel
 
 NAMES = ["a.b", "</script><b>", "c[0]"]
 """As users may call things."""
