@@ -203,13 +203,7 @@ def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] |
     few = max(len(curve.points) for curve in curves) <= 12
     layers: list[Spec] = []
     if any(math.isfinite(low) and math.isfinite(high) for curve in curves for _, _, low, high in curve.points):
-        layers.append(
-            {
-                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
-                "mark": {"type": "area", "opacity": 0.15, "aria": False},
-                "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
-            }
-        )
+        layers.append(_intervals({"type": "area", "opacity": 0.15}, y, colour))
     layers.append({"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y.encoded("value"), "color": colour}})
     if few:
         point: Spec = {"type": "point", "filled": True, "size": 60}
@@ -218,6 +212,15 @@ def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] |
         layers += _marked(*mark_at)
     layers.append(_follower("x", names, ".4~f", x.title))
     return {"height": 300, "data": {"values": rows}, "encoding": {"x": x.encoded("x")}, "layer": layers}
+
+
+def _intervals(mark: Spec, y: Axis, colour: Spec) -> Spec:
+    """The layer of intervals, where they have both ends."""
+    return {
+        "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+        "mark": mark | {"aria": False},
+        "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
+    }
 
 
 def _marked(at: float, words: str) -> list[Spec]:
@@ -290,13 +293,7 @@ def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mappi
             }
         )
     if any(math.isfinite(mark.low) and math.isfinite(mark.high) for mark in marks):
-        layers.append(
-            {
-                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
-                "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False},
-                "encoding": {"y": y.encoded("low"), "y2": {"field": "high"}, "color": colour},
-            }
-        )
+        layers.append(_intervals({"type": "rule", "strokeWidth": 1.5}, y, colour))
     layers.append(
         {
             "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"},
