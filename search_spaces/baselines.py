@@ -6,6 +6,7 @@ from typing import Any
 from nas.architecture import MIXERS, Architecture, GivenRouting, Layer, Mixer
 from nas.config import ModelConfig
 from nas.errors import UserError
+from search_spaces.layers import routed_layers
 
 Pattern = Callable[[int], list[Mixer]]
 """Number of layers to the mixer of each."""
@@ -40,12 +41,15 @@ PATTERNS: dict[str, Pattern] = {
     "softmax_rope": everywhere("softmax"),
     "linear": everywhere("linear"),
     "token_hybrid": everywhere("token_hybrid"),
+    "interleaved_1_1": interleaved(1),
     "interleaved_3_1": interleaved(3),
     "interleaved_7_1": interleaved(7),
     "nats_l": nats_l,
     "random_routing": everywhere("token_hybrid"),
     "strided_routing": everywhere("token_hybrid"),
 }
+ROUTED = ("token_hybrid", "random_routing", "strided_routing")
+"""Those that route where a search does: in ``model.routed_layers``; their other layers are linear."""
 GIVEN: dict[str, GivenRouting] = {"random_routing": "random", "strided_routing": "strided"}
 """Those in which content does not decide which chunks go to softmax."""
 ROPE_BASE = 10000.0
@@ -64,10 +68,13 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
         name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-softmax.
         model: sizes.
         vocab_size: number of token ids.
-        given_share: share of softmax chunks of random_routing and strided_routing.
+        given_share: share of softmax chunks of random_routing and strided_routing, in the layers that route.
     """
     if name in PATTERNS:
         mixers = PATTERNS[name](model.layers)
+        if name in ROUTED:
+            routed = routed_layers(model)
+            mixers = [mixer if layer in routed else "linear" for layer, mixer in enumerate(mixers)]
     elif set(given := name.split("-")) <= set(MIXERS):
         mixers = given  # type: ignore[assignment]
         if len(mixers) != model.layers:

@@ -40,21 +40,21 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="where tables and figures go (default: beside this file)")
     parser.add_argument("overrides", nargs="*", help="options for every command, for example trainer.steps=600")
     given = parser.parse_args()
-    settings = study | study["reduced"] if given.reduced else study
+    tasks = (study | study["reduced"] if given.reduced else study)["tasks"]
     name = "token_vs_hand_reduced" if given.reduced else "token_vs_hand"
     output = given.output or Path("outputs") / name
     results = given.results or (HERE / "reduced" if given.reduced else HERE)
     results.mkdir(parents=True, exist_ok=True)
     options = {
         task: [*options_of(study, task, given.reduced), *given.overrides]
-        for task in given.tasks or list(settings["tasks"])
+        for task in given.tasks or list(tasks)
     }
     searches = {output / task / "search": [*SEARCH, *options[task]] for task in options}
     all_metrics(searches, min(given.workers, len(searches)), {} if given.workers == 1 else {"OMP_NUM_THREADS": "1"})
     found: dict[str, Comparison] = {}
     for task in options:
-        baselines = study["tasks"][task].get("baselines", settings["baselines"])
-        folder = _compared(output / task, options[task], settings | {"baselines": baselines}, given.workers)
+        settings = settings_of(study, task, given.reduced)
+        folder = _compared(output / task, options[task], settings, given.workers)
         found[task] = Comparison.from_dict(read_json(folder / RESULTS))
         _keep(folder, results, task)
     told = claim(found, {task for task in found if study["tasks"][task]["retrieval"]})
@@ -71,25 +71,41 @@ def options_of(study: dict[str, Any], task: str, reduced: bool) -> list[str]:
     return [*options, *study["reduced"]["common"], *study["reduced"]["options"].get(task, [])]
 
 
+def settings_of(study: dict[str, Any], task: str, reduced: bool) -> dict[str, Any]:
+    """Baselines, learning rates and seeds of a task in the full or the reduced study: its own, where it has any.
+
+    The reduced study has learning rates and seeds of its own for all tasks.
+    """
+    own = {name: study["tasks"][task].get(name, study[name]) for name in ("baselines", "learning_rates", "seeds")}
+    if not reduced:
+        return own
+    of_all = {name: study["reduced"][name] for name in ("learning_rates", "seeds")}
+    return own | of_all | {"baselines": study["tasks"][task].get("baselines", study["reduced"]["baselines"])}
+
+
 def _compared(folder: Path, options: list[str], settings: dict[str, Any], workers: int) -> Path:
     """The folder of the finished comparison of one task, made or gone on with now unless it is there.
 
     What was searched for the task is there.
     """
-    (searched,) = (path.parent for path in (folder / "search").glob("*/*/metrics.json"))
     begun = sorted((folder / "compare").glob("*/config.yaml"))
     if begun and (begun[-1].parent / RESULTS).exists():
         return begun[-1].parent
-    command = [
-        *(f"runs=[{searched}]", f"baselines=[{','.join(settings['baselines'])}]", f"seeds={settings['seeds']}"),
-        *(f"learning_rates={settings['learning_rates']}".replace(" ", ""), f"output={folder}", *options),
-    ]
     going_on = [f"resume={begun[-1].parent}"] if begun else []
-    full = [sys.executable, "-m", "nas.compare", *command, f"workers={workers}", *going_on]
+    full = [sys.executable, "-m", "nas.compare", *_command(folder, options, settings), f"workers={workers}", *going_on]
     print("$", "python", *full[1:], flush=True)
     subprocess.run(full, check=True)
     (made,) = (path.parent for path in (folder / "compare").glob(f"*/{RESULTS}"))
     return made
+
+
+def _command(folder: Path, options: list[str], settings: dict[str, Any]) -> list[str]:
+    """The options of the comparison of one task, of which a search is there."""
+    (searched,) = (path.parent for path in (folder / "search").glob("*/*/metrics.json"))
+    return [
+        *(f"runs=[{searched}]", f"baselines=[{','.join(settings['baselines'])}]", f"seeds={settings['seeds']}"),
+        *(f"learning_rates={settings['learning_rates']}".replace(" ", ""), f"output={folder}", *options),
+    ]
 
 
 def _keep(folder: Path, results: Path, task: str) -> None:

@@ -16,6 +16,7 @@ from nas.errors import UserError
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.space import Space
 from search_spaces import baselines
+from search_spaces.layers import routed_layers
 
 TOLERANCE = 0.01
 """By how much the parameters of two contenders may differ, as a part of them."""
@@ -44,7 +45,7 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     """Everyone who takes part, of one size; UserError where that cannot be."""
     if twice := {name for name in config.baselines if config.baselines.count(name) > 1}:
         raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
-    share = _share(config.budget, runs)
+    share = _share(config, runs)
     every = [*_found(runs, config), *(_by_hand(name, config, share, vocab_size) for name in config.baselines)]
     if len(every) < 2:
         raise UserError(
@@ -61,14 +62,18 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     return _matched(every)
 
 
-def _share(budget: BudgetConfig, runs: Sequence[Given]) -> float:
-    """The share of softmax chunks of hybrids designed by hand: that of the first run, else that of the budget."""
+def _share(config: CompareConfig, runs: Sequence[Given]) -> float:
+    """The share of softmax chunks of hybrids designed by hand, over all of their layers.
+
+    It is that of the first run, else what a search within the budget would have at most.
+    """
     if runs:
         return runs[0].share
+    budget, model = config.budget, config.model
     share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
     if not 0 <= share <= 1:
         raise UserError(f"budget.target={share:g} is no share of the chunks; give a number from 0 to 1.")
-    return share
+    return share * len(routed_layers(model)) / model.layers
 
 
 def _to_share(budget: BudgetConfig, share: float) -> BudgetConfig:
@@ -102,7 +107,10 @@ def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) ->
         raise UserError(f"baselines has {name}, which is unknown; choose from: {', '.join(baselines.names())}.")
     layers, routed = architecture.mixers, len(architecture.routed_layers)
     own = (share * len(layers) - layers.count("softmax")) / routed if routed else share
-    return Contender(name, False, architecture, _to_share(config.budget, own))
+    budget = _to_share(config.budget, own)
+    if architecture.given_routing is not None:
+        architecture = replace(architecture, given_share=budget.target)
+    return Contender(name, False, architecture, budget)
 
 
 def _matched(every: list[Contender]) -> list[Contender]:

@@ -11,7 +11,7 @@ from nas.errors import UserError
 from nas.run import ARCHITECTURE, load_architecture, read_json
 from search_spaces.baselines import PATTERNS
 
-BY_HAND = ("interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
+BY_HAND = ("interleaved_1_1", "interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
 """Baselines whose layers differ; others differ from these in what no diagram of layers shows."""
 
 

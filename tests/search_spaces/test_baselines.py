@@ -38,7 +38,8 @@ def test_one_mixer_everywhere(mixer: str) -> None:
     assert found.given_routing is None
 
 
-def test_interleaved_has_softmax_behind_every_three_or_seven_linear_layers() -> None:
+def test_interleaved_has_softmax_behind_every_so_many_linear_layers() -> None:
+    assert softmax_layers("interleaved_1_1", 5) == [1, 3]
     assert softmax_layers("interleaved_3_1", 4) == [3]
     assert softmax_layers("interleaved_3_1", 12) == [3, 7, 11]
     assert softmax_layers("interleaved_7_1", 16) == [7, 15]
@@ -66,6 +67,16 @@ def test_softmax_rope_has_a_base_of_its_own_or_the_model_s() -> None:
     plain = built("softmax")
     assert plain is not None
     assert plain.rope_base is None
+
+
+@pytest.mark.parametrize("name", baselines.ROUTED)
+def test_routers_are_where_a_search_has_them(name: str) -> None:
+    found = built(name, routed_layers=[1, 3])
+    assert found is not None
+    assert found.routed_layers == (1, 3)
+    assert found.mixers.count("linear") == 2
+    with pytest.raises(UserError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
+        built(name, routed_layers=[4])
 
 
 @pytest.mark.parametrize("routing", ["random", "strided"])

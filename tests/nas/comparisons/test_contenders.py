@@ -82,6 +82,18 @@ def test_baselines_have_the_share_over_all_of_their_layers() -> None:
     assert found["token_hybrid"].budget.target == pytest.approx(0.1)
 
 
+def test_a_given_routing_is_where_the_search_has_routers_and_spends_as_much() -> None:
+    layers = ("model.layers=4", "model.routed_layers=[1,3]", "budget.target=0.1")
+    options = config(*layers, "baselines=[random_routing]")
+    one = options.model.architecture(small("linear", "token_hybrid", "linear", "token_hybrid").layers, VOCAB)
+    alone = contenders(config(*layers, "baselines=[random_routing,nats_l]"), [], VOCAB)
+    assert [c.budget.target for c in alone] == pytest.approx([0.1, 0.2]), "of the layers that route: two, and one"
+    run = given(one)._replace(shares=[0.0, 0.3, 0.0, 0.1])
+    by_hand = contenders(options, [run], VOCAB)[1]
+    assert by_hand.architecture.routed_layers == (1, 3)
+    assert by_hand.architecture.given_share == by_hand.budget.target == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -21,11 +21,11 @@ def test_a_block_says_what_is_known() -> None:
 
 def test_hand_designed_hybrids_need_enough_layers_and_stand_there_once() -> None:
     assert [stack.name for stack in by_hand(8)] == [
-        *("interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
+        *("interleaved_1_1", "interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
     ]
-    assert [stack.name for stack in by_hand(3)] == ["nats_l", "softmax", "linear", "token_hybrid"]
+    assert [stack.name for stack in by_hand(3)] == ["interleaved_1_1", "nats_l", "softmax", "linear", "token_hybrid"]
     assert [stack.name for stack in by_hand(1)] == ["nats_l", "softmax", "linear"]
-    assert [block.kind for block in by_hand(4)[0].blocks] == ["linear"] * 3 + ["softmax"]
+    assert [block.kind for block in by_hand(4)[1].blocks] == ["linear"] * 3 + ["softmax"]
 
 
 def test_what_a_run_found_is_read_with_its_shares(tmp_path: Path) -> None:
