@@ -1,6 +1,6 @@
 """How do routing precision and recall for planted chunks develop over training, and what drives them?
 
-    python -m experiments.ablations --workers 14        # 17 variants and the default, 3 seeds each: on a GPU
+    python -m experiments.ablations --workers 14        # 19 variants and the default, 3 seeds each: on a GPU
     python -m experiments.ablations --variants budget.price=0 --seeds 0 --table outputs/ablations.md trainer.steps=600
 
 The default search (`nas.search +space=token_hybrid` on planted recall) beside searches that differ from it in one
@@ -35,6 +35,8 @@ VARIANTS = (
     Ablation("budget.tighten_over=0.05"),
     Ablation("budget.tighten_over=0.4"),
     Ablation("budget.price=0"),
+    Ablation("budget.settle_from=1"),
+    Ablation("budget.start=both"),
     Ablation("budget.start=cheapest"),
     Ablation("budget.exact=true"),
     Ablation("trainer.bilevel=true"),
