@@ -310,7 +310,7 @@ class CompareConfig(RunConfig):
 
     runs: folders of finished runs; baselines: see `search_spaces.baselines`; seeds: trainings of each; learning_rates:
     the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a time, or "auto";
-    context: tokens at which reading and generating are timed.
+    context: tokens at which reading and generating are timed; timing: whether they are.
     """
 
     runs: list[str] = MISSING
@@ -320,6 +320,7 @@ class CompareConfig(RunConfig):
     tuning_seeds: int = MISSING
     workers: Any = MISSING
     context: int = MISSING
+    timing: bool = MISSING
 
 
 @dataclass

@@ -39,7 +39,7 @@ CANDIDATES = "candidates.json"
 NOT_COMPARED = (
     *("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
     *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")),
-    *("workers", "seeds"),
+    *("workers", "seeds", "timing"),
 )
 """Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")

@@ -33,7 +33,7 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
         run: its folder.
         console: where it is told.
     """
-    timings = _timed(jobs, run, console)
+    timings = _timed(jobs, run, console) if jobs.config.timing else {}
     comparison = collect(jobs, timings)
     answer = Answer.of(comparison)
     run.write_json(RESULTS, comparison.to_dict())
