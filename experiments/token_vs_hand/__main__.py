@@ -1,25 +1,30 @@
 """Does choosing the operation per token retrieve better over long contexts than hybrids designed by hand?
 
-    python -m experiments.token_vs_hand --workers 14                    # all of it, on a GPU
+    python -m experiments.token_vs_hand --workers 20                    # all of it, on a GPU
     python -m experiments.token_vs_hand --reduced                       # one task, small: minutes on a CPU
     python -m experiments.token_vs_hand --tasks mqar needle_noise --workers 14
 
-For each task a token hybrid is searched with `nas.search`, for all of them side by side, then compared with hybrids
-designed by hand by `nas.compare`; both are commands as a user would type them. What is there already is not made again,
-and what was stopped goes on. Options stand in config.yaml beside this file.
+For each task a token hybrid is searched with `nas.search`, then compared with hybrids designed by hand by
+`nas.compare`; both are commands as a user would type them. Tasks are worked on side by side, and share the workers; in
+the end every model is timed with nothing beside it. What is there already is not made again, and what was stopped goes
+on. Options stand in config.yaml beside this file.
+
+On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d): without it the kernels of different
+processes take turns, and models as small as these leave most of a GPU idle in theirs.
 """
 
 import argparse
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from experiments.runs import all_metrics
+from experiments.runs import metrics_of
 from experiments.token_vs_hand.claim import claim
-from nas.comparisons.closing import MARKDOWN
+from nas.comparisons.closing import MARKDOWN, TIMINGS
 from nas.comparisons.results import RESULTS, Comparison
 from nas.run import read_json
 
@@ -29,35 +34,83 @@ KEPT = ("quality_by_length.png", "bits_by_position.png")
 """Figures that are committed; those of cost say what the tables do."""
 
 
+class Task(NamedTuple):
+    """One task of the study.
+
+    Attributes:
+        folder: where its runs go.
+        options: of its search and its comparison.
+        settings: see `SETTINGS`.
+    """
+
+    folder: Path
+    options: list[str]
+    settings: dict[str, Any]
+
+    @property
+    def begun(self) -> Path | None:
+        """The folder of its comparison, if that has begun."""
+        return max((path.parent for path in (self.folder / "compare").glob("*/config.yaml")), default=None)
+
+    def train(self, workers: int, log: TextIO | None) -> None:
+        """Search and compare, unless it is done. log: where the commands print; None for where this prints."""
+        metrics_of(self.folder / "search", [*SEARCH, *self.options], {} if workers == 1 else ONE_THREAD, log)
+        if self.begun is None or not (self.begun / RESULTS).exists():
+            self._compare(log, "timing=false", f"workers={workers}")
+
+    def time(self) -> None:
+        """Time the models of the comparison, unless they are."""
+        assert self.begun is not None
+        if not (self.begun / TIMINGS).exists():
+            self._compare(None, "timing=true", "workers=1")
+
+    def _compare(self, log: TextIO | None, *options: str) -> None:
+        (searched,) = (path.parent for path in (self.folder / "search").glob("*/*/metrics.json"))
+        settings = (f"{name}={value}".replace(" ", "").replace("'", "") for name, value in self.settings.items())
+        command = [
+            *("nas.compare", f"runs=[{searched}]", f"output={self.folder}", *settings, *self.options, *options),
+            *([] if self.begun is None else [f"resume={self.begun}"]),
+        ]
+        print("$ python -m", *command, flush=True)
+        subprocess.run([sys.executable, "-m", *command], check=True, stdout=log, stderr=log)
+
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
 def main() -> None:
     """Parse the command line, run what is missing, write the tables and figures."""
     study = yaml.safe_load((HERE / "config.yaml").read_text())
     parser = argparse.ArgumentParser(prog="python -m experiments.token_vs_hand", description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", nargs="+", choices=list(study["tasks"]), help="which (default: all)")
     parser.add_argument("--reduced", action="store_true", help="small models and one task, for a CPU")
-    parser.add_argument("--workers", type=int, default=1, help="trainings at a time (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time, over all tasks (default: 1)")
     parser.add_argument("--output", type=Path, help="where the runs go (default: outputs/token_vs_hand)")
     parser.add_argument("--results", type=Path, help="where tables and figures go (default: beside this file)")
     parser.add_argument("overrides", nargs="*", help="options for every command, for example trainer.steps=600")
     given = parser.parse_args()
-    tasks = (study | study["reduced"] if given.reduced else study)["tasks"]
-    name = "token_vs_hand_reduced" if given.reduced else "token_vs_hand"
-    output = given.output or Path("outputs") / name
+    if given.workers < 1:
+        parser.error(f"--workers {given.workers} is not allowed; give 1 or more")
+    output = given.output or Path("outputs") / ("token_vs_hand_reduced" if given.reduced else "token_vs_hand")
     results = given.results or (HERE / "reduced" if given.reduced else HERE)
     results.mkdir(parents=True, exist_ok=True)
-    options = {
-        task: [*options_of(study, task, given.reduced), *given.overrides]
-        for task in given.tasks or list(tasks)
+    names = given.tasks or list((study["reduced"] if given.reduced else study)["tasks"])
+    tasks = {
+        name: Task(
+            output / name,
+            [*options_of(study, name, given.reduced), *given.overrides],
+            settings_of(study, name, given.reduced),
+        )
+        for name in names
     }
-    searches = {output / task / "search": [*SEARCH, *options[task]] for task in options}
-    all_metrics(searches, min(given.workers, len(searches)), {} if given.workers == 1 else {"OMP_NUM_THREADS": "1"})
+    _train(tasks, given.workers)
     found: dict[str, Comparison] = {}
-    for task in options:
-        settings = settings_of(study, task, given.reduced)
-        folder = _compared(output / task, options[task], settings, given.workers)
-        found[task] = Comparison.from_dict(read_json(folder / RESULTS))
-        _keep(folder, results, task)
-    told = claim(found, {task for task in found if study["tasks"][task]["retrieval"]})
+    for name, task in tasks.items():
+        task.time()
+        assert task.begun is not None
+        found[name] = Comparison.from_dict(read_json(task.begun / RESULTS))
+        _keep(task.begun, results, name)
+    told = claim(found, {name for name in found if study["tasks"][name]["retrieval"]})
     (results / "claim.md").write_text(told)
     print(told)
     print(f"written to {results}")
@@ -72,40 +125,36 @@ def options_of(study: dict[str, Any], task: str, reduced: bool) -> list[str]:
 
 
 def settings_of(study: dict[str, Any], task: str, reduced: bool) -> dict[str, Any]:
-    """Baselines, learning rates and seeds of a task in the full or the reduced study: its own, where it has any.
+    """The `SETTINGS` of a task; in the full study it may have its own."""
+    if reduced:
+        return {name: study["reduced"][name] for name in SETTINGS}
+    return {name: study["tasks"][task].get(name, study[name]) for name in SETTINGS}
 
-    The reduced study has learning rates and seeds of its own for all tasks.
+
+SETTINGS = ("baselines", "learning_rates", "tuning_seeds", "seeds")
+"""Options of nas.compare that searches do not have."""
+
+
+def _train(tasks: dict[str, Task], workers: int) -> None:
+    """All trainings of all tasks, as many tasks at a time as there are workers for; CalledProcessError after the last
+    one, where one failed.
     """
-    own = {name: study["tasks"][task].get(name, study[name]) for name in ("baselines", "learning_rates", "seeds")}
-    if not reduced:
-        return own
-    of_all = {name: study["reduced"][name] for name in ("learning_rates", "seeds")}
-    return own | of_all | {"baselines": study["tasks"][task].get("baselines", study["reduced"]["baselines"])}
+    at_a_time = min(workers, len(tasks))
 
+    def train(name: str) -> None:
+        task = tasks[name]
+        if at_a_time == 1:
+            task.train(workers, None)
+        else:
+            task.folder.mkdir(parents=True, exist_ok=True)
+            with (task.folder / "log.txt").open("a") as log:
+                print(f"{name}: what it does is told in {task.folder / 'log.txt'}", flush=True)
+                task.train(max(1, workers // at_a_time), log)
+            print(f"{name}: trained", flush=True)
 
-def _compared(folder: Path, options: list[str], settings: dict[str, Any], workers: int) -> Path:
-    """The folder of the finished comparison of one task, made or gone on with now unless it is there.
-
-    What was searched for the task is there.
-    """
-    begun = sorted((folder / "compare").glob("*/config.yaml"))
-    if begun and (begun[-1].parent / RESULTS).exists():
-        return begun[-1].parent
-    going_on = [f"resume={begun[-1].parent}"] if begun else []
-    full = [sys.executable, "-m", "nas.compare", *_command(folder, options, settings), f"workers={workers}", *going_on]
-    print("$", "python", *full[1:], flush=True)
-    subprocess.run(full, check=True)
-    (made,) = (path.parent for path in (folder / "compare").glob(f"*/{RESULTS}"))
-    return made
-
-
-def _command(folder: Path, options: list[str], settings: dict[str, Any]) -> list[str]:
-    """The options of the comparison of one task, of which a search is there."""
-    (searched,) = (path.parent for path in (folder / "search").glob("*/*/metrics.json"))
-    return [
-        *(f"runs=[{searched}]", f"baselines=[{','.join(settings['baselines'])}]", f"seeds={settings['seeds']}"),
-        *(f"learning_rates={settings['learning_rates']}".replace(" ", ""), f"output={folder}", *options),
-    ]
+    with ThreadPoolExecutor(at_a_time) as pool:
+        for ended in [pool.submit(train, name) for name in tasks]:
+            ended.result()
 
 
 def _keep(folder: Path, results: Path, task: str) -> None:

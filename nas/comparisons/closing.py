@@ -33,7 +33,7 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
         run: its folder.
         console: where it is told.
     """
-    timings = _timed(jobs, run, console) if jobs.config.timing else {}
+    timings = _timed(jobs, run, console)
     comparison = collect(jobs, timings)
     answer = Answer.of(comparison)
     run.write_json(RESULTS, comparison.to_dict())
@@ -48,8 +48,13 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
 
 
 def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
-    """How long each contender takes for a token, one after the other with nothing beside them; kept once measured."""
+    """How long each contender takes for a token, one after the other with nothing beside them; kept once measured.
+
+    Where nothing is to be timed now, what was measured before.
+    """
     known: dict[str, Any] = read_json(run.path / TIMINGS) or {}
+    if not jobs.config.timing:
+        return known
     context = jobs.config.context
     with console.status(f"Timing prompts and generation at {context} tokens ..."):
         for contender in jobs.contenders:

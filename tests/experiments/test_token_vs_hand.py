@@ -1,13 +1,15 @@
 """The study of searched against hand-designed hybrids: when its claim holds, and that its options are options."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from experiments.token_vs_hand import __main__ as command
 from experiments.token_vs_hand import claim
-from experiments.token_vs_hand.__main__ import options_of
+from experiments.token_vs_hand.__main__ import options_of, settings_of
 from nas.comparisons.contenders import contenders
 from nas.comparisons.results import Comparison, Entrant
 from nas.data import build_task
@@ -40,7 +42,7 @@ def beside(*others: Entrant, share: float = 0.1) -> Comparison:
 )
 def test_when_the_claim_holds(found: Comparison, holds: bool) -> None:
     told = claim.claim({"planted": found}, {"planted"})
-    assert f"on {int(holds)} of 1 retrieval tasks" in told
+    assert f"on {int(holds)} of 1 retrieval tasks ({'planted at 4x' if holds else 'none'})" in told
     assert "on 0 of 0 retrieval tasks (none)" in claim.claim({"text": found}, {"planted"})
 
 
@@ -73,7 +75,7 @@ def test_what_text_loses_is_told_against_softmax() -> None:
 @pytest.mark.parametrize("reduced", [False, True], ids=["full", "reduced"])
 @pytest.mark.parametrize("task", STUDY["tasks"])
 def test_every_task_and_its_contenders_can_be_made(task: str, reduced: bool) -> None:
-    settings = STUDY | STUDY["reduced"] if reduced else STUDY
+    settings = settings_of(STUDY, task, reduced)
     options = [option.strip('"') for option in options_of(STUDY, task, reduced)]
     config = composed("compare", *options, f"baselines=[{','.join(settings['baselines'])}]")
     made = build_task(config.data, 0)
@@ -81,3 +83,44 @@ def test_every_task_and_its_contenders_can_be_made(task: str, reduced: bool) -> 
     assert [one.name for one in every] == settings["baselines"]
     assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
     composed("search", "+space=token_hybrid", *options)
+
+
+def test_tasks_have_settings_of_their_own_where_the_study_is_not_reduced() -> None:
+    own = {name: STUDY["tasks"]["text"][name] for name in ("baselines", "learning_rates")}
+    assert settings_of(STUDY, "text", False).items() >= own.items()
+    assert settings_of(STUDY, "text", True) == {name: STUDY["reduced"][name] for name in command.SETTINGS}
+    assert settings_of(STUDY, "needle_text", False) == {name: STUDY[name] for name in command.SETTINGS}
+
+
+def test_tasks_are_trained_side_by_side_and_timed_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def search(folder: Path, *_: Any) -> None:
+        write(folder / "search/run/metrics.json", "{}")
+
+    def compare(full: list[str], **_: Any) -> None:
+        options = dict(option.split("=", 1) for option in full[3:])
+        ran.append([Path(options["output"]).name, options["timing"], options["workers"]])
+        made = Path(options.get("resume", f"{options['output']}/compare/run"))
+        write(made / "config.yaml", "")
+        write(made / "comparison.json", json.dumps(found.to_dict()))
+        write(made / "table.md", "a table")
+        if options["timing"] == "true":
+            write(made / "timings.json", "{}")
+
+    def write(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    found = beside(model("softmax", 0.1))
+    monkeypatch.setattr(command, "metrics_of", search)
+    monkeypatch.setattr(command.subprocess, "run", compare)
+    places = ["--output", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    monkeypatch.setattr("sys.argv", ["study", "--tasks", "planted", "mqar", "--workers", "5", *places])
+    command.main()
+    assert sorted(ran[:2]) == [["mqar", "false", "2"], ["planted", "false", "2"]]
+    assert ran[2:] == [["planted", "true", "1"], ["mqar", "true", "1"]]
+    assert "on 2 of 2 retrieval tasks (planted at 4x, mqar at 4x)" in (tmp_path / "results/claim.md").read_text()
+    assert (tmp_path / "results/mqar.md").read_text() == "a table"
+    command.main()
+    assert len(ran) == 4, "what is there is not made again"

@@ -228,13 +228,16 @@ def test_runs_that_do_not_go_together_are_refused(searched: Path, tmp_path: Path
     assert "config.yaml is missing or damaged" in refusal("compare", f"runs=[{broken}]", f"output={tmp_path}")
 
 
-def test_seeds_can_be_added(tmp_path: Path) -> None:
+def test_seeds_can_be_added_and_models_timed_later(tmp_path: Path) -> None:
     options = ("baselines=[linear,softmax]", "workers=1", "context=32", "learning_rates=[0.01]", "trainer.steps=2")
     given = (*SMALL, *options, f"output={tmp_path}")
-    first = nas("compare", *given, "seeds=1")
+    first = nas("compare", *given, "seeds=1", "timing=false")
     assert first.status == 0, first.err
+    assert not (first.run / TIMINGS).exists()
+    assert all(run.decode_seconds is None for entrant in comparison(first.run).entrants for run in entrant.runs)
     before = contents(first.run / "train")
     more = nas("compare", *given, "seeds=2", f"resume={first.run}")
     assert more.status == 0, more.err
     assert before.items() <= contents(first.run / "train").items()
     assert [entrant.seeds for entrant in comparison(first.run).entrants] == [(0, 1)] * 2
+    assert all(run.decode_seconds for entrant in comparison(first.run).entrants for run in entrant.runs)
