@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from statistics import fmean
 
-from nas.comparisons.results import Comparison
-from nas.comparisons.statistics import BETTER, Pair, counted, tests
+from nas.comparisons.results import Comparison, Entrant
+from nas.comparisons.statistics import BETTER, Pair, counted, holm, paired_test, tests, verdict_of
 from nas.comparisons.units import p_value, signed
 from nas.tables import markdown, number
 
@@ -38,6 +38,11 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
         f"Better than {', '.join(AGAINST)}, where they took part, at {LONGER} or more times the training length, at a "
         f"softmax share of at most {MOST_SHARE}, p < 0.05 after Holm: on {len(held)} of {len(asked)} retrieval tasks "
         f"({', '.join(where) or 'none'}); the target is {ENOUGH}.\n"
+    )
+    together = [task for task in asked if _holds_on_average(found[task])]
+    verdict += (
+        f"\nThat is at any of several lengths. By the mean over all of them, with one test for each of these models: on "
+        f"{len(together)} of {len(asked)} ({', '.join(together) or 'none'}).\n"
     )
     learnt = {task: found[task] for task in asked if any(one.name in GIVEN for one in found[task].entrants)}
     routing = [f"## Learnt against given routing\n\n{_gains(learnt)}"] if learnt else []
@@ -90,6 +95,23 @@ def _held(comparison: Comparison) -> list[int]:
         and (against := [pair for pair in pairs if pair.factor == factor and pair.baseline in AGAINST])
         and all(pair.verdict == BETTER for pair in against)
     ]
+
+
+def _holds_on_average(comparison: Comparison) -> bool:
+    """Whether the mean quality over all lengths that the claim is about is better than that of each, after Holm."""
+    factors = [factor for factor in comparison.factors if factor >= LONGER]
+    if not factors or max(_share(comparison, factor) for factor in factors) > MOST_SHARE:
+        return False
+
+    def means(entrant: Entrant) -> list[float]:
+        return [fmean(each) for each in zip(*(counted(comparison, entrant, f) for f in factors), strict=True)]
+
+    others = [means(one) for one in comparison.baselines if one.name in AGAINST]
+    return bool(others) and all(
+        verdict_of(fmean(mine) - fmean(other), p) == BETTER
+        for mine in map(means, comparison.searched)
+        for other, p in zip(others, holm([paired_test(mine, other) for other in others]), strict=True)
+    )
 
 
 def _share(comparison: Comparison, factor: int) -> float:

@@ -43,7 +43,19 @@ def beside(*others: Entrant, share: float = 0.1) -> Comparison:
 def test_when_the_claim_holds(found: Comparison, holds: bool) -> None:
     told = claim.claim({"planted": found}, {"planted"})
     assert f"on {int(holds)} of 1 retrieval tasks ({'planted at 4x' if holds else 'none'})" in told
+    assert f"one test for each of these models: on {int(holds)} of 1 ({'planted' if holds else 'none'})" in told
     assert "on 0 of 0 retrieval tasks (none)" in claim.claim({"text": found}, {"planted"})
+
+
+def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
+    def one(name: str, at_4x: float, at_8x: float) -> Entrant:
+        runs = (trained(seed, {1: 1.0, 4: at_4x, 8: at_8x + 0.01 * (seed % 2)}, 0.1) for seed in range(5))
+        return entrant(name, *runs, searched=name.startswith("searched"))
+
+    found = comparison(one("searched_token_hybrid", 0.2, 0.8), one("softmax", 0.9, 0.1), factors=(1, 4, 8))
+    told = claim.claim({"planted": found}, {"planted"})
+    assert "on 1 of 1 retrieval tasks (planted at 8x)" in told
+    assert "one test for each of these models: on 0 of 1 (none)" in told
 
 
 def test_it_shows_how_the_searched_model_stands_to_each() -> None:
