@@ -40,6 +40,9 @@ class Architecture:
         tie_embeddings: whether the head shares the embedding's weights.
         rope_base: of the rotary position encoding of queries and keys in softmax attention (`nas.models.rotary`); None
             for no encoding of positions.
+        negative_eigenvalues: whether linear attention writes with strengths up to 2 rather than 1, so that its state
+            transitions may have negative eigenvalues, without which it cannot track states (Grazzi et al. 2025, arXiv
+            2411.12537).
         given_routing: which chunks go to softmax whatever their content: "random", or "strided" at fixed positions, the
             same in every layer and head (`nas.evaluation.policy_of`); None where routers decide.
         given_share: the share of them that do; None exactly where given_routing is.
@@ -61,6 +64,7 @@ class Architecture:
     conv_size: int = 4
     tie_embeddings: bool = False
     rope_base: float | None = None
+    negative_eigenvalues: bool = False
     given_routing: GivenRouting | None = None
     given_share: float | None = None
 
@@ -78,8 +82,9 @@ class Architecture:
             if field.type in (int, "int") and not _is_count(value):
                 raise ValueError(f"{field.name}={value!r} is not allowed; it must be an integer of at least 1.")
         self._check_chunk_sizes()
-        if not isinstance(self.tie_embeddings, bool):
-            raise ValueError(f"tie_embeddings={self.tie_embeddings!r} is not allowed; it must be true or false.")
+        for name in ("tie_embeddings", "negative_eigenvalues"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name}={value!r} is not allowed; it must be true or false.")
         self._check_given_routing()
         self._check_divides("linear_heads", "softmax_heads")
         self._check_divides("routing_heads", "linear_heads")

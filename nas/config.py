@@ -49,6 +49,7 @@ class ModelConfig:
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING
     rope_base: float | None = None
+    negative_eigenvalues: bool = False
 
     def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
         """A model of these sizes with these layers, ``changed`` in some fields; UserError where sizes do not fit."""

@@ -41,8 +41,8 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
     )
     together = [task for task in asked if _holds_on_average(found[task])]
     verdict += (
-        f"\nThat is at any of several lengths. By the mean over all of them, with one test for each of these models: on "
-        f"{len(together)} of {len(asked)} ({', '.join(together) or 'none'}).\n"
+        "\nThat is at any of several lengths. By the mean over all of them, with one test for each of these models: "
+        f"on {len(together)} of {len(asked)} ({', '.join(together) or 'none'}).\n"
     )
     learnt = {task: found[task] for task in asked if any(one.name in GIVEN for one in found[task].entrants)}
     routing = [f"## Learnt against given routing\n\n{_gains(learnt)}"] if learnt else []

@@ -81,7 +81,8 @@ def gated_delta_rule(
         q, k: [B, T, H, K], any T >= 1.
         v: [B, T, H, V].
         g: [B, T, H] natural logarithm of the decay, <= 0.
-        beta: [B, T, H] write strength.
+        beta: [B, T, H] write strength, from 0 to 2 for keys of length 1; over 1 a state transition has a negative
+            eigenvalue (Grazzi et al. 2025, arXiv 2411.12537).
         route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H; None means all ones.
         chunk_size: tokens in a chunk, any integer >= 1.
         scale: factor on the output; 1 / sqrt(K) by default.

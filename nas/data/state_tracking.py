@@ -6,8 +6,9 @@ the sum of bits modulo 2.
 
 No linear RNN of finite precision whose state transitions have positive eigenvalues alone computes parity at every
 length, and none whose transitions are triangular counts modulo 3 (Grazzi et al. 2025, arXiv 2411.12537). Gated DeltaNet
-with a write strength beta in (0, 1), which is the linear operation here, has positive eigenvalues alone: where it
-solves this task at the training length, it need not at longer ones.
+with a write strength in (0, 1) has positive eigenvalues alone: where it solves this task at the training length, it
+need not at longer ones. With strengths in (0, 2) it has negative ones too: ``model.negative_eigenvalues``, which
+``data=state_tracking`` sets.
 """
 
 import torch

@@ -35,6 +35,10 @@ INITIAL_WRITE = -4.0
 As published, most of what a small model stores is forgotten or written over within tens of tokens, no gradient asks for
 more, and linear layers stay on the plateau before recall; from this start they leave it as softmax layers do.
 """
+INITIAL_WIDE_WRITE = 0.0
+"""The same where strengths go up to 2: a strength of 1, in the middle. From sparing ones up, eigenvalues of -1 are too
+far to be learnt.
+"""
 
 
 class Path(NamedTuple):
@@ -97,7 +101,7 @@ class TokenMixer(nn.Module):
     rotates them by their positions; each output has its own RMSNorm. With both, a softmax over the branches, linear in
     the convolved q, weighs them per token and softmax head. A SiLU gate and the output projection follow. Source:
     NAtS-L (Deng et al. 2026); gates as in Gated DeltaNet (Yang et al. 2025), which start out more
-    retentive: INITIAL_DECAY_RATES, INITIAL_WRITE.
+    retentive: INITIAL_DECAY_RATES, INITIAL_WRITE. With negative_eigenvalues write strengths are twice as large.
 
     Without a policy an option that could do both is plain softmax attention.
 
@@ -132,7 +136,7 @@ class TokenMixer(nn.Module):
         if has_router or "linear" in mixers:
             self.decay = nn.Linear(a.width, a.linear_heads, bias=False)
             self.write = nn.Linear(a.width, a.linear_heads)
-            nn.init.constant_(self.write.bias, INITIAL_WRITE)
+            nn.init.constant_(self.write.bias, INITIAL_WIDE_WRITE if a.negative_eigenvalues else INITIAL_WRITE)
             slowest, fastest = map(math.log, INITIAL_DECAY_RATES)
             self.log_decay_rate = nn.Parameter(torch.empty(a.linear_heads).uniform_(slowest, fastest))
             step = torch.empty(a.linear_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
@@ -291,7 +295,8 @@ class TokenMixer(nn.Module):
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log-decay and write strength of the linear branch, both [B, T, linear heads]."""
         g = -self.log_decay_rate.exp() * F.softplus(self.decay(x) + self.decay_bias)
-        return g, self.write(x).sigmoid()
+        beta = self.write(x).sigmoid()
+        return g, 2 * beta if self.architecture.negative_eigenvalues else beta
 
 
 def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:

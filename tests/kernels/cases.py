@@ -97,6 +97,11 @@ def delta_inputs(shape: Shape, route: str, dtype: torch.dtype = torch.float64) -
     return _leaves(inputs | _named_route(shape, route), dtype)
 
 
+def with_strong_writes(inputs: Inputs) -> Inputs:
+    """Inputs of the delta rule with write strengths up to 2, where state transitions have negative eigenvalues."""
+    return inputs | {"beta": (2 * inputs["beta"].detach()).requires_grad_()}
+
+
 def results_and_gradients(operation: Operation, inputs: Inputs, cotangents: list[Tensor]) -> tuple[Inputs, Inputs]:
     """What ``operation(**inputs)`` returns, and the gradient of its inner product with the cotangents, by name.
 

@@ -21,6 +21,7 @@ from tests.kernels.cases import (
     mean_pool_route,
     results_and_gradients,
     strided,
+    with_strong_writes,
 )
 
 delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
@@ -36,6 +37,18 @@ def cotangents_for(shape: Shape) -> list[Tensor]:
     """For the output and for the final state."""
     o = torch.randn(shape.B, shape.T, shape.H, shape.V, dtype=torch.float64)
     return [o, torch.randn(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)]
+
+
+def test_write_strengths_over_one() -> None:
+    for shape in (SHAPES[-1], *LARGE_CHUNKS):
+        inputs, cotangents = with_strong_writes(delta_inputs(shape, "mixed")), cotangents_for(shape)
+        operation, definition = (
+            functools.partial(one, chunk_size=shape.chunk_size) for one in (delta_rule, oracle.gated_delta_rule)
+        )
+        results, gradients = results_and_gradients(operation, inputs, cotangents)
+        expected, expected_gradients = results_and_gradients(definition, inputs, cotangents)
+        assert_all_close(results, expected, atol=1e-10)
+        assert_all_close(gradients | {"route": expected_gradients["route"]}, expected_gradients, atol=1e-10)
 
 
 @decay_skipped_or_not

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels import gated_delta_rule
 from tests.kernels import oracle
-from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, results_and_gradients
+from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, results_and_gradients, with_strong_writes
 from tests.kernels.triton_cases import (
     ATOL,
     CUDA,
@@ -112,6 +112,11 @@ def test_matches_oracle_where_a_skipped_chunk_does_not_decay(shape: Shape) -> No
 )
 def test_every_kind_of_route(route: str, route_grad: str) -> None:
     assert_matches_oracle(SMALL, route, route_grad)
+
+
+@on_cpu
+def test_write_strengths_over_one() -> None:
+    assert_matches_oracle(RAGGED, "mixed", inputs=with_strong_writes(inputs_for(RAGGED, "mixed")))
 
 
 @on_cpu

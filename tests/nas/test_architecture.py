@@ -22,6 +22,7 @@ def test_json_and_back() -> None:
         small(),
         small("linear"),
         small("softmax", "softmax", conv_size=2, tie_embeddings=True, rope_base=500.0),
+        small("linear", negative_eigenvalues=True),
     ):
         back = Architecture.from_json(given.to_json())
         assert back == given
@@ -62,6 +63,7 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
         ({"mlp_width": "10"}, "mlp_width='10'"),
         ({"conv_size": None}, "conv_size=None"),
         ({"tie_embeddings": 1}, "tie_embeddings=1"),
+        ({"negative_eigenvalues": 2}, "negative_eigenvalues=2"),
         ({"rope_base": 0}, "rope_base=0"),
         ({"rope_base": "10000"}, "rope_base='10000'"),
         (

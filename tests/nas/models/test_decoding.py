@@ -95,6 +95,13 @@ def test_a_prompt_and_steps_are_the_whole_sequence(
         assert 0 < torch.stack(routes).mean() < 1
 
 
+@pytest.mark.parametrize("mixer", ["linear", "token_hybrid"])
+def test_negative_eigenvalues(mixer: Mixer) -> None:
+    made = model(small(mixer, mixer, negative_eigenvalues=True))
+    for prompt in (1, 6):
+        assert_decodes(made, torch.randint(11, (2, T)), learnt, prompt)
+
+
 @pytest.mark.parametrize("policy", [soft, always("softmax"), always("linear"), None], ids=str)
 def test_any_policy(policy: Policy | None) -> None:
     made = model(small("token_hybrid", "linear", "token_hybrid"))

@@ -52,6 +52,16 @@ def test_softmax_heads_may_be_finer_than_linear_heads() -> None:
         assert made(torch.randn(2, T, 12), lambda layer, logits: logits.softmax(-1))[0].shape == (2, T, 12)
 
 
+def test_state_transitions_may_have_negative_eigenvalues() -> None:
+    x = 100 * torch.randn(2, T, 12)
+    for negative, strongest, first in ((False, 1.0, 0.018), (True, 2.0, 1.0)):
+        made = TokenMixer(small("linear", negative_eigenvalues=negative), 0, "full")
+        at_first, beta = (made.linear_heads(made.project(given)).beta for given in (torch.zeros_like(x), x))
+        assert at_first.flatten().tolist() == pytest.approx([first] * at_first.numel(), abs=1e-4)
+        assert 0 <= beta.min() < 0.1 * strongest, "eigenvalues from 1"
+        assert 0.9 * strongest < beta.max() <= strongest, "to 1 - beta"
+
+
 def test_a_mixer_has_the_parameters_of_its_operations_alone() -> None:
     names = {
         kind: {name.split(".")[0] for name, _ in TokenMixer(small(kind), 0, "full").named_parameters()}
