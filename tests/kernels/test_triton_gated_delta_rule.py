@@ -354,6 +354,14 @@ TIMED = (Shape(B=1, T=32768, chunk_size=64, H=6, K=128, V=256), Shape(B=16, T=20
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_gpu_write_strengths_over_one(dtype: torch.dtype) -> None:
+    shape = GPU_CASES[0][1]
+    inputs, cotangents = on_gpu_with_states(shape, "mixed", dtype)
+    assert_low_precision(with_strong_writes(inputs), cotangents, chunk_size=shape.chunk_size)
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("shape", TIMED, ids=str)
 def test_gpu_timed_shapes(shape: Shape) -> None:
     """As split for this GPU: right, and the same in every run."""
