@@ -141,10 +141,10 @@ class Budget(nn.Module):
         """The allowed cost at a fraction of training, between that of the start and the target."""
         if self.dense:
             return self.first
-        passed = progress - self._began
+        passed = max(0.0, progress - self._began)  # the buffer may have rounded up
         if passed >= self.tighten_over:
             return self.target
-        done = max(0.0, passed / self.tighten_over)
+        done = passed / self.tighten_over
         if self.rises:
             return self.floor + (self.target - self.floor) * done
         return max(self.target, self.floor + (1 - self.floor) * self._part(self.target) ** done)

@@ -91,6 +91,13 @@ def test_the_allowed_share_falls_geometrically_to_the_target() -> None:
     assert made.allowed(1.0) == 0.1
 
 
+def test_without_tightening_the_target_is_there_at_once() -> None:
+    for progress in (0.1, 0.2, 0.3):  # in float32 some are more
+        made = budget(dense_until=progress, tighten_over=0.0)
+        observe(made, torch.tensor(1.0), progress)
+        assert made.allowed(progress) == OPTIONS["target"]
+
+
 def test_from_below_the_allowed_cost_rises_to_the_target() -> None:
     made = budget(start="cheapest", floor=0.02)
     assert made.allowed(0.3) == 0.02
