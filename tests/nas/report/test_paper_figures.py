@@ -44,4 +44,5 @@ def test_probabilities_are_a_row_for_each_layer_in_order() -> None:
 def test_layers_are_drawn_for_each_model() -> None:
     (axes,) = layer_figure(by_hand(4)).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == [stack.name for stack in by_hand(4)]
-    assert [text.get_text() for text in axes.texts][:4] == ["linear", "linear", "linear", "softmax"]
+    assert [text.get_text() for text in axes.texts][:4] == ["linear", "softmax", "linear", "softmax"]
+    assert [text.get_text() for text in axes.texts][4:8] == ["linear", "linear", "linear", "softmax"]
