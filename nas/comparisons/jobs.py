@@ -113,7 +113,7 @@ class Jobs:
         return self._results.get(job.name)
 
     def train_config(self, job: Job) -> TrainConfig:
-        """The options of a training, going on with what is there of it."""
+        """The options of a training, going on with what is there of it; what tunes is measured at its own length alone."""
         config, rate = self.config, job.learning_rate
         values = {name: value for name, value in asdict(config).items() if name in TrainConfig.__dataclass_fields__}
         trainer = replace(
@@ -121,6 +121,8 @@ class Jobs:
             learning_rate=rate,
             router_learning_rate=config.trainer.router_learning_rate * rate / config.trainer.learning_rate,
         )
+        if job.tunes:
+            values["data"] = asdict(config.data) | {"length_factors": [1]}
         values |= {"trainer": asdict(trainer), "budget": asdict(job.contender.budget), "seed": job.seed}
         values |= {"name": job.name, "output": str(self.folder), "resume": self._partial(job)}
         made = restore("train", values | {"architecture": str(self._architecture(job.contender.architecture, job))})

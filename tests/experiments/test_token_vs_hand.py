@@ -42,9 +42,9 @@ def beside(*others: Entrant, share: float = 0.1) -> Comparison:
 )
 def test_when_the_claim_holds(found: Comparison, holds: bool) -> None:
     told = claim.claim({"planted": found}, {"planted"})
-    assert f"on {int(holds)} of 1 retrieval tasks ({'planted at 4x' if holds else 'none'})" in told
-    assert f"one test for each of these models: on {int(holds)} of 1 ({'planted' if holds else 'none'})" in told
-    assert "on 0 of 0 retrieval tasks (none)" in claim.claim({"text": found}, {"planted"})
+    assert told.count(f": on {int(holds)} ({'planted at 4x' if holds else 'none'})") == 3 - holds
+    assert f"by the mean over these lengths, after Holm over these models: on {int(holds)} (" in told
+    assert "of 0 retrieval tasks" in claim.claim({"text": found}, {"planted"})
 
 
 def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
@@ -54,8 +54,22 @@ def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
 
     found = comparison(one("searched_token_hybrid", 0.2, 0.8), one("softmax", 0.9, 0.1), factors=(1, 4, 8))
     told = claim.claim({"planted": found}, {"planted"})
-    assert "on 1 of 1 retrieval tasks (planted at 8x)" in told
-    assert "one test for each of these models: on 0 of 1 (none)" in told
+    assert told.count(": on 1 (planted at 8x)") == 2
+    assert "by the mean over these lengths, after Holm over these models: on 0 (none)" in told
+
+
+def test_a_length_of_many_has_to_be_clearer_once_all_are_counted() -> None:
+    def one(name: str, *qualities: float) -> Entrant:
+        lengths = (4, 8, 16, 32, 64)
+        runs = (
+            trained(seed, {1: 1.0, 64: qualities[seed], **dict.fromkeys(lengths[:-1], 0.5)}, 0.1) for seed in range(5)
+        )
+        return entrant(name, *runs, searched=name.startswith("searched"))
+
+    searched, softmax = one("searched_token_hybrid", *[0.8] * 5), one("softmax", 0.7, 0.6, 0.3, 0.5, 0.75)
+    told = claim.claim({"planted": comparison(searched, softmax, factors=(1, 4, 8, 16, 32, 64))}, {"planted"})
+    assert "over the models at that length: on 1 (planted at 64x)" in told
+    assert "over these models and lengths together: on 0 (none)" in told
 
 
 def test_it_shows_how_the_searched_model_stands_to_each() -> None:
@@ -132,7 +146,7 @@ def test_tasks_are_trained_side_by_side_and_timed_one_by_one(tmp_path: Path, mon
     command.main()
     assert sorted(ran[:2]) == [["mqar", "false", "2"], ["planted", "false", "2"]]
     assert ran[2:] == [["planted", "true", "1"], ["mqar", "true", "1"]]
-    assert "on 2 of 2 retrieval tasks (planted at 4x, mqar at 4x)" in (tmp_path / "results/claim.md").read_text()
+    assert ": on 2 (planted at 4x, mqar at 4x)" in (tmp_path / "results/claim.md").read_text()
     assert (tmp_path / "results/mqar.md").read_text() == "a table"
     command.main()
     assert len(ran) == 4, "what is there is not made again"

@@ -55,6 +55,13 @@ def test_one_learning_rate_needs_no_tuning(tmp_path: Path) -> None:
     assert jobs.merits(job.contender) == {}
 
 
+def test_what_tunes_is_measured_at_its_own_length_alone(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.01,0.1]", "data.length_factors=[1,2]")
+    one = jobs.contenders[0]
+    assert jobs.train_config(Job(one, 0.01, 1000, tunes=True)).data.length_factors == [1]
+    assert jobs.train_config(Job(one, 0.01, 0, tunes=False)).data.length_factors == [1, 2]
+
+
 def test_what_is_done_is_not_made_again_and_what_failed_is_told(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01]")
     every = [job for _ in range(4) if (job := jobs.take())]
