@@ -14,6 +14,7 @@ processes take turns, and models as small as these leave most of a GPU idle in t
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ import yaml
 
 from experiments.runs import metrics_of
 from experiments.token_vs_hand.claim import claim
-from nas.comparisons.closing import MARKDOWN, TIMINGS
+from nas.comparisons.closing import MARKDOWN
 from nas.comparisons.results import RESULTS, Comparison
 from nas.run import read_json
 
@@ -59,9 +60,10 @@ class Task(NamedTuple):
             self._compare(log, "timing=false", f"workers={workers}")
 
     def time(self) -> None:
-        """Time the models of the comparison, unless they are."""
+        """Time the models of the comparison, unless they all are."""
         assert self.begun is not None
-        if not (self.begun / TIMINGS).exists():
+        found = Comparison.from_dict(read_json(self.begun / RESULTS))
+        if any(run.decode_seconds is None for one in found.entrants for run in one.runs):
             self._compare(None, "timing=true", "workers=1")
 
     def _compare(self, log: TextIO | None, *options: str) -> None:
@@ -104,12 +106,11 @@ def main() -> None:
         for name in names
     }
     _train(tasks, given.workers)
-    found: dict[str, Comparison] = {}
     for name, task in tasks.items():
         task.time()
         assert task.begun is not None
-        found[name] = Comparison.from_dict(read_json(task.begun / RESULTS))
         _keep(task.begun, results, name)
+    found = {name: Comparison.from_dict(kept) for name in study["tasks"] if (kept := read_json(_kept(results, name)))}
     told = claim(found, {name for name in found if study["tasks"][name]["retrieval"]})
     (results / "claim.md").write_text(told)
     print(told)
@@ -158,11 +159,19 @@ def _train(tasks: dict[str, Task], workers: int) -> None:
 
 
 def _keep(folder: Path, results: Path, task: str) -> None:
-    """Copy the table and the figures over lengths of a comparison to where they are committed."""
+    """Copy the table of a comparison, its figures over lengths and what every training came to to where they are
+    committed.
+    """
     (results / f"{task}.md").write_text((folder / MARKDOWN).read_text())
+    _kept(results, task).write_text(json.dumps(read_json(folder / RESULTS), separators=(",", ":")) + "\n")
     for figure in KEPT:
         if (folder / figure).exists():
             (results / f"{task}_{figure}").write_bytes((folder / figure).read_bytes())
+
+
+def _kept(results: Path, task: str) -> Path:
+    """What every training of a task came to; the claim is judged by those of all tasks, whichever were run last."""
+    return results / f"{task}.json"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from nas.evaluation import at_random
 from nas.models.language_model import LanguageModel
 from nas.report.comparison_page import page
 from nas.report.embed import write_page
-from nas.run import ARCHITECTURE, METRICS, REPORT, WEIGHTS, Run, load_architecture, load_weights, read_json
+from nas.run import ARCHITECTURE, METRICS, REPORT, Run, load_architecture, read_json
 from nas.strategies import root_device
 from nas.timing import decode_seconds_per_token, prefill_seconds_per_token
 
@@ -67,11 +67,11 @@ def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
 
 
 def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
-    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data."""
+    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data. Weights make no
+    difference to that: they need not be there any more.
+    """
     trainer, context = jobs.config.trainer, jobs.config.context
-    model = LanguageModel(load_architecture(trained.path / ARCHITECTURE))
-    load_weights(model, trained.path / WEIGHTS)
-    model.to(root_device(trainer)).eval()
+    model = LanguageModel(load_architecture(trained.path / ARCHITECTURE)).to(root_device(trainer)).eval()
     shares = shares_at(by_factor(read_json(trained.path / METRICS)), jobs.config.data.length, context)
     policy = at_random(shares, generator(jobs.config.seed, "timing"))
     return {
