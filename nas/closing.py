@@ -31,6 +31,8 @@ from nas.tables import number
 
 CONTEXTS = (4096, 32768, LONG)
 """Context lengths for which costs are given."""
+NOTHING = 5e-4
+"""Softmax shares below it are told as next to nothing: tables show 0.000."""
 BETTER = {measure: f"{'higher' if higher else 'lower'} is better" for measure, higher in HIGHER.items()}
 
 
@@ -243,6 +245,11 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
     if not finished:
         notes.append(
             f"Stopped at step {module.global_step} of {module.config.trainer.steps}; what was learnt is saved."
+        )
+    if not module.budget.dense and module.space.sizes.given_routing is None and best.share < NOTHING:
+        notes.append(
+            "Routers keep next to no chunk. If quality is poor, at longer contexts too, linear attention may have learnt the "
+            "task, imprecisely, before softmax did: try half of trainer.learning_rate."
         )
     if not math.isfinite(best.loss):
         notes.append("The loss is not a finite number: training diverged. Try a lower trainer.learning_rate.")

@@ -207,6 +207,15 @@ def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
     assert "training diverged" in (ended.run / "report.html").read_text()
 
 
+def test_routers_that_keep_nothing_are_told_of_with_what_may_help(tmp_path: Path) -> None:
+    given = (f"output={tmp_path}", "budget.target=0.001", "budget.tighten_over=0", "trainer.router_learning_rate=1")
+    ended = nas("search", *SEARCH, *given)
+    assert ended.status == 0, ended.err
+    assert metrics(ended.run)["routings"]["searched routing"]["1x"]["share"] == 0
+    assert "Routers keep next to no chunk." in ended.out
+    assert "try half of trainer.learning_rate" in (ended.run / "report.html").read_text()
+
+
 def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
     ended = nas("search", *SEARCH, "name='[red]x [bold'", f"output={tmp_path}")
     assert ended.status == 0, ended.err
