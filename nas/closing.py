@@ -248,8 +248,8 @@ def _notes(module: TrainingModule, best: Evaluation, finished: bool) -> list[str
         )
     if not module.budget.dense and module.space.sizes.given_routing is None and best.share < NOTHING:
         notes.append(
-            "Routers keep next to no chunk. If quality is poor, at longer contexts too, linear attention may have learnt the "
-            "task, imprecisely, before softmax did: try half of trainer.learning_rate."
+            "Routers keep next to no chunk. If quality is poor, or falls with the length, linear attention may have "
+            "learnt the task, imprecisely, before softmax did: try half of trainer.learning_rate."
         )
     if not math.isfinite(best.loss):
         notes.append("The loss is not a finite number: training diverged. Try a lower trainer.learning_rate.")

@@ -67,8 +67,9 @@ def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
 
 
 def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
-    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data. Weights make no
-    difference to that: they need not be there any more.
+    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data.
+
+    Weights make no difference to that: they need not be there any more.
     """
     trainer, context = jobs.config.trainer, jobs.config.context
     model = LanguageModel(load_architecture(trained.path / ARCHITECTURE)).to(root_device(trainer)).eval()

@@ -113,7 +113,7 @@ class Jobs:
         return self._results.get(job.name)
 
     def train_config(self, job: Job) -> TrainConfig:
-        """The options of a training, going on with what is there of it; what tunes is measured at its own length alone."""
+        """The options of a training, going on with what is there of it; measured at one length if it tunes."""
         config, rate = self.config, job.learning_rate
         values = {name: value for name, value in asdict(config).items() if name in TrainConfig.__dataclass_fields__}
         trainer = replace(
