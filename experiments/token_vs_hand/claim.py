@@ -32,10 +32,10 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
     """
     parts = [f"## {task}\n\n{_table(comparison)}" for task, comparison in found.items()]
     asked = {task: comparison for task, comparison in found.items() if task in retrieval}
-    on = f"of {len(asked)} retrieval tasks"
     verdict = (
         f"Better than {', '.join(AGAINST)}, where they took part, at {LONGER} or more times the training length, at a "
-        f"softmax share of at most {MOST_SHARE}, p < 0.05. The target is {ENOUGH} {on}. It holds\n\n"
+        f"softmax share of at most {MOST_SHARE}, p < 0.05. The target is {ENOUGH} of {len(asked)} "
+        "retrieval tasks. It holds\n\n"
         f"- at any of these lengths, after Holm over the models at that length: on {_where(asked, _held)}\n"
         f"- the same, after Holm over these models and lengths together: on {_where(asked, _held_of_all)}\n"
         f"- by the mean over these lengths, after Holm over these models: on {_where(asked, _held_on_average)}\n"

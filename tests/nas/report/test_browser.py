@@ -166,8 +166,8 @@ def test_it_plays_on_a_sequence_of_a_single_chunk(browser: Any, tmp_path: Path) 
         assert told(page) == ["1.00", "0.88"]
 
 
-SLOW = 5
-"""How many times longer than a quiet machine, which is to take 2 s and 100 ms, one may take that is slow or busy."""
+TRIES = 20
+"""Of which one has to be quick: on a machine that is shared most may have to wait for others."""
 
 
 def seconds_to_open(page: Any) -> float:
@@ -182,7 +182,7 @@ def seconds_to_open(page: Any) -> float:
 def test_a_large_page_opens_and_answers_at_once(browser: Any, tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", large())
     with opened(browser, tmp_path / "page.html") as page:
-        assert min(seconds_to_open(page) for _ in range(3)) < 2 * SLOW, "with its charts; the best of three"
+        assert any(seconds_to_open(page) < 2 for _ in range(TRIES)), "with its charts"
         for action in (HOVER, LAYER, STEP):
-            assert min(milliseconds(page, action) for _ in range(3)) < 100 * SLOW, action
+            assert any(milliseconds(page, action) < 100 for _ in range(TRIES)), action
         assert page.input_value("select.layer") == "7"
