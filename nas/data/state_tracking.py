@@ -8,7 +8,8 @@ No linear RNN of finite precision whose state transitions have positive eigenval
 length, and none whose transitions are triangular counts modulo 3 (Grazzi et al. 2025, arXiv 2411.12537). Gated DeltaNet
 with a write strength in (0, 1) has positive eigenvalues alone: where it solves this task at the training length, it
 need not at longer ones. With strengths in (0, 2) it has negative ones too: ``model.negative_eigenvalues``, which
-``data=state_tracking`` sets.
+``data=state_tracking`` sets. Sums modulo more than 2 take rotations, which one reflection a token cannot make: there
+negative eigenvalues have been found to harm (experiments/token_vs_hand).
 """
 
 import torch
