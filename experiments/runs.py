@@ -6,12 +6,14 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+
+from nas.run import CONFIG, METRICS, Run, read_json
 
 SECONDS = "seconds.json"
 
@@ -38,25 +40,46 @@ class RunsFailed(RuntimeError):
 def metrics_of(
     folder: Path, command: Sequence[str], environment: Mapping[str, str] | None = None, log: TextIO | None = None
 ) -> dict[str, Any]:
-    """`metrics.json` of the one run in ``folder``, made now unless it is there, and "wall_seconds" of its command.
+    """`metrics.json` of the one run in ``folder``, and "wall_seconds" of its command. It is made now unless it is
+    there; one that was stopped goes on.
 
     Args:
         folder: where the run goes, alone.
         command: the module to run, for example nas.search, and its options.
         environment: variables to set for it.
         log: where what it prints goes; None for where this prints.
+
+    Raises:
+        CalledProcessError: the command failed, or was stopped.
     """
-    done = sorted(folder.glob("*/*/metrics.json"))
-    if not done:
-        full = [sys.executable, "-m", *command, f"output={folder}"]
+    times = folder / SECONDS
+    if finished_run(folder) is None:
+        stopped = next((run for run in _newest_first(folder, CONFIG) if Run(run).newest_checkpoint()), None)
+        options = [*command[1:], f"output={folder}"] if stopped is None else [f"resume={stopped}"]
+        full = [sys.executable, "-m", command[0], *options]
         print("$", "python", *full[1:], flush=True)
+        before = 0.0 if stopped is None else read_json(times) or 0.0
         started = time.monotonic()
-        subprocess.run(full, check=True, env=os.environ | dict(environment or {}), stdout=log, stderr=log)
-        (folder / SECONDS).write_text(json.dumps(time.monotonic() - started))
-        done = sorted(folder.glob("*/*/metrics.json"))
-    metrics: dict[str, Any] = json.loads(done[-1].read_text())
-    seconds = folder / SECONDS
-    return metrics | {"wall_seconds": json.loads(seconds.read_text()) if seconds.exists() else None}
+        try:
+            subprocess.run(full, check=True, env=os.environ | dict(environment or {}), stdout=log, stderr=log)
+        finally:
+            folder.mkdir(parents=True, exist_ok=True)
+            times.write_text(json.dumps(before + time.monotonic() - started))
+    run = finished_run(folder)
+    assert run is not None, f"{command[0]} ended well and left no finished run in {folder}"
+    metrics: dict[str, Any] = json.loads((run / METRICS).read_text())
+    return metrics | {"wall_seconds": json.loads(times.read_text()) if times.exists() else None}
+
+
+def finished_run(folder: Path) -> Path | None:
+    """The newest run below a folder that was not stopped before its end."""
+    runs = _newest_first(folder, METRICS)
+    return next((run for run in runs if (read_json(run / METRICS) or {}).get("finished")), None)
+
+
+def _newest_first(folder: Path, holding: str) -> list[Path]:
+    """Runs below a folder, ``folder/command/date_time_name``, that hold a file."""
+    return sorted((path.parent for path in folder.glob(f"*/*/{holding}")), reverse=True)
 
 
 def all_metrics(
@@ -87,3 +110,21 @@ def all_metrics(
     if failed := [folder for folder in ended if folder not in done]:
         raise RunsFailed(failed, done)
     return done
+
+
+def status_of(main: Callable[[], int | None]) -> int:
+    """The exit status of a study: one line, and no traceback, where one of its commands failed or Ctrl-C stopped it."""
+    try:
+        return main() or 0
+    except subprocess.CalledProcessError as error:
+        print(f"python {' '.join(error.cmd[1:3])} ended with status {error.returncode}.", GOES_ON, file=sys.stderr)
+        return error.returncode
+    except RunsFailed as error:
+        print(f"{error}.", GOES_ON, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped.", GOES_ON, file=sys.stderr)
+        return 130
+
+
+GOES_ON = "What is done is kept; the same command goes on from there."

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments.ablations.figure import write_figure
 from experiments.ablations.results import BASE, Ablation, Trained, report, trained
-from experiments.runs import RunsFailed, all_metrics, machine
+from experiments.runs import RunsFailed, all_metrics, machine, status_of
 
 STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=25")
 """What every run has in common. Validation changes nothing in the training."""
@@ -116,4 +116,4 @@ def _made(workers: int, overrides: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from experiments.runs import finished_run
 from nas.comparisons.statistics import holm, interval, paired_test, verdict_of
 from nas.comparisons.units import p_value, signed
 from nas.history import history
@@ -85,7 +86,9 @@ class Trained:
 
 def trained(folder: Path, metrics: Mapping[str, Any]) -> Trained:
     """The run in ``folder``, which has these metrics."""
-    return of_metrics(metrics, history(Run(next(folder.glob("*/*/metrics.json")).parent)))
+    run = finished_run(folder)
+    assert run is not None
+    return of_metrics(metrics, history(Run(run)))
 
 
 def of_metrics(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> Trained:

@@ -8,6 +8,7 @@ it; a run that is there already is not made again.
 """
 
 import argparse
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 import search_spaces
-from experiments.runs import metrics_of
+from experiments.runs import finished_run, metrics_of, status_of
 from nas.budget import budgeted_cost
 from nas.config import SearchConfig, register
 from nas.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
@@ -86,7 +87,9 @@ def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str,
     folder = output / "_".join(map(str, (*case, seed))).replace(", ", "_").replace(" ", "_")
     metrics = metrics_of(folder, ["nas.search", *options, f"budget.target={shown}", f"seed={seed}"])
     spent = metrics["budget"]
-    over, under = _excursions(Run(next(folder.glob("*/*/metrics.json")).parent))
+    run = finished_run(folder)
+    assert run is not None
+    over, under = _excursions(Run(run))
     quality = next(iter(metrics["routings"].values()))["1x"]["quality"]
     return {
         "space": case.space,
@@ -120,4 +123,4 @@ def _excursions(run: Run) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

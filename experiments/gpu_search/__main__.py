@@ -10,6 +10,7 @@ not made again. The tables have the parts that were asked for.
 
 import argparse
 import platform
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments.runs import metrics_of
+from experiments.runs import metrics_of, status_of
 from nas.tables import markdown, number
 
 SEARCH = ("nas.search", "+space=token_hybrid")
@@ -145,4 +146,4 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

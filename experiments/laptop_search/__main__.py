@@ -8,10 +8,11 @@ Every run is a command as a user would type it; a run that is there already is n
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import metrics_of
+from experiments.runs import metrics_of, status_of
 from nas.tables import markdown, number
 
 KINDS = {
@@ -66,4 +67,4 @@ def _row(kind: str, seed: int, metrics: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

@@ -12,10 +12,11 @@ cost. Runs that are there already are not made again.
 
 import argparse
 import itertools
+import sys
 from pathlib import Path
 
 from experiments.ranking import results
-from experiments.runs import all_metrics, machine
+from experiments.runs import all_metrics, machine, status_of
 
 TASK = (
     *("data=recall", "data.keys=16", "data.values=16", "data.min_pairs=3", "data.length_factors=[1]"),
@@ -95,4 +96,4 @@ def _searched(relaxation: str, seed: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from experiments.runs import metrics_of
+from experiments.runs import finished_run, metrics_of, status_of
 from experiments.token_vs_hand.claim import claim
 from nas.comparisons.closing import MARKDOWN
 from nas.comparisons.results import RESULTS, Comparison
@@ -67,7 +67,7 @@ class Task(NamedTuple):
             self._compare(None, "timing=true", "workers=1")
 
     def _compare(self, log: TextIO | None, *options: str) -> None:
-        (searched,) = (path.parent for path in (self.folder / "search").glob("*/*/metrics.json"))
+        searched = finished_run(self.folder / "search")
         settings = (f"{name}={value}".replace(" ", "").replace("'", "") for name, value in self.settings.items())
         command = [
             *("nas.compare", f"runs=[{searched}]", f"output={self.folder}", *settings, *self.options, *options),
@@ -154,8 +154,12 @@ def _train(tasks: dict[str, Task], workers: int) -> None:
             print(f"{name}: trained", flush=True)
 
     with ThreadPoolExecutor(at_a_time) as pool:
-        for ended in [pool.submit(train, name) for name in tasks]:
-            ended.result()
+        try:
+            for ended in [pool.submit(train, name) for name in tasks]:
+                ended.result()
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _keep(folder: Path, results: Path, task: str) -> None:
@@ -175,4 +179,4 @@ def _kept(results: Path, task: str) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status_of(main))

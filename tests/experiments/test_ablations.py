@@ -119,12 +119,12 @@ def test_options_of_every_variant_fit(variant: Ablation) -> None:
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "good" / "search" / "run"
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text("{}")
+    (folder / "metrics.json").write_text('{"finished": true}')
     commands = {tmp_path / "bad": ["nas.no_such_command"], tmp_path / "good": ["nas.no_such_command"]}
     with pytest.raises(RunsFailed, match=r"log\.txt") as told:
         all_metrics(commands, workers=1)
     assert told.value.failed == [tmp_path / "bad"]
-    assert told.value.done == {tmp_path / "good": {"wall_seconds": None}}
+    assert told.value.done == {tmp_path / "good": {"finished": True, "wall_seconds": None}}
     assert "no_such_command" in (tmp_path / "bad" / "log.txt").read_text()
 
 

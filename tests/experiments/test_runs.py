@@ -1,0 +1,86 @@
+"""What studies share: runs of the toolkit's commands that are made once, and go on where they were stopped."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import runs
+
+COMMAND = ["nas.search", "+space=token_hybrid"]
+
+
+def leave_run(folder: Path, finished: bool) -> None:
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text("")
+    (folder / "checkpoints" / "step=000000002.ckpt").write_text("")
+    (folder / "metrics.json").write_text(json.dumps({"finished": finished}))
+
+
+def commands_of(monkeypatch: pytest.MonkeyPatch, run: Path) -> list[list[str]]:
+    """What is run from now on, each of which leaves a finished run."""
+    ran: list[list[str]] = []
+
+    def finish(full: list[str], **_: Any) -> None:
+        ran.append(full[2:])
+        leave_run(run, finished=True)
+
+    monkeypatch.setattr(subprocess, "run", finish)
+    return ran
+
+
+def test_a_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = commands_of(monkeypatch, tmp_path / "search/one")
+    for _ in range(2):
+        assert runs.metrics_of(tmp_path, COMMAND)["finished"]
+    assert ran == [[*COMMAND, f"output={tmp_path}"]]
+    assert runs.finished_run(tmp_path) == tmp_path / "search/one"
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = tmp_path / "search/one"
+    leave_run(stopped, finished=False)
+    (tmp_path / "seconds.json").write_text("100.0")
+    assert runs.finished_run(tmp_path) is None
+    ran = commands_of(monkeypatch, stopped)
+    assert runs.metrics_of(tmp_path, COMMAND)["wall_seconds"] >= 100, "of both halves"
+    assert ran == [["nas.search", f"resume={stopped}"]]
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "search/one").mkdir(parents=True)
+    (tmp_path / "search/one/config.yaml").write_text("")
+    ran = commands_of(monkeypatch, tmp_path / "search/two")
+    runs.metrics_of(tmp_path, COMMAND)
+    assert ran == [[*COMMAND, f"output={tmp_path}"]]
+    assert runs.finished_run(tmp_path) == tmp_path / "search/two"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (subprocess.CalledProcessError(130, ["python", "-m", "nas.compare", "seeds=3"]), 130, "nas.compare ended with"),
+        (runs.RunsFailed([Path("bad")], {}), 1, "bad"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_a_study_that_is_stopped_says_how_it_goes_on(
+    error: BaseException, status: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise error
+
+    assert runs.status_of(main) == status
+    printed = capsys.readouterr().err
+    assert told in printed
+    assert "the same command goes on" in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_study_that_ends_well_has_status_0_or_its_own() -> None:
+    assert runs.status_of(lambda: None) == 0
+    assert runs.status_of(lambda: 3) == 3
