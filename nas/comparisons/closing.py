@@ -56,9 +56,11 @@ def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
     if not jobs.config.timing:
         return known
     context = jobs.config.context
-    with console.status(f"Timing prompts and generation at {context} tokens ..."):
-        for contender in jobs.contenders:
+    what = f"Timing prompts and generation at {context} tokens"
+    with console.status(f"{what} ...") as status:
+        for number, contender in enumerate(jobs.contenders, start=1):
             if contender.name not in known:
+                status.update(f"{what}: {contender.name}, {number} of {len(jobs.contenders)} ...")
                 trained = jobs.result(jobs.counted(contender)[0])
                 assert trained is not None
                 known[contender.name] = _timing(trained, jobs)
