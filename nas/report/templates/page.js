@@ -2,8 +2,11 @@
 
 const HEIGHT = 12, PLANTED = 2, LOW = 0.3, NOT_ROUTED = 255;
 
+/* By index: to iterate over a string of a million characters takes a fifth of a second. */
 function bytes(text) {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;
+  const decoded = atob(text), made = new Uint8Array(decoded.length);
+  for (let at = 0; at < made.length; at++) made[at] = decoded.charCodeAt(at);
+  return made.buffer;
 }
 
 function two(value) {
@@ -80,7 +83,7 @@ function explore(view) {
     const pen = canvases[0];
     pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const number = parseInt(pen.fillStyle.slice(1), 16);
-    return [number >> 16, (number >> 8) & 255, number & 255];
+    return new Uint32Array(new Uint8Array([number >> 16, (number >> 8) & 255, number & 255, 255]).buffer)[0];
   }
 
   function drawGrid() {
@@ -89,7 +92,8 @@ function explore(view) {
     cells.forEach((cell, of) => {
       const image = canvases[of].createImageData(chunks, HEIGHT);
       const bottom = HEIGHT - (planted ? PLANTED : 0);
-      const paint = (x, y, rgb) => image.data.set([...rgb, 255], 4 * (y * chunks + x));
+      const pixels = new Uint32Array(image.data.buffer);
+      const paint = (x, y, rgba) => { pixels[y * chunks + x] = rgba; };
       let sum = 0;
       for (let chunk = 0; chunk < chunks; chunk++) {
         const kept = weight([of, chunk]);
