@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import torch
 
+from nas.command import INTERRUPTED
 from nas.run import CONFIG, METRICS, Run, read_json
 
 SECONDS = "seconds.json"
@@ -53,7 +54,7 @@ def metrics_of(
         CalledProcessError: the command failed, or was stopped.
     """
     times = folder / SECONDS
-    if finished_run(folder) is None:
+    if not _finished(folder):
         stopped = next((run for run in _newest_first(folder, CONFIG) if Run(run).newest_checkpoint()), None)
         options = [*command[1:], f"output={folder}"] if stopped is None else [f"resume={stopped}"]
         full = [sys.executable, "-m", command[0], *options]
@@ -65,16 +66,19 @@ def metrics_of(
         finally:
             folder.mkdir(parents=True, exist_ok=True)
             times.write_text(json.dumps(before + time.monotonic() - started))
-    run = finished_run(folder)
-    assert run is not None, f"{command[0]} ended well and left no finished run in {folder}"
-    metrics: dict[str, Any] = json.loads((run / METRICS).read_text())
+    metrics: dict[str, Any] = json.loads((finished_run(folder) / METRICS).read_text())
     return metrics | {"wall_seconds": json.loads(times.read_text()) if times.exists() else None}
 
 
-def finished_run(folder: Path) -> Path | None:
-    """The newest run below a folder that was not stopped before its end."""
-    runs = _newest_first(folder, METRICS)
-    return next((run for run in runs if (read_json(run / METRICS) or {}).get("finished")), None)
+def finished_run(folder: Path) -> Path:
+    """The newest run below a folder that was not stopped before its end; FileNotFoundError where there is none."""
+    if runs := _finished(folder):
+        return runs[0]
+    raise FileNotFoundError(f"{folder} has no finished run.")
+
+
+def _finished(folder: Path) -> list[Path]:
+    return [run for run in _newest_first(folder, METRICS) if (read_json(run / METRICS) or {}).get("finished")]
 
 
 def _newest_first(folder: Path, holding: str) -> list[Path]:
@@ -124,7 +128,7 @@ def status_of(main: Callable[[], int | None]) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped.", GOES_ON, file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 GOES_ON = "What is done is kept; the same command goes on from there."

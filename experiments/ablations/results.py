@@ -86,9 +86,7 @@ class Trained:
 
 def trained(folder: Path, metrics: Mapping[str, Any]) -> Trained:
     """The run in ``folder``, which has these metrics."""
-    run = finished_run(folder)
-    assert run is not None
-    return of_metrics(metrics, history(Run(run)))
+    return of_metrics(metrics, history(Run(finished_run(folder))))
 
 
 def of_metrics(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> Trained:

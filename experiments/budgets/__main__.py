@@ -87,9 +87,7 @@ def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str,
     folder = output / "_".join(map(str, (*case, seed))).replace(", ", "_").replace(" ", "_")
     metrics = metrics_of(folder, ["nas.search", *options, f"budget.target={shown}", f"seed={seed}"])
     spent = metrics["budget"]
-    run = finished_run(folder)
-    assert run is not None
-    over, under = _excursions(Run(run))
+    over, under = _excursions(Run(finished_run(folder)))
     quality = next(iter(metrics["routings"].values()))["1x"]["quality"]
     return {
         "space": case.space,

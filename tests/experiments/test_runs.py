@@ -43,7 +43,8 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     stopped = tmp_path / "search/one"
     leave_run(stopped, finished=False)
     (tmp_path / "seconds.json").write_text("100.0")
-    assert runs.finished_run(tmp_path) is None
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        runs.finished_run(tmp_path)
     ran = commands_of(monkeypatch, stopped)
     assert runs.metrics_of(tmp_path, COMMAND)["wall_seconds"] >= 100, "of both halves"
     assert ran == [["nas.search", f"resume={stopped}"]]
