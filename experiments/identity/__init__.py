@@ -1,0 +1,1 @@
+"""Do two commits compute the same, bit for bit?"""
