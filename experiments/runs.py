@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 import torch
 
-from nas.command import INTERRUPTED
-from nas.run import CONFIG, METRICS, Run, read_json
+from nas.errors import INTERRUPTED
+from nas.runs.folder import CONFIG, METRICS, Run, read_json
 
 SECONDS = "seconds.json"
 

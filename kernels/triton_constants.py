@@ -2,10 +2,10 @@
 
 import torch
 
-from kernels.triton_support import known_machine_obstacle
+from nas.kernels.machine import known_machine_obstacle
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def machine_obstacle(device: torch.device) -> str | None:
-    """`kernels.triton_support.machine_obstacle` as a constant."""
+    """`nas.kernels.triton_support.machine_obstacle` as a constant."""
     return known_machine_obstacle(device)

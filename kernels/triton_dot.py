@@ -4,7 +4,7 @@
 import triton
 import triton.language as tl
 
-from kernels.triton_support import interpreting
+from nas.kernels.machine import interpreting
 
 EMULATED = tl.constexpr(interpreting())
 """Whether kernels run in Triton's interpreter, whose product of bfloat16 multiplies the bits as integers."""

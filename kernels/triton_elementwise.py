@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.triton_support import dense
+from nas.kernels.triton_support import dense
 
 
 def rows(x: Tensor) -> Tensor:

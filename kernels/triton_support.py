@@ -4,8 +4,6 @@ Nothing here imports triton: kernels are imported when the first tensor asks for
 """
 
 import functools
-import importlib.metadata
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -13,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kernels.arguments import Impl
+from nas.kernels.arguments import Impl
+from nas.kernels.machine import known_machine_obstacle
 
 CHUNK_SIZES = (16, 32, 64, 128, 256)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -21,69 +20,20 @@ MAX_KEY_DIM = 256
 MAX_VALUE_DIM = 512
 DIM_MULTIPLE = 4
 
-CAPABILITY = (9, 0)
-"""CUDA compute capability on which the kernels run: Hopper (H100, H200), where they were checked.
-
-Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638,
-#913) and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper. Older GPUs have less
-shared memory than the tiles take.
-"""
 
 NARROWEST_BYTES = 128
 """Fewest bytes in a row of a tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands
 past their end, in silence or with an illegal access (triton#11366; seen with 32 columns of 16 bits and 16 of 32)."""
-
-OLDEST_TRITON = (3, 6)
-"""Oldest Triton that the kernels were checked with."""
-
-
-def interpreting() -> bool:
-    """Whether Triton's kernels are interpreted, on tensors of the CPU (set before triton is imported)."""
-    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
-
-
-@functools.cache
-def _triton_version() -> str | None:
-    for name in ("triton", "pytorch-triton"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def machine_obstacle(device: torch.device) -> str | None:
     """Why Triton kernels cannot run on tensors of ``device``; None if they can."""
     if torch.compiler.is_compiling():
         # The mark in there imports torch._dynamo: a second that only a compiler, which has it already, should take.
-        from kernels.triton_constants import machine_obstacle as constant
+        from nas.kernels.triton_constants import machine_obstacle as constant
 
         return constant(device)
     return known_machine_obstacle(device)
-
-
-@functools.cache
-def known_machine_obstacle(device: torch.device) -> str | None:
-    """`machine_obstacle`, outside of what a compiler traces."""
-    version = _triton_version()
-    if version is None:
-        return "triton is not installed (there are wheels for Linux: pip install triton)"
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRITON:
-        return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}, the oldest that was checked"
-    if interpreting():
-        return None
-    if device.type != "cuda":
-        return f"the tensors are on {device.type}, and Triton's kernels need a CUDA device"
-    if torch.version.hip is not None:
-        return "this is an AMD GPU, for which the kernels were not checked"
-    capability = torch.cuda.get_device_capability(device)
-    if capability != CAPABILITY:
-        return (
-            f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the "
-            f"kernels were checked for {CAPABILITY[0]}.{CAPABILITY[1]} alone (H100, H200); on newer GPUs Triton is "
-            "known to give wrong gradients for such kernels"
-        )
-    return None
 
 
 def obstacle(q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> str | None:

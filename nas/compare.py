@@ -5,23 +5,23 @@ python -m nas.compare runs=[outputs/search/RUN] baselines=[softmax,linear]
 
 from rich.console import Console
 
-from nas.command import command
+from nas.cli.command import command
 from nas.config import CompareConfig
+from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.launch import launched
 
 
 def compare(config: CompareConfig, console: Console) -> int:
     """One comparison. Returns the exit status."""
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from nas.closing import say
-    from nas.comparisons.closing import conclude
     from nas.comparisons.contenders import contenders
+    from nas.comparisons.finish import conclude
     from nas.comparisons.jobs import Jobs
     from nas.comparisons.pool import run_jobs
     from nas.comparisons.recipe import follow, read_run
+    from nas.console import say
     from nas.data import build_task
-    from nas.run import start
+    from nas.runs.folder import start
 
     _check(config)
     runs = [read_run(folder) for folder in config.runs]
@@ -45,7 +45,7 @@ def compare(config: CompareConfig, console: Console) -> int:
 
 def _check(config: CompareConfig) -> None:
     """UserError for the first option that cannot work."""
-    from nas.devices import AUTO
+    from nas.distributed.devices import AUTO
 
     if launched().world > 1:
         raise UserError(

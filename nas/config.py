@@ -1,65 +1,18 @@
 """What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.architecture import Architecture, Layer
-from nas.errors import UserError, explain
+from nas.errors import explain
+from nas.search_spaces.config import ModelConfig, SpaceConfig
 
-
-@dataclass
-class SpaceConfig:
-    """A search space.
-
-    name: file in search_spaces; route_grad: "full" or "selected"; operations: mixers that a layer may choose;
-    chunk_sizes: of its router, null for the model's; tiny_layers: layers of the model tiny.
-    """
-
-    name: str = MISSING
-    route_grad: str = MISSING
-    operations: list[str] = MISSING
-    chunk_sizes: list[int] | None = None
-    tiny_layers: int = MISSING
-
-
-@dataclass
-class ModelConfig:
-    """Sizes of the language model; see `nas.architecture.Architecture` for the fields they become.
-
-    routed_layers: which layers get a router in the token_hybrid space, the others are linear; null for all.
-    """
-
-    name: str = MISSING
-    layers: int = MISSING
-    routed_layers: list[int] | None = None
-    width: int = MISSING
-    linear_heads: int = MISSING
-    key_dim: int = MISSING
-    value_dim: int = MISSING
-    softmax_heads: int = MISSING
-    routing_heads: int = MISSING
-    chunk_size: int = MISSING
-    mlp_width: int = MISSING
-    conv_size: int = MISSING
-    tie_embeddings: bool = MISSING
-    rope_base: float | None = None
-    negative_eigenvalues: bool = False
-
-    def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
-        """A model of these sizes with these layers, ``changed`` in some fields; UserError where sizes do not fit."""
-        given = {field.name for field in fields(Architecture)} & vars(self).keys()
-        sizes = {name: getattr(self, name) for name in given} | changed
-        mixers, chunk_sizes = (tuple(column) for column in zip(*layers, strict=True))
-        try:
-            return Architecture(**sizes, mixers=mixers, chunk_sizes=chunk_sizes, vocab_size=vocab_size)
-        except ValueError as error:
-            raise UserError(f"model.{error}") from error
+CONF = Path(__file__).parent / "conf"
+"""The folder of the YAML files, which Hydra finds by this path: any module named conf may be on Python's path."""
 
 
 @dataclass
@@ -184,7 +137,7 @@ class OptunaConfig(RandomConfig):
 
 @dataclass
 class BudgetConfig:
-    """The allowed cost and how it is enforced; see `nas.budget.Budget`.
+    """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`.
 
     resource: softmax_share, kv_bytes or flops; context: tokens of a sequence for which the last two are counted;
     target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded; start: dearest,
@@ -210,10 +163,10 @@ class BudgetConfig:
 class TrainerConfig:
     """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
 
-    strategy: ddp, fsdp or "auto"; see `nas.strategies`. devices: how many, or which; num_nodes: how many machines.
-    "auto" is as many as torchrun or srun started processes, and one device without them.
+    strategy: ddp, fsdp or "auto"; see `nas.distributed.strategies`. devices: how many, or which; num_nodes:
+    how many machines. "auto" is as many as torchrun or srun started processes, and one device without them.
     architecture_learning_rate: of the logits of layers; bilevel: whether routers and these logits learn from held-out
-    batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.graphs.wanted`.
+    batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.training.cuda_graphs.wanted`.
     """
 
     steps: int = MISSING
@@ -309,9 +262,9 @@ class TrainConfig(RunConfig):
 class CompareConfig(RunConfig):
     """`python -m nas.compare`.
 
-    runs: folders of finished runs; baselines: see `search_spaces.baselines`; seeds: trainings of each; learning_rates:
-    the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a time, or "auto";
-    context: tokens at which reading and generating are timed; timing: whether they are.
+    runs: folders of finished runs; baselines: see `nas.search_spaces.baselines`; seeds: trainings of each;
+    learning_rates: the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a
+    time, or "auto"; context: tokens at which reading and generating are timed; timing: whether they are.
     """
 
     runs: list[str] = MISSING
@@ -376,7 +329,7 @@ def register() -> None:
 
 def choices(group: str) -> str:
     """The files of a group in `conf/`."""
-    return ", ".join(sorted(file.name.removesuffix(".yaml") for file in (files("conf") / group).iterdir()))
+    return ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Errors that a user is expected to cause, and warnings: shown as a sentence, never as a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
@@ -11,6 +13,15 @@ from rich.markup import escape
 
 class UserError(Exception):
     """Something given cannot work. The message says what was given and what would do."""
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn a ValueError of the block, with which a library function refuses an argument, into a UserError."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def warn(message: str) -> None:
@@ -41,3 +52,7 @@ def _unknown_option(given: str, known: list[str]) -> str:
     near = get_close_matches(name, known, 1)
     meant = f"did you mean {group}{dot}{near[0]}? " if near else ""
     return f"{given} is not an option; {meant}{f'{group} has' if group else 'there are'}: {', '.join(known)}."
+
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""

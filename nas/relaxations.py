@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Dirichlet
 
-from kernels.arguments import compute_dtype
+from nas.kernels.arguments import compute_dtype
 
 Relaxation = Callable[[Tensor, float | Tensor], Tensor]
 """(logits [..., operations], temperature) to weights [..., operations] that sum to 1."""

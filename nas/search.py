@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from rich.console import Console
 
-import search_spaces
-from nas.command import command
+from nas import search_spaces
+from nas.cli.command import command
 from nas.config import SearchConfig
-from nas.errors import warn
-from nas.space import Space
+from nas.errors import user_errors, warn
+from nas.search_spaces.space import Space
 
 if TYPE_CHECKING:  # imports torch
     import lightning
 
-    from nas.run import Run
+    from nas.runs.folder import Run
 
 CHOICES = ", ".join(search_spaces.names())
 
@@ -35,26 +35,26 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     """One search: supernet, closing comparison, run folder.
 
     Args:
-        config: checked, as `nas.command` does.
+        config: checked, as `nas.cli.command` does.
         console: where its progress and its answer are shown.
         callbacks: what else is to happen beside the training steps, after all that a search does itself.
     """
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from kernels.arguments import RouteGrad
-    from nas.checks import check_choice
-    from nas.closing import close
+    from nas.cli.checks import check_choice
     from nas.data import build_task
-    from nas.fit import fit
-    from nas.launch import launched
-    from nas.module import TrainingModule
-    from nas.run import start
+    from nas.distributed.launch import launched
+    from nas.kernels.arguments import RouteGrad
+    from nas.results.finish import close
+    from nas.runs.folder import start
     from nas.searchers import check_searcher
-    from nas.selection import select
+    from nas.searchers.select import select
+    from nas.training.fit import fit
+    from nas.training.module import TrainingModule
 
-    check_choice("space.name", config.space.name, search_spaces.names())
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
-    space = search_spaces.build(config.space, config.model, task.vocab_size)
+    with user_errors():
+        space = search_spaces.build(config.space, config.model, task.vocab_size)
     check_searcher(config, space)
     _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas.command import command
+from nas.cli.command import command
 from nas.config import SweepConfig
-from nas.launch import apart
+from nas.distributed.launch import apart
 from nas.search import CHOICES
 
 if TYPE_CHECKING:  # imports torch
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # imports torch
 def sweep(config: SweepConfig, console: Console) -> int:
     """One sweep, or its part on this machine. Returns the exit status."""
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from nas.run import start
-    from nas.sweeps.answer import answer
+    from nas.runs.folder import start
+    from nas.sweeps.finish import answer
     from nas.sweeps.options import given_search
     from nas.sweeps.storage import while_reachable
     from nas.sweeps.study import Plan, Sweep

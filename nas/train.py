@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
-from nas.architecture import Architecture
-from nas.command import command
+from nas.budget.cost import SOFTMAX_SHARE
+from nas.cli.command import command
 from nas.config import TrainConfig
-from nas.cost import SOFTMAX_SHARE
-from nas.errors import UserError
-from nas.space import Space
-from search_spaces import baselines
+from nas.errors import UserError, user_errors
+from nas.search_spaces import baselines
+from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.space import Space
 
 if TYPE_CHECKING:  # imports torch
     import lightning
 
-    from nas.module import TrainingModule
-    from nas.run import Run
+    from nas.runs.folder import Run
+    from nas.training.module import TrainingModule
 
 
 class Outcome(NamedTuple):
@@ -39,16 +39,16 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     """One training of one architecture, and its run folder.
 
     Args:
-        config: checked, as `nas.command` does.
+        config: checked, as `nas.cli.command` does.
         console: where its progress and its answer are shown.
         callbacks: what else is to happen beside the training steps, after all that a training does itself.
     """
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from nas.closing import close
     from nas.data import build_task
-    from nas.fit import fit
-    from nas.module import TrainingModule
-    from nas.run import start
+    from nas.results.finish import close
+    from nas.runs.folder import start
+    from nas.training.fit import fit
+    from nas.training.module import TrainingModule
 
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
@@ -68,7 +68,9 @@ def train(config: TrainConfig, console: Console) -> int:
 def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
     """A hand-designed hybrid in the sizes of the config's model, or the architecture of a file."""
     share = config.budget.target if config.budget.resource == SOFTMAX_SHARE else 1.0
-    if by_hand := baselines.build(config.architecture, config.model, vocab_size, share):
+    with user_errors():
+        by_hand = baselines.build(config.architecture, config.model, vocab_size, share)
+    if by_hand:
         return by_hand
     path = Path(config.architecture)
     if not path.exists():
@@ -76,7 +78,7 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
             f"architecture={config.architecture} is neither a file nor a name; give the architecture.json of a run, or "
             f"one of: {', '.join(baselines.names())}, or the mixer of each layer as in linear-softmax."
         )
-    from nas.run import load_architecture  # imports torch
+    from nas.runs.folder import load_architecture  # imports torch
 
     architecture = load_architecture(path)
     if architecture.vocab_size != vocab_size:

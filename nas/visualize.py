@@ -8,7 +8,7 @@ from shlex import quote
 
 from rich.console import Console
 
-from nas.command import command
+from nas.cli.command import command
 from nas.config import VisualizeConfig
 from nas.errors import UserError
 
@@ -19,11 +19,13 @@ OF_MANY = ("sweep", "compare")
 def visualize(config: VisualizeConfig, console: Console) -> int:
     """Write the page, and tell where it is. Returns the exit status."""
     # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from nas.closing import say
-    from nas.report import comparison_page, sweep_page, write_report
+    from nas.comparisons import page as comparison_page
+    from nas.console import say
+    from nas.report.page import write_report
     from nas.report.paper_figures import FOLDER, write_figures
-    from nas.run import REPORT
-    from nas.viewing import command_of, report
+    from nas.results.reopen import command_of, report
+    from nas.runs.folder import REPORT
+    from nas.sweeps import page as sweep_page
 
     _check(config)
     made_by = command_of("run", config.run)

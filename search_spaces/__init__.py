@@ -1,20 +1,46 @@
-"""What can be searched: one module a space, each with ``space(config, model, vocab_size) -> Space``.
+"""What can be searched: one module for each space, with a function ``space(config, model, vocab_size) -> Space``.
 
-The config of a space (a file in conf/space) names its module; nothing else has to know it.
+The config of a space (a YAML file in the group ``space``) names its module. A space from elsewhere is added by
+`register`. Nothing here imports ``nas``.
 """
 
+from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
 
-from nas.config import ModelConfig, SpaceConfig, choices
-from nas.space import Space
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.space import Space
+
+Make = Callable[[SpaceConfig, ModelConfig, int], Space]
+"""(options of the space, sizes of the model, number of token ids) to the space; ValueError if they do not fit."""
+
+_added: dict[str, Make] = {}
+
+
+def register(name: str, make: Make) -> None:
+    """Add a space from elsewhere under a name, in place of a space that had the name before."""
+    _added[name] = make
 
 
 def names() -> list[str]:
-    """The search spaces there are."""
-    return choices("space").split(", ")
+    """Return the names of all search spaces, sorted."""
+    modules = {info.name for info in iter_modules(__path__)}
+    return sorted({name for name in modules if _make(name) is not None} | _added.keys())
 
 
 def build(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
-    """The space of a config; UserError where its options cannot work."""
-    found: Space = import_module(f"search_spaces.{config.name}").space(config, model, vocab_size)
-    return found
+    """Build the space of a config.
+
+    Raises:
+        ValueError: the space is unknown, or its options do not fit; the message names the option.
+    """
+    if config.name not in names():
+        raise ValueError(f"space.name={config.name} is unknown; choose one of: {', '.join(names())}.")
+    make = _make(config.name)
+    assert make is not None
+    return make(config, model, vocab_size)
+
+
+def _make(name: str) -> Make | None:
+    """The function that builds a space; None for a module that is no space."""
+    return _added.get(name) or getattr(import_module(f"{__name__}.{name}"), "space", None)

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from nas.architecture import MIXERS, Architecture, GivenRouting, Layer, Mixer
-from nas.config import ModelConfig
-from nas.errors import UserError
-from search_spaces.layers import routed_layers
+from nas.search_spaces.architecture import MIXERS, Architecture, GivenRouting, Layer, Mixer
+from nas.search_spaces.config import ModelConfig
+from nas.search_spaces.layers import routed_layers
 
 Pattern = Callable[[int], list[Mixer]]
 """Number of layers to the mixer of each."""
@@ -17,7 +16,7 @@ def interleaved(linear: int) -> Pattern:
 
     def pattern(layers: int) -> list[Mixer]:
         if layers <= linear:
-            raise UserError(
+            raise ValueError(
                 f"architecture=interleaved_{linear}_1 has its first softmax layer behind {linear} linear ones, but "
                 f"model.layers={layers}; give at least {linear + 1}."
             )
@@ -78,7 +77,7 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
     elif set(given := name.split("-")) <= set(MIXERS):
         mixers = given  # type: ignore[assignment]
         if len(mixers) != model.layers:
-            raise UserError(
+            raise ValueError(
                 f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give as many."
             )
     else:

@@ -1,8 +1,8 @@
 """Routing grains: each routed layer chooses how many tokens its router decides about at a time."""
 
-from nas.config import ModelConfig, SpaceConfig
-from nas.space import Space
-from search_spaces.layers import layerwise, routed_layers
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.layers import layerwise, routed_layers
+from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:

@@ -1,8 +1,8 @@
 """Everything at once: each layer chooses its operation, and where that is a token hybrid its chunk size too."""
 
-from nas.config import ModelConfig, SpaceConfig
-from nas.space import Space
-from search_spaces.layers import layerwise
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.layers import layerwise
+from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:

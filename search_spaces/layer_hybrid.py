@@ -1,8 +1,8 @@
 """Layer-level hybrids: each layer is softmax attention, Gated DeltaNet, or both with a router."""
 
-from nas.config import ModelConfig, SpaceConfig
-from nas.space import Space
-from search_spaces.layers import layerwise
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.layers import layerwise
+from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-from nas.architecture import MIXERS, Layer
-from nas.config import ModelConfig, SpaceConfig
-from nas.errors import UserError
-from nas.space import Space
+from nas.search_spaces.architecture import MIXERS, Layer
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.space import Space
 
 
 def routed_layers(model: ModelConfig) -> tuple[int, ...]:
-    """``model.routed_layers``, all layers where it is null; UserError for one that is not there."""
+    """``model.routed_layers``, all layers where it is null; ValueError for one that is not there."""
     routed = tuple(range(model.layers)) if model.routed_layers is None else tuple(model.routed_layers)
     for layer in routed:
         if not 0 <= layer < model.layers:
-            raise UserError(f"model.routed_layers has {layer}; the model has layers 0 to {model.layers - 1}.")
+            raise ValueError(f"model.routed_layers has {layer}; the model has layers 0 to {model.layers - 1}.")
     return routed
 
 
@@ -30,13 +29,13 @@ def _options(config: SpaceConfig, model: ModelConfig) -> tuple[Layer, ...]:
     chunk_sizes = [model.chunk_size] if config.chunk_sizes is None else config.chunk_sizes
     for name, given in (("operations", config.operations), ("chunk_sizes", chunk_sizes)):
         if not given or len(set(given)) < len(given):
-            raise UserError(f"space.{name}={list(given)} is not a choice; give one or more, each once.")
+            raise ValueError(f"space.{name}={list(given)} is not a choice; give one or more, each once.")
     for operation in config.operations:
         if operation not in MIXERS:
-            raise UserError(f"space.operations has {operation}; choose from: {', '.join(MIXERS)}.")
+            raise ValueError(f"space.operations has {operation}; choose from: {', '.join(MIXERS)}.")
     for chunk_size in chunk_sizes:
         if chunk_size < 1:
-            raise UserError(f"space.chunk_sizes has {chunk_size}; give numbers of tokens from 1 on.")
+            raise ValueError(f"space.chunk_sizes has {chunk_size}; give numbers of tokens from 1 on.")
     return tuple(
         Layer(operation, chunk_size)  # type: ignore[arg-type]  # checked above
         for operation in config.operations

@@ -4,10 +4,10 @@ What is searched is the routing function, not the layers: as a set of architectu
 weights serve every routing.
 """
 
-from nas.architecture import Layer
-from nas.config import ModelConfig, SpaceConfig
-from nas.space import Space
-from search_spaces.layers import routed_layers
+from nas.search_spaces.architecture import Layer
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.layers import routed_layers
+from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:

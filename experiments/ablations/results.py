@@ -9,10 +9,9 @@ from typing import Any
 
 from experiments.runs import finished_run
 from nas.comparisons.statistics import holm, interval, paired_test, verdict_of
-from nas.comparisons.units import p_value, signed
-from nas.history import history
-from nas.run import Run
-from nas.tables import markdown, number
+from nas.report.units import markdown, number, p_value, signed
+from nas.runs.folder import Run
+from nas.runs.history import history
 
 ENOUGH = 0.9
 """Recall of planted chunks from which on they count as found."""
@@ -90,7 +89,7 @@ def trained(folder: Path, metrics: Mapping[str, Any]) -> Trained:
 
 
 def of_metrics(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> Trained:
-    """A run by its `metrics.json` and its logged steps, see `nas.closing.history`."""
+    """A run by its `metrics.json` and its logged steps, see `nas.results.finish.history`."""
     routed = next(iter(metrics["routings"].values()))
     retrieving = metrics["retrieving_layer"] or {}
     target = metrics["budget"]["target"]

@@ -13,18 +13,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import search_spaces
 from experiments.runs import finished_run, metrics_of, status_of
-from nas.budget import budgeted_cost
-from nas.config import SearchConfig, register
-from nas.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
+from nas import search_spaces
+from nas.budget.controller import budgeted_cost
+from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
+from nas.config import CONF, SearchConfig, register
 from nas.data import build_task
-from nas.history import history
-from nas.run import Run
-from nas.tables import markdown
+from nas.report.units import markdown
+from nas.runs.folder import Run
+from nas.runs.history import history
 
 EASY = [
     *("data.length=128", "data.min_length=64", "data.pairs=4", "data.min_pairs=2", "data.queries=8"),
@@ -105,7 +105,7 @@ def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str,
 
 def _most(options: list[str]) -> float:
     """The dearest architecture's cost, in the resource's unit."""
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config: Any = OmegaConf.to_object(compose("search", options))
     assert isinstance(config, SearchConfig)
     space = search_spaces.build(config.space, config.model, build_task(config.data, config.seed).vocab_size)

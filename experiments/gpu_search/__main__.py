@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from experiments.runs import metrics_of, status_of
-from nas.tables import markdown, number
+from nas.report.units import markdown, number
 
 SEARCH = ("nas.search", "+space=token_hybrid")
 CPU_THREADS = 2

@@ -11,8 +11,8 @@ from experiments.kernel_speed import peers
 from experiments.kernel_speed.inputs import Inputs, hard_routes, inputs
 from experiments.kernel_speed.rows import Bench
 from experiments.kernel_speed.timing import Call
-from kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
-from kernels.arguments import RouteGrad
+from nas.kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
+from nas.kernels.arguments import RouteGrad
 
 SETS = 2
 """Input sets that the rounds alternate between."""

@@ -1,17 +1,17 @@
 """The shapes that are measured, and random inputs of them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-from nas.architecture import Architecture, Mixer
+from nas.config import CONF
+from nas.search_spaces.architecture import Architecture, Mixer
 
 VOCAB_SIZE = 32000
-MODEL = Path(__file__).parents[2] / "conf" / "model" / "340m.yaml"
+MODEL = CONF / "model" / "340m.yaml"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 
 from experiments.kernel_speed.inputs import Shapes
 from experiments.kernel_speed.timing import Clock, interleaved
-from nas.architecture import Architecture
+from nas.search_spaces.architecture import Architecture
 
 FLOAT32 = 4
 

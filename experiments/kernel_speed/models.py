@@ -13,11 +13,11 @@ from experiments.kernel_speed.inputs import hard_routes
 from experiments.kernel_speed.operations import ACTIVATIONS, HOW, SHARE, launched, timed
 from experiments.kernel_speed.rows import OURS, Bench, Case, Check, Row, ratio
 from experiments.kernel_speed.timing import Call, Value, interleaved, memory
-from kernels.arguments import RouteGrad
-from nas.architecture import Architecture
+from nas.kernels.arguments import RouteGrad
 from nas.models import mixers
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, TokenMixer
+from nas.search_spaces.architecture import Architecture
 
 PUBLIC_LAYER_MS = {2048: 14.9, 8192: 15.4, 32768: 32.4}
 """Forward + backward of the public NAtS-L layer on an H200 by T, measured on another day: not side by side."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from nas.architecture import Architecture
+from nas.search_spaces.architecture import Architecture
 
 FLA = "flash-linear-attention"
 

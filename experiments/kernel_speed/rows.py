@@ -7,7 +7,7 @@ from typing import Any, Self
 from experiments.kernel_speed.inputs import Shapes
 from experiments.kernel_speed.limits import Ceilings
 from experiments.kernel_speed.timing import Clock, Value
-from kernels.arguments import Impl
+from nas.kernels.arguments import Impl
 
 OURS = "ours"
 

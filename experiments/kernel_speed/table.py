@@ -13,7 +13,7 @@ from experiments.kernel_speed import peers
 from experiments.kernel_speed.limits import Ceilings
 from experiments.kernel_speed.rows import Row
 from experiments.kernel_speed.timing import Value
-from nas.tables import markdown
+from nas.report.units import markdown
 
 Results = dict[str, Any]
 """By part: what it is about, where and when it was measured, the ceilings there, notes and rows; JSON values only."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import metrics_of, status_of
-from nas.tables import markdown, number
+from nas.report.units import markdown, number
 
 KINDS = {
     "searched token hybrid": ["nas.search", "+space=token_hybrid"],

@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
-from nas.tables import markdown, number
+from nas.report.units import markdown, number
 
 LETTERS = {"softmax": "s", "linear": "l"}
 DRAWS = 10_000

@@ -15,21 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-import search_spaces
-from nas.architecture import MIXERS
-from nas.budget import budgeted_cost
-from nas.choices import Choices
-from nas.config import SearchConfig, register
+from nas import search_spaces
+from nas.budget.controller import budgeted_cost
+from nas.config import CONF, SearchConfig, register
 from nas.data import build_task
-from nas.evaluation import token_losses
+from nas.evaluation.metrics import token_losses
 from nas.models.language_model import LanguageModel
 from nas.relaxations import RELAXATIONS, argmax_ste
-from nas.space import Space, option_name
-from nas.tables import markdown
+from nas.report.units import markdown
+from nas.search_spaces.architecture import MIXERS
+from nas.search_spaces.space import Space, option_name
+from nas.supernet.architecture_logits import Choices
 
 SPACES = {
     "softmax or linear": ("+space=layer_hybrid", "space.operations=[softmax,linear]"),
@@ -109,7 +109,7 @@ def _space(name: str, given: argparse.Namespace) -> str:
 
 def _config(*options: str) -> SearchConfig:
     register()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config: SearchConfig = OmegaConf.to_object(compose("search", list(options)))  # type: ignore[assignment]
     return config
 

@@ -25,9 +25,9 @@ import yaml
 
 from experiments.runs import finished_run, metrics_of, status_of
 from experiments.token_vs_hand.claim import claim
-from nas.comparisons.closing import MARKDOWN
+from nas.comparisons.finish import MARKDOWN
 from nas.comparisons.results import RESULTS, Comparison
-from nas.run import read_json
+from nas.runs.folder import read_json
 
 HERE = Path(__file__).parent
 SEARCH = ("nas.search", "+space=token_hybrid")

@@ -5,8 +5,7 @@ from statistics import fmean
 
 from nas.comparisons.results import Comparison, Entrant
 from nas.comparisons.statistics import BETTER, Pair, counted, holm, paired_test, tests, verdict_of
-from nas.comparisons.units import p_value, signed
-from nas.tables import markdown, number
+from nas.report.units import markdown, number, p_value, signed
 
 SOFTMAX = "softmax"
 AGAINST = (SOFTMAX, "softmax_rope", "linear", "interleaved_3_1")

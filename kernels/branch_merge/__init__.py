@@ -4,9 +4,9 @@ from typing import get_args
 
 from torch import Tensor
 
-from kernels.arguments import Impl, check_choice, check_shape
-from kernels.branch_merge import reference
-from kernels.triton_support import choose_elementwise
+from nas.kernels.arguments import Impl, check_choice, check_shape
+from nas.kernels.branch_merge import reference
+from nas.kernels.triton_support import choose_elementwise
 
 MAX_CHANNELS = 2048
 """Most channels of a head that the Triton kernels take."""
@@ -64,7 +64,7 @@ def branch_merge(
     if channels > MAX_CHANNELS:
         limit = f"a head has {channels} channels, and Triton's kernels take up to {MAX_CHANNELS}"
     if choose_elementwise(impl, *given, limit=limit) == "triton":
-        from kernels.branch_merge import triton_op
+        from nas.kernels.branch_merge import triton_op
 
         return triton_op.branch_merge(*arguments, eps)
     return reference.branch_merge(*arguments, eps)

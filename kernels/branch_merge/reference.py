@@ -14,7 +14,7 @@ def branch_merge(
     gate: Tensor,
     eps: float,
 ) -> Tensor:
-    """See `kernels.branch_merge`; arguments are valid here. Shapes as there."""
+    """See `nas.kernels.branch_merge`; arguments are valid here. Shapes as there."""
     branches = [
         _norm(o, weight, eps)
         for o, weight in ((softmax_o, softmax_weight), (linear_o, linear_weight))

@@ -6,7 +6,7 @@ there are two (PAIR), and share the first branch's weight: the softmax of two sc
 import triton
 import triton.language as tl
 
-from kernels.triton_elementwise import inverse_rms, rms_gradient, silu, silu_and_slope
+from nas.kernels.triton_elementwise import inverse_rms, rms_gradient, silu, silu_and_slope
 
 
 @triton.jit

@@ -6,10 +6,10 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.branch_merge import triton_kernels
-from kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import on_device, operand_dtype
+from nas.kernels.branch_merge import triton_kernels
+from nas.kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import on_device, operand_dtype
 
 FORWARD_TILE, BACKWARD_TILE = 2048, 1024
 """Elements of a tile; in half precision two loads of 16 bytes for each thread, and one where more would not fit."""
@@ -27,7 +27,7 @@ def branch_merge(
     gate: Tensor,
     eps: float,
 ) -> Tensor:
-    """See `kernels.branch_merge`; arguments are valid here. Shapes as there."""
+    """See `nas.kernels.branch_merge`; arguments are valid here. Shapes as there."""
     dtype = operand_dtype(gate)
     branches = [
         (o.flatten(-2).to(dtype), weight)

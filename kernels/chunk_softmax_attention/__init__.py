@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from kernels.arguments import Impl, RouteGrad, check_operation
-from kernels.chunk_softmax_attention import reference
-from kernels.triton_support import choose
+from nas.kernels.arguments import Impl, RouteGrad, check_operation
+from nas.kernels.chunk_softmax_attention import reference
+from nas.kernels.triton_support import choose
 
 
 def chunk_softmax_attention(
@@ -38,7 +38,7 @@ def chunk_softmax_attention(
         chunk_size: tokens in a chunk, any integer >= 1.
         scale: factor on the scores; 1 / sqrt(K) by default.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
-        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; `kernels.triton_support` says what it takes),
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `nas.kernels.triton_support`),
             or "auto": Triton on CUDA where it can, the reference otherwise.
 
     Returns:
@@ -51,7 +51,7 @@ def chunk_softmax_attention(
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, route, chunk_size, scale, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":
-        from kernels.chunk_softmax_attention import triton_op
+        from nas.kernels.chunk_softmax_attention import triton_op
 
         return triton_op.chunk_softmax_attention(*arguments)
     return reference.chunk_softmax_attention(*arguments)

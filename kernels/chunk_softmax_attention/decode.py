@@ -1,7 +1,7 @@
 """Routed softmax attention one token at a time: the KV cache goes in and comes back, and no step waits for the GPU.
 
 >>> import torch
->>> from kernels.chunk_softmax_attention.decode import (
+>>> from nas.kernels.chunk_softmax_attention.decode import (
 ...     chunk_softmax_attention_step, close_chunk, empty_cache, pages_in_use
 ... )
 >>> cache = empty_cache(batch=1, heads=4, routing_heads=2, key_dim=8, value_dim=8, chunk_size=4)
@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.arguments import Impl, check_choice, check_shape, compute_dtype, without_autocast
-from kernels.chunk_softmax_attention.kv_cache import (
+from nas.kernels.arguments import Impl, check_choice, check_shape, compute_dtype, without_autocast
+from nas.kernels.chunk_softmax_attention.kv_cache import (
     KVCache,
     bytes_in_use,
     cache_of_prefill,
@@ -32,14 +32,14 @@ from kernels.chunk_softmax_attention.kv_cache import (
     pages_in_use,
     release,
 )
-from kernels.triton_support import choose
+from nas.kernels.triton_support import choose
 
 
 @torch.no_grad()
 def chunk_softmax_attention_step(
     q: Tensor, k: Tensor, v: Tensor, cache: KVCache, *, scale: float | None = None, impl: Impl = "auto"
 ) -> tuple[Tensor, KVCache]:
-    """One token of `kernels.chunk_softmax_attention`, without gradients, without a host synchronisation.
+    """One token of `nas.kernels.chunk_softmax_attention`, without gradients, without a host synchronisation.
 
     The token is written to the page of the running chunk and attends to that page and the kept ones. When it fills the
     chunk, `close_chunk` comes before the next step: a step on a full chunk writes nothing and gives NaN, in that
@@ -61,7 +61,7 @@ def chunk_softmax_attention_step(
     _check_step(q, k, v, cache, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if choose(impl, q, k, v, cache.chunk_size) == "triton":
-        from kernels.chunk_softmax_attention import triton_decode
+        from nas.kernels.chunk_softmax_attention import triton_decode
 
         pages = (cache.keys, cache.values, cache.table, cache.weight, cache.kept, cache.open_page, cache.fill)
         return triton_decode.step(q, k, v, *pages, scale), cache

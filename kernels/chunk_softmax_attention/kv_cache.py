@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.arguments import check_route, check_shape, compute_dtype, num_chunks
+from nas.kernels.arguments import check_route, check_shape, compute_dtype, num_chunks
 
 GROWTH = 1.5
 """Factor by which a pool or a list becomes larger: fewer copies against fewer empty pages."""

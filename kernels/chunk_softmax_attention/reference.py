@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels.arguments import compute_dtype, num_chunks, without_autocast
+from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
 
 MIN_QUERY_BLOCK = 64
 """Fewest queries handled at once: enough work per call to hide the cost of calling."""
@@ -23,7 +23,7 @@ MIN_QUERY_BLOCK = 64
 def chunk_softmax_attention(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> Tensor:
-    """See `kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there."""
+    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     batch, _, heads, _ = q.shape
     q, k, v = (x.to(dtype).transpose(1, 2) for x in (q, k, v))

@@ -14,9 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.chunk_softmax_attention import triton_own_chunks
-from kernels.chunk_softmax_attention.triton_index import RouteIndex
-from kernels.chunk_softmax_attention.triton_tiles import (
+from nas.kernels.chunk_softmax_attention import triton_own_chunks
+from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
+from nas.kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
     Launch,
     load_rows,
@@ -26,8 +26,8 @@ from kernels.chunk_softmax_attention.triton_tiles import (
     store_rows,
     weights,
 )
-from kernels.triton_dot import dot
-from kernels.triton_support import dot_precision
+from nas.kernels.triton_dot import dot
+from nas.kernels.triton_support import dot_precision
 
 DELTA_ROWS = 32
 """Tokens in a program that sums do * o."""

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.triton_support import on_device
+from nas.kernels.triton_support import on_device
 
 TILE = 8192
 """Elements of keys or values that a program loads at once: 64 a thread in 4 warps."""
@@ -37,7 +37,7 @@ def step(
     fill: Tensor,
     scale: float,
 ) -> Tensor:
-    """See `kernels.chunk_softmax_attention.decode`; arguments are valid here. Updates pools and fill; o [B, H, V]."""
+    """See `nas.kernels.chunk_softmax_attention.decode`; valid arguments. Updates pools and fill; o [B, H, V]."""
     batch, heads, key_dim = q.shape
     value_dim = v.shape[-1]
     group, chunk_size = keys.shape[1:3]

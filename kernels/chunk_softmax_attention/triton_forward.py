@@ -17,10 +17,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.chunk_softmax_attention.triton_index import RouteIndex
-from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, store_rows
-from kernels.triton_dot import dot
-from kernels.triton_support import dot_precision
+from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
+from nas.kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, store_rows
+from nas.kernels.triton_dot import dot
+from nas.kernels.triton_support import dot_precision
 
 MAX_VALUE_WIDTH = 256
 """Columns of v that one program handles; a wider v is split, and each part computes the scores again."""
@@ -36,7 +36,7 @@ TOGETHER = 16
 
 SHORT = 8192
 """Tokens up to which routed sequences are read in blocks of 64 queries, of which one fits beside a program that hands
-on a state of the gated delta rule (`kernels.hybrid_attention`). Blocks of 128 load each key half as often."""
+on a state of the gated delta rule (`nas.kernels.hybrid_attention`). Blocks of 128 load each key half as often."""
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool, length: int) -> Launch:

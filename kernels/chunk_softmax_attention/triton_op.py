@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import dense, on_device, operand_dtype
+from nas.kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import dense, on_device, operand_dtype
 
 
 def chunk_softmax_attention(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> Tensor:
-    """See `kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there.
+    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there.
 
     Products read their operands in autocast's dtype where it is on, else in the widest of q, k and v. The result has
     autocast's dtype or else that of v.

@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.chunk_softmax_attention.triton_index import RouteIndex
-from kernels.chunk_softmax_attention.triton_tiles import (
+from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
+from nas.kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
     Launch,
     load_rows,
@@ -23,8 +23,8 @@ from kernels.chunk_softmax_attention.triton_tiles import (
     store_rows,
     weights,
 )
-from kernels.triton_dot import dot
-from kernels.triton_support import dot_precision
+from nas.kernels.triton_dot import dot
+from nas.kernels.triton_support import dot_precision
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int) -> Launch:

@@ -9,10 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.chunk_softmax_attention.triton_index import RouteIndex
-from kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, permuted_chunks
-from kernels.triton_dot import dot
-from kernels.triton_support import dot_precision
+from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
+from nas.kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, permuted_chunks
+from nas.kernels.triton_dot import dot
+from nas.kernels.triton_support import dot_precision
 
 HIGHEST = tl.constexpr(64.0)
 """Largest log2 of exp(s - lse): a skipped chunk's may be anything, and must not become inf."""

@@ -11,8 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.triton_dot import dot
-from kernels.triton_support import narrowest
+from nas.kernels.triton_dot import dot
+from nas.kernels.triton_support import narrowest
 
 LOG2_E = 1.4426950408889634
 """The kernels work with powers of 2: exp(s) is exp2(s * log2(e))."""

@@ -4,9 +4,9 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from kernels.arguments import Impl, RouteGrad, check_device, check_gates, check_operation, check_shape
-from kernels.gated_delta_rule import reference
-from kernels.triton_support import choose
+from nas.kernels.arguments import Impl, RouteGrad, check_device, check_gates, check_operation, check_shape
+from nas.kernels.gated_delta_rule import reference
+from nas.kernels.triton_support import choose
 
 
 @overload
@@ -90,7 +90,7 @@ def gated_delta_rule(
         initial_state: [B, H, K, V] state before the first token; zeros by default.
         return_final_state: also return the state after the last chunk, as a next chunk would see it.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
-        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; `kernels.triton_support` says what it takes),
+        impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `nas.kernels.triton_support`),
             or "auto": Triton on CUDA where it can, the reference otherwise.
 
     Returns:
@@ -109,7 +109,7 @@ def gated_delta_rule(
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":
-        from kernels.gated_delta_rule import triton_op
+        from nas.kernels.gated_delta_rule import triton_op
 
         o, state = triton_op.gated_delta_rule(*arguments)
     else:

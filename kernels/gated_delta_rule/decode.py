@@ -5,7 +5,7 @@ how much of the change is passed on. So two states are kept, the running one and
 the decay since then only its logarithm, a number per head: a step reads and writes the running state alone.
 
 >>> import torch
->>> from kernels.gated_delta_rule.decode import close_chunk, gated_delta_rule_step, initial_linear_state
+>>> from nas.kernels.gated_delta_rule.decode import close_chunk, gated_delta_rule_step, initial_linear_state
 >>> q = k = v = torch.ones(1, 2, 8)
 >>> g, beta = -torch.ones(1, 2), torch.ones(1, 2)
 >>> state = initial_linear_state(batch=1, heads=2, key_dim=8, value_dim=8)
@@ -21,9 +21,9 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from kernels.arguments import Impl, check_choice, check_operation, check_shape, compute_dtype, without_autocast
-from kernels.gated_delta_rule import gated_delta_rule
-from kernels.triton_support import CHUNK_SIZES, choose
+from nas.kernels.arguments import Impl, check_choice, check_operation, check_shape, compute_dtype, without_autocast
+from nas.kernels.gated_delta_rule import gated_delta_rule
+from nas.kernels.triton_support import CHUNK_SIZES, choose
 
 
 class LinearState(NamedTuple):
@@ -143,7 +143,7 @@ def gated_delta_rule_step(
     scale: float | None = None,
     impl: Impl = "auto",
 ) -> tuple[Tensor, LinearState]:
-    """One token of `kernels.gated_delta_rule`, without gradients, without a host synchronisation.
+    """One token of `nas.kernels.gated_delta_rule`, without gradients, without a host synchronisation.
 
     Args:
         q, k: [B, H, K].
@@ -163,7 +163,7 @@ def gated_delta_rule_step(
     _check_step(q, k, v, g, beta, state, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if choose(impl, q, k, v, CHUNK_SIZES[0]) == "triton":  # a step is the same at every chunk size
-        from kernels.gated_delta_rule import triton_decode
+        from nas.kernels.gated_delta_rule import triton_decode
 
         return triton_decode.step(q, k, v, g, beta, state.current, state.log_decay, scale), state
     return _reference_step(q, k, v, g, beta, state, scale), state

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels.arguments import compute_dtype, num_chunks, without_autocast
+from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
 
 
 @without_autocast
@@ -36,7 +36,7 @@ def gated_delta_rule(
     initial_state: Tensor | None,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state."""
+    """See `nas.kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     batch, length, heads, key_dim = q.shape
     q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g[..., None], beta[..., None]))

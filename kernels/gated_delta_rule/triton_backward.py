@@ -16,7 +16,7 @@ operand of a product is the transpose of another product's result: Triton 3.4 to
 import triton
 import triton.language as tl
 
-from kernels.gated_delta_rule.triton_tiles import (
+from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
     load_gates,
     load_rows,
@@ -25,7 +25,7 @@ from kernels.gated_delta_rule.triton_tiles import (
     store_tile,
     sum_rows,
 )
-from kernels.triton_dot import dot
+from nas.kernels.triton_dot import dot
 
 
 @triton.jit

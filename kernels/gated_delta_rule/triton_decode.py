@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.triton_support import on_device
+from nas.kernels.triton_support import on_device
 
 STATE_TILE = 4096
 """Elements of the state that one program holds: 32 float32 registers a thread in 4 warps."""
@@ -17,7 +17,7 @@ MIN_COLUMNS = 16
 def step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, current: Tensor, log_decay: Tensor, scale: float
 ) -> Tensor:
-    """See `kernels.gated_delta_rule.decode`; arguments are valid here. Updates current and log_decay; o [B, H, V]."""
+    """See `nas.kernels.gated_delta_rule.decode`; valid arguments. Updates current and log_decay; o [B, H, V]."""
     batch, heads, key_dim = q.shape
     value_dim = v.shape[-1]
     q, k, v, g, beta = (x.contiguous() for x in (q, k, v, g, beta))

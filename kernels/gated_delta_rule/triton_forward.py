@@ -18,14 +18,14 @@ between segments, then every segment is scanned by itself.
 import triton
 import triton.language as tl
 
-from kernels.gated_delta_rule.triton_tiles import (
+from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
     load_rows,
     load_tile,
     store_rows,
     store_tile,
 )
-from kernels.triton_dot import dot
+from nas.kernels.triton_dot import dot
 
 
 @triton.jit

@@ -9,8 +9,8 @@ does a tile by itself and waits for no other; many tiles share a multiprocessor 
 import triton
 import triton.language as tl
 
-from kernels.gated_delta_rule.triton_tiles import load_gates, load_rows
-from kernels.triton_dot import dot
+from nas.kernels.gated_delta_rule.triton_tiles import load_gates, load_rows
+from nas.kernels.triton_dot import dot
 
 SIDE = tl.constexpr(16)
 """Rows and columns of a block: the fewest that a product takes."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.arguments import num_chunks
-from kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
-from kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
+from nas.kernels.arguments import num_chunks
+from nas.kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
+from nas.kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
 """Programs that a scan is split into where whole sequences would leave more than half of the multiprocessors idle."""

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.gated_delta_rule import triton_launch
-from kernels.gated_delta_rule.triton_launch import Saved, blocks_of, sizes_of
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import dense, operand_dtype
+from nas.kernels.gated_delta_rule import triton_launch
+from nas.kernels.gated_delta_rule.triton_launch import Saved, blocks_of, sizes_of
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import dense, operand_dtype
 
 
 def gated_delta_rule(
@@ -24,7 +24,7 @@ def gated_delta_rule(
     initial_state: Tensor | None,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state.
+    """See `nas.kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state.
 
     Products are made in the widest dtype of q, k and v, or in autocast's, summed in float32; states are handed on in
     float32. Every gradient is the same in each run, bit by bit.

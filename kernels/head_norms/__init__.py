@@ -4,9 +4,9 @@ from typing import get_args, overload
 
 from torch import Tensor
 
-from kernels.arguments import Impl, check_choice, check_shape
-from kernels.head_norms import reference
-from kernels.triton_support import choose_elementwise
+from nas.kernels.arguments import Impl, check_choice, check_shape
+from nas.kernels.head_norms import reference
+from nas.kernels.triton_support import choose_elementwise
 
 MAX_CHANNELS = 4096
 """Most channels of a linear head (of a softmax head, without linear ones) that the Triton kernels take."""
@@ -80,7 +80,7 @@ def head_norms(
         limit = f"x has {widest} channels in a head, and Triton's kernels take up to {MAX_CHANNELS}"
     tensors = (x,) if weight is None else (x, weight)
     if choose_elementwise(impl, *tensors, limit=limit) == "triton":
-        from kernels.head_norms import triton_op
+        from nas.kernels.head_norms import triton_op
 
         return triton_op.head_norms(x, weight, linear_heads, softmax_heads, eps)
     return reference.head_norms(x, weight, linear_heads, softmax_heads, eps)

@@ -8,7 +8,7 @@ Without linear heads the group is one softmax head, without softmax heads M is 1
 import triton
 import triton.language as tl
 
-from kernels.triton_elementwise import inverse_rms, rms_gradient
+from nas.kernels.triton_elementwise import inverse_rms, rms_gradient
 
 SMALLEST_NORM = tl.constexpr(1e-12)
 """Below it l2 divides by it instead, as `torch.nn.functional.normalize` does."""

@@ -6,10 +6,10 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.head_norms import triton_kernels
-from kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import on_device, operand_dtype
+from nas.kernels.head_norms import triton_kernels
+from nas.kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import on_device, operand_dtype
 
 TILE = 2048
 """Elements of a tile: 16 for each thread, two loads of 16 bytes in half precision."""
@@ -21,7 +21,7 @@ STEPS = 4
 def head_norms(
     x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None, eps: float
 ) -> tuple[Tensor | None, Tensor | None]:
-    """See `kernels.head_norms`; arguments are valid here. Shapes as there."""
+    """See `nas.kernels.head_norms`; arguments are valid here. Shapes as there."""
     l2, rms = _forward(x.to(operand_dtype(x)), weight, linear_heads or 0, softmax_heads or 0, eps)
     return (
         l2.unflatten(-1, (linear_heads, -1)) if linear_heads else None,

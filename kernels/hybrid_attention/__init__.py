@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from kernels.arguments import Impl, RouteGrad, check_gates, check_operation
-from kernels.chunk_softmax_attention import chunk_softmax_attention
-from kernels.gated_delta_rule import gated_delta_rule
-from kernels.triton_support import choose
+from nas.kernels.arguments import Impl, RouteGrad, check_gates, check_operation
+from nas.kernels.chunk_softmax_attention import chunk_softmax_attention
+from nas.kernels.gated_delta_rule import gated_delta_rule
+from nas.kernels.triton_support import choose
 
 
 class HybridOutput(NamedTuple):
@@ -57,7 +57,7 @@ def hybrid_attention(
         (softmax_q, softmax_k, softmax_v), (linear_q, linear_k, linear_v)
     )}  # fmt: skip
     if impls == {"triton"}:
-        from kernels.hybrid_attention import triton_op
+        from nas.kernels.hybrid_attention import triton_op
 
         tensors = (softmax_q, softmax_k, linear_q, linear_k, v, g, beta, softmax_route, linear_route)
         return HybridOutput(*triton_op.hybrid_attention(*tensors, chunk_size, decay_skipped, route_grad == "full"))

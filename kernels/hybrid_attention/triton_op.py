@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.chunk_softmax_attention import triton_op as softmax
-from kernels.gated_delta_rule import triton_launch
-from kernels.gated_delta_rule import triton_op as linear
-from kernels.gated_delta_rule.triton_launch import Saved
-from kernels.hybrid_attention.streams import Side
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import dense, operand_dtype
+from nas.kernels.chunk_softmax_attention import triton_op as softmax
+from nas.kernels.gated_delta_rule import triton_launch
+from nas.kernels.gated_delta_rule import triton_op as linear
+from nas.kernels.gated_delta_rule.triton_launch import Saved
+from nas.kernels.hybrid_attention.streams import Side
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import dense, operand_dtype
 
 
 def hybrid_attention(
@@ -34,7 +34,7 @@ def hybrid_attention(
     decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `kernels.hybrid_attention`; arguments are valid here. Returns what each branch gives.
+    """See `nas.kernels.hybrid_attention`; arguments are valid here. Returns what each branch gives.
 
     Numerics as in the two operations, with the widest dtype of all of q, k and v, or autocast's.
     """

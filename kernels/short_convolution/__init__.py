@@ -4,9 +4,9 @@ from typing import get_args
 
 from torch import Tensor
 
-from kernels.arguments import Impl, check_choice
-from kernels.short_convolution import reference
-from kernels.triton_support import choose_elementwise
+from nas.kernels.arguments import Impl, check_choice
+from nas.kernels.short_convolution import reference
+from nas.kernels.triton_support import choose_elementwise
 
 MAX_SIZE = 8
 """Longest convolution that the Triton kernels take: they hold a window of that many tokens."""
@@ -46,7 +46,7 @@ def short_convolution(x: Tensor, weight: Tensor, *, impl: Impl = "auto") -> Tens
     size = weight.shape[1]
     limit = f"weight has W = {size}, and Triton's kernels take up to {MAX_SIZE}" if size > MAX_SIZE else None
     if choose_elementwise(impl, x, weight, limit=limit) == "triton":
-        from kernels.short_convolution import triton_op
+        from nas.kernels.short_convolution import triton_op
 
         return triton_op.short_convolution(x, weight)
     return reference.short_convolution(x, weight)

@@ -9,7 +9,7 @@ last inputs, and in the backward pass the last gradients of what SiLU was applie
 import triton
 import triton.language as tl
 
-from kernels.triton_elementwise import silu, silu_and_slope
+from nas.kernels.triton_elementwise import silu, silu_and_slope
 
 
 @triton.jit

@@ -6,10 +6,10 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.short_convolution import triton_kernels
-from kernels.triton_elementwise import sum_partials
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import dense, on_device, operand_dtype
+from nas.kernels.short_convolution import triton_kernels
+from nas.kernels.triton_elementwise import sum_partials
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import dense, on_device, operand_dtype
 
 CHANNELS, ROWS, WARPS = 64, 8, 4
 """Of a tile: 128 bytes of a row in half precision, a whole line of the cache; and few enough elements, 4 for each
@@ -20,7 +20,7 @@ TOKENS_PER_ROW, UNROLL = 32, 4
 
 
 def short_convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """See `kernels.short_convolution`; arguments are valid here. Shapes as there."""
+    """See `nas.kernels.short_convolution`; arguments are valid here. Shapes as there."""
     return _forward(x.to(operand_dtype(x)), weight)
 
 

@@ -4,9 +4,9 @@ from typing import get_args
 
 from torch import Tensor
 
-from kernels.arguments import Impl, check_choice
-from kernels.swiglu import reference
-from kernels.triton_support import choose_elementwise
+from nas.kernels.arguments import Impl, check_choice
+from nas.kernels.swiglu import reference
+from nas.kernels.triton_support import choose_elementwise
 
 
 def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
@@ -35,7 +35,7 @@ def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
     if not x.is_floating_point():
         raise ValueError(f"x has dtype {x.dtype}; it must be a floating-point dtype.")
     if choose_elementwise(impl, x) == "triton":
-        from kernels.swiglu import triton_op
+        from nas.kernels.swiglu import triton_op
 
         return triton_op.swiglu(x)
     return reference.swiglu(x)

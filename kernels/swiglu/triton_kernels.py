@@ -8,7 +8,7 @@ where it is a multiple of 16, the second half and the mask are known to allow ac
 import triton
 import triton.language as tl
 
-from kernels.triton_elementwise import silu, silu_and_slope
+from nas.kernels.triton_elementwise import silu, silu_and_slope
 
 
 @triton.jit

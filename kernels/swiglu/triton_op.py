@@ -5,10 +5,10 @@ from typing import Any
 import triton
 from torch import Tensor
 
-from kernels.swiglu import triton_kernels
-from kernels.triton_elementwise import rows, tokens_per_tile
-from kernels.triton_operator import DifferentiableOperator, Operator
-from kernels.triton_support import on_device, operand_dtype
+from nas.kernels.swiglu import triton_kernels
+from nas.kernels.triton_elementwise import rows, tokens_per_tile
+from nas.kernels.triton_operator import DifferentiableOperator, Operator
+from nas.kernels.triton_support import on_device, operand_dtype
 
 CHANNELS = 256
 """Most channels of a tile: a warp reads them of one token with one load of 16 bytes a thread in half precision, and
@@ -20,7 +20,7 @@ WARPS = 4
 
 
 def swiglu(x: Tensor) -> Tensor:
-    """See `kernels.swiglu`; arguments are valid here. Shapes as there."""
+    """See `nas.kernels.swiglu`; arguments are valid here. Shapes as there."""
     return _forward(x.to(operand_dtype(x)))
 
 

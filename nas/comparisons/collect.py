@@ -4,14 +4,13 @@ import math
 from collections.abc import Mapping
 from statistics import fmean
 
-from nas.closing import CONTEXTS
+from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.comparisons.contenders import Contender
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.measured import by_factor, layer_shares, shares, shares_at
+from nas.comparisons.metrics_file import by_factor, layer_shares, shares, shares_at
 from nas.comparisons.results import Comparison, Entrant, Trained
-from nas.cost import flops_per_token, kv_bytes, training_flops_per_token
-from nas.history import history
-from nas.run import METRICS, Run, read_json
+from nas.runs.folder import METRICS, Run, read_json
+from nas.runs.history import history
 
 Timings = Mapping[str, Mapping[str, float]]
 """By contender the seconds of a token: "prefill" and "decode"."""

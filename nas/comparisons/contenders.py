@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nas.architecture import Architecture
-from nas.budget import budgeted_cost, build_budget
+from nas.budget.controller import budgeted_cost, build_budget
+from nas.budget.cost import SOFTMAX_SHARE
 from nas.comparisons.recipe import Given
 from nas.config import BudgetConfig, CompareConfig
-from nas.cost import SOFTMAX_SHARE
-from nas.errors import UserError
+from nas.errors import UserError, user_errors
 from nas.models.language_model import LanguageModel, count_parameters
-from nas.space import Space
-from search_spaces import baselines
-from search_spaces.layers import routed_layers
+from nas.search_spaces import baselines
+from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.layers import routed_layers
+from nas.search_spaces.space import Space
 
 TOLERANCE = 0.01
 """By how much the parameters of two contenders may differ, as a part of them."""
@@ -73,7 +73,8 @@ def _share(config: CompareConfig, runs: Sequence[Given]) -> float:
     share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
     if not 0 <= share <= 1:
         raise UserError(f"budget.target={share:g} is no share of the chunks; give a number from 0 to 1.")
-    return share * len(routed_layers(model)) / model.layers
+    with user_errors():
+        return share * len(routed_layers(model)) / model.layers
 
 
 def _to_share(budget: BudgetConfig, share: float) -> BudgetConfig:
@@ -101,7 +102,7 @@ def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) ->
     """A hybrid designed by hand; its layers together have the given share of softmax, as far as they can."""
     try:
         architecture = baselines.build(name, config.model, vocab_size, max(share, LEAST_SHARE))
-    except UserError as error:
+    except ValueError as error:
         raise UserError(f"baselines has {name}: {error}") from error
     if architecture is None:
         raise UserError(f"baselines has {name}, which is unknown; choose from: {', '.join(baselines.names())}.")

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from nas.architecture import Architecture
 from nas.comparisons.contenders import Contender
 from nas.config import CompareConfig, TrainConfig, restore
-from nas.run import ARCHITECTURE, METRICS, Run, read_json
+from nas.runs.folder import ARCHITECTURE, METRICS, Run, read_json
+from nas.search_spaces.architecture import Architecture
 
 TRAININGS = "train"
 """Folder of the run folders, as nas.train names it."""
@@ -84,7 +84,7 @@ class Jobs:
         return [Job(contender, rate, self.config.seed + index, False) for index in range(self.config.seeds)]
 
     def merits(self, contender: Contender) -> dict[float, float] | None:
-        """By learning rate what its trainings were worth, see `nas.evaluation.merit`; None before all are done."""
+        """Merit of its trainings by learning rate, see `nas.evaluation.metrics.merit`; None before all are done."""
         merits: dict[float, list[float]] = {}
         for job in self._tuning:
             if job.contender == contender:

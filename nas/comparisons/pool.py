@@ -10,15 +10,15 @@ from multiprocessing.context import SpawnProcess
 import torch
 from rich.console import Console
 
-from nas.command import INTERRUPTED
 from nas.comparisons.contenders import parameters
 from nas.comparisons.jobs import Job, Jobs
 from nas.comparisons.training import work
-from nas.devices import AUTO
+from nas.distributed.devices import AUTO
+from nas.distributed.strategies import root_device
+from nas.errors import INTERRUPTED
 from nas.jobs.display import Display
 from nas.jobs.events import Ended, Event
 from nas.jobs.processes import how_it_failed, prepare, start, stopping, was_stopped
-from nas.strategies import root_device
 
 SMALL = 20_000_000
 """Parameters up to which several trainings share a GPU."""

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 
-from nas.architecture import Architecture
-from nas.comparisons.measured import by_factor, layer_shares, shares
+from nas.comparisons.metrics_file import by_factor, layer_shares, shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
-from nas.run import ARCHITECTURE, METRICS, Run, load_architecture, read_json
-from search_spaces import baselines
+from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture, read_json
+from nas.search_spaces import baselines
+from nas.search_spaces.architecture import Architecture
 
 GROUPS = ("model", "data", "relaxation", "budget", "trainer")
 """What the recipe takes from the runs."""

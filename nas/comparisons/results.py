@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
 
-from nas.evaluation import HIGHER
-from nas.run import plain
+from nas.evaluation.metrics import HIGHER
+from nas.runs.folder import plain
 
 RESULTS = "comparison.json"
 """File of a comparison's folder that holds it."""
@@ -127,7 +127,7 @@ class Comparison(_Plain):
 
     Attributes:
         task: its name.
-        quality: how it is measured, one of `nas.evaluation.HIGHER`.
+        quality: how it is measured, one of `nas.evaluation.metrics.HIGHER`.
         length: tokens of a training sequence.
         factors: of the lengths that were measured, times the training length; ascending.
         entrants: in the order of the tables.

@@ -17,7 +17,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap, ttest_rel
 from scipy.stats import t as student
 
 from nas.comparisons.results import Comparison, Entrant
-from nas.pareto import front
+from nas.evaluation.pareto import front
 
 LEVEL = 0.05
 """Adjusted p-values from here on are within the noise; intervals are of 1 - LEVEL."""

@@ -11,11 +11,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from nas.comparisons.answer import Answer, Row, value
 from nas.comparisons.statistics import NOISE, ONE_SEED, Pair
-from nas.comparisons.units import MISSING, context, count, duration, p_value, signed, size
-from nas.run import plain
-from nas.tables import markdown, number
+from nas.comparisons.summary import Answer, Row, value
+from nas.report.units import MISSING, context, count, duration, markdown, number, p_value, signed, size
+from nas.runs.folder import plain
 
 Columns: TypeAlias = dict[str, Callable[[Row], str]]
 """What people are shown of a row, by heading."""

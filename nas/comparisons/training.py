@@ -7,20 +7,21 @@ from typing import Any
 import lightning
 from rich.console import Console
 
-from nas.callbacks import shown
-from nas.checks import check
+from nas.cli.checks import check
 from nas.comparisons.jobs import SELECTION
-from nas.comparisons.measured import by_factor
+from nas.comparisons.metrics_file import by_factor
 from nas.config import TrainConfig
 from nas.errors import UserError
-from nas.evaluation import evaluate, merit
+from nas.evaluation.evaluate import evaluate
+from nas.evaluation.metrics import merit
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Began, Ended, Left, Stepped, Tell
 from nas.jobs.processes import orphaned
-from nas.module import TrainingModule
-from nas.run import METRICS, read_json
-from nas.tables import number
+from nas.report.units import number
+from nas.runs.folder import METRICS, read_json
 from nas.train import run_training
+from nas.training.callbacks import shown
+from nas.training.module import TrainingModule
 
 
 class Watch(lightning.Callback):

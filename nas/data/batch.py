@@ -63,7 +63,7 @@ class Task(Protocol):
     name: str
     vocab_size: int
     quality: str
-    """Name of the figure of merit; see `nas.evaluation.quality_of`."""
+    """Name of the figure of merit; see `nas.evaluation.metrics.quality_of`."""
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""

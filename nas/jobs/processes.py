@@ -9,8 +9,8 @@ from types import FrameType
 
 import torch
 
-from nas.command import silence
 from nas.config import register
+from nas.console import silence
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 

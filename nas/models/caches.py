@@ -5,13 +5,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kernels import chunk_softmax_attention
-from kernels.arguments import compute_dtype
-from kernels.chunk_softmax_attention import decode as softmax_decode
-from kernels.chunk_softmax_attention.decode import KVCache
-from kernels.gated_delta_rule import decode as linear_decode
-from kernels.gated_delta_rule.decode import LinearState
-from kernels.triton_support import operand_dtype
+from nas.kernels import chunk_softmax_attention
+from nas.kernels.arguments import compute_dtype
+from nas.kernels.chunk_softmax_attention import decode as softmax_decode
+from nas.kernels.chunk_softmax_attention.decode import KVCache
+from nas.kernels.gated_delta_rule import decode as linear_decode
+from nas.kernels.gated_delta_rule.decode import LinearState
+from nas.kernels.triton_support import operand_dtype
 from nas.models.mixers import Policy, TokenMixer
 
 

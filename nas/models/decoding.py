@@ -1,8 +1,8 @@
 """A language model that reads a prompt at once and goes on token by token.
 
 >>> import torch
->>> from nas.architecture import Architecture
->>> from nas.evaluation import policy_of
+>>> from nas.search_spaces.architecture import Architecture
+>>> from nas.models.policies import policy_of
 >>> from nas.models.decoding import Decoder, generate
 >>> from nas.models.language_model import LanguageModel
 >>> architecture = Architecture(
@@ -42,7 +42,7 @@ class Decoder:
 
     Args:
         model: of one architecture.
-        policy: how router logits become routes, for example `nas.evaluation.policy_of` its architecture; None for
+        policy: how router logits become routes, for example `nas.models.policies.policy_of` its architecture; None for
             softmax attention alone in layers that have a router.
 
     Raises:
@@ -92,7 +92,7 @@ class Decoder:
 
     @property
     def bytes_in_use(self) -> int:
-        """Bytes of keys, values and states of all sequences, in whole chunks; see `nas.cost.kv_bytes`.
+        """Bytes of keys, values and states of all sequences, in whole chunks; see `nas.budget.cost.kv_bytes`.
 
         Waits for the GPU. The pools that pages are taken from, which the allocator sees, are larger.
         """

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from kernels.arguments import RouteGrad
-from nas.architecture import Architecture, Layer
+from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
 from nas.models.mixers import FIRST, Path, Policy, Routing, TokenMixer
 from nas.models.router import Router
+from nas.search_spaces.architecture import Architecture, Layer
 
 INITIAL_STD = 0.02
 """Standard deviation of every weight matrix at the start."""
@@ -55,7 +55,7 @@ class LanguageModel(nn.Module):
 
     Args:
         architecture: sizes, and the mixer of each layer.
-        route_grad: which chunks' routes get a gradient; see `kernels.chunk_softmax_attention`.
+        route_grad: which chunks' routes get a gradient; see `nas.kernels.chunk_softmax_attention`.
         options: what each layer can be; that of the architecture alone by default.
     """
 

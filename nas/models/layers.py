@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels.short_convolution import short_convolution
-from kernels.swiglu import swiglu
+from nas.kernels.short_convolution import short_convolution
+from nas.kernels.swiglu import swiglu
 
 NORM_EPS = 1e-6
 

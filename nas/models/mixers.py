@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
-from kernels.arguments import RouteGrad
-from kernels.branch_merge import branch_merge
-from kernels.head_norms import head_norms
-from kernels.triton_support import operand_dtype
-from nas.architecture import Architecture, Layer
+from nas.kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
+from nas.kernels.arguments import RouteGrad
+from nas.kernels.branch_merge import branch_merge
+from nas.kernels.head_norms import head_norms
+from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, ShortConvolution, rms_norm
 from nas.models.rotary import rotate
-from nas.models.router import Router
+from nas.models.router import OPERATIONS, Router
+from nas.relaxations import precise
+from nas.search_spaces.architecture import Architecture, Layer
 
 Convolve = Callable[[ShortConvolution, Tensor], Tensor]
 """(a convolution, its inputs [B, T, channels]) to outputs of that shape."""
@@ -303,3 +304,15 @@ def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
     """What a branch sees of earlier chunks: ``plain`` of its weight sees all of them, ``hybrid`` the ``route``."""
     total = plain + hybrid
     return torch.where(total > 0, (plain + hybrid * route) / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)
+
+
+def softmax_weight(routing: Routing) -> Tensor:
+    """[B, N, R]: how much of each chunk the softmax branch keeps."""
+    return routing.weights[..., OPERATIONS.index("softmax")]
+
+
+def leads(routing: Routing) -> Tensor:
+    """[B, N, R]: by how much the logit of softmax is over that of linear attention; from 0 on softmax is chosen."""
+    logits = precise(routing.logits)
+    softmax, linear = (logits[..., OPERATIONS.index(operation)] for operation in ("softmax", "linear"))
+    return softmax - linear

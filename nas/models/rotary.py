@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kernels.arguments import compute_dtype
+from nas.kernels.arguments import compute_dtype
 
 
 def rotate(q: Tensor, k: Tensor, base: float, start: int = 0) -> tuple[Tensor, Tensor]:

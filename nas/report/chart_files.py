@@ -10,7 +10,7 @@ from typing import Any
 import vl_convert
 
 from nas.report.embed import Chart
-from nas.run import replacing
+from nas.runs.folder import replacing
 
 WIDTH, WIDE = 560, 960
 """Units that a chart is wide, and one that takes the whole width of a page."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
-from nas.choices import PROBABILITY
 from nas.report.charts import Axis, Series, lines, shares_over_steps
 from nas.report.embed import Chart, Charts
+from nas.runs.history import PROBABILITY
 
 SHARES = ("recall", "accuracy", "exact_match")
 """Figures of merit from 0 to 1."""

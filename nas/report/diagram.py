@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from nas.architecture import Architecture
 from nas.errors import UserError
-from nas.run import ARCHITECTURE, load_architecture, read_json
-from search_spaces.baselines import PATTERNS
+from nas.runs.folder import ARCHITECTURE, load_architecture, read_json
+from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.baselines import PATTERNS
 
 BY_HAND = ("interleaved_1_1", "interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
 """Baselines whose layers differ; others differ from these in what no diagram of layers shows."""
@@ -59,7 +59,7 @@ def by_hand(layers: int) -> list[Stack]:
     for name in BY_HAND:
         try:
             mixers = PATTERNS[name](layers)
-        except UserError:
+        except ValueError:
             continue
         blocks = tuple(Block.of(mixer, None, None) for mixer in mixers)
         found.setdefault(blocks, Stack(name, False, blocks))

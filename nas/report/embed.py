@@ -10,7 +10,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nas.run import plain, replacing
+from nas.runs.folder import plain, replacing
 
 VEGA_LITE = "6.4"
 """Version of the language in which charts are written."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.report.data import CODES, RoutingMap, Snapshot
+from nas.evaluation.routing_map import CODES, RoutingMap, Snapshot
 from nas.report.routing import Row, findings, mean_share, rows
 
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})

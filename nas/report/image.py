@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from nas.report.data import RoutingMap
+from nas.evaluation.routing_map import RoutingMap
 from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows, two_decimals
 from nas.report.style import plain_style
 

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from operator import attrgetter
 
-from nas.report.data import RoutingMap
+from nas.evaluation.routing_map import RoutingMap
 
 NEAR = 0.01
 """A head of which every weight is this near to one operation uses that operation alone."""

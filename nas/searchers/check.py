@@ -8,8 +8,8 @@ from typing import Any, cast
 from nas.config import EvolutionConfig, OptunaConfig, SearchConfig, SearcherConfig
 from nas.errors import UserError
 from nas.relaxations import UNLEARNT
+from nas.search_spaces.space import Space
 from nas.searchers.draws import Excess, Score, Scores
-from nas.space import Space
 
 Searcher = Callable[[Space, Score, Excess, Any, Random], Scores]
 """See `nas.searchers`; settings are those of its own group of options."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container
 from random import Random
 
-from nas.space import Code, Space
+from nas.search_spaces.space import Code, Space
 
 Score = Callable[[Code], float]
 """How good an architecture is: larger is better, minus infinity is no candidate."""

@@ -4,8 +4,8 @@ from collections import deque
 from random import Random
 
 from nas.config import EvolutionConfig
+from nas.search_spaces.space import Code, Space
 from nas.searchers.draws import Draws, Excess, Score, Scores
-from nas.space import Code, Space
 
 
 def evolution(space: Space, score: Score, excess: Excess, settings: EvolutionConfig, random: Random) -> Scores:

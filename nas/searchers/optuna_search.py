@@ -6,10 +6,10 @@ import optuna
 from optuna.trial import TrialState
 
 from nas.config import OptunaConfig
-from nas.optuna_parts import silence
+from nas.search_spaces.space import Code, Space, option_name
 from nas.searchers.draws import Draws, Excess, Score, Scores
+from nas.searchers.optuna_parts import silence
 from nas.searchers.samplers import build_sampler
-from nas.space import Code, Space, option_name
 
 ASKS = 20
 """How often to ask the sampler before it is given an architecture: samplers like to say the same again."""

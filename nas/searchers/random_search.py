@@ -3,8 +3,8 @@
 from random import Random
 
 from nas.config import RandomConfig
+from nas.search_spaces.space import Space
 from nas.searchers.draws import Draws, Excess, Score, Scores
-from nas.space import Space
 
 
 def random_search(space: Space, score: Score, excess: Excess, settings: RandomConfig, random: Random) -> Scores:

@@ -4,8 +4,8 @@ import optuna
 from optuna.samplers import BaseSampler
 
 from nas.config import OptunaConfig
-from nas.optuna_parts import build, class_name, parameters, silence
-from nas.space import Space, option_name
+from nas.search_spaces.space import Space, option_name
+from nas.searchers.optuna_parts import build, class_name, parameters, silence
 
 OPTION = "searcher.sampler"
 

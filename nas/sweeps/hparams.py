@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import TensorBoardLogger
 from optuna.trial import FrozenTrial
 
-from nas.run import TENSORBOARD
+from nas.runs.folder import TENSORBOARD
 from nas.sweeps.objectives import Objective
 from nas.sweeps.trial import name_of
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from nas.closing import CONTEXTS
+from nas.budget.cost import CONTEXTS
 from nas.config import StudyConfig
 from nas.errors import UserError
-from nas.evaluation import HIGHER
+from nas.evaluation.metrics import HIGHER
 
 QUALITY = "quality"
 

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any, cast
 
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.command import typed
-from nas.config import SearchConfig, SweepConfig, flat, register
+from nas.cli.command import typed
+from nas.config import CONF, SearchConfig, SweepConfig, flat, register
 from nas.errors import UserError, explain
 from nas.sweeps.ranges import Value, override
 
@@ -48,7 +48,7 @@ def compose_search(given: list[str], values: Mapping[str, Value] | None = None) 
     register()
     with ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():
-            stack.enter_context(initialize_config_module("conf", version_base="1.3"))
+            stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
         try:
             return cast(SearchConfig, typed(compose("search", words(given, values or {})), {}))
         except (HydraException, OmegaConfBaseException) as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import TrialState
 
-from nas.pareto import front
+from nas.evaluation.pareto import front
 from nas.sweeps.objectives import QUALITY, Objective
 from nas.sweeps.queue import Slot
 from nas.sweeps.ranges import Value

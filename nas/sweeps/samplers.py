@@ -8,7 +8,7 @@ import optuna
 from nas.config import StudyConfig
 from nas.data.seeding import stable_seed
 from nas.errors import UserError
-from nas.optuna_parts import build, class_name, parameters
+from nas.searchers.optuna_parts import build, class_name, parameters
 from nas.sweeps.objectives import QUALITY
 from nas.sweeps.ranges import Range
 

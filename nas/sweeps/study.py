@@ -10,7 +10,7 @@ import optuna
 from nas.config import SweepConfig
 from nas.data import build_task
 from nas.errors import UserError
-from nas.optuna_parts import silence
+from nas.searchers.optuna_parts import silence
 from nas.sweeps.objectives import Objective, objectives
 from nas.sweeps.options import compose_search, fixed, names
 from nas.sweeps.queue import Queue, Slot

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.config import SweepConfig, restore
 from nas.errors import UserError
-from nas.run import METRICS, Run, read_json
+from nas.runs.folder import METRICS, Run, read_json
 from nas.sweeps.objectives import Objective
 from nas.sweeps.options import line
 from nas.sweeps.queue import Attribute, Slot

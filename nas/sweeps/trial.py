@@ -15,20 +15,20 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas.callbacks import shown
-from nas.checks import check
+from nas.cli.checks import check
 from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Stepped, Tell
-from nas.module import TrainingModule
-from nas.run import CONFIG, METRICS
+from nas.runs.folder import CONFIG, METRICS
 from nas.search import run_search
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.options import compose_search
 from nas.sweeps.queue import Attribute
 from nas.sweeps.ranges import Value
+from nas.training.callbacks import shown
+from nas.training.module import TrainingModule
 
 
 class State(StrEnum):

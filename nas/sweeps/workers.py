@@ -11,9 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nas.command import INTERRUPTED
 from nas.config import SweepConfig
-from nas.errors import UserError
+from nas.errors import INTERRUPTED, UserError
 from nas.jobs.display import Display
 from nas.jobs.events import Began, Ended, Event, Left
 from nas.jobs.processes import how_it_failed, prepare, start, stopping, was_stopped

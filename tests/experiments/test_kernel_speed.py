@@ -15,7 +15,7 @@ from experiments.kernel_speed import inputs, limits, operations, peers, table
 from experiments.kernel_speed.limits import Ceilings, Size, Work
 from experiments.kernel_speed.rows import Bench, Case, Check, Row, linear_fit
 from experiments.kernel_speed.timing import ContextLost, HostClock, Value, interleaved
-from kernels import chunk_softmax_attention, gated_delta_rule
+from nas.kernels import chunk_softmax_attention, gated_delta_rule
 
 SMALL = Size(batch=1, length=2, heads=1, key_dim=3, value_dim=5, chunk_size=2)
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
-from kernels.gated_delta_rule import triton_launch, triton_op
+from nas.kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
+from nas.kernels.gated_delta_rule import triton_launch, triton_op
 
 MULTIPROCESSORS = 132
 """Of an H100 or H200 (SXM): how sequences are split into segments depends on it."""

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.chunk_softmax_attention import decode as softmax_decode
-from kernels.chunk_softmax_attention.decode import KVCache, chunk_softmax_attention_step
-from kernels.gated_delta_rule import decode as linear_decode
-from kernels.gated_delta_rule.decode import LinearState, gated_delta_rule_step
+from nas.kernels.chunk_softmax_attention import decode as softmax_decode
+from nas.kernels.chunk_softmax_attention.decode import KVCache, chunk_softmax_attention_step
+from nas.kernels.gated_delta_rule import decode as linear_decode
+from nas.kernels.gated_delta_rule.decode import LinearState, gated_delta_rule_step
 from tests.kernels.cases import Inputs, Shape
 
 

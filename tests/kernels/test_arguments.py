@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import chunk_softmax_attention, gated_delta_rule
+from nas.kernels import chunk_softmax_attention, gated_delta_rule
 
 B, T, H, K, V, CHUNK_SIZE, N = 2, 10, 4, 3, 5, 4, 3
 

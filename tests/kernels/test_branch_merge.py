@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.branch_merge import branch_merge
+from nas.kernels.branch_merge import branch_merge
 from tests.kernels.cases import Inputs, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,

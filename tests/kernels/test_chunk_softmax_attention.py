@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import chunk_softmax_attention
-from kernels.chunk_softmax_attention.reference import MIN_QUERY_BLOCK
+from nas.kernels import chunk_softmax_attention
+from nas.kernels.chunk_softmax_attention.reference import MIN_QUERY_BLOCK
 from tests.kernels import oracle
 from tests.kernels.cases import (
     GRADCHECK_SHAPES,

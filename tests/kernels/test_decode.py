@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import chunk_softmax_attention, gated_delta_rule
-from kernels.chunk_softmax_attention import decode as softmax_decode
-from kernels.chunk_softmax_attention.decode import KVCache, chunk_softmax_attention_step
-from kernels.gated_delta_rule import decode as linear_decode
-from kernels.gated_delta_rule.decode import LinearState, gated_delta_rule_step
+from nas.kernels import chunk_softmax_attention, gated_delta_rule
+from nas.kernels.chunk_softmax_attention import decode as softmax_decode
+from nas.kernels.chunk_softmax_attention.decode import KVCache, chunk_softmax_attention_step
+from nas.kernels.gated_delta_rule import decode as linear_decode
+from nas.kernels.gated_delta_rule.decode import LinearState, gated_delta_rule_step
 from tests.kernels import oracle
 from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, make_route, softmax_inputs
 from tests.kernels.decoding import assert_every_page_has_one_owner, cache_for, decode_linear, decode_softmax

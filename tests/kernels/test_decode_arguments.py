@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.chunk_softmax_attention import decode as softmax_decode
-from kernels.chunk_softmax_attention.decode import chunk_softmax_attention_step
-from kernels.gated_delta_rule import decode as linear_decode
-from kernels.gated_delta_rule.decode import gated_delta_rule_step
+from nas.kernels.chunk_softmax_attention import decode as softmax_decode
+from nas.kernels.chunk_softmax_attention.decode import chunk_softmax_attention_step
+from nas.kernels.gated_delta_rule import decode as linear_decode
+from nas.kernels.gated_delta_rule.decode import gated_delta_rule_step
 
 
 def rejected(name: str, value: object, given: str, allowed: str, reason: str) -> Any:

@@ -2,7 +2,7 @@
 
 import doctest
 
-import kernels
+from nas import kernels
 
 
 def test_docstring_example() -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels import gated_delta_rule
+from nas.kernels import gated_delta_rule
 from tests.kernels import oracle
 from tests.kernels.cases import (
     GRADCHECK_SHAPES,

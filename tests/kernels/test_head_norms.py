@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.head_norms import head_norms
+from nas.kernels.head_norms import head_norms
 from tests.kernels.cases import Inputs, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
+from nas.kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attention
 from tests.kernels.triton_cases import on_cpu
 
 NAMES = ("softmax_q", "softmax_k", "linear_q", "linear_k", "v", "g", "beta", "softmax_route", "linear_route")
@@ -82,7 +82,7 @@ def test_is_traced_whole() -> None:
 
 @on_cpu
 def test_is_a_well_formed_operator() -> None:
-    from kernels.hybrid_attention import triton_op
+    from nas.kernels.hybrid_attention import triton_op
 
     inputs = make_inputs(1, 40, 2, 8, 16, chunk_size=16)
     options = (16, True, True)

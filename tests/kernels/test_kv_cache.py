@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.chunk_softmax_attention import decode as softmax_decode
-from kernels.chunk_softmax_attention.decode import chunk_softmax_attention_step
-from kernels.gated_delta_rule import decode as linear_decode
-from kernels.gated_delta_rule.decode import gated_delta_rule_step
+from nas.kernels.chunk_softmax_attention import decode as softmax_decode
+from nas.kernels.chunk_softmax_attention.decode import chunk_softmax_attention_step
+from nas.kernels.gated_delta_rule import decode as linear_decode
+from nas.kernels.gated_delta_rule.decode import gated_delta_rule_step
 from tests.kernels import oracle
 from tests.kernels.cases import Shape, delta_inputs, softmax_inputs
 from tests.kernels.decoding import assert_every_page_has_one_owner, cache_for, decode_softmax, listed_pages

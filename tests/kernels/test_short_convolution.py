@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.short_convolution import short_convolution
+from nas.kernels.short_convolution import short_convolution
 from tests.kernels.cases import Inputs, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,

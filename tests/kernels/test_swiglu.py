@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kernels.swiglu import swiglu
+from nas.kernels.swiglu import swiglu
 from tests.kernels.cases import Inputs, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels import chunk_softmax_attention
+from nas.kernels import chunk_softmax_attention
 from tests.kernels import oracle
 from tests.kernels.cases import ROUTES, Inputs, Shape, results_and_gradients, softmax_inputs
 from tests.kernels.triton_cases import (
@@ -30,14 +30,14 @@ from tests.kernels.triton_cases import (
 )
 
 pytest.importorskip("triton")
-from kernels.chunk_softmax_attention import (
+from nas.kernels.chunk_softmax_attention import (
     triton_backward,
     triton_forward,
     triton_op,
     triton_own_chunks,
     triton_skipped,
 )
-from kernels.chunk_softmax_attention.triton_tiles import Launch
+from nas.kernels.chunk_softmax_attention.triton_tiles import Launch
 
 pytestmark = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|overflow) encountered:RuntimeWarning")
 attention: Any = functools.partial(chunk_softmax_attention, impl="triton")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import gated_delta_rule
+from nas.kernels import gated_delta_rule
 from tests.kernels import oracle
 from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, results_and_gradients, with_strong_writes
 from tests.kernels.triton_cases import (
@@ -32,7 +32,7 @@ from tests.kernels.triton_cases import (
 )
 
 pytest.importorskip("triton")
-from kernels.gated_delta_rule import triton_launch, triton_op
+from nas.kernels.gated_delta_rule import triton_launch, triton_op
 
 delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="triton")
 reference: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")

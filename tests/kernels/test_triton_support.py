@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import chunk_softmax_attention, gated_delta_rule, triton_support
-from kernels.triton_support import choose, interpreting, machine_obstacle
+from nas.kernels import chunk_softmax_attention, gated_delta_rule, triton_support
+from nas.kernels.machine import interpreting
+from nas.kernels.triton_support import choose, machine_obstacle
 
 DEVICE = "cpu" if interpreting() else "cuda"
 CUDA = torch.device("cuda")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from kernels.triton_support import interpreting
+from nas.kernels.machine import interpreting
 from tests.kernels.cases import Inputs, Operation, Shape, assert_all_close, make_route, results_and_gradients, strided
 
 on_cpu = pytest.mark.skipif(not interpreting(), reason="needs Triton's interpreter")

@@ -1,6 +1,6 @@
 """Small architectures for tests."""
 
-from nas.architecture import Architecture, Mixer
+from nas.search_spaces.architecture import Architecture, Mixer
 
 
 def small(*mixers: Mixer, **changed: object) -> Architecture:

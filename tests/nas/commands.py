@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from nas.config import register
+from nas.config import CONF, register
 
 ROOT = Path(__file__).parents[2]
 MODEL = ("model.width=16", "model.key_dim=8", "model.value_dim=8", "model.mlp_width=16", "model.chunk_size=8")
@@ -92,7 +92,7 @@ def refusal(command: str, *options: str) -> str:
 def composed(command: str, *options: str) -> Any:
     """The config that a command has with these options."""
     register()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_object(compose(command, list(options)))
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.comparisons.closing import CSV, MARKDOWN, TABLE, TIMINGS
+from nas.comparisons.finish import CSV, MARKDOWN, TABLE, TIMINGS
 from nas.comparisons.jobs import TUNING
+from nas.comparisons.page import write
 from nas.comparisons.results import RESULTS, Comparison
 from nas.errors import UserError
-from nas.report.comparison_page import write
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process, refusal
 
 FEW = ("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]")

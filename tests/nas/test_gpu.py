@@ -8,16 +8,16 @@ import pytest
 import torch
 import yaml
 
-import search_spaces
+from nas import search_spaces
 from nas.data import build_task
-from nas.graphs import StaticStep
-from nas.history import history
-from nas.module import TrainingModule, TrainingStream
-from nas.run import Run
+from nas.runs.folder import Run
+from nas.runs.history import history
+from nas.training.cuda_graphs import StaticStep
+from nas.training.module import TrainingModule, TrainingStream
 from tests.nas.commands import SEARCH, contents, nas
 from tests.nas.commands import composed as compose
-from tests.nas.test_graphs import trained
-from tests.nas.test_module import made, moved
+from tests.nas.training.test_cuda_graphs import trained
+from tests.nas.training.test_module import made, moved
 
 pytestmark = pytest.mark.gpu
 CHUNKS = ("model.chunk_size=16", "data.length=128", "data.min_length=64", "data.block_size=16")

@@ -11,9 +11,9 @@ import pytest
 from torch import Tensor
 
 from nas.data import Batch
-from nas.history import history
-from nas.module import TrainingModule
-from nas.run import Run
+from nas.runs.folder import Run
+from nas.runs.history import history
+from nas.training.module import TrainingModule
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process
 
 KILL_AT_STEP = """
@@ -174,7 +174,7 @@ def test_ctrl_c_while_measuring_stops_at_once_and_measuring_can_be_done_again(
     def interrupted(module: TrainingModule) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.closing.compare", interrupted)
+    monkeypatch.setattr("nas.results.finish.compare", interrupted)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
     assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from nas.data import build_task
-from nas.evaluation import evaluate
+from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel
-from nas.run import Run, load_architecture, load_weights
+from nas.runs.folder import Run, load_architecture, load_weights
 from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, Ended, composed, contents, nas
 
 RUN_FOLDER = {

@@ -23,12 +23,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 
+from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.launch import launched
-from nas.module import TrainingModule, Validation
-from nas.report.sweep_page import write
 from nas.sweep import sweep
+from nas.sweeps.page import write
 from nas.sweeps.summary import standing
+from nas.training.module import TrainingModule, Validation
 from tests.nas.commands import SEARCH, Ended, composed, contents, nas, process, refusal
 
 RANGE = "+sweep.ranges.model.chunk_size.choices=[8,16]"

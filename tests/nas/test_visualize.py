@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nas.snapshots import SNAPSHOTS
+from nas.runs.snapshots import SNAPSHOTS
 from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, nas, refusal
 from tests.nas.report.test_report import Parsed
 

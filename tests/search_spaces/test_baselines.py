@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from nas.architecture import Architecture
-from nas.config import ModelConfig
-from nas.errors import UserError
-from search_spaces import baselines
+from nas.search_spaces import baselines
+from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.config import ModelConfig
 from tests.search_spaces.sizes import SIZES
 
 
@@ -47,7 +46,7 @@ def test_interleaved_has_softmax_behind_every_so_many_linear_layers() -> None:
 
 @pytest.mark.parametrize(("name", "layers"), [("interleaved_3_1", 3), ("interleaved_7_1", 7)])
 def test_too_few_layers_to_interleave_are_refused(name: str, layers: int) -> None:
-    with pytest.raises(UserError, match=f"architecture={name} .* model.layers={layers}; give at least {layers + 1}"):
+    with pytest.raises(ValueError, match=f"architecture={name} .* model.layers={layers}; give at least {layers + 1}"):
         built(name, layers=layers)
 
 
@@ -75,7 +74,7 @@ def test_routers_are_where_a_search_has_them(name: str) -> None:
     assert found is not None
     assert found.routed_layers == (1, 3)
     assert found.mixers.count("linear") == 2
-    with pytest.raises(UserError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
+    with pytest.raises(ValueError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
         built(name, routed_layers=[4])
 
 
@@ -95,7 +94,7 @@ def test_a_pattern_is_spelt_layer_by_layer() -> None:
 
 
 def test_a_pattern_of_another_length_is_refused() -> None:
-    with pytest.raises(UserError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give as many"):
+    with pytest.raises(ValueError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give as many"):
         built("linear-softmax")
 
 

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-import search_spaces
-from nas.architecture import Layer
-from nas.config import ModelConfig, SpaceConfig
-from nas.errors import UserError
-from nas.space import Space, option_name
+from nas import search_spaces
+from nas.search_spaces.architecture import Layer
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.space import Space, option_name
 from tests.search_spaces.sizes import SIZES
 
 OPERATIONS = {"layer_hybrid": ["softmax", "linear", "token_hybrid"], "chunk_size": ["token_hybrid"]}
@@ -68,10 +67,10 @@ def test_it_has_the_sizes_of_the_model(name: str) -> None:
     ids=str,
 )
 def test_what_cannot_be_is_refused(name: str, given: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(ValueError, match=told):
         space(name, **given)
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UserError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
+    with pytest.raises(ValueError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
         space("chunk_size", [2], routed_layers=[4])

@@ -2,9 +2,8 @@
 
 import pytest
 
-import search_spaces
-from nas.errors import UserError
-from nas.space import Space
+from nas import search_spaces
+from nas.search_spaces.space import Space
 from tests.nas.commands import composed
 
 
@@ -36,12 +35,12 @@ def test_layers_choose_nothing() -> None:
 
 @pytest.mark.parametrize("layer", [4, -1])
 def test_a_layer_that_is_not_there_is_refused(layer: int) -> None:
-    with pytest.raises(UserError, match=f"model.routed_layers has {layer}; the model has layers 0 to 3"):
+    with pytest.raises(ValueError, match=f"model.routed_layers has {layer}; the model has layers 0 to 3"):
         mixers(f"model.routed_layers=[0,{layer}]")
 
 
 def test_sizes_that_do_not_fit_are_named_as_options() -> None:
-    with pytest.raises(UserError, match=r"model\.routing_heads=3 does not divide linear_heads=2; choose"):
+    with pytest.raises(ValueError, match=r"model\.routing_heads=3 does not divide linear_heads=2; choose"):
         mixers("model.routing_heads=3")
-    with pytest.raises(UserError, match=r"model\.width=0 is not allowed; it must be"):
+    with pytest.raises(ValueError, match=r"model\.width=0 is not allowed; it must be"):
         mixers("model.width=0")

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from nas.architecture import Architecture
 from nas.comparisons.contenders import TOLERANCE, contenders, parameters
 from nas.comparisons.recipe import Given, read_run
 from nas.config import CompareConfig
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel, count_parameters
+from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
 from tests.nas.commands import SMALL, composed
 

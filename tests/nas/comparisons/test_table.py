@@ -9,8 +9,8 @@ import re
 import pytest
 from rich.console import Console
 
-from nas.comparisons.answer import Answer
 from nas.comparisons.statistics import interval
+from nas.comparisons.summary import Answer
 from nas.comparisons.table import sentences, terminal, to_csv, to_json, to_markdown
 from tests.nas.comparisons.examples import by_seed, comparison, recall, text
 

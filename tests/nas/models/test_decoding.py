@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.architecture import MIXERS, Architecture, Mixer
-from nas.cost import kv_bytes
+from nas.budget.cost import kv_bytes
 from nas.data.seeding import generator
-from nas.evaluation import always, learnt, policy_of, randomly
 from nas.models import decoding
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy
+from nas.models.policies import always, learnt, policy_of, randomly
 from nas.models.router import OPERATIONS
-from nas.space import Space
+from nas.search_spaces.architecture import MIXERS, Architecture, Mixer
+from nas.search_spaces.space import Space
 from tests.nas.architectures import small
 
 T = 14

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import search_spaces
-from nas.architecture import MIXERS, Architecture
-from nas.evaluation import always, learnt
+from nas import search_spaces
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.models.mixers import Policy
+from nas.models.policies import always, learnt
 from nas.relaxations import argmax_ste
+from nas.search_spaces.architecture import MIXERS, Architecture
 from tests.nas.architectures import small
 from tests.nas.commands import composed
 

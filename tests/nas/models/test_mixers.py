@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.architecture import Layer
 from nas.models.mixers import Path, Policy, TokenMixer
+from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
 
 T = 12

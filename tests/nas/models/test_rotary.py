@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.architecture import Mixer
-from nas.evaluation import learnt
 from nas.models.language_model import LanguageModel
+from nas.models.policies import learnt
 from nas.models.rotary import rotate
+from nas.search_spaces.architecture import Mixer
 from tests.nas.architectures import small
 
 BASE = 100.0

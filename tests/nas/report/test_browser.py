@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from nas.config import VisualizeConfig
-from nas.report import CODES, Reader, RoutingMap, write_report
+from nas.evaluation.routing_map import CODES, Reader, RoutingMap
+from nas.report.page import write_report
 from nas.report.routing import rows, two_decimals
-from nas.run import Run
-from nas.snapshots import read_snapshots
-from nas.viewing import report as report_of_run
+from nas.results.reopen import report as report_of_run
+from nas.runs.folder import Run
+from nas.runs.snapshots import read_snapshots
 from tests.nas.commands import Ended
 from tests.nas.report.browser import chromium, milliseconds, opened, violations
 from tests.nas.report.test_report import HOSTILE, large, report, routing

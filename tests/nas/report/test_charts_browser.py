@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from nas.comparisons.answer import Answer
-from nas.report import write_report
-from nas.report.comparison_page import page as comparison_page
+from nas.comparisons.page import page as comparison_page
+from nas.comparisons.summary import Answer
 from nas.report.diagram import by_hand
 from nas.report.embed import write_page
-from nas.report.sweep_page import page as sweep_page
+from nas.report.page import write_report
+from nas.sweeps.page import page as sweep_page
 from tests.nas.comparisons.examples import recall, text
 from tests.nas.report.browser import chromium, opened, violations
 from tests.nas.report.test_paper_figures import HISTORY
 from tests.nas.report.test_report import report
-from tests.nas.report.test_sweep_page import metrics, trial
+from tests.nas.sweeps.test_page import metrics, trial
 
 READY = "async () => { await window.ready }"
 MARK = "#chart-{} .mark-symbol.role-mark path"

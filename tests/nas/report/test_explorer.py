@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.report import CODES, Reader, RoutingMap, Snapshot, code
+from nas.evaluation.routing_map import CODES, Reader, RoutingMap, Snapshot, code
 from nas.report.explorer import NOT_ROUTED, explorer, lead
 from nas.report.routing import two_decimals
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from nas.evaluation import HIGHER
-from nas.report import Reader, ReportData, RoutingMap, Snapshot, write_report
+from nas.evaluation.metrics import HIGHER
+from nas.evaluation.routing_map import Reader, RoutingMap, Snapshot
 from nas.report.curves import panels
+from nas.report.data import ReportData
 from nas.report.diagram import by_hand
 from nas.report.explorer import visible
-from nas.report.page import QUALITIES, render
+from nas.report.page import QUALITIES, render, write_report
 
 HOSTILE = [
     "<script>alert(1)</script>",

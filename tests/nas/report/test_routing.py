@@ -9,7 +9,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from torch.utils.tensorboard import SummaryWriter
 
-from nas.report import RoutingMap, routing_figure
+from nas.evaluation.routing_map import RoutingMap
+from nas.report.image import routing_figure
 from nas.report.routing import findings, mean_share, rows
 
 Weights = dict[int, list[list[float]]]

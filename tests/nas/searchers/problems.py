@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from random import Random
 
-from nas.architecture import Layer
+from nas.search_spaces.architecture import Layer
+from nas.search_spaces.space import Code, Space
 from nas.searchers import Excess, Score
-from nas.space import Code, Space
 from tests.nas.architectures import small
 
 OPTIONS = (Layer("softmax", 4), Layer("linear", 4), *(Layer("token_hybrid", size) for size in (4, 8, 16)))

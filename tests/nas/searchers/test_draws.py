@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
+from nas.search_spaces.space import Code
 from nas.searchers import draws as module
 from nas.searchers.draws import Draws
-from nas.space import Code
 from tests.nas.searchers.problems import at_most, free, space_of
 
 

@@ -3,8 +3,8 @@
 from random import Random
 
 from nas.config import EvolutionConfig
+from nas.search_spaces.space import Code
 from nas.searchers.evolution import evolution
-from nas.space import Code
 from tests.nas.searchers.problems import Separable, free, space_of
 
 

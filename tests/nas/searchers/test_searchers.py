@@ -7,9 +7,9 @@ from statistics import mean
 import pytest
 
 from nas.config import EvolutionConfig, OptunaConfig, RandomConfig
+from nas.search_spaces.space import Code, Space
 from nas.searchers import SEARCHERS, Excess, Score, Scores, find_searcher
 from nas.searchers import draws as draws_module
-from nas.space import Code, Space
 from tests.nas.searchers.problems import Separable, at_most, best_within, free, space_of
 
 

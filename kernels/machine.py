@@ -1,0 +1,58 @@
+"""The machine that kernels run on: its GPU, its version of Triton, and whether Triton interprets."""
+
+import functools
+import importlib.metadata
+import os
+
+import torch
+
+CAPABILITY = (9, 0)
+"""CUDA compute capability on which the kernels run: Hopper (H100, H200), where they were checked.
+
+Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638,
+#913) and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper. Older GPUs have less
+shared memory than the tiles take.
+"""
+
+
+OLDEST_TRITON = (3, 6)
+"""Oldest Triton that the kernels were checked with."""
+
+
+def interpreting() -> bool:
+    """Whether Triton's kernels are interpreted, on tensors of the CPU (set before triton is imported)."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
+
+
+@functools.cache
+def _triton_version() -> str | None:
+    for name in ("triton", "pytorch-triton"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+@functools.cache
+def known_machine_obstacle(device: torch.device) -> str | None:
+    """`machine_obstacle`, outside of what a compiler traces."""
+    version = _triton_version()
+    if version is None:
+        return "triton is not installed (there are wheels for Linux: pip install triton)"
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRITON:
+        return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}, the oldest that was checked"
+    if interpreting():
+        return None
+    if device.type != "cuda":
+        return f"the tensors are on {device.type}, and Triton's kernels need a CUDA device"
+    if torch.version.hip is not None:
+        return "this is an AMD GPU, for which the kernels were not checked"
+    capability = torch.cuda.get_device_capability(device)
+    if capability != CAPABILITY:
+        return (
+            f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the "
+            f"kernels were checked for {CAPABILITY[0]}.{CAPABILITY[1]} alone (H100, H200); on newer GPUs Triton is "
+            "known to give wrong gradients for such kernels"
+        )
+    return None

@@ -1,0 +1,87 @@
+"""The end of a comparison: time every model, put the figures together, write them down and draw them."""
+
+from typing import Any
+
+from rich.console import Console
+
+from nas.comparisons.collect import Timings, collect
+from nas.comparisons.figures.draw import draw
+from nas.comparisons.jobs import Jobs
+from nas.comparisons.metrics_file import by_factor, shares_at
+from nas.comparisons.page import page
+from nas.comparisons.results import RESULTS
+from nas.comparisons.summary import Answer
+from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
+from nas.console import say
+from nas.data.seeding import generator
+from nas.distributed.strategies import root_device
+from nas.evaluation.latency import decode_seconds_per_token, prefill_seconds_per_token
+from nas.models.language_model import LanguageModel
+from nas.models.policies import at_random
+from nas.report.embed import write_page
+from nas.runs.folder import ARCHITECTURE, METRICS, REPORT, Run, load_architecture, read_json
+
+TIMINGS = "timings.json"
+MARKDOWN, CSV, TABLE = "table.md", "table.csv", "table.json"
+
+
+def conclude(jobs: Jobs, run: Run, console: Console) -> None:
+    """Write and tell what a comparison came to, once all of its trainings are done.
+
+    Args:
+        jobs: its trainings.
+        run: its folder.
+        console: where it is told.
+    """
+    timings = _timed(jobs, run, console)
+    comparison = collect(jobs, timings)
+    answer = Answer.of(comparison)
+    run.write_json(RESULTS, comparison.to_dict())
+    run.write_text(MARKDOWN, to_markdown(answer) + _listed(answer.notes))
+    run.write_text(CSV, to_csv(answer))
+    run.write_text(TABLE, to_json(answer))
+    draw(answer, run.path)
+    write_page(run.path / REPORT, page(answer, run.path, run.path))
+    console.print(terminal(answer))
+    for sentence in (*answer.notes, f"Open {run.path / REPORT}; every figure: {run.path / MARKDOWN}."):
+        say(console, sentence)
+
+
+def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
+    """How long each contender takes for a token, one after the other with nothing beside them; kept once measured.
+
+    Where nothing is to be timed now, what was measured before.
+    """
+    known: dict[str, Any] = read_json(run.path / TIMINGS) or {}
+    if not jobs.config.timing:
+        return known
+    context = jobs.config.context
+    what = f"Timing prompts and generation at {context} tokens"
+    with console.status(f"{what} ...") as status:
+        for number, contender in enumerate(jobs.contenders, start=1):
+            if contender.name not in known:
+                status.update(f"{what}: {contender.name}, {number} of {len(jobs.contenders)} ...")
+                trained = jobs.result(jobs.counted(contender)[0])
+                assert trained is not None
+                known[contender.name] = _timing(trained, jobs)
+                run.write_json(TIMINGS, known)
+    return known
+
+
+def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
+    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data.
+
+    Weights make no difference to that: they need not be there any more.
+    """
+    trainer, context = jobs.config.trainer, jobs.config.context
+    model = LanguageModel(load_architecture(trained.path / ARCHITECTURE)).to(root_device(trainer)).eval()
+    shares = shares_at(by_factor(read_json(trained.path / METRICS)), jobs.config.data.length, context)
+    policy = at_random(shares, generator(jobs.config.seed, "timing"))
+    return {
+        "prefill": prefill_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
+        "decode": decode_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
+    }
+
+
+def _listed(notes: list[str]) -> str:
+    return "\n## Notes\n\n" + "".join(f"- {note}\n" for note in notes) if notes else ""

@@ -1,0 +1,78 @@
+"""Numbers as people read them."""
+
+import math
+
+MISSING = "-"
+PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z")
+
+
+def count(value: float) -> str:
+    """Three digits and a decimal prefix: 12,345,678 is "12.3 M"."""
+    return _prefixed(value, 1000, PREFIXES)
+
+
+def size(bytes_: float) -> str:
+    """Three digits and a binary unit: 1,572,864 is "1.50 MiB"."""
+    return _prefixed(bytes_, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+
+
+def duration(seconds: float | None) -> str:
+    """Three digits of milliseconds, microseconds or nanoseconds where a second is too long."""
+    if seconds is None:
+        return MISSING
+    for unit, length in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= length:
+            return f"{_three_digits(seconds / length)} {unit}"
+    return MISSING if math.isnan(seconds) else f"{_three_digits(seconds / 1e-9)} ns"
+
+
+def p_value(p: float | None) -> str:
+    """As sentences and tables have it: no more digits than a few seeds can bear."""
+    if p is None:
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference to three decimals; one that rounds to nothing has no minus."""
+    return f"{round(value, 3) + 0.0:+.3f}"
+
+
+def context(tokens: int) -> str:
+    """A context length: 32,768 is "32k"."""
+    return f"{tokens // 1024}k" if tokens % 1024 == 0 else str(tokens)
+
+
+def _prefixed(value: float, step: int, units: tuple[str, ...]) -> str:
+    """Whole numbers without a prefix are shown as they are."""
+    if not math.isfinite(value):
+        return MISSING
+    if value == int(value) and abs(value) < step:
+        return f"{int(value)}{units[0]}"
+    for unit in units[:-1]:
+        if abs(value) < 999.5:  # what rounds to more is told in the next unit
+            return _three_digits(value) + unit
+        value /= step
+    return _three_digits(value) + units[-1]
+
+
+def _three_digits(value: float) -> str:
+    before = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(max(0, 2 - before), 2)}f}"
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """A Markdown table of rows that share their keys, columns padded so that the source reads as a table too."""
+    columns = list(rows[0])
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in columns}
+
+    def line(cells: dict[str, str]) -> str:
+        return "| " + " | ".join(cells[column].ljust(widths[column]) for column in columns) + " |"
+
+    rule = "| " + " | ".join("-" * widths[column] for column in columns) + " |"
+    return "\n".join([line({column: column for column in columns}), rule, *map(line, rows)]) + "\n"
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash where there is nothing to report: None, or nan."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"

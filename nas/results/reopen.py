@@ -1,0 +1,183 @@
+"""A run that was trained before, to be looked at: what of it can be loaded, and the report of that."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from nas.config import RunConfig, VisualizeConfig, restore
+from nas.data import Batch, Task, build_task
+from nas.data.needle import Needle
+from nas.data.seeding import generator
+from nas.data.text import Text
+from nas.distributed.devices import autocast
+from nas.errors import UserError
+from nas.evaluation.routing_map import RoutingMap, routing_map
+from nas.models.language_model import LanguageModel
+from nas.models.policies import policy_of
+from nas.report.data import ReportData
+from nas.results.report_data import report_of, with_latest_routing
+from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights, read_json
+
+COMMANDS = ("search", "train")
+"""Whose runs are of one model."""
+PRESENTABLE = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
+"""What figures of another version, or damaged ones, run into."""
+
+
+class Viewed(NamedTuple):
+    """A run, and what can be loaded of it.
+
+    Attributes:
+        run: its folder.
+        config: that it was started with.
+        task: what it was trained on.
+        metrics: its final figures; empty where it has none.
+        model: with its weights; None where it has none yet.
+    """
+
+    run: Run
+    config: RunConfig
+    task: Task
+    metrics: dict[str, Any]
+    model: LanguageModel | None
+
+    @property
+    def validation(self) -> Batch:
+        """Its first sequence to validate on."""
+        batch = self.task.validation_batches()[0]
+        return Batch(batch.tokens[:1], batch.targets[:1], None if batch.planted is None else batch.planted[:1])
+
+
+def report(config: VisualizeConfig) -> ReportData:
+    """The report of a run, on the sequence that is asked for, with another beside it if one is given."""
+    first = _load("run", config.run)
+    shown, notes = _sequence(config, first)
+    data = _report(first, shown, notes)
+    if config.compare is None:
+        return data
+    other = _load("compare", config.compare)
+    _check_same_tokens(config, first, other)
+    return replace(data, compared=_report(other, shown, []))
+
+
+def _load(option: str, folder: str) -> Viewed:
+    """What there is of a run; UserError where it is none."""
+    run = Run(Path(folder))
+    command = command_of(option, folder)
+    if command not in COMMANDS:
+        raise UserError(f"{option}={folder} is a run of nas.{command}; give one of: nas.{', nas.'.join(COMMANDS)}.")
+    try:
+        config = restore(command, run.config())
+    except ValueError as error:
+        raise UserError(f"{option}={folder} has a config that is none of this version: {error}") from error
+    try:
+        task = build_task(config.data, config.seed)
+    except UserError as error:
+        raise UserError(f"{option}={folder} was trained on data that is not to be had here: {error}") from error
+    metrics = read_json(run.path / METRICS)
+    return Viewed(run, config, task, metrics if isinstance(metrics, dict) else {}, _model(run))
+
+
+def command_of(option: str, folder: str) -> str:
+    """The command that made a folder; UserError where it is not the folder of a run."""
+    run = Run(Path(folder))
+    if not run.path.is_dir():
+        raise UserError(f"{option}={folder}: there is no such folder; give the folder of a run.")
+    command: str = run.described()["command"]
+    return command
+
+
+def _model(run: Run) -> LanguageModel | None:
+    """The model of a run with its weights; None where it has none yet, UserError where they are damaged."""
+    if not (run.path / WEIGHTS).exists():
+        return None
+    model = LanguageModel(load_architecture(run.path / ARCHITECTURE))
+    load_weights(model, run.path / WEIGHTS)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _sequence(config: VisualizeConfig, viewed: Viewed) -> tuple[Batch, list[str]]:
+    """The sequence to show, as a batch, and what a reader must know of it."""
+    if config.text is None and config.prompt is None:
+        return viewed.validation, []
+    option = f"text={config.text}" if config.text is not None else "prompt"
+    if not isinstance(viewed.task, Needle | Text):
+        raise UserError(
+            f"{option}: the tokens of {viewed.task.name} are no bytes, so that it has no words for a text; give a run "
+            "on data needle or text, or neither text nor prompt for a sequence of its own."
+        )
+    if viewed.model is None:
+        raise UserError(f"{option}: {viewed.run.path} has no weights yet to read it with; finish the run first.")
+    given = _bytes(config)
+    if not given:
+        raise UserError(f"{option} is empty; give at least one character.")
+    tokens = torch.frombuffer(bytearray(given[: config.tokens]), dtype=torch.uint8)[None].long()
+    cut = f"The text goes on: this is the routing of its first {config.tokens:,} bytes."
+    return Batch(tokens, tokens, None), [cut] if len(given) > config.tokens else []
+
+
+def _bytes(config: VisualizeConfig) -> bytes:
+    """The bytes that were given, one more than are to be shown at most."""
+    if config.text is None:
+        assert config.prompt is not None
+        return config.prompt.encode("utf-8", "surrogateescape")
+    try:
+        with Path(config.text).expanduser().open("rb") as file:
+            return file.read(config.tokens + 1)
+    except OSError as error:
+        raise UserError(f"text={config.text} cannot be read ({error.strerror}); give a file of text.") from error
+
+
+def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) -> None:
+    """UserError where the tokens of one run are not those of the other."""
+    same = first.task.vocab_size == other.task.vocab_size
+    if config.text is None and config.prompt is None:
+        same = same and first.task.name == other.task.name
+    else:
+        same = same and isinstance(other.task, Needle | Text)
+    if not same:
+        raise UserError(
+            f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} tokens and "
+            f"run={config.run} on {first.task.name} with {first.task.vocab_size}: they cannot read the same sequence; "
+            "give runs on the same data."
+        )
+
+
+def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
+    """The report of one run: of what is there."""
+    own = shown.tokens.equal(viewed.validation.tokens)
+    routing = _routing(viewed, shown)
+    try:
+        told = [*notes, *viewed.metrics.get("notes", [])]
+        data = report_of(viewed.run, viewed.metrics, viewed.task.quality, routing, told)
+    except PRESENTABLE:
+        damaged = f"{METRICS} is damaged: there are no final figures to show."
+        data = report_of(viewed.run, {}, viewed.task.quality, routing, [*notes, damaged])
+    data = with_latest_routing(data, viewed.task) if own else replace(data, snapshots=[])
+    return data if viewed.metrics else replace(data, notes=[*notes, *_unfinished(viewed, data)])
+
+
+def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
+    """The routing by the run's weights; None where there are none, or nothing is routed."""
+    model = viewed.model
+    if model is None:
+        return None
+    policy = policy_of(model.architecture, generator=generator(viewed.config.seed, "random routing"))
+    budget = viewed.metrics.get("budget")
+    began = not isinstance(budget, dict) or budget.get("dense_steps", 0) is not None
+    device = model.embedding.weight.device
+    precision = viewed.config.trainer.precision if device.type == "cuda" else "32-true"
+    with autocast(device, precision):
+        return routing_map(model, viewed.task, policy if began else None, batch=shown, with_readers=True)
+
+
+def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:
+    """What to say of a run without final figures."""
+    if viewed.model is not None:
+        return [f"{METRICS} is missing or damaged: there are no final figures to show."]
+    steps = viewed.config.trainer.steps
+    at = f" It has logged up to step {data.history[-1]['step']:,.0f} of {steps:,}." if data.history else ""
+    seen = "" if data.routing else " It has no routing to show yet."
+    return [f"This run is not finished, or was killed: it has no weights and no final figures.{at}{seen}"]

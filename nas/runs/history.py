@@ -1,0 +1,27 @@
+"""The scalars of a training, as TensorBoard's files in its run folder have them."""
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nas.evaluation.metrics import HIGHER
+from nas.runs.folder import TENSORBOARD, Run
+
+FINAL = "final/"
+"""Prefix of the figure that HParams shows."""
+
+
+def history(run: Run) -> list[dict[str, float]]:
+    """The scalars of training by step, the report's names for them; none where nothing was logged."""
+    if not (run.path / TENSORBOARD).is_dir():
+        return []
+    events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
+    events.Reload()
+    steps: dict[int, dict[str, float]] = {}
+    for tag in set(events.Tags()["scalars"]) - {FINAL + quality for quality in HIGHER}:
+        for event in events.Scalars(tag):
+            name = {"budget": "target"}.get(tag, tag)
+            steps.setdefault(event.step, {"step": event.step})[name] = event.value
+    return [steps[step] for step in sorted(steps)]
+
+
+PROBABILITY = "probability"
+"""First part of the names under which a run logs how probable each option of a layer is."""

@@ -1,0 +1,291 @@
+"""`report.html` of a sweep: what came out of its trials, which options mattered, and every trial with its report."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, combinations, pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nas.errors import UserError
+from nas.evaluation.pareto import front
+from nas.report.charts import Axis, Mark, bars, scatter
+from nas.report.curves import sentence
+from nas.report.embed import Chart, Charts, environment, write_page
+from nas.report.parallel import RAMP, Dimension, parallel
+from nas.report.table import Cell, Row, Table
+from nas.runs.folder import METRICS, REPORT
+from nas.sweeps.ranking import number, short, title
+from nas.sweeps.summary import standing
+
+PER_AXIS = 118
+"""Pixels that an axis of parallel coordinates needs at least."""
+CLASSES = ("worst fifth", "second", "middle", "fourth", "best fifth")
+"""Of complete trials by the first objective, from worst to best."""
+LOOKS = {"trial": "c8", "Pareto front": "q5"}
+COMPLETE = "complete"
+
+Trial = dict[str, Any]
+"""As `metrics.json` has it."""
+
+
+@dataclass(frozen=True)
+class SweepPage:
+    """What the template shows. summary: label, value and note of each headline figure."""
+
+    title: str
+    about: str
+    notes: list[str]
+    summary: list[tuple[str, str, str]]
+    outcome: list[Chart]
+    options: list[Chart]
+    trials: Table
+    commands: list[str]
+
+    @property
+    def charts(self) -> Charts:
+        """All of them, in their order."""
+        return Charts([*self.outcome, *self.options])
+
+
+def write(folder: Path, output: Path) -> None:
+    """Write the page of a sweep that is finished, running or stopped; links lead from ``output`` to the trials.
+
+    UserError where the folder is not of a sweep, or is damaged.
+    """
+    write_page(output, page(standing(folder), folder, output.parent))
+
+
+def page(metrics: Mapping[str, Any], folder: Path, at: Path) -> str:
+    """The page as text.
+
+    Args:
+        metrics: of the sweep, as `nas.sweeps.summary` makes them.
+        folder: of the sweep.
+        at: folder in which the page will stand.
+    """
+    try:
+        made = _page(metrics, folder, at)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{folder / METRICS} is damaged ({type(error).__name__}: {error}); it is written again by "
+            f"python -m nas.sweep resume={folder}"
+        ) from error
+    return environment().get_template("sweep.html.j2").render(page=made)
+
+
+def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
+    trials: list[Trial] = metrics["trials"]
+    done = [trial for trial in trials if trial["state"] == COMPLETE]
+    names = _names(metrics)
+    links = {trial["trial"]: link for trial in trials if (link := _link(trial, folder, at))}
+    asked = metrics["trials_asked_for"]
+    summary = [("trials", f"{metrics['finished']} of {asked}", f"{len(done)} complete")]
+    if done:
+        first = next(iter(names))
+        best = metrics["best"][0] if len(names) == 1 else max(done, key=lambda trial: _merit(trial, metrics, first))
+        summary.insert(0, (f"best {names[first]}", number(best["objectives"][first]), f"trial {best['trial']}"))
+    return SweepPage(
+        title=folder.resolve().name,
+        about=_about(metrics, names),
+        notes=_notes(metrics, trials),
+        summary=summary,
+        outcome=_outcome(metrics, done, names, links) if done else [],
+        options=option_charts(metrics),
+        trials=_table(metrics, trials, names, links),
+        commands=[trial["command"] for trial in metrics["best"]],
+    )
+
+
+def option_charts(metrics: Mapping[str, Any]) -> list[Chart]:
+    """How much each option mattered, and parallel coordinates of all; none where no trial came to its end."""
+    done = [trial for trial in metrics["trials"] if trial["state"] == COMPLETE]
+    return _options(metrics, done, _names(metrics)) if done else []
+
+
+def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The objectives, and what each is called."""
+    return {name: title(name, metrics["quality"]) for name in metrics["objectives"]}
+
+
+def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    aims = " and ".join(
+        f"{names[name]} as {'high' if direction == 'maximize' else 'low'} as possible"
+        for name, direction in metrics["objectives"].items()
+    )
+    varied = sorted({option for trial in metrics["trials"] for option in trial["values"]})
+    return f"The goal is {aims}. The options that differ: {', '.join(varied) or 'none yet'}."
+
+
+def _notes(metrics: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
+    """What a reader must not miss: what is still to come, and why trials failed or were pruned."""
+    notes = []
+    if metrics["finished"] < metrics["trials_asked_for"]:
+        notes.append(f"Not finished: {metrics['finished']} of {metrics['trials_asked_for']} trials have ended so far.")
+    failed = Counter(trial["reason"] or "its worker was killed" for trial in trials if trial["state"] == "fail")
+    notes += [f"{count} trial{'s' * (count > 1)} failed: {reason}" for reason, count in failed.most_common(5)]
+    if pruned := sum(trial["state"] == "pruned" for trial in trials):
+        notes.append(f"{pruned} trial{'s were' if pruned > 1 else ' was'} pruned: stopped early, as worse than others.")
+    if trials and not any(trial["state"] == COMPLETE for trial in trials):
+        notes.append("No trial has come to its end, so there is nothing to draw.")
+    return notes
+
+
+def _link(trial: Trial, folder: Path, at: Path) -> str | None:
+    """From the page to the report of a trial; None where there is none. A sweep's folder may have been moved."""
+    if not trial["run"]:
+        return None
+    run = Path(trial["run"])
+    reports = (place / REPORT for place in (run, folder / "search" / run.name))
+    found = next((report for report in reports if report.exists()), None)
+    return None if found is None else quote(os.path.relpath(found.resolve(), at.resolve()))
+
+
+def _merit(trial: Trial, metrics: Mapping[str, Any], objective: str) -> float:
+    """More is better."""
+    value = float(trial["objectives"][objective])
+    return value if metrics["objectives"][objective] == "maximize" else -value
+
+
+def _outcome(
+    metrics: Mapping[str, Any], done: Sequence[Trial], names: Mapping[str, str], links: Mapping[int, str]
+) -> list[Chart]:
+    """The Pareto front of each two objectives, and how the best of each came along."""
+    on_front = {trial["trial"] for trial in metrics["best"]}
+    made: list[Chart] = []
+    for first, second in combinations(names, 2):
+        marks = [
+            Mark(
+                f"trial {trial['trial']}",
+                "Pareto front" if trial["trial"] in on_front else "trial",
+                float(trial["objectives"][first]),
+                float(trial["objectives"][second]),
+                href=links.get(trial["trial"]),
+            )
+            for trial in done
+        ]
+        line = _corners(marks, metrics["objectives"], first, second)
+        told = f"on the front: {_listed(sorted(on_front))}"
+        spec = scatter(marks, line, Axis(names[first]), Axis(names[second]), LOOKS)
+        made.append(Chart.of(f"front-{len(made)}", f"{sentence(names[second])} against {names[first]}", told, spec))
+    return made + [_history(metrics, done, name, shown, links) for name, shown in names.items()]
+
+
+def _corners(
+    marks: Sequence[Mark], objectives: Mapping[str, str], first: str, second: str
+) -> list[tuple[float, float]]:
+    """Of the line through the points to which none is better in both of two objectives."""
+    signs = [-1 if objectives[name] == "maximize" else 1 for name in (first, second)]
+    points = sorted({(mark.x, mark.y) for mark in marks})
+    kept = [points[index] for index in front([(signs[0] * x, signs[1] * y) for x, y in points])]
+    between = [((b[0], a[1]), b) if signs[0] > 0 else ((a[0], b[1]), b) for a, b in pairwise(kept)]
+    return [*kept[:1], *(corner for corners in between for corner in corners)]
+
+
+def _history(
+    metrics: Mapping[str, Any], done: Sequence[Trial], name: str, shown: str, links: Mapping[int, str]
+) -> Chart:
+    values = [float(trial["objectives"][name]) for trial in done]
+    pick = max if metrics["objectives"][name] == "maximize" else min
+    so_far = list(accumulate(values, pick))
+    marks = [
+        Mark(f"trial {trial['trial']}", "trial", float(trial["trial"]), value, href=links.get(trial["trial"]))
+        for trial, value in zip(done, values, strict=True)
+    ]
+    at = [float(trial["trial"]) for trial in done]
+    steps = [(at[0], so_far[0])]
+    for here, (before, best) in zip(at[1:], pairwise(so_far), strict=True):
+        steps += [(here, before), (here, best)]
+    told = f"the line is the best so far: {number(so_far[-1])} after {len(done)} trials"
+    spec = scatter(marks, steps, Axis("trial", format="d"), Axis(shown), {"trial": "c1"})
+    return Chart.of(f"history-{name}", f"{sentence(shown)} over the trials", told, spec)
+
+
+def _options(metrics: Mapping[str, Any], done: Sequence[Trial], names: Mapping[str, str]) -> list[Chart]:
+    """How much each option mattered, and parallel coordinates of all."""
+    made = []
+    for place, (objective, shares) in enumerate(metrics["importances"].items()):
+        if shares:
+            told = f"how much each option decided which trials are among the best tenth (PED-ANOVA, {len(done)} trials)"
+            chart = Chart.of(f"importances-{place}", f"What mattered for {objective}", told, bars(shares))
+            made.append(chart)
+    options = list(done[0]["values"])
+    dimensions = [_option(option, metrics.get("ranges", {}).get(option, {}), done) for option in options]
+    dimensions += [
+        _objective(shown, [float(trial["objectives"][name]) for trial in done]) for name, shown in names.items()
+    ]
+    first = next(iter(names))
+    order = sorted(done, key=lambda trial: -_merit(trial, metrics, first))
+    fifths = {trial["trial"]: len(RAMP) * behind // len(done) for behind, trial in enumerate(order)}
+    classes = [len(RAMP) - 1 - fifths[trial["trial"]] for trial in done]
+    spec = parallel([f"trial {trial['trial']}" for trial in done], classes, dimensions, CLASSES)
+    told = f"a line is a trial; its colour tells how good its {names[first]} is among all"
+    made.append(
+        Chart.of("parallel", "Trials by their options", told, spec, wide=True, least=PER_AXIS * len(dimensions))
+    )
+    return made
+
+
+def _option(option: str, allowed: Mapping[str, Any], done: Sequence[Trial]) -> Dimension:
+    values = [trial["values"].get(option) for trial in done]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if numeric and "choices" not in allowed:
+        low, high = float(allowed.get("low", min(values))), float(allowed.get("high", max(values)))
+        return _numeric(option, [float(value) for value in values], low, high, bool(allowed.get("log")), short)
+    choices = list(allowed.get("choices", [])) or list(dict.fromkeys(values))
+    place = {str(choice): (at + 0.5) / len(choices) for at, choice in enumerate(choices)}
+    shown = [str(value) for value in values]
+    return Dimension(option, [place.get(value, 0.0) for value in shown], shown, {at: one for one, at in place.items()})
+
+
+def _objective(shown: str, values: Sequence[float]) -> Dimension:
+    return _numeric(shown, values, min(values), max(values), False, number)
+
+
+def _numeric(shown: str, values: Sequence[float], low: float, high: float, log: bool, tell: Any) -> Dimension:
+    """An axis from ``low`` to ``high``, with ticks at both ends and in the middle."""
+    scale = math.log if log and low > 0 else float
+    width = scale(high) - scale(low)
+    if not width:
+        return Dimension(shown, [0.5] * len(values), list(map(tell, values)), {0.5: tell(low)})
+    middle = math.sqrt(low * high) if scale is math.log else (low + high) / 2
+    ticks = {at: tell(value) for at, value in ((0.0, low), (0.5, middle), (1.0, high))}
+    places = [(scale(value) - scale(low)) / width for value in values]
+    return Dimension(shown, places, list(map(tell, values)), ticks)
+
+
+def _table(
+    metrics: Mapping[str, Any], trials: Sequence[Trial], names: Mapping[str, str], links: Mapping[int, str]
+) -> Table:
+    best = {trial["trial"] for trial in metrics["best"]}
+    options = list(dict.fromkeys(option for trial in trials for option in trial["values"]))
+    rows = []
+    for trial in trials:
+        told = f"trial {trial['trial']}"
+        link = links.get(trial["trial"])
+        cells = [Cell("" if link else told, float(trial["trial"]), links=[(told, link)] if link else [])]
+        found = trial["objectives"] or {}
+        cells += [_figure(found.get(name), number) for name in names]
+        cells += [_value(trial["values"].get(option)) for option in options]
+        cells += [_figure(trial["seconds"], lambda value: f"{value:,.0f}")]
+        cells += [Cell(str(trial["state"]), note=trial["reason"] or "")]
+        rows.append(Row(cells, marked=trial["trial"] in best))
+    return Table("Trials", ["trial", *names.values(), *options, "trial seconds", "state"], rows)
+
+
+def _figure(value: float | None, tell: Any) -> Cell:
+    return Cell("-") if value is None else Cell(tell(value), float(value))
+
+
+def _value(value: Any) -> Cell:
+    if value is None:
+        return Cell("-")
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(short(value), float(value) if numeric else None)
+
+
+def _listed(trials: Sequence[int]) -> str:
+    return f"trial{'s' * (len(trials) > 1)} {', '.join(map(str, trials))}"

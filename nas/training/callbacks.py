@@ -1,0 +1,139 @@
+"""What happens beside the training steps: checkpoints, curves and routing images, the progress bar, stopping."""
+
+import math
+import signal
+import sys
+from types import FrameType
+from typing import Any, Self
+
+import lightning
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from nas.console import TwoLines
+from nas.evaluation.routing_map import routing_map
+from nas.report.image import routing_figure
+from nas.runs.folder import Run
+from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
+from nas.supernet.architecture_logits import paths_of
+from nas.training.module import TrainingModule
+
+SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact match"}
+
+
+class Checkpoints(lightning.Callback):
+    """A checkpoint every ``every`` steps and at the end, from which a killed run goes on."""
+
+    def __init__(self, run: Run, every: int) -> None:
+        self._run, self._every = run, every
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
+            assert isinstance(trainer.logger, TensorBoardLogger)
+            trainer.logger.experiment.flush()  # a run that goes on from here does not log again what led here
+            if trainer.is_global_zero:
+                self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
+            else:
+                trainer.save_checkpoint(self._run.path)  # with its part of what the first process writes
+
+
+class Recorder(lightning.Callback):
+    """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every``.
+
+    It is there before `Checkpoints`: a run that goes on from a step has all that was recorded up to it.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        assert isinstance(module, TrainingModule)
+        assert isinstance(trainer.logger, TensorBoardLogger)
+        step = trainer.global_step
+        if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
+            trainer.logger.log_metrics(_validated(module), step)
+            with module.autocast():
+                routing = routing_map(module.model, module.task, module.policy, paths_of(module.found))
+            if routing is not None and trainer.is_global_zero:
+                trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
+                learnt = module.model.architecture.given_routing is None
+                if learnt and is_kept(step, module.config.trainer.validate_every, trainer.max_steps):
+                    add_snapshot(self._run, snapshot_of(routing, step))
+        if module.logs_at(step):
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            trainer.logger.log_metrics({**module.figures(), "learning_rate": rate}, step)
+
+
+def _validated(module: TrainingModule) -> dict[str, float]:
+    """The figures of a validation by their names; without those that there is nothing to count for."""
+    quality, found = module.validate()
+    planted = {} if found is None else {f"validation_planted_{name}": value for name, value in vars(found).items()}
+    return {f"validation_{module.task.quality}": quality} | {n: v for n, v in planted.items() if math.isfinite(v)}
+
+
+class ProgressBar(lightning.Callback):
+    """A rich progress bar with the figures of each logged step; a line per validation where nobody watches."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = TwoLines.on(console)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, figures="")
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        step = trainer.global_step
+        if not self._bar.disable:
+            self._bar.update(self._task, completed=step)
+            if module.logs_at(step):
+                self._bar.update(self._task, figures=shown(module))
+        elif step % module.config.trainer.validate_every == 0:
+            self._console.print(f"step {step} of {trainer.max_steps}  {shown(module)}")
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._bar.stop()
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        self._bar.stop()
+
+
+class StopOnSignal(lightning.Callback):
+    """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once.
+
+    Where there are several processes, one that was signalled ends the training of all after the same step.
+
+    A context around the training as well as a callback of it, and there before `Checkpoints`: training only stops
+    after a step that has a checkpoint.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stopped = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        signal.signal(signal.SIGTERM, self._stop)  # Lightning has put its own in between
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        trainer.should_stop = trainer.strategy.reduce_boolean_decision(self._stopped, all=False)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopped:
+            sys.exit(128 + number)
+        self._stopped = True
+        self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
+
+
+def shown(module: TrainingModule) -> str:
+    """The figures worth a place in the bar."""
+    names = ("loss", module.task.quality, module.cost.figure, "budget", "multiplier")
+    figures = module.figures()
+    return "  ".join(f"{SHORT.get(name, name)} {figures[name]:.3f}" for name in names if name in figures)

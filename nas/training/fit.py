@@ -1,0 +1,71 @@
+"""Runs the training of a module in its run folder, from its newest checkpoint if there is one."""
+
+from collections.abc import Sequence
+
+import lightning
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from nas.distributed.launch import launched
+from nas.distributed.rendezvous import from_first
+from nas.distributed.strategies import engine
+from nas.runs.folder import TENSORBOARD, Run, check_checkpoint
+from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnSignal
+from nas.training.module import TrainingModule, TrainingStream
+from nas.training.throughput import Throughput
+
+
+def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> bool:
+    """Train to the last step of the config, or until the user stops it.
+
+    Args:
+        module: what to train, with its config.
+        run: its folder.
+        console: where progress is shown.
+        callbacks: what else is to happen beside the steps; after checkpoints, so that what ends training there loses
+            nothing.
+
+    Returns:
+        Whether training reached its last step; if not, the newest checkpoint holds where it stopped.
+    """
+    config = module.config.trainer
+    checkpoint, first_step = from_first(lambda: _newest(run))
+    if module.config.resume is not None:
+        left = config.steps - first_step
+        console.print(f"Going on from step {first_step}: {left or 'no'} steps are left to train.", highlight=False)
+    timer, throughput = Timer(), Throughput()
+    recording = [throughput, Recorder(run), Checkpoints(run, config.checkpoint_every), timer]
+    shown = [ProgressBar(console)] if launched().first else []
+    with StopOnSignal(console) as stop:
+        trainer = lightning.Trainer(
+            max_steps=config.steps,
+            max_epochs=1,
+            **engine(config),
+            gradient_clip_val=config.gradient_clip,
+            logger=TensorBoardLogger(
+                str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
+            ),
+            callbacks=[stop, *recording, *shown, *callbacks],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
+        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel).loader(pin_memory)
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+    module.collect()
+    module.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
+    module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
+    module.tokens_per_second = throughput.tokens_per_second
+    return module.global_step >= config.steps
+
+
+def _newest(run: Run) -> tuple[str | None, int]:
+    """The newest checkpoint, if there is one, and its step."""
+    checkpoint = run.newest_checkpoint()
+    return (None, 0) if checkpoint is None else (str(checkpoint), check_checkpoint(checkpoint))

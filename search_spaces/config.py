@@ -1,0 +1,58 @@
+"""Options of search spaces and of model sizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from nas.search_spaces.architecture import Architecture, Layer
+
+
+@dataclass
+class SpaceConfig:
+    """A search space.
+
+    name: file in search_spaces; route_grad: "full" or "selected"; operations: mixers that a layer may choose;
+    chunk_sizes: of its router, null for the model's; tiny_layers: layers of the model tiny.
+    """
+
+    name: str = MISSING
+    route_grad: str = MISSING
+    operations: list[str] = MISSING
+    chunk_sizes: list[int] | None = None
+    tiny_layers: int = MISSING
+
+
+@dataclass
+class ModelConfig:
+    """Sizes of the language model; see `nas.search_spaces.architecture.Architecture` for the fields they become.
+
+    routed_layers: which layers get a router in the token_hybrid space, the others are linear; null for all.
+    """
+
+    name: str = MISSING
+    layers: int = MISSING
+    routed_layers: list[int] | None = None
+    width: int = MISSING
+    linear_heads: int = MISSING
+    key_dim: int = MISSING
+    value_dim: int = MISSING
+    softmax_heads: int = MISSING
+    routing_heads: int = MISSING
+    chunk_size: int = MISSING
+    mlp_width: int = MISSING
+    conv_size: int = MISSING
+    tie_embeddings: bool = MISSING
+    rope_base: float | None = None
+    negative_eigenvalues: bool = False
+
+    def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
+        """A model of these sizes with these layers, ``changed`` in some fields; ValueError where sizes do not fit."""
+        given = {field.name for field in fields(Architecture)} & vars(self).keys()
+        sizes = {name: getattr(self, name) for name in given} | changed
+        mixers, chunk_sizes = (tuple(column) for column in zip(*layers, strict=True))
+        try:
+            return Architecture(**sizes, mixers=mixers, chunk_sizes=chunk_sizes, vocab_size=vocab_size)
+        except ValueError as error:
+            raise ValueError(f"model.{error}") from error

@@ -1,0 +1,339 @@
+"""The run folder: whole files or none, what a stranger's file may not do, and what is said where it is damaged."""
+
+import errno
+import json
+import os
+import pickle
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from nas.config import RunConfig, restore
+from nas.errors import UserError
+from nas.models.language_model import LanguageModel
+from nas.runs.folder import Run, load_architecture, load_weights, replacing
+from tests.nas.architectures import small
+from tests.nas.commands import SEARCH, composed, contents, nas, refusal
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    made: RunConfig = composed("search", *SEARCH, f"output={tmp_path / 'outputs'}")
+    return made
+
+
+@pytest.fixture
+def run(config: RunConfig) -> Run:
+    return Run.create("search", config)
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.target}",)
+
+
+# Writing
+
+
+def test_a_new_folder_tells_what_made_it(run: Run, config: RunConfig) -> None:
+    assert re.fullmatch(r"\d{4}(-\d\d){2}_(\d\d-){2}\d\d_token_hybrid_recall", run.path.name)
+    assert run.path.parent == Path(config.output) / "search"
+    described = yaml.safe_load((run.path / "config.yaml").read_text())
+    assert described["command"] == "search"
+    assert described["config"]["seed"] == 0
+    assert described["config"]["model"]["width"] == 16
+    assert set(described["versions"]) >= {"python", "torch", "lightning"}
+    assert described["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", described["commit"])
+
+
+def test_runs_of_one_second_get_folders_of_their_own(config: RunConfig) -> None:
+    assert len({Run.create("search", config).path for _ in range(4)}) == 4
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b"])
+def test_a_name_that_is_none_is_refused(config: RunConfig, name: str) -> None:
+    config.name = name
+    with pytest.raises(UserError, match="; give a word"):
+        Run.create("search", config)
+
+
+@pytest.mark.parametrize("options", [SEARCH, ("+space=token_hybrid", "data=text", "model.routed_layers=[1]")])
+def test_the_config_comes_back_as_it_was(tmp_path: Path, options: tuple[str, ...]) -> None:
+    given = composed("search", *options, f"output={tmp_path}", "budget.target=0.125")
+    back = restore("search", Run.create("search", given).config())
+    assert back == given
+    assert type(back.data) is type(given.data)
+
+
+def write_half(path: Path) -> Path:
+    """Write a file of which the second half fails; where the first half was written."""
+    with suppress(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half of")
+        raise RuntimeError
+    return temporary
+
+
+def test_a_write_that_fails_leaves_what_was_there(run: Run) -> None:
+    run.write_text("report.html", "old")
+    write_half(run.path / "report.html")
+    assert contents(run.path)["report.html"] == b"old"
+    assert set(contents(run.path)) == {"config.yaml", "report.html"}
+
+
+def test_what_a_kill_left_half_written_is_written_over(run: Run) -> None:
+    write_half(run.path / "a").write_text("half of")
+    run.write_text("a", "whole")
+    assert set(contents(run.path)) == {"config.yaml", "a"}
+
+
+def test_numbers_that_are_not_finite_become_null(run: Run) -> None:
+    run.write_json("metrics.json", {"a": float("nan"), 3: [float("inf"), 1.5], "b": (True, None)})
+    text = (run.path / "metrics.json").read_text()
+    assert json.loads(text) == {"a": None, "3": [None, 1.5], "b": [True, None]}
+
+
+def test_only_the_newest_checkpoint_is_kept_and_only_once_it_is_whole(run: Run) -> None:
+    assert run.newest_checkpoint() is None
+    for step in (9, 10):
+        run.save_checkpoint(step, lambda path: torch.save({}, path))
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step=000000010.ckpt"]
+
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half of")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run.save_checkpoint(12, fail)
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step=000000010.ckpt"]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_come_back_as_they_were(run: Run, tied: bool) -> None:
+    model, other = (LanguageModel(small(tie_embeddings=tied)) for _ in range(2))
+    run.write_weights(model)
+    load_weights(other, run.path / "model.safetensors")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], weight), name
+    assert (other.head.weight is other.embedding.weight) is tied
+
+
+# What a stranger's file may not do
+
+
+def test_weights_of_another_architecture_or_none_are_refused(run: Run, tmp_path: Path) -> None:
+    run.write_weights(LanguageModel(small()))
+    weights, bomb = run.path / "model.safetensors", tmp_path / "bomb"
+    with pytest.raises(UserError, match="does not hold the weights of this architecture"):
+        load_weights(LanguageModel(small("linear")), weights)
+    for damaged in (weights.read_bytes()[:500], b"", pickle.dumps(Bomb(bomb))):
+        weights.write_bytes(damaged)
+        with pytest.raises(UserError, match="does not hold the weights"):
+            load_weights(LanguageModel(small()), weights)
+    assert not bomb.exists()
+
+
+def test_a_config_with_python_in_it_is_not_run(finished: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb"
+    (finished / "config.yaml").write_text(
+        f'config: !!python/object/apply:os.system ["touch {bomb}"]\ncommand: search\n'
+    )
+    assert "config.yaml is missing or damaged" in refusal("search", f"resume={finished}")
+    assert not bomb.exists()
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_a_checkpoint_with_python_in_it_is_not_run(finished: Path, tmp_path: Path, write: Any) -> None:
+    bomb = tmp_path / "bomb"
+    (checkpoint,) = (finished / "checkpoints").iterdir()
+    write({"global_step": Bomb(bomb)}, checkpoint)
+    assert "is damaged and cannot be resumed from" in refusal("search", f"resume={finished}")
+    assert not bomb.exists()
+
+
+# Folders that cannot be resumed: one message, and nothing in them changes
+
+
+def refused(folder: Path, *options: str) -> str:
+    before = contents(folder)
+    message = refusal("search", *options, f"resume={folder}")
+    assert contents(folder) == before
+    assert str(folder) in message
+    return message
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        None,
+        b"",
+        b"a: [",
+        b"\xff\xfe\x00\x01",
+        b"just a sentence",
+        b"command: search",
+        b"config: {}",
+        b"command: 3\nconfig: {}",
+    ],
+)
+def test_a_damaged_config(finished: Path, damaged: bytes | None) -> None:
+    (finished / "config.yaml").unlink()
+    if damaged is not None:
+        (finished / "config.yaml").write_bytes(damaged)
+    assert "config.yaml is missing or damaged" in refused(finished)
+
+
+def test_a_config_of_another_version(finished: Path) -> None:
+    text = (finished / "config.yaml").read_text()
+    told = f"error: resume={finished} has a config that is none of this version: "
+    for old, new, said in (
+        ("warmup_steps", "warm_up_steps", "trainer.warm_up_steps is not an option; did you mean trainer.warmup_steps?"),
+        ("steps: 6", "steps: six", "trainer.steps: Value 'six' of type 'str' could not be converted to Integer"),
+        ("name: recall", "name: poems", "data.name"),
+        ("data:", "corpus:", "data.name"),
+    ):
+        (finished / "config.yaml").write_text(text.replace(old, new))
+        assert refusal("search", f"resume={finished}").startswith(told + said)
+
+
+def test_a_damaged_checkpoint(finished: Path) -> None:
+    (checkpoint,) = (finished / "checkpoints").iterdir()
+    whole = checkpoint.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"nonsense"):
+        checkpoint.write_bytes(damaged)
+        assert "is damaged and cannot be resumed from" in refused(finished)
+
+
+def test_results_without_a_checkpoint(finished: Path) -> None:
+    for checkpoint in (finished / "checkpoints").iterdir():
+        checkpoint.unlink()
+    assert "no checkpoint" in refused(finished)
+
+
+def test_a_run_of_another_command(finished: Path) -> None:
+    before = contents(finished)
+    message = refusal("train", f"resume={finished}")
+    assert "is a run of nas.search, not of nas.train" in message
+    assert contents(finished) == before
+
+
+def test_a_run_with_other_options(finished: Path) -> None:
+    message = refused(finished, *SEARCH, "seed=3", "trainer.steps=8", "relaxation=gumbel")
+    for told in ("seed=3 (it has 0)", "trainer.steps=8 (it has 6)", "relaxation.name=gumbel (it has argmax_ste)"):
+        assert told in message
+    assert "model." not in message
+
+
+def test_a_run_on_other_data(finished: Path) -> None:
+    options = [option for option in SEARCH if not option.startswith("data.")]
+    message = refused(finished, *options, "data=text", "data.length=64")
+    assert "data.name=text (it has recall)" in message
+    assert "data.path=None (it has absent)" in message
+
+
+def test_what_is_not_a_folder(finished: Path, tmp_path: Path) -> None:
+    for nowhere in (tmp_path / "nowhere", finished / "config.yaml"):
+        assert f"resume={nowhere}: there is no such folder" in refusal("search", f"resume={nowhere}")
+    (tmp_path / "empty").mkdir()
+    assert "is not the folder of a run" in refused(tmp_path / "empty")
+
+
+# Places that cannot be written to
+
+
+def test_output_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    message = refusal("search", *SEARCH, f"output={tmp_path / 'file' / 'below'}")
+    assert f"cannot write {tmp_path / 'file'}" in message
+    assert "output=FOLDER" in message
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_output_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"cannot write .*: Permission denied\. .*output=FOLDER"):
+        Run.create("search", composed("search", *SEARCH, f"output={tmp_path}"))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "step=", "model.safetensors", "metrics.json", "report.html"])
+def test_a_disk_that_is_full_when_a_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(target).name.startswith(name):
+            raise OSError(errno.ENOSPC, "No space left on device", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    message = refusal("search", *SEARCH, f"output={tmp_path}")
+    assert "cannot write" in message
+    assert "No space left on device" in message
+    (run,) = (tmp_path / "search").iterdir()
+    assert not list(run.rglob("*.part"))
+    monkeypatch.undo()
+    if name != "config.yaml":
+        assert nas("search", f"resume={run}").status == 0
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a run's beginning."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system can be mounted by root alone")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_disk_that_is_full_in_truth_and_then_is_not(tiny_disk: Path, search: Any) -> None:
+    message = refusal("search", *SEARCH, f"output={tiny_disk}")
+    assert "No space left on device" in message
+    (run,) = (tiny_disk / "search").iterdir()
+    assert yaml.safe_load((run / "config.yaml").read_text())["command"] == "search"
+    subprocess.run(["mount", "-o", "remount,size=10m", tiny_disk], check=True)
+    assert nas("search", f"resume={run}").status == 0
+    assert contents(run)["model.safetensors"] == contents(search.run)["model.safetensors"]
+
+
+# architecture.json of a run
+
+
+def test_the_architecture_of_a_run(search: Any) -> None:
+    architecture = load_architecture(search.run / "architecture.json")
+    assert architecture.mixers == ("token_hybrid", "token_hybrid")
+    assert architecture.chunk_size == 8
+
+
+def test_an_architecture_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(small().to_json())
+    assert load_architecture(tmp_path / "mine.json") == small()
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "3", "null", '"architecture"', "{}", '{"architecture": 3}'])
+def test_what_is_no_architecture(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"architecture={path} is not an architecture: "):
+        load_architecture(path)
+
+
+def test_an_architecture_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "binary"):
+        with pytest.raises(UserError, match=r"cannot be read .*; give the architecture.json of a run"):
+            load_architecture(path)

@@ -1,0 +1,354 @@
+"""`python -m nas.search searcher=...`: the weights are trained, then a searcher chooses with them."""
+
+import json
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.data import build_task
+from nas.evaluation.evaluate import evaluate
+from nas.evaluation.metrics import merit
+from nas.models.language_model import LanguageModel
+from nas.runs.folder import Run, load_architecture, load_weights
+from nas.runs.history import history
+from nas.searchers import select as selection
+from nas.searchers.candidates import Candidate
+from nas.supernet.architecture_logits import TOLERANCE
+from tests.nas.commands import SMALL, Ended, composed, contents, nas, process, refusal
+from tests.nas.test_resume import interrupt_at
+from tests.nas.training.test_callbacks import on_a_terminal
+
+SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
+BATCHES = 3
+SEARCH = (*SPACE, "searcher=evolution", "searcher.evaluations=9", "searcher.population=3", "searcher.sample=2")
+SEARCH += (f"searcher.batches={BATCHES}",)
+KILL_AT_CANDIDATE = """
+import os, signal, nas.search, nas.selection
+measure, measured = nas.searchers.select.measure, []
+def until_killed(module, code, batches):
+    if len(measured) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    measured.append(code)
+    return measure(module, code, batches)
+nas.searchers.select.measure = until_killed
+nas.search.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A small search by evolution; tests do not write to its folder."""
+    ended = nas("search", *SEARCH, f"output={tmp_path_factory.mktemp('outputs')}")
+    assert ended.status == 0, ended.err
+    return ended
+
+
+def read(run: Path, name: str) -> Any:
+    return json.loads((run / name).read_text())
+
+
+def untimed(run: Path) -> tuple[Any, Any]:
+    """Candidates and metrics, without how long they took."""
+    candidates, metrics = read(run, "candidates.json"), read(run, "metrics.json")
+    for name in ("training_seconds", "evaluation_seconds", "tokens_per_second"):
+        del metrics[name]
+    for timed in (*candidates, metrics["searched"], metrics["searched"]["best"]):
+        assert timed.pop("seconds") > 0
+    return candidates, metrics
+
+
+def test_every_evaluation_is_recorded_and_the_best_is_what_was_found(evolved: Ended) -> None:
+    candidates, metrics = untimed(evolved.run)
+    assert len(candidates) == 9
+    assert len({tuple(one["code"]) for one in candidates}) == 9
+    within = [one for one in candidates if one["cost"] <= 0.7 + TOLERANCE]
+    best = max(within, key=lambda one: merit("recall", one["quality"], one["loss"]))
+    assert metrics["searched"] == {"searcher": "evolution", "evaluations": 9, "best": best, "target": 0.7}
+    assert [choice["found"] for choice in metrics["choices"]] == best["options"]
+    assert all(choice["probabilities"] is None for choice in metrics["choices"]), "uniform teaches logits nothing"
+
+
+def test_the_architecture_that_was_found_is_left_with_the_weights_it_was_scored_with(evolved: Ended) -> None:
+    best = read(evolved.run, "metrics.json")["searched"]["best"]
+    architecture = load_architecture(evolved.run / "architecture.json")
+    assert [mixer for mixer, _ in architecture.layers] == [name.split("@")[0] for name in best["options"]]
+    model = LanguageModel(architecture)
+    load_weights(model, evolved.run / "model.safetensors")
+    config = composed("search", *SEARCH)
+    task = build_task(config.data, config.seed)
+    result = evaluate(model, task.selection_batches(BATCHES), task.quality)
+    assert result.quality == best["quality"]
+    assert result.loss == pytest.approx(best["loss"], rel=1e-5)
+
+
+def test_final_figures_are_measured_on_other_batches(evolved: Ended) -> None:
+    metrics = read(evolved.run, "metrics.json")
+    assert next(iter(metrics["routings"])) == "found architecture"
+    assert metrics["routings"]["found architecture"]["1x"]["loss"] != metrics["searched"]["best"]["loss"]
+    used = metrics["budget"]["used"]
+    assert used == pytest.approx(metrics["routings"]["found architecture"]["1x"]["share"])
+
+
+def test_it_tells_how_far_it_is_and_the_best_so_far(evolved: Ended) -> None:
+    lines = [line for line in evolved.out.splitlines() if line.startswith("architecture ")]
+    assert lines[0].startswith("architecture 1 of 9  best: recall 0.")
+    assert lines[-1].startswith("architecture 9 of 9  best: recall 0.")
+    assert lines[-1].endswith("  budget 0.700")
+    assert evolved.err == ""
+
+
+def test_a_terminal_shows_a_bar_with_the_best_so_far(evolved: Ended, tmp_path: Path) -> None:
+    shown = on_a_terminal(*SEARCH, f"output={tmp_path}").splitlines()
+    end = max(number for number, line in enumerate(shown) if line.startswith("architectures ━━━"))
+    assert "9/9" in shown[end]
+    best = read(evolved.run, "metrics.json")["searched"]["best"]
+    assert shown[end + 1].split() == f"best: recall {best['quality']:.3f} cost {best['cost']:.3f} budget 0.700".split()
+    assert not any(line.startswith("architecture 1") for line in shown)
+
+
+def test_an_exact_budget_is_not_undercut(tmp_path: Path) -> None:
+    given = (*SPACE, "space.operations=[softmax,linear]", "budget.target=0.66", "budget.exact=true", "searcher=random")
+    ended = nas("search", *given, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    candidates = read(ended.run, "candidates.json")
+    assert len(candidates) == 3
+    assert all(one["options"].count("softmax") == 2 for one in candidates)
+
+
+def test_without_routers_there_is_nobody_to_charge(tmp_path: Path) -> None:
+    """The mean of softmax and linear layers is over the budget, which no training could change."""
+    given = (*SPACE, "space.operations=[softmax,linear]", "budget.target=0.4", "searcher=random")
+    ended = nas("search", *given, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    logged = history(Run(ended.run))
+    assert {step["share"] for step in logged[1:]} == {0.5}, "behind a dense step"
+    assert {step["multiplier"] for step in logged} == {0.0}
+    assert len(read(ended.run, "candidates.json")) == 4, "one softmax layer at the most"
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_each_searcher_finds_an_architecture_within_the_budget(tmp_path: Path, searcher: str) -> None:
+    ended = nas("search", *SPACE, f"searcher={searcher}", "searcher.evaluations=5", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    searched = read(ended.run, "metrics.json")["searched"]
+    assert searched["searcher"] == searcher
+    assert searched["evaluations"] == len(read(ended.run, "candidates.json")) == 5
+    assert searched["best"]["cost"] <= searched["target"] + TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("space", "resource", "target"),
+    [("chunk_size", "kv_bytes", 10500), ("joint", "kv_bytes", 9000), ("joint", "flops", 30000)],
+)
+def test_it_searches_other_spaces_under_other_budgets(tmp_path: Path, space: str, resource: str, target: int) -> None:
+    given = (*SMALL, f"+space={space}", "space.chunk_sizes=[4,8]", f"budget={resource}")
+    given += ("budget.context=64", f"budget.target={target}")
+    ended = nas("search", *given, "searcher=random", "searcher.evaluations=3", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert len(read(ended.run, "candidates.json")) == 3
+
+
+def test_learnt_logits_may_be_passed_over(tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "relaxation=gdas", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    metrics = read(ended.run, "metrics.json")
+    assert metrics["searched"]["evaluations"] == 9
+    assert [choice["found"] for choice in metrics["choices"]] == metrics["searched"]["best"]["options"]
+    assert all(sum(choice["probabilities"].values()) == pytest.approx(1) for choice in metrics["choices"])
+
+
+def test_gradient_descent_scores_nothing(tmp_path: Path) -> None:
+    ended = nas("search", *SPACE, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert composed("search", *SPACE).relaxation.name == "gumbel"
+    assert not (ended.run / "candidates.json").exists()
+    assert read(ended.run, "metrics.json")["searched"] is None
+
+
+def test_a_killed_search_goes_on_with_the_candidates_it_had(
+    evolved: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = process("-c", KILL_AT_CANDIDATE, *SEARCH, f"output={tmp_path}")
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    (run,) = (tmp_path / "search").iterdir()
+    first = read(run, "candidates.json")
+    assert len(first) == 4
+    measured = counted(monkeypatch)
+    time.sleep(1)  # TensorBoard orders its files by the second in which they were begun
+    resumed = nas("search", f"resume={run}")
+    assert resumed.status == 0, resumed.err
+    assert len(measured) == 5, "none is scored again"
+    assert read(run, "candidates.json")[:4] == first
+    assert untimed(run) == untimed(evolved.run)
+    for name in ("model.safetensors", "architecture.json"):
+        assert contents(run)[name] == contents(evolved.run)[name], name
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Candidate]:
+    """What is measured from now on."""
+    measure, measured = selection.measure, list[Candidate]()
+
+    def counting(*given: Any) -> Candidate:
+        measured.append(measure(*given))
+        return measured[-1]
+
+    monkeypatch.setattr(selection, "measure", counting)
+    return measured
+
+
+def test_an_interrupted_training_has_nothing_chosen_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(2, monkeypatch)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    monkeypatch.undo()
+    assert stopped.status == 130
+    assert "No searcher has chosen yet: this is any architecture within the budget." in stopped.out
+    assert not (stopped.run / "candidates.json").exists()
+    assert nas("search", f"resume={stopped.run}").status == 0
+    assert len(read(stopped.run, "candidates.json")) == 9
+
+
+def test_ctrl_c_while_searching_keeps_what_was_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = selection.measure
+
+    def interrupted(module: Any, code: Any, batches: Any) -> Candidate:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(code)
+        return measure(module, code, batches)
+
+    done: list[Any] = []
+    monkeypatch.setattr(selection, "measure", interrupted)
+    stopped = nas("search", *SEARCH, f"output={tmp_path}")
+    assert stopped.status == 130
+    assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"
+    assert len(read(stopped.run, "candidates.json")) == 2
+
+
+def test_a_budget_that_no_candidate_keeps_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = selection.measure
+
+    def dear(module: Any, code: Any, batches: Any) -> Candidate:
+        return replace(measure(module, code, batches), cost=0.8 + sum(code) / 100)
+
+    monkeypatch.setattr(selection, "measure", dear)
+    ended = nas("search", *SEARCH, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert "none within the budget so far" in ended.out
+    assert "No architecture that was scored kept to the budget: this is the one that came nearest." in ended.out
+    metrics, candidates = read(ended.run, "metrics.json"), read(ended.run, "candidates.json")
+    assert metrics["searched"]["best"] is None
+    cheapest = min(candidates, key=lambda one: one["cost"])
+    assert [choice["found"] for choice in metrics["choices"]] == cheapest["options"]
+
+
+def test_it_says_so_where_routing_never_began(tmp_path: Path) -> None:
+    dense = ("budget.dense_until=1", "budget.learnt_at=0")
+    ended = nas("search", *SEARCH, *dense, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert "Routing had not begun" in ended.out
+    assert not (ended.run / "candidates.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "advice"),
+    [
+        (
+            ("searcher=annealing",),
+            "searcher=annealing is unknown",
+            "choose one of: evolution, gradient, optuna, pairs, random.",
+        ),
+        (
+            ("searcher=random", "searcher.name=other"),
+            "searcher.name=other is unknown",
+            "choose one of: gradient, random",
+        ),
+        (
+            ("searcher=random", "searcher.sampler=TPE"),
+            "searcher.sampler is not an option",
+            "searcher has: name, evaluat",
+        ),
+        (("searcher=random", "searcher.evaluations=0"), "searcher.evaluations=0 is not allowed", "give 1 or more"),
+        (("searcher=optuna", "searcher.batches=0"), "searcher.batches=0 is not allowed", "give 1 or more"),
+        (("searcher=evolution", "searcher.population=0"), "searcher.population=0 is not allowed", "give 1 or more"),
+        (("searcher=evolution", "searcher.sample=0"), "searcher.sample=0 is not allowed", "give 1 or more"),
+        (
+            ("searcher=evolution", "searcher.sample=17"),
+            "searcher.sample=17 is more than searcher.population=16",
+            "most",
+        ),
+        (("searcher=evolution", "searcher.evaluations=9"), "searcher.population=16 is more than", "a smaller popul"),
+        (("searcher=optuna", "searcher.sampler=Best"), "searcher.sampler=Best is unknown", "choose one of: "),
+        (("searcher=optuna", "+searcher.sampler_options.a=1"), "searcher.sampler_options has a", "it takes: "),
+        (
+            ("relaxation=uniform",),
+            "relaxation=uniform teaches the logits of layers nothing",
+            "random, evolution, optuna",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_cannot_work(tmp_path: Path, options: tuple[str, ...], given: str, advice: str) -> None:
+    message = refusal("search", *SPACE, *options, f"output={tmp_path / 'outputs'}")
+    assert given in message
+    assert advice in message
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("searcher", ["random", "evolution", "optuna"])
+def test_a_space_of_one_architecture_has_nothing_to_choose(tmp_path: Path, searcher: str) -> None:
+    message = refusal("search", "+space=token_hybrid", *SMALL, f"searcher={searcher}", f"output={tmp_path / 'outputs'}")
+    assert f"searcher={searcher} has nothing to choose from: token_hybrid is a single architecture" in message
+    assert "give searcher=gradient, or a space in which layers have several options" in message
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_damaged_record_of_candidates_is_told(evolved: Ended, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(evolved.run, tmp_path / "run"))
+    (run / "candidates.json").write_text("{")
+    assert "candidates.json is damaged; delete it" in refusal("search", f"resume={run}")
+
+
+def test_another_searcher_is_another_run(evolved: Ended) -> None:
+    message = refusal("search", *SPACE, "searcher=random", f"resume={evolved.run}")
+    assert "searcher.name=random (it has evolution)" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "relaxation"),
+    [
+        (("+space=token_hybrid",), "argmax_ste"),
+        (("+space=token_hybrid", "relaxation=gumbel"), "gumbel"),
+        (("+space=layer_hybrid",), "gumbel"),
+        (("+space=joint",), "gumbel"),
+        (("+space=chunk_size", "relaxation=gdas"), "gdas"),
+        (("+space=joint", "searcher=random"), "uniform"),
+        (("searcher=evolution", "+space=layer_hybrid"), "uniform"),
+        (("+space=chunk_size", "searcher=optuna", "relaxation=darts"), "darts"),
+        (("relaxation=drnas", "searcher=random", "+space=joint"), "drnas"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_searcher_says_how_weights_are_trained_unless_the_user_does(
+    options: tuple[str, ...], relaxation: str
+) -> None:
+    assert composed("search", *options).relaxation.name == relaxation
+
+
+def test_help_lists_them() -> None:
+    assert "pick one with searcher=choice: evolution, gradient, optuna, pairs, random" in nas("search", "--help").out
+
+
+def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolved: Ended) -> None:
+    assert Run(evolved.run).config()["searcher"] == {
+        "name": "evolution",
+        "evaluations": 9,
+        "batches": BATCHES,
+        "population": 3,
+        "sample": 2,
+    }

@@ -1,0 +1,128 @@
+"""Choices of layers: what a step computes of them, what it learns, and the architecture they end in."""
+
+import pytest
+import torch
+
+from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
+from nas.models.mixers import FIRST, Routing
+from nas.relaxations import RELAXATIONS, SAMPLED
+from nas.search_spaces.architecture import Layer
+from nas.search_spaces.space import Space
+from nas.supernet.architecture_logits import RUNNING, TOLERANCE, Choices
+from tests.nas.architectures import small
+
+OPTIONS = (Layer("softmax", 4), Layer("linear", 4), Layer("token_hybrid", 4))
+
+
+def three_layers() -> Space:
+    """The middle layer has nothing to choose."""
+    return Space("test", small("softmax", "linear", "softmax"), (OPTIONS, (Layer("linear", 4),), OPTIONS))
+
+
+def cost(space: Space) -> SpaceCost:
+    return SpaceCost(SOFTMAX_SHARE, space, context=100)
+
+
+def leaning(space: Space, **logits: list[float]) -> Choices:
+    """Choices with these logits, by layer: layer_0=..."""
+    choices = Choices(space)
+    with torch.no_grad():
+        for name, values in logits.items():
+            choices.logits[name.removeprefix("layer_")].copy_(torch.tensor(values))
+    return choices
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_sampled_options_are_computed_alone_and_others_in_a_mixture(relaxation: str) -> None:
+    paths = Choices(three_layers()).paths(relaxation, 1.0)
+    assert paths[1] == FIRST
+    for path in (paths[0], paths[2]):
+        assert path.weights is not None
+        if relaxation in SAMPLED:
+            assert path.option in (0, 1, 2)
+            assert path.weights.shape == ()
+            assert path.weights == 1
+        else:
+            assert path.option is None
+            torch.testing.assert_close(path.weights.sum(), torch.tensor(1.0))
+
+
+def test_pairs_compute_two_options_each_as_often_as_its_logit_says() -> None:
+    choices = leaning(three_layers(), layer_0=[2.0, 0.0, 0.0])
+    drawn = [choices.paths("gumbel", 1.0, pairs=True)[0] for _ in range(600)]
+    counts = [0, 0, 0]
+    for path in drawn:
+        assert path.option is None
+        assert path.among is not None
+        assert path.weights is not None
+        assert path.weights.shape == (2,)
+        assert path.weights.sum() == 1
+        for option in path.among:
+            counts[option] += 1
+    assert sum(counts) == 1200
+    assert counts[0] > 550, "with a probability of 0.79 it is drawn first, else most often second"
+    assert 200 < counts[1] < 400
+    assert 200 < counts[2] < 400
+    drawn[0].weights[0].backward()  # type: ignore[index]
+    gradient = choices.logits["0"].grad
+    assert gradient is not None
+    assert [bool(g) for g in gradient] == [option in drawn[0].among for option in range(3)]  # type: ignore[operator]
+
+
+def test_pairs_do_not_matter_where_one_option_is_computed_or_two_are_all() -> None:
+    assert Choices(three_layers()).paths("gdas", 1.0, pairs=True)[0].option is not None
+    two = Space("test", small("softmax"), (OPTIONS[:2],))
+    assert Choices(two).paths("darts", 1.0, pairs=True)[0].among is None
+
+
+def test_the_expected_cost_is_differentiable_in_logits_and_routes() -> None:
+    choices = Choices(three_layers())
+    route = torch.full((1, 5, 2), 0.2, requires_grad=True)
+    decided = Routing(torch.zeros(1, 5, 2, 2), torch.stack([route, 1 - route], -1), 4)
+    expected = choices.cost(cost(three_layers()), {0: [decided]}, hard=False)
+    assert expected.item() == pytest.approx((1 / 3 * (1 + 0 + 0.2) + 1 / 3 * (1 + 0 + 1)) / 2)
+    expected.backward()
+    assert route.grad is not None
+    torch.testing.assert_close(route.grad, torch.full_like(route, 1 / 3 / 10 / 2))
+    gradient = choices.logits["0"].grad
+    assert gradient is not None
+    assert gradient[0] > 0 > gradient[1], "softmax costs, linear does not"
+
+
+def test_shares_that_were_seen_are_remembered() -> None:
+    choices = Choices(three_layers())
+    linear = torch.tensor([0.0, 1.0]).expand(1, 5, 2, 2)
+    choices.cost(cost(three_layers()), {2: [Routing(linear, linear, 4)]})
+    assert choices.shares[2, 2] == pytest.approx(RUNNING)
+    assert choices.shares[0, 2] == 1
+
+
+def test_the_most_probable_architecture_within_the_budget_is_found() -> None:
+    space = three_layers()
+    choices = leaning(space, layer_0=[3.0, 0.0, -5.0], layer_2=[2.0, 0.0, -5.0])
+    for target, mixers in (
+        (1.0, ("softmax", "linear", "softmax")),
+        (0.5, ("softmax", "linear", "linear")),
+        (0.4, ("linear", "linear", "linear")),
+        (0.5 - TOLERANCE / 2, ("softmax", "linear", "linear")),
+    ):
+        assert space.decode(choices.best(cost(space), target)).mixers == mixers
+
+
+def test_a_router_that_seldom_picks_softmax_fits_where_a_layer_of_softmax_does_not() -> None:
+    space = three_layers()
+    choices = leaning(space, layer_0=[1.0, -3.0, 0.0], layer_2=[-3.0, 1.0, 0.0])
+    choices.shares[0, 2] = 0.1
+    assert space.decode(choices.best(cost(space), 0.1)).mixers == ("token_hybrid", "linear", "linear")
+    assert choices.cost_of(cost(space), (2, 0, 1)) == pytest.approx(0.05)
+
+
+def test_where_nothing_is_cheap_enough_the_cheapest_is_found() -> None:
+    space = Space("test", small("softmax", "softmax"), ((OPTIONS[0], OPTIONS[2]),) * 2)
+    assert Choices(space).best(cost(space), 0.1) == (0, 0)
+
+
+def test_what_diverged_still_has_an_architecture() -> None:
+    choices = leaning(three_layers(), layer_0=[float("nan")] * 3)
+    choices.shares.fill_(float("nan"))
+    assert len(choices.best(cost(three_layers()), 0.5)) == 3

@@ -1,0 +1,135 @@
+"""The page of a sweep: what it shows of its trials, whatever they are called and however they ended."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.errors import UserError
+from nas.sweeps.page import page, write
+from tests.nas.report.test_report import without_scripts
+
+SCRIPT = "</script><script>alert(1)</script>"
+
+
+def trial(number: int, quality: float | None, share: float, state: str = "complete", **values: Any) -> dict[str, Any]:
+    return {
+        "trial": number,
+        "state": state,
+        "objectives": None if quality is None else {"quality": quality, "share": share},
+        "values": {"model.width": 16 * number, "relaxation.name": "gumbel"} | values,
+        "reason": None if quality is not None else f"diverged {SCRIPT}",
+        "run": None,
+        "attempts": 1,
+        "seconds": 12.5,
+    }
+
+
+def metrics(*trials: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """Of a sweep over width and relaxation with two objectives, whose first trial is best."""
+    return {
+        "study": SCRIPT,
+        "objectives": {"quality": "maximize", "share": "minimize"},
+        "quality": "recall",
+        "ranges": {"model.width": {"low": 16, "high": 64, "log": True, "step": None}},
+        "finished": len(trials),
+        "trials_asked_for": len(trials),
+        "best": [one | {"command": f"python -m nas.search {SCRIPT}"} for one in trials[:1] if one["objectives"]],
+        "importances": {"recall": {"model.width": 0.75, "relaxation.name": 0.25}, "share": {}},
+        "trials": list(trials),
+    } | changed
+
+
+def specs(text: str) -> dict[str, Any]:
+    """The charts of a page."""
+    found: dict[str, Any] = json.loads(text.split('id="charts">')[1].split("</script>")[0])
+    return found
+
+
+def rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for data in spec["data"] for row in data.get("values", [])]
+
+
+def test_every_trial_is_in_the_charts_and_in_the_table(tmp_path: Path) -> None:
+    given = metrics(trial(1, 0.9, 0.1), trial(2, 0.5, 0.4), trial(3, None, 0.0, "fail"), trial(4, 0.8, 0.2))
+    (tmp_path / "search" / "t").mkdir(parents=True)
+    (tmp_path / "search" / "t" / "report.html").touch()
+    given["trials"][0]["run"] = "/moved away/t"
+    text = page(given, tmp_path, tmp_path)
+    charts = specs(text)
+    assert set(charts) == {
+        *("chart-front-0", "chart-history-quality", "chart-history-share"),
+        *("chart-importances-0", "chart-parallel"),
+    }
+    front = {row["name"]: row for row in rows(charts["chart-front-0"]) if "name" in row}
+    assert {name: (row["x"], row["y"], row["kind"]) for name, row in front.items()} == {
+        "trial 1": (0.9, 0.1, "Pareto front"),
+        "trial 2": (0.5, 0.4, "trial"),
+        "trial 4": (0.8, 0.2, "trial"),
+    }
+    assert front["trial 1"]["href"] == "search/t/report.html"
+    line = [(row["x"], row["y"]) for row in rows(charts["chart-history-share"]) if "order" in row]
+    assert line == [(1, 0.1), (2, 0.1), (2, 0.1), (4, 0.1), (4, 0.1)]
+    width = {
+        row["name"]: row for row in rows(charts["chart-parallel"]) if row.get("axis") == "model.width" and "name" in row
+    }
+    assert {name: row["at"] for name, row in width.items()} == {"trial 1": 0.0, "trial 2": 0.5, "trial 4": 1.0}
+    assert width["trial 1"]["class"] == "best fifth"
+    assert '<a href="search/t/report.html">trial 1</a>' in text
+    assert without_scripts(text).count("<tr>") + without_scripts(text).count("<tr class") == 5
+    assert "1 trial failed: diverged" in text
+
+
+def test_each_two_of_three_objectives_have_a_front(tmp_path: Path) -> None:
+    three = trial(1, 0.9, 0.1)
+    three["objectives"]["seconds"] = 3.0
+    given = metrics(three, objectives={"quality": "maximize", "share": "minimize", "seconds": "minimize"})
+    charts = specs(page(given, tmp_path, tmp_path))
+    places = [(row["x"], row["y"]) for number in range(3) for row in rows(charts[f"chart-front-{number}"])]
+    assert places == [(0.9, 0.1), (0.9, 3.0), (0.1, 3.0)]
+
+
+def test_nothing_hostile_becomes_an_element(tmp_path: Path) -> None:
+    harmless = page(metrics(trial(1, 0.9, 0.1), trial(2, 0.5, 0.4)), tmp_path, tmp_path)
+    given = metrics(
+        trial(1, 0.9, 0.1, **{SCRIPT: SCRIPT}),
+        trial(2, 0.5, 0.4, **{SCRIPT: "b"}),
+        trial(3, None, 0, "fail"),
+        importances={SCRIPT: {SCRIPT: 1.0}},
+    )
+    folder = tmp_path / "a<b>&'\"c"
+    folder.mkdir()
+    text = page(given, folder, tmp_path)
+    assert text.count("<script") == harmless.count("<script")
+    assert "<title>a&lt;b&gt;&amp;&#39;&#34;c</title>" in text
+    assert "chart-parallel" in specs(text)
+
+
+@pytest.mark.parametrize(
+    ("trials", "told"),
+    [
+        ([], "No trial has begun."),
+        ([trial(1, None, 0.0, "running")], "No trial has come to its end"),
+        ([trial(1, 0.5, 0.5)], "1 complete"),
+    ],
+    ids=["none", "running", "one"],
+)
+def test_a_sweep_with_little_to_show_shows_that(trials: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
+    text = page(metrics(*trials, finished=0, trials_asked_for=20), tmp_path, tmp_path)
+    assert told in text
+    assert "Not finished: 0 of 20 trials have ended so far." in text
+
+
+def test_a_folder_that_is_no_sweep_and_metrics_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.yaml is missing or damaged"):
+        write(tmp_path, tmp_path / "page.html")
+    (tmp_path / "config.yaml").write_text("command: search\nconfig: {}\n")
+    with pytest.raises(UserError, match=r"is of nas\.search, not of nas\.sweep"):
+        write(tmp_path, tmp_path / "page.html")
+    damaged = metrics(trial(1, 0.9, 0.1))
+    del damaged["trials"][0]["state"]
+    with pytest.raises(UserError, match=r"metrics\.json is damaged"):
+        page(damaged, tmp_path, tmp_path)
+    assert not re.findall("page", " ".join(path.name for path in tmp_path.iterdir()))

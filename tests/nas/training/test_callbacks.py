@@ -1,0 +1,114 @@
+"""What is seen while a model trains: the progress bar on a terminal, and TensorBoard."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from nas.runs.folder import Run
+from nas.runs.history import history
+from nas.search import search
+from tests.nas.commands import SEARCH, Ended, composed, nas
+
+
+def on_a_terminal(*options: str) -> str:
+    """What a search shows on a terminal 80 columns wide, without its colours."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=80)
+    assert search(composed("search", *options), console) == 0
+    return Text.from_ansi(shown.getvalue()).plain
+
+
+def test_a_terminal_shows_a_bar_with_the_figures(tmp_path: Path) -> None:
+    shown = on_a_terminal(*SEARCH, f"output={tmp_path}")
+    lines = shown.splitlines()
+    end = max(number for number, line in enumerate(lines) if line.startswith("training ━━━"))
+    assert "6/6" in lines[end]
+    words = lines[end + 1].split()
+    figures = dict(zip(words[::2], words[1::2], strict=True))
+    assert list(figures) == ["loss", "recall", "share", "budget", "λ"]
+    (run,) = (tmp_path / "search").iterdir()
+    final = history(Run(run))[-1]
+    for name, shown_as in (("loss", "loss"), ("recall", "recall"), ("share", "share"), ("multiplier", "λ")):
+        assert float(figures[shown_as]) == pytest.approx(final[name], abs=5e-4)
+    assert "step 3 of 6" not in shown
+
+
+def test_a_terminal_shows_bits_per_byte_without_a_budget_where_nothing_is_routed(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(bytes(range(256)) * 40)
+    options = [option for option in SEARCH if not option.startswith("data.")]
+    text = ("data=text", "data.length=64", "data.length_factors=[1]", "model.routed_layers=[]")
+    shown = on_a_terminal(*options, *text, f"data.path={tmp_path / 'text'}", f"output={tmp_path}")
+    assert "bits/byte" in shown
+    assert "budget" not in shown
+
+
+def accumulated(run: Path) -> Any:
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    return events
+
+
+def test_tensorboard_has_the_curves(search: Ended) -> None:
+    events = accumulated(search.run)
+    for tag in ("loss", "recall", "share", "budget", "multiplier", "learning_rate"):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2, 3, 4, 5, 6], tag
+    assert [event.step for event in events.Scalars("validation_recall")] == [3, 6]
+
+
+def test_tensorboard_tells_how_planted_chunks_are_found_once_routers_choose(tmp_path: Path) -> None:
+    as_at_first = nas("search", *SEARCH, "trainer.router_learning_rate=0", f"output={tmp_path}")
+    events = accumulated(as_at_first.run)
+    found = {name: events.Scalars(f"validation_planted_{name}") for name in ("precision", "recall")}
+    assert [[event.step for event in events] for events in found.values()] == [[3, 6], [3, 6]]
+    assert {event.value for event in found["recall"]} == {1}, "every chunk is kept"
+    assert all(0 < event.value < 1 for event in found["precision"])
+
+
+def test_precision_is_not_told_where_nothing_is_kept(tmp_path: Path) -> None:
+    nothing = ("budget.start=cheapest", "trainer.router_learning_rate=0")
+    ended = nas("search", *SEARCH, *nothing, f"output={tmp_path}")
+    events = accumulated(ended.run)
+    assert {event.value for event in events.Scalars("validation_planted_recall")} == {0}
+    assert "validation_planted_precision" not in events.Tags()["scalars"]
+
+
+def test_nothing_is_told_of_planted_chunks_before_routing_begins(tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "budget.dense_until=1", "budget.learnt_at=0", f"output={tmp_path}")
+    told = set(accumulated(ended.run).Tags()["scalars"])
+    assert "validation_recall" in told
+    assert not {name for name in told if "planted" in name}
+
+
+def test_tensorboard_has_the_routing_as_images(search: Ended) -> None:
+    images = accumulated(search.run).Images("routing")
+    assert [image.step for image in images] == [3, 6]
+    assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
+
+
+def test_tensorboard_has_the_options_and_what_came_of_them(search: Ended) -> None:
+    events = accumulated(search.run)
+    told = events.PluginTagToContent("hparams")
+    experiment = HParamsPluginData.FromString(told["_hparams_/experiment"]).experiment
+    assert [metric.name.tag for metric in experiment.metric_infos] == ["final/recall"]
+    options = HParamsPluginData.FromString(told["_hparams_/session_start_info"]).session_start_info.hparams
+    assert options["model.width"].string_value == "16"
+    assert options["space.name"].string_value == "token_hybrid"
+    (final,) = events.Scalars("final/recall")
+    quality = json.loads((search.run / "metrics.json").read_text())["routings"]["searched routing"]["1x"]["quality"]
+    assert final.step == 6
+    assert final.value == pytest.approx(quality)
+    assert "final/recall" not in history(Run(search.run))[-1]
+
+
+def test_scalars_are_written_as_often_as_asked(tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "trainer.log_every=4", "trainer.validate_every=5", f"output={tmp_path}")
+    events = accumulated(ended.run)
+    assert [event.step for event in events.Scalars("loss")] == [4, 6]
+    assert [event.step for event in events.Scalars("validation_recall")] == [5, 6]

@@ -1,0 +1,163 @@
+"""A training step: that it waits for nothing, and that bfloat16 does it no harm.
+
+The tensors of a step are on the meta device here: like a GPU's they are apart from those of the CPU, and to read one,
+which would mean to wait for a GPU, is an error.
+"""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas import search_spaces
+from nas.data import Scored, build_task
+from nas.data.seeding import seed_default
+from nas.evaluation.evaluate import evaluate
+from nas.search_spaces.space import option_name
+from nas.training.module import TrainingModule, TrainingStream
+from tests.nas.commands import SEARCH, composed, nas
+
+TEXT = ("data=text", "data.length=64")
+NEEDLE = ("data=needle", "data.batch_size=2", "data.validation_batches=2")
+
+
+def made(device: str, *options: str, begun: bool = False) -> TrainingModule:
+    """A module of a small search, with routing begun or not."""
+    other = any(option.startswith("data=") for option in options)
+    given = [option for option in SEARCH if not (other and option.startswith("data."))]
+    config = composed("search", *given, *options)
+    task = build_task(config.data, config.seed)
+    module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
+    if begun:
+        module.budget.begin_in_time(progress=1.0)
+    return module.to(device)
+
+
+def moved(batch: Scored, device: torch.device) -> Scored:
+    tokens, places, targets = batch
+    return Scored(tokens.to(device), None if places is None else places.to(device), targets.to(device))
+
+
+def first_batch(module: TrainingModule) -> Scored:
+    return moved(next(iter(TrainingStream(module.task, 0, 1))), module.device)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT, NEEDLE],
+    ids=["recall", "gumbel", "rotary", "text", "needle"],
+)
+@pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
+def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> None:
+    module = made("meta", "budget.dense_until=1", "trainer.log_every=10", *options, begun=routed)
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert module.budget.dense is not routed
+    module.training_step(first_batch(module), 0).backward()
+    torch.nn.utils.clip_grad_norm_(module.model.parameters(), 1.0)
+    optimizer.step()
+    assert set(module.latest) == {"loss", module.task.quality, "share", "budget", "multiplier"}
+    with pytest.raises(RuntimeError, match="meta"):
+        module.figures()
+
+
+def test_the_figures_tell_how_probable_the_options_of_each_layer_are() -> None:
+    joint = ("space=joint", "space.chunk_sizes=[8,16]", "model.layers=2")
+    module = made("cpu", *joint)
+    with torch.no_grad():
+        module.choices.logits["1"].copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+    figures = module.figures()
+    options = ("softmax", "linear", "token_hybrid@8", "token_hybrid@16")
+    assert {name for name in figures if name.startswith("probability/")} == {
+        f"probability/layer_{layer}/{option}" for layer in (0, 1) for option in options
+    }
+    by_option = [figures[f"probability/layer_1/{option}"] for option in map(option_name, module.space.options[1])]
+    assert by_option == pytest.approx(torch.arange(4.0).softmax(-1).tolist())
+    assert made("cpu").figures() == {}
+    assert made("cpu", *joint, "relaxation=uniform").figures() == {}
+
+
+def test_the_budget_looks_at_the_loss_of_logged_steps() -> None:
+    module = made("meta", "budget.dense_until=1", "trainer.log_every=1")
+    with pytest.raises(RuntimeError, match="meta"):
+        module.training_step(first_batch(module), 0)
+
+
+@pytest.mark.parametrize("options", [(), TEXT], ids=["recall", "text"])
+def test_what_is_scored_is_known_before_the_step(options: tuple[str, ...]) -> None:
+    task = made("cpu", *options).task
+    batch = task.train_batch(0)
+    tokens, places, targets = batch.scored()
+    assert tokens is batch.tokens
+    assert (places is None) == bool(options)
+    assert torch.equal(targets, batch.targets.flatten()[slice(None) if places is None else places])
+    assert (targets >= 0).all()
+    assert len(targets) == (batch.targets >= 0).sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*Cannot dispatch to fused implementation")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_what_is_measured_beside_the_training_is_in_its_precision(precision: str) -> None:
+    module = made("cpu", f"trainer.precision={precision}", begun=True)
+    with module.autocast():
+        logits = module.model(first_batch(module).tokens, module.policy).logits
+    assert logits.dtype == (torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
+    assert 0 <= module.validate().quality <= 1
+
+
+def test_validation_counts_the_planted_chunks_of_the_layer_that_finds_most() -> None:
+    module = made("cpu", begun=True)
+    measured = evaluate(module.model, module.task.validation_batches(), module.task.quality, module.policy)
+    quality, found = module.validate()
+    assert quality == measured.quality
+    assert found in measured.found_by_layer.values()
+
+
+@pytest.mark.parametrize("start", ["dearest", "both"])
+def test_linear_attention_learns_before_routing_begins_where_chunks_get_both(start: str) -> None:
+    module = made("cpu", "budget.dense_until=1", f"budget.start={start}")
+    module.training_step(first_batch(module), 0).backward()
+    mixer = module.model.blocks[0].mixer
+    assert (mixer.write.weight.grad is None) == (start == "dearest")
+    assert mixer.q_norm.weight.grad is not None
+    assert module.latest["share"] == 1.0
+    assert module.validate().found is None
+
+
+@pytest.mark.parametrize(
+    "options", [("budget.dense_until=1",), (*TEXT, "data.length_factors=[1]")], ids=["dense", "text"]
+)
+def test_validation_finds_nothing_where_nothing_is_planted_or_routed(options: tuple[str, ...]) -> None:
+    assert made("cpu", *options, begun=TEXT[0] in options).validate().found is None
+
+
+@pytest.mark.parametrize("relaxation", ["argmax_ste", "gumbel"])
+def test_loss_and_share_are_float32_in_mixed_precision(relaxation: str) -> None:
+    module = made("cpu", "trainer.precision=bf16-mixed", f"relaxation={relaxation}", begun=True)
+    with module.autocast():
+        loss = module.training_step(first_batch(module), 0)
+    loss.backward()
+    for name in ("loss", "share"):
+        figure = module.latest[name]
+        assert isinstance(figure, torch.Tensor)
+        assert figure.dtype == torch.float32, name
+    assert math.isfinite(loss.item())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_a_fused_optimiser_as_on_a_gpu_clips_in_mixed_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *groups, **options: adamw(*groups, **(options | {"fused": True})))
+    ended = nas("search", *SEARCH, "trainer.precision=bf16-mixed", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert nas("search", f"resume={ended.run}").status == 0
+
+
+def test_seeding_is_that_of_torch() -> None:
+    draws = []
+    for _ in range(2):
+        seed_default(torch.device("cpu"), 0, "step", 3)
+        draws.append(torch.rand(4))
+    assert torch.equal(*draws)

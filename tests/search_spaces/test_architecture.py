@@ -1,0 +1,117 @@
+"""An architecture: a frozen value, to JSON and back, and what it refuses."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from nas.search_spaces.architecture import MIXERS, Architecture
+from tests.nas.architectures import small
+
+
+def test_it_is_a_value() -> None:
+    assert small() == small()
+    assert len({small(), small(), small("linear"), small(chunk_size=8)}) == 3
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        small().width = 5  # type: ignore[misc]
+
+
+def test_json_and_back() -> None:
+    for given in (
+        small(),
+        small("linear"),
+        small("softmax", "softmax", conv_size=2, tie_embeddings=True, rope_base=500.0),
+        small("linear", negative_eigenvalues=True),
+    ):
+        back = Architecture.from_json(given.to_json())
+        assert back == given
+        assert hash(back) == hash(given)
+        assert Architecture.from_dict(json.loads(given.to_json())) == given
+
+
+def test_what_has_a_usual_value_may_be_left_out() -> None:
+    given = small().to_dict()
+    del given["conv_size"], given["tie_embeddings"]
+    assert Architecture.from_dict(given) == small()
+
+
+def test_routed_layers_are_those_with_a_router() -> None:
+    assert small("token_hybrid", "linear", "token_hybrid", "softmax").routed_layers == (0, 2)
+    assert small("linear").routed_layers == ()
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
+    assert small().with_mixer(mixer) == small(mixer, mixer, mixer)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"chunk_sizes": [4, 0, 4]}, "chunk_sizes=[4, 0, 4]"),
+        ({"chunk_sizes": (4, 4)}, "chunk_sizes=(4, 4) has 2 layers and mixers 3"),
+        ({"given_routing": "random", "given_share": 1.5}, "given_share=1.5"),
+        ({"given_routing": "random", "given_share": "0.5"}, "given_share='0.5'"),
+        ({"given_routing": "cyclic", "given_share": 0.5}, "given_routing='cyclic'"),
+        ({"given_routing": "strided"}, "given_routing='strided' and given_share=None"),
+        ({"given_share": 0.5}, "given_routing=None and given_share=0.5"),
+        ({"width": -3}, "width=-3"),
+        ({"linear_heads": 0}, "linear_heads=0"),
+        ({"vocab_size": True}, "vocab_size=True"),
+        ({"key_dim": 4.0}, "key_dim=4.0"),
+        ({"mlp_width": "10"}, "mlp_width='10'"),
+        ({"conv_size": None}, "conv_size=None"),
+        ({"tie_embeddings": 1}, "tie_embeddings=1"),
+        ({"negative_eigenvalues": 2}, "negative_eigenvalues=2"),
+        ({"rope_base": 0}, "rope_base=0"),
+        ({"rope_base": "10000"}, "rope_base='10000'"),
+        (
+            {"rope_base": 10000, "key_dim": 6},
+            "rope_base=10000 turns pairs of channels, but a softmax head has keys of 3",
+        ),
+        ({"softmax_heads": 3}, "softmax_heads=3"),
+        ({"softmax_heads": 1}, "softmax_heads=1"),
+        ({"routing_heads": 3}, "routing_heads=3"),
+        ({"routing_heads": 4}, "routing_heads=4"),
+        ({"key_dim": 5}, "key_dim=5"),
+        ({"value_dim": 7}, "value_dim=7"),
+        ({"mixers": []}, "mixers=[]"),
+        ({"mixers": "softmax"}, "mixers='softmax'"),
+        ({"mixers": ["softmax", "hyena"]}, "'hyena'"),
+        ({"mixers": [None]}, "mixers"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named_with_what_would_do(changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Architecture.from_dict(small().to_dict() | changed)
+    message = str(caught.value)
+    assert named in message
+    assert any(advice in message for advice in ("; it must be", "; choose", "; give"))
+
+
+def test_an_unknown_mixer_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="softmax, linear, token_hybrid"):
+        small("hyena")  # type: ignore[arg-type]
+
+
+def test_missing_and_unknown_fields_are_named() -> None:
+    given = small().to_dict()
+    del given["width"], given["mixers"]
+    with pytest.raises(ValueError, match="missing fields mixers, width"):
+        Architecture.from_dict(given)
+    with pytest.raises(ValueError, match="unknown fields depth"):
+        Architecture.from_dict(small().to_dict() | {"depth": 3})
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", "'a'", "{'width': 3}"])
+def test_what_is_not_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not JSON"):
+        Architecture.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"width"', "null"])
+def test_json_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a JSON object"):
+        Architecture.from_json(text)
