@@ -1,66 +1,11 @@
-"""Compare: what was searched beside hybrids designed by hand, each trained from scratch by one recipe, over seeds.
+"""Compare: searched architectures and hand-designed hybrids, each trained from scratch over several seeds.
 
 python -m nas.compare runs=[outputs/search/RUN] baselines=[softmax,linear]
 """
 
-from rich.console import Console
-
 from nas.cli.command import command
-from nas.config import CompareConfig
-from nas.distributed.launch import launched
-from nas.errors import UserError
 
-
-def compare(config: CompareConfig, console: Console) -> int:
-    """One comparison. Returns the exit status."""
-    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from nas.comparisons.contenders import contenders
-    from nas.comparisons.finish import conclude
-    from nas.comparisons.jobs import Jobs
-    from nas.comparisons.pool import run_jobs
-    from nas.comparisons.recipe import follow, read_run
-    from nas.console import say
-    from nas.data import build_task
-    from nas.runs.folder import start
-
-    _check(config)
-    runs = [read_run(folder) for folder in config.runs]
-    follow(config, runs)
-    task = build_task(config.data, config.seed)
-    every = contenders(config, runs, task.vocab_size)
-    run = start("compare", config)
-    jobs = Jobs(config, every, run.path)
-    say(
-        console,
-        f"Comparing {', '.join(one.name for one in every)} on {task.name}: {len(jobs)} trainings, "
-        f"run folder {run.path}",
-    )
-    status = run_jobs(jobs, console)
-    if status:
-        say(console, f"{len(jobs.done)} of {len(jobs)} trainings are done. Go on with: resume={run.path}")
-        return status
-    conclude(jobs, run, console)
-    return 0
-
-
-def _check(config: CompareConfig) -> None:
-    """UserError for the first option that cannot work."""
-    from nas.distributed.devices import AUTO
-
-    if launched().world > 1:
-        raise UserError(
-            "nas.compare starts its own processes; start it once, with workers=N for N trainings at a time."
-        )
-    if config.workers != AUTO and (not isinstance(config.workers, int) or config.workers < 1):
-        raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")
-    for name in ("seeds", "tuning_seeds", "context"):
-        if (value := getattr(config, name)) < 1:
-            raise UserError(f"{name}={value} is not allowed; give 1 or more.")
-    if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):
-        raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")
-
-
-main = command("compare", compare, missing={})
+main = command("compare", job="nas.comparisons.run:compare", missing={})
 
 if __name__ == "__main__":
     main()

@@ -1,90 +1,14 @@
-"""Search: train a supernet with its routers under a budget, then say what was found and what it is worth.
+"""Search: supernet, then an architecture within the budget, then its report.
 
 python -m nas.search +space=token_hybrid
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast, get_args
-
-from rich.console import Console
-
 from nas import search_spaces
 from nas.cli.command import command
-from nas.config import SearchConfig
-from nas.errors import user_errors, warn
-from nas.search_spaces.space import Space
 
-if TYPE_CHECKING:  # imports torch
-    import lightning
+MISSING_SPACE = f"space is missing; choose one of: {', '.join(search_spaces.names())}. For example: +space=token_hybrid"
 
-    from nas.runs.folder import Run
-
-CHOICES = ", ".join(search_spaces.names())
-
-
-class Outcome(NamedTuple):
-    """What a search left behind, and the exit status of a command that is this search alone."""
-
-    run: Run
-    status: int
-
-
-def run_search(config: SearchConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:
-    """One search: supernet, closing comparison, run folder.
-
-    Args:
-        config: checked, as `nas.cli.command` does.
-        console: where its progress and its answer are shown.
-        callbacks: what else is to happen beside the training steps, after all that a search does itself.
-    """
-    # Not at the top of the file: help and most refusals need none of it, and should not take the seconds of torch.
-    from nas.cli.checks import check_choice
-    from nas.data import build_task
-    from nas.distributed.launch import launched
-    from nas.kernels.arguments import RouteGrad
-    from nas.results.finish import close
-    from nas.runs.folder import start
-    from nas.searchers import check_searcher
-    from nas.searchers.select import select
-    from nas.training.fit import fit
-    from nas.training.module import TrainingModule
-
-    check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
-    task = build_task(config.data, config.seed)
-    with user_errors():
-        space = search_spaces.build(config.space, config.model, task.vocab_size)
-    check_searcher(config, space)
-    _warn_of_long_chunks(space, config.data.length)
-    module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
-    run = start("search", config)
-    console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
-    finished = fit(module, run, console, callbacks)
-    searched = select(module, run, console) if finished and launched().first else None
-    return Outcome(run, close(module, run, console, finished, searched))
-
-
-def _warn_of_long_chunks(space: Space, length: int) -> None:
-    """A chunk as long as the sequences is softmax attention in training, and a window on longer ones."""
-    chunks = sorted({o.chunk_size for own in space.options for o in own if o.mixer == "token_hybrid"})
-    if space.choosing and (long := [chunk for chunk in chunks if chunk >= length]):
-        warn(
-            f"space.chunk_sizes has {', '.join(map(str, long))}, and data.length={length}: in training such a chunk is "
-            "the whole sequence, so that a router has nothing to decide, and nothing tells how it does on longer ones."
-        )
-
-
-def search(config: SearchConfig, console: Console) -> int:
-    """The job of the command. Returns the exit status."""
-    return run_search(config, console).status
-
-
-main = command(
-    "search",
-    search,
-    missing={"space": f"space is missing; choose one of: {CHOICES}. For example: +space=token_hybrid"},
-)
+main = command("search", job="nas.workflows.search:search", missing={"space": MISSING_SPACE})
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, NoReturn, TypeVar, cast
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,35 +25,32 @@ from rich.console import Console
 from rich.markup import escape
 
 from nas.config import CONF, RunConfig, VisualizeConfig, flat, register
-from nas.console import silence
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
-
-Config = TypeVar("Config", bound=RunConfig | VisualizeConfig)
 
 LOST = " by peer"
 """Part of what torch.distributed says when a process that it talks to is gone: the connection was closed, or reset."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
 
 
-def command(name: str, job: Callable[[Config, Console], int], missing: dict[str, str]) -> Callable[[], None]:
-    """The main function of ``python -m nas.<name>``: ``job`` gets its config and returns the exit status.
+def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
+    """Make the main function of ``python -m nas.<name>``.
 
     Args:
         name: name of the command and of its file in conf/.
-        job: does the work.
-        missing: for each option without a default, what to tell a user who did not give it.
+        job: "module:function", imported once the options are understood, since torch takes seconds; the function gets
+            the config and a console and returns the exit status.
+        missing: for each option without a default, the message for a user who did not give it.
     """
     register()
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def compose_and_do(composed: DictConfig) -> None:
         with _sentences():
-            status = job(cast(Config, _config(name, composed, missing)), Console(quiet=not launched().first))
+            config = _config(name, composed, missing)
+            status = _function(job)(config, Console(quiet=not launched().first))
         if status:
-            from nas.distributed.rendezvous import leave_together  # imports torch
-
-            leave_together(status)
+            _rendezvous().leave_together(status)
 
     def main() -> None:
         if not launched().first:
@@ -64,21 +63,28 @@ def command(name: str, job: Callable[[Config, Console], int], missing: dict[str,
 
 
 @functools.cache
-def _import_what_computes() -> None:
-    """Import torch, Lightning and what is built on them, once options are understood.
+def _function(job: str) -> Callable[..., Any]:
+    """Import "module:function", and with it torch and Lightning.
 
-    It takes seconds, for which help and most refusals should not wait. A quarter of that would go into looking for
-    garbage among new objects, nearly all of which stay: they are exempt, in training as well.
+    That takes seconds, which help and most refusals do without. The garbage collector would take a quarter of the time
+    to look through new objects, nearly all of which stay, so these are exempt from it, in training as well.
     """
     if launched().world > 1:  # for DDP, which warns of looking for unused parameters once routing has begun
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     gc.disable()
     try:
-        pass
+        module, _, name = job.partition(":")
+        function: Callable[..., Any] = getattr(import_module(module), name)
     finally:
         gc.freeze()
         gc.enable()
         atexit.register(gc.unfreeze)  # Triton's bindings complain of what is left at the end
+    return function
+
+
+def _rendezvous() -> ModuleType:
+    """The module by which the processes of a run end together; it imports torch."""
+    return import_module("nas.distributed.rendezvous")
 
 
 @contextmanager
@@ -115,11 +121,10 @@ def _fail(message: str, status: int = 1) -> NoReturn:
         if started.first:
             _say_error(message)
         sys.exit(status)
-    from nas.distributed.rendezvous import leave, tell_of_failure
-
-    told = tell_of_failure(status)
+    told = _rendezvous().tell_of_failure(status)
     if told is None:
         _say_error(message if started.first else f"{_name_of(started)}: {message}")
+    leave: Callable[[int], NoReturn] = _rendezvous().leave
     leave(status if told is None else told)
 
 
@@ -127,15 +132,14 @@ def _fail_over(error: Exception) -> None:
     """After a bug, or what another process's end did to this one: of several processes one shows its traceback."""
     if launched().world == 1:
         return
-    from nas.distributed.rendezvous import FailedElsewhere, leave, tell_of_failure
-
-    told = error.status if isinstance(error, FailedElsewhere) else tell_of_failure(1)
+    rendezvous = _rendezvous()
+    told = error.status if isinstance(error, rendezvous.FailedElsewhere) else rendezvous.tell_of_failure(1)
     if told is None:
         if LOST in str(error):
             _say_error("another process of this run is gone without a word; go on with resume=FOLDER of this run.")
         else:
             traceback.print_exception(error)
-    leave(1 if told is None else told)
+    rendezvous.leave(1 if told is None else told)
 
 
 def _name_of(started: Launch) -> str:
@@ -150,18 +154,7 @@ def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConf
     """The typed config, checked; on resume without other options, the one the run was started with."""
     resume_alone = all(option.startswith("resume=") for option in HydraConfig.get().overrides.task)
     given = None if _resumed(composed) is not None and resume_alone else typed(composed, missing)
-
-    _import_what_computes()
-    silence()  # now: Lightning sets its own levels when it is imported
-    from nas.cli.checks import check
-    from nas.distributed.rendezvous import connect
-    from nas.runs.folder import restored
-
-    connect()
-    config = given or restored(name, composed.resume)
-    if isinstance(config, RunConfig):
-        check(config)
-    return config
+    return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, _resumed(composed)))
 
 
 def _resumed(composed: DictConfig) -> str | None:

@@ -19,9 +19,9 @@ from nas.jobs.events import Began, Ended, Left, Stepped, Tell
 from nas.jobs.processes import orphaned
 from nas.report.units import number
 from nas.runs.folder import METRICS, read_json
-from nas.train import run_training
 from nas.training.callbacks import shown
 from nas.training.module import TrainingModule
+from nas.workflows.train import run_training
 
 
 class Watch(lightning.Callback):

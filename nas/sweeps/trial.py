@@ -21,7 +21,6 @@ from nas.errors import UserError
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Stepped, Tell
 from nas.runs.folder import CONFIG, METRICS
-from nas.search import run_search
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.options import compose_search
@@ -29,6 +28,7 @@ from nas.sweeps.queue import Attribute
 from nas.sweeps.ranges import Value
 from nas.training.callbacks import shown
 from nas.training.module import TrainingModule
+from nas.workflows.search import run_search
 
 
 class State(StrEnum):

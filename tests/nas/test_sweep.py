@@ -25,8 +25,8 @@ from torch import Tensor
 
 from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.sweep import sweep
 from nas.sweeps.page import write
+from nas.sweeps.run import sweep
 from nas.sweeps.summary import standing
 from nas.training.module import TrainingModule, Validation
 from tests.nas.commands import SEARCH, Ended, composed, contents, nas, process, refusal

@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from nas.runs.folder import Run
 from nas.runs.history import history
-from nas.search import search
+from nas.workflows.search import search
 from tests.nas.commands import SEARCH, Ended, composed, nas
 
 

@@ -1,0 +1,84 @@
+"""The page of a finished run, sweep or comparison."""
+
+from pathlib import Path
+from shlex import quote
+
+from rich.console import Console
+
+from nas.comparisons import page as comparison_page
+from nas.config import VisualizeConfig
+from nas.console import say
+from nas.errors import UserError
+from nas.report.page import write_report
+from nas.report.paper_figures import FOLDER, write_figures
+from nas.results.reopen import command_of, report
+from nas.runs.folder import REPORT
+from nas.sweeps import page as sweep_page
+
+OF_MANY = ("sweep", "compare")
+"""The commands whose folders are of many runs."""
+
+
+def visualize(config: VisualizeConfig, console: Console) -> int:
+    """Write the page, and tell where it is. Returns the exit status."""
+    _check(config)
+    made_by = command_of("run", config.run)
+    figures: list[Path] = []
+    usual = Path(config.run) / REPORT
+    output = _output(config, usual)
+    _check_output(output)
+    if made_by in OF_MANY:
+        _check_alone(config, made_by)
+        page = sweep_page if made_by == "sweep" else comparison_page
+        page.write(Path(config.run), output)
+    else:
+        shown = report(config)
+        write_report(output, shown)
+        folder = FOLDER if output.name == usual.name else f"{output.stem}_{FOLDER}"
+        figures = write_figures(output.parent / folder, shown)
+    say(console, f"Open {output}, or watch with: tensorboard {_folders(config)}")
+    if figures:
+        say(console, f"Figures for papers, PNG and SVG: {figures[0].parent}")
+    return 0
+
+
+def _check(config: VisualizeConfig) -> None:
+    """UserError for the first option that cannot work."""
+    if config.text is not None and config.prompt is not None:
+        raise UserError(f"text={config.text} and prompt were both given; give one of them.")
+    if config.tokens < 1:
+        raise UserError(f"tokens={config.tokens} is not allowed; give 1 or more.")
+
+
+def _output(config: VisualizeConfig, usual: Path) -> Path:
+    """Where the page goes: the run's own report is written again only by what shows the same as it."""
+    if config.output is not None:
+        return Path(config.output).expanduser()
+    asked = [] if config.text is None else [Path(config.text).stem]
+    asked += [] if config.prompt is None else ["prompt"]
+    asked += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]
+    return usual.with_name("-".join([usual.stem, *asked]) + usual.suffix)
+
+
+def _check_output(output: Path) -> None:
+    """UserError where the page cannot be written."""
+    if output.is_dir():
+        raise UserError(f"output={output} is a folder; give a file, such as {output / 'report.html'}.")
+    if not output.parent.is_dir():
+        raise UserError(f"output={output}: there is no folder {output.parent}; give a file in one that there is.")
+
+
+def _check_alone(config: VisualizeConfig, made_by: str) -> None:
+    """UserError where options are given that a page of many runs has no use for."""
+    for option in ("compare", "text", "prompt"):
+        if getattr(config, option) is not None:
+            raise UserError(
+                f"{option} is for a run of nas.search or nas.train; run={config.run} is one of nas.{made_by}."
+            )
+
+
+def _folders(config: VisualizeConfig) -> str:
+    """The option with which TensorBoard shows the runs."""
+    if config.compare is None:
+        return f"--logdir {quote(config.run)}"
+    return f"--logdir_spec {quote(f'run:{config.run},compare:{config.compare}')}"

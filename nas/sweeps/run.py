@@ -1,0 +1,45 @@
+"""A sweep: Optuna over the outer hyperparameters of a search; each trial is a search with its own run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from nas.config import SweepConfig
+from nas.runs.folder import start
+from nas.sweeps.finish import answer
+from nas.sweeps.options import given_search
+from nas.sweeps.queue import Slot
+from nas.sweeps.storage import while_reachable
+from nas.sweeps.study import Plan, Sweep
+from nas.sweeps.workers import run_workers
+
+
+def sweep(config: SweepConfig, console: Console) -> int:
+    """One sweep, or its part on this machine. Returns the exit status."""
+    config.sweep.search = config.sweep.search or given_search()
+    plan = Plan.of(config)
+    if config.sweep.storage is not None:
+        Sweep(plan, Path()).claim()
+    run = start("sweep", config)
+    here = Sweep(plan, run.path)
+    here.claim()
+    console.print(
+        f"Sweeping {config.space.name} on {config.data.name}, {_so_far(here.slots(), config.sweep.trials)}, "
+        f"run folder {run.path}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    with while_reachable(config.sweep.storage, run.path):
+        status = run_workers(here, console)
+        worth = answer(here, run, console)
+    if status:
+        console.print(f"Go on with: resume={run.path}", markup=False, highlight=False, soft_wrap=True)
+    return status or int(not worth)
+
+
+def _so_far(slots: "Sequence[Slot]", trials: int) -> str:
+    """How much of the study there is to do."""
+    finished = sum(slot.finished for slot in slots)
+    return f"{trials} trials" if not slots else f"joining a study with {finished} of {trials} trials finished"
