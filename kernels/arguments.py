@@ -66,6 +66,18 @@ def check_route(route: Tensor, *, batch: int, chunks: int, heads: int) -> None:
         raise ValueError(f"route has dtype {route.dtype}; it must be a floating-point dtype with values in [0, 1].")
 
 
+def check_window(window: int | None, route: Tensor | None) -> None:
+    """Raise ValueError unless window is None, or an integer of at least 1 without a route."""
+    if window is None:
+        return
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise ValueError(f"window={window!r} is not allowed; it must be None or an integer of at least 1.")
+    if route is not None:
+        raise ValueError(
+            f"route with shape {list(route.shape)} is not allowed with window={window}; give route=None, or no window."
+        )
+
+
 def check_sizes(**sizes: int) -> None:
     """Raise ValueError unless all are integers of at least 1."""
     for name, size in sizes.items():
