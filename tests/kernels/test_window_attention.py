@@ -1,5 +1,6 @@
-"""Sliding-window attention against a dense masked softmax, in both implementations."""
+"""Sliding-window attention against a dense masked softmax: both implementations, and decoding from a bounded cache."""
 
+import doctest
 import functools
 import math
 from typing import Any
@@ -9,7 +10,15 @@ import torch
 from torch import Tensor
 
 from kernels import chunk_softmax_attention
+from kernels.chunk_softmax_attention import window_decode
 from kernels.chunk_softmax_attention.reference import MIN_QUERY_BLOCK
+from kernels.chunk_softmax_attention.window_decode import (
+    WindowCache,
+    bytes_in_use,
+    empty_window_cache,
+    window_attention_step,
+    window_cache_of_prefill,
+)
 from tests.kernels.cases import (
     Inputs,
     Shape,
@@ -19,6 +28,7 @@ from tests.kernels.cases import (
     softmax_inputs,
 )
 from tests.kernels.triton_cases import (
+    CUDA,
     assert_as_exact_as_rounding_allows,
     assert_backward_repeats,
     assert_compiles,
@@ -306,6 +316,115 @@ def test_wrong_argument(options: dict[str, Any], parts: tuple[str, ...]) -> None
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
+# Decoding
+
+
+def decode(inputs: Inputs, cache: WindowCache, start: int = 0) -> tuple[Tensor, WindowCache]:
+    """The steps of tokens ``start`` and later: o [B, T - start, H, V], and the cache."""
+    outputs = []
+    for t in range(start, inputs["q"].shape[1]):
+        o, cache = window_attention_step(*(inputs[name][:, t] for name in "qkv"), cache)
+        outputs.append(o)
+    return torch.stack(outputs, dim=1), cache
+
+
+def cache_for(shape: Shape, window: int, dtype: torch.dtype = torch.float64) -> WindowCache:
+    return empty_window_cache(shape.B, shape.H, shape.K, shape.V, window=window, dtype=dtype)
+
+
+@pytest.mark.parametrize("window", [1, 7, 16, 40])
+def test_decoding_equals_the_whole(window: int) -> None:
+    shape = Shape(T=30, chunk_size=16)
+    inputs = inputs_of(shape, torch.float64)
+    o, cache = decode(inputs, cache_for(shape, window))
+    assert (o - reference(**inputs, window=window)).abs().max() < 1e-12
+    assert cache.window == window
+    assert not o.requires_grad
+
+
+@pytest.mark.parametrize("prefix", [1, 5, 7, 8, 14, 29], ids="{} tokens first".format)
+@pytest.mark.parametrize("window", [1, 7, 40])
+def test_decoding_after_a_prefill(window: int, prefix: int) -> None:
+    shape = Shape(T=30, chunk_size=16)
+    inputs = inputs_of(shape, torch.float64)
+    cache = window_cache_of_prefill(inputs["k"][:, :prefix], inputs["v"][:, :prefix], window=window)
+    _, stepped = decode({name: x[:, :prefix] for name, x in inputs.items()}, cache_for(shape, window))
+    assert all(torch.equal(a, b) for a, b in zip(cache, stepped, strict=True))
+    o, _ = decode(inputs, cache, start=prefix)
+    assert (o - reference(**inputs, window=window)[:, prefix:]).abs().max() < 1e-12
+
+
+def test_docstring_example() -> None:
+    result = doctest.testmod(window_decode)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_bytes_are_bounded_by_the_window() -> None:
+    shape = Shape(T=50, chunk_size=16)
+    inputs = {name: x.detach() for name, x in inputs_of(shape).items()}
+    cache = cache_for(shape, 8, torch.float32)
+    buffers = [x.data_ptr() for x in cache]
+    of_token = shape.B * shape.H * (shape.K + shape.V) * 4
+    for t in range(shape.T):
+        _, cache = window_attention_step(*(inputs[name][:, t] for name in "qkv"), cache)
+        assert bytes_in_use(cache) == of_token * min(t + 1, 8)
+    assert [x.data_ptr() for x in cache] == buffers
+    prefilled = window_cache_of_prefill(inputs["k"], inputs["v"], window=8)
+    assert bytes_in_use(prefilled) == 8 * of_token == sum(x.numel() * 4 for x in prefilled[:2])
+
+
+def test_low_precision_cache() -> None:
+    shape = Shape(T=30, chunk_size=16)
+    inputs = cast(inputs_of(shape), torch.bfloat16)
+    o, cache = decode(inputs, cache_for(shape, 8, torch.bfloat16))
+    assert o.dtype == cache.keys.dtype == torch.bfloat16
+    expected = masked_softmax(**cast(inputs, torch.float64), window=8)
+    assert (o - expected).abs().max() <= torch.finfo(torch.bfloat16).eps * expected.abs().max()
+    in_float32 = window_cache_of_prefill(inputs["k"], inputs["v"], window=8, dtype=torch.float32)
+    assert in_float32.keys.dtype == torch.float32
+
+
+def test_released_sequences_begin_anew() -> None:
+    shape, window = Shape(T=12, chunk_size=16), 5
+    inputs = inputs_of(shape, torch.float64)
+    first, later = ({name: x[:, part] for name, x in inputs.items()} for part in (slice(0, 7), slice(7, 12)))
+    broken = {name: torch.cat([x[:1], torch.full_like(x[1:], torch.nan)]) for name, x in first.items()}
+    _, cache = decode(broken, cache_for(shape, window))
+    o, _ = decode(later, window_decode.release(cache, torch.tensor([False, True])))
+    assert (o[0] - masked_softmax(**inputs, window=window)[0, 7:]).abs().max() < 1e-12
+    assert (o[1] - masked_softmax(**later, window=window)[1]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("q", torch.zeros(2, 1, 2, 5), ("[2, 1, 2, 5]", "[B, H, K] of the cache")),
+        ("k", torch.zeros(2, 2, 6), ("[2, 2, 6]", "[2, 2, 5]")),
+        ("v", torch.zeros(2, 2, 3, dtype=torch.float64), ("float64", "float32")),
+    ],
+    ids=["time axis", "other K", "double"],
+)
+def test_wrong_token(name: str, value: Tensor, parts: tuple[str, ...]) -> None:
+    cache = cache_for(Shape(T=1, chunk_size=1), 4, torch.float32)
+    given = {"q": torch.zeros(2, 2, 5), "k": torch.zeros(2, 2, 5), "v": torch.zeros(2, 2, 3)} | {name: value}
+    with pytest.raises(ValueError) as caught:
+        window_attention_step(**given, cache=cache)
+    assert all(part in str(caught.value) for part in (name, *parts)), str(caught.value)
+    assert cache.seen.tolist() == [0, 0]
+
+
+def test_wrong_cache() -> None:
+    with pytest.raises(ValueError, match=r"window=0 .* at least 1"):
+        empty_window_cache(1, 1, 4, 4, window=0)
+    with pytest.raises(ValueError, match=r"v has shape \[1, 3, 2, 4\].*\[B, T, H\] = \[1, 4, 2\]"):
+        window_cache_of_prefill(torch.zeros(1, 4, 2, 4), torch.zeros(1, 3, 2, 4), window=2)
+    with pytest.raises(ValueError, match=r"dtype=torch.int64 .* floating-point"):
+        empty_window_cache(1, 1, 4, 4, window=2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"finished has shape \[1\].*\[2\], bool"):
+        window_decode.release(empty_window_cache(2, 1, 4, 4, window=2), torch.ones(1, dtype=torch.bool))
+
+
 # On a GPU
 
 
@@ -345,3 +464,29 @@ def test_gpu_runs_are_identical_but_for_dq_and_never_wait() -> None:
     operation = functools.partial(attention, window=512)
     assert_runs_are_identical(operation, inputs, cotangents, except_for=("q",))
     assert_never_waits(operation, inputs)
+
+
+@pytest.mark.gpu
+def test_gpu_steps_in_a_cuda_graph() -> None:
+    """One captured step, replayed for every token, does what the whole does."""
+    shape, window = Shape(T=300, chunk_size=64, B=2, H=4, K=64, V=128), 100
+    inputs = {name: x.detach() for name, x in on_gpu(softmax_inputs, shape, "none", torch.bfloat16)[0].items()}
+    cache = empty_window_cache(shape.B, shape.H, shape.K, shape.V, window=window, dtype=torch.bfloat16, device=CUDA)
+    token = [inputs[name][:, 0].clone() for name in "qkv"]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        window_attention_step(*token, cache)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        o, _ = window_attention_step(*token, cache)
+    window_decode.release(cache, torch.ones(shape.B, dtype=torch.bool, device=CUDA))
+    outputs = []
+    for t in range(shape.T):
+        for buffer, name in zip(token, "qkv", strict=True):
+            buffer.copy_(inputs[name][:, t])
+        graph.replay()
+        outputs.append(o.clone())
+    exact = masked_softmax(**cast(inputs, torch.float64), window=window)
+    assert (torch.stack(outputs, dim=1) - exact).abs().max() <= torch.finfo(torch.bfloat16).eps * exact.abs().max()
