@@ -36,8 +36,7 @@ def check_operation(
     """
     check_choice("impl", impl, get_args(Impl))
     check_choice("route_grad", route_grad, get_args(RouteGrad))
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size!r} is not allowed; it must be an integer of at least 1.")
+    check_sizes(chunk_size=chunk_size)
     if q.ndim != 4 or 0 in q.shape:
         raise ValueError(f"q has shape {list(q.shape)}; it must be [B, T, H, K] with every size at least 1.")
     if k.shape != q.shape:
@@ -65,6 +64,52 @@ def check_route(route: Tensor, *, batch: int, chunks: int, heads: int) -> None:
         )
     if not route.is_floating_point():
         raise ValueError(f"route has dtype {route.dtype}; it must be a floating-point dtype with values in [0, 1].")
+
+
+def check_window(window: int | None, route: Tensor | None) -> None:
+    """Raise ValueError unless window is None, or an integer of at least 1 without a route."""
+    if window is None:
+        return
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise ValueError(f"window={window!r} is not allowed; it must be None or an integer of at least 1.")
+    if route is not None:
+        raise ValueError(
+            f"route with shape {list(route.shape)} is not allowed with window={window}; give route=None, or no window."
+        )
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError unless all are integers of at least 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}={size!r} is not allowed; it must be an integer of at least 1.")
+
+
+def check_prefix(k: Tensor, v: Tensor) -> None:
+    """Raise ValueError unless k is [B, T, H, K] and v [B, T, H, V], with the same B, T and H."""
+    if k.ndim != 4 or 0 in k.shape:
+        raise ValueError(f"k has shape {list(k.shape)}; it must be [B, T, H, K] with every size at least 1.")
+    if v.ndim != 4 or v.shape[:3] != k.shape[:3] or v.shape[3] == 0:
+        raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(k.shape[:3])}.")
+    for name, tensor in (("k", k), ("v", v)):
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
+
+
+def check_token(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, batch: int, heads: int) -> None:
+    """Raise ValueError unless q, k [batch, heads, K] and v [batch, heads, V] fit a cache of keys and values.
+
+    Args:
+        keys, values: [..., K] and [..., V] of the cache, of one dtype on one device.
+    """
+    for name, tensor, cached, dim in (("q", q, keys, "K"), ("k", k, keys, "K"), ("v", v, values, "V")):
+        check_shape(name, tensor, (batch, heads, cached.shape[-1]), f"[B, H, {dim}] of the cache")
+        if compute_dtype(tensor.dtype) != compute_dtype(keys.dtype):
+            raise ValueError(
+                f"{name} has dtype {tensor.dtype}, and the cache {keys.dtype}; both must be float64 or neither."
+            )
+        if tensor.device != keys.device:
+            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of the cache, {keys.device}.")
 
 
 def check_gates(q: Tensor, g: Tensor, beta: Tensor) -> None:

@@ -82,12 +82,17 @@ def ours_linear(bench: Bench, sets: list[Inputs], routes: list[tuple[Tensor, Ten
     return Contender(operation, leaves, [(one.do_linear,) for one in sets])
 
 
-def ours_softmax(bench: Bench, sets: list[Inputs], routes: list[tuple[Tensor, Tensor]] | None = None) -> Contender:
-    """Our softmax attention, plain or routed."""
+def ours_softmax(
+    bench: Bench,
+    sets: list[Inputs],
+    routes: list[tuple[Tensor, Tensor]] | None = None,
+    window: int | None = None,
+) -> Contender:
+    """Our softmax attention, plain, routed or in a window."""
     chunk_size = bench.shapes.architecture.chunk_size
 
     def operation(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None) -> Tensor:
-        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, impl=bench.impl)
+        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, window=window, impl=bench.impl)
 
     extra = [()] * len(sets) if routes is None else [(to_softmax,) for to_softmax, _ in routes]
     leaves = [(*one.softmax, *more) for one, more in zip(sets, extra, strict=True)]

@@ -25,6 +25,7 @@ class Shapes:
         length_tokens: B * T of the rows that show the cost per token.
         length_lengths: T of those, the first being what the others are compared with.
         prefill_tokens: T of the whole model's prefill, B = 1.
+        window: tokens that a query sees in sliding-window attention.
         dtype: of all tensors but gates, routes and autocast's parameters.
         copy_bytes: what the bandwidth is measured on.
         matrix_size: side of the square matrices that the rate is measured on.
@@ -36,6 +37,7 @@ class Shapes:
     length_tokens: int = 131072
     length_lengths: tuple[int, ...] = (2048, 8192, 32768, 131072)
     prefill_tokens: int = 131072
+    window: int = 512
     dtype: torch.dtype = torch.bfloat16
     copy_bytes: int = 4 * 2**30
     matrix_size: int = 8192
@@ -61,7 +63,7 @@ def smoke() -> Shapes:
         softmax_heads=4, routing_heads=2, chunk_sizes=(16, 16), mlp_width=48,
     )  # fmt: skip
     return Shapes(
-        tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64,
+        tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64, window=16,
         dtype=torch.float32, copy_bytes=2**20, matrix_size=256,
     )  # fmt: skip
 

@@ -1,10 +1,10 @@
-"""Causal softmax attention in which earlier chunks are seen as far as their route says."""
+"""Causal softmax attention over earlier chunks as far as their route says, or over a sliding window."""
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, RouteGrad, check_operation
+from nas.kernels.arguments import Impl, RouteGrad, check_operation, check_window
 from nas.kernels.chunk_softmax_attention import reference
-from nas.kernels.triton_support import choose
+from nas.kernels.triton_support import CHUNK_SIZES, choose
 
 
 def chunk_softmax_attention(
@@ -15,10 +15,11 @@ def chunk_softmax_attention(
     *,
     chunk_size: int = 64,
     scale: float | None = None,
+    window: int | None = None,
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
 ) -> Tensor:
-    """Softmax attention over the own chunk and the routed earlier chunks.
+    """Softmax attention over the own chunk and the routed earlier chunks, or over the last ``window`` tokens.
 
     With n(i) = i // chunk_size and s_ij = scale * q_i . k_j::
 
@@ -28,15 +29,17 @@ def chunk_softmax_attention(
         o_i  = sum_j w_ij exp(s_ij) v_j / sum_j w_ij exp(s_ij)
 
     Source: the softmax branch of NAtS-L (Deng et al. 2026, arXiv 2602.03681). With ``route=None`` it is
-    plain causal attention.
+    plain causal attention. With ``window=w`` there is no route, w_ij is 1 where 0 <= i - j < w and 0 elsewhere, and
+    time and memory grow as T * w.
 
     Args:
         q, k: [B, T, H, K] queries and keys, any T >= 1.
         v: [B, T, H, V] values.
         route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H: how much later chunks see of
             each chunk. Each routing head serves H / R consecutive heads. None means all ones.
-        chunk_size: tokens in a chunk, any integer >= 1.
+        chunk_size: tokens in a chunk, any integer >= 1; has no effect without a route.
         scale: factor on the scores; 1 / sqrt(K) by default.
+        window: tokens that a query sees, itself included, any integer >= 1. None means all earlier tokens.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `nas.kernels.triton_support`),
             or "auto": Triton on CUDA where it can, the reference otherwise.
@@ -48,13 +51,28 @@ def chunk_softmax_attention(
         ValueError: a shape, dtype or option is not as above; the message names it.
     """
     check_operation(q, k, v, route, chunk_size, route_grad, impl)
+    check_window(window, route)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if window is not None:
+        return _window_attention(q, k, v, window, scale, impl)
     arguments = (q, k, v, route, chunk_size, scale, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 
         return triton_op.chunk_softmax_attention(*arguments)
     return reference.chunk_softmax_attention(*arguments)
+
+
+def _window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, impl: Impl) -> Tensor:
+    """Attention over the last ``window`` tokens; a window as long as the sequence is plain causal attention."""
+    chunk_size = CHUNK_SIZES[0]  # of no effect: any size that Triton's kernels take
+    if window >= q.shape[1]:
+        return chunk_softmax_attention(q, k, v, chunk_size=chunk_size, scale=scale, impl=impl)
+    if choose(impl, q, k, v, chunk_size) == "triton":
+        from nas.kernels.chunk_softmax_attention import triton_op
+
+        return triton_op.window_attention(q, k, v, window, scale)
+    return reference.window_attention(q, k, v, window, scale)
 
 
 __all__ = ["chunk_softmax_attention"]

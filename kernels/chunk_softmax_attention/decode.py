@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice, check_shape, compute_dtype, without_autocast
+from nas.kernels.arguments import Impl, check_choice, check_token, without_autocast
 from nas.kernels.chunk_softmax_attention.kv_cache import (
     KVCache,
     bytes_in_use,
@@ -101,17 +101,7 @@ def _check_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, impl: str) -> N
     """Raise ValueError where the tensors cannot mean one step on this cache."""
     check_choice("impl", impl, get_args(Impl))
     batch, routing_heads = cache.kept.shape
-    heads = routing_heads * cache.keys.shape[1]
-    device = cache.keys.device
-    for name, tensor, dim in (("q", q, "K"), ("k", k, "K"), ("v", v, "V")):
-        size = cache.keys.shape[-1] if dim == "K" else cache.values.shape[-1]
-        check_shape(name, tensor, (batch, heads, size), f"[B, H, {dim}] of the cache")
-        if compute_dtype(tensor.dtype) != cache.weight.dtype:
-            raise ValueError(
-                f"{name} has dtype {tensor.dtype}, and the cache {cache.keys.dtype}; both must be float64 or neither."
-            )
-        if tensor.device != device:
-            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of the cache, {device}.")
+    check_token(q, k, v, cache.keys, cache.values, batch, routing_heads * cache.keys.shape[1])
 
 
 __all__ = [

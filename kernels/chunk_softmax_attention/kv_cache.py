@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.kernels.arguments import check_route, check_shape, compute_dtype, num_chunks
+from nas.kernels.arguments import check_prefix, check_route, check_shape, check_sizes, compute_dtype, num_chunks
 
 GROWTH = 1.5
 """Factor by which a pool or a list becomes larger: fewer copies against fewer empty pages."""
@@ -81,7 +81,7 @@ def empty_cache(
         dtype, device: of the pool. Keys and values are rounded to this dtype.
     """
     sizes = {"batch": batch, "heads": heads, "routing_heads": routing_heads, "key_dim": key_dim, "value_dim": value_dim}
-    _check_sizes(**sizes, chunk_size=chunk_size, max_chunks=max_chunks)
+    check_sizes(**sizes, chunk_size=chunk_size, max_chunks=max_chunks)
     if heads % routing_heads:
         raise ValueError(f"routing_heads={routing_heads} is not allowed; it must divide heads={heads}.")
     lists, group = (batch, routing_heads), heads // routing_heads
@@ -127,8 +127,8 @@ def cache_of_prefill(
         pages, max_chunks: as for `empty_cache`; by default what the prefix needs and half of it more.
         dtype: of the pool; that of k by default.
     """
-    _check_prefix(k, v)
-    _check_sizes(chunk_size=chunk_size)
+    check_prefix(k, v)
+    check_sizes(chunk_size=chunk_size)
     batch, length, heads, key_dim = k.shape
     closed, filled = divmod(length, chunk_size)
     dtype = k.dtype if dtype is None else dtype
@@ -238,7 +238,7 @@ def ensure_pages(cache: KVCache, closes: int = 1) -> KVCache:
 
     A larger pool is a copy, at least `GROWTH` times as large: capture again the CUDA graphs that use the old one.
     """
-    _check_sizes(closes=closes)
+    check_sizes(closes=closes)
     spare_pages, spare_chunks = int(cache.free_count), cache.table.shape[-1] - int(cache.kept.max())
     cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
     if (missing := closes - spare_chunks) > 0:
@@ -279,19 +279,3 @@ def bytes_in_use(cache: KVCache) -> int:
 
 def _larger(size: int) -> int:
     return math.ceil(size * GROWTH)
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}={size!r} is not allowed; it must be an integer of at least 1.")
-
-
-def _check_prefix(k: Tensor, v: Tensor) -> None:
-    if k.ndim != 4 or 0 in k.shape:
-        raise ValueError(f"k has shape {list(k.shape)}; it must be [B, T, H, K] with every size at least 1.")
-    if v.ndim != 4 or v.shape[:3] != k.shape[:3] or v.shape[3] == 0:
-        raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(k.shape[:3])}.")
-    for name, tensor in (("k", k), ("v", v)):
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")

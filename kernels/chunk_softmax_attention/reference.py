@@ -1,6 +1,7 @@
-"""Routed softmax attention in PyTorch: blocks of queries against all their keys, linear memory.
+"""Softmax attention in PyTorch: blocks of queries against the keys that they can see, with linear memory.
 
-A weight w on exp(s) is the same as adding log(w) to s, so a block's forward pass is an ordinary softmax
+With a window, a block's forward pass is an ordinary softmax over the blocks of keys that the window reaches. With a
+route, a weight w on exp(s) is the same as adding log(w) to s, so a block's forward pass is an ordinary softmax
 with a bias per key. The backward pass recomputes the probabilities from the saved log-sum-exp, and gets
 the gradient of the route from the same products as those of q, k and v.
 """
@@ -34,6 +35,27 @@ def chunk_softmax_attention(
         flat = (x.flatten(0, 1) for x in (q * scale, k, v, per_head))
         o = _RoutedAttention.apply(*flat, chunk_size, full_route_grad).unflatten(0, (batch, heads))
     return o.transpose(1, 2).to(output_dtype)
+
+
+@without_autocast
+def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
+    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there.
+
+    Keys are split into blocks, and each block of queries concatenates those that it needs. A slice per block of queries
+    would cost more: the gradient of a slice is as large as the whole sequence.
+    """
+    dtype, output_dtype = compute_dtype(q.dtype), v.dtype
+    size = max(MIN_QUERY_BLOCK, window // 2)  # a block of queries then reads at most 4 blocks of keys
+    queries, keys, values = (x.to(dtype).transpose(1, 2).split(size, dim=2) for x in (q, k, v))
+    position = torch.arange(q.shape[1], device=q.device).split(size)
+    outputs = []
+    for n, block in enumerate(queries):
+        seen = slice(max(0, n * size - window + 1) // size, n + 1)
+        age = position[n][:, None] - torch.cat(position[seen])
+        visible = (age >= 0) & (age < window)
+        k_seen, v_seen = torch.cat(keys[seen], dim=2), torch.cat(values[seen], dim=2)
+        outputs.append(F.scaled_dot_product_attention(block, k_seen, v_seen, visible, scale=scale))
+    return torch.cat(outputs, dim=2).transpose(1, 2).to(output_dtype)
 
 
 def _query_blocks(length: int, chunk_size: int) -> list[tuple[int, int]]:

@@ -81,11 +81,7 @@ def backward(
     dweight = q.new_empty(batch * heads, chunks * chunk_size, dtype=torch.float32) if route_gradient else None
     if index is None:
         dq_sum = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
-        delta = torch.empty_like(lse)
-        _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
-            do, o, delta, length, heads, *do.stride()[:3],
-            V=value_dim, BV=padded(value_dim, q.dtype), BM=DELTA_ROWS, num_warps=4,
-        )  # fmt: skip
+        delta = output_products(do, o)
     else:
         dq_sum, delta = triton_own_chunks.differentiate_own_chunks(
             do, q, k, v, o, lse, index, dk, dv, dweight, chunk_size, scale
@@ -102,6 +98,17 @@ def backward(
         num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return dq_sum, dk, dv, delta, dweight
+
+
+def output_products(do: Tensor, o: Tensor) -> Tensor:
+    """Sums of do * o over V, [B, H, T] float32, for do and o [B, T, H, V], o dense."""
+    batch, length, heads, value_dim = o.shape
+    delta = torch.empty(batch, heads, length, dtype=torch.float32, device=o.device)
+    _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
+        do, o, delta, length, heads, *do.stride()[:3],
+        V=value_dim, BV=padded(value_dim, o.dtype), BM=DELTA_ROWS, num_warps=4,
+    )  # fmt: skip
+    return delta
 
 
 @triton.jit(do_not_specialize=["T", "heads"])
@@ -178,7 +185,7 @@ def _backward_kernel(
             query_chunk = permuted_chunks(order_ptr, place, end, N, C)
             query = query_chunk * C + place % C
             visible = (chunk[:, None] == query_chunk[None, :]) & (key[:, None] <= query[None, :])
-            dk, dv, _ = _pass_by(
+            dk, dv, _ = pass_by(
                 dk, dv, dw, k, v, none, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                 query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, False, PRECISION,
             )  # fmt: skip
@@ -192,7 +199,7 @@ def _backward_kernel(
             for position in tl.range(begin, tl.minimum(middle, T), BM, num_stages=STAGES):
                 query = position + tl.arange(0, BM)
                 visible = chunk[:, None] < query[None, :] // C
-                dk, dv, dw = _pass_by(
+                dk, dv, dw = pass_by(
                     dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                     query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, ROUTE_GRADIENT, PRECISION,
                 )  # fmt: skip
@@ -201,14 +208,14 @@ def _backward_kernel(
         for position in tl.range(start, tl.minimum(middle, T), BM, num_stages=STAGES):
             query = position + tl.arange(0, BM)
             visible = key[:, None] <= query[None, :]
-            dk, dv, dw = _pass_by(
+            dk, dv, dw = pass_by(
                 dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                 query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, False, PRECISION,
             )  # fmt: skip
     row = tl.arange(0, BM)
     for position in tl.range(middle, T, BM, num_stages=STAGES):
         token = tl.cast(position, tl.int64)
-        dk, dv, dw = _pass_by(
+        dk, dv, dw = pass_by(
             dk, dv, dw, k, v, bias, present, q_ptr + token * q_token, do_ptr + token * do_token, lse_ptr + token,
             delta_ptr + token, dq_ptr + token * heads * K, row, row < T - position,
             scale_2, heads, q_token, do_token, K, V, BK, BV, False, True, ROUTE_GRADIENT, PRECISION,
@@ -222,7 +229,7 @@ def _backward_kernel(
 
 
 @triton.jit
-def _pass_by(
+def pass_by(
     dk, dv, dw, k, v, bias, visible,
     q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query, present,
     scale, heads, q_token, do_token,

@@ -18,15 +18,21 @@ import triton.language as tl
 from torch import Tensor
 
 from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
-from nas.kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, store_rows
+from nas.kernels.chunk_softmax_attention.triton_tiles import (
+    LOG2_E,
+    LOWEST,
+    Launch,
+    accumulate,
+    load_rows,
+    padded,
+    raise_top,
+    store_rows,
+)
 from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
 MAX_VALUE_WIDTH = 256
 """Columns of v that one program handles; a wider v is split, and each part computes the scores again."""
-
-LOWEST = tl.constexpr(-1e38)
-"""Where a row's maximum begins: finite, so that a row that has seen nothing yet is no -inf - -inf."""
 
 MOST = tl.constexpr(2.0**64)
 """Largest sum of exponentials relative to a maximum that is not one of all keys: far from where bfloat16 ends."""
@@ -226,9 +232,9 @@ def _attend_active(
             v = load_rows(v_ptr + token * v_token, column, column >= 0, v_token, dim_v, BV, V % BV == 0, False)
             s = dot(q, tl.trans(k), None, PRECISION)
             if RUNNING:
-                acc, total, top = _raise(acc, total, top, tl.max(s, 1) * scale + bias)
+                acc, total, top = raise_top(acc, total, top, tl.max(s, 1) * scale + bias)
             p = tl.exp2(s * scale - (top - bias)[:, None])
-            acc, total = _accumulate(acc, total, p, v, PRECISION)
+            acc, total = accumulate(acc, total, p, v, PRECISION)
             chunk, bias = next_chunk, next_bias
     else:
         for begin in tl.range(0, past, BN, num_stages=STAGES):
@@ -241,8 +247,8 @@ def _attend_active(
             v = load_rows(v_ptr, token, visible, v_token, dim_v, BV, V % BV == 0, False)
             s = dot(q, tl.trans(k), None, PRECISION) * scale + bias[None, :]
             if RUNNING:
-                acc, total, top = _raise(acc, total, top, tl.max(s, 1))
-            acc, total = _accumulate(acc, total, tl.exp2(s - top[:, None]), v, PRECISION)
+                acc, total, top = raise_top(acc, total, top, tl.max(s, 1))
+            acc, total = accumulate(acc, total, tl.exp2(s - top[:, None]), v, PRECISION)
     return acc, total, top
 
 
@@ -261,9 +267,9 @@ def _attend_all(
         v = load_rows(v_ptr + token * v_token, column, column >= 0, v_token, dim_v, BV, V % BV == 0, False)
         s = dot(q, tl.trans(k), None, PRECISION)
         if RUNNING:
-            acc, total, top = _raise(acc, total, top, tl.max(s, 1) * scale)
+            acc, total, top = raise_top(acc, total, top, tl.max(s, 1) * scale)
         p = tl.exp2(s * scale - top[:, None])
-        acc, total = _accumulate(acc, total, p, v, PRECISION)
+        acc, total = accumulate(acc, total, p, v, PRECISION)
     return acc, total, top
 
 
@@ -288,25 +294,6 @@ def _attend_own(
             weight = tl.load(log_weight + key // C, mask=present, other=float("-inf"))
             s = tl.where(row[:, None] // C == key[None, :] // C, s, s + weight[None, :])
         s = tl.where(visible, s, float("-inf"))
-        acc, total, top = _raise(acc, total, top, tl.max(s, 1))
-        acc, total = _accumulate(acc, total, tl.exp2(s - top[:, None]), v, PRECISION)
+        acc, total, top = raise_top(acc, total, top, tl.max(s, 1))
+        acc, total = accumulate(acc, total, tl.exp2(s - top[:, None]), v, PRECISION)
     return acc, total, top
-
-
-@triton.jit
-def _raise(acc, total, top, highest):
-    """The sums, which were relative to ``top``, relative to the higher one of it and ``highest``; and that."""
-    new_top = tl.maximum(top, highest)
-    rescale = tl.exp2(top - new_top)
-    return acc * rescale[:, None], total * rescale, new_top
-
-
-@triton.jit
-def _accumulate(acc, total, p, v, PRECISION: tl.constexpr):
-    """Add p v and p to their sums.
-
-    The casts change no bit. They use the product, without which Triton (3.6 to 3.9) would let the next tile's product
-    begin before this one has ended; ptxas then puts a wait between all of a kernel's products.
-    """
-    acc = dot(p.to(v.dtype), v, acc, PRECISION)
-    return acc.to(tl.int32, bitcast=True).to(tl.float32, bitcast=True), total + tl.sum(p, 1)

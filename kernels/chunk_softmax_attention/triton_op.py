@@ -1,4 +1,4 @@
-"""Routed softmax attention on Triton kernels, as operators that PyTorch can trace, differentiate and capture.
+"""Softmax attention with a route or a window on Triton kernels, as operators that PyTorch can trace and capture.
 
 Nothing here waits for the device, and no shape depends on the values of the route. Results are deterministic except dq,
 whose parts are added up atomically in float32: its last bits may differ from run to run.
@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
+from nas.kernels.chunk_softmax_attention import (
+    triton_backward,
+    triton_forward,
+    triton_index,
+    triton_skipped,
+    triton_window,
+)
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import dense, on_device, operand_dtype
 
@@ -132,3 +138,56 @@ def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
 
 _backward = Operator("chunk_softmax_attention_backward", _run_backward, _fake_backward)
 _forward = DifferentiableOperator("chunk_softmax_attention", run_forward, fake_forward, _save, _differentiate)
+
+
+def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
+    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Dtypes as in `chunk_softmax_attention`."""
+    dtype = operand_dtype(q, k, v)
+    o, _ = _window_forward(q.to(dtype), k.to(dtype), v.to(dtype), window, scale)
+    return o.to(operand_dtype(v))
+
+
+def _run_window_forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2."""
+    q, k, v = (dense(x) for x in (q, k, v))
+    with on_device(q):
+        return triton_window.forward(q, k, v, window, scale)
+
+
+def _fake_window_forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
+    batch, length, heads, _ = q.shape
+    return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
+
+
+def _run_window_backward(
+    do: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, window: int, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients dq, dk, dv."""
+    do, q, k, v = (dense(x) for x in (do, q, k, v))
+    with on_device(q):
+        dq_sum, dk, dv = triton_window.backward(do, q, k, v, o, lse, window, scale)
+        return torch.mul(dq_sum, scale, out=q.new_empty(q.shape)), dk, dv
+
+
+def _fake_window_backward(
+    do: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, window: int, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _save_window(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, *ctx.options = inputs
+    o, lse = output
+    ctx.mark_non_differentiable(lse)
+    ctx.save_for_backward(q, k, v, o, lse)
+
+
+def _differentiate_window(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    dq, dk, dv = _window_backward(do, *ctx.saved_tensors, *ctx.options)
+    return dq, dk, dv, None, None
+
+
+_window_backward = Operator("window_attention_backward", _run_window_backward, _fake_window_backward)
+_window_forward = DifferentiableOperator(
+    "window_attention", _run_window_forward, _fake_window_forward, _save_window, _differentiate_window
+)

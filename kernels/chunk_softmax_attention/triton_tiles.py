@@ -17,6 +17,9 @@ from nas.kernels.triton_support import narrowest
 LOG2_E = 1.4426950408889634
 """The kernels work with powers of 2: exp(s) is exp2(s * log2(e))."""
 
+LOWEST = tl.constexpr(-1e38)
+"""Where a row's maximum begins: finite, so that a row that has seen nothing yet is no -inf - -inf."""
+
 
 class Launch(NamedTuple):
     """Shape of a kernel's programs: tile sizes in queries and keys, warps, and stages of the pipelined loads."""
@@ -84,3 +87,22 @@ def weights(k, q, bias, lse, visible, scale, MASKED: tl.constexpr, PRECISION: tl
 def score_gradients(p, v, do, delta, PRECISION: tl.constexpr):
     """[keys, queries]: the gradient of the scores whose softmax is ``p``, where ``delta`` [queries] sums do * o."""
     return p * (dot(v, tl.trans(do), None, PRECISION) - delta[None, :])
+
+
+@triton.jit
+def raise_top(acc, total, top, highest):
+    """The sums, which were relative to ``top``, relative to the higher one of it and ``highest``; and that."""
+    new_top = tl.maximum(top, highest)
+    rescale = tl.exp2(top - new_top)
+    return acc * rescale[:, None], total * rescale, new_top
+
+
+@triton.jit
+def accumulate(acc, total, p, v, PRECISION: tl.constexpr):
+    """Add p v and p to their sums.
+
+    The casts change no bit. They use the product, without which Triton (3.6 to 3.9) would let the next tile's product
+    begin before this one has ended; ptxas then puts a wait between all of a kernel's products.
+    """
+    acc = dot(p.to(v.dtype), v, acc, PRECISION)
+    return acc.to(tl.int32, bitcast=True).to(tl.float32, bitcast=True), total + tl.sum(p, 1)

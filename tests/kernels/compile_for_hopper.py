@@ -18,7 +18,13 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from nas.kernels.chunk_softmax_attention import triton_backward, triton_forward, triton_index, triton_skipped
+from nas.kernels.chunk_softmax_attention import (
+    triton_backward,
+    triton_forward,
+    triton_index,
+    triton_skipped,
+    triton_window,
+)
 from nas.kernels.gated_delta_rule import triton_launch, triton_op
 
 MULTIPROCESSORS = 132
@@ -49,6 +55,7 @@ class Case(NamedTuple):
     chunk_size: int
     routed: bool
     dtype: torch.dtype = torch.bfloat16
+    window: int | None = None
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """q, k, v, the gradient of the output, and the route [B, N, H] or None."""
@@ -80,6 +87,9 @@ SOFTMAX = {
     "256-512": Case(*SHORT, 256, 512, 64, True),
     "256-512, tiles in a chunk": Case(*SHORT, 256, 512, 256, True),
     "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
+    "64-128, window": Case(*SHORT, 64, 128, 64, False, window=512),
+    "256-512, window": Case(*SHORT, 256, 512, 64, False, window=512),
+    "128-256, window, float32": Case(*SHORT, 128, 256, 64, False, torch.float32, window=512),
 }
 """The head dims K-V and what else is telling, in bfloat16. Each new case costs seconds for every kernel new in it."""
 
@@ -97,8 +107,12 @@ def launch_delta(case: Case) -> None:
 
 
 def launch_softmax(case: Case) -> None:
-    """Forward and backward of softmax attention, with the route's full gradient."""
+    """Forward and backward of softmax attention, with the route's full gradient where there is a route."""
     q, k, v, do, route = case.tensors()
+    if case.window is not None:
+        o, lse = triton_window.forward(q, k, v, case.window, case.K**-0.5)
+        triton_window.backward(do, q, k, v, o, lse, case.window, case.K**-0.5)
+        return
     options = {"chunk_size": case.chunk_size, "scale": case.K**-0.5}
     index = None if route is None else triton_index.build(route)
     o, lse = triton_forward.forward(q, k, v, index, **options)

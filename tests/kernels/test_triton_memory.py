@@ -25,7 +25,7 @@ KERNELS = {
     },
     "softmax": {
         "_index_kernel", "_forward_kernel", "_again_kernel", "_delta_kernel", "_own_chunk_kernel", "_backward_kernel",
-        "_skipped_kernel",
+        "_skipped_kernel", "_window_forward_kernel", "_window_backward_kernel",
     },
 }  # fmt: skip
 

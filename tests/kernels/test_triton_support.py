@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.kernels import chunk_softmax_attention, gated_delta_rule, triton_support
+from nas.kernels import chunk_softmax_attention, gated_delta_rule, machine
 from nas.kernels.machine import interpreting
 from nas.kernels.triton_support import choose, machine_obstacle
 
@@ -49,16 +49,16 @@ either_operation = pytest.mark.parametrize("operation", [softmax, linear])
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """What was found out about the machine is forgotten before and after."""
-    triton_support.known_machine_obstacle.cache_clear()
+    machine.known_machine_obstacle.cache_clear()
     yield
-    triton_support.known_machine_obstacle.cache_clear()
+    machine.known_machine_obstacle.cache_clear()
 
 
 @pytest.fixture
 def compiling(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
     """Kernels are compiled for a GPU, not interpreted; a supported Triton is there."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(triton_support, "_triton_version", lambda: "3.7.1")
+    monkeypatch.setattr(machine, "_triton_version", lambda: "3.7.1")
 
 
 def set_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: str = "a GPU") -> None:
@@ -148,7 +148,7 @@ def test_an_amd_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_no_triton_or_an_old_one(version: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, (9, 0))
-    monkeypatch.setattr(triton_support, "_triton_version", lambda: version)
+    monkeypatch.setattr(machine, "_triton_version", lambda: version)
     assert_reference_is_left(message)
 
 
@@ -156,7 +156,7 @@ def test_no_triton_or_an_old_one(version: str | None, message: str, monkeypatch:
 @pytest.mark.parametrize("version", ["3.6.0", "3.10.0", "4.0.0+git1234"])
 def test_a_triton_that_is_new_enough(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, (9, 0))
-    monkeypatch.setattr(triton_support, "_triton_version", lambda: version)
+    monkeypatch.setattr(machine, "_triton_version", lambda: version)
     assert machine_obstacle(CUDA) is None
 
 
@@ -185,7 +185,7 @@ def test_the_machine_is_a_constant_to_the_compiler(monkeypatch: pytest.MonkeyPat
         asked.append(id(object()))
         return "3.5.1"
 
-    monkeypatch.setattr(triton_support, "_triton_version", version)
+    monkeypatch.setattr(machine, "_triton_version", version)
 
     def add_if_possible(x: Tensor) -> Tensor:
         return x + 1 if machine_obstacle(x.device) is None else x

@@ -1,0 +1,157 @@
+"""Sliding-window attention one token at a time, from a cache of the last ``window`` tokens: no step waits for the GPU.
+
+The cache is a ring: token t lies in slot t % window, where it replaces the token that has just left the window. Softmax
+does not depend on the order of its keys, so a step reads the slots as they lie.
+
+>>> import torch
+>>> from nas.kernels.chunk_softmax_attention.window_decode import (
+...     bytes_in_use, empty_window_cache, window_attention_step
+... )
+>>> cache = empty_window_cache(batch=1, heads=2, key_dim=8, value_dim=8, window=4)
+>>> q = k = v = torch.ones(1, 2, 8)
+>>> for token in range(10):
+...     o, cache = window_attention_step(q, k, v, cache)
+>>> bytes_in_use(cache)  # 4 tokens, 2 heads, 8 + 8 channels, 4 bytes
+512
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas.kernels.arguments import check_prefix, check_sizes, check_token, compute_dtype, without_autocast
+
+
+class WindowCache(NamedTuple):
+    """What decoding carries from token to token; its size does not depend on the number of tokens.
+
+    Steps and `release` update the tensors in place, so that a captured CUDA graph can be replayed.
+    """
+
+    keys: Tensor
+    """[B, H, window, K]; slots that no token has reached hold zeros."""
+    values: Tensor
+    """[B, H, window, V], likewise."""
+    seen: Tensor
+    """[B] int64 tokens of each sequence so far."""
+
+    @property
+    def window(self) -> int:
+        """Tokens that a query sees, itself included."""
+        return self.keys.shape[2]
+
+
+def empty_window_cache(
+    batch: int,
+    heads: int,
+    key_dim: int,
+    value_dim: int,
+    *,
+    window: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> WindowCache:
+    """Allocate the cache before the first token.
+
+    Args:
+        batch, heads, key_dim, value_dim: B, H, K, V.
+        window: tokens that a query sees, itself included.
+        dtype, device: of the cache. Keys and values are rounded to this dtype.
+    """
+    check_sizes(batch=batch, heads=heads, key_dim=key_dim, value_dim=value_dim, window=window)
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype} is not allowed; it must be a floating-point dtype.")
+    return WindowCache(
+        keys=torch.zeros(batch, heads, window, key_dim, dtype=dtype, device=device),
+        values=torch.zeros(batch, heads, window, value_dim, dtype=dtype, device=device),
+        seen=torch.zeros(batch, dtype=torch.int64, device=device),
+    )
+
+
+@torch.no_grad()
+def window_cache_of_prefill(k: Tensor, v: Tensor, *, window: int, dtype: torch.dtype | None = None) -> WindowCache:
+    """Return the cache after a whole prefix, of which the last ``window`` tokens are copied.
+
+    Args:
+        k, v: [B, T, H, K] and [B, T, H, V], as `nas.kernels.chunk_softmax_attention` got them.
+        window: tokens that a query sees, itself included.
+        dtype: of the cache; that of k by default.
+    """
+    check_prefix(k, v)
+    batch, length, heads, key_dim = k.shape
+    sizes = (batch, heads, key_dim, v.shape[-1])
+    cache = empty_window_cache(*sizes, window=window, dtype=dtype or k.dtype, device=k.device)
+    first = max(0, length - window)
+    slot = torch.arange(first, length, device=k.device) % window
+    for ring, x in ((cache.keys, k), (cache.values, v)):
+        ring.index_copy_(2, slot, x[:, first:].transpose(1, 2).to(ring.dtype))
+    cache.seen.fill_(length)
+    return cache
+
+
+@torch.no_grad()
+def window_attention_step(
+    q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, *, scale: float | None = None
+) -> tuple[Tensor, WindowCache]:
+    """Attend with one token per sequence to the last ``window`` tokens; no gradients, no host synchronisation.
+
+    Args:
+        q, k: [B, H, K].
+        v: [B, H, V].
+        cache: before this token; updated in place.
+        scale: factor on the scores; 1 / sqrt(K) by default.
+
+    Returns:
+        o [B, H, V] in the dtype of v, and the cache after this token (the buffers that were given).
+
+    Raises:
+        ValueError: a shape, dtype or device is not as above; the message names it.
+    """
+    batch, heads, _, key_dim = cache.keys.shape
+    check_token(q, k, v, cache.keys, cache.values, batch, heads)
+    return _step(q, k, v, cache, key_dim**-0.5 if scale is None else scale), cache
+
+
+@without_autocast
+def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> Tensor:
+    """Write the token to its slot, then attend to all slots that tokens have reached."""
+    dtype, window = compute_dtype(cache.keys.dtype), cache.window
+    slot = (cache.seen % window)[:, None, None, None]
+    for ring, x in ((cache.keys, k), (cache.values, v)):
+        ring.scatter_(2, slot.expand(-1, x.shape[1], 1, x.shape[2]), x[:, :, None].to(ring.dtype))
+    cache.seen.add_(1)
+    reached = torch.arange(window, device=q.device) < cache.seen[:, None]  # [B, window]
+    s = scale * torch.einsum("bhk,bhwk->bhw", q.to(dtype), cache.keys.to(dtype))
+    p = s.masked_fill(~reached[:, None], -torch.inf).softmax(-1)
+    return torch.einsum("bhw,bhwv->bhv", p, cache.values.to(dtype)).to(v.dtype)
+
+
+@torch.no_grad()
+def release(cache: WindowCache, finished: Tensor) -> WindowCache:
+    """Empty, in place, the sequences where ``finished`` [B] bool is true, so that new ones can start there."""
+    if finished.shape != cache.seen.shape or finished.dtype != torch.bool:
+        raise ValueError(
+            f"finished has shape {list(finished.shape)} and dtype {finished.dtype}; it must be [B] = "
+            f"{list(cache.seen.shape)}, bool."
+        )
+    for ring in (cache.keys, cache.values):
+        ring.masked_fill_(finished[:, None, None, None], 0.0)
+    cache.seen.masked_fill_(finished, 0)
+    return cache
+
+
+def bytes_in_use(cache: WindowCache) -> int:
+    """Bytes of the keys and values of tokens in the window; the ring has room for ``window``. Waits for the GPU."""
+    tokens = int(cache.seen.clamp(max=cache.window).sum())
+    return tokens * sum(ring[0, :, 0].numel() * ring.element_size() for ring in (cache.keys, cache.values))
+
+
+__all__ = [
+    "WindowCache",
+    "bytes_in_use",
+    "empty_window_cache",
+    "release",
+    "window_attention_step",
+    "window_cache_of_prefill",
+]
