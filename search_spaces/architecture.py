@@ -5,17 +5,34 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
-Mixer = Literal["softmax", "linear", "token_hybrid"]
-MIXERS: tuple[str, ...] = get_args(Mixer)
+from nas.search_spaces.operations import allowed, known, operations_of
+
 GivenRouting = Literal["random", "strided"]
 GIVEN_ROUTINGS: tuple[str, ...] = get_args(GivenRouting)
 
 
 class Layer(NamedTuple):
-    """What can differ from layer to layer: how tokens are mixed, and in which chunks they are routed."""
+    """What can differ from layer to layer.
 
-    mixer: Mixer
+    Attributes:
+        mixer: name of the operation that mixes tokens, or of a mixer with a router (`nas.search_spaces.operations`).
+        chunk_size: tokens in a chunk, the grain of routing.
+        mlp_width: hidden size of the layer's SwiGLU; None for that of the architecture.
+    """
+
+    mixer: str
     chunk_size: int
+    mlp_width: int | None = None
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The operations that mix tokens: one alone, or those between which a router chooses."""
+        return operations_of(self.mixer)
+
+    @property
+    def routed(self) -> bool:
+        """Whether a router chooses between several operations."""
+        return len(self.operations) > 1
 
 
 @dataclass(frozen=True)
@@ -28,13 +45,12 @@ class Architecture:
     Attributes:
         vocab_size: number of token ids.
         width: size of the residual stream.
-        mixers: the mixer of each layer, first to last.
+        layers: mixer, chunk size and MLP width of each layer, first to last.
         linear_heads: heads of the linear branch.
         key_dim: key size of a linear head.
         value_dim: value size of a linear head.
         softmax_heads: heads of the softmax branch; a multiple of linear_heads.
         routing_heads: independent routes in a layer; divides linear_heads.
-        chunk_sizes: tokens in a chunk of each layer, the grain of its routing.
         mlp_width: hidden size of the SwiGLU.
         conv_size: kernel of the causal convolutions on q, k and v.
         tie_embeddings: whether the head shares the embedding's weights.
@@ -45,6 +61,7 @@ class Architecture:
             2411.12537).
         given_routing: which chunks go to softmax whatever their content: "random", or "strided" at fixed positions, the
             same in every layer and head (`nas.models.policies.policy_of`); None where routers decide.
+        window: tokens that the operation ``window`` attends to, the token itself among them.
         given_share: the share of them that do; None exactly where given_routing is.
 
     Raises:
@@ -53,13 +70,12 @@ class Architecture:
 
     vocab_size: int
     width: int
-    mixers: tuple[Mixer, ...]
+    layers: tuple[Layer, ...]
     linear_heads: int
     key_dim: int
     value_dim: int
     softmax_heads: int
     routing_heads: int
-    chunk_sizes: tuple[int, ...]
     mlp_width: int
     conv_size: int = 4
     tie_embeddings: bool = False
@@ -67,21 +83,14 @@ class Architecture:
     negative_eigenvalues: bool = False
     given_routing: GivenRouting | None = None
     given_share: float | None = None
+    window: int = 128
 
     def __post_init__(self) -> None:
-        if not isinstance(self.mixers, (tuple, list)) or not self.mixers:
-            raise ValueError(
-                f"mixers={self.mixers!r} is not allowed; give one mixer a layer, from: {', '.join(MIXERS)}."
-            )
-        object.__setattr__(self, "mixers", tuple(self.mixers))
-        for mixer in self.mixers:
-            if mixer not in MIXERS:
-                raise ValueError(f"mixers has {mixer!r}, which is unknown; choose from: {', '.join(MIXERS)}.")
+        self._check_layers()
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type in (int, "int") and not _is_count(value):
                 raise ValueError(f"{field.name}={value!r} is not allowed; it must be an integer of at least 1.")
-        self._check_chunk_sizes()
         for name in ("tie_embeddings", "negative_eigenvalues"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ValueError(f"{name}={value!r} is not allowed; it must be true or false.")
@@ -98,15 +107,19 @@ class Architecture:
         if self.rope_base is not None:
             self._check_rope(self.rope_base, self.key_dim // split)
 
-    def _check_chunk_sizes(self) -> None:
-        sizes = self.chunk_sizes
-        if not isinstance(sizes, (tuple, list)) or not all(map(_is_count, sizes)):
-            raise ValueError(f"chunk_sizes={sizes!r} is not allowed; give each layer an integer of at least 1.")
-        if len(sizes) != len(self.mixers):
-            raise ValueError(
-                f"chunk_sizes={sizes!r} has {len(sizes)} layers and mixers {len(self.mixers)}; give as many."
-            )
-        object.__setattr__(self, "chunk_sizes", tuple(sizes))
+    def _check_layers(self) -> None:
+        if not isinstance(self.layers, (tuple, list)) or not self.layers:
+            raise ValueError(f"layers={self.layers!r} is not allowed; give one or more layers.")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise ValueError(f"layers has {layer!r}, which is not a layer; give its mixer and its chunk_size.")
+            if not isinstance(layer.mixer, str) or not known(layer.mixer):
+                raise ValueError(f"mixers has {layer.mixer!r}, which is unknown; choose from: {allowed()}.")
+            if not _is_count(layer.chunk_size):
+                raise ValueError(f"chunk_sizes has {layer.chunk_size!r}; give each layer an integer of at least 1.")
+            if layer.mlp_width is not None and not _is_count(layer.mlp_width):
+                raise ValueError(f"mlp_width={layer.mlp_width!r} is not allowed; it must be an integer of at least 1.")
+        object.__setattr__(self, "layers", tuple(self.layers))
 
     def _check_given_routing(self) -> None:
         routing, share = self.given_routing, self.given_share
@@ -143,27 +156,32 @@ class Architecture:
         return self.chunk_sizes[0]
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """Mixer and chunk size of each layer, first to last."""
-        return tuple(map(Layer, self.mixers, self.chunk_sizes))
+    def mixers(self) -> tuple[str, ...]:
+        """The mixer of each layer, first to last."""
+        return tuple(layer.mixer for layer in self.layers)
+
+    @property
+    def chunk_sizes(self) -> tuple[int, ...]:
+        """Tokens in a chunk of each layer, first to last."""
+        return tuple(layer.chunk_size for layer in self.layers)
 
     def with_layers(self, layers: Sequence[Layer]) -> Self:
         """The same sizes with these layers."""
-        mixers, chunk_sizes = zip(*layers, strict=True)
-        return replace(self, mixers=mixers, chunk_sizes=chunk_sizes)
+        return replace(self, layers=tuple(layers))
 
     @property
     def routed_layers(self) -> tuple[int, ...]:
         """Indices of the layers that have a router."""
-        return tuple(i for i, mixer in enumerate(self.mixers) if mixer == "token_hybrid")
+        return tuple(index for index, layer in enumerate(self.layers) if layer.routed)
 
-    def with_mixer(self, mixer: Mixer) -> Self:
+    def with_mixer(self, mixer: str) -> Self:
         """The same sizes with one mixer in every layer: the hand-designed baselines of the same size."""
-        return replace(self, mixers=(mixer,) * len(self.mixers))
+        return self.with_layers([layer._replace(mixer=mixer) for layer in self.layers])
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict of JSON values."""
-        return asdict(self) | {"mixers": list(self.mixers), "chunk_sizes": list(self.chunk_sizes)}
+        layers = [{k: v for k, v in layer._asdict().items() if v is not None} for layer in self.layers]
+        return asdict(self) | {"layers": layers}
 
     def to_json(self) -> str:
         """JSON text that `from_json` turns back into an equal architecture."""
@@ -171,9 +189,13 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
-        """The architecture of a dict as `to_dict` makes it; ValueError names what is missing, unknown or wrong."""
+        """The architecture of a dict as `to_dict` makes it; ValueError names what is missing, unknown or wrong.
+
+        Files of versions before 0.2 have two lists, mixers and chunk_sizes, in place of the list of layers.
+        """
         if not isinstance(given, dict):
             raise ValueError(f"an architecture must be a JSON object, not {type(given).__name__}.")
+        given = _with_layers(given)
         known = {field.name for field in fields(cls)}
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if unknown := sorted(given.keys() - known):
@@ -182,7 +204,7 @@ class Architecture:
             raise ValueError(
                 f"missing fields {', '.join(missing)}; an architecture needs: {', '.join(sorted(required))}."
             )
-        return cls(**given)
+        return cls(**given | {"layers": tuple(map(_layer, given["layers"]))})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -192,6 +214,28 @@ class Architecture:
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON: {error}.") from error
         return cls.from_dict(given)
+
+
+def _with_layers(given: dict[str, Any]) -> dict[str, Any]:
+    """The dict of an architecture with a list of layers, whichever of the two forms it has."""
+    if "layers" not in given and {"mixers", "chunk_sizes"} <= given.keys():
+        mixers, chunk_sizes = given["mixers"], given["chunk_sizes"]
+        given = {name: value for name, value in given.items() if name not in ("mixers", "chunk_sizes")}
+        if not isinstance(mixers, list) or not isinstance(chunk_sizes, list) or len(mixers) != len(chunk_sizes):
+            raise ValueError(f"mixers={mixers!r} and chunk_sizes={chunk_sizes!r} must be lists of one length.")
+        pairs = zip(mixers, chunk_sizes, strict=True)
+        given["layers"] = [{"mixer": mixer, "chunk_size": chunk_size} for mixer, chunk_size in pairs]
+    if not isinstance(given.get("layers", []), list):
+        raise ValueError(f"layers={given['layers']!r} is not allowed; give a list of layers.")
+    return given
+
+
+def _layer(given: Any) -> Layer:
+    if not isinstance(given, dict) or not {"mixer", "chunk_size"} <= given.keys() <= set(Layer._fields):
+        raise ValueError(
+            f"layers has {given!r}; a layer has: {', '.join(Layer._fields)}, of which the last is optional."
+        )
+    return Layer(**given)
 
 
 def _is_count(value: object) -> bool:

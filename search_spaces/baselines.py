@@ -1,20 +1,22 @@
 """Hybrids that people design by hand, by name: what a search is measured against."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from nas.search_spaces.architecture import MIXERS, Architecture, GivenRouting, Layer, Mixer
+from nas.search_spaces.architecture import Architecture, GivenRouting, Layer
 from nas.search_spaces.config import ModelConfig
 from nas.search_spaces.layers import routed_layers
+from nas.search_spaces.operations import known
 
-Pattern = Callable[[int], list[Mixer]]
+Pattern = Callable[[int], list[str]]
 """Number of layers to the mixer of each."""
 
 
 def interleaved(linear: int) -> Pattern:
     """``linear`` linear layers, then one of softmax, over and over (as in Jamba, Lieber et al. 2024)."""
 
-    def pattern(layers: int) -> list[Mixer]:
+    def pattern(layers: int) -> list[str]:
         if layers <= linear:
             raise ValueError(
                 f"architecture=interleaved_{linear}_1 has its first softmax layer behind {linear} linear ones, but "
@@ -25,67 +27,91 @@ def interleaved(linear: int) -> Pattern:
     return pattern
 
 
-def everywhere(mixer: Mixer) -> Pattern:
+def everywhere(mixer: str) -> Pattern:
     """One mixer in every layer."""
     return lambda layers: [mixer] * layers
 
 
-def nats_l(layers: int) -> list[Mixer]:
+def nats_l(layers: int) -> list[str]:
     """Routers in every fourth layer and the last, the others linear (Deng et al. 2026: 3, 7, 11, 15, 19, 20 of 21)."""
     return ["token_hybrid" if index % 4 == 3 or index == layers - 1 else "linear" for index in range(layers)]
 
 
-PATTERNS: dict[str, Pattern] = {
-    "softmax": everywhere("softmax"),
-    "softmax_rope": everywhere("softmax"),
-    "linear": everywhere("linear"),
-    "token_hybrid": everywhere("token_hybrid"),
-    "interleaved_1_1": interleaved(1),
-    "interleaved_3_1": interleaved(3),
-    "interleaved_7_1": interleaved(7),
-    "nats_l": nats_l,
-    "random_routing": everywhere("token_hybrid"),
-    "strided_routing": everywhere("token_hybrid"),
+@dataclass(frozen=True)
+class Baseline:
+    """A hand-designed hybrid.
+
+    Attributes:
+        pattern: the mixer of each layer.
+        as_searched: whether only ``model.routed_layers`` have its mixer, as in a search; the others are linear.
+        given: how chunks are routed if content does not decide; None for routers.
+        rotary: whether softmax attention rotates queries and keys even if the model does not say so.
+    """
+
+    pattern: Pattern
+    as_searched: bool = False
+    given: GivenRouting | None = None
+    rotary: bool = False
+
+
+BASELINES: dict[str, Baseline] = {
+    "softmax": Baseline(everywhere("softmax")),
+    "softmax_rope": Baseline(everywhere("softmax"), rotary=True),
+    "softmax_window": Baseline(everywhere("window")),
+    "linear": Baseline(everywhere("linear")),
+    "token_hybrid": Baseline(everywhere("token_hybrid"), as_searched=True),
+    "interleaved_1_1": Baseline(interleaved(1)),
+    "interleaved_3_1": Baseline(interleaved(3)),
+    "interleaved_7_1": Baseline(interleaved(7)),
+    "nats_l": Baseline(nats_l),
+    "random_routing": Baseline(everywhere("token_hybrid"), as_searched=True, given="random"),
+    "strided_routing": Baseline(everywhere("token_hybrid"), as_searched=True, given="strided"),
 }
-ROUTED = ("token_hybrid", "random_routing", "strided_routing")
-"""Those that route where a search does: in ``model.routed_layers``; their other layers are linear."""
-GIVEN: dict[str, GivenRouting] = {"random_routing": "random", "strided_routing": "strided"}
-"""Those in which content does not decide which chunks go to softmax."""
 ROPE_BASE = 10000.0
-"""Of softmax_rope where the model says nothing else (Su et al. 2021)."""
+"""Base of the rotary encoding of softmax_rope if the model gives none (Su et al. 2021)."""
 
 
 def names() -> list[str]:
     """The hand-designed hybrids there are."""
-    return list(PATTERNS)
+    return list(BASELINES)
+
+
+def layers_of(name: str, layers: int) -> tuple[Layer, ...]:
+    """The layers of a hand-designed hybrid by its pattern alone, in chunks of one token.
+
+    Raises:
+        ValueError: the hybrid needs more layers.
+    """
+    return tuple(Layer(mixer, 1) for mixer in BASELINES[name].pattern(layers))
 
 
 def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) -> Architecture | None:
-    """The hand-designed hybrid of a name, in the sizes of ``model``; None where no hybrid has this name.
+    """The hand-designed hybrid of a name, in the sizes of ``model``; None if no hybrid has this name.
 
     Args:
-        name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-softmax.
+        name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-window.
         model: sizes.
         vocab_size: number of token ids.
         given_share: share of softmax chunks of random_routing and strided_routing, in the layers that route.
+
+    Raises:
+        ValueError: the model has too few layers, or its sizes do not fit.
     """
-    if name in PATTERNS:
-        mixers = PATTERNS[name](model.layers)
-        if name in ROUTED:
+    changed: dict[str, Any] = {}
+    if (baseline := BASELINES.get(name)) is not None:
+        mixers = baseline.pattern(model.layers)
+        if baseline.as_searched:
             routed = routed_layers(model)
             mixers = [mixer if layer in routed else "linear" for layer, mixer in enumerate(mixers)]
-    elif set(given := name.split("-")) <= set(MIXERS):
-        mixers = given  # type: ignore[assignment]
+        if baseline.given is not None:
+            changed = {"given_routing": baseline.given, "given_share": given_share}
+        if baseline.rotary and model.rope_base is None:
+            changed = {"rope_base": ROPE_BASE}
+    elif all(map(known, mixers := name.split("-"))):
         if len(mixers) != model.layers:
             raise ValueError(
                 f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give as many."
             )
     else:
         return None
-    layers = [Layer(mixer, model.chunk_size) for mixer in mixers]
-    changed: dict[str, Any] = {}
-    if name in GIVEN:
-        changed = {"given_routing": GIVEN[name], "given_share": given_share}
-    if name == "softmax_rope" and model.rope_base is None:
-        changed = {"rope_base": ROPE_BASE}
-    return model.architecture(layers, vocab_size, **changed)
+    return model.architecture([Layer(mixer, model.chunk_size) for mixer in mixers], vocab_size, **changed)

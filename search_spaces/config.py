@@ -46,13 +46,13 @@ class ModelConfig:
     tie_embeddings: bool = MISSING
     rope_base: float | None = None
     negative_eigenvalues: bool = False
+    window: int = 128
 
     def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
         """A model of these sizes with these layers, ``changed`` in some fields; ValueError where sizes do not fit."""
-        given = {field.name for field in fields(Architecture)} & vars(self).keys()
+        given = {field.name for field in fields(Architecture)} & vars(self).keys() - {"layers"}
         sizes = {name: getattr(self, name) for name in given} | changed
-        mixers, chunk_sizes = (tuple(column) for column in zip(*layers, strict=True))
         try:
-            return Architecture(**sizes, mixers=mixers, chunk_sizes=chunk_sizes, vocab_size=vocab_size)
+            return Architecture(**sizes, layers=tuple(layers), vocab_size=vocab_size)
         except ValueError as error:
             raise ValueError(f"model.{error}") from error

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from nas.search_spaces.architecture import MIXERS, Layer
+from nas.search_spaces.architecture import Layer
 from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.operations import allowed, known, operations_of
 from nas.search_spaces.space import Space
 
 
@@ -31,13 +32,13 @@ def _options(config: SpaceConfig, model: ModelConfig) -> tuple[Layer, ...]:
         if not given or len(set(given)) < len(given):
             raise ValueError(f"space.{name}={list(given)} is not a choice; give one or more, each once.")
     for operation in config.operations:
-        if operation not in MIXERS:
-            raise ValueError(f"space.operations has {operation}; choose from: {', '.join(MIXERS)}.")
+        if not known(operation):
+            raise ValueError(f"space.operations has {operation}; choose from: {allowed()}.")
     for chunk_size in chunk_sizes:
         if chunk_size < 1:
             raise ValueError(f"space.chunk_sizes has {chunk_size}; give numbers of tokens from 1 on.")
     return tuple(
-        Layer(operation, chunk_size)  # type: ignore[arg-type]  # checked above
+        Layer(operation, chunk_size)
         for operation in config.operations
-        for chunk_size in (chunk_sizes if operation == "token_hybrid" else [model.chunk_size])
+        for chunk_size in (chunk_sizes if len(operations_of(operation)) > 1 else [model.chunk_size])
     )

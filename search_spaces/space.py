@@ -37,8 +37,8 @@ class Space:
 
     >>> from nas.search_spaces.architecture import Architecture, Layer
     >>> sizes = Architecture(
-    ...     vocab_size=9, width=8, mixers=("linear",) * 2, linear_heads=1, key_dim=4, value_dim=4, softmax_heads=1,
-    ...     routing_heads=1, chunk_sizes=(4, 4), mlp_width=8,
+    ...     vocab_size=9, width=8, layers=(Layer("linear", 4),) * 2, linear_heads=1, key_dim=4, value_dim=4,
+    ...     softmax_heads=1, routing_heads=1, mlp_width=8,
     ... )
     >>> space = Space("layer_hybrid", sizes, ((Layer("softmax", 4), Layer("linear", 4)),) * 2)
     >>> space.size, space.decode((0, 1)).mixers, space.encode(space.decode((0, 1)))
@@ -50,8 +50,8 @@ class Space:
     options: tuple[tuple[Layer, ...], ...]
 
     def __post_init__(self) -> None:
-        if len(self.options) != len(self.sizes.mixers):
-            raise ValueError(f"options has {len(self.options)} layers; the model has {len(self.sizes.mixers)}.")
+        if len(self.options) != len(self.sizes.layers):
+            raise ValueError(f"options has {len(self.options)} layers; the model has {len(self.sizes.layers)}.")
         for layer, options in enumerate(self.options):
             if not options or len(set(options)) < len(options):
                 raise ValueError(f"options[{layer}]={options} is not allowed; give each layer options, each once.")
@@ -74,9 +74,7 @@ class Space:
     @property
     def routed(self) -> tuple[int, ...]:
         """Indices of the layers that have a router in at least one option."""
-        return tuple(
-            index for index, options in enumerate(self.options) if any(o.mixer == "token_hybrid" for o in options)
-        )
+        return tuple(index for index, options in enumerate(self.options) if any(o.routed for o in options))
 
     def codes(self) -> Iterator[Code]:
         """Every code, in order: many, where `size` is large."""
@@ -136,5 +134,6 @@ class Space:
 
 
 def option_name(layer: Layer) -> str:
-    """An option as people read it: the mixer, and where it routes its chunk size."""
-    return f"token_hybrid@{layer.chunk_size}" if layer.mixer == "token_hybrid" else layer.mixer
+    """An option as people read it: the mixer, its chunk size if it has a router, its MLP width if it has its own."""
+    name = f"{layer.mixer}@{layer.chunk_size}" if layer.routed else layer.mixer
+    return name if layer.mlp_width is None else f"{name},mlp={layer.mlp_width}"

@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from nas.config import CONF
-from nas.search_spaces.architecture import Architecture, Mixer
+from nas.search_spaces.architecture import Architecture, Layer
 
 VOCAB_SIZE = 32000
 MODEL = CONF / "model" / "340m.yaml"
@@ -59,8 +59,8 @@ def full(lengths: tuple[int, ...]) -> Shapes:
 def smoke() -> Shapes:
     """Shapes that run through every path on a CPU in seconds; what they measure means nothing."""
     tiny = Architecture(
-        vocab_size=50, width=32, mixers=("linear", "token_hybrid"), linear_heads=2, key_dim=16, value_dim=32,
-        softmax_heads=4, routing_heads=2, chunk_sizes=(16, 16), mlp_width=48,
+        vocab_size=50, width=32, layers=(Layer("linear", 16), Layer("token_hybrid", 16)), linear_heads=2, key_dim=16,
+        value_dim=32, softmax_heads=4, routing_heads=2, mlp_width=48,
     )  # fmt: skip
     return Shapes(
         tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64, window=16,
@@ -72,11 +72,11 @@ def architecture_340m() -> Architecture:
     """The architecture of conf/model/340m.yaml: routers in the layers it names, the others linear."""
     given = yaml.safe_load(MODEL.read_text())
     routed = given["routed_layers"]
-    mixers: list[Mixer] = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
+    mixers = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
     told = {"defaults", "name", "layers", "routed_layers", "chunk_size"}
     sizes = {name: given[name] for name in given.keys() - told}
-    chunk_sizes = (given["chunk_size"],) * given["layers"]
-    return Architecture(**sizes, mixers=tuple(mixers), chunk_sizes=chunk_sizes, vocab_size=VOCAB_SIZE)
+    layers = tuple(Layer(mixer, given["chunk_size"]) for mixer in mixers)
+    return Architecture(**sizes, layers=layers, vocab_size=VOCAB_SIZE)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
+from nas.models.operations import OPERATIONS
 from nas.report.units import markdown, number
 
-LETTERS = {"softmax": "s", "linear": "l"}
+LETTERS = {name: operation.look.letter for name, operation in OPERATIONS.items()}
 DRAWS = 10_000
 """Of random searches and of bootstrap samples."""
 Metrics = Mapping[str, Any]

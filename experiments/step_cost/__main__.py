@@ -27,7 +27,7 @@ from nas.evaluation.metrics import token_losses
 from nas.models.language_model import LanguageModel
 from nas.relaxations import RELAXATIONS, argmax_ste
 from nas.report.units import markdown
-from nas.search_spaces.architecture import MIXERS
+from nas.search_spaces.operations import names
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import Choices
 
@@ -65,7 +65,7 @@ def _mixers(rounds: int, device: str) -> str:
     """Each mixer in every layer of the default search."""
     config = _config("+space=token_hybrid")
     sizes = search_spaces.build(config.space, config.model, build_task(config.data, 0).vocab_size).sizes
-    steps = {mixer: _step(Space.of(sizes.with_mixer(mixer)), config, "argmax_ste", device) for mixer in MIXERS}  # type: ignore[arg-type]
+    steps = {mixer: _step(Space.of(sizes.with_mixer(mixer)), config, "argmax_ste", device) for mixer in names()}
     seconds = _timed(steps, rounds)
     return markdown(
         [
@@ -74,7 +74,7 @@ def _mixers(rounds: int, device: str) -> str:
                 "step ms": _milliseconds(seconds[mixer]),
                 "times softmax": _ratio(seconds, mixer, "softmax"),
             }
-            for mixer in MIXERS
+            for mixer in names()
         ]
     )
 

@@ -4,24 +4,19 @@ All of it is counted from the architecture alone, layer by layer, and is linear 
 routed layer: so a budget can be differentiated, and the reachable range of a space is that of its options.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+from nas.models.operations import Branch, find
+from nas.models.operations.operation import Line
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.space import Space
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 LONG = 131072
 """The context length of which the headline tells the memory."""
 CONTEXTS = (4096, 32768, LONG)
 """Context lengths for which costs are given."""
-CACHE_BYTES, STATE_BYTES = 2, 4
-"""Bytes of a number in a cache of keys and values (bf16), and in a state of linear attention (float32)."""
 SOFTMAX_SHARE, KV_BYTES, FLOPS = "softmax_share", "kv_bytes", "flops"
 UNITS = {
     SOFTMAX_SHARE: "of the chunks",
@@ -67,20 +62,8 @@ def _of_architecture(resource: str, a: Architecture, shares: Mapping[int, float]
     return fixed(resource, a) + sum(each)
 
 
-@dataclass(frozen=True)
-class Line:
-    """The cost of a layer as a function of its share of softmax chunks: base + slope * share."""
-
-    base: float
-    slope: float = 0.0
-
-    def at(self, share: float) -> float:
-        """The cost at a share."""
-        return self.base + self.slope * share
-
-
 def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Line:
-    """What a layer of a model of these sizes costs after ``context`` tokens; slope is 0 but for token_hybrid.
+    """What a layer of a model of these sizes costs after ``context`` tokens; slope is 0 without a router.
 
     Args:
         resource: one of `UNITS`; softmax_share counts each layer as one.
@@ -88,18 +71,15 @@ def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Line
         layer: its mixer and chunk size.
         context: tokens of the sequence.
     """
-    a, mixer = sizes, layer.mixer
-    per_key, per_state = a.linear_heads * (a.key_dim + a.value_dim), a.linear_heads * a.key_dim * a.value_dim
+    operations = [find(name) for name in layer.operations]
     if resource == SOFTMAX_SHARE:
-        return Line(float(mixer == "softmax"), float(mixer == "token_hybrid"))
-    own = min(layer.chunk_size, context)
-    keys = {"softmax": Line(context), "linear": Line(0), "token_hybrid": Line(own, context - own)}[mixer]
-    states = mixer != "softmax"
+        kept = float(any(operation.keeps_all for operation in operations))
+        return Line(0.0, kept) if layer.routed else Line(kept)
     if resource == KV_BYTES:
-        state_bytes = STATE_BYTES * (2 * per_state + a.linear_heads) * states
-        return Line(CACHE_BYTES * per_key * keys.base + state_bytes, CACHE_BYTES * per_key * keys.slope)
-    fixed_part = 2 * _layer_weights(a, mixer) + 6 * per_state * states
-    return Line(fixed_part + 2 * per_key * keys.base, 2 * per_key * keys.slope)
+        each = (operation.kv_bytes(sizes, layer.chunk_size, context, layer.routed) for operation in operations)
+        return sum(each, Line(0))
+    each = (operation.flops(sizes, layer.chunk_size, context, layer.routed) for operation in operations)
+    return sum(each, Line(2 * _layer_weights(sizes, layer)))
 
 
 def fixed(resource: str, sizes: Architecture) -> float:
@@ -107,16 +87,15 @@ def fixed(resource: str, sizes: Architecture) -> float:
     return 2.0 * (sizes.width + sizes.width * sizes.vocab_size) if resource == FLOPS else 0.0
 
 
-def _layer_weights(a: Architecture, mixer: str) -> int:
+def _layer_weights(a: Architecture, layer: Layer) -> int:
     """Weights of a layer that multiply each token; a router's too, though it sees means only."""
+    operations = [find(name) for name in layer.operations]
     keys, values, per_head = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim, a.softmax_heads
-    weights = a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)  # q, k, v, gate, out; convolutions
-    weights += 2 * a.width + 3 * a.width * a.mlp_width  # norms; SwiGLU
-    if mixer != "linear":
-        weights += (2 * keys + values) // per_head  # norms of q, k and o
-    if mixer != "softmax":
-        weights += a.linear_heads * (2 * a.width + 3) + values // per_head  # gates, and the norm of o
-    if mixer == "token_hybrid":
+    weights = 2 * a.width + 3 * a.width * (layer.mlp_width or a.mlp_width)  # norms; SwiGLU
+    weights += sum(operation.weights(a) for operation in operations)
+    if any(isinstance(operation, Branch) for operation in operations):  # q, k, v, gate, out; convolutions
+        weights += a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)
+    if layer.routed:
         weights += 2 * a.routing_heads * (a.width + 1) + 2 * keys * per_head  # router; weights of the branches
     return weights
 

@@ -13,6 +13,7 @@ from nas.comparisons.recipe import Given
 from nas.config import BudgetConfig, CompareConfig
 from nas.errors import UserError, user_errors
 from nas.models.language_model import LanguageModel, count_parameters
+from nas.models.operations import dense_share
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.layers import routed_layers
@@ -106,8 +107,9 @@ def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) ->
         raise UserError(f"baselines has {name}: {error}") from error
     if architecture is None:
         raise UserError(f"baselines has {name}, which is unknown; choose from: {', '.join(baselines.names())}.")
-    layers, routed = architecture.mixers, len(architecture.routed_layers)
-    own = (share * len(layers) - layers.count("softmax")) / routed if routed else share
+    layers, routed = architecture.layers, len(architecture.routed_layers)
+    dense = sum(dense_share(layer) for layer in layers if not layer.routed)
+    own = (share * len(layers) - dense) / routed if routed else share
     budget = _to_share(config.budget, own)
     if architecture.given_routing is not None:
         architecture = replace(architecture, given_share=budget.target)

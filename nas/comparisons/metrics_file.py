@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from nas.models.operations import dense_share
 from nas.search_spaces.architecture import Architecture
 
 
@@ -34,8 +35,8 @@ def shares(figures: Mapping[str, Any]) -> dict[int, list[float]]:
 
 
 def layer_shares(architecture: Architecture, measured: Mapping[int, Sequence[float]]) -> list[float]:
-    """The share of softmax chunks of every layer: 1 of softmax, 0 of linear, of others as measured by head."""
+    """The share of softmax chunks of every layer: with a router as measured by head, 1 of softmax, 0 of others."""
     return [
-        fmean(measured[layer]) if mixer == "token_hybrid" else float(mixer == "softmax")
-        for layer, mixer in enumerate(architecture.mixers)
+        fmean(measured[index]) if layer.routed else dense_share(layer)
+        for index, layer in enumerate(architecture.layers)
     ]

@@ -25,6 +25,7 @@ from nas.report.embed import Chart, Charts, environment, write_page
 from nas.report.table import Cell, Row, Table, intervals
 from nas.report.units import MISSING, number, p_value, signed
 from nas.runs.folder import METRICS, REPORT, Run, read_json
+from nas.search_spaces.architecture import Architecture
 
 BYTES = (
     " : ".join(
@@ -250,13 +251,11 @@ def _band(curve: Curve) -> Band:
 
 def _stack(entrant: Entrant, runs: Iterable[Path]) -> Stack:
     """The layers of an entrant; the share of softmax is the mean over its trainings."""
-    mixers = entrant.architecture["mixers"]
-    chunk_sizes = entrant.architecture.get("chunk_sizes") or [None] * len(mixers)
     shares = [measured_shares(run) for run in runs]
     blocks = []
-    for layer, (mixer, chunk_size) in enumerate(zip(mixers, chunk_sizes, strict=True)):
-        known = [of[layer] for of in shares if layer in of]
-        blocks.append(Block.of(mixer, chunk_size, fmean(known) if known else None))
+    for index, layer in enumerate(Architecture.from_dict(entrant.architecture).layers):
+        known = [of[index] for of in shares if index in of]
+        blocks.append(Block.of(layer, fmean(known) if known else None))
     return Stack(entrant.name, entrant.searched, tuple(blocks))
 
 

@@ -11,8 +11,8 @@ from nas.data.batch import Batch, planted_chunks
 from nas.evaluation.metrics import bits_by_position, quality_of, token_losses
 from nas.evaluation.planted import Counts, Found
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Path, Policy, softmax_weight
-from nas.models.policies import always, learnt
+from nas.models.mixers import Path, Policy, kept_weight
+from nas.models.policies import drop_all, learnt
 from nas.relaxations import precise
 
 
@@ -91,7 +91,7 @@ def evaluate(
         correct.append((logits.argmax(-1) == targets).cpu())
         positions.append((torch.arange(tokens.numel()) if places is None else places) % tokens.shape[1])
         for layer, (routing,) in output.routing.items():
-            routed.setdefault(layer, []).append(precise(softmax_weight(routing)).cpu())
+            routed.setdefault(layer, []).append(precise(kept_weight(routing)).cpu())
             if batch.planted is not None:
                 planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
     model.train(was_training)
@@ -127,8 +127,7 @@ def retrieving_layer(
     """
 
     def without(silenced: int) -> Policy:
-        linear = always("linear")
-        return lambda layer, logits: (linear if layer == silenced else policy)(layer, logits)
+        return lambda layer, logits: (drop_all if layer == silenced else policy)(layer, logits)
 
     layers = model.architecture.routed_layers
     return max(layers, key=lambda layer: evaluate(model, batches, measure, without(layer)).loss, default=None)

@@ -13,8 +13,7 @@ from nas.data import Batch, Task
 from nas.data.batch import planted_chunks
 from nas.evaluation.attention_readers import Readers, readers_of_chunks
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Path, Policy, Routing, TokenMixer, softmax_weight
-from nas.models.router import OPERATIONS
+from nas.models.mixers import Path, Policy, Routing, TokenMixer, kept_weight
 
 T = TypeVar("T")
 TOLERANCE = 1e-3
@@ -146,7 +145,7 @@ def routing_map(
         return None
     grain = math.gcd(*(decided.chunk_size for decided in routing.values()))
     shown = _Shown(grain, -(-tokens.shape[1] // grain))
-    chosen = shown.each(routing, lambda decided: softmax_weight(decided)[0].T.tolist())
+    chosen = shown.each(routing, lambda decided: kept_weight(decided)[0].T.tolist())
     learnt = model.architecture.given_routing is None
     return RoutingMap(
         tokens=[task.token_text(token) for token in tokens[0].tolist()],
@@ -183,7 +182,7 @@ class _Shown:
 
 def _probability(decided: Routing) -> Tensor:
     """[R, N] probability of softmax, in float64: in float32 the surest are all 1."""
-    return decided.logits[0].double().softmax(-1)[..., OPERATIONS.index("softmax")].T
+    return decided.logits[0].double().softmax(-1)[..., 0].T
 
 
 def _listed(readers: Readers) -> list[list[list[Reader]]]:
@@ -206,9 +205,10 @@ def _reading(model: LanguageModel, wanted: bool) -> Iterator[dict[int, Readers]]
     def read(mixer: Any, given: tuple[Tensor, ...], result: tuple[Tensor, list[Routing]]) -> None:
         assert isinstance(mixer, TokenMixer)
         for decided in result[1]:
-            heads = mixer.softmax_heads(mixer.project(given[0]))
-            route = softmax_weight(decided)[0]
-            found[mixer.index] = readers_of_chunks(heads.q[0], heads.k[0], route, chunk_size=decided.chunk_size)
+            assert mixer.pair is not None
+            q, k, *_ = mixer.pair.branches[0].heads(mixer, mixer.project(given[0]))
+            route = kept_weight(decided)[0]
+            found[mixer.index] = readers_of_chunks(q[0], k[0], route, chunk_size=decided.chunk_size)
 
     mixers = [module for module in model.modules() if isinstance(module, TokenMixer)] if wanted else []
     hooks = [mixer.register_forward_hook(read) for mixer in mixers]

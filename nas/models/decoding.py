@@ -1,13 +1,13 @@
 """A language model that reads a prompt at once and goes on token by token.
 
 >>> import torch
->>> from nas.search_spaces.architecture import Architecture
+>>> from nas.search_spaces.architecture import Architecture, Layer
 >>> from nas.models.policies import policy_of
 >>> from nas.models.decoding import Decoder, generate
 >>> from nas.models.language_model import LanguageModel
 >>> architecture = Architecture(
-...     vocab_size=11, width=12, mixers=("token_hybrid", "linear"), linear_heads=2, key_dim=4, value_dim=6,
-...     softmax_heads=4, routing_heads=2, chunk_sizes=(4, 4), mlp_width=10,
+...     vocab_size=11, width=12, layers=(Layer("token_hybrid", 4), Layer("linear", 4)), linear_heads=2, key_dim=4,
+...     value_dim=6, softmax_heads=4, routing_heads=2, mlp_width=10,
 ... )
 >>> model, policy = LanguageModel(architecture), policy_of(architecture)
 >>> decoder = Decoder(model, policy)
@@ -25,11 +25,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from nas.models.caches import Branch, LinearBranch, OpenChunk, SoftmaxBranch
 from nas.models.language_model import Block, LanguageModel
 from nas.models.layers import ShortConvolution
-from nas.models.mixers import Policy, Projected, TokenMixer
-from nas.models.router import OPERATIONS
+from nas.models.mixers import Policy, TokenMixer
+from nas.models.open_chunk import OpenChunk
+from nas.models.operations import Branch, Standalone, find
+from nas.models.operations.operation import Heads, Projected
+from nas.search_spaces.architecture import Layer
 
 
 class Decoder:
@@ -54,7 +56,7 @@ class Decoder:
             raise ValueError("model is one of many architectures; give that of one of them, as model.inherit makes it.")
         self._model, self._policy = model, policy
         self._blocks = cast("Sequence[Block]", model.blocks)
-        self._layers: list[_Layer] = []
+        self._layers: list[_Branches | _Alone] = []
         self.length = 0
         """Tokens of each sequence so far."""
 
@@ -70,7 +72,7 @@ class Decoder:
         """
         if tokens.ndim != 2 or 0 in tokens.shape:
             raise ValueError(f"tokens has shape {list(tokens.shape)}; it must be [B, T] with both at least 1.")
-        self._layers = [_Layer(block.mixer, self._policy) for block in self._blocks]
+        self._layers = [_layer(block.mixer, self._policy) for block in self._blocks]
         self.length = 0
         return self._go_on(tokens)
 
@@ -99,21 +101,18 @@ class Decoder:
         return sum(layer.bytes_in_use for layer in self._layers)
 
 
-class _Layer:
-    """The mixer of one layer and what it keeps."""
+class _Branches:
+    """The mixer of one layer with branches of shared projections, and what it keeps."""
 
-    def __init__(self, mixer: TokenMixer, policy: Policy | None) -> None:
-        (option,) = mixer.options
+    def __init__(self, mixer: TokenMixer, option: Layer, policy: Policy | None) -> None:
         self._mixer, self._chunk_size = mixer, option.chunk_size
         self._past: dict[ShortConvolution, Tensor] = {}
-        self._open: OpenChunk | None = None
-        self._branches: dict[str, Branch] = {}
-        if option.mixer != "linear":
-            self._branches["softmax"] = SoftmaxBranch(option.chunk_size)
-        if option.mixer == "token_hybrid" and policy is not None:
-            self._open = OpenChunk(mixer, policy, option.chunk_size)
-        if option.mixer == "linear" or self._open is not None:
-            self._branches["linear"] = LinearBranch(option.chunk_size)
+        self._open = OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not None else None
+        self._branches: tuple[Branch, ...] = (cast("Branch", find(option.operations[0])),)
+        if self._open is not None:
+            assert mixer.pair is not None
+            self._branches = mixer.pair.branches
+        self._memories = [branch.memory(mixer, option.chunk_size) for branch in self._branches]
 
     def __call__(self, x: Tensor, start: int) -> Tensor:
         """The mixer's output [B, T, width] for x [B, T, width]: the prompt, or the one token at position ``start``."""
@@ -121,38 +120,63 @@ class _Layer:
         heads = self._heads(given, start)
         if start == 0:
             routes = self._routes(None if self._open is None else self._open.prefill(given.x))
-            o = {name: branch.prefill(heads[name], routes[name]) for name, branch in self._branches.items()}
+            each = zip(self._memories, heads, routes, strict=True)
+            o = [memory.prefill(own, route) for memory, own, route in each]
         else:
-            o = {name: branch.step(heads[name]) for name, branch in self._branches.items()}
+            o = [memory.step(own) for memory, own in zip(self._memories, heads, strict=True)]
             if self._open is not None:
                 self._open.add(given.x)
             if (start + 1) % self._chunk_size == 0:
                 routes = self._routes(None if self._open is None else self._open.close(given.x.dtype))
-                for name, branch in self._branches.items():
-                    branch.close(routes[name])
-        return self._mixer.out(self._mixer.merge(given, **o))
+                for memory, route in zip(self._memories, routes, strict=True):
+                    memory.close(route)
+        gate = self._mixer.gate(given.x)
+        if self._open is None:
+            return self._mixer.out(self._branches[0].merge(self._mixer, o[0], gate))
+        assert self._mixer.pair is not None
+        return self._mixer.out(self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate))
 
     def _convolve(self, convolution: ShortConvolution, x: Tensor) -> Tensor:
         y, self._past[convolution] = convolution.after(x, self._past.get(convolution))
         return y
 
-    def _heads(self, given: Projected, start: int) -> dict[str, tuple[Tensor, ...]]:
+    def _heads(self, given: Projected, start: int) -> tuple[Heads, ...]:
         """What each branch works on."""
-        if len(self._branches) == len(OPERATIONS):
-            return dict(zip(OPERATIONS, self._mixer.all_heads(given, start), strict=True))
-        if "softmax" in self._branches:
-            return {"softmax": self._mixer.softmax_heads(given, start)}
-        return {"linear": self._mixer.linear_heads(given)}
+        if self._open is None:
+            return (self._branches[0].heads(self._mixer, given, start),)
+        assert self._mixer.pair is not None
+        return self._mixer.pair.heads(self._mixer, given, start)
 
-    @staticmethod
-    def _routes(weights: Tensor | None) -> dict[str, Tensor | None]:
-        """The route of each branch, of weights [..., R, 2]; None where nothing is routed."""
-        return dict(zip(OPERATIONS, (None, None) if weights is None else weights.unbind(-1), strict=True))
+    def _routes(self, weights: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The route of each branch, of weights [..., R, 2]; None if nothing is routed."""
+        return (None,) if weights is None else weights.unbind(-1)
 
     @property
     def bytes_in_use(self) -> int:
         """See `Decoder.bytes_in_use`."""
-        return sum(branch.bytes_in_use for branch in self._branches.values())
+        return sum(memory.bytes_in_use for memory in self._memories)
+
+
+class _Alone:
+    """The mixer of one layer with an operation that stands alone, and what it keeps."""
+
+    def __init__(self, mixer: TokenMixer, operation: Standalone) -> None:
+        self._memory = operation.layer_memory(mixer)
+
+    def __call__(self, x: Tensor, start: int) -> Tensor:
+        """See `_Branches`."""
+        return self._memory.prefill(x) if start == 0 else self._memory.step(x)
+
+    @property
+    def bytes_in_use(self) -> int:
+        """See `Decoder.bytes_in_use`."""
+        return self._memory.bytes_in_use
+
+
+def _layer(mixer: TokenMixer, policy: Policy | None) -> _Branches | _Alone:
+    (option,) = mixer.options
+    operation = find(option.operations[0])
+    return _Alone(mixer, operation) if isinstance(operation, Standalone) else _Branches(mixer, option, policy)
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from nas.kernels.arguments import RouteGrad
@@ -38,13 +39,34 @@ class Block(nn.Module):
         self.mixer_norm = rms_norm(architecture.width)
         self.mixer = TokenMixer(architecture, index, route_grad, options)
         self.mlp_norm = rms_norm(architecture.width)
-        self.mlp = SwiGLU(architecture.width, architecture.mlp_width)
+        self._hidden = [option.mlp_width or architecture.mlp_width for option in self.mixer.options]
+        self.mlp = SwiGLU(architecture.width, max(self._hidden))
 
     def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
         """x [B, T, width] to [B, T, width], and what routers decided."""
         mixed, routings = self.mixer(self.mixer_norm(x), policy, path)
         x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), routings
+        return x + self._feed_forward(self.mlp_norm(x), path), routings
+
+    def _feed_forward(self, x: Tensor, path: Path) -> Tensor:
+        """The SwiGLU in the hidden size of an option; in a mixture each hidden channel counts as its options weigh."""
+        if path.option is not None:
+            return self.mlp(x, self._hidden[path.option])
+        computed = range(len(self._hidden)) if path.among is None else path.among
+        hidden = [self._hidden[index] for index in computed]
+        if min(hidden) == self.mlp.down.in_features:
+            return self.mlp(x)
+        assert path.weights is not None
+        channels = torch.arange(self.mlp.down.in_features, device=x.device)
+        used = torch.stack([channels < size for size in hidden]).to(path.weights)
+        return self.mlp(x, shares=path.weights @ used)
+
+    def narrow(self, of: "Block") -> None:
+        """Take the weights of the SwiGLU of a block that serves several hidden sizes, this block's among them."""
+        with torch.no_grad():
+            gate_and_up, down = of.mlp.narrowed(self.mlp.down.in_features)
+            self.mlp.gate_and_up.weight.copy_(gate_and_up)
+            self.mlp.down.weight.copy_(down)
 
 
 class LanguageModel(nn.Module):
@@ -107,8 +129,11 @@ class LanguageModel(nn.Module):
     def inherit(self, architecture: Architecture) -> "LanguageModel":
         """A model of one architecture of the space, with the weights that it has in this one."""
         child = LanguageModel(architecture, self.route_grad).to(self.embedding.weight)
-        weights = self.state_dict()
-        child.load_state_dict({name: weights[name] for name in child.state_dict()})
+        own, weights = child.state_dict(), self.state_dict()
+        same = {name: weights[name] for name, weight in own.items() if weights[name].shape == weight.shape}
+        child.load_state_dict(same, strict=False)
+        for block, of in zip(child.blocks, self.blocks, strict=True):
+            cast("Block", block).narrow(cast("Block", of))
         return child.train(self.training)
 
 

@@ -43,12 +43,31 @@ class ShortConvolution(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward layer (Shazeer 2020): [B, T, width] to [B, T, width]."""
+    """Gated feed-forward layer (Shazeer 2020): [B, T, width] to [B, T, width].
+
+    Narrower layers can use its weights: the first hidden channels are those of a layer of that hidden size.
+    """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.gate_and_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(swiglu(self.gate_and_up(x)))
+    def forward(self, x: Tensor, hidden: int | None = None, shares: Tensor | None = None) -> Tensor:
+        """Apply the layer.
+
+        Args:
+            x: [B, T, width].
+            hidden: hidden channels to use; None for all.
+            shares: [hidden], factor on each hidden channel, in a mixture of several hidden sizes; None for 1.
+        """
+        if hidden is not None and hidden < self.down.in_features:
+            gate_and_up, down = self.narrowed(hidden)
+            return F.linear(swiglu(F.linear(x, gate_and_up)), down)
+        inner = swiglu(self.gate_and_up(x))
+        return self.down(inner if shares is None else inner * shares.to(inner.dtype))
+
+    def narrowed(self, hidden: int) -> tuple[Tensor, Tensor]:
+        """The weights of `gate_and_up` [2 * hidden, width] and `down` [width, hidden] of a narrower layer."""
+        gate, up = self.gate_and_up.weight.chunk(2)
+        return torch.cat([gate[:hidden], up[:hidden]]), self.down.weight[:, :hidden]

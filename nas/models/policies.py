@@ -1,11 +1,9 @@
 """Policies: how router logits become routes."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.models.mixers import Policy
-from nas.models.router import OPERATIONS
 from nas.relaxations import argmax_ste
 from nas.search_spaces.architecture import Architecture
 
@@ -18,18 +16,18 @@ def learnt(layer: int, logits: Tensor) -> Tensor:
     return argmax_ste(logits, 1.0)
 
 
-def always(operation: str) -> Policy:
-    """Every chunk gets ``operation``."""
-    index = OPERATIONS.index(operation)
+def keep_all(layer: int, logits: Tensor) -> Tensor:
+    """Every chunk gets the first operation of its layer, which keeps it."""
+    return _hard(torch.ones_like(logits[..., 0], dtype=torch.bool), logits)
 
-    def policy(layer: int, logits: Tensor) -> Tensor:
-        return F.one_hot(torch.tensor(index, device=logits.device), len(OPERATIONS)).to(logits).expand_as(logits)
 
-    return policy
+def drop_all(layer: int, logits: Tensor) -> Tensor:
+    """Every chunk gets the second operation of its layer, which compresses it."""
+    return _hard(torch.zeros_like(logits[..., 0], dtype=torch.bool), logits)
 
 
 def both(layer: int, logits: Tensor) -> Tensor:
-    """Every chunk gets softmax and linear attention: weights of 1 and 1."""
+    """Every chunk gets both operations of its layer: weights of 1 and 1."""
     return torch.ones_like(logits)
 
 

@@ -4,15 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-OPERATIONS = ("softmax", "linear")
-"""The operations in the order of the logits' last dimension."""
+OPERATIONS = 2
+"""Operations between which a router chooses: the first keeps a chunk, the second compresses it."""
 
 INITIAL_LEAN = 1.0
-"""How much larger the softmax logit is at the start, so that a search starts dense."""
+"""How much larger the logit of the first operation is at the start, so that a search starts dense."""
 
 
 class Router(nn.Module):
-    """Mean-pool, then a linear layer: [B, T, width] to logits [B, N, R, 2] over `OPERATIONS`.
+    """Mean-pool, then a linear layer: [B, T, width] to logits [B, N, R, 2] over the two operations of its layer.
 
     Source: NAtS-L (Deng et al. 2026). The pooled vector is RMS-normalised first: a mean over many different tokens is
     short, and what tells chunks apart in it would weigh little beside the bias. Its weights serve every chunk size.
@@ -20,23 +20,23 @@ class Router(nn.Module):
 
     def __init__(self, width: int, routing_heads: int) -> None:
         super().__init__()
-        self.score = nn.Linear(width, routing_heads * len(OPERATIONS))
+        self.score = nn.Linear(width, routing_heads * OPERATIONS)
 
     @torch.no_grad()
     def reset_bias(self) -> None:
-        """Lean towards softmax by INITIAL_LEAN."""
+        """Lean towards the first operation by INITIAL_LEAN."""
         lean = torch.tensor([0.5, -0.5]) * INITIAL_LEAN
-        self.score.bias.copy_(lean.repeat(self.score.out_features // len(OPERATIONS)))
+        self.score.bias.copy_(lean.repeat(self.score.out_features // OPERATIONS))
 
     @torch.no_grad()
     def move_threshold(self, by: Tensor) -> None:
-        """Ask for a lead of softmax that is larger by a number."""
+        """Raise the margin that the first operation needs by a number."""
         away = torch.stack([-by, by]) / 2
-        self.score.bias.add_(away.repeat(self.score.out_features // len(OPERATIONS)))
+        self.score.bias.add_(away.repeat(self.score.out_features // OPERATIONS))
 
     @torch.no_grad()
-    def lean_to_linear(self) -> None:
-        """Turn round what `reset_bias` did, so that a search starts with linear attention alone."""
+    def lean_to_second(self) -> None:
+        """Reverse `reset_bias`, so that a search starts with the second operation alone."""
         self.score.bias.neg_()
 
     def forward(self, x: Tensor, chunk_size: int) -> Tensor:
@@ -45,7 +45,7 @@ class Router(nn.Module):
     def logits(self, pooled: Tensor) -> Tensor:
         """[B, N, R, 2] of the means of chunks, [B, N, width]."""
         scores: Tensor = self.score(F.rms_norm(pooled, pooled.shape[-1:]))
-        return scores.unflatten(-1, (-1, len(OPERATIONS)))
+        return scores.unflatten(-1, (-1, OPERATIONS))
 
 
 def mean_pool(x: Tensor, chunk_size: int) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
+from nas.models.operations import OPERATIONS
 from nas.report.charts import Axis, Series, lines, shares_over_steps
 from nas.report.embed import Chart, Charts
 from nas.runs.history import PROBABILITY
@@ -93,11 +94,20 @@ def probabilities(history: list[dict[str, float]]) -> dict[str, dict[str, list[t
     return {f"layer {layer}": found[layer] for layer in sorted(found)}
 
 
+HYBRIDS = tuple(f"hybrid{place}" for place in range(1, 6))
+"""Colours of the style sheet for options with a router, and for operations that have none of their own."""
+
+
 def option_colours(options: set[str]) -> dict[str, str]:
-    """A colour for each option, softmax first and linear last: those of the operations, and others for routers."""
-    routed = sorted(options - {"softmax", "linear"}, key=lambda option: (len(option), option))
-    colours = {"softmax": "softmax"} | {option: f"hybrid{1 + place % 5}" for place, option in enumerate(routed)}
-    return {option: colour for option, colour in (colours | {"linear": "linear"}).items() if option in options}
+    """A colour for each option: those that keep all first, then those with a router, other operations last."""
+    alone = {option: OPERATIONS[option] for option in OPERATIONS if option in options}
+    others = sorted(options - alone.keys(), key=lambda option: (len(option), option))
+    free = [colour for colour in HYBRIDS if colour not in {operation.look.colour for operation in alone.values()}]
+    return (
+        {name: operation.look.colour for name, operation in alone.items() if operation.keeps_all}
+        | {option: free[place % len(free)] for place, option in enumerate(others)}
+        | {name: operation.look.colour for name, operation in alone.items() if not operation.keeps_all}
+    )
 
 
 def _probabilities(layers: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> Chart:

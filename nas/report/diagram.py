@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from nas.errors import UserError
+from nas.models.operations import dense_share, find
+from nas.models.operations.operation import Look
 from nas.runs.folder import ARCHITECTURE, load_architecture, read_json
-from nas.search_spaces.architecture import Architecture
-from nas.search_spaces.baselines import PATTERNS
+from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.baselines import layers_of
 
 BY_HAND = ("interleaved_1_1", "interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
 """Baselines whose layers differ; others differ from these in what no diagram of layers shows."""
@@ -19,24 +21,39 @@ class Block(NamedTuple):
     """A layer of a stack.
 
     Attributes:
-        kind: "softmax", "linear" or "hybrid", which routes chunks of tokens to either.
-        words: what stands in it.
-        share: of softmax, where that is known.
+        looks: of its operations: one alone, or the two between which a router chooses.
+        words: text in the block.
+        share: of chunks that the first operation keeps, in [0, 1]; None if it is not known.
+        keeps_all: whether an operation alone keeps every token; blocks that do not are dashed.
     """
 
-    kind: Literal["softmax", "linear", "hybrid"]
+    looks: tuple[Look, ...]
     words: str
     share: float | None
+    keeps_all: bool
+
+    @property
+    def routed(self) -> bool:
+        """Whether a router chooses between operations."""
+        return len(self.looks) > 1
+
+    @property
+    def kind(self) -> str:
+        """Class of the block in the style sheet."""
+        return "hybrid" if self.routed else self.looks[0].colour
 
     @classmethod
-    def of(cls, mixer: str, chunk_size: int | None, share: float | None) -> "Block":
-        """The block of a mixer; of a token hybrid with its chunk size and its share, where they are known."""
-        if mixer != "token_hybrid":
-            softmax = mixer == "softmax"
-            return cls("softmax" if softmax else "linear", mixer, float(softmax))
+    def of(cls, layer: Layer, share: float | None = None, with_chunk_size: bool = True) -> "Block":
+        """The block of a layer; with a router it tells its chunk size and its share, if that is known."""
+        operations = [find(name) for name in layer.operations]
+        looks = tuple(operation.look for operation in operations)
+        width = "" if layer.mlp_width is None else f", MLP of {layer.mlp_width}"
+        if not layer.routed:
+            return cls(looks, layer.mixer + width, dense_share(layer), operations[0].keeps_all)
         known = share if share is not None and math.isfinite(share) else None
-        words = "hybrid" if known is None else f"hybrid, {100 * known:.0f} % softmax"
-        return cls("hybrid", words if chunk_size is None else f"{words}, chunks of {chunk_size}", known)
+        words = "hybrid" if known is None else f"hybrid, {100 * known:.0f} % {operations[0].name}"
+        words = f"{words}, chunks of {layer.chunk_size}" if with_chunk_size else words
+        return cls(looks, words + width, known, True)
 
 
 class Stack(NamedTuple):
@@ -49,7 +66,7 @@ class Stack(NamedTuple):
 
 def stack(name: str, architecture: Architecture, shares: Mapping[int, float], searched: bool) -> Stack:
     """The stack of an architecture; ``shares`` has the share of softmax chunks of its routed layers."""
-    blocks = (Block.of(one.mixer, one.chunk_size, shares.get(at)) for at, one in enumerate(architecture.layers))
+    blocks = (Block.of(layer, shares.get(index)) for index, layer in enumerate(architecture.layers))
     return Stack(name, searched, tuple(blocks))
 
 
@@ -58,10 +75,10 @@ def by_hand(layers: int) -> list[Stack]:
     found: dict[tuple[Block, ...], Stack] = {}
     for name in BY_HAND:
         try:
-            mixers = PATTERNS[name](layers)
+            pattern = layers_of(name, layers)
         except ValueError:
             continue
-        blocks = tuple(Block.of(mixer, None, None) for mixer in mixers)
+        blocks = tuple(Block.of(layer, with_chunk_size=False) for layer in pattern)
         found.setdefault(blocks, Stack(name, False, blocks))
     return list(found.values())
 
@@ -75,7 +92,7 @@ def stacks_of(folder: Path) -> list[Stack]:
         architecture = load_architecture(folder / ARCHITECTURE)
     except UserError:
         return []
-    return [stack("this run", architecture, measured_shares(folder), True), *by_hand(len(architecture.mixers))]
+    return [stack("this run", architecture, measured_shares(folder), True), *by_hand(len(architecture.layers))]
 
 
 def measured_shares(folder: Path) -> dict[int, float]:

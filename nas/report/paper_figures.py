@@ -110,13 +110,14 @@ def layer_figure(stacks: Sequence[Stack]) -> Figure:
 
 
 def _draw_block(axes: Axes, column: int, layer: int, block: Block) -> None:
-    """A box: the left part in softmax's colour, as wide as the share of softmax, the rest in that of linear."""
-    share = 0.5 if block.share is None else block.share
+    """A box in the colour of its operation; with a router the first one's part is as wide as its share of chunks."""
+    share = 1.0 if not block.routed else 0.5 if block.share is None else block.share
     left, width, top, height = column + 0.04, 0.92, layer + 0.08, 0.84
-    for start, part, colour in ((left, share * width, ORANGE), (left + share * width, (1 - share) * width, BLUE)):
-        axes.add_patch(Rectangle((start, top), part, height, facecolor=colour, alpha=PALE, linewidth=0))
-    edge = {"softmax": ORANGE, "linear": BLUE, "hybrid": GREEN}[block.kind]
-    style = "--" if block.kind == "linear" else "-"
+    parts = ((left, share * width), (left + share * width, (1 - share) * width))
+    for (start, part), look in zip(parts, block.looks, strict=False):
+        axes.add_patch(Rectangle((start, top), part, height, facecolor=look.figure_colour, alpha=PALE, linewidth=0))
+    edge = GREEN if block.routed else block.looks[0].figure_colour
+    style = "-" if block.keeps_all else "--"
     axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=edge, linewidth=1.4, linestyle=style))
     words = block.words.replace(", ", "\n")
     axes.text(column + 0.5, layer + 0.5, words, ha="center", va="center", fontsize=8 if "\n" in words else 9.5)

@@ -59,11 +59,11 @@ class Row:
         return _ratio(self._found, sum(self.planted or []))
 
     @property
-    def only(self) -> str | None:
-        """The operation that every chunk went to, or None."""
+    def keeps(self) -> bool | None:
+        """Whether every chunk is kept; None if some are and others are not."""
         if max(self.weight) <= NEAR:
-            return "linear"
-        return "softmax" if min(self.weight) >= 1 - NEAR else None
+            return False
+        return True if min(self.weight) >= 1 - NEAR else None
 
     @property
     def _found(self) -> float:
@@ -107,11 +107,11 @@ def findings(given: list[Row]) -> list[str]:
     sentences = []
     for layer, group in groupby(given, key=attrgetter("layer")):
         heads = list(group)
-        for operation, what in (("linear", "Dead"), ("softmax", "Collapsed")):
-            if alone := [row.head for row in heads if row.only == operation]:
+        for keeps, operation, what in ((False, "linear", "Dead"), (True, "softmax", "Collapsed")):
+            if alone := [row.head for row in heads if row.keeps is keeps]:
                 subject, verb = _subject(layer, alone, len(heads))
                 sentences.append(f"{what}: {subject} {verb} every chunk to {operation}.")
-        for same in _alike([row for row in heads if row.only is None]):
+        for same in _alike([row for row in heads if row.keeps is None]):
             subject, verb = _subject(layer, same, len(heads))
             sentences.append(f"Collapsed: {subject} {verb} the same chunks to softmax.")
         if undecided := [row.head for row in heads if row.entropy >= UNDECIDED]:

@@ -7,7 +7,8 @@ from random import Random
 from nas.data.seeding import generator, stable_seed
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.mixers import Policy
-from nas.models.policies import always, at_random
+from nas.models.operations import dense_share
+from nas.models.policies import at_random, drop_all, keep_all
 from nas.search_spaces.space import Code
 from nas.searchers.draws import Draws
 from nas.supernet.architecture_logits import paths_of
@@ -55,11 +56,12 @@ def compare(module: TrainingModule) -> list[Row]:
         factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
         for factor, result in learnt.results.items()
     }
+    kept, compressed = next(layer.operations for layer in module.space.sizes.layers if layer.routed)
     return [
         learnt,
         row("random, same share", random),
-        row("all softmax", always("softmax")),
-        row("all linear", always("linear")),
+        row(f"all {kept}", keep_all),
+        row(f"all {compressed}", drop_all),
     ]
 
 
@@ -68,7 +70,7 @@ def _share(module: TrainingModule, code: Code, result: Evaluation) -> float:
     space = module.space
     counted = sorted({*space.choosing, *space.routed}) or range(len(code))
     measured = result.layer_shares
-    each = [measured.get(layer, float(space.options[layer][code[layer]].mixer != "linear")) for layer in counted]
+    each = [measured.get(layer, dense_share(space.options[layer][code[layer]])) for layer in counted]
     return sum(each) / len(each)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.budget.cost import SpaceCost
 from nas.distributed.collectives import average
-from nas.models.mixers import FIRST, Path, Routing, leads, softmax_weight
+from nas.models.mixers import FIRST, Path, Routing, kept_margin, kept_weight
 from nas.relaxations import RELAXATIONS, SAMPLED, precise
-from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Code, Space
 from nas.supernet.discretise import best_code, nearest_code
 from nas.supernet.thresholds import threshold
@@ -111,11 +111,14 @@ class Choices(nn.Module):
         noted = self._noted(routing)
         weights = []
         for options in self.space.options:
-            counted = [option.mixer == "token_hybrid" for option in options]
+            counted = [option.routed for option in options]
             counted = counted if any(counted) else [True] * len(options)
             weights.append([one / sum(counted) for one in counted])
         mean = torch.as_tensor(cost.expected(weights, self._shares(noted)), device=self.shares.device).detach()
-        drawn = [cost.relative(cost.lines[layer][option].slope) * share for (layer, option), share in noted.items()]
+        routers = {(layer, self.space.options[layer][option].chunk_size): (layer, option) for layer, option in noted}
+        drawn = [
+            cost.relative(cost.lines[layer][option].slope) * noted[layer, option] for layer, option in routers.values()
+        ]
         steered = torch.stack(drawn).sum() if drawn else mean
         return mean + steered - steered.detach()
 
@@ -131,9 +134,9 @@ class Choices(nn.Module):
         """The share of softmax chunks that routers decided on, by layer and option, of which a note is taken."""
         noted = {}
         for layer, option, one in self._decided(routing):
-            share = precise(softmax_weight(one)).mean()
+            share = precise(kept_weight(one)).mean()
             if hard:
-                share = share + ((leads(one) >= 0).to(share).mean() - share).detach()
+                share = share + ((kept_margin(one) >= 0).to(share).mean() - share).detach()
             noted[layer, option] = share
             self.shares[layer, option].lerp_(average(share.detach()).to(self.shares), 1 - RUNNING)
         return noted
@@ -165,7 +168,11 @@ class Choices(nn.Module):
             target: relative cost.
         """
         base = cost.of(code, dict.fromkeys(range(len(code)), 0.0))
-        every, costs = self._leads(cost, routing, [self.shares.new_ones(len(lines)) for lines in cost.lines])
+        chosen = [
+            F.one_hot(self.shares.new_tensor(option).long(), len(lines)).to(self.shares)
+            for option, lines in zip(code, cost.lines, strict=True)
+        ]
+        every, costs = self._leads(cost, routing, chosen)
         return threshold(every, costs, every.new_tensor(target - cost.relative(base)))
 
     def _leads(
@@ -174,7 +181,7 @@ class Choices(nn.Module):
         """The lead of softmax for every decision, and the relative cost if it is softmax, both [n]."""
         by_option: dict[tuple[int, int], list[Tensor]] = {}
         for layer, option, one in self._decided(routing):
-            by_option.setdefault((layer, option), []).append(leads(one).flatten().to(self.shares))
+            by_option.setdefault((layer, option), []).append(kept_margin(one).flatten().to(self.shares))
         every, costs = [self.shares.new_zeros(0)], [self.shares.new_zeros(0)]
         for (layer, option), found in by_option.items():
             own = torch.cat(found)
@@ -184,10 +191,12 @@ class Choices(nn.Module):
         return torch.cat(every), torch.cat(costs)
 
     def _decided(self, routing: dict[int, list[Routing]]) -> Iterator[tuple[int, int, Routing]]:
-        """Layer, option and what its router decided."""
+        """Layer, option and what its router decided; options that differ in their MLP alone share a router."""
         for layer, decided in routing.items():
             for one in decided:
-                yield layer, self.space.options[layer].index(Layer("token_hybrid", one.chunk_size)), one
+                for option, own in enumerate(self.space.options[layer]):
+                    if own.routed and own.chunk_size == one.chunk_size:
+                        yield layer, option, one
 
     @torch.no_grad()
     def best(self, cost: SpaceCost, target: float, exact: bool = False) -> Code:

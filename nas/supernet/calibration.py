@@ -8,7 +8,7 @@ import torch
 from nas.budget.cost import SpaceCost
 from nas.data import Batch
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Routing, leads
+from nas.models.mixers import Routing, kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
 from nas.search_spaces.space import Code
@@ -50,7 +50,8 @@ def calibrate(
     for _ in range(ROUNDS):
         routing = _routing(model, batches, code)
         shares = {
-            layer: torch.cat([leads(one) >= 0 for one in own]).float().mean().item() for layer, own in routing.items()
+            layer: torch.cat([kept_margin(one) >= 0 for one in own]).float().mean().item()
+            for layer, own in routing.items()
         }
         over = cost.relative(cost.of(code, shares)) - target
         best = min(best, (abs(over), at))

@@ -31,7 +31,7 @@ from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Path, Policy, Routing
-from nas.models.policies import always, both, policy_of
+from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.runs.history import PROBABILITY
 from nas.search_spaces.space import Code, Space, option_name
@@ -104,7 +104,7 @@ class TrainingModule(lightning.LightningModule):
         if self.budget.rises:
             self.choices.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
-                router.lean_to_linear()
+                router.lean_to_second()
         self.latest: dict[str, Tensor | float] = {}
         """The figures of the latest step, where they were computed; see `figures`."""
         self.seconds = 0.0
@@ -280,7 +280,7 @@ class TrainingModule(lightning.LightningModule):
     def policy(self) -> Policy | None:
         """The policy that was learnt; None where there is none, or not yet."""
         if self.budget.dense:
-            return always("linear") if self.budget.rises else None
+            return drop_all if self.budget.rises else None
         return policy_of(self.model.architecture, generator=generator(self.config.seed, "random routing"))
 
     @property
@@ -300,7 +300,7 @@ class TrainingModule(lightning.LightningModule):
     def _start(self) -> tuple[Policy | None, list[Path]]:
         """What layers are before anything is chosen."""
         if self.budget.rises:
-            return always("linear"), paths_of(self.cost.cheapest)
+            return drop_all, paths_of(self.cost.cheapest)
         return both if self.config.budget.start == BOTH else None, paths_of(self.cost.densest)
 
     def settle(self, code: Code) -> None:

@@ -53,7 +53,7 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
 
 def _warn_of_long_chunks(space: Space, length: int) -> None:
     """A chunk as long as the sequences is softmax attention in training, and a window on longer ones."""
-    chunks = sorted({o.chunk_size for own in space.options for o in own if o.mixer == "token_hybrid"})
+    chunks = sorted({o.chunk_size for own in space.options for o in own if o.routed})
     if space.choosing and (long := [chunk for chunk in chunks if chunk >= length]):
         warn(
             f"space.chunk_sizes has {', '.join(map(str, long))}, and data.length={length}: in training such a chunk is "

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nas.search_spaces.architecture import MIXERS, Architecture
-from tests.nas.architectures import small
+from nas.search_spaces.architecture import Architecture
+from tests.nas.architectures import MIXERS, small
 
 
 def test_it_is_a_value() -> None:
@@ -36,6 +36,16 @@ def test_what_has_a_usual_value_may_be_left_out() -> None:
     assert Architecture.from_dict(given) == small()
 
 
+def test_files_of_earlier_versions_have_two_lists() -> None:
+    given = small("linear", "token_hybrid", chunk_sizes=(4, 8)).to_dict()
+    del given["layers"]
+    earlier = given | {"mixers": ["linear", "token_hybrid"], "chunk_sizes": [4, 8]}
+    assert Architecture.from_dict(earlier) == small("linear", "token_hybrid", chunk_sizes=(4, 8))
+    for wrong in ({"chunk_sizes": [4]}, {"mixers": "linear"}):
+        with pytest.raises(ValueError, match="must be lists of one length"):
+            Architecture.from_dict(earlier | wrong)
+
+
 def test_routed_layers_are_those_with_a_router() -> None:
     assert small("token_hybrid", "linear", "token_hybrid", "softmax").routed_layers == (0, 2)
     assert small("linear").routed_layers == ()
@@ -49,8 +59,12 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"chunk_sizes": [4, 0, 4]}, "chunk_sizes=[4, 0, 4]"),
-        ({"chunk_sizes": (4, 4)}, "chunk_sizes=(4, 4) has 2 layers and mixers 3"),
+        ({"layers": [{"mixer": "linear", "chunk_size": 0}]}, "chunk_sizes has 0"),
+        ({"layers": [{"mixer": "linear", "chunk_size": 4, "mlp_width": 0}]}, "mlp_width=0"),
+        ({"layers": [{"mixer": "linear", "chunk_size": 4, "depth": 2}]}, "layers has {'mixer'"),
+        ({"layers": [{"mixer": "linear"}]}, "layers has {'mixer': 'linear'}"),
+        ({"layers": ["linear"]}, "layers has 'linear'"),
+        ({"window": 0}, "window=0"),
         ({"given_routing": "random", "given_share": 1.5}, "given_share=1.5"),
         ({"given_routing": "random", "given_share": "0.5"}, "given_share='0.5'"),
         ({"given_routing": "cyclic", "given_share": 0.5}, "given_routing='cyclic'"),
@@ -76,10 +90,10 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
         ({"routing_heads": 4}, "routing_heads=4"),
         ({"key_dim": 5}, "key_dim=5"),
         ({"value_dim": 7}, "value_dim=7"),
-        ({"mixers": []}, "mixers=[]"),
-        ({"mixers": "softmax"}, "mixers='softmax'"),
-        ({"mixers": ["softmax", "hyena"]}, "'hyena'"),
-        ({"mixers": [None]}, "mixers"),
+        ({"layers": []}, "layers=()"),
+        ({"layers": "softmax"}, "layers='softmax'"),
+        ({"layers": [{"mixer": "hyena", "chunk_size": 4}]}, "'hyena'"),
+        ({"layers": [{"mixer": None, "chunk_size": 4}]}, "mixers has None"),
     ],
     ids=str,
 )
@@ -88,18 +102,18 @@ def test_what_is_wrong_is_named_with_what_would_do(changed: dict[str, Any], name
         Architecture.from_dict(small().to_dict() | changed)
     message = str(caught.value)
     assert named in message
-    assert any(advice in message for advice in ("; it must be", "; choose", "; give"))
+    assert any(advice in message for advice in ("; it must be", "; choose", "; give", "; a layer has"))
 
 
 def test_an_unknown_mixer_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="softmax, linear, token_hybrid"):
-        small("hyena")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="softmax, linear, window, token_hybrid"):
+        small("hyena")
 
 
 def test_missing_and_unknown_fields_are_named() -> None:
     given = small().to_dict()
-    del given["width"], given["mixers"]
-    with pytest.raises(ValueError, match="missing fields mixers, width"):
+    del given["width"], given["layers"]
+    with pytest.raises(ValueError, match="missing fields layers, width"):
         Architecture.from_dict(given)
     with pytest.raises(ValueError, match="unknown fields depth"):
         Architecture.from_dict(small().to_dict() | {"depth": 3})

@@ -68,7 +68,10 @@ def test_softmax_rope_has_a_base_of_its_own_or_the_model_s() -> None:
     assert plain.rope_base is None
 
 
-@pytest.mark.parametrize("name", baselines.ROUTED)
+ROUTED = [name for name, baseline in baselines.BASELINES.items() if baseline.as_searched]
+
+
+@pytest.mark.parametrize("name", ROUTED)
 def test_routers_are_where_a_search_has_them(name: str) -> None:
     found = built(name, routed_layers=[1, 3])
     assert found is not None
@@ -99,7 +102,7 @@ def test_a_pattern_of_another_length_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["transformer", "linear-window-linear-linear", "", "outputs/search/run/architecture.json"]
+    "name", ["transformer", "linear-hyena-linear-linear", "", "outputs/search/run/architecture.json"]
 )
 def test_no_hybrid_has_another_name(name: str) -> None:
     assert built(name) is None

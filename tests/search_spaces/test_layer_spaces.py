@@ -61,7 +61,7 @@ def test_it_has_the_sizes_of_the_model(name: str) -> None:
         ({"chunk_sizes": [4, 4]}, r"space.chunk_sizes=\[4, 4\] is not a choice"),
         ({"chunk_sizes": [0]}, "space.chunk_sizes has 0; give numbers of tokens from 1 on"),
         ({"operations": ["linear"] * 2}, r"space.operations=\['linear', 'linear'\] is not a choice"),
-        ({"operations": ["window"]}, "space.operations has window; choose from: softmax, linear, token_hybrid"),
+        ({"operations": ["hyena"]}, "space.operations has hyena; choose from: softmax, linear, window, token_hybrid"),
         ({"routing_heads": 3}, "model.routing_heads=3 does not divide linear_heads=2; choose"),
     ],
     ids=str,

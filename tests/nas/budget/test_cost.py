@@ -12,12 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS, SpaceCost, flops_per_token, kv_bytes, line
 from nas.kernels.chunk_softmax_attention import decode as softmax_decode
+from nas.kernels.chunk_softmax_attention import window_decode
 from nas.kernels.gated_delta_rule import decode as linear_decode
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.models.policies import learnt
-from nas.search_spaces.architecture import MIXERS, Architecture, Layer
+from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.space import Code, Space
-from tests.nas.architectures import small
+from tests.nas.architectures import MIXERS, small
 
 PER_TOKEN = 2 * (4 + 6)
 """Numbers that two heads keep of a token: keys of 4 and values of 6."""
@@ -62,16 +63,23 @@ def held(architecture: Architecture, layer: Layer, route: Tensor) -> int:
             q, v = torch.randn(1, a.linear_heads, a.key_dim), torch.randn(1, a.linear_heads, a.value_dim)
             g = -torch.ones(1, a.linear_heads)
             _, state = linear_decode.gated_delta_rule_step(q, q, v, g, -g, state)
-    by_softmax = softmax_decode.bytes_in_use(cache) if layer.mixer != "linear" else 0
-    by_linear = sum(x.numel() * x.element_size() for x in state) if layer.mixer != "softmax" else 0
-    return by_softmax + by_linear
+    window = window_decode.empty_window_cache(1, heads, keys, values, window=a.window, dtype=torch.bfloat16)
+    for _ in range(len(route) * layer.chunk_size):
+        q, v = torch.randn(1, heads, keys), torch.randn(1, heads, values)
+        _, window = window_decode.window_attention_step(q, q, v, window)
+    own = {
+        "softmax": softmax_decode.bytes_in_use(cache),
+        "linear": sum(x.numel() * x.element_size() for x in state),
+        "window": window_decode.bytes_in_use(window),
+    }
+    return sum(own[operation] for operation in layer.operations)
 
 
 @pytest.mark.parametrize("chunk_size", [4, 8])
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_kv_bytes_are_those_that_decoding_holds(mixer: str, chunk_size: int) -> None:
-    chunks, layer = 12, Layer(mixer, chunk_size)  # type: ignore[arg-type]
-    architecture = small(mixer, chunk_size=chunk_size)  # type: ignore[arg-type]
+    chunks, layer = 12, Layer(mixer, chunk_size)
+    architecture = small(mixer, chunk_size=chunk_size)
     route = torch.ones(chunks, 2) if mixer == "softmax" else (torch.rand(chunks, 2) < 0.4).float()
     share = route[:-1].mean().item()  # the last chunk runs, whatever its route will be
     counted = kv_bytes(architecture, {0: share}, chunks * chunk_size)
@@ -82,8 +90,8 @@ def test_kv_bytes_are_those_that_decoding_holds(mixer: str, chunk_size: int) -> 
 
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_weights_that_multiply_a_token_are_the_parameters_but_the_embedding(mixer: str) -> None:
-    architecture = small(mixer, mixer)  # type: ignore[arg-type]
-    states = 2 * 6 * STATE * (mixer != "softmax")
+    architecture = small(mixer, mixer)
+    states = 2 * 6 * STATE * ("linear" in architecture.layers[0].operations)
     weights = flops_per_token(architecture, {}, 0) - states
     assert weights == 2 * (count_parameters(LanguageModel(architecture)) - EMBEDDING)
 
@@ -105,12 +113,13 @@ def test_rotary_positions_cost_no_parameters() -> None:
 def test_flops_are_weights_visible_keys_and_states() -> None:
     context, per_key = 1000, 2 * PER_TOKEN
     at = {
-        mixer: flops_per_token(small(mixer), {0: 0.1}, context) - flops_per_token(small(mixer), {0: 0.1}, 0)  # type: ignore[arg-type]
+        mixer: flops_per_token(small(mixer), {0: 0.1}, context) - flops_per_token(small(mixer), {0: 0.1}, 0)
         for mixer in MIXERS
     }
     assert at == {
         "softmax": per_key * context,
         "linear": 0,
+        "window": per_key * 6,
         "token_hybrid": pytest.approx(per_key * (4 + 0.1 * 996)),
     }
 
@@ -134,10 +143,10 @@ def products(model: LanguageModel, length: int, backward: bool = False) -> dict[
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_a_forward_pass_multiplies_with_the_weights_as_often_as_counted(mixer: str, length: int) -> None:
     """PyTorch counts matrices, not the vectors of norms and biases; a router sees one mean a chunk."""
-    model = LanguageModel(small(mixer, mixer))  # type: ignore[arg-type]
+    model = LanguageModel(small(mixer, mixer))
     vectors = sum(p.numel() for p in model.parameters() if p.ndim == 1)
     routers = sum(p.numel() for name, p in model.named_parameters() if name.endswith("router.score.weight"))
-    states = 2 * 6 * STATE * (mixer != "softmax")
+    states = 2 * 6 * STATE * ("linear" in model.architecture.layers[0].operations)
     weights = length * (flops_per_token(model.architecture, {}, 0) - states - 2 * vectors)
     computed = products(model, length)
     assert computed["weights"] + computed["convolutions"] == weights - 2 * routers * (length - length // 4)
@@ -146,7 +155,7 @@ def test_a_forward_pass_multiplies_with_the_weights_as_often_as_counted(mixer: s
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_training_multiplies_with_the_weights_three_times_as_often(mixer: str) -> None:
     """Of convolutions PyTorch counts the backward pass as if every channel saw all others."""
-    model = LanguageModel(small(mixer, mixer))  # type: ignore[arg-type]
+    model = LanguageModel(small(mixer, mixer))
     assert products(model, 64, backward=True)["weights"] == 3 * products(model, 64)["weights"]
 
 
@@ -167,7 +176,7 @@ def test_a_softmax_layer_computes_the_whole_square_of_which_half_is_visible(leng
 @pytest.mark.parametrize("length", [64, 192, 320])
 def test_a_routed_layer_computes_blocks_of_64_queries(length: int) -> None:
     """Beyond what is visible: the upper triangle of each block of the diagonal, and what linear attention takes."""
-    hybrid, linear = (products(LanguageModel(small(mixer)), length)["tokens"] for mixer in ("token_hybrid", "linear"))  # type: ignore[arg-type]
+    hybrid, linear = (products(LanguageModel(small(mixer)), length)["tokens"] for mixer in ("token_hybrid", "linear"))
     unseen = 2 * PER_TOKEN * 64 * 63 // 2 * (length // 64)
     assert hybrid - linear == attention_flops(length) + unseen
 
@@ -280,5 +289,5 @@ def test_the_gradient_of_the_expected_cost_is_right(cost: SpaceCost) -> None:
 @pytest.mark.parametrize("resource", UNITS)
 def test_only_routed_layers_cost_more_with_their_share(resource: str) -> None:
     for mixer in MIXERS:
-        slope = line(resource, small(mixer), Layer(mixer, 4), CONTEXT).slope  # type: ignore[arg-type]
+        slope = line(resource, small(mixer), Layer(mixer, 4), CONTEXT).slope
         assert (slope > 0) == (mixer == "token_hybrid")

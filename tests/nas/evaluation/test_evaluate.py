@@ -15,7 +15,7 @@ from nas.evaluation.metrics import bits_by_position, quality_of
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy
-from nas.models.policies import always, at_random, learnt, policy_of, randomly, strided
+from nas.models.policies import at_random, drop_all, keep_all, learnt, policy_of, randomly, strided
 from tests.nas.architectures import small
 
 T, N = 11, 3
@@ -74,9 +74,9 @@ def test_counts_averaged_over_processes_find_the_same() -> None:
 
 def test_always_gives_every_chunk_one_operation() -> None:
     logits = torch.randn(2, N, 2, 2)
-    assert always("softmax")(0, logits).tolist() == torch.tensor([1.0, 0.0]).expand(2, N, 2, 2).tolist()
-    assert always("linear")(0, logits).tolist() == torch.tensor([0.0, 1.0]).expand(2, N, 2, 2).tolist()
-    assert always("linear")(0, logits.double()).dtype == torch.float64
+    assert keep_all(0, logits).tolist() == torch.tensor([1.0, 0.0]).expand(2, N, 2, 2).tolist()
+    assert drop_all(0, logits).tolist() == torch.tensor([0.0, 1.0]).expand(2, N, 2, 2).tolist()
+    assert drop_all(0, logits.double()).dtype == torch.float64
 
 
 def test_random_routing_has_the_share_of_each_layer_and_head() -> None:

@@ -7,7 +7,7 @@ from nas.data import Batch, Task, build_task
 from nas.evaluation.routing_map import routing_map
 from nas.kernels import chunk_softmax_attention
 from nas.models.language_model import LanguageModel
-from nas.models.policies import always, learnt, policy_of
+from nas.models.policies import drop_all, keep_all, learnt, policy_of
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
 
@@ -71,7 +71,7 @@ def test_readers_are_those_of_the_attention_that_is_computed(task: Task) -> None
     """Where every value is 1 in one chunk and 0 elsewhere, attention's output is what the chunk gets."""
     routed = model(task, "token_hybrid")
     tokens = task.validation_batches()[0].tokens[:1]
-    shown = routing_map(routed, task, always("softmax"), with_readers=True)
+    shown = routing_map(routed, task, keep_all, with_readers=True)
     assert shown is not None
     block = routed.blocks[0]
     heads = block.mixer.softmax_heads(block.mixer.project(block.mixer_norm(routed.embedding(tokens))))
@@ -87,7 +87,7 @@ def test_readers_are_those_of_the_attention_that_is_computed(task: Task) -> None
 
 
 def test_chunks_left_to_linear_attention_have_no_readers(task: Task) -> None:
-    shown = routing_map(model(task, "token_hybrid"), task, always("linear"), with_readers=True)
+    shown = routing_map(model(task, "token_hybrid"), task, drop_all, with_readers=True)
     assert shown is not None
     assert {len(chunk) for head in shown.readers[0] for chunk in head} == {0}
 

@@ -14,11 +14,10 @@ from nas.models import decoding
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy
-from nas.models.policies import always, learnt, policy_of, randomly
-from nas.models.router import OPERATIONS
-from nas.search_spaces.architecture import MIXERS, Architecture, Mixer
+from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly
+from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
-from tests.nas.architectures import small
+from tests.nas.architectures import MIXERS, small
 
 T = 14
 """Three whole chunks of four tokens, and a short one."""
@@ -85,7 +84,7 @@ def test_docstring_example() -> None:
 @pytest.mark.parametrize("prompt", [1, 3, 4, 6, 8, 11])
 @pytest.mark.parametrize("mixers", [("softmax",), ("linear",), ("token_hybrid",), MIXERS], ids=" ".join)
 def test_a_prompt_and_steps_are_the_whole_sequence(
-    mixers: tuple[Mixer, ...], prompt: int, rope_base: float | None
+    mixers: tuple[str, ...], prompt: int, rope_base: float | None
 ) -> None:
     made = model(small(*mixers, *mixers, rope_base=rope_base))
     tokens = torch.randint(11, (3, T))
@@ -96,13 +95,13 @@ def test_a_prompt_and_steps_are_the_whole_sequence(
 
 
 @pytest.mark.parametrize("mixer", ["linear", "token_hybrid"])
-def test_negative_eigenvalues(mixer: Mixer) -> None:
+def test_negative_eigenvalues(mixer: str) -> None:
     made = model(small(mixer, mixer, negative_eigenvalues=True))
     for prompt in (1, 6):
         assert_decodes(made, torch.randint(11, (2, T)), learnt, prompt)
 
 
-@pytest.mark.parametrize("policy", [soft, always("softmax"), always("linear"), None], ids=str)
+@pytest.mark.parametrize("policy", [soft, keep_all, drop_all, None], ids=str)
 def test_any_policy(policy: Policy | None) -> None:
     made = model(small("token_hybrid", "linear", "token_hybrid"))
     for prompt in (2, 4, 9):
@@ -111,7 +110,7 @@ def test_any_policy(policy: Policy | None) -> None:
 
 @pytest.mark.parametrize("chunk_sizes", [(1, 1), (3, 5), (16, 2), (64, 64)], ids=str)
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_any_chunk_size(mixer: Mixer, chunk_sizes: tuple[int, ...]) -> None:
+def test_any_chunk_size(mixer: str, chunk_sizes: tuple[int, ...]) -> None:
     made = model(small(mixer, mixer, chunk_sizes=chunk_sizes))
     for prompt in (1, 6):
         assert_decodes(made, torch.randint(11, (2, T)), learnt, prompt)
@@ -153,7 +152,7 @@ def test_new_prompts_begin_new_sequences() -> None:
 
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("prompt", [1, 8, 10])
-def test_what_is_skipped_takes_no_memory(mixer: Mixer, prompt: int) -> None:
+def test_what_is_skipped_takes_no_memory(mixer: str, prompt: int) -> None:
     """In bfloat16 as it is counted; before the last token of a chunk, whose page is there as a whole."""
     chunks, made = 10, LanguageModel(small(mixer, mixer)).bfloat16()
     tokens = torch.randint(11, (2, 4 * chunks - 1))
@@ -169,8 +168,8 @@ def test_what_is_skipped_takes_no_memory(mixer: Mixer, prompt: int) -> None:
 def test_all_to_linear_needs_no_more_memory_however_long() -> None:
     made = LanguageModel(small("token_hybrid"))
     used = {}
-    for operation, length in itertools.product(OPERATIONS, (9, 41)):
-        decoder = Decoder(made, always(operation))
+    for (operation, policy), length in itertools.product({"softmax": keep_all, "linear": drop_all}.items(), (9, 41)):
+        decoder = Decoder(made, policy)
         list(decoded(decoder, torch.randint(11, (1, length)), 5))
         used[operation, length] = decoder.bytes_in_use
     assert used["linear", 9] == used["linear", 41]
@@ -178,10 +177,10 @@ def test_all_to_linear_needs_no_more_memory_however_long() -> None:
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_half_precision(mixer: Mixer) -> None:
+def test_half_precision(mixer: str) -> None:
     """Under autocast and in bfloat16 alone: as near to float32 as a whole sequence is."""
     made, tokens = LanguageModel(small(mixer, mixer)), torch.randint(11, (2, T))
-    policy = always("softmax")  # what is routed must not hang on rounding
+    policy = keep_all  # what is routed must not hang on rounding
     exact = made(tokens, policy).logits[:, 4:]
     with torch.autocast("cpu", torch.bfloat16):
         mixed = torch.stack(list(decoded(Decoder(made, policy), tokens, 5)), dim=1)
@@ -228,7 +227,7 @@ def test_what_cannot_be_decoded() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("rope_base", [None, 10000.0], ids=["no positions", "rotary"])
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_decoding_on_the_gpu(mixer: Mixer, rope_base: float | None) -> None:
+def test_decoding_on_the_gpu(mixer: str, rope_base: float | None) -> None:
     """With Triton's kernels, against the whole sequence in float64."""
     sizes = {"width": 64, "key_dim": 64, "value_dim": 64, "softmax_heads": 2, "mlp_width": 64, "chunk_size": 16}
     made = LanguageModel(small(mixer, mixer, rope_base=rope_base, **sizes)).cuda()

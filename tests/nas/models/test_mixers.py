@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from nas.models.mixers import Path, Policy, TokenMixer
+from nas.models.operations import find
 from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
 
@@ -56,7 +57,7 @@ def test_state_transitions_may_have_negative_eigenvalues() -> None:
     x = 100 * torch.randn(2, T, 12)
     for negative, strongest, first in ((False, 1.0, 0.018), (True, 2.0, 1.0)):
         made = TokenMixer(small("linear", negative_eigenvalues=negative), 0, "full")
-        at_first, beta = (made.linear_heads(made.project(given)).beta for given in (torch.zeros_like(x), x))
+        at_first, beta = (find("linear").heads(made, made.project(given))[-1] for given in (torch.zeros_like(x), x))
         assert at_first.flatten().tolist() == pytest.approx([first] * at_first.numel(), abs=1e-4)
         assert 0 <= beta.min() < 0.1 * strongest, "eigenvalues from 1"
         assert 0.9 * strongest < beta.max() <= strongest, "to 1 - beta"

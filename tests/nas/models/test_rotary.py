@@ -7,7 +7,6 @@ from torch import Tensor
 from nas.models.language_model import LanguageModel
 from nas.models.policies import learnt
 from nas.models.rotary import rotate
-from nas.search_spaces.architecture import Mixer
 from tests.nas.architectures import small
 
 BASE = 100.0
@@ -49,7 +48,7 @@ def test_half_precision_is_rotated_in_float32() -> None:
         torch.testing.assert_close(rotated.double(), expected, rtol=2**-8, atol=0.02)
 
 
-def made(mixer: Mixer, base: float | None) -> LanguageModel:
+def made(mixer: str, base: float | None) -> LanguageModel:
     torch.manual_seed(1)
     model = LanguageModel(small(mixer, mixer, rope_base=base)).double()
     for parameter in model.parameters():
@@ -59,7 +58,7 @@ def made(mixer: Mixer, base: float | None) -> LanguageModel:
 
 
 @pytest.mark.parametrize("mixer", ["softmax", "linear", "token_hybrid"])
-def test_softmax_attention_has_positions_and_linear_attention_none(mixer: Mixer) -> None:
+def test_softmax_attention_has_positions_and_linear_attention_none(mixer: str) -> None:
     tokens = torch.randint(11, (2, 11))
     plain, rotary = (made(mixer, base)(tokens, learnt).logits for base in (None, BASE))
     assert torch.equal(plain, rotary) == (mixer == "linear")
@@ -68,7 +67,7 @@ def test_softmax_attention_has_positions_and_linear_attention_none(mixer: Mixer)
 
 @pytest.mark.parametrize("mixer", ["softmax", "token_hybrid"])
 @torch.no_grad()
-def test_a_token_changes_no_logits_before_it(mixer: Mixer) -> None:
+def test_a_token_changes_no_logits_before_it(mixer: str) -> None:
     model, tokens = made(mixer, BASE), torch.randint(11, (2, 11))
     before = model(tokens, learnt).logits
     for t in range(11):
@@ -80,7 +79,7 @@ def test_a_token_changes_no_logits_before_it(mixer: Mixer) -> None:
 
 
 @pytest.mark.parametrize("mixer", ["softmax", "token_hybrid"])
-def test_a_model_with_rotary_positions_learns(mixer: Mixer) -> None:
+def test_a_model_with_rotary_positions_learns(mixer: str) -> None:
     model, tokens = LanguageModel(small(mixer, mixer, rope_base=BASE)), torch.randint(11, (4, 12))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     losses = []

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nas.budget.cost import SpaceCost
 from nas.models.mixers import Routing
-from nas.search_spaces.architecture import Layer, Mixer
+from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import Choices
 from tests.nas.architectures import small
@@ -20,7 +20,7 @@ SOFTMAX, LINEAR, FINE, COARSE = (
 
 
 def made(*options: tuple[Layer, ...], resource: str = "softmax_share") -> tuple[Choices, SpaceCost]:
-    mixers: tuple[Mixer, ...] = ("linear",) * len(options)
+    mixers: tuple[str, ...] = ("linear",) * len(options)
     space = Space("toy", small(*mixers), options)
     return Choices(space), SpaceCost(resource, space, context=64)
 

@@ -1,0 +1,59 @@
+"""The operations that mix tokens, one class and one file each; `OPERATIONS` is the table that names them.
+
+>>> from nas.models.operations import find
+>>> find("softmax").keeps_all, find("linear").keeps_all
+(True, False)
+"""
+
+from collections.abc import Callable
+
+from nas.models.operations import fla
+from nas.models.operations.linear import Linear
+from nas.models.operations.operation import Branch, Operation, Standalone
+from nas.models.operations.softmax import Softmax
+from nas.models.operations.window import Window
+from nas.search_spaces import operations as mixers
+from nas.search_spaces.architecture import Layer
+
+OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in (Softmax(), Linear(), Window())}
+"""Every operation by its name."""
+FAMILIES: dict[str, Callable[[str], Operation]] = {fla.PREFIX: fla.operation}
+"""Operations of other libraries: how to make the one of a name, by the prefix before its colon."""
+
+
+def register(operation: Operation) -> None:
+    """Add an operation from elsewhere, so that spaces, models and reports know it by its name."""
+    if not isinstance(operation, Branch | Standalone):
+        raise TypeError(f"{operation!r} is no operation; derive its class from Branch or Standalone.")
+    OPERATIONS[operation.name] = operation
+    mixers.register(operation.name)
+
+
+def find(name: str) -> Operation:
+    """Return the operation of a name; ValueError if there is none, or if the library it needs is not installed."""
+    prefix, colon, member = name.partition(":")
+    if name not in OPERATIONS and colon and prefix in FAMILIES:
+        OPERATIONS[name] = FAMILIES[prefix](member)
+    if name not in OPERATIONS:
+        raise ValueError(f"operation {name} is unknown; choose from: {mixers.allowed()}.")
+    return OPERATIONS[name]
+
+
+def dense_share(layer: Layer) -> float:
+    """The softmax share of a layer whose router, if it has one, keeps every chunk: 1 or 0."""
+    return float(find(layer.operations[0]).keeps_all)
+
+
+def in_order(names: set[str]) -> list[Operation]:
+    """The operations of these names, in the order of the table."""
+    for name in sorted(names):
+        find(name)
+    return [operation for name, operation in OPERATIONS.items() if name in names]
+
+
+for _name in OPERATIONS:
+    mixers.register(_name)
+for _prefix in FAMILIES:
+    mixers.register_family(_prefix)
+
+__all__ = ["FAMILIES", "OPERATIONS", "Branch", "Operation", "Standalone", "dense_share", "find", "in_order", "register"]

@@ -1,0 +1,134 @@
+"""Linear attention: Gated DeltaNet, which compresses the past into a state of fixed size (Yang et al. 2025)."""
+
+import math
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.kernels import gated_delta_rule
+from nas.kernels.arguments import RouteGrad
+from nas.kernels.branch_merge import branch_merge
+from nas.kernels.gated_delta_rule import decode
+from nas.kernels.gated_delta_rule.decode import LinearState
+from nas.kernels.head_norms import head_norms
+from nas.models.layers import NORM_EPS, rms_norm
+from nas.models.operations.operation import STATE_BYTES, Branch, Heads, Line, Look, Memory, Projected
+from nas.search_spaces.architecture import Architecture
+
+INITIAL_DECAY_RATES = (0.02, 0.3)
+"""Smallest and largest decay rate of a linear head at the start, drawn log-uniformly. Published rates are 1 to 16."""
+INITIAL_WRITE = -4.0
+"""Logit of the strength with which linear attention writes a token at the start. Published strengths are 0.5.
+
+With the published values a small model forgets or overwrites most of what it stores within tens of tokens, no gradient
+asks for more, and linear layers stay on the plateau before recall. With these values they leave it as softmax layers
+do.
+"""
+INITIAL_WIDE_WRITE = 0.0
+"""The same if strengths go up to 2: a strength of 1, in the middle. From small strengths eigenvalues of -1 are too far
+away to be learnt.
+"""
+
+
+class LinearWeights(Protocol):
+    """Parameters that Gated DeltaNet has in a mixer: decay and write strength of a head, norm of its outputs."""
+
+    architecture: Architecture
+    decay: nn.Linear
+    write: nn.Linear
+    log_decay_rate: nn.Parameter
+    decay_bias: nn.Parameter
+    linear_norm: nn.RMSNorm
+
+
+class Linear(Branch):
+    """Gated DeltaNet. l2-normalises q and k; with negative_eigenvalues write strengths are twice as large."""
+
+    name = "linear"
+    look = Look("linear", "#0072B2", "l")
+
+    def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
+        mixer.decay = nn.Linear(a.width, a.linear_heads, bias=False)
+        write = mixer.write = nn.Linear(a.width, a.linear_heads)
+        nn.init.constant_(write.bias, INITIAL_WIDE_WRITE if a.negative_eigenvalues else INITIAL_WRITE)
+        slowest, fastest = map(math.log, INITIAL_DECAY_RATES)
+        mixer.log_decay_rate = nn.Parameter(torch.empty(a.linear_heads).uniform_(slowest, fastest))
+        step = torch.empty(a.linear_heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+        mixer.decay_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(decay_bias) == step
+        mixer.linear_norm = rms_norm(a.linear_heads * a.value_dim // a.softmax_heads)
+
+    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
+        """q, k [B, T, H, K], v [B, T, H, V], log-decay and write strength [B, T, H]."""
+        heads = cast("LinearWeights", mixer).architecture.linear_heads
+        (q, _), (k, _) = (head_norms(z, linear_heads=heads) for z in (given.q, given.k))
+        return self.heads_of(mixer, given, q, k)
+
+    def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor) -> Heads:
+        """The same from q and k that are normalised already."""
+        own = cast("LinearWeights", mixer)
+        v = given.v.unflatten(-1, (q.shape[2], -1))
+        g = -own.log_decay_rate.exp() * F.softplus(own.decay(given.x) + own.decay_bias)
+        beta = own.write(given.x).sigmoid()
+        return q, k, v, g, 2 * beta if own.architecture.negative_eigenvalues else beta
+
+    def attend(
+        self,
+        mixer: nn.Module,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        q, k, v, g, beta = heads
+        return gated_delta_rule(q, k, v, g, beta, route, chunk_size=chunk_size, route_grad=route_grad)
+
+    def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
+        weight = cast("LinearWeights", mixer).linear_norm.weight
+        return branch_merge(None, o, None, weight, None, gate, eps=NORM_EPS)
+
+    def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
+        return LinearMemory(chunk_size)
+
+    def weights(self, a: Architecture) -> int:
+        return a.linear_heads * (2 * a.width + 3) + a.linear_heads * a.value_dim // a.softmax_heads
+
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+        """The running state, that at the start of the current chunk, and the decay since then."""
+        return Line(STATE_BYTES * (2 * _state(a) + a.linear_heads))
+
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+        """6 K V for each head: the state is read for the correction and for the output, and written once."""
+        return Line(6 * _state(a))
+
+
+def _state(a: Architecture) -> int:
+    """Numbers in the state of a layer."""
+    return a.linear_heads * a.key_dim * a.value_dim
+
+
+class LinearMemory:
+    """The state of Gated DeltaNet. Without a router chunks have no meaning to it, and it closes none."""
+
+    def __init__(self, chunk_size: int) -> None:
+        self._chunk_size = chunk_size
+        self._state: LinearState
+
+    def prefill(self, heads: Heads, route: Tensor | None) -> Tensor:
+        q, k, v, g, beta = heads
+        o, self._state = decode.gated_delta_rule_prefill(q, k, v, g, beta, route, chunk_size=self._chunk_size)
+        return o
+
+    def step(self, heads: Heads) -> Tensor:
+        q, k, v, g, beta = (x.squeeze(1) for x in heads)
+        o, self._state = decode.gated_delta_rule_step(q, k, v, g, beta, self._state)
+        return o.unsqueeze(1)
+
+    def close(self, route: Tensor | None) -> None:
+        if route is not None:
+            self._state = decode.close_chunk(self._state, route)
+
+    @property
+    def bytes_in_use(self) -> int:
+        return sum(buffer.numel() * buffer.element_size() for buffer in self._state)

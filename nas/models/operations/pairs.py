@@ -1,0 +1,115 @@
+"""Two branches of a routed layer together: one by one, or by kernels that are fused for a pair.
+
+A new fused pair is a class with the methods of `Pair` and a line in `FUSED`.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from nas.kernels import hybrid_attention
+from nas.kernels.arguments import RouteGrad
+from nas.kernels.branch_merge import branch_merge
+from nas.kernels.head_norms import head_norms
+from nas.models.layers import NORM_EPS
+from nas.models.operations.linear import Linear, LinearWeights
+from nas.models.operations.operation import Branch, Heads, Projected
+from nas.models.operations.softmax import Softmax, SoftmaxWeights
+
+
+class Pair:
+    """Two branches, computed one after the other and merged by a softmax over their scores.
+
+    Args:
+        branches: the branch that keeps chunks, and the branch that compresses them.
+    """
+
+    def __init__(self, branches: tuple[Branch, Branch]) -> None:
+        self.branches = branches
+
+    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> tuple[Heads, Heads]:
+        """What each branch computes with, for tokens of which the first is at position ``start``."""
+        first, second = self.branches
+        return first.heads(mixer, given, start), second.heads(mixer, given, start)
+
+    def attend(
+        self,
+        mixer: nn.Module,
+        heads: tuple[Heads, Heads],
+        values: Tensor,
+        routes: tuple[Tensor, Tensor],
+        chunk_size: int,
+        route_grad: RouteGrad,
+    ) -> tuple[Tensor, Tensor]:
+        """Mix tokens in each branch.
+
+        Args:
+            mixer: whose parameters are used.
+            heads: as `heads` gives them.
+            values: [B, T, channels of v].
+            routes: [B, N, R] for each branch, how much later chunks see of each chunk.
+            chunk_size: tokens in a chunk.
+            route_grad: which chunks' routes get a gradient.
+
+        Returns:
+            [B, T, H, V] of each branch.
+        """
+        first, second = (
+            branch.attend(mixer, own, chunk_size, route, route_grad)
+            for branch, own, route in zip(self.branches, heads, routes, strict=True)
+        )
+        return first, second
+
+    def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor) -> Tensor:
+        """Normalise both outputs, weigh them by scores of the convolved q [B, T, channels], and gate the sum."""
+        scores = mixer.get_submodule("branch_score")(q)
+        ones = torch.ones_like(gate)
+        first, second = (branch.merge(mixer, own, ones) for branch, own in zip(self.branches, o, strict=True))
+        shares = scores.unflatten(-1, (-1, 2)).softmax(-1)
+        by_first, by_second = shares.repeat_interleave(gate.shape[-1] // shares.shape[-2], dim=-2).unbind(-1)
+        return (by_first * first + by_second * second) * nn.functional.silu(gate)
+
+
+class SoftmaxAndLinear(Pair):
+    """Softmax attention and Gated DeltaNet (NAtS-L, Deng et al. 2026): one kernel norms, mixes or merges for both."""
+
+    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> tuple[Heads, Heads]:
+        softmax, linear = cast("tuple[Softmax, Linear]", self.branches)
+        own = cast("SoftmaxWeights", mixer)
+        a = own.architecture
+        (q_l2, q_rms), (k_l2, k_rms) = (
+            head_norms(z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS)
+            for z, weight in ((given.q, own.q_norm.weight), (given.k, own.k_norm.weight))
+        )
+        return softmax.heads_of(mixer, given, q_rms, k_rms, start), linear.heads_of(mixer, given, q_l2, k_l2)
+
+    def attend(
+        self,
+        mixer: nn.Module,
+        heads: tuple[Heads, Heads],
+        values: Tensor,
+        routes: tuple[Tensor, Tensor],
+        chunk_size: int,
+        route_grad: RouteGrad,
+    ) -> tuple[Tensor, Tensor]:
+        (softmax_q, softmax_k, _), (linear_q, linear_k, _, g, beta) = heads
+        o = hybrid_attention(
+            softmax_q, softmax_k, linear_q, linear_k, values, g, beta, *routes,
+            chunk_size=chunk_size, route_grad=route_grad,
+        )  # fmt: skip
+        return o.softmax, o.linear
+
+    def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor) -> Tensor:
+        weights = cast("SoftmaxWeights", mixer).softmax_norm.weight, cast("LinearWeights", mixer).linear_norm.weight
+        return branch_merge(*o, *weights, mixer.get_submodule("branch_score")(q), gate, eps=NORM_EPS)
+
+
+FUSED: dict[tuple[str, str], type[Pair]] = {(Softmax.name, Linear.name): SoftmaxAndLinear}
+"""Pairs of operations for which there are fused kernels, by their names."""
+
+
+def pair_of(branches: tuple[Branch, Branch]) -> Pair:
+    """The two branches together, by fused kernels if there are any."""
+    first, second = branches
+    return FUSED.get((first.name, second.name), Pair)(branches)

@@ -1,0 +1,123 @@
+"""Softmax attention over all earlier tokens, or over those of the chunks that a router keeps."""
+
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from nas.kernels import chunk_softmax_attention
+from nas.kernels.arguments import RouteGrad
+from nas.kernels.branch_merge import branch_merge
+from nas.kernels.chunk_softmax_attention import decode
+from nas.kernels.chunk_softmax_attention.decode import KVCache
+from nas.kernels.head_norms import head_norms
+from nas.kernels.triton_support import operand_dtype
+from nas.models.layers import NORM_EPS, rms_norm
+from nas.models.operations.operation import CACHE_BYTES, Branch, Heads, Line, Look, Memory, Projected
+from nas.models.rotary import rotate
+from nas.search_spaces.architecture import Architecture
+
+
+class SoftmaxWeights(Protocol):
+    """Parameters that softmax attention has in a mixer: norms of the queries, keys and outputs of a head."""
+
+    architecture: Architecture
+    q_norm: nn.RMSNorm
+    k_norm: nn.RMSNorm
+    softmax_norm: nn.RMSNorm
+
+
+class Softmax(Branch):
+    """Softmax attention. RMS-normalises q and k per head and, with a rope_base, rotates them by their positions."""
+
+    name = "softmax"
+    look = Look("softmax", "#E69F00", "s")
+    keeps_all = True
+
+    def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
+        if hasattr(mixer, "softmax_norm"):
+            return
+        keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
+        mixer.q_norm = rms_norm(keys // a.softmax_heads)
+        mixer.k_norm = rms_norm(keys // a.softmax_heads)
+        mixer.softmax_norm = rms_norm(values // a.softmax_heads)
+
+    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
+        """q, k [B, T, H, K] and v [B, T, H, V]."""
+        own = cast("SoftmaxWeights", mixer)
+        (_, q), (_, k) = (
+            head_norms(z, weight, softmax_heads=own.architecture.softmax_heads, eps=NORM_EPS)
+            for z, weight in ((given.q, own.q_norm.weight), (given.k, own.k_norm.weight))
+        )
+        return self.heads_of(mixer, given, q, k, start)
+
+    def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor, start: int) -> Heads:
+        """The same from q and k that are normalised already."""
+        base = cast("SoftmaxWeights", mixer).architecture.rope_base
+        if base is not None:
+            q, k = rotate(q, k, base, start)
+        return q, k, given.v.unflatten(-1, (q.shape[2], -1))
+
+    def attend(
+        self,
+        mixer: nn.Module,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        q, k, v = heads
+        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, route_grad=route_grad)
+
+    def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
+        weight = cast("SoftmaxWeights", mixer).softmax_norm.weight
+        return branch_merge(o, None, weight, None, None, gate, eps=NORM_EPS)
+
+    def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
+        return SoftmaxMemory(chunk_size)
+
+    def weights(self, a: Architecture) -> int:
+        return a.linear_heads * (2 * a.key_dim + a.value_dim) // a.softmax_heads
+
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+        keys, per_key = self._keys(a, chunk_size, context, routed), CACHE_BYTES * _channels(a)
+        return Line(per_key * keys.base, per_key * keys.slope)
+
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+        """2 (K + V) for each softmax head and visible key."""
+        keys, per_key = self._keys(a, chunk_size, context, routed), 2 * _channels(a)
+        return Line(per_key * keys.base, per_key * keys.slope)
+
+    def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+        """Number of keys that the last token sees: with a router those of its own chunk and of kept chunks."""
+        own = min(chunk_size, context)
+        return Line(own, context - own) if routed else Line(context)
+
+
+def _channels(a: Architecture) -> int:
+    """Channels of the keys and values of a token."""
+    return a.linear_heads * (a.key_dim + a.value_dim)
+
+
+class SoftmaxMemory:
+    """The KV cache of softmax attention, in whose pages a dropped chunk takes no place."""
+
+    def __init__(self, chunk_size: int) -> None:
+        self._chunk_size = chunk_size
+        self._cache: KVCache
+
+    def prefill(self, heads: Heads, route: Tensor | None) -> Tensor:
+        q, k, v = heads
+        self._cache = decode.cache_of_prefill(k, v, route, chunk_size=self._chunk_size, dtype=operand_dtype(q, k, v))
+        return chunk_softmax_attention(q, k, v, route, chunk_size=self._chunk_size)
+
+    def step(self, heads: Heads) -> Tensor:
+        q, k, v = (x.squeeze(1) for x in heads)
+        o, self._cache = decode.chunk_softmax_attention_step(q, k, v, self._cache)
+        return o.unsqueeze(1)
+
+    def close(self, route: Tensor | None) -> None:
+        self._cache = decode.close_chunk(self._cache, route)
+
+    @property
+    def bytes_in_use(self) -> int:
+        return decode.bytes_in_use(self._cache)

@@ -1,0 +1,66 @@
+"""Sliding-window softmax attention: each token attends to itself and to the tokens right before it."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from nas.kernels import chunk_softmax_attention
+from nas.kernels.arguments import RouteGrad
+from nas.kernels.chunk_softmax_attention import window_decode
+from nas.kernels.chunk_softmax_attention.window_decode import WindowCache
+from nas.kernels.triton_support import operand_dtype
+from nas.models.operations.operation import Heads, Line, Look, Memory
+from nas.models.operations.softmax import Softmax, SoftmaxWeights
+from nas.search_spaces.architecture import Architecture
+
+
+class Window(Softmax):
+    """Softmax attention to the last ``architecture.window`` tokens. It shares the norms of softmax attention."""
+
+    name = "window"
+    look = Look("hybrid2", "#CC79A7", "w")
+    keeps_all = False
+
+    def attend(
+        self,
+        mixer: nn.Module,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        window = cast("SoftmaxWeights", mixer).architecture.window
+        q, k, v = heads
+        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, window=window)
+
+    def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
+        return WindowMemory(cast("SoftmaxWeights", mixer).architecture.window)
+
+    def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+        return Line(min(a.window, context))
+
+
+class WindowMemory:
+    """The keys and values of the last ``window`` tokens."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._cache: WindowCache
+
+    def prefill(self, heads: Heads, route: Tensor | None) -> Tensor:
+        q, k, v = heads
+        dtype = operand_dtype(q, k, v)
+        self._cache = window_decode.window_cache_of_prefill(k, v, window=self._window, dtype=dtype)
+        return chunk_softmax_attention(q, k, v, route, window=self._window)
+
+    def step(self, heads: Heads) -> Tensor:
+        q, k, v = (x.squeeze(1) for x in heads)
+        o, self._cache = window_decode.window_attention_step(q, k, v, self._cache)
+        return o.unsqueeze(1)
+
+    def close(self, route: Tensor | None) -> None:
+        """Chunks have no meaning to a window."""
+
+    @property
+    def bytes_in_use(self) -> int:
+        return window_decode.bytes_in_use(self._cache)
