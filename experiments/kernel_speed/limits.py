@@ -18,7 +18,10 @@ import torch
 
 from experiments.kernel_speed.inputs import Shapes
 from experiments.kernel_speed.timing import Clock, interleaved
+from nas.models.operations.linear import Linear
+from nas.models.operations.softmax import Softmax
 from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.operations import operations_of
 
 FLOAT32 = 4
 
@@ -178,11 +181,10 @@ def layer_weights(a: Architecture, mixer: str) -> int:
     """Entries of a mixer's projections: q, k, v, gate and output, decay and write strength, branch weights."""
     keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
     weights = a.width * (2 * keys + 3 * values)
-    if mixer != "softmax":
-        weights += 2 * a.width * a.linear_heads
-    if mixer == "token_hybrid":
-        weights += 2 * keys * a.softmax_heads
-    return weights
+    operations = operations_of(mixer)
+    gates = {Linear.name: 2 * a.width * a.linear_heads}
+    weights += sum(gates.get(operation, 0) for operation in operations)
+    return weights + (2 * keys * a.softmax_heads if len(operations) > 1 else 0)
 
 
 def mixer_passes(shapes: Shapes, mixer: str, batch: int, length: int, share: float) -> tuple[Work, Work]:
@@ -193,16 +195,17 @@ def mixer_passes(shapes: Shapes, mixer: str, batch: int, length: int, share: flo
     """
     a, tokens, element = shapes.architecture, batch * length, shapes.dtype.itemsize
     weights = layer_weights(a, mixer)
-    linear, softmax = Size.linear(shapes, batch, length), Size.softmax(shapes, batch, length)
+    passes = {
+        Softmax.name: (Size.softmax(shapes, batch, length), softmax_forward, softmax_backward),
+        Linear.name: (Size.linear(shapes, batch, length), delta_forward, delta_backward),
+    }
     forward, backward = 2.0 * tokens * weights, 4.0 * tokens * weights
-    if mixer != "linear":
-        routed = share if mixer == "token_hybrid" else 1.0
-        forward += softmax_forward(softmax, routed).flops
-        backward += softmax_backward(softmax, routed).flops
-    if mixer != "softmax":
-        routed = 1 - share if mixer == "token_hybrid" else 1.0
-        forward += delta_forward(linear, routed).flops
-        backward += delta_backward(linear, routed).flops
+    operations = operations_of(mixer)
+    shares = (share, 1 - share) if len(operations) > 1 else (1.0,)
+    for operation, routed in zip(operations, shares, strict=True):
+        size, there, back = passes[operation]
+        forward += there(size, routed).flops
+        backward += back(size, routed).flops
     stream = tokens * a.width
     return Work(forward, (2 * stream + weights) * element), Work(backward, (3 * stream + 2 * weights) * element)
 

@@ -14,9 +14,9 @@ from experiments.kernel_speed.operations import ACTIVATIONS, HOW, SHARE, launche
 from experiments.kernel_speed.rows import OURS, Bench, Case, Check, Row, ratio
 from experiments.kernel_speed.timing import Call, Value, interleaved, memory
 from nas.kernels.arguments import RouteGrad
-from nas.models import mixers
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, TokenMixer
+from nas.models.operations import softmax as softmax_operation
 from nas.search_spaces.architecture import Architecture
 
 PUBLIC_LAYER_MS = {2048: 14.9, 8192: 15.4, 32768: 32.4}
@@ -197,5 +197,5 @@ def _on_cudnn(bench: Bench, model: LanguageModel, tokens: Tensor) -> Tensor:
         o = peers.sdpa(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), bench.backend("cudnn"))
         return o.transpose(1, 2)
 
-    with patch.object(mixers, "chunk_softmax_attention", attention):
+    with patch.object(softmax_operation, "chunk_softmax_attention", attention):
         return last_logits(model, tokens, None)

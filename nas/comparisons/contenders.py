@@ -13,7 +13,7 @@ from nas.comparisons.recipe import Given
 from nas.config import BudgetConfig, CompareConfig
 from nas.errors import UserError, user_errors
 from nas.models.language_model import LanguageModel, count_parameters
-from nas.models.operations import dense_share
+from nas.models.operations import check_operations, dense_share
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.layers import routed_layers
@@ -59,6 +59,8 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
                 f"{one.name} is for {one.architecture.vocab_size} tokens, but data={config.data.name} has "
                 f"{vocab_size}; give the data that it was searched on."
             )
+        with user_errors():
+            check_operations(one.architecture.layers)
         build_budget(one.budget, budgeted_cost(one.budget, Space.of(one.architecture)))
     return _matched(every)
 

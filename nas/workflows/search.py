@@ -13,6 +13,7 @@ from nas.data import build_task
 from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
+from nas.models.operations import check_operations
 from nas.results.finish import close
 from nas.runs.folder import Run, start
 from nas.search_spaces.space import Space
@@ -41,6 +42,7 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     task = build_task(config.data, config.seed)
     with user_errors():
         space = search_spaces.build(config.space, config.model, task.vocab_size)
+        check_operations(layer for options in space.options for layer in options)
     check_searcher(config, space)
     _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))

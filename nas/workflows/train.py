@@ -11,6 +11,7 @@ from nas.budget.cost import SOFTMAX_SHARE
 from nas.config import TrainConfig
 from nas.data import build_task
 from nas.errors import UserError, user_errors
+from nas.models.operations import check_operations
 from nas.results.finish import close
 from nas.runs.folder import Run, load_architecture, start
 from nas.search_spaces import baselines
@@ -38,6 +39,8 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     """
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
+    with user_errors():
+        check_operations(architecture.layers)
     _check_budget(config, architecture)
     module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)

@@ -5,7 +5,7 @@
 (True, False)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nas.models.operations import fla
 from nas.models.operations.linear import Linear
@@ -39,6 +39,11 @@ def find(name: str) -> Operation:
     return OPERATIONS[name]
 
 
+def check_operations(layers: Iterable[Layer]) -> None:
+    """Raise ValueError if an operation of the layers is unknown or cannot run here."""
+    in_order({name for layer in layers for name in layer.operations})
+
+
 def dense_share(layer: Layer) -> float:
     """The softmax share of a layer whose router, if it has one, keeps every chunk: 1 or 0."""
     return float(find(layer.operations[0]).keeps_all)
@@ -56,4 +61,15 @@ for _name in OPERATIONS:
 for _prefix in FAMILIES:
     mixers.register_family(_prefix)
 
-__all__ = ["FAMILIES", "OPERATIONS", "Branch", "Operation", "Standalone", "dense_share", "find", "in_order", "register"]
+__all__ = [
+    "FAMILIES",
+    "OPERATIONS",
+    "Branch",
+    "Operation",
+    "Standalone",
+    "check_operations",
+    "dense_share",
+    "find",
+    "in_order",
+    "register",
+]

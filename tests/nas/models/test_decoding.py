@@ -101,7 +101,7 @@ def test_negative_eigenvalues(mixer: str) -> None:
         assert_decodes(made, torch.randint(11, (2, T)), learnt, prompt)
 
 
-@pytest.mark.parametrize("policy", [soft, keep_all, drop_all, None], ids=str)
+@pytest.mark.parametrize("policy", [soft, keep_all, drop_all, None], ids=["soft", "keep", "drop", "none"])
 def test_any_policy(policy: Policy | None) -> None:
     made = model(small("token_hybrid", "linear", "token_hybrid"))
     for prompt in (2, 4, 9):
