@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
+from nas.cli.completion import answer, requested
 from nas.config import CONF, RunConfig, VisualizeConfig, flat, register
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
@@ -57,7 +58,11 @@ def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
             logging.disable()  # Hydra's, of a multirun
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
         with _sentences():
-            compose_and_do()
+            request = requested(sys.argv[1:])
+            if request is None:
+                compose_and_do()
+            else:
+                print(answer(request, name, missing, compose_and_do))
 
     return main
 

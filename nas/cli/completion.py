@@ -1,0 +1,130 @@
+"""Shell completion: the script that `-sc install=SHELL` prints, and the candidates that it queries while a user types.
+
+Hydra knows the options and groups. Its own scripts do not complete `python -m`, change how bash splits words in other
+programs, and offer choices that this project's commands refuse.
+"""
+
+import glob
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from nas.config import CONF
+from nas.errors import UserError
+
+FLAGS = {"-sc", "--shell-completion"}
+SCRIPTS = {"bash": "bash.sh", "zsh": "zsh.sh", "fish": "fish.fish"}
+REMOVE = {
+    "bash": "complete -r @commands@; unset -f _nas_complete",
+    "zsh": "compdef -d @commands@; unfunction _nas_complete",
+    "fish": "for command in @commands@; complete -e -c $command; end; functions -e __nas_command __nas_complete",
+}
+COMMAND = re.compile(r"\s*(?:.*?\s-m\s+nas\.\w+|\S+)(?:\s+|$)")
+"""The command at the start of a line: `nas-search`, or any way to start `python -m nas.search`."""
+
+
+class Request(NamedTuple):
+    """What a shell requests: an action, which is install, uninstall or query, and its own name."""
+
+    action: str
+    shell: str
+
+
+def requested(arguments: Sequence[str]) -> Request | None:
+    """Return the request of `-sc ACTION=SHELL`, None where there is none; UserError for one that is unknown."""
+    given = [argument for argument in arguments if argument not in FLAGS]
+    if len(given) == len(arguments):
+        return None
+    request = Request(*given[0].split("=", 1)) if len(given) == 1 and "=" in given[0] else None
+    if request is None or request.action not in ("install", "uninstall", "query") or request.shell not in SCRIPTS:
+        raise UserError(
+            f"-sc {' '.join(given)} is unknown; give install, uninstall or query, and one of: {', '.join(SCRIPTS)}. "
+            "For example: -sc install=bash"
+        )
+    return request
+
+
+def answer(request: Request, name: str, added: Collection[str], run: Callable[[], None]) -> str:
+    """Return what the shell reads.
+
+    Args:
+        request: of the shell.
+        name: name of the command.
+        added: options that a user adds with "+", since the command has no default for them.
+        run: the command, which Hydra completes.
+    """
+    if request.action == "install":
+        script = (Path(__file__).parent / "shells" / SCRIPTS[request.shell]).read_text()
+        return script.replace("@commands@", " ".join(_commands()))
+    if request.action == "uninstall":
+        return REMOVE[request.shell].replace("@commands@", " ".join(_commands()))
+    line = os.environ.get("COMP_LINE", "")
+    typed = COMMAND.sub("", line[: int(os.environ.get("COMP_POINT") or len(line))], count=1)
+    return "\n".join(_candidates(typed, name, added, run))
+
+
+def _commands() -> list[str]:
+    """What to complete: the installed commands, and Python where this command was started with it."""
+    installed = {point.name for point in entry_points(group="console_scripts") if point.value.startswith("nas.")}
+    if Path(sys.argv[0]).name in installed:
+        return sorted(installed)
+    return [*sorted(installed), "python", "python3", f"python3.{sys.version_info.minor}"]
+
+
+def _candidates(typed: str, name: str, added: Collection[str], run: Callable[[], None]) -> list[str]:
+    """Return the words that may stand in place of the last word of a line, which is empty after a space."""
+    *before, word = re.split(r"\s+", typed)
+    candidates = _from_hydra(typed, run)
+    if not candidates:
+        return _files(word)
+    groups = _groups(name)
+    found = []
+    for candidate in candidates:
+        group, equals, choice = candidate.lstrip("+").partition("=")
+        if not equals or not (CONF / group).is_dir():
+            found.append(candidate)
+        elif choice == "schema" or choice.endswith("_schema"):
+            continue
+        elif group in groups and not candidate.startswith("+"):
+            found.append(candidate)
+        elif group in added and not any(other.startswith(f"+{group}=") for other in before):
+            found.append(f"+{group}={choice}")
+    return found
+
+
+def _from_hydra(typed: str, run: Callable[[], None]) -> list[str]:
+    """Return Hydra's candidates; none for a line that it cannot read yet."""
+    os.environ["COMP_LINE"] = f"nas {typed}"  # Hydra reads past any one word, but not past python -m
+    sys.argv[1:] = ["-sc", "query=fish"]  # the shell for which Hydra prints one candidate a line
+    out = io.StringIO()
+    with suppress(Exception, SystemExit), redirect_stdout(out), redirect_stderr(io.StringIO()):
+        run()
+    return [line for line in out.getvalue().splitlines() if line]
+
+
+def _groups(name: str) -> set[str]:
+    """Return the groups from which the defaults of a file in conf/, and of the files that it includes, choose."""
+    found: set[str] = set()
+    for entry in yaml.safe_load((CONF / f"{name}.yaml").read_text())["defaults"]:
+        if isinstance(entry, dict):
+            found |= entry.keys()
+        elif (CONF / f"{entry}.yaml").is_file():
+            found |= _groups(entry)
+    return found
+
+
+def _files(word: str) -> list[str]:
+    """Return the files and folders that an option's value may be, or the last item of a list of values."""
+    option = re.match(r".*[=\[,]", word)
+    if option is None:
+        return []
+    paths = sorted(glob.glob(f"{glob.escape(word[option.end() :])}*"))
+    return [f"{option[0]}{path}/" if os.path.isdir(path) else f"{option[0]}{path}" for path in paths]
