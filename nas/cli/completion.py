@@ -25,7 +25,8 @@ SCRIPTS = {"bash": "bash.sh", "zsh": "zsh.sh", "fish": "fish.fish"}
 REMOVE = {
     "bash": "complete -r @commands@; unset -f _nas_complete",
     "zsh": "compdef -d @commands@; unfunction _nas_complete",
-    "fish": "for command in @commands@; complete -e -c $command; end; functions -e __nas_command __nas_complete",
+    "fish": "for __nas_name in @commands@; complete -e -c $__nas_name; end; "
+    "set -e __nas_name; functions -e __nas_command __nas_complete",
 }
 COMMAND = re.compile(r"\s*(?:.*?\s-m\s+nas\.\w+|\S+)(?:\s+|$)")
 """The command at the start of a line: `nas-search`, or any way to start `python -m nas.search`."""
@@ -46,7 +47,7 @@ def requested(arguments: Sequence[str]) -> Request | None:
     request = Request(*given[0].split("=", 1)) if len(given) == 1 and "=" in given[0] else None
     if request is None or request.action not in ("install", "uninstall", "query") or request.shell not in SCRIPTS:
         raise UserError(
-            f"-sc {' '.join(given)} is unknown; give install, uninstall or query, and one of: {', '.join(SCRIPTS)}. "
+            f"{' '.join(arguments)} is unknown; give install, uninstall or query, and one of: {', '.join(SCRIPTS)}. "
             "For example: -sc install=bash"
         )
     return request

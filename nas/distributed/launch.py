@@ -74,8 +74,8 @@ def how_to_start(processes: int, nodes: int = 1) -> str:
     """This command line over several processes, as a user could type it."""
     over = "" if nodes == 1 else f" --nnodes={nodes} --rdzv-backend=c10d --rdzv-endpoint=FIRST_MACHINE:29500"
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    command = f"-m {spec.name}" if spec else sys.argv[0]
-    return f"torchrun{over} --nproc-per-node={processes} {command} {shlex.join(sys.argv[1:])}".rstrip()
+    command = ["-m", spec.name] if spec else [sys.argv[0]]
+    return f"torchrun{over} --nproc-per-node={processes} {shlex.join([*command, *sys.argv[1:]])}"
 
 
 def _number(name: str) -> int:

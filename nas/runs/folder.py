@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -281,10 +282,17 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The command as the user could type it again."""
+    """Return the command as the user could type it again."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    start = f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
-    return f"{start} {shlex.join(sys.argv[1:])}"
+    return shlex.join([*(("python", "-m", spec.name) if spec else _program(sys.argv[0])), *sys.argv[1:]])
+
+
+def _program(path: str) -> tuple[str, ...]:
+    """Return the words that start a script: its name if the shell finds the same file by it, else its path."""
+    if path.endswith(".py") or shutil.which(path) is None:
+        return ("python", path)
+    name = Path(path).name
+    return (name,) if shutil.which(name) == shutil.which(path) else (path,)
 
 
 def _make_new(path: Path) -> Path:

@@ -13,6 +13,7 @@ function __nas_complete
     set -l command (__nas_command)
     COMP_LINE=(commandline -cp) COMP_POINT= $command -sc query=fish 2>/dev/null
 end
-for command in @commands@
-    complete -c $command -n '__nas_command >/dev/null' -f -a '(__nas_complete)'
+for __nas_name in @commands@
+    complete -c $__nas_name -n '__nas_command >/dev/null' -f -a '(__nas_complete)'
 end
+set -e __nas_name

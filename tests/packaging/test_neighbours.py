@@ -1,0 +1,53 @@
+"""The installed project beside other people's files of the names that the checkout's folders have."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import SEARCH
+from tests.packaging.environments import Environment
+
+OURS = "from nas.kernels import gated_delta_rule as ours; print(callable(ours))"
+THEIRS = "from kernels import get_kernel; print(get_kernel('x'))"
+NAMES = ("conf", "kernels", "search_spaces", "experiments")
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_distribution_with_a_package_kernels(wheel: Path, kernels_wheel: Path, tmp_path: Path, first: str) -> None:
+    wheels = (wheel, kernels_wheel) if first == "ours" else (kernels_wheel, wheel)
+    environment = Environment(tmp_path / "venv", *wheels)
+    assert environment.python(f"{OURS}\n{THEIRS}", tmp_path) == "True\nkernel x\n"
+    if first == "ours":
+        environment.uninstall("nas-hybrid-attention")
+        assert environment.python(THEIRS, tmp_path) == "kernel x\n"
+        assert not (environment.packages / "nas").exists()
+    else:
+        environment.uninstall("their-kernels")
+        assert environment.python(OURS, tmp_path) == "True\n"
+        assert not (environment.packages / "kernels").exists()
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Path:
+    """A folder full of modules and packages that must not be imported."""
+    folder = tmp_path / "crowded"
+    for name in NAMES:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"raise RuntimeError('imported {name}/')")
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('imported {name}.py')")
+    return folder
+
+
+@pytest.mark.parametrize("package", [True, False], ids=["packages", "modules"])
+def test_help_in_a_folder_of_these_names(installed: Environment, crowded: Path, package: bool) -> None:
+    if not package:  # where both are, Python takes the package
+        for name in NAMES:
+            (crowded / name / "__init__.py").unlink()
+            (crowded / name).rmdir()
+    assert "nas.search +space=token_hybrid" in installed.run("python", "-m", "nas.search", "--help", cwd=crowded)
+
+
+def test_a_run_in_a_folder_of_these_names(installed: Environment, crowded: Path) -> None:
+    installed.run("python", "-m", "nas.search", *SEARCH, "trainer.steps=1", cwd=crowded)
+    page = next(crowded.glob("outputs/search/*/report.html")).read_text()
+    assert "<pre>python -m nas.search +space=token_hybrid " in page
