@@ -8,6 +8,7 @@ import glob
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -64,7 +65,8 @@ def answer(request: Request, name: str, added: Collection[str], run: Callable[[]
     """
     if request.action == "install":
         script = (Path(__file__).parent / "shells" / SCRIPTS[request.shell]).read_text()
-        return script.replace("@commands@", " ".join(_commands()))
+        this = [sys.executable, "-m", f"nas.{name}"] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+        return script.replace("@commands@", " ".join(_commands())).replace("@this@", shlex.join(this))
     if request.action == "uninstall":
         return REMOVE[request.shell].replace("@commands@", " ".join(_commands()))
     line = os.environ.get("COMP_LINE", "")

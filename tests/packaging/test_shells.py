@@ -28,7 +28,7 @@ complete -p nas-train 2>/dev/null || echo removed
 ZSH = r"""
 autoload -Uz compinit && compinit -u -D
 eval "$(nas-search -sc install=zsh)"
-eval "$(python -m nas.search -sc install=zsh)"
+eval "$(python -m nas.search -sc install=bash)"
 print -r -- $_comps[nas-search] $_comps[nas-train] $_comps[python]
 compadd() { print -r -- ${(P)@[-1]} }
 words=(nas-search +space=l) CURRENT=2 PREFIX=+space=l

@@ -23,4 +23,8 @@ _nas_complete() {
     local breaks="${COMP_WORDBREAKS//[^=:]/}"
     [[ -n $breaks ]] && COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[$breaks]}"}"}")
 }
-complete -o bashdefault -o default -F _nas_complete @commands@
+if [[ -n $ZSH_VERSION ]]; then # Hydra's help gives this script to users of zsh as well
+    eval "$(@this@ -sc install=zsh)"
+else
+    complete -o bashdefault -o default -F _nas_complete @commands@
+fi
