@@ -5,8 +5,8 @@ from rich.console import Console
 from nas.comparisons.contenders import contenders
 from nas.comparisons.finish import conclude
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.pool import run_jobs
 from nas.comparisons.recipe import follow, read_run
+from nas.comparisons.workers import run_jobs
 from nas.config import CompareConfig
 from nas.console import say
 from nas.data import build_task
