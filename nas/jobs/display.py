@@ -1,23 +1,13 @@
 """What is seen of many jobs: on a terminal a bar of them over one bar of steps per worker, else a line per job."""
 
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.console import Console
+from rich.progress import TaskID
 
+from nas.console import Bars, say
 from nas.jobs.events import Began, Ended, Event, Left, Stepped
-
-
-class Bars(Progress):
-    """A bar per task, each with its figures in a line below it: side by side they are wider than a terminal."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        for task in self.tasks:
-            yield self.make_tasks_table([task])
-            yield Text(f"  {task.fields['figures']}", no_wrap=True, overflow="ellipsis")
 
 
 class Display:
@@ -34,14 +24,7 @@ class Display:
     def __init__(self, console: Console, noun: str, jobs: int, finished: int, best: str) -> None:
         self._console, self._noun, self._jobs = console, noun, jobs
         self._wide = len(self._name(jobs - 1))
-        self._bar = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = Bars.on(console, several=True)
         self._all = self._bar.add_task(f"{noun}s".ljust(self._wide), total=jobs, completed=finished, figures=best)
         self._running: dict[int, TaskID] = {}
 
@@ -80,7 +63,7 @@ class Display:
 
     def say(self, sentence: str) -> None:
         """A line that stays."""
-        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, sentence)
 
     def _name(self, job: int) -> str:
         return f"{self._noun} {job + 1} of {self._jobs}"
