@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
-
+from nas.cli import overrides
 from nas.comparisons.metrics_file import by_factor, layer_shares, shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
@@ -88,10 +87,9 @@ def read_run(folder: str) -> Given:
 def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
     """Take the runs' options into the config, except where the user gave others; UserError where their data differ."""
     _check_same_data(runs)
-    words = HydraConfig.get().overrides.task
-    if not runs or all(word.startswith("resume=") for word in words):
+    if not runs or overrides.resume_alone():
         return  # nothing to follow, or done when the comparison began
-    given = {word.lstrip("+~").split("=")[0] for word in words}
+    given = set(map(overrides.name_of, overrides.given()))
     values = asdict(config)
     first = runs[0].config
     for group in GROUPS:
