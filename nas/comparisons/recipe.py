@@ -12,13 +12,12 @@ from nas.comparisons.metrics_file import by_factor, layer_shares, shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
 from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture, read_json
+from nas.runs.options import MACHINE
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 
 GROUPS = ("model", "data", "relaxation", "budget", "trainer")
 """What the recipe takes from the runs."""
-OF_THE_MACHINE = ("accelerator", "strategy", "devices", "num_nodes", "precision", "cuda_graphs")
-"""Options of the trainer that are this machine's, wherever the runs were made."""
 COMMANDS = ("search", "train")
 """Whose runs can be compared."""
 
@@ -90,6 +89,7 @@ def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
     if not runs or overrides.resume_alone():
         return  # nothing to follow, or done when the comparison began
     given = set(map(overrides.name_of, overrides.given()))
+    own = given.union(MACHINE)
     values = asdict(config)
     first = runs[0].config
     for group in GROUPS:
@@ -98,8 +98,7 @@ def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
         mine = values[group]
         values[group] = dict(first[group])
         for option in flat(mine):
-            own = group == "trainer" and option in OF_THE_MACHINE
-            if own or f"{group}.{option}" in given:
+            if f"{group}.{option}" in own:
                 values[group][option] = mine[option]
     try:
         followed = restore("compare", values)

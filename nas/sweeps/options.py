@@ -21,14 +21,15 @@ from nas.cli.command import typed
 from nas.cli.overrides import Value
 from nas.config import CONF, SearchConfig, SweepConfig, flat, register
 from nas.errors import UserError, explain
+from nas.runs.options import FOLDER, MACHINE, PLACES
 
 GROUPS = ("model", "relaxation", "budget", "trainer", "experiment")
 """Groups that a range may choose from. Not data: trials on different data cannot be compared; nor space."""
-NOT_OF_THE_SEARCH = ("sweep", "output", "name", "resume")
-NOT_VARIED = ("space.name", "data.name", "data.path", "seed", *NOT_OF_THE_SEARCH)
+NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
+NOT_VARIED = ("space.name", "data.name", *PLACES, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
-OF_THE_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.precision", "trainer.cuda_graphs", "data.path")
-"""Options in which machines that work on one study may differ."""
+MAY_DIFFER = {*MACHINE, *PLACES} - {"trainer.strategy", "trainer.num_nodes"}
+"""Options in which machines that work on one study may differ: a trial is one process, on whichever device."""
 
 
 def given_search() -> list[str]:
@@ -87,5 +88,5 @@ def fixed(config: SweepConfig, ranges: Mapping[str, object]) -> dict[str, Any]:
     return {
         name: str(value)
         for name, value in flat(searched(config)).items()
-        if name not in ranges and name not in OF_THE_MACHINE and name.split(".")[0] not in ranges
+        if name not in ranges and name not in MAY_DIFFER and name.split(".")[0] not in ranges
     }
