@@ -46,8 +46,5 @@ def _check(config: CompareConfig) -> None:
         )
     if config.workers != AUTO and (not isinstance(config.workers, int) or config.workers < 1):
         raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")
-    for name in ("seeds", "tuning_seeds", "context"):
-        if (value := getattr(config, name)) < 1:
-            raise UserError(f"{name}={value} is not allowed; give 1 or more.")
     if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):
         raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")
