@@ -92,7 +92,7 @@ def _together(jobs: Jobs, count: int, display: Display) -> bool:
                     jobs.end(given.pop(worker))
                     stopped |= not message
                 else:
-                    display.hear(_counted(message, jobs))
+                    display.hear(_counted(message, jobs), worker.number)
 
 
 def _counted(event: Event, jobs: Jobs) -> Event:
@@ -102,8 +102,7 @@ def _counted(event: Event, jobs: Jobs) -> Event:
 
 def _bury(worker: Worker, job: Job | None, jobs: Jobs, display: Display) -> None:
     """Take the training of a worker whose process has ended as ended, and say so if the process failed."""
-    if worker.job is not None:
-        display.drop(worker.job)
+    display.drop(worker.number)
     if job is not None:
         jobs.end(job)
     if worker.failure:

@@ -11,7 +11,7 @@ from nas.jobs.events import Began, Ended, Event, Left, Stepped
 
 
 class Display:
-    """Shows the events of one or more workers; a context.
+    """Shows the events of one or more workers, each with one job at a time; a context.
 
     Args:
         console: where.
@@ -37,29 +37,37 @@ class Display:
             self._bar.remove_task(task)
         self._bar.stop()
 
-    def hear(self, event: Event) -> None:
-        """Show an event."""
+    def hear(self, event: Event, worker: int = 0) -> None:
+        """Show an event.
+
+        Two workers may report the same job: one that was taken for dead, and the one that runs the job again.
+
+        Args:
+            event: what is reported.
+            worker: number of the worker that reports it.
+        """
         if isinstance(event, Began):
-            self._running[event.job] = self._bar.add_task(
+            self._running[worker] = self._bar.add_task(
                 self._name(event.job).ljust(self._wide), total=None, figures=event.values
             )
         elif isinstance(event, Stepped):
-            task = self._running[event.job]
+            task = self._running[worker]
             self._bar.update(task, completed=event.step, total=event.steps)
             if event.figures:
                 self._bar.update(task, figures=event.figures)
         elif isinstance(event, Left):
-            self.drop(event.job)
+            self.drop(worker)
             self.say(f"{self._name(event.job)}  is left to be run again: {event.reason}")
         elif isinstance(event, Ended):
-            self.drop(event.job)
+            self.drop(worker)
             self._bar.update(self._all, completed=event.finished, figures=event.best)
             so_far = "" if self._console.is_terminal or not event.best else f"  ({event.best})"
             self.say(f"{self._name(event.job)}  {event.told}{so_far}")
 
-    def drop(self, job: int) -> None:
-        """Show a job no longer."""
-        self._bar.remove_task(self._running.pop(job))
+    def drop(self, worker: int) -> None:
+        """Show the job of a worker no longer, if it has one."""
+        if worker in self._running:
+            self._bar.remove_task(self._running.pop(worker))
 
     def say(self, sentence: str) -> None:
         """A line that stays."""

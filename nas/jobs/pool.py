@@ -23,11 +23,13 @@ class Worker:
     """One worker process.
 
     Attributes:
+        number: its number among the workers of its command, from 0.
         process: the process.
         line: the command's end of the connection to it.
         job: number of the job that it works on, or died in; None between jobs.
     """
 
+    number: int
     process: SpawnProcess
     line: Connection
     job: int | None = None
@@ -110,7 +112,7 @@ def _started(number: int, count: int, work: Work, arguments: Sequence[object]) -
     process = context.Process(target=_run, args=(theirs, count, os.getpid(), work, arguments))
     start(process, number)
     theirs.close()  # the worker holds the only copy of its end, so that its death shows
-    return Worker(process, ours)
+    return Worker(number, process, ours)
 
 
 def _run(line: Connection, count: int, parent: int, work: Work, arguments: Sequence[object]) -> None:

@@ -46,10 +46,9 @@ def _together(sweep: Sweep, display: Display) -> bool:
         while pool.alive:
             for worker, event in pool.messages():
                 if event is not None:
-                    display.hear(event)
+                    display.hear(event, worker.number)
                     continue
-                if worker.job is not None:
-                    display.drop(worker.job)
+                display.drop(worker.number)
                 if worker.failure:
                     of = "" if worker.job is None else f" in trial {worker.job + 1}, which another one runs again"
                     display.say(f"A worker {worker.failure}{of}; {len(pool.alive)} left.")
