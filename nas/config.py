@@ -1,4 +1,7 @@
-"""What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand."""
+"""What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand.
+
+A field made by `option` says which numbers it may be; `nas.cli.checks` checks all of these.
+"""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
 from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.options import option
 
 CONF = Path(__file__).parent / "conf"
 """The folder of the YAML files, which Hydra finds by this path: any module named conf may be on Python's path."""
@@ -24,9 +28,9 @@ class DataConfig:
     """
 
     name: str = MISSING
-    length: int = MISSING
-    batch_size: int = MISSING
-    validation_batches: int = MISSING
+    length: int = option(at_least=1)
+    batch_size: int = option(at_least=1)
+    validation_batches: int = option(at_least=1)
     length_factors: list[int] = MISSING
 
 
@@ -34,15 +38,15 @@ class DataConfig:
 class RecallConfig(DataConfig):
     """Planted multi-query associative recall; see `nas.data.recall.Recall`."""
 
-    keys: int = MISSING
-    values: int = MISSING
-    noise: int = MISSING
-    min_length: int = MISSING
-    pairs: int = MISSING
-    min_pairs: int = MISSING
-    block_size: int = MISSING
-    block_margin: int = MISSING
-    queries: int = MISSING
+    keys: int = option(at_least=1)
+    values: int = option(at_least=1)
+    noise: int = option(at_least=1)
+    min_length: int = option(at_least=1)
+    pairs: int = option(at_least=1)
+    min_pairs: int = option(at_least=1)
+    block_size: int = option(at_least=1)
+    block_margin: int = option(at_least=0)
+    queries: int = option(at_least=1)
 
 
 @dataclass
@@ -50,9 +54,9 @@ class MQARConfig(DataConfig):
     """Multi-query associative recall of Zoology; see `nas.data.mqar.MQAR`."""
 
     vocab_size: int = MISSING
-    pairs: int = MISSING
+    pairs: int = option(at_least=1)
     settings: list[list[int]] = MISSING
-    power_a: float = MISSING
+    power_a: float = option(above=0, at_most=1)
     random_non_queries: bool = MISSING
 
 
@@ -67,7 +71,7 @@ class NeedleConfig(DataConfig):
     form: str = MISSING
     path: str | None = None
     min_length: int | None = None
-    value_length: int | None = None
+    value_length: int | None = option(at_least=1, default=None)
 
 
 @dataclass
@@ -75,8 +79,8 @@ class StateTrackingConfig(DataConfig):
     """Running sums; see `nas.data.state_tracking.StateTracking`."""
 
     problem: str = MISSING
-    modulus: int = MISSING
-    min_length: int = MISSING
+    modulus: int = option(at_least=2)
+    min_length: int = option(at_least=1)
 
 
 @dataclass
@@ -97,8 +101,8 @@ class RelaxationConfig:
     name: str = MISSING
     router: str | None = None
     pairs: bool = False
-    temperature_start: float = MISSING
-    temperature_end: float = MISSING
+    temperature_start: float = option(above=0)
+    temperature_end: float = option(above=0)
 
 
 @dataclass
@@ -115,16 +119,16 @@ class RandomConfig(SearcherConfig):
     evaluations: how many different architectures are scored at most; batches: that each is scored on.
     """
 
-    evaluations: int = MISSING
-    batches: int = MISSING
+    evaluations: int = option(at_least=1)
+    batches: int = option(at_least=1)
 
 
 @dataclass
 class EvolutionConfig(RandomConfig):
     """Regularised evolution. population: members; sample: how many of them compete to be the next parent."""
 
-    population: int = MISSING
-    sample: int = MISSING
+    population: int = option(at_least=1)
+    sample: int = option(at_least=1)
 
 
 @dataclass
@@ -145,18 +149,18 @@ class BudgetConfig:
     """
 
     resource: str = MISSING
-    context: int = MISSING
+    context: int = option(at_least=1)
     target: float = MISSING
     exact: bool = MISSING
     start: str = MISSING
-    learnt_at: float = MISSING
-    dense_until: float = MISSING
-    tighten_over: float = MISSING
-    rate: float = MISSING
-    gain: float = MISSING
-    price: float = MISSING
-    settle_from: float = MISSING
-    max_multiplier: float = MISSING
+    learnt_at: float = option(at_least=0, at_most=1)
+    dense_until: float = option(at_least=0, at_most=1)
+    tighten_over: float = option(at_least=0, at_most=1)
+    rate: float = option(at_least=0)
+    gain: float = option(at_least=0)
+    price: float = option(at_least=0)
+    settle_from: float = option(at_least=0, at_most=1)
+    max_multiplier: float = option(at_least=0)
 
 
 @dataclass
@@ -169,20 +173,20 @@ class TrainerConfig:
     batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.training.cuda_graphs.wanted`.
     """
 
-    steps: int = MISSING
-    learning_rate: float = MISSING
-    router_learning_rate: float = MISSING
-    architecture_learning_rate: float = MISSING
+    steps: int = option(at_least=1)
+    learning_rate: float = option(above=0)
+    router_learning_rate: float = option(at_least=0)
+    architecture_learning_rate: float = option(at_least=0)
     bilevel: bool = MISSING
-    router_eps: float = MISSING
-    final_learning_rate: float = MISSING
-    warmup_steps: int = MISSING
-    weight_decay: float = MISSING
-    beta2: float = MISSING
-    gradient_clip: float = MISSING
-    log_every: int = MISSING
-    validate_every: int = MISSING
-    checkpoint_every: int = MISSING
+    router_eps: float = option(above=0)
+    final_learning_rate: float = option(at_least=0, at_most=1)
+    warmup_steps: int = option(at_least=0)
+    weight_decay: float = option(at_least=0)
+    beta2: float = option(at_least=0, below=1)
+    gradient_clip: float = option(at_least=0)
+    log_every: int = option(at_least=1)
+    validate_every: int = option(at_least=1)
+    checkpoint_every: int = option(at_least=1)
     accelerator: str = MISSING
     strategy: str = MISSING
     devices: Any = MISSING
@@ -226,8 +230,8 @@ class StudyConfig:
     again; search: options of the search as they were given, which the command fills in.
     """
 
-    trials: int = MISSING
-    workers: int = MISSING
+    trials: int = option(at_least=1)
+    workers: int = option(at_least=1)
     objectives: list[str] = MISSING
     context: int = MISSING
     ranges: dict[str, Any] = field(default_factory=dict)
@@ -235,12 +239,12 @@ class StudyConfig:
     sampler_options: dict[str, Any] = field(default_factory=dict)
     pruner: str = MISSING
     pruner_options: dict[str, Any] = field(default_factory=dict)
-    prune_every: int = MISSING
+    prune_every: int = option(at_least=1)
     storage: str | None = None
     study: str = MISSING
     heartbeat: float = MISSING
     grace: float = MISSING
-    retries: int = MISSING
+    retries: int = option(at_least=0)
     search: list[str] = field(default_factory=list)
 
 
@@ -269,11 +273,11 @@ class CompareConfig(RunConfig):
 
     runs: list[str] = MISSING
     baselines: list[str] = MISSING
-    seeds: int = MISSING
+    seeds: int = option(at_least=1)
     learning_rates: list[float] = MISSING
-    tuning_seeds: int = MISSING
+    tuning_seeds: int = option(at_least=1)
     workers: Any = MISSING
-    context: int = MISSING
+    context: int = option(at_least=1)
     timing: bool = MISSING
 
 
@@ -290,7 +294,7 @@ class VisualizeConfig:
     compare: str | None = None
     text: str | None = None
     prompt: str | None = None
-    tokens: int = MISSING
+    tokens: int = option(at_least=1)
     output: str | None = None
 
 

@@ -17,27 +17,33 @@ def say(console: Console, sentence: str) -> None:
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-class TwoLines(Progress):
-    """A progress bar with the figures of its task below it: side by side they are wider than a terminal."""
+class Bars(Progress):
+    """A progress bar for each task, and its figures in a line below it: side by side they are wider than a terminal."""
+
+    several: bool = False
+    """Whether tasks run beside each other: their figures are then cut at the terminal's width, not wrapped."""
 
     @classmethod
-    def on(cls, console: Console) -> Self:
-        """The bar of a console; it shows nothing where nobody watches."""
-        return cls(
+    def on(cls, console: Console, several: bool = False) -> Self:
+        """Make the bars of a console; they show nothing where nobody watches. One task alone tells the time left."""
+        left = () if several else (TextColumn("<"), TimeRemainingColumn())
+        bars = cls(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("<"),
-            TimeRemainingColumn(),
+            *left,
             console=console,
             disable=not console.is_terminal,
         )
+        bars.several = several
+        return bars
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        yield from super().get_renderables()
         for task in self.tasks:
-            yield Text(task.fields["figures"])
+            yield self.make_tasks_table([task])
+            figures = task.fields["figures"]
+            yield Text(f"  {figures}", no_wrap=True, overflow="ellipsis") if self.several else Text(figures)
 
 
 def silence() -> None:

@@ -43,11 +43,9 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
 
 
 def _check(config: VisualizeConfig) -> None:
-    """UserError for the first option that cannot work."""
+    """UserError where two texts are given."""
     if config.text is not None and config.prompt is not None:
         raise UserError(f"text={config.text} and prompt were both given; give one of them.")
-    if config.tokens < 1:
-        raise UserError(f"tokens={config.tokens} is not allowed; give 1 or more.")
 
 
 def _output(config: VisualizeConfig, usual: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.options import option
 
 
 @dataclass
@@ -32,7 +33,7 @@ class ModelConfig:
     """
 
     name: str = MISSING
-    layers: int = MISSING
+    layers: int = option(at_least=1)
     routed_layers: list[int] | None = None
     width: int = MISSING
     linear_heads: int = MISSING
@@ -40,7 +41,7 @@ class ModelConfig:
     value_dim: int = MISSING
     softmax_heads: int = MISSING
     routing_heads: int = MISSING
-    chunk_size: int = MISSING
+    chunk_size: int = option(at_least=1)
     mlp_width: int = MISSING
     conv_size: int = MISSING
     tie_embeddings: bool = MISSING

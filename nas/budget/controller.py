@@ -98,17 +98,6 @@ class Budget(nn.Module):
             )
         if start not in STARTS:
             raise UserError(f"budget.start={start} is unknown; choose one of: {', '.join(STARTS)}.")
-        for name, value in (
-            ("learnt_at", learnt_at),
-            ("dense_until", dense_until),
-            ("tighten_over", tighten_over),
-            ("settle_from", settle_from),
-        ):
-            if not 0 <= value <= 1:
-                raise UserError(f"budget.{name}={value} is not a fraction; give a number from 0 to 1.")
-        for name, value in (("rate", rate), ("gain", gain), ("price", price), ("max_multiplier", max_multiplier)):
-            if not 0 <= value < math.inf:
-                raise UserError(f"budget.{name}={value} is not allowed; give a number from 0 on.")
         if price > max_multiplier:
             raise UserError(f"budget.price={price} is over budget.max_multiplier={max_multiplier}; give a smaller one.")
         self.target, self.floor, self.exact, self.rises = target, floor, exact, start == CHEAPEST
@@ -203,8 +192,6 @@ def budgeted_cost(config: BudgetConfig, space: Space) -> SpaceCost:
     """What the budget counts over a space; UserError where it cannot."""
     if config.resource not in UNITS:
         raise UserError(f"budget.resource={config.resource} is unknown; choose one of: {', '.join(UNITS)}.")
-    if config.context < 1:
-        raise UserError(f"budget.context={config.context} is no length of a sequence; give 1 or more.")
     return SpaceCost(config.resource, space, config.context)
 
 

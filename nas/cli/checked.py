@@ -1,6 +1,6 @@
 """The config that a command runs: checked, or read from the run to resume, once all processes are connected."""
 
-from nas.cli.checks import check
+from nas.cli.checks import check, check_bounds
 from nas.config import RunConfig, VisualizeConfig
 from nas.console import silence
 from nas.distributed.rendezvous import connect
@@ -22,4 +22,6 @@ def checked(name: str, given: RunConfig | VisualizeConfig | None, resume: str | 
         given = restored(name, resume)
     if isinstance(given, RunConfig):
         check(given)
+    else:
+        check_bounds(given)
     return given

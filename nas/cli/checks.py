@@ -1,9 +1,8 @@
-"""What the options of every command may be, checked before anything is written; data and budget check their own."""
+"""What every command checks of its options before anything is written; others check how options go together."""
 
-import math
-from collections.abc import Callable, Collection
-from operator import attrgetter
-from typing import NamedTuple
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -13,47 +12,12 @@ from nas.distributed.devices import AUTO
 from nas.distributed.strategies import root_device
 from nas.errors import UserError
 from nas.relaxations import RELAXATIONS
-
-
-class Range(NamedTuple):
-    """Whether a number is allowed, and the advice where it is not."""
-
-    allows: Callable[[float], bool]
-    advice: str
-
-
-COUNT = Range(lambda x: x >= 1, "give 1 or more")
-POSITIVE = Range(lambda x: 0 < x < math.inf, "give a number over 0")
-NOT_NEGATIVE = Range(lambda x: 0 <= x < math.inf, "give 0 or more")
-FRACTION = Range(lambda x: 0 <= x <= 1, "give a number from 0 to 1")
-
-RANGES = {
-    "model.layers": COUNT,
-    "model.chunk_size": COUNT,
-    "relaxation.temperature_start": POSITIVE,
-    "relaxation.temperature_end": POSITIVE,
-    "trainer.steps": COUNT,
-    "trainer.learning_rate": POSITIVE,
-    "trainer.router_learning_rate": NOT_NEGATIVE,
-    "trainer.architecture_learning_rate": NOT_NEGATIVE,
-    "trainer.router_eps": POSITIVE,
-    "trainer.final_learning_rate": FRACTION,
-    "trainer.warmup_steps": NOT_NEGATIVE,
-    "trainer.weight_decay": NOT_NEGATIVE,
-    "trainer.beta2": Range(lambda x: 0 <= x < 1, "give a number from 0 to below 1"),
-    "trainer.gradient_clip": NOT_NEGATIVE,
-    "trainer.log_every": COUNT,
-    "trainer.validate_every": COUNT,
-    "trainer.checkpoint_every": COUNT,
-}
+from nas.search_spaces.options import BOUNDS, Bounds
 
 
 def check(config: RunConfig) -> None:
     """UserError for the first option that cannot work."""
-    for option, allowed in RANGES.items():
-        value = attrgetter(option)(config)
-        if not allowed.allows(value):
-            raise UserError(f"{option}={value} is not allowed; {allowed.advice}.")
+    check_bounds(config)
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
     if config.relaxation.router is not None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
@@ -63,6 +27,22 @@ def check(config: RunConfig) -> None:
         _check_one_device(config.trainer)
     _check_device(config.trainer)
     check_batch_size(config.data.batch_size)
+
+
+def check_bounds(config: Any, group: str = "") -> None:
+    """UserError for the first numeric option outside the `Bounds` of its field.
+
+    Args:
+        config: dataclass of options, and of groups of options.
+        group: what its options' names begin with.
+    """
+    for own in fields(config):
+        name, value = f"{group}{own.name}", getattr(config, own.name)
+        bounds: Bounds | None = own.metadata.get(BOUNDS)
+        if is_dataclass(value):
+            check_bounds(value, f"{name}.")
+        elif bounds is not None and value is not None and not bounds.allow(value):
+            raise UserError(f"{name}={value} is not allowed; {bounds.advice}.")
 
 
 def check_choice(option: str, given: str, choices: Collection[str]) -> None:

@@ -17,13 +17,13 @@ from types import ModuleType
 from typing import Any, NoReturn, cast
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
+from nas.cli import overrides
 from nas.cli.completion import answer, requested
 from nas.config import CONF, RunConfig, VisualizeConfig, flat, register
 from nas.distributed.launch import Launch, launched
@@ -157,8 +157,7 @@ def _say_error(message: str) -> None:
 
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
-    resume_alone = all(option.startswith("resume=") for option in HydraConfig.get().overrides.task)
-    given = None if _resumed(composed) is not None and resume_alone else typed(composed, missing)
+    given = None if _resumed(composed) is not None and overrides.resume_alone() else typed(composed, missing)
     return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, _resumed(composed)))
 
 

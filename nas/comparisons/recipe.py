@@ -7,19 +7,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
-
+from nas.cli import overrides
 from nas.comparisons.metrics_file import by_factor, layer_shares, shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
 from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture, read_json
+from nas.runs.options import MACHINE
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 
 GROUPS = ("model", "data", "relaxation", "budget", "trainer")
 """What the recipe takes from the runs."""
-OF_THE_MACHINE = ("accelerator", "strategy", "devices", "num_nodes", "precision", "cuda_graphs")
-"""Options of the trainer that are this machine's, wherever the runs were made."""
 COMMANDS = ("search", "train")
 """Whose runs can be compared."""
 
@@ -88,10 +86,10 @@ def read_run(folder: str) -> Given:
 def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
     """Take the runs' options into the config, except where the user gave others; UserError where their data differ."""
     _check_same_data(runs)
-    words = HydraConfig.get().overrides.task
-    if not runs or all(word.startswith("resume=") for word in words):
+    if not runs or overrides.resume_alone():
         return  # nothing to follow, or done when the comparison began
-    given = {word.lstrip("+~").split("=")[0] for word in words}
+    given = set(map(overrides.name_of, overrides.given()))
+    own = given.union(MACHINE)
     values = asdict(config)
     first = runs[0].config
     for group in GROUPS:
@@ -100,8 +98,7 @@ def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
         mine = values[group]
         values[group] = dict(first[group])
         for option in flat(mine):
-            own = group == "trainer" and option in OF_THE_MACHINE
-            if own or f"{group}.{option}" in given:
+            if f"{group}.{option}" in own:
                 values[group][option] = mine[option]
     try:
         followed = restore("compare", values)

@@ -5,8 +5,8 @@ from rich.console import Console
 from nas.comparisons.contenders import contenders
 from nas.comparisons.finish import conclude
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.pool import run_jobs
 from nas.comparisons.recipe import follow, read_run
+from nas.comparisons.workers import run_jobs
 from nas.config import CompareConfig
 from nas.console import say
 from nas.data import build_task
@@ -46,8 +46,5 @@ def _check(config: CompareConfig) -> None:
         )
     if config.workers != AUTO and (not isinstance(config.workers, int) or config.workers < 1):
         raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")
-    for name in ("seeds", "tuning_seeds", "context"):
-        if (value := getattr(config, name)) < 1:
-            raise UserError(f"{name}={value} is not allowed; give 1 or more.")
     if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):
         raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")

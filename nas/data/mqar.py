@@ -61,8 +61,6 @@ class MQAR(Stream):
             raise UserError("data.settings is empty; give one or more of [length, pairs, weight].")
         for setting in settings:
             self._check_setting(setting, length)
-        if not 0 < power_a <= 1:
-            raise UserError(f"data.power_a={power_a} is not allowed; give a number over 0, up to 1 for equal chances.")
         self._length, self._pairs = length, pairs
         self._settings = [(tokens, pairs) for tokens, pairs, _ in settings]
         self._weights = torch.tensor([float(weight) for _, _, weight in settings])
@@ -115,8 +113,6 @@ class MQAR(Stream):
 
     def _check(self, named: str, length: int, pairs: int) -> None:
         """UserError where pairs and queries have no room: two tokens for each, and two for each place to ask at."""
-        if min(length, pairs) < 1:
-            raise UserError(f"{named} is too small; give 1 or more.")
         if 4 * pairs > length:
             raise UserError(
                 f"{named}: {length} tokens have no room for {pairs} pairs and a query of each; "

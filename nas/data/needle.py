@@ -28,8 +28,7 @@ from torch import Tensor
 
 from nas.data.batch import IGNORE, Batch, Part
 from nas.data.corpus import Corpus, byte_text, windows
-from nas.data.options import check_counts, halvings
-from nas.data.stream import Stream, pick
+from nas.data.stream import Stream, halvings, pick
 from nas.errors import UserError
 
 NOISE = b"The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
@@ -113,7 +112,6 @@ class Needle(Stream):
             raise UserError(f"data.form={form} is unknown; choose one of: {', '.join(FORMS)}.")
         self._form = FORMS[form]
         self._value_length = self._form.value_length if value_length is None else value_length
-        check_counts(length=length, value_length=self._value_length)
         self._lengths = self._with_room(length, min_length)
         self._corpus = None
         if self._form.running:

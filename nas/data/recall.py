@@ -18,8 +18,7 @@ value to its least value. Without the easy batches the plateau before learning s
 import torch
 
 from nas.data.batch import IGNORE, Batch, Part
-from nas.data.options import check_counts, halvings
-from nas.data.stream import Stream, pick
+from nas.data.stream import Stream, halvings, pick
 from nas.errors import UserError
 
 
@@ -61,13 +60,11 @@ class Recall(Stream):
         seed: int,
     ) -> None:
         super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
-        check_counts(keys=keys, values=values, noise=noise, length=length, min_length=min_length)
-        check_counts(pairs=pairs, min_pairs=min_pairs, block_size=block_size, queries=queries)
         self._pairs_per_block = (block_size - block_margin) // 2
-        if block_margin < 0 or self._pairs_per_block < 1:
+        if self._pairs_per_block < 1:
             raise UserError(
                 f"data.block_size={block_size} and data.block_margin={block_margin} leave no room for a key-value "
-                "pair; give a margin from 0 on and a block of at least margin + 2 tokens."
+                "pair; give a block of at least margin + 2 tokens."
             )
         if pairs > keys:
             raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")

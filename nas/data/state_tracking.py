@@ -15,8 +15,7 @@ negative eigenvalues have been found to harm (experiments/token_vs_hand).
 import torch
 
 from nas.data.batch import Batch, Part
-from nas.data.options import check_counts, halvings
-from nas.data.stream import Stream, pick
+from nas.data.stream import Stream, halvings, pick
 from nas.errors import UserError
 
 PROBLEMS = ("parity", "modular")
@@ -27,7 +26,7 @@ class StateTracking(Stream):
 
     Args:
         problem: "parity", sums modulo 2, or "modular", sums modulo ``modulus``.
-        modulus: of "modular".
+        modulus: of "modular", 2 or more: with 1 there is one state, and nothing to track.
         length: symbols in a sequence at full difficulty; min_length at the least.
         batch_size: sequences in a batch.
         validation_batches: batches to validate on, all at full length.
@@ -49,11 +48,8 @@ class StateTracking(Stream):
         seed: int,
     ) -> None:
         super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
-        check_counts(length=length, min_length=min_length)
         if problem not in PROBLEMS:
             raise UserError(f"data.problem={problem} is unknown; choose one of: {', '.join(PROBLEMS)}.")
-        if modulus < 2:
-            raise UserError(f"data.modulus={modulus} leaves one state, and nothing to track; give 2 or more.")
         self._lengths = halvings("length", length, min_length)
         self.vocab_size = 2 if problem == "parity" else modulus
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from nas.data.batch import Batch, Part
-from nas.data.options import check_counts
 from nas.data.seeding import generator
+from nas.errors import UserError
 
 
 class Stream(ABC):
@@ -26,7 +26,6 @@ class Stream(ABC):
     quality: str
 
     def __init__(self, *, batch_size: int, validation_batches: int, seed: int) -> None:
-        check_counts(batch_size=batch_size, validation_batches=validation_batches)
         self._batch_size, self._validation_batches, self._seed = batch_size, validation_batches, seed
 
     @abstractmethod
@@ -61,6 +60,16 @@ class Stream(ABC):
             self._draw_hardest(size, length_factor, True, generator(self._seed, self.name, use, length_factor, index))
             for index in range(count)
         ]
+
+
+def halvings(name: str, full: int, least: int) -> list[int]:
+    """full, full / 2, ... down to ``least``; UserError where option ``name`` is less than its least value."""
+    if least > full:
+        raise UserError(f"data.min_{name}={least} is more than data.{name}={full}; give at most {full}.")
+    levels = [full]
+    while levels[-1] // 2 >= least:
+        levels.append(levels[-1] // 2)
+    return levels
 
 
 def pick(levels: Sequence[int], random: torch.Generator) -> int:

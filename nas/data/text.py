@@ -5,7 +5,6 @@ from torch import Tensor
 
 from nas.data.batch import Batch, Part
 from nas.data.corpus import MAX_BYTES, Corpus, byte_text, windows
-from nas.data.options import check_counts
 from nas.data.seeding import generator
 
 
@@ -36,7 +35,6 @@ class Text:
         seed: int,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        check_counts(length=length, batch_size=batch_size, validation_batches=validation_batches)
         self._length = length
         self._batch_size = batch_size
         self._validation_batches = validation_batches

@@ -1,27 +1,17 @@
 """What is seen of many jobs: on a terminal a bar of them over one bar of steps per worker, else a line per job."""
 
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.console import Console
+from rich.progress import TaskID
 
+from nas.console import Bars, say
 from nas.jobs.events import Began, Ended, Event, Left, Stepped
 
 
-class Bars(Progress):
-    """A bar per task, each with its figures in a line below it: side by side they are wider than a terminal."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        for task in self.tasks:
-            yield self.make_tasks_table([task])
-            yield Text(f"  {task.fields['figures']}", no_wrap=True, overflow="ellipsis")
-
-
 class Display:
-    """Shows the events of one or more workers; a context.
+    """Shows the events of one or more workers, each with one job at a time; a context.
 
     Args:
         console: where.
@@ -34,14 +24,7 @@ class Display:
     def __init__(self, console: Console, noun: str, jobs: int, finished: int, best: str) -> None:
         self._console, self._noun, self._jobs = console, noun, jobs
         self._wide = len(self._name(jobs - 1))
-        self._bar = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bar = Bars.on(console, several=True)
         self._all = self._bar.add_task(f"{noun}s".ljust(self._wide), total=jobs, completed=finished, figures=best)
         self._running: dict[int, TaskID] = {}
 
@@ -54,33 +37,41 @@ class Display:
             self._bar.remove_task(task)
         self._bar.stop()
 
-    def hear(self, event: Event) -> None:
-        """Show an event."""
+    def hear(self, event: Event, worker: int = 0) -> None:
+        """Show an event.
+
+        Two workers may report the same job: one that was taken for dead, and the one that runs the job again.
+
+        Args:
+            event: what is reported.
+            worker: number of the worker that reports it.
+        """
         if isinstance(event, Began):
-            self._running[event.job] = self._bar.add_task(
+            self._running[worker] = self._bar.add_task(
                 self._name(event.job).ljust(self._wide), total=None, figures=event.values
             )
         elif isinstance(event, Stepped):
-            task = self._running[event.job]
+            task = self._running[worker]
             self._bar.update(task, completed=event.step, total=event.steps)
             if event.figures:
                 self._bar.update(task, figures=event.figures)
         elif isinstance(event, Left):
-            self.drop(event.job)
+            self.drop(worker)
             self.say(f"{self._name(event.job)}  is left to be run again: {event.reason}")
         elif isinstance(event, Ended):
-            self.drop(event.job)
+            self.drop(worker)
             self._bar.update(self._all, completed=event.finished, figures=event.best)
             so_far = "" if self._console.is_terminal or not event.best else f"  ({event.best})"
             self.say(f"{self._name(event.job)}  {event.told}{so_far}")
 
-    def drop(self, job: int) -> None:
-        """Show a job no longer."""
-        self._bar.remove_task(self._running.pop(job))
+    def drop(self, worker: int) -> None:
+        """Show the job of a worker no longer, if it has one."""
+        if worker in self._running:
+            self._bar.remove_task(self._running.pop(worker))
 
     def say(self, sentence: str) -> None:
         """A line that stays."""
-        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, sentence)
 
     def _name(self, job: int) -> str:
         return f"{self._noun} {job + 1} of {self._jobs}"

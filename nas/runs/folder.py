@@ -32,16 +32,13 @@ from nas.distributed.devices import precision_here
 from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
+from nas.runs.options import AMOUNT, FOLDER, PROCESSES
 from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
-NOT_COMPARED = (
-    *("resume", "output", "name", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
-    *(f"sweep.{name}" for name in ("search", "trials", "workers", "retries")),
-    *("workers", "seeds", "timing"),
-)
+NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, "sweep.search"}
 """Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 

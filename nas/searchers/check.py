@@ -39,9 +39,6 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
             f"searcher={searcher.name} has nothing to choose from: {space.name} is a single architecture here, whose "
             "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
         )
-    for name in ("evaluations", "batches", "population", "sample"):
-        if (count := getattr(searcher, name, 1)) < 1:
-            raise UserError(f"searcher.{name}={count} is not allowed; give 1 or more.")
     if isinstance(searcher, EvolutionConfig):
         _check_evolution(searcher)
     if isinstance(searcher, OptunaConfig):

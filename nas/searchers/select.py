@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 
 from nas.config import RandomConfig, SearchConfig
-from nas.console import TwoLines
+from nas.console import Bars, say
 from nas.data import Batch
 from nas.data.seeding import stable_seed
 from nas.evaluation.evaluate import evaluate
@@ -109,7 +109,7 @@ class _Progress:
         self._total, self._done = min(module.config.searcher.evaluations, within), 0
         self._best: Candidate | None = None
         self._score = -math.inf
-        self._bar = TwoLines.on(console)
+        self._bar = Bars.on(console)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -127,7 +127,7 @@ class _Progress:
         if not self._bar.disable:
             self._bar.update(self._task, completed=self._done, figures=self._told())
         elif self._done % -(-self._total // LINES) == 0 or self._done == self._total:
-            self._console.print(f"architecture {self._done} of {self._total}  {self._told()}", highlight=False)
+            say(self._console, f"architecture {self._done} of {self._total}  {self._told()}")
 
     def _told(self) -> str:
         if self._best is None:

@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
+from nas.console import say
 from nas.report.chart_files import save_chart
 from nas.report.embed import write_page
 from nas.runs.folder import METRICS, REPORT, TENSORBOARD, Run
@@ -38,18 +39,18 @@ def answer(sweep: Sweep, run: Run, console: Console) -> bool:
     write_page(run.path / REPORT, page(metrics, run.path, run.path))
     _tell_failures(slots, console)
     if not front:
-        _say(console, f"No trial came to its end, so there is no answer. Open {run.path / REPORT}")
+        say(console, f"No trial came to its end, so there is no answer. Open {run.path / REPORT}")
         return False
     console.print(_table(slots, front, objectives, measure, list(sweep.plan.ranges)))
     for name, shares in metrics["importances"].items():
         if shares:
             told = ", ".join(f"{option} {share:.2f}" for option, share in shares.items())
-            _say(console, f"What mattered for {name} (PED-ANOVA, {len(complete(slots))} trials): {told}")
+            say(console, f"What mattered for {name} (PED-ANOVA, {len(complete(slots))} trials): {told}")
     plot(run.path, slots, objectives, measure)
     for chart in option_charts(metrics):
         save_chart(chart, run.path)
     _tell_lines(front, given, console)
-    _say(console, f"Open {run.path / REPORT}, or compare with: tensorboard --logdir {run.path / TENSORBOARD}")
+    say(console, f"Open {run.path / REPORT}, or compare with: tensorboard --logdir {run.path / TENSORBOARD}")
     return True
 
 
@@ -80,17 +81,12 @@ def _tell_failures(slots: Sequence[Slot], console: Console) -> None:
     """The reasons of trials that failed, the most frequent first."""
     failed = [slot.latest for slot in slots if slot.finished and slot.latest.state == TrialState.FAIL]
     for reason, count in Counter(trial.user_attrs[Attribute.REASON] for trial in failed).most_common(LINES):
-        _say(console, f"{count} trial{'s' * (count > 1)} failed: {reason}")
+        say(console, f"{count} trial{'s' * (count > 1)} failed: {reason}")
 
 
 def _tell_lines(front: Sequence[Slot], given: list[str], console: Console) -> None:
-    _say(console, "Run the best again with:" if len(front) == 1 else "Run one of the front again with:")
+    say(console, "Run the best again with:" if len(front) == 1 else "Run one of the front again with:")
     for slot in front[:LINES]:
-        _say(console, f"  {line(given, slot.latest.params)}")
+        say(console, f"  {line(given, slot.latest.params)}")
     if len(front) > LINES:
-        _say(console, f"  and {len(front) - LINES} more in {METRICS}")
-
-
-def _say(console: Console, sentence: str) -> None:
-    """Print a sentence as it is: what is in it is neither markup nor broken over lines."""
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"  and {len(front) - LINES} more in {METRICS}")

@@ -16,25 +16,27 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from nas.cli import overrides
 from nas.cli.command import typed
+from nas.cli.overrides import Value
 from nas.config import CONF, SearchConfig, SweepConfig, flat, register
 from nas.errors import UserError, explain
-from nas.sweeps.ranges import Value, override
+from nas.runs.options import FOLDER, MACHINE, PLACES
 
 GROUPS = ("model", "relaxation", "budget", "trainer", "experiment")
 """Groups that a range may choose from. Not data: trials on different data cannot be compared; nor space."""
-NOT_OF_THE_SEARCH = ("sweep", "output", "name", "resume")
-NOT_VARIED = ("space.name", "data.name", "data.path", "seed", *NOT_OF_THE_SEARCH)
+NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
+NOT_VARIED = ("space.name", "data.name", *PLACES, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
-OF_THE_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.precision", "trainer.cuda_graphs", "data.path")
-"""Options in which machines that work on one study may differ."""
+MAY_DIFFER = {*MACHINE, *PLACES} - {"trainer.strategy", "trainer.num_nodes"}
+"""Options in which machines that work on one study may differ: a trial is one process, on whichever device."""
 
 
 def given_search() -> list[str]:
     """The options of this command line that a search has too, and where else than in conf/ options are to be found."""
-    hydra = HydraConfig.get()
-    given = [option for option in hydra.overrides.task if _name(option).split(".")[0] not in NOT_OF_THE_SEARCH]
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    given = [option for option in overrides.given() if overrides.name_of(option).split(".")[0] not in NOT_OF_THE_SEARCH]
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
     return [*given, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else given
 
 
@@ -57,9 +59,9 @@ def compose_search(given: list[str], values: Mapping[str, Value] | None = None) 
 
 def words(given: list[str], values: Mapping[str, Value]) -> list[str]:
     """The options of a search as a command line has them: what was given unless a value replaces it, and the values."""
-    kept = [option for option in given if _name(option) not in values]
+    kept = [option for option in given if overrides.name_of(option) not in values]
     in_order = sorted(values, key=lambda option: option not in GROUPS)  # a value of a group's option comes after it
-    return [*kept, *(override(option, values[option]) for option in in_order)]
+    return [*kept, *(overrides.assignment(option, values[option]) for option in in_order)]
 
 
 def line(given: list[str], values: Mapping[str, Value]) -> str:
@@ -86,10 +88,5 @@ def fixed(config: SweepConfig, ranges: Mapping[str, object]) -> dict[str, Any]:
     return {
         name: str(value)
         for name, value in flat(searched(config)).items()
-        if name not in ranges and name not in OF_THE_MACHINE and name.split(".")[0] not in ranges
+        if name not in ranges and name not in MAY_DIFFER and name.split(".")[0] not in ranges
     }
-
-
-def _name(option: str) -> str:
-    """What an option of a command line is an option of."""
-    return option.lstrip("+~").split("=")[0].split("@")[0]

@@ -7,22 +7,18 @@ null has none. Whole numbers at both ends make an integer range.
 
 import json
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from nas.cli.overrides import Value
 from nas.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 KEYS = ("low", "high", "log", "step", "choices")
-PLAIN_WORD = re.compile(r"[A-Za-z_][\w./-]*")
-"""Strings that Hydra reads as they are."""
-
-Value = float | int | str | bool | None
 
 
 @dataclass(frozen=True)
@@ -86,13 +82,6 @@ class Choices:
 
 
 Range = Numbers | Choices
-
-
-def override(option: str, value: Value) -> str:
-    """The option with this value, as Hydra reads it on a command line."""
-    if isinstance(value, str) and not PLAIN_WORD.fullmatch(value) and not value.startswith("["):
-        return f"{option}='" + value.replace("'", "\\'") + "'"
-    return f"{option}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def read(given: Mapping[str, Any], options: Collection[str]) -> dict[str, Range]:

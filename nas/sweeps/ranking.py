@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import TrialState
 
+from nas.cli.overrides import Value
 from nas.evaluation.pareto import front
 from nas.sweeps.objectives import QUALITY, Objective
 from nas.sweeps.queue import Slot
-from nas.sweeps.ranges import Value
 
 
 def complete(slots: Sequence[Slot]) -> list[Slot]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.config import SweepConfig
+from nas.console import say
 from nas.runs.folder import start
 from nas.sweeps.finish import answer
 from nas.sweeps.options import given_search
@@ -24,22 +25,20 @@ def sweep(config: SweepConfig, console: Console) -> int:
     run = start("sweep", config)
     here = Sweep(plan, run.path)
     here.claim()
-    console.print(
+    say(
+        console,
         f"Sweeping {config.space.name} on {config.data.name}, {_so_far(here.slots(), config.sweep.trials)}, "
         f"run folder {run.path}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     with while_reachable(config.sweep.storage, run.path):
         status = run_workers(here, console)
         worth = answer(here, run, console)
     if status:
-        console.print(f"Go on with: resume={run.path}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"Go on with: resume={run.path}")
     return status or int(not worth)
 
 
-def _so_far(slots: "Sequence[Slot]", trials: int) -> str:
+def _so_far(slots: Sequence[Slot], trials: int) -> str:
     """How much of the study there is to do."""
     finished = sum(slot.finished for slot in slots)
     return f"{trials} trials" if not slots else f"joining a study with {finished} of {trials} trials finished"

@@ -66,8 +66,6 @@ def build_pruner(study: StudyConfig) -> "BasePruner":
             f"sweep.pruner={study.pruner} prunes by quality alone, but sweep.objectives={study.objectives}; give "
             "sweep.pruner=none, or quality as the one objective."
         )
-    if study.prune_every < 1:
-        raise UserError(f"sweep.prune_every={study.prune_every} is not allowed; give 1 or more.")
     name = class_name("sweep.pruner", given, optuna.pruners, "Pruner", f"{AUTO}, {NONE}, ")
     built: BasePruner = build("sweep.pruner", optuna.pruners, name, study.pruner_options)
     return built

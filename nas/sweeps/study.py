@@ -43,11 +43,6 @@ class Plan:
         """UserError for the first option that cannot work."""
         silence()
         sweep = config.sweep
-        for name in ("trials", "workers"):
-            if (count := getattr(sweep, name)) < 1:
-                raise UserError(f"sweep.{name}={count} is not allowed; give 1 or more.")
-        if sweep.retries < 0:
-            raise UserError(f"sweep.retries={sweep.retries} is not allowed; give 0 or more.")
         if not 0 < 2 * sweep.heartbeat <= sweep.grace:
             raise UserError(
                 f"sweep.heartbeat={sweep.heartbeat} and sweep.grace={sweep.grace} cannot work: give a heartbeat over 0 "

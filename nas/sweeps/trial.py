@@ -16,6 +16,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.cli.checks import check
+from nas.cli.overrides import Value
 from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
 from nas.jobs.errors import keep_traceback
@@ -25,7 +26,6 @@ from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.options import compose_search
 from nas.sweeps.queue import Attribute
-from nas.sweeps.ranges import Value
 from nas.training.callbacks import shown
 from nas.training.module import TrainingModule
 from nas.workflows.search import run_search

@@ -10,7 +10,7 @@ import lightning
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from nas.console import TwoLines
+from nas.console import Bars, say
 from nas.evaluation.routing_map import routing_map
 from nas.report.image import routing_figure
 from nas.runs.folder import Run
@@ -76,7 +76,7 @@ class ProgressBar(lightning.Callback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = TwoLines.on(console)
+        self._bar = Bars.on(console)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.start()
@@ -89,7 +89,7 @@ class ProgressBar(lightning.Callback):
             if module.logs_at(step):
                 self._bar.update(self._task, figures=shown(module))
         elif step % module.config.trainer.validate_every == 0:
-            self._console.print(f"step {step} of {trainer.max_steps}  {shown(module)}")
+            say(self._console, f"step {step} of {trainer.max_steps}  {shown(module)}")
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.stop()
@@ -129,7 +129,7 @@ class StopOnSignal(lightning.Callback):
         if self._stopped:
             sys.exit(128 + number)
         self._stopped = True
-        self._console.print("Stopping after this step to save what was learnt; once more to stop at once.")
+        say(self._console, "Stopping after this step to save what was learnt; once more to stop at once.")
 
 
 def shown(module: TrainingModule) -> str:

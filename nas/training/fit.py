@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from nas.console import say
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
@@ -34,7 +35,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     checkpoint, first_step = from_first(lambda: _newest(run))
     if module.config.resume is not None:
         left = config.steps - first_step
-        console.print(f"Going on from step {first_step}: {left or 'no'} steps are left to train.", highlight=False)
+        say(console, f"Going on from step {first_step}: {left or 'no'} steps are left to train.")
     timer, throughput = Timer(), Throughput()
     recording = [throughput, Recorder(run), Checkpoints(run, config.checkpoint_every), timer]
     shown = [ProgressBar(console)] if launched().first else []

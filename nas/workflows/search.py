@@ -9,6 +9,7 @@ from rich.console import Console
 from nas import search_spaces
 from nas.cli.checks import check_choice
 from nas.config import SearchConfig
+from nas.console import say
 from nas.data import build_task
 from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
@@ -47,7 +48,7 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
-    console.print(f"Searching {config.space.name} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
+    say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
     finished = fit(module, run, console, callbacks)
     searched = select(module, run, console) if finished and launched().first else None
     return Outcome(run, close(module, run, console, finished, searched))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from nas.budget.cost import SOFTMAX_SHARE
 from nas.config import TrainConfig
+from nas.console import say
 from nas.data import build_task
 from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
@@ -44,7 +45,7 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     _check_budget(config, architecture)
     module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)
-    console.print(f"Training {config.architecture} on {task.name}, run folder {run.path}", markup=False, soft_wrap=True)
+    say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
     finished = fit(module, run, console, callbacks)
     return Outcome(run, module, close(module, run, console, finished))
 

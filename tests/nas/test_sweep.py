@@ -46,7 +46,7 @@ QUICK = ("sweep.heartbeat=0.2", "sweep.grace=4")
 SPEED = "sweep.ranges.trainer.learning_rate"
 KILLED = """
 import os, signal, nas.sweep
-from nas.module import TrainingModule
+from nas.training.module import TrainingModule
 training_step, begun = TrainingModule.training_step, []
 def until_killed(self, batch, index):
     begun.append(self.global_step == 0)

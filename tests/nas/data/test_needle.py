@@ -132,8 +132,6 @@ def test_running_text_is_the_standard_library_by_default() -> None:
         ),
         ({"min_length": 64}, "data.min_length=64 has no room"),
         ({"min_length": 512}, "data.min_length=512 is more than data.length=256"),
-        ({"value_length": 0}, "data.value_length=0 is too small"),
-        ({"validation_batches": 0}, "data.validation_batches=0 is too small"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -236,11 +236,6 @@ def test_a_text_too_large_for_memory_is_refused(poem: Path) -> None:
     assert "data.max_bytes=9999" in message
 
 
-@pytest.mark.parametrize("name", ["length", "batch_size", "validation_batches"])
-def test_sizes_below_one_are_refused(poem: Path, name: str) -> None:
-    assert f"data.{name}=0" in refusal(poem, **{name: 0})
-
-
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_batches_to_choose_by_are_between_those_to_validate_on(poem: Path, count: int) -> None:
     task = text(poem)

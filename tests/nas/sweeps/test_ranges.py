@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from nas.errors import UserError
-from nas.sweeps.ranges import Choices, Numbers, override, read
+from nas.sweeps.ranges import Choices, Numbers, read
 
 OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget.target")
 RATE = {"low": 1e-3, "high": 1e-2, "log": True}
@@ -103,20 +103,3 @@ def test_how_many_values_there_are(given: dict[str, Any], size: float) -> None:
     assert allowed.size == size
     if size < 100:
         assert len(allowed.values()) == size
-
-
-@pytest.mark.parametrize(
-    ("value", "word"),
-    [
-        (1e-5, "x=1e-05"),
-        (0.1 + 0.2, "x=0.30000000000000004"),
-        (True, "x=true"),
-        (None, "x=null"),
-        ("gumbel", "x=gumbel"),
-        ("[0, 1]", "x=[0, 1]"),
-        ("a b's", r"x='a b\'s'"),
-    ],
-    ids=str,
-)
-def test_a_value_on_a_command_line(value: Any, word: str) -> None:
-    assert override("x", value) == word

@@ -96,7 +96,6 @@ def test_pruners_by_name(options: dict[str, Any], kind: str) -> None:
         ),
         ({"pruner": "median", "pruner_options": {"speed": 1}}, "speed, which MedianPruner does not take; it takes: n_"),
         ({"pruner": "percentile", "pruner_options": {"percentile": 200}}, "cannot be made"),
-        ({"prune_every": 0}, "sweep.prune_every=0 is not allowed; give 1 or more"),
     ],
     ids=str,
 )

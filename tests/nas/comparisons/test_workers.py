@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.comparisons import pool
+from nas.comparisons import workers as processes
 from tests.nas.comparisons.test_jobs import made
 
 
@@ -14,7 +14,7 @@ from tests.nas.comparisons.test_jobs import made
     [
         ("3", "cuda", 1, True, 3),
         ("auto", "cpu", 0, True, 16),
-        ("auto", "cuda", 1, True, pool.SIDE_BY_SIDE),
+        ("auto", "cuda", 1, True, processes.SIDE_BY_SIDE),
         ("auto", "cuda", 2, True, 16),
         ("auto", "cuda", 4, False, 4),
     ],
@@ -24,9 +24,9 @@ def test_small_models_share_a_machine(
     given: str, device: str, gpus: int, small: bool, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = made(tmp_path, f"workers={given}")
-    monkeypatch.setattr(pool, "root_device", lambda trainer: torch.device(device))
+    monkeypatch.setattr(processes, "root_device", lambda trainer: torch.device(device))
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)), raising=False)
     if not small:
-        monkeypatch.setattr(pool, "SMALL", 10)
-    assert pool._workers(jobs) == workers
+        monkeypatch.setattr(processes, "SMALL", 10)
+    assert processes._workers(jobs) == workers
