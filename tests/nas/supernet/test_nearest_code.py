@@ -6,7 +6,7 @@ import random
 import pytest
 
 from nas.search_spaces.space import Code
-from nas.supernet.discretise import NEAREST_BINS, nearest_code
+from nas.supernet.best_code import NEAREST_BINS, nearest_code
 
 LAYERS = 4
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from nas.search_spaces.space import Code
-from nas.supernet.discretise import BINS, best_code
+from nas.supernet.best_code import BINS, best_code
 
 Table = list[list[float]]
 
