@@ -17,6 +17,8 @@ from nas.supernet.supernet import Supernet
 
 FOUND = "found architecture"
 """Row of an architecture that was searched with shared weights."""
+RANDOM = "random, same share"
+"""Row of a random routing."""
 
 
 def learnt(discretised: Discretised) -> Row:
@@ -88,7 +90,7 @@ def _routings(discretised: Discretised) -> dict[str, dict[int, Policy | None]]:
     }
     kept, compressed = next(layer.operations for layer in discretised.architecture.layers if layer.routed)
     return {
-        "random, same share": random,
+        RANDOM: random,
         f"all {kept}": dict.fromkeys(factors, keep_all),
         f"all {compressed}": dict.fromkeys(factors, drop_all),
     }
