@@ -21,6 +21,8 @@ KINDS = {
     "all softmax, trained so": ["nas.train", "architecture=softmax"],
     "all linear, trained so": ["nas.train", "architecture=linear"],
 }
+
+
 def main() -> None:
     """Parse the command line, run what is missing, print and write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.laptop_search", description=__doc__.split("\n")[0])

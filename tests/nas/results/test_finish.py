@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nas.models.language_model import LanguageModel
+from nas.models.policies import keep_all, learnt
 from nas.runs.folder import load_architecture, load_weights
 from nas.runs.metrics import read_metrics
 from tests.nas.commands import Ended
@@ -31,14 +32,12 @@ def test_what_is_written_is_of_the_row_that_was_learnt(search: Ended) -> None:
 @pytest.mark.xfail(strict=True, raises=TypeError, reason="LanguageModel.forward needs a policy")
 def test_a_loaded_model_routes_as_its_routers_say(search: Ended) -> None:
     """Without a policy a model does what was learnt, not softmax attention alone."""
-    from nas.models.policies import always, learnt
-
     model = LanguageModel(load_architecture(search.run / "architecture.json")).eval()
     load_weights(model, search.run / "model.safetensors")
     tokens = torch.arange(64)[None] % 24
     with torch.no_grad():
         own = model(tokens)
-        as_learnt, all_softmax = model(tokens, learnt), model(tokens, always("softmax"))
+        as_learnt, all_softmax = model(tokens, learnt), model(tokens, keep_all)
     assert own.routing.keys() == as_learnt.routing.keys() == {0, 1}
     assert torch.equal(own.logits, as_learnt.logits)
     assert not torch.equal(own.logits, all_softmax.logits)
