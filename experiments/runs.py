@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import NamedTuple, TextIO
 
 import torch
 
 from nas.errors import INTERRUPTED
 from nas.runs.folder import CONFIG, METRICS, Run, read_json
+from nas.runs.metrics import Metrics, is_finished, read_metrics
 
 SECONDS = "seconds.json"
 
@@ -25,24 +26,30 @@ def machine() -> str:
     return f"{where}, torch {torch.__version__}"
 
 
+class MadeRun(NamedTuple):
+    """A finished run: its metrics, and the wall time of its command in seconds; None where that is not known."""
+
+    metrics: Metrics
+    wall_seconds: float | None
+
+
 class RunsFailed(RuntimeError):
     """Some of many runs ended in an error.
 
     Attributes:
         failed: their folders, with what they printed in log.txt.
-        done: metrics of the others by their folders.
+        done: the others by their folders.
     """
 
-    def __init__(self, failed: list[Path], done: dict[Path, dict[str, Any]]) -> None:
+    def __init__(self, failed: list[Path], done: dict[Path, MadeRun]) -> None:
         super().__init__("these runs failed, see log.txt in each folder: " + ", ".join(map(str, failed)))
         self.failed, self.done = failed, done
 
 
-def metrics_of(
+def run_once(
     folder: Path, command: Sequence[str], environment: Mapping[str, str] | None = None, log: TextIO | None = None
-) -> dict[str, Any]:
-    """`metrics.json` of the one run in ``folder``, and "wall_seconds" of its command. It is made now unless it is
-    there; one that was stopped goes on.
+) -> MadeRun:
+    """Run a command, and return the one run in ``folder``. A finished run is not made again; a stopped one is resumed.
 
     Args:
         folder: where the run goes, alone.
@@ -52,6 +59,7 @@ def metrics_of(
 
     Raises:
         CalledProcessError: the command failed, or was stopped.
+        ValueError: the metrics of the run are damaged or of another version.
     """
     times = folder / SECONDS
     if not _finished(folder):
@@ -66,8 +74,7 @@ def metrics_of(
         finally:
             folder.mkdir(parents=True, exist_ok=True)
             times.write_text(json.dumps(before + time.monotonic() - started))
-    metrics: dict[str, Any] = json.loads((finished_run(folder) / METRICS).read_text())
-    return metrics | {"wall_seconds": json.loads(times.read_text()) if times.exists() else None}
+    return MadeRun(read_metrics(finished_run(folder)), json.loads(times.read_text()) if times.exists() else None)
 
 
 def finished_run(folder: Path) -> Path:
@@ -78,7 +85,7 @@ def finished_run(folder: Path) -> Path:
 
 
 def _finished(folder: Path) -> list[Path]:
-    return [run for run in _newest_first(folder, METRICS) if (read_json(run / METRICS) or {}).get("finished")]
+    return [run for run in _newest_first(folder, METRICS) if is_finished(run)]
 
 
 def _newest_first(folder: Path, holding: str) -> list[Path]:
@@ -86,10 +93,10 @@ def _newest_first(folder: Path, holding: str) -> list[Path]:
     return sorted((path.parent for path in folder.glob(f"*/*/{holding}")), reverse=True)
 
 
-def all_metrics(
+def run_all(
     commands: Mapping[Path, Sequence[str]], workers: int, environment: Mapping[str, str] | None = None
-) -> dict[Path, dict[str, Any]]:
-    """`metrics_of` many runs by their folders, several at a time; what they print goes to a file in their folders.
+) -> dict[Path, MadeRun]:
+    """`run_once` for many runs by their folders, several at a time; what they print goes to a file in their folders.
 
     Args:
         commands: by folder.
@@ -100,17 +107,17 @@ def all_metrics(
         RunsFailed: after the last one, where some of them ended in an error.
     """
 
-    def one(folder: Path) -> dict[str, Any] | None:
+    def one(folder: Path) -> MadeRun | None:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("a") as log:
             try:
-                return metrics_of(folder, commands[folder], environment, log)
+                return run_once(folder, commands[folder], environment, log)
             except subprocess.CalledProcessError:
                 return None
 
     with ThreadPoolExecutor(workers) as pool:
         ended = dict(zip(commands, pool.map(one, commands), strict=True))
-    done = {folder: metrics for folder, metrics in ended.items() if metrics is not None}
+    done = {folder: run for folder, run in ended.items() if run is not None}
     if failed := [folder for folder in ended if folder not in done]:
         raise RunsFailed(failed, done)
     return done

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments.ablations.figure import write_figure
 from experiments.ablations.results import BASE, Ablation, Trained, report, trained
-from experiments.runs import RunsFailed, all_metrics, machine, status_of
+from experiments.runs import RunsFailed, machine, run_all, status_of
 
 STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=25")
 """What every run has in common. Validation changes nothing in the training."""
@@ -73,7 +73,7 @@ def main() -> int:
     }
     failed: list[Path] = []
     try:
-        done = all_metrics(commands, given.workers, _threads(given.workers))
+        done = run_all(commands, given.workers, _threads(given.workers))
     except RunsFailed as error:
         done, failed = error.done, error.failed
     found: dict[str, list[Trained]] = {}

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from experiments.runs import finished_run
+from experiments.runs import MadeRun, finished_run
 from nas.comparisons.statistics import holm, interval, paired_test, verdict_of
+from nas.evaluation.planted import Found
 from nas.report.units import markdown, number, p_value, signed
 from nas.runs.folder import Run
 from nas.runs.history import history
@@ -27,6 +27,7 @@ ABOUT = (
 )
 """How to read the first table."""
 
+NOTHING_FOUND = Found(math.nan, math.nan)
 Points = list[tuple[int, float]]
 """Step and value, by step."""
 
@@ -54,7 +55,7 @@ BASE = Ablation("default")
 
 @dataclass(frozen=True)
 class Trained:
-    """What one run tells.
+    """The figures of one run.
 
     Attributes:
         share: of softmax chunks in the end, at the training length.
@@ -83,26 +84,26 @@ class Trained:
         return min(set.intersection(*enough), default=None)
 
 
-def trained(folder: Path, metrics: Mapping[str, Any]) -> Trained:
-    """The run in ``folder``, which has these metrics."""
-    return of_metrics(metrics, history(Run(finished_run(folder))))
+def trained(folder: Path, run: MadeRun) -> Trained:
+    """The figures of the run in ``folder``."""
+    return of_run(run, history(Run(finished_run(folder))))
 
 
-def of_metrics(metrics: Mapping[str, Any], steps: Sequence[Mapping[str, float]]) -> Trained:
-    """A run by its `metrics.json` and its logged steps, see `nas.results.finish.history`."""
-    routed = next(iter(metrics["routings"].values()))
-    retrieving = metrics["retrieving_layer"] or {}
-    target = metrics["budget"]["target"]
+def of_run(run: MadeRun, steps: Sequence[Mapping[str, float]]) -> Trained:
+    """The figures of a run by its metrics and its logged steps, see `nas.runs.history.history`."""
+    metrics, learnt = run.metrics, run.metrics.learnt
+    retrieving = metrics.retrieving_layer or NOTHING_FOUND
+    target = metrics.budget.target
     reached = (int(row["step"]) for row in steps if math.isclose(row.get("target", math.nan), target, rel_tol=1e-5))
     return Trained(
-        share=_or_zero(routed["1x"]["share"]),
-        recall={factor: _or_zero(figures["quality"]) for factor, figures in routed.items()},
-        precision=_or_zero(retrieving.get("precision")),
-        found=_or_zero(retrieving.get("recall")),
-        began=metrics["budget"]["dense_steps"],
+        share=_or_zero(learnt.at_training_length.share),
+        recall={f"{factor}x": _or_zero(figures.quality) for factor, figures in learnt.by_factor.items()},
+        precision=_or_zero(retrieving.precision),
+        found=_or_zero(retrieving.recall),
+        began=metrics.budget.dense_steps,
         tightened=next(reached, None),
         curves={name: _points(steps, f"validation_planted_{name}") for name in ("precision", "recall")},
-        seconds=metrics["wall_seconds"],
+        seconds=run.wall_seconds,
     )
 
 
@@ -110,8 +111,8 @@ def _points(steps: Sequence[Mapping[str, float]], key: str) -> Points:
     return [(int(row["step"]), row[key]) for row in steps if key in row]
 
 
-def _or_zero(value: float | None) -> float:
-    return 0.0 if value is None else value
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
 
 
 def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]], picture: str) -> str:

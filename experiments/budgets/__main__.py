@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.runs import finished_run, metrics_of, status_of
+from experiments.runs import finished_run, run_once, status_of
 from nas import search_spaces
 from nas.budget.controller import budgeted_cost
 from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
@@ -85,21 +85,20 @@ def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str,
     target = case.part * _most(options)
     shown = case.part if case.resource == SOFTMAX_SHARE else round(target)
     folder = output / "_".join(map(str, (*case, seed))).replace(", ", "_").replace(" ", "_")
-    metrics = metrics_of(folder, ["nas.search", *options, f"budget.target={shown}", f"seed={seed}"])
-    spent = metrics["budget"]
+    metrics = run_once(folder, ["nas.search", *options, f"budget.target={shown}", f"seed={seed}"]).metrics
+    budget = metrics.budget
     over, under = _excursions(Run(finished_run(folder)))
-    quality = next(iter(metrics["routings"].values()))["1x"]["quality"]
     return {
         "space": case.space,
         "resource": case.resource,
         "budget": case.mode,
         "seed": str(seed),
-        "target %": f"{100 * spent['target'] / spent['most']:.1f}",
-        "reached %": f"{100 * spent['used'] / spent['most']:.1f}",
-        "difference": f"{100 * (spent['used'] - spent['target']) / spent['most']:+.1f}",
+        "target %": f"{100 * budget.target / budget.most:.1f}",
+        "reached %": f"{100 * budget.used / budget.most:.1f}",
+        "difference": f"{100 * (budget.used - budget.target) / budget.most:+.1f}",
         "most over allowed": f"{100 * over:.1f}",
         "most under": f"{100 * under:.1f}",
-        "recall": f"{quality:.3f}",
+        "recall": f"{metrics.learnt.at_training_length.quality:.3f}",
     }
 
 

@@ -14,17 +14,17 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from experiments.runs import metrics_of, status_of
+from experiments.runs import MadeRun, run_once, status_of
 from nas.report.units import markdown, number
+from nas.runs.metrics import Metrics
 
 SEARCH = ("nas.search", "+space=token_hybrid")
 CPU_THREADS = 2
-Runs = dict[str, dict[str, Any]]
-"""Metrics by the name of the run."""
+Runs = dict[str, MadeRun]
+"""By the name of the run."""
 
 
 def main() -> None:
@@ -84,28 +84,29 @@ PARTS: dict[str, Callable[[argparse.Namespace], Runs]] = {"search": _on_gpu, "cp
 
 def _run(
     given: argparse.Namespace, name: str, command: list[str], environment: dict[str, str] | None = None
-) -> dict[str, Any]:
+) -> MadeRun:
     """One run, with a cache of compiled kernels that this study began empty."""
     cache = {"TRITON_CACHE_DIR": str((given.output / "triton").resolve())}
-    return metrics_of(given.output / name, [*command, *given.overrides], cache | (environment or {}))
+    return run_once(given.output / name, [*command, *given.overrides], cache | (environment or {}))
 
 
 def _searches(runs: Runs) -> str:
     """The default searches: what was found, how long it took, and how many times faster than on the CPU."""
-    chosen = {name: metrics for name, metrics in runs.items() if metrics["quality"] == "recall"}
-    cpu = next((metrics["wall_seconds"] for name, metrics in chosen.items() if "CPU" in name), None)
-    return markdown([_search(name, metrics, cpu) for name, metrics in chosen.items()]) if chosen else ""
+    chosen = {name: run for name, run in runs.items() if run.metrics.quality == "recall"}
+    cpu = next((run.wall_seconds for name, run in chosen.items() if "CPU" in name), None)
+    return markdown([_search(name, run, cpu) for name, run in chosen.items()]) if chosen else ""
 
 
-def _search(name: str, metrics: dict[str, Any], cpu: float | None) -> dict[str, str]:
-    own = metrics["routings"]["searched routing"]
-    retrieving, wall = metrics["retrieving_layer"] or {}, metrics["wall_seconds"]
-    row = {"search": name, "softmax share": number(own["1x"]["share"])}
-    row |= {"recall" if length == "1x" else f"at {length}": number(found["quality"]) for length, found in own.items()}
+def _search(name: str, run: MadeRun, cpu: float | None) -> dict[str, str]:
+    metrics, wall = run
+    learnt, retrieving = metrics.learnt, metrics.retrieving_layer
+    row = {"search": name, "softmax share": number(learnt.at_training_length.share)}
+    for factor, figures in learnt.by_factor.items():
+        row["recall" if factor == 1 else f"at {factor}x"] = number(figures.quality)
     return row | {
-        "planted precision": number(retrieving.get("precision")),
-        "planted recall": number(retrieving.get("recall")),
-        "training s": f"{metrics['training_seconds']:.1f}",
+        "planted precision": number(None if retrieving is None else retrieving.precision),
+        "planted recall": number(None if retrieving is None else retrieving.recall),
+        "training s": f"{metrics.training_seconds:.1f}",
         "whole command s": "-" if wall is None else f"{wall:.1f}",
         "times the CPU's speed": "-" if wall is None or cpu is None else f"{cpu / wall:.1f}",
     }
@@ -113,20 +114,19 @@ def _search(name: str, metrics: dict[str, Any], cpu: float | None) -> dict[str, 
 
 def _real_size(runs: Runs) -> str:
     """The models of real size: speed and share of peak FLOPs."""
-    chosen = {name: metrics for name, metrics in runs.items() if name.startswith("340m")}
+    chosen = {name: run.metrics for name, run in runs.items() if name.startswith("340m")}
     return markdown([_speed(name, metrics) for name, metrics in chosen.items()]) if chosen else ""
 
 
-def _speed(name: str, metrics: dict[str, Any]) -> dict[str, str]:
-    own = next(iter(metrics["routings"].values()))["1x"]
-    peak = metrics["flops_share"]
+def _speed(name: str, metrics: Metrics) -> dict[str, str]:
+    own, peak, speed = metrics.learnt.at_training_length, metrics.flops_share, metrics.tokens_per_second
     return {
         "model, T = 4096": name,
-        "parameters": f"{metrics['cost']['parameters']:,}",
-        "steps": str(metrics["step"]),
-        "softmax share": number(own["share"]),
-        "bits per byte": number(own["quality"]),
-        "tokens per second": f"{metrics['tokens_per_second']:,.0f}",
+        "parameters": f"{metrics.cost.parameters:,}",
+        "steps": str(metrics.step),
+        "softmax share": number(own.share),
+        "bits per byte": number(own.quality),
+        "tokens per second": "-" if speed is None else f"{speed:,.0f}",
         "share of peak FLOPs": "-" if peak is None else f"{100 * peak:.1f} %",
     }
 

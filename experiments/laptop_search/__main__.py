@@ -10,10 +10,11 @@ Every run is a command as a user would type it; a run that is there already is n
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from experiments.runs import metrics_of, status_of
+from experiments.runs import run_once, status_of
 from nas.report.units import markdown, number
+from nas.results.controls import RANDOM
+from nas.runs.metrics import Metrics
 
 KINDS = {
     "searched token hybrid": ["nas.search", "+space=token_hybrid"],
@@ -45,24 +46,24 @@ def main() -> None:
     print(f"written to {path}")
 
 
-def _metrics(arguments: list[str], data: str, seed: int, output: Path, overrides: list[str]) -> dict[str, Any]:
-    """`metrics.json` of one run, made now unless it is there."""
+def _metrics(arguments: list[str], data: str, seed: int, output: Path, overrides: list[str]) -> Metrics:
+    """The metrics of one run, which is made now unless it is there."""
     module, *options = arguments
     folder = output / data / f"{module}_{options[0].rpartition('=')[2]}_{seed}"
-    return metrics_of(folder, [module, *options, f"data={data}", f"seed={seed}", *overrides])
+    return run_once(folder, [module, *options, f"data={data}", f"seed={seed}", *overrides]).metrics
 
 
-def _row(kind: str, seed: int, metrics: dict[str, Any]) -> dict[str, str]:
+def _row(kind: str, seed: int, metrics: Metrics) -> dict[str, str]:
     """One line of the table."""
-    routings = metrics["routings"]
-    own = routings.get("searched routing") or routings["trained model"]
-    measure = metrics["quality"].replace("_", " ")
-    row = {"model": kind, "seed": str(seed), "softmax share": number(own["1x"]["share"])}
-    row |= {measure if length == "1x" else f"at {length}": number(found["quality"]) for length, found in own.items()}
-    row["random routing, same share"] = number(routings.get("random, same share", {}).get("1x", {}).get("quality"))
-    retrieving = metrics["retrieving_layer"] or {}
-    row["planted precision"] = number(retrieving.get("precision"))
-    row["planted recall"] = number(retrieving.get("recall"))
+    learnt, retrieving = metrics.learnt, metrics.retrieving_layer
+    measure = metrics.quality.replace("_", " ")
+    row = {"model": kind, "seed": str(seed), "softmax share": number(learnt.at_training_length.share)}
+    for factor, figures in learnt.by_factor.items():
+        row[measure if factor == 1 else f"at {factor}x"] = number(figures.quality)
+    random = next((control for control in metrics.controls if control.name == RANDOM), None)
+    row["random routing, same share"] = number(None if random is None else random.at_training_length.quality)
+    row["planted precision"] = number(None if retrieving is None else retrieving.precision)
+    row["planted recall"] = number(None if retrieving is None else retrieving.recall)
     return row
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from experiments.ranking import results
-from experiments.runs import all_metrics, machine, status_of
+from experiments.runs import machine, run_all, status_of
 
 TASK = (
     *("data=recall", "data.keys=16", "data.values=16", "data.min_pairs=3", "data.length_factors=[1]"),
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
     given = parser.parse_args()
     commands = {given.output / name: command for name, command in _commands(given).items()}
-    done = all_metrics(commands, given.workers)
+    done = {folder: run.metrics for folder, run in run_all(commands, given.workers).items()}
     patterns = _patterns(given.layers)
     alone = {p: [done[given.output / _alone(p, seed)] for seed in given.seeds] for p in patterns}
     shared = {kind: [results.scores(given.output / _shared(kind, seed)) for seed in given.seeds] for kind in SUPERNETS}

@@ -1,23 +1,34 @@
-"""What the runs of the ranking study say: tables of patterns, of rank correlations, and of what searches picked."""
+"""Tables of the ranking study: patterns, rank correlations, and the patterns that searches picked."""
 
 import json
 import random
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from scipy.stats import kendalltau
 
 from nas.models.operations import OPERATIONS
 from nas.report.units import markdown, number
+from nas.runs.candidate import Candidate
+from nas.runs.decode import decode
+from nas.runs.metrics import Figures, Metrics
 
 LETTERS = {name: operation.look.letter for name, operation in OPERATIONS.items()}
 DRAWS = 10_000
 """Of random searches and of bootstrap samples."""
-Metrics = Mapping[str, Any]
-Scores = Mapping[str, Metrics]
-"""What shared weights gave for each pattern: "loss" and "quality", which is recall."""
+
+
+class Score(NamedTuple):
+    """Loss and recall of a pattern."""
+
+    loss: float
+    quality: float
+
+
+Scores = Mapping[str, Score]
+"""By pattern."""
 
 
 def full_name(pattern: str) -> str:
@@ -29,12 +40,12 @@ def full_name(pattern: str) -> str:
 def scores(folder: Path) -> Scores:
     """Loss and recall of every pattern with the shared weights of a search."""
     (path,) = folder.glob("*/*/candidates.json")
-    return by_pattern(json.loads(path.read_text()))
+    return by_pattern(decode(list[Candidate], json.loads(path.read_text()), str(path)))
 
 
-def by_pattern(candidates: Sequence[Metrics]) -> Scores:
-    """`candidates.json` of a search by pattern."""
-    return {"".join(LETTERS[name] for name in one["options"]): one for one in candidates}
+def by_pattern(candidates: Sequence[Candidate]) -> Scores:
+    """The scores of a search's candidates by pattern."""
+    return {"".join(LETTERS[name] for name in one.options): Score(one.loss, one.quality) for one in candidates}
 
 
 def report(
@@ -51,8 +62,8 @@ def report(
         searched: metrics of each relaxation's searches, by seed.
         budget: softmax share that they searched for.
     """
-    losses = {pattern: [_trained(run)["loss"] for run in runs] for pattern, runs in alone.items()}
-    recalls = {pattern: statistics.mean(_trained(run)["quality"] for run in runs) for pattern, runs in alone.items()}
+    losses = {pattern: [_trained(run).loss for run in runs] for pattern, runs in alone.items()}
+    recalls = {pattern: statistics.mean(_trained(run).quality for run in runs) for pattern, runs in alone.items()}
     truth = {pattern: statistics.mean(own) for pattern, own in losses.items()}
     allowed = [pattern for pattern in truth if pattern.count("s") <= budget * len(pattern) + 1e-9]
     picks = {name: [_picked(run) for run in runs] for name, runs in searched.items()}
@@ -69,17 +80,22 @@ def report(
 
 def _best(scores: Scores, allowed: Sequence[str]) -> str:
     """The allowed pattern of lowest loss."""
-    return min(allowed, key=lambda pattern: float(scores[pattern]["loss"]))
+    return min(allowed, key=lambda pattern: scores[pattern].loss)
 
 
-def _trained(metrics: Metrics) -> dict[str, Any]:
-    """Quality and loss of what a run ended in."""
-    found: dict[str, Any] = next(iter(metrics["routings"].values()))["1x"]
-    return found
+def _trained(metrics: Metrics) -> Figures:
+    """The figures of what a run learnt, at the training length."""
+    return metrics.learnt.at_training_length
+
+
+def _score(metrics: Metrics) -> Score:
+    own = _trained(metrics)
+    return Score(own.loss, own.quality)
 
 
 def _picked(metrics: Metrics) -> str:
-    return "".join(LETTERS[choice["found"]] for choice in metrics["choices"])
+    assert metrics.choices is not None
+    return "".join(LETTERS[choice.found] for choice in metrics.choices)
 
 
 def _patterns(
@@ -91,7 +107,7 @@ def _patterns(
                 "pattern": pattern,
                 "mean loss": number(truth[pattern]),
                 "loss by seed": " ".join(map(number, losses[pattern])),
-                "recall by seed": " ".join(number(_trained(run)["quality"]) for run in alone[pattern]),
+                "recall by seed": " ".join(number(_trained(run).quality) for run in alone[pattern]),
             }
             for pattern in sorted(truth, key=truth.__getitem__)
         ]
@@ -103,7 +119,7 @@ def _correlations(alone: Mapping[str, Sequence[Metrics]], shared: Mapping[str, S
     rows = [_correlation(kind, by_seed, [alone] * len(by_seed)) for kind, by_seed in shared.items()]
     seeds = range(min(map(len, alone.values())))
     if len(seeds) > 1:
-        single = [{pattern: _trained(runs[seed]) for pattern, runs in alone.items()} for seed in seeds]
+        single = [{pattern: _score(runs[seed]) for pattern, runs in alone.items()} for seed in seeds]
         others = [{p: [*runs[:seed], *runs[seed + 1 :]] for p, runs in alone.items()} for seed in seeds]
         rows.append(_correlation("none: one training alone, against the other seeds", single, others))
     return markdown(rows)
@@ -113,11 +129,11 @@ def _correlation(
     name: str, by_seed: Sequence[Scores], truths: Sequence[Mapping[str, Sequence[Metrics]]]
 ) -> dict[str, str]:
     row = {"supernet": name}
-    for figure in ("loss", "quality"):
+    for figure in Score._fields:
         taus = []
         for own, truth in zip(by_seed, truths, strict=True):
-            alone = [statistics.mean(_trained(run)[figure] for run in runs) for runs in truth.values()]
-            scored = [own[pattern][figure] for pattern in truth]
+            alone = [statistics.mean(getattr(_score(run), figure) for run in runs) for runs in truth.values()]
+            scored = [getattr(own[pattern], figure) for pattern in truth]
             taus.append(float(kendalltau(_rounded(scored), _rounded(alone)).statistic))
         known = [tau for tau in taus if tau == tau]
         label = {"loss": "tau by loss", "quality": "tau by recall"}[figure]

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from experiments.runs import finished_run, metrics_of, status_of
+from experiments.runs import finished_run, run_once, status_of
 from experiments.token_vs_hand.claim import claim
 from nas.comparisons.finish import MARKDOWN
 from nas.comparisons.results import RESULTS, Comparison
@@ -55,7 +55,7 @@ class Task(NamedTuple):
 
     def train(self, workers: int, log: TextIO | None) -> None:
         """Search and compare, unless it is done. log: where the commands print; None for where this prints."""
-        metrics_of(self.folder / "search", [*SEARCH, *self.options], {} if workers == 1 else ONE_THREAD, log)
+        run_once(self.folder / "search", [*SEARCH, *self.options], {} if workers == 1 else ONE_THREAD, log)
         if self.begun is None or not (self.begun / RESULTS).exists():
             self._compare(log, "timing=false", f"workers={workers}")
 

@@ -7,10 +7,11 @@ from statistics import fmean
 from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.comparisons.contenders import Contender
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.metrics_file import by_factor, layer_shares, shares, shares_at
+from nas.comparisons.metrics_file import layer_shares, shares_at
 from nas.comparisons.results import Comparison, Entrant, Trained
-from nas.runs.folder import METRICS, Run, read_json
+from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.runs.metrics import read_metrics
 
 Timings = Mapping[str, Mapping[str, float]]
 """By contender the seconds of a token: "prefill" and "decode"."""
@@ -29,11 +30,10 @@ def collect(jobs: Jobs, timings: Timings) -> Comparison:
 
 
 def _quality(jobs: Jobs) -> str:
-    """How the task measures it, as any training tells."""
+    """Name of the figure of merit, which is the same in all trainings."""
     run = jobs.result(jobs.counted(jobs.contenders[0])[0])
     assert run is not None
-    measure: str = read_json(run.path / METRICS)["quality"]
-    return measure
+    return read_metrics(run.path).quality
 
 
 def _entrant(jobs: Jobs, contender: Contender, timings: Timings) -> Entrant:
@@ -54,28 +54,27 @@ def _entrant(jobs: Jobs, contender: Contender, timings: Timings) -> Entrant:
 
 
 def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Mapping[str, float]) -> Trained:
-    metrics = read_json(run.path / METRICS)
-    own = by_factor(metrics)
-    positions = {factor: figures["by_position"] for factor, figures in own.items() if figures.get("by_position")}
-    planted, architecture = metrics["retrieving_layer"], contender.architecture
+    metrics = read_metrics(run.path)
+    learnt, architecture, retrieving = metrics.learnt, contender.architecture, metrics.retrieving_layer
+    own = learnt.by_factor
 
     def mean_shares(context: int) -> dict[int, float]:
-        found = {layer: fmean(heads) for layer, heads in shares_at(own, length, context).items()}
-        return {layer: share for layer, share in found.items() if math.isfinite(share)}
+        means = {layer: fmean(heads) for layer, heads in shares_at(learnt, length, context).items()}
+        return {layer: share for layer, share in means.items() if math.isfinite(share)}
 
     return Trained(
         seed=seed,
-        quality={factor: _number(figures["quality"]) for factor, figures in own.items()},
-        loss={factor: _number(figures["loss"]) for factor, figures in own.items()},
-        share={f: fmean(layer_shares(architecture, shares(figures))) for f, figures in own.items()},
-        by_position={f: [(end, _number(bits)) for end, bits in of] for f, of in positions.items()} or None,
-        planted=planted and {name: _number(planted[name]) for name in ("precision", "recall")},
+        quality={factor: figures.quality for factor, figures in own.items()},
+        loss={factor: figures.loss for factor, figures in own.items()},
+        share={factor: fmean(layer_shares(architecture, figures.shares)) for factor, figures in own.items()},
+        by_position={factor: figures.by_position for factor, figures in own.items() if figures.by_position} or None,
+        planted=None if retrieving is None else {"precision": retrieving.precision, "recall": retrieving.recall},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
-        training_flops=metrics["training_tokens"] * _per_token(run, contender, shares_at(own, length, length), length),
+        training_flops=metrics.training_tokens * _per_token(run, contender, shares_at(learnt, length, length), length),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
-        parameters=metrics["cost"]["parameters"],
+        parameters=metrics.cost.parameters,
     )
 
 
@@ -91,8 +90,3 @@ def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]]
     return training_flops_per_token(
         contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length
     )
-
-
-def _number(value: float | None) -> float:
-    """JSON has null for what is not finite."""
-    return math.nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""The end of a comparison: time every model, put the figures together, write them down and draw them."""
+"""The end of a comparison: time every model, collect the figures, write and draw them."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rich.console import Console
 from nas.comparisons.collect import Timings, collect
 from nas.comparisons.figures.draw import draw
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.metrics_file import by_factor, shares_at
+from nas.comparisons.metrics_file import shares_at
 from nas.comparisons.page import page
 from nas.comparisons.results import RESULTS
 from nas.comparisons.summary import Answer
@@ -19,19 +19,20 @@ from nas.evaluation.latency import decode_seconds_per_token, prefill_seconds_per
 from nas.models.language_model import LanguageModel
 from nas.models.policies import at_random
 from nas.report.embed import write_page
-from nas.runs.folder import ARCHITECTURE, METRICS, REPORT, Run, load_architecture, read_json
+from nas.runs.folder import ARCHITECTURE, REPORT, Run, load_architecture, read_json
+from nas.runs.metrics import read_metrics
 
 TIMINGS = "timings.json"
 MARKDOWN, CSV, TABLE = "table.md", "table.csv", "table.json"
 
 
 def conclude(jobs: Jobs, run: Run, console: Console) -> None:
-    """Write and tell what a comparison came to, once all of its trainings are done.
+    """Write and print the results of a comparison, once all of its trainings are done.
 
     Args:
         jobs: its trainings.
         run: its folder.
-        console: where it is told.
+        console: where results are printed.
     """
     timings = _timed(jobs, run, console)
     comparison = collect(jobs, timings)
@@ -48,9 +49,9 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
 
 
 def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
-    """How long each contender takes for a token, one after the other with nothing beside them; kept once measured.
+    """Time each contender alone, one after the other; timings that were written before are not measured again.
 
-    Where nothing is to be timed now, what was measured before.
+    With timing=false nothing is measured.
     """
     known: dict[str, Any] = read_json(run.path / TIMINGS) or {}
     if not jobs.config.timing:
@@ -69,13 +70,13 @@ def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
 
 
 def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
-    """Seconds for a token of a prompt and for a generated one, at the shares that were measured on data.
+    """Seconds for a token of a prompt and for a generated one, at the softmax shares that were measured on data.
 
-    Weights make no difference to that: they need not be there any more.
+    Time does not depend on the weights, so these need not be in the run folder any more.
     """
     trainer, context = jobs.config.trainer, jobs.config.context
     model = LanguageModel(load_architecture(trained.path / ARCHITECTURE)).to(root_device(trainer)).eval()
-    shares = shares_at(by_factor(read_json(trained.path / METRICS)), jobs.config.data.length, context)
+    shares = shares_at(read_metrics(trained.path).learnt, jobs.config.data.length, context)
     policy = at_random(shares, generator(jobs.config.seed, "timing"))
     return {
         "prefill": prefill_seconds_per_token(model, context, policy=policy, precision=trainer.precision),

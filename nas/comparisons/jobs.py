@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nas.comparisons.contenders import Contender
 from nas.config import CompareConfig, TrainConfig, restore
-from nas.runs.folder import ARCHITECTURE, METRICS, Run, read_json
+from nas.runs.folder import ARCHITECTURE, Run, read_json
+from nas.runs.metrics import is_finished
 from nas.search_spaces.architecture import Architecture
 
 TRAININGS = "train"
@@ -106,9 +107,8 @@ class Jobs:
         """The finished run of a training; None where there is none."""
         if job.name not in self._results:
             for path in self._folders(job):
-                metrics = read_json(path / METRICS)
                 selected = not job.tunes or read_json(path / SELECTION) is not None
-                if isinstance(metrics, dict) and metrics.get("finished") and selected:
+                if is_finished(path) and selected:
                     self._results[job.name] = Run(path)
         return self._results.get(job.name)
 

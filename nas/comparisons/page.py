@@ -13,7 +13,6 @@ from urllib.parse import quote
 from nas.comparisons.figures.quality_against_cost import COSTS, corners, known
 from nas.comparisons.figures.quality_curves import Curve, length_curves, position_curves
 from nas.comparisons.jobs import TRAININGS
-from nas.comparisons.metrics_file import by_factor
 from nas.comparisons.results import RESULTS, Comparison, Entrant
 from nas.comparisons.summary import Answer, value
 from nas.comparisons.summary import Row as Figures
@@ -24,7 +23,8 @@ from nas.report.diagram import Block, Stack, measured_shares
 from nas.report.embed import Chart, Charts, environment, write_page
 from nas.report.table import Cell, Row, Table, intervals
 from nas.report.units import MISSING, number, p_value, signed
-from nas.runs.folder import METRICS, REPORT, Run, read_json
+from nas.runs.folder import REPORT, Run, read_json
+from nas.runs.metrics import is_finished, read_metrics
 from nas.search_spaces.architecture import Architecture
 
 BYTES = (
@@ -285,16 +285,15 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
     done = 0
     measure = "quality"
     for run in sorted((folder / TRAININGS).glob("*/")):
-        metrics = read_json(run / METRICS)
-        finished, quality = isinstance(metrics, dict) and bool(metrics.get("finished")), None
+        finished, quality = is_finished(run), math.nan
         done += finished
         if finished:
-            with suppress(KeyError, TypeError, ValueError, AttributeError, StopIteration):  # damaged: nothing to tell
-                quality = by_factor(metrics)[1]["quality"]
-                measure = str(metrics["quality"]).replace("_", " ")
+            with suppress(ValueError):  # damaged: no figures to show
+                metrics = read_metrics(run)
+                quality, measure = metrics.learnt.at_training_length.quality, metrics.quality.replace("_", " ")
         report = run / REPORT
         links = [("report", _relative(report, at))] if report.exists() else []
-        figure = Cell(MISSING) if quality is None else Cell(number(quality), quality)
+        figure = Cell(MISSING) if math.isnan(quality) else Cell(number(quality), quality)
         rows.append(Row([Cell(run.name), figure, Cell("finished" if finished else "begun"), Cell("", links=links)]))
     note = (
         f"Not finished: {done} training{'s' * (done != 1)} done so far. What they come to is told at the end; go on "

@@ -8,10 +8,11 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from nas.cli import overrides
-from nas.comparisons.metrics_file import by_factor, layer_shares, shares
+from nas.comparisons.metrics_file import layer_shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
-from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture, read_json
+from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture
+from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.options import MACHINE
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
@@ -70,16 +71,15 @@ def read_run(folder: str) -> Given:
     described = run.described()
     if described["command"] not in COMMANDS:
         raise UserError(f"runs has {folder}, a run of nas.{described['command']}; give runs of: {', '.join(COMMANDS)}.")
-    metrics = read_json(run.path / METRICS)
-    if not isinstance(metrics, dict) or not metrics.get("finished"):
+    if not is_finished(run.path):
         raise UserError(f"runs has {folder}, which is not finished or is damaged; finish it with resume={folder}.")
     architecture = load_architecture(run.path / ARCHITECTURE)
     try:
-        measured = layer_shares(architecture, shares(by_factor(metrics)[1]))
-        if not all(map(math.isfinite, measured)):
-            raise ValueError("training diverged")
-    except (KeyError, TypeError, ValueError, StopIteration, AttributeError) as error:
-        raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it tells no shares.") from error
+        measured = layer_shares(architecture, read_metrics(run.path).learnt.at_training_length.shares)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it has no softmax shares.") from error
+    if not all(map(math.isfinite, measured)):
+        raise UserError(f"runs has {folder}, whose training diverged: it has no softmax shares; give another run.")
     return Given(run.path, described["config"], architecture, measured)
 
 

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from nas.cli.checks import check
 from nas.comparisons.jobs import SELECTION
-from nas.comparisons.metrics_file import by_factor
 from nas.config import TrainConfig
 from nas.errors import UserError
 from nas.evaluation.evaluate import evaluate
@@ -18,7 +17,8 @@ from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Began, Ended, Left, Stepped, Tell
 from nas.jobs.processes import orphaned
 from nas.report.units import number
-from nas.runs.folder import METRICS, read_json
+from nas.runs.metrics import read_metrics
+from nas.supernet.discretised import Discretised
 from nas.training.callbacks import shown
 from nas.training.module import TrainingModule
 from nas.workflows.train import run_training
@@ -66,17 +66,18 @@ def work(config: TrainConfig, job: int, tunes: bool, tell: Tell, parent: int | N
         tell(Left(job, "stopped"))
         return False
     if tunes:
-        outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module)})
-    own = by_factor(read_json(outcome.run.path / METRICS))
-    told = ", ".join(f"{factor}x {number(figures['quality'])}" for factor, figures in own.items())
-    tell(Ended(job, f"{config.name}: {outcome.module.task.quality.replace('_', ' ')} {told}", 0, ""))
+        assert outcome.discretised is not None
+        outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module, outcome.discretised)})
+    metrics = read_metrics(outcome.run.path)
+    quality = ", ".join(f"{factor}x {number(own.quality)}" for factor, own in metrics.learnt.by_factor.items())
+    tell(Ended(job, f"{config.name}: {metrics.quality.replace('_', ' ')} {quality}", 0, ""))
     return True
 
 
-def _merit(module: TrainingModule) -> float:
-    """Its merit on batches of which no reported figure is."""
+def _merit(module: TrainingModule, trained: Discretised) -> float:
+    """Merit of a trained model on batches that no reported figure is measured on."""
     task = module.task
     with module.autocast():
         batches = task.selection_batches(module.config.data.validation_batches)
-        found = evaluate(module.model, batches, task.quality, module.policy)
-    return merit(task.quality, found.quality, found.loss)
+        result = evaluate(trained.model, batches, task.quality, trained.policy)
+    return merit(task.quality, result.quality, result.loss)

@@ -1,7 +1,6 @@
-"""What was learnt, beside other routings of the same weights, or other architectures of the same space."""
+"""Controls: the same weights under other routings, or as other architectures of the same space."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from random import Random
 
 from nas.data.seeding import generator, stable_seed
@@ -9,78 +8,101 @@ from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.mixers import Policy
 from nas.models.operations import dense_share
 from nas.models.policies import at_random, drop_all, keep_all
+from nas.runs.metrics import Figures, Row
 from nas.search_spaces.space import Code
 from nas.searchers.draws import Draws
 from nas.supernet.architecture_logits import paths_of
-from nas.training.module import TrainingModule
+from nas.supernet.discretised import Discretised, Validation
+from nas.supernet.supernet import Supernet
 
 FOUND = "found architecture"
-"""Row of an architecture that was found with shared weights."""
+"""Row of an architecture that was searched with shared weights."""
+RANDOM = "random, same share"
+"""Row of a random routing."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One routing or architecture of the searched weights: by length factor its results and its softmax share."""
-
-    name: str
-    results: dict[int, Evaluation]
-    shares: dict[int, float]
-
-    @property
-    def share(self) -> float:
-        """At the training length."""
-        return self.shares[1]
+def learnt(discretised: Discretised) -> Row:
+    """The row of what was learnt."""
+    return _row(_name(discretised), discretised.supernet, discretised.code, discretised.evaluations)
 
 
-def compare(module: TrainingModule) -> list[Row]:
-    """What was learnt first; then, with the same weights, other architectures of the space, or other routings."""
-    validation = {factor: module.task.validation_batches(factor) for factor in module.config.data.length_factors}
+def controls(discretised: Discretised, validation: Validation, measure: str) -> tuple[Row, ...]:
+    """Evaluate the controls of what was learnt; none where neither a layer nor a router decides anything.
 
-    def row(name: str, policies: Mapping[int, Policy | None] | Policy | None, code: Code = module.found) -> Row:
-        each = policies if isinstance(policies, Mapping) else dict.fromkeys(validation, policies)
+    Args:
+        discretised: what was learnt.
+        validation: batches to evaluate on.
+        measure: figure of merit, see `nas.evaluation.metrics.quality_of`.
+    """
+    supernet = discretised.supernet
+
+    def row(name: str, policies: Mapping[int, Policy | None], code: Code) -> Row:
         paths = paths_of(code)
-        results = {
-            factor: evaluate(module.model, batches, module.task.quality, each[factor], paths)
+        evaluations = {
+            factor: evaluate(supernet.model, batches, measure, policies[factor], paths)
             for factor, batches in validation.items()
         }
-        return Row(name, results, {factor: _share(module, code, result) for factor, result in results.items()})
+        return _row(name, supernet, code, evaluations)
 
-    if module.space.choosing:
-        return [row(name, module.policy, code) for name, code in _architectures(module).items()]
-    if module.policy is None or not module.space.routed:
-        return [row("trained model", module.policy)]
-    if (given := module.space.sizes.given_routing) is not None:
-        return [row(f"{given} routing", module.policy)]
-    learnt = row("searched routing", module.policy)
-    random: dict[int, Policy | None] = {
-        factor: at_random(result.shares, generator(module.config.seed, "random routing", factor))
-        for factor, result in learnt.results.items()
-    }
-    kept, compressed = next(layer.operations for layer in module.space.sizes.layers if layer.routed)
-    return [
-        learnt,
-        row("random, same share", random),
-        row(f"all {kept}", keep_all),
-        row(f"all {compressed}", drop_all),
-    ]
+    if supernet.space.choosing:
+        others = _architectures(supernet, discretised.code)
+        return tuple(row(name, dict.fromkeys(validation, supernet.policy), code) for name, code in others.items())
+    if not _routes_by_content(discretised):
+        return ()
+    return tuple(row(name, each, discretised.code) for name, each in _routings(discretised).items())
 
 
-def _share(module: TrainingModule, code: Code, result: Evaluation) -> float:
-    """Share of softmax chunks over the layers that choose or route, or over all where none does."""
-    space = module.space
+def _name(discretised: Discretised) -> str:
+    """Name of the row of what was learnt."""
+    space = discretised.supernet.space
+    if space.choosing:
+        return FOUND
+    if discretised.policy is None or not space.routed:
+        return "trained model"
+    given = space.sizes.given_routing
+    return "searched routing" if given is None else f"{given} routing"
+
+
+def _routes_by_content(discretised: Discretised) -> bool:
+    """Whether routers decide: not before routing begins, and not where the routing is given."""
+    space = discretised.supernet.space
+    return bool(discretised.policy is not None and space.routed and space.sizes.given_routing is None)
+
+
+def _row(name: str, supernet: Supernet, code: Code, evaluations: Mapping[int, Evaluation]) -> Row:
+    return Row(name, {factor: Figures.of(one, _share(supernet, code, one)) for factor, one in evaluations.items()})
+
+
+def _share(supernet: Supernet, code: Code, evaluation: Evaluation) -> float:
+    """Softmax share over the layers that choose or route, or over all layers where none does."""
+    space = supernet.space
     counted = sorted({*space.choosing, *space.routed}) or range(len(code))
-    measured = result.layer_shares
+    measured = evaluation.layer_shares
     each = [measured.get(layer, dense_share(space.options[layer][code[layer]])) for layer in counted]
     return sum(each) / len(each)
 
 
-def _architectures(module: TrainingModule) -> dict[str, Code]:
-    """The architecture that was found, and others of its space: one drawn of those that cost no more, and the ends."""
-    cost, found = module.cost, module.found
-    limit = module.choices.cost_of(cost, found) + 1e-6
+def _routings(discretised: Discretised) -> dict[str, dict[int, Policy | None]]:
+    """The other routings by name: policies by length factor."""
+    seed, factors = discretised.supernet.seed, discretised.evaluations
+    random: dict[int, Policy | None] = {
+        factor: at_random(one.shares, generator(seed, "random routing", factor)) for factor, one in factors.items()
+    }
+    kept, compressed = next(layer.operations for layer in discretised.architecture.layers if layer.routed)
+    return {
+        RANDOM: random,
+        f"all {kept}": dict.fromkeys(factors, keep_all),
+        f"all {compressed}": dict.fromkeys(factors, drop_all),
+    }
+
+
+def _architectures(supernet: Supernet, learnt: Code) -> dict[str, Code]:
+    """Other architectures of the space by name: one drawn at random of at most the same cost, and both ends."""
+    cost, choices = supernet.cost, supernet.choices
+    limit = choices.cost_of(cost, learnt) + 1e-6
     ends = {"dearest": cost.densest} if cost.densest != cost.cheapest else {}
-    ends = {name: code for name, code in (ends | {"cheapest": cost.cheapest}).items() if code != found}
-    random = Random(stable_seed(module.config.seed, "random architecture"))
-    draws = Draws(module.space, lambda code: module.choices.cost_of(cost, code) - limit, random)
-    drawn = draws.fresh({found, *ends.values()})
-    return {FOUND: found} | ({"random, no dearer": drawn} if drawn else {}) | ends
+    ends = {name: code for name, code in (ends | {"cheapest": cost.cheapest}).items() if code != learnt}
+    random = Random(stable_seed(supernet.seed, "random architecture"))
+    draws = Draws(supernet.space, lambda code: choices.cost_of(cost, code) - limit, random)
+    drawn = draws.fresh({learnt, *ends.values()})
+    return ({"random, no dearer": drawn} if drawn else {}) | ends

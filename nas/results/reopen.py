@@ -1,8 +1,8 @@
-"""A run that was trained before, to be looked at: what of it can be loaded, and the report of that."""
+"""A run that was trained before: load what its folder has, and make the report of that."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -18,12 +18,11 @@ from nas.models.language_model import LanguageModel
 from nas.models.policies import policy_of
 from nas.report.data import ReportData
 from nas.results.report_data import report_of, with_latest_routing
-from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights, read_json
+from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights
+from nas.runs.metrics import Metrics, read_metrics
 
 COMMANDS = ("search", "train")
 """Whose runs are of one model."""
-PRESENTABLE = (KeyError, TypeError, ValueError, AttributeError, StopIteration)
-"""What figures of another version, or damaged ones, run into."""
 
 
 class Viewed(NamedTuple):
@@ -33,14 +32,14 @@ class Viewed(NamedTuple):
         run: its folder.
         config: that it was started with.
         task: what it was trained on.
-        metrics: its final figures; empty where it has none.
+        metrics: its final figures; None where it has none, or they are damaged.
         model: with its weights; None where it has none yet.
     """
 
     run: Run
     config: RunConfig
     task: Task
-    metrics: dict[str, Any]
+    metrics: Metrics | None
     model: LanguageModel | None
 
     @property
@@ -76,8 +75,7 @@ def _load(option: str, folder: str) -> Viewed:
         task = build_task(config.data, config.seed)
     except UserError as error:
         raise UserError(f"{option}={folder} was trained on data that is not to be had here: {error}") from error
-    metrics = read_json(run.path / METRICS)
-    return Viewed(run, config, task, metrics if isinstance(metrics, dict) else {}, _model(run))
+    return Viewed(run, config, task, _metrics(run), _model(run))
 
 
 def command_of(option: str, folder: str) -> str:
@@ -87,6 +85,14 @@ def command_of(option: str, folder: str) -> str:
         raise UserError(f"{option}={folder}: there is no such folder; give the folder of a run.")
     command: str = run.described()["command"]
     return command
+
+
+def _metrics(run: Run) -> Metrics | None:
+    """The final figures of a run; None where it has none, or they are damaged."""
+    try:
+        return read_metrics(run.path)
+    except ValueError:
+        return None
 
 
 def _model(run: Run) -> LanguageModel | None:
@@ -146,15 +152,12 @@ def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) ->
 
 
 def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
-    """The report of one run: of what is there."""
+    """The report of one run, with what its folder has."""
     own = shown.tokens.equal(viewed.validation.tokens)
     routing = _routing(viewed, shown)
-    try:
-        told = [*notes, *viewed.metrics.get("notes", [])]
-        data = report_of(viewed.run, viewed.metrics, viewed.task.quality, routing, told)
-    except PRESENTABLE:
-        damaged = f"{METRICS} is damaged: there are no final figures to show."
-        data = report_of(viewed.run, {}, viewed.task.quality, routing, [*notes, damaged])
+    metrics = viewed.metrics
+    every = [*notes, *(metrics.notes if metrics else ())]
+    data = report_of(viewed.run, metrics, viewed.task.quality, routing, every)
     data = with_latest_routing(data, viewed.task) if own else replace(data, snapshots=[])
     return data if viewed.metrics else replace(data, notes=[*notes, *_unfinished(viewed, data)])
 
@@ -165,8 +168,7 @@ def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
     if model is None:
         return None
     policy = policy_of(model.architecture, generator=generator(viewed.config.seed, "random routing"))
-    budget = viewed.metrics.get("budget")
-    began = not isinstance(budget, dict) or budget.get("dense_steps", 0) is not None
+    began = viewed.metrics is None or viewed.metrics.budget.routing_began
     device = model.embedding.weight.device
     precision = viewed.config.trainer.precision if device.type == "cuda" else "32-true"
     with autocast(device, precision):

@@ -1,38 +1,36 @@
-"""What the report of one run shows, from the figures that its `metrics.json` has."""
+"""What the report of one run shows, from its metrics and its run folder."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from nas.budget.cost import LONG
 from nas.data import Task
 from nas.evaluation.routing_map import RoutingMap
 from nas.report.data import ReportData
 from nas.report.diagram import stacks_of
-from nas.report.units import number
+from nas.report.units import MISSING, number
 from nas.runs.folder import Run, command_line
 from nas.runs.history import history
+from nas.runs.metrics import Metrics, Row
 from nas.runs.snapshots import map_of, read_snapshots
 
 
 def report_of(
-    run: Run, metrics: Mapping[str, Any], quality: str, routing: RoutingMap | None, notes: list[str]
+    run: Run, metrics: Metrics | None, quality: str, routing: RoutingMap | None, notes: list[str]
 ) -> ReportData:
     """The report of a run.
 
     Args:
         run: its folder, whose curves and snapshots are shown.
-        metrics: its figures as `metrics.json` has them; empty where it has none yet.
-        quality: its figure of merit.
+        metrics: its final figures; None where it has none yet.
+        quality: name of its figure of merit.
         routing: of one sequence.
         notes: what a reader must not miss.
     """
     return ReportData(
         title=run.path.resolve().name,
-        summary=_summary(metrics) if metrics else [],
+        summary=[] if metrics is None else _summary(metrics),
         quality=quality,
-        comparison=cells(metrics) if metrics else [],
+        comparison=[] if metrics is None else cells(metrics),
         history=history(run),
         routing=routing,
         notes=notes,
@@ -56,42 +54,41 @@ def with_latest_routing(data: ReportData, task: Task) -> ReportData:
         return replace(data, snapshots=[])
 
 
-def cells(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The closing table: what each row is, its share, and its quality by length."""
-    measure = metrics["quality"].replace("_", " ")
-    return [_row(name, figures, measure) for name, figures in metrics["routings"].items()]
+def cells(metrics: Metrics) -> list[dict[str, str]]:
+    """The final table: name, softmax share and quality by length of each row."""
+    measure = metrics.quality.replace("_", " ")
+    return [_cells(row, measure) for row in metrics.rows]
 
 
-def _row(name: str, by_length: Mapping[str, Any], measure: str) -> dict[str, str]:
-    row = {"model": name, "softmax share": number(by_length["1x"]["share"])}
-    for factor, figures in by_length.items():
-        row[measure if factor == "1x" else f"at {factor} length"] = number(figures["quality"])
-    return row
+def _cells(row: Row, measure: str) -> dict[str, str]:
+    shown = {"model": row.name, "softmax share": number(row.at_training_length.share)}
+    for factor, figures in row.by_factor.items():
+        shown[measure if factor == 1 else f"at {factor}x length"] = number(figures.quality)
+    return shown
 
 
-def memory(metrics: Mapping[str, Any]) -> str:
-    """What a sequence of `LONG` tokens keeps."""
-    return f"{metrics['cost']['kv_bytes'][str(LONG)] / 2**20:.2f} MiB"
+def memory(metrics: Metrics) -> str:
+    """Cache size of a sequence of `LONG` tokens."""
+    size = metrics.cost.kv_bytes.get(LONG)
+    return MISSING if size is None else f"{size / 2**20:.2f} MiB"
 
 
-def _summary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _summary(metrics: Metrics) -> list[tuple[str, str]]:
     """Label and value of each headline figure."""
-    best = next(iter(metrics["routings"].values()))["1x"]
-    summary = [(metrics["quality"].replace("_", " "), number(best["quality"]))]
-    summary.append(("parameters", f"{metrics['cost']['parameters']:,}"))
-    if len(metrics["routings"]) > 1:
-        spent = metrics["budget"]
-        label = spent["resource"].replace("_", " ")
-        summary.insert(1, (label, f"{_amount(spent['used'])} (budget {_amount(spent['target'])})"))
-    if metrics["choices"]:
-        summary.insert(0, ("found", ", ".join(choice["found"] for choice in metrics["choices"])))
-    if found := metrics["retrieving_layer"]:
-        label = f"planted chunks found by layer {found['layer']}"
-        summary.append((label, f"{number(found['recall'])} (precision {number(found['precision'])})"))
+    summary = [(metrics.quality.replace("_", " "), number(metrics.learnt.at_training_length.quality))]
+    summary.append(("parameters", f"{metrics.cost.parameters:,}"))
+    if metrics.controls:
+        budget = metrics.budget
+        label = budget.resource.replace("_", " ")
+        summary.insert(1, (label, f"{_amount(budget.used)} (budget {_amount(budget.target)})"))
+    if metrics.choices:
+        summary.insert(0, ("found", ", ".join(choice.found for choice in metrics.choices)))
+    if layer := metrics.retrieving_layer:
+        label = f"planted chunks found by layer {layer.layer}"
+        summary.append((label, f"{number(layer.recall)} (precision {number(layer.precision)})"))
     return [*summary, (f"memory at {LONG // 1024}k tokens", memory(metrics))]
 
 
-def _amount(value: float | None) -> str:
+def _amount(value: float) -> str:
     """A share with three digits, bytes and FLOPs in full."""
-    value = math.nan if value is None else value
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,10 +1,9 @@
-"""After the training: a searcher chooses an architecture by how candidates score with the shared weights."""
+"""After training: a searcher selects an architecture by how candidates score with the shared weights."""
 
 import math
 import time
-from dataclasses import dataclass
 from random import Random
-from typing import Self
+from typing import NamedTuple, Self
 
 from rich.console import Console
 
@@ -13,42 +12,37 @@ from nas.console import Bars, say
 from nas.data import Batch
 from nas.data.seeding import stable_seed
 from nas.evaluation.evaluate import evaluate
+from nas.runs.candidate import Candidate
 from nas.runs.folder import Run
+from nas.runs.metrics import Searched
 from nas.search_spaces.space import Code
 from nas.searchers import find_searcher
-from nas.searchers.candidates import Candidate, Candidates
+from nas.searchers.candidates import Candidates
 from nas.searchers.draws import LISTED, Excess
 from nas.supernet.architecture_logits import paths_of
 from nas.training.module import TrainingModule
 
 LINES = 10
-"""Lines about the progress where nobody watches."""
+"""Progress lines where the console is no terminal."""
 
 
-@dataclass(frozen=True)
-class Searched:
-    """What a searcher did.
+class Selection(NamedTuple):
+    """The selected architecture.
 
     Attributes:
-        searcher: its name.
-        evaluations: how many different architectures were scored.
-        best: the one it chose, as it was measured on the batches to choose by; None where none kept to the budget.
-        target: of the budget, relative to the dearest architecture.
-        seconds: of all evaluations.
+        code: in the space of the supernet; None where no architecture was scored.
+        searched: the work of the searcher.
     """
 
-    searcher: str
-    evaluations: int
-    best: Candidate | None
-    target: float
-    seconds: float
+    code: Code | None
+    searched: Searched
 
 
-def select(module: TrainingModule, run: Run, console: Console) -> Searched | None:
-    """Let the searcher of the config choose what the search found; None where the logits of layers already did.
+def select(module: TrainingModule, run: Run, console: Console) -> Selection | None:
+    """Let the searcher of the config select an architecture; None where the architecture logits already did.
 
-    The way of a search follows from the seed and the scores, so one that was killed takes the same way again, with the
-    candidates that it had scored already.
+    The candidates follow from the seed and the scores. So a search that was killed scores the same candidates again,
+    and reads from the run folder the scores that it had.
     """
     config = module.config
     assert isinstance(config, SearchConfig)
@@ -74,21 +68,21 @@ def select(module: TrainingModule, run: Run, console: Console) -> Searched | Non
     within = best is not None and scores[best.code] > -math.inf
     if best is not None and not within:
         best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
-    module.chosen = None if best is None else best.code
     seconds = sum(candidate.seconds for candidate in scored)
-    return Searched(config.searcher.name, len(scored), best if within else None, target, seconds)
+    searched = Searched(config.searcher.name, len(scored), best if within else None, target, seconds)
+    return Selection(None if best is None else best.code, searched)
 
 
 def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candidate:
-    """An architecture of the space with the shared weights: its quality, its loss, and what it cost, on ``batches``."""
+    """Measure quality, loss and cost of an architecture with the shared weights on ``batches``."""
     started = time.monotonic()
-    result = evaluate(module.model, batches, module.task.quality, module.policy, paths_of(code))
+    result = evaluate(module.model, batches, module.task.quality, module.supernet.policy, paths_of(code))
     cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 
 
 def _excess(module: TrainingModule) -> Excess:
-    """By how much an architecture is off the budget, at the shares that its routers had in training."""
+    """How far each architecture is from the budget, at the softmax shares that its routers had in training."""
     costs, fixed = module.choices.costs(module.cost), module.cost.relative(module.cost.fixed)
     return lambda code: _over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))
 
@@ -98,7 +92,7 @@ def _over(module: TrainingModule, code: Code, spent: float) -> float:
 
 
 class _Progress:
-    """A bar over evaluations with the best so far; some lines where nobody watches."""
+    """A progress bar over evaluations with the best so far; a few lines where the console is no terminal."""
 
     def __init__(self, module: TrainingModule, console: Console, excess: Excess) -> None:
         assert isinstance(module.config, SearchConfig)
@@ -120,16 +114,16 @@ class _Progress:
         self._bar.stop()
 
     def show(self, candidate: Candidate, score: float) -> None:
-        """One more was scored."""
+        """Count a candidate that was scored."""
         self._done += 1
         if score > self._score:
             self._best, self._score = candidate, score
         if not self._bar.disable:
-            self._bar.update(self._task, completed=self._done, figures=self._told())
+            self._bar.update(self._task, completed=self._done, figures=self._figures())
         elif self._done % -(-self._total // LINES) == 0 or self._done == self._total:
-            say(self._console, f"architecture {self._done} of {self._total}  {self._told()}")
+            say(self._console, f"architecture {self._done} of {self._total}  {self._figures()}")
 
-    def _told(self) -> str:
+    def _figures(self) -> str:
         if self._best is None:
             return "none within the budget so far"
         name = self._measure.replace("_", " ")

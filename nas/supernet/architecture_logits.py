@@ -11,7 +11,7 @@ from nas.distributed.collectives import average
 from nas.models.mixers import FIRST, Path, Routing, kept_margin, kept_weight
 from nas.relaxations import RELAXATIONS, SAMPLED, precise
 from nas.search_spaces.space import Code, Space
-from nas.supernet.discretise import best_code, nearest_code
+from nas.supernet.best_code import best_code, nearest_code
 from nas.supernet.thresholds import threshold
 
 TOLERANCE = 0.02

@@ -1,13 +1,14 @@
 """What a sweep is for: figures of a finished search, each to be made larger or smaller."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from nas.budget.cost import CONTEXTS
 from nas.config import StudyConfig
 from nas.errors import UserError
 from nas.evaluation.metrics import HIGHER
+from nas.runs.metrics import Metrics
 
 QUALITY = "quality"
 
@@ -15,21 +16,15 @@ Direction = Literal["maximize", "minimize"]
 
 
 class Objective(NamedTuple):
-    """One figure of a search. direction: as Optuna has it; of: the figure in `metrics.json`, None where it has none."""
+    """One figure of a search. direction: as Optuna has it; of: reads the figure, nan where a search has none."""
 
     name: str
     direction: Direction
-    of: Callable[[Mapping[str, Any]], float | None]
+    of: Callable[[Metrics], float]
 
     def best(self, values: list[float]) -> float:
         """The best of several."""
         return max(values) if self.direction == "maximize" else min(values)
-
-
-def learnt(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The figures of the routing that was learnt, at the training length: the first of those in `metrics.json`."""
-    found: Mapping[str, Any] = next(iter(metrics["routings"].values()))["1x"]
-    return found
 
 
 def objectives(study: StudyConfig, measure: str) -> list[Objective]:
@@ -39,14 +34,14 @@ def objectives(study: StudyConfig, measure: str) -> list[Objective]:
         study: its options.
         measure: how the task measures quality.
     """
-    context = str(study.context)
-    known = {
-        QUALITY: lambda metrics: learnt(metrics)["quality"],
-        "share": lambda metrics: learnt(metrics)["share"],
-        "kv_bytes": lambda metrics: metrics["cost"]["kv_bytes"][context],
-        "flops": lambda metrics: metrics["cost"]["flops_per_token"][context],
-        "parameters": lambda metrics: metrics["cost"]["parameters"],
-        "seconds": lambda metrics: metrics["training_seconds"],
+    context = study.context
+    known: dict[str, Callable[[Metrics], float]] = {
+        QUALITY: lambda metrics: metrics.learnt.at_training_length.quality,
+        "share": lambda metrics: metrics.learnt.at_training_length.share,
+        "kv_bytes": lambda metrics: metrics.cost.kv_bytes[context],
+        "flops": lambda metrics: metrics.cost.flops_per_token[context],
+        "parameters": lambda metrics: metrics.cost.parameters,
+        "seconds": lambda metrics: metrics.training_seconds,
     }
     if not study.objectives:
         raise UserError(f"sweep.objectives is empty; give one or more of: {', '.join(known)}.")
@@ -66,9 +61,8 @@ def _direction(name: str, measure: str) -> Direction:
     return "maximize" if name == QUALITY and HIGHER[measure] else "minimize"
 
 
-def diverged(metrics: Mapping[str, Any]) -> str | None:
-    """Why a search that ended is worth nothing; None if it is worth something."""
-    loss = learnt(metrics)["loss"]
-    if loss is None or not math.isfinite(loss):
+def diverged(metrics: Metrics) -> str | None:
+    """Why the figures of a finished search cannot be used; None if they can."""
+    if not math.isfinite(metrics.learnt.at_training_length.loss):
         return "training diverged: the loss of what was learnt is not a finite number"
     return None

@@ -1,6 +1,5 @@
 """One trial of a sweep: a search with the values that the sampler chose, watched while it trains."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -21,7 +20,8 @@ from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Stepped, Tell
-from nas.runs.folder import CONFIG, METRICS
+from nas.runs.folder import CONFIG
+from nas.runs.metrics import Metrics, read_metrics
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.options import compose_search
@@ -120,7 +120,7 @@ def run_trial(
         raise  # not for what the trial is: the next one would end here as well
     except Exception as error:  # memory is short for these values, or a step cannot compute with them: others may do
         return Outcome(State.FAILED, [], {}, keep_traceback(error, folder, name_of(number)))
-    return _measured(json.loads((searched.run.path / METRICS).read_text()), objectives)
+    return _measured(read_metrics(searched.run.path), objectives)
 
 
 def name_of(number: int) -> str:
@@ -152,11 +152,11 @@ def _quiet() -> Console:
     return Console(file=StringIO())
 
 
-def _measured(metrics: Mapping[str, Any], objectives: list[Objective]) -> Outcome:
+def _measured(metrics: Metrics, objectives: list[Objective]) -> Outcome:
     if reason := diverged(metrics):
         return Outcome(State.FAILED, [], {}, reason)
     measured = {objective.name: objective.of(metrics) for objective in objectives}
-    if missing := [name for name, value in measured.items() if value is None or not math.isfinite(value)]:
+    if missing := [name for name, value in measured.items() if not math.isfinite(value)]:
         return Outcome(State.FAILED, [], {}, f"the search has no {', '.join(missing)}")
-    values = {name: float(value) for name, value in measured.items() if value is not None}
+    values = {name: float(value) for name, value in measured.items()}
     return Outcome(State.COMPLETE, list(values.values()), values, "")

@@ -53,7 +53,8 @@ class Recorder(lightning.Callback):
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
             trainer.logger.log_metrics(_validated(module), step)
             with module.autocast():
-                routing = routing_map(module.model, module.task, module.policy, paths_of(module.found))
+                supernet = module.supernet
+                routing = routing_map(supernet.model, module.task, supernet.policy, paths_of(supernet.code))
             if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
                 learnt = module.model.architecture.given_routing is None

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from nas.budget.controller import BOTH, budgeted_cost, build_budget
 from nas.config import RunConfig
 from nas.data import Part, Scored, Task
-from nas.data.seeding import generator, seed_default, stable_seed
+from nas.data.seeding import seed_default, stable_seed
 from nas.distributed.collectives import (
     average,
     average_over,
@@ -34,14 +34,11 @@ from nas.models.mixers import Path, Policy, Routing
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.runs.history import PROBABILITY
-from nas.search_spaces.space import Code, Space, option_name
+from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import Choices, paths_of
-from nas.supernet.calibration import calibrate
+from nas.supernet.supernet import Supernet
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
-
-LAST = 64
-"""Batches on which thresholds are set in the end."""
 
 
 def chooses(step: int) -> bool:
@@ -99,8 +96,6 @@ class TrainingModule(lightning.LightningModule):
         self.choices = Choices(space)
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
-        self.chosen: Code | None = None
-        """What a searcher chose; None where the logits say what was learnt."""
         if self.budget.rises:
             self.choices.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
@@ -115,6 +110,11 @@ class TrainingModule(lightning.LightningModule):
         """See `nas.training.throughput.Throughput`."""
         self._graphs: Graphs | None = None
         self._replayed: StaticStep | None = None
+
+    @property
+    def supernet(self) -> Supernet:
+        """What is trained, as it is now."""
+        return Supernet(self.space, self.model, self.choices, self.cost, self.budget, self.config.seed)
 
     @property
     def progress(self) -> float:
@@ -145,7 +145,7 @@ class TrainingModule(lightning.LightningModule):
         seed_default(self.device, self.config.seed, "step", self.global_step)
         loss, figures = (self._replayed or self.compute)(batch, moment)
         self.latest |= figures
-        if self.searches:
+        if self.supernet.searches:
             self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
@@ -176,15 +176,6 @@ class TrainingModule(lightning.LightningModule):
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # with the memory that they hold
 
-    def calibrate(self) -> None:
-        """Have what was found meet the budget on sequences of full length, as far as routers can see to that."""
-        if not self.searches or self.budget.dense or self.space.sizes.given_routing is not None:
-            return
-        batches = [self.task.full_batch(step) for step in range(LAST)]
-        with self.autocast():
-            found, budget = self.found, self.budget
-            calibrate(self.model, self.choices, self.cost, found, batches, budget.target, budget.exact)
-
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
         policy, paths = self._start
@@ -200,7 +191,7 @@ class TrainingModule(lightning.LightningModule):
         measure = self.task.quality
         quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
         figures = {"loss": loss.detach(), measure: quality}
-        if self.searches:
+        if self.supernet.searches:
             cost = self._budgeted(loss.detach(), output.routing, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(cost)
@@ -272,45 +263,11 @@ class TrainingModule(lightning.LightningModule):
         }
 
     @property
-    def searches(self) -> bool:
-        """Whether there is anything to decide, by a router or for a layer."""
-        return bool(self.space.routed or self.space.choosing)
-
-    @property
-    def policy(self) -> Policy | None:
-        """The policy that was learnt; None where there is none, or not yet."""
-        if self.budget.dense:
-            return drop_all if self.budget.rises else None
-        return policy_of(self.model.architecture, generator=generator(self.config.seed, "random routing"))
-
-    @property
-    def found(self) -> Code:
-        """The architecture that a searcher chose, else the most probable one within the budget, if one of the space is.
-
-        That of the start while nothing was learnt. Where logits learn nothing and no searcher has chosen yet, all are
-        as probable, and this is any one within the budget.
-        """
-        if self.chosen is not None:
-            return self.chosen
-        if self.budget.dense:
-            return self.cost.cheapest if self.budget.rises else self.cost.densest
-        return self.choices.best(self.cost, self.budget.target, self.budget.exact)
-
-    @property
     def _start(self) -> tuple[Policy | None, list[Path]]:
         """What layers are before anything is chosen."""
         if self.budget.rises:
             return drop_all, paths_of(self.cost.cheapest)
         return both if self.config.budget.start == BOTH else None, paths_of(self.cost.densest)
-
-    def settle(self, code: Code) -> None:
-        """Become the training of one architecture of the space, with the weights that it has there."""
-        architecture = self.space.decode(code)
-        self.model = self.model.inherit(architecture)
-        self.space = Space.of(architecture)
-        self.cost = budgeted_cost(self.config.budget, self.space)
-        self.choices = Choices(self.space)
-        self.chosen = None
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
@@ -321,8 +278,8 @@ class TrainingModule(lightning.LightningModule):
         batches = own_share(self.task.validation_batches())
         dense = self.budget.dense
         with self.autocast():
-            policy = self._start[0] if dense else self.policy
-            result = evaluate(self.model, batches, self.task.quality, policy, paths_of(self.found))
+            policy = self._start[0] if dense else self.supernet.policy
+            result = evaluate(self.model, batches, self.task.quality, policy, paths_of(self.supernet.code))
         quality = average_over(batches, result.quality, self.device)
         if dense or not result.counts_by_layer:
             return Validation(quality, None)

@@ -15,7 +15,7 @@ from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
-from nas.results.finish import close
+from nas.results.finish import finish
 from nas.runs.folder import Run, start
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
@@ -25,19 +25,19 @@ from nas.training.module import TrainingModule
 
 
 class Outcome(NamedTuple):
-    """What a search left behind, and the exit status of a command that is this search alone."""
+    """The run folder of a search, and the exit status of the command."""
 
     run: Run
     status: int
 
 
 def run_search(config: SearchConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:
-    """One search: supernet, closing comparison, run folder.
+    """Train a supernet, select an architecture, measure it and write its run folder.
 
     Args:
         config: checked, as `nas.cli.command` does.
-        console: where its progress and its answer are shown.
-        callbacks: what else is to happen beside the training steps, after all that a search does itself.
+        console: where progress and results are printed.
+        callbacks: of the training, called after those of a search itself.
     """
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
@@ -50,12 +50,12 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     run = start("search", config)
     say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
     finished = fit(module, run, console, callbacks)
-    searched = select(module, run, console) if finished and launched().first else None
-    return Outcome(run, close(module, run, console, finished, searched))
+    selection = select(module, run, console) if finished and launched().first else None
+    return Outcome(run, finish(module, run, console, finished, selection).status)
 
 
 def _warn_of_long_chunks(space: Space, length: int) -> None:
-    """A chunk as long as the sequences is softmax attention in training, and a window on longer ones."""
+    """Warn of chunks as long as the training sequences: there a router decides nothing."""
     chunks = sorted({o.chunk_size for own in space.options for o in own if o.routed})
     if space.choosing and (long := [chunk for chunk in chunks if chunk >= length]):
         warn(
@@ -65,5 +65,5 @@ def _warn_of_long_chunks(space: Space, length: int) -> None:
 
 
 def search(config: SearchConfig, console: Console) -> int:
-    """The job of the command. Returns the exit status."""
+    """Run the command; returns its exit status."""
     return run_search(config, console).status

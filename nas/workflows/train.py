@@ -13,30 +13,39 @@ from nas.console import say
 from nas.data import build_task
 from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
-from nas.results.finish import close
+from nas.results.finish import finish
 from nas.runs.folder import Run, load_architecture, start
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
+from nas.supernet.discretised import Discretised
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
 
 
 class Outcome(NamedTuple):
-    """What a training left behind, its trained module, and the exit status of a command that is this training alone."""
+    """The end of a training.
+
+    Attributes:
+        run: its folder.
+        module: after training.
+        discretised: the trained model; None in all processes but the first.
+        status: exit status of the command.
+    """
 
     run: Run
     module: TrainingModule
+    discretised: Discretised | None
     status: int
 
 
 def run_training(config: TrainConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:
-    """One training of one architecture, and its run folder.
+    """Train one architecture, measure it and write its run folder.
 
     Args:
         config: checked, as `nas.cli.command` does.
-        console: where its progress and its answer are shown.
-        callbacks: what else is to happen beside the training steps, after all that a training does itself.
+        console: where progress and results are printed.
+        callbacks: of the training, called after its own.
     """
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
@@ -47,11 +56,12 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     run = start("train", config)
     say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
     finished = fit(module, run, console, callbacks)
-    return Outcome(run, module, close(module, run, console, finished))
+    status, discretised = finish(module, run, console, finished)
+    return Outcome(run, module, discretised, status)
 
 
 def train(config: TrainConfig, console: Console) -> int:
-    """The job of the command. Returns the exit status."""
+    """Run the command; returns its exit status."""
     return run_training(config, console).status
 
 
@@ -79,7 +89,7 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
 
 
 def _check_budget(config: TrainConfig, architecture: Architecture) -> None:
-    """A routing that is given spends its share and nothing else; UserError where the budget says otherwise."""
+    """UserError where the budget differs from the softmax share of a given routing."""
     share, budget = architecture.given_share, config.budget
     if share is None:
         return

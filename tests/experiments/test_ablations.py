@@ -1,7 +1,10 @@
 """The ablations: what table and figure make of runs, and that a study runs from beginning to end."""
 
+import json
+import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +13,21 @@ from matplotlib.figure import Figure
 
 from experiments.ablations.__main__ import VARIANTS, main
 from experiments.ablations.figure import figure, write_figure
-from experiments.ablations.results import BASE, Ablation, Trained, of_metrics, report
-from experiments.runs import RunsFailed, all_metrics
+from experiments.ablations.results import BASE, Ablation, Trained, of_run, report
+from experiments.runs import MadeRun, RunsFailed, run_all
 from nas.data import build_task
+from nas.runs.metrics import RetrievingLayer, Row
 from tests.nas.commands import ROOT, SEARCH, SMALL, composed, nas
+from tests.nas.runs import examples
 
 PRICE, LONGER, CHUNK = Ablation("budget.price=0"), Ablation("data.min_length=128"), Ablation("model.chunk_size=8")
 SECOND = Ablation(CHUNK.options, against=LONGER.options)
 
 
-def metrics(recall: float = 0.5, planted: float | None = 0.75, **other: Any) -> dict[str, Any]:
-    routed = {f"{factor}x": {"quality": recall / factor, "share": 0.0625} for factor in (1, 4)}
-    found = None if planted is None else {"layer": 1, "precision": planted, "recall": planted / 2}
-    budget = {"target": 0.07, "dense_steps": 21}
-    given = {"routings": {"searched routing": routed, "all linear": {}}, "retrieving_layer": found, "budget": budget}
-    return given | {"wall_seconds": 90.0} | other
+def run(recall: float = 0.5, planted: float | None = 0.75, **other: Any) -> MadeRun:
+    found = None if planted is None else RetrievingLayer(1, planted, planted / 2)
+    given = {"learnt": examples.row(quality=recall, share=0.0625), "retrieving_layer": found}
+    return MadeRun(examples.metrics(**(given | other)), 90.0)
 
 
 def steps(*found: tuple[int, float, float]) -> list[dict[str, float]]:
@@ -35,7 +38,7 @@ def steps(*found: tuple[int, float, float]) -> list[dict[str, float]]:
 
 
 def made(recall: float = 0.5, planted: float | None = 0.75, *found: tuple[int, float, float]) -> Trained:
-    return of_metrics(metrics(recall, planted), steps(*found))
+    return of_run(run(recall, planted), steps(*found))
 
 
 RUNS = {
@@ -69,8 +72,9 @@ def test_a_row_has_means_with_their_ranges_and_steps_with_how_many_got_there() -
 
 
 def test_runs_in_which_nothing_is_found_or_that_diverged_count_as_0() -> None:
-    lost = {"routings": {"searched routing": {"1x": {"quality": None, "share": None}}}}
-    nothing = of_metrics(metrics(planted=None, budget={"target": 0.5, "dense_steps": None}, **lost), [])
+    budget = replace(examples.metrics().budget, target=0.5, dense_steps=None)
+    lost = Row("searched routing", {1: examples.figures(math.nan, share=math.nan)})
+    nothing = of_run(run(planted=None, budget=budget, learnt=lost), [])
     row = cells(report([BASE], {"default": [nothing]}, "f.png"), "default")
     assert {row[name] for name in ("recall at 1x", "planted precision", "planted recall")} == {"0.000"}
     assert {row[name] for name in ("routing began", "tightened", "planted recall >= 0.9", "and precision")} == {"-"}
@@ -119,12 +123,13 @@ def test_options_of_every_variant_fit(variant: Ablation) -> None:
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "good" / "search" / "run"
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text('{"finished": true}')
+    made = examples.metrics()
+    (folder / "metrics.json").write_text(json.dumps(made.to_json()))
     commands = {tmp_path / "bad": ["nas.no_such_command"], tmp_path / "good": ["nas.no_such_command"]}
     with pytest.raises(RunsFailed, match=r"log\.txt") as told:
-        all_metrics(commands, workers=1)
+        run_all(commands, workers=1)
     assert told.value.failed == [tmp_path / "bad"]
-    assert told.value.done == {tmp_path / "good": {"finished": True, "wall_seconds": None}}
+    assert told.value.done == {tmp_path / "good": MadeRun(made, None)}
     assert "no_such_command" in (tmp_path / "bad" / "log.txt").read_text()
 
 

@@ -4,21 +4,22 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from experiments.ranking import results
+from nas.runs.metrics import Choice, Metrics
 from tests.nas.commands import BATCHES, DATA, MODEL, ROOT, TRAINER
+from tests.nas.runs.examples import metrics, row
 
 LOSSES = {"ss": [0.0, 0.0], "sl": [0.0, 0.2], "ls": [1.0, 1.2], "ll": [2.0, 2.4]}
 
 
-def run(loss: float, *found: str) -> dict[str, Any]:
-    row = {"1x": {"loss": loss, "quality": 1 - loss / 4}}
-    return {"routings": {"trained model": row}, "choices": [{"found": name} for name in found]}
+def run(loss: float, *found: str) -> Metrics:
+    choices = tuple(Choice(layer, name) for layer, name in enumerate(found))
+    return metrics(learnt=row("trained model", 1 - loss / 4, loss=loss), choices=choices)
 
 
 def scores(**losses: float) -> results.Scores:
-    return {pattern: {"loss": loss, "quality": 1 - loss / 4} for pattern, loss in losses.items()}
+    return {pattern: results.Score(loss, 1 - loss / 4) for pattern, loss in losses.items()}
 
 
 ALONE = {pattern: [run(loss) for loss in losses] for pattern, losses in LOSSES.items()}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from experiments import runs
+from tests.nas.runs.examples import metrics
 
 COMMAND = ["nas.search", "+space=token_hybrid"]
 
@@ -16,7 +17,7 @@ def leave_run(folder: Path, finished: bool) -> None:
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text("")
     (folder / "checkpoints" / "step=000000002.ckpt").write_text("")
-    (folder / "metrics.json").write_text(json.dumps({"finished": finished}))
+    (folder / "metrics.json").write_text(json.dumps(metrics(finished=finished).to_json()))
 
 
 def commands_of(monkeypatch: pytest.MonkeyPatch, run: Path) -> list[list[str]]:
@@ -34,7 +35,7 @@ def commands_of(monkeypatch: pytest.MonkeyPatch, run: Path) -> list[list[str]]:
 def test_a_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = commands_of(monkeypatch, tmp_path / "search/one")
     for _ in range(2):
-        assert runs.metrics_of(tmp_path, COMMAND)["finished"]
+        assert runs.run_once(tmp_path, COMMAND).metrics.finished
     assert ran == [[*COMMAND, f"output={tmp_path}"]]
     assert runs.finished_run(tmp_path) == tmp_path / "search/one"
 
@@ -46,7 +47,9 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(FileNotFoundError, match="no finished run"):
         runs.finished_run(tmp_path)
     ran = commands_of(monkeypatch, stopped)
-    assert runs.metrics_of(tmp_path, COMMAND)["wall_seconds"] >= 100, "of both halves"
+    seconds = runs.run_once(tmp_path, COMMAND).wall_seconds
+    assert seconds is not None
+    assert seconds >= 100, "of both halves"
     assert ran == [["nas.search", f"resume={stopped}"]]
 
 
@@ -56,7 +59,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_is_begun_again(
     (tmp_path / "search/one").mkdir(parents=True)
     (tmp_path / "search/one/config.yaml").write_text("")
     ran = commands_of(monkeypatch, tmp_path / "search/two")
-    runs.metrics_of(tmp_path, COMMAND)
+    runs.run_once(tmp_path, COMMAND)
     assert ran == [[*COMMAND, f"output={tmp_path}"]]
     assert runs.finished_run(tmp_path) == tmp_path / "search/two"
 

@@ -140,7 +140,7 @@ def test_tasks_are_trained_side_by_side_and_timed_one_by_one(tmp_path: Path, mon
         path.write_text(text)
 
     found = beside(model("softmax", 0.1))
-    monkeypatch.setattr(command, "metrics_of", search)
+    monkeypatch.setattr(command, "run_once", search)
     monkeypatch.setattr(command.subprocess, "run", compare)
     places = ["--output", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
     monkeypatch.setattr("sys.argv", ["study", "--tasks", "planted", "mqar", "--workers", "5", *places])

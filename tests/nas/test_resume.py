@@ -171,10 +171,10 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.Monke
 def test_ctrl_c_while_measuring_stops_at_once_and_measuring_can_be_done_again(
     search: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(module: TrainingModule) -> None:
+    def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.results.finish.compare", interrupted)
+    monkeypatch.setattr("nas.results.finish.controls", interrupted)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
     assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"

@@ -1,6 +1,7 @@
 """Who takes part: of one size, under which budget, and what cannot."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from nas.models.language_model import LanguageModel, count_parameters
 from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
 from tests.nas.commands import SMALL, composed
+from tests.nas.runs import examples
 
 VOCAB = 24
+DIVERGED = json.dumps(examples.metrics(learnt=examples.row(shares={0: [0.5, math.nan]})).to_json())
+WITHOUT_A_ROUTER = json.dumps(examples.metrics(learnt=examples.row(shares={})).to_json())
 
 
 def config(*options: str) -> CompareConfig:
@@ -114,8 +118,8 @@ def folder(path: Path, command: str = "search", metrics: str | None = None, conf
     own = {"name": "x", "data": {}} if config is None else config
     (path / "config.yaml").write_text(yaml.safe_dump({"command": command, "config": own}))
     (path / "architecture.json").write_text(architecture.to_json())
-    figures = {"1x": {"shares": {"0": [0.25, 0.5]}}}
-    (path / "metrics.json").write_text(metrics or json.dumps({"finished": True, "routings": {"first": figures}}))
+    measured = examples.metrics(learnt=examples.row(shares={0: [0.25, 0.5]})).to_json()
+    (path / "metrics.json").write_text(json.dumps(measured) if metrics is None else metrics)
     return path
 
 
@@ -134,13 +138,11 @@ def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
         ({"metrics": '{"finished": false}'}, "is not finished or is damaged; finish it with resume="),
         ({"metrics": "{"}, "is not finished or is damaged"),
         ({"metrics": '{"finished": true, "routings": {}}'}, "metrics.json is damaged"),
-        (
-            {"metrics": '{"finished": true, "routings": {"first": {"1x": {"shares": {"0": [0.5, null]}}}}}'},
-            "metrics.json is damaged: it tells no shares",
-        ),
+        ({"metrics": DIVERGED}, "whose training diverged: it has no softmax shares; give another run."),
+        ({"metrics": WITHOUT_A_ROUTER}, "metrics.json is damaged: it has no softmax shares"),
         ({"config": []}, "is missing or damaged"),
     ],
-    ids=str,
+    ids=["sweep", "unfinished", "no JSON", "no figures", "diverged", "no shares", "config"],
 )
 def test_a_folder_that_is_no_finished_run(tmp_path: Path, how: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nas.comparisons.contenders import contenders
-from nas.comparisons.jobs import METRICS, SELECTION, TRAININGS, Job, Jobs
+from nas.comparisons.jobs import SELECTION, TRAININGS, Job, Jobs
+from nas.runs.folder import METRICS
 from tests.nas.commands import SMALL, composed
 
 

@@ -1,5 +1,6 @@
 """The report of a run: its headline figures, and its routing where only snapshots have one."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_snapshots_of_something_else_are_left_out(codes: list[int]) -> None:
 
 
 def test_amounts_can_be_read() -> None:
-    assert [_amount(value) for value in (0.0322, 0, 49152.0, 524288, None)] == [
+    assert [_amount(value) for value in (0.0322, 0, 49152.0, 524288, math.nan)] == [
         "0.0322",
         "0",
         "49,152",

@@ -28,7 +28,7 @@ BATCHES = 3
 SEARCH = (*SPACE, "searcher=evolution", "searcher.evaluations=9", "searcher.population=3", "searcher.sample=2")
 SEARCH += (f"searcher.batches={BATCHES}",)
 KILL_AT_CANDIDATE = """
-import os, signal, nas.search, nas.selection
+import os, signal, nas.search, nas.searchers.select
 measure, measured = nas.searchers.select.measure, []
 def until_killed(module, code, batches):
     if len(measured) == 4:

@@ -152,7 +152,7 @@ def test_a_search_starts_with_the_dearest_or_the_cheapest(start: str) -> None:
     batch = first_batch(module)
     module.training_step(batch, 0)
     assert module.latest["share"] == (1.0 if start == "dearest" else 0.0)
-    assert module.space.decode(module.found).mixers == ("softmax" if start == "dearest" else "linear",) * 4
+    assert module.space.decode(module.supernet.code).mixers == ("softmax" if start == "dearest" else "linear",) * 4
     module.budget.begin_in_time(progress=1.0)
     module.training_step(batch, 0)
     share = module.latest["share"]

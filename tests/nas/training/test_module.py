@@ -100,14 +100,14 @@ def test_what_is_scored_is_known_before_the_step(options: tuple[str, ...]) -> No
 def test_what_is_measured_beside_the_training_is_in_its_precision(precision: str) -> None:
     module = made("cpu", f"trainer.precision={precision}", begun=True)
     with module.autocast():
-        logits = module.model(first_batch(module).tokens, module.policy).logits
+        logits = module.model(first_batch(module).tokens, module.supernet.policy).logits
     assert logits.dtype == (torch.bfloat16 if precision == "bf16-mixed" else torch.float32)
     assert 0 <= module.validate().quality <= 1
 
 
 def test_validation_counts_the_planted_chunks_of_the_layer_that_finds_most() -> None:
     module = made("cpu", begun=True)
-    measured = evaluate(module.model, module.task.validation_batches(), module.task.quality, module.policy)
+    measured = evaluate(module.model, module.task.validation_batches(), module.task.quality, module.supernet.policy)
     quality, found = module.validate()
     assert quality == measured.quality
     assert found in measured.found_by_layer.values()

@@ -1,4 +1,4 @@
-"""From scores to one architecture within a limit, against trying all of them."""
+"""From scores to one architecture within a limit or near a target, against trying all of them."""
 
 import math
 from itertools import product
@@ -7,9 +7,10 @@ from random import Random
 import pytest
 
 from nas.search_spaces.space import Code
-from nas.supernet.discretise import BINS, best_code
+from nas.supernet.best_code import BINS, NEAREST_BINS, best_code, nearest_code
 
 Table = list[list[float]]
+LAYERS = 4
 
 
 def total(table: Table, code: Code) -> float:
@@ -84,3 +85,35 @@ def test_many_layers_and_options_are_no_matter() -> None:
     assert {layer for layer, option in enumerate(code) if option == 6} == set(
         sorted(range(24), key=gains.__getitem__)[-5:]
     )
+
+
+def drawn_near_one(seed: int) -> tuple[Table, Table]:
+    """Scores and costs of two to four options in each layer; the dearest architecture costs about 1."""
+    source = Random(seed)
+    counts = [source.randint(2, 4) for _ in range(LAYERS)]
+    scores = [[source.gauss(0, 1) for _ in range(count)] for count in counts]
+    return scores, [[source.random() / LAYERS for _ in range(count)] for count in counts]
+
+
+def codes(scores: Table) -> list[Code]:
+    return list(product(*(range(len(own)) for own in scores)))
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 0.45, 0.6, 2.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_near_a_target_or_the_nearest(seed: int, target: float) -> None:
+    scores, costs = drawn_near_one(seed)
+    rounding, tolerance = LAYERS / NEAREST_BINS, 0.02
+
+    def off(code: Code) -> float:
+        return max(0.0, abs(total(costs, code) - target) - tolerance)
+
+    found = nearest_code(scores, costs, target, tolerance)
+    least = min(map(off, codes(scores)))
+    assert off(found) <= least + rounding
+    surely = [code for code in codes(scores) if least == 0 and abs(total(costs, code) - target) < tolerance - rounding]
+    assert not surely or total(scores, found) >= max(total(scores, code) for code in surely)
+
+
+def test_options_that_all_cost_nothing_are_chosen_by_score() -> None:
+    assert nearest_code([[0.0, 1.0], [2.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]], 0.0, 0.02) == (1, 0)

@@ -1,0 +1,145 @@
+"""From a discretised model to the figures of its run."""
+
+import math
+import time
+
+from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
+from nas.config import BudgetConfig, RunConfig
+from nas.data import Task
+from nas.data.seeding import generator
+from nas.evaluation.evaluate import retrieving_layer
+from nas.models.language_model import count_parameters
+from nas.models.policies import policy_of
+from nas.relaxations import UNLEARNT
+from nas.results.notes import notes
+from nas.results.training_record import TrainingRecord
+from nas.runs.metrics import BudgetUse, Choice, Cost, Metrics, RetrievingLayer, Row, Searched
+from nas.search_spaces.space import option_name
+from nas.supernet.discretised import Discretised
+
+
+def measure(
+    discretised: Discretised,
+    rows: tuple[Row, ...],
+    training: TrainingRecord,
+    config: RunConfig,
+    task: Task,
+    searched: Searched | None,
+    started: float,
+) -> Metrics:
+    """All final figures of a run.
+
+    Args:
+        discretised: what was learnt.
+        rows: of what was learnt, and of its controls.
+        training: how it went.
+        config: of the run.
+        task: that it was trained on.
+        searched: the work of a searcher; None where none ran.
+        started: `time.monotonic` when evaluating began.
+    """
+    budget = budget_use(discretised, config.budget, training.steps)
+    learns = config.relaxation.name not in UNLEARNT
+    return Metrics(
+        finished=training.finished,
+        step=training.step,
+        training_seconds=training.seconds,
+        training_tokens=training.tokens,
+        tokens_per_second=training.tokens_per_second,
+        flops_share=flops_share(discretised, training, config.data.length),
+        quality=task.quality,
+        learnt=rows[0],
+        controls=rows[1:],
+        retrieving_layer=planted_chunks_found(discretised, task),
+        cost=cost_of(discretised),
+        choices=choices_of(discretised, learns),
+        budget=budget,
+        searched=searched,
+        notes=tuple(notes(discretised, budget, training, learns, searched)),
+        evaluation_seconds=time.monotonic() - started,
+    )
+
+
+def choices_of(discretised: Discretised, learns: bool) -> tuple[Choice, ...] | None:
+    """The option of each layer; None where no layer has several.
+
+    Args:
+        discretised: what was learnt.
+        learns: whether architecture logits learn, so that options have probabilities.
+    """
+    space, choices = discretised.supernet.space, discretised.supernet.choices
+    if not space.choosing:
+        return None
+    return tuple(
+        Choice(
+            layer,
+            option_name(options[discretised.code[layer]]),
+            dict(zip(map(option_name, options), choices.probabilities(layer).tolist(), strict=True))
+            if learns
+            else None,
+        )
+        for layer, options in enumerate(space.options)
+    )
+
+
+def budget_use(discretised: Discretised, config: BudgetConfig, steps: int) -> BudgetUse:
+    """The budget, how much of it the model uses, and the range of the space.
+
+    Args:
+        discretised: what was learnt.
+        config: of the budget.
+        steps: of the whole training.
+    """
+    cost, budget = discretised.supernet.cost, discretised.supernet.budget
+    began = budget.began.item()
+    return BudgetUse(
+        resource=config.resource,
+        target=config.target,
+        exact=config.exact,
+        used=discretised.used,
+        least=cost.least,
+        most=cost.most,
+        multiplier=budget.multiplier.item(),
+        dense_steps=round(began * steps) + 1 if math.isfinite(began) else None,
+    )
+
+
+def cost_of(discretised: Discretised) -> Cost:
+    """Parameters of the model; its bytes and FLOPs per token at the measured softmax shares."""
+    architecture, shares = discretised.architecture, discretised.shares
+    return Cost(
+        parameters=count_parameters(discretised.model),
+        kv_bytes={context: kv_bytes(architecture, shares, context) for context in CONTEXTS},
+        flops_per_token={context: flops_per_token(architecture, shares, context) for context in CONTEXTS},
+    )
+
+
+def flops_share(discretised: Discretised, training: TrainingRecord, length: int) -> float | None:
+    """Share of the devices' peak FLOPs that training used; None where speed or peak are not known.
+
+    Args:
+        discretised: what was learnt.
+        training: how it went.
+        length: of a training sequence, in tokens.
+    """
+    if not training.tokens_per_second or not training.peak_flops:
+        return None
+    flops = training_flops_per_token(discretised.architecture, discretised.shares, length)
+    return training.tokens_per_second * flops / training.peak_flops
+
+
+def planted_chunks_found(discretised: Discretised, task: Task) -> RetrievingLayer | None:
+    """The layer that retrieves, and how well it finds planted chunks; None where nothing is planted or routed.
+
+    Args:
+        discretised: what was learnt.
+        task: that it was trained on.
+    """
+    if not discretised.evaluation.found:
+        return None
+    architecture = discretised.architecture
+    policy = policy_of(architecture, generator=generator(discretised.supernet.seed, "retrieving layer"))
+    layer = retrieving_layer(discretised.model, task.validation_batches(), task.quality, policy)
+    if layer is None:
+        return None
+    return RetrievingLayer(layer, **vars(discretised.evaluation.found_by_layer[layer]))

@@ -1,0 +1,87 @@
+"""Notes on a run: what a reader must know before reading its figures."""
+
+import math
+
+from nas.budget.cost import UNITS
+from nas.results.training_record import TrainingRecord
+from nas.runs.metrics import BudgetUse, Searched
+from nas.supernet.architecture_logits import TOLERANCE
+from nas.supernet.discretised import Discretised
+
+NOTHING = 5e-4
+"""Softmax shares below it count as next to nothing: tables show 0.000."""
+
+
+def notes(
+    discretised: Discretised, budget: BudgetUse, training: TrainingRecord, learns: bool, searched: Searched | None
+) -> list[str]:
+    """Sentences for the terminal, the report and `metrics.json`.
+
+    Args:
+        discretised: what was learnt.
+        budget: and its use.
+        training: how it went.
+        learns: whether architecture logits learn.
+        searched: the work of a searcher; None where none ran.
+    """
+    return [
+        *_routing_not_begun(discretised),
+        *_stopped(training),
+        *_few_chunks_kept(discretised),
+        *_diverged(discretised),
+        *_selection(discretised, learns, searched),
+        *_budget_missed(budget),
+    ]
+
+
+def _routing_not_begun(discretised: Discretised) -> list[str]:
+    supernet = discretised.supernet
+    if not (supernet.searches and supernet.budget.dense):
+        return []
+    operation = "linear attention" if supernet.budget.rises else "softmax"
+    return [f"Routing had not begun: every chunk went to {operation}."]
+
+
+def _stopped(training: TrainingRecord) -> list[str]:
+    if training.finished:
+        return []
+    return [f"Stopped at step {training.step} of {training.steps}; what was learnt is saved."]
+
+
+def _few_chunks_kept(discretised: Discretised) -> list[str]:
+    given = discretised.supernet.space.sizes.given_routing is not None
+    if discretised.supernet.budget.dense or given or not discretised.evaluation.share < NOTHING:
+        return []
+    return [
+        "Routers keep next to no chunk. If quality is poor, or falls with the length, linear attention may have "
+        "learnt the task, imprecisely, before softmax did: try half of trainer.learning_rate."
+    ]
+
+
+def _diverged(discretised: Discretised) -> list[str]:
+    if math.isfinite(discretised.evaluation.loss):
+        return []
+    return ["The loss is not a finite number: training diverged. Try a lower trainer.learning_rate."]
+
+
+def _selection(discretised: Discretised, learns: bool, searched: Searched | None) -> list[str]:
+    """A note where no searcher selected an architecture, or none of those that it scored was within the budget."""
+    if searched is not None:
+        nearest = "No architecture that was scored kept to the budget: this is the one that came nearest."
+        return [nearest] if searched.best is None else []
+    if discretised.supernet.space.choosing and not learns and discretised.policy is not None:
+        return ["No searcher has chosen yet: this is any architecture within the budget."]
+    return []
+
+
+def _budget_missed(budget: BudgetUse) -> list[str]:
+    """A note where the model costs more than the budget, or less than an exact one."""
+    if budget.least == budget.most:
+        return []
+    over = (budget.used - budget.target) / budget.most
+    if over <= TOLERANCE and not (budget.exact and over < -TOLERANCE):
+        return []
+    return [
+        f"The budget was not met: what was found needs {budget.used:.6g} {UNITS[budget.resource]}, not "
+        f"{budget.target:.6g}. Nothing that could be chosen comes nearer."
+    ]

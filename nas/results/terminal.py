@@ -1,0 +1,57 @@
+"""What the end of a run prints: a table of quality by row, and sentences."""
+
+from rich.console import Console
+from rich.table import Table
+
+from nas.budget.cost import LONG
+from nas.console import say
+from nas.evaluation.metrics import BETTER
+from nas.report.units import number
+from nas.results.controls import FOUND
+from nas.results.report_data import cells, memory
+from nas.runs.folder import REPORT, Run
+from nas.runs.metrics import Metrics
+
+
+def print_results(console: Console, run: Run, metrics: Metrics) -> None:
+    """Print the results of a run, and how to look at them or continue."""
+    console.print(table(metrics))
+    for sentence in (*sentences(metrics), *metrics.notes):
+        say(console, sentence)
+    say(console, f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}")
+    if not metrics.finished:
+        say(console, f"Go on with: resume={run.path}")
+
+
+def table(metrics: Metrics) -> Table:
+    """Softmax share and quality by length, of what was learnt and of its controls."""
+    others = "as other architectures" if metrics.learnt.name == FOUND else "under other routings"
+    title = f"The same weights {others}" if metrics.controls else "What was trained"
+    made = Table(title=title, caption=f"{metrics.quality.replace('_', ' ')}: {BETTER[metrics.quality]}")
+    shown = cells(metrics)
+    for place, column in enumerate(shown[0]):
+        made.add_column(column, justify="right" if place else "left")
+    for row in shown:
+        made.add_row(*row.values(), style="bold" if row is shown[0] and metrics.controls else "")
+    return made
+
+
+def sentences(metrics: Metrics) -> list[str]:
+    """What the table does not show: the layer that retrieves, the options of layers, cost and speed."""
+    made = []
+    layer = metrics.retrieving_layer
+    if layer is not None and layer.recall > 0:
+        made.append(
+            f"Layer {layer.layer} retrieves: it finds planted chunks with precision {number(layer.precision)} "
+            f"and recall {number(layer.recall)}."
+        )
+    if metrics.choices:
+        made.append("Found: " + ", ".join(choice.found for choice in metrics.choices) + ".")
+    made.append(
+        f"{metrics.cost.parameters:,} parameters; at {LONG:,} tokens a sequence keeps "
+        f"{memory(metrics)} of keys, values and states."
+    )
+    if metrics.tokens_per_second:
+        of_peak = "" if metrics.flops_share is None else f", {100 * metrics.flops_share:.1f} % of the GPU's peak FLOPs"
+        made.append(f"Trained on {metrics.tokens_per_second:,.0f} tokens a second{of_peak}.")
+    return made

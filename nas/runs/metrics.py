@@ -1,0 +1,255 @@
+"""`metrics.json`: the final figures of a run of nas.search or nas.train, as frozen dataclasses.
+
+Fields have the names that they have in the file. The rows (what was learnt, and its controls) are an object by name
+there, ``routings``; ``learnt`` names the row of what was learnt. Files without ``learnt`` have that row first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from nas.evaluation.evaluate import Evaluation
+from nas.evaluation.planted import Found
+from nas.runs.candidate import Candidate
+from nas.runs.decode import decode, decode_key
+from nas.runs.folder import METRICS, plain, read_json
+
+ROWS = "routings"
+"""Key of the rows in the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Quality and softmax shares of one row, on validation sequences of one length.
+
+    Attributes:
+        quality: figure of merit.
+        by_position: for bits per byte, that of each segment with the token it ends at; None for other measures.
+        loss: mean cross-entropy, in nats.
+        share: of softmax chunks, over the layers that are searched or route.
+        shares: of softmax chunks of each routed layer, by routing head; nan where training diverged.
+        found: precision and recall of planted chunks of each routed layer, by routing head.
+        found_by_layer: the same for whole layers, where a chunk counts as routed if any head routes it.
+    """
+
+    quality: float
+    by_position: list[tuple[int, float]] | None = None
+    loss: float
+    share: float
+    shares: dict[int, list[float]]
+    found: dict[int, list[Found]] = field(default_factory=dict)
+    found_by_layer: dict[int, Found] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, share: float) -> Self:
+        """The figures of an evaluation."""
+        return cls(
+            quality=evaluation.quality,
+            by_position=evaluation.by_position,
+            loss=evaluation.loss,
+            share=share,
+            shares=evaluation.shares,
+            found=evaluation.found,
+            found_by_layer=evaluation.found_by_layer,
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One routing or architecture of the trained weights.
+
+    Attributes:
+        name: for tables.
+        by_factor: figures by length factor: how many times the training length the sequences have. Always has 1.
+    """
+
+    name: str
+    by_factor: dict[int, Figures]
+
+    @property
+    def at_training_length(self) -> Figures:
+        """The figures on sequences of the training length."""
+        return self.by_factor[1]
+
+
+@dataclass(frozen=True)
+class RetrievingLayer:
+    """The layer whose softmax attention matters most, and how well its routes match the planted chunks."""
+
+    layer: int
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the model costs at its measured softmax shares; bytes and FLOPs per token by context length in tokens."""
+
+    parameters: int
+    kv_bytes: dict[int, int]
+    flops_per_token: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The option of one layer.
+
+    Attributes:
+        layer: index of the layer.
+        found: name of the option that was chosen, see `nas.search_spaces.space.option_name`.
+        probabilities: of each option by name; None where the logits do not learn.
+    """
+
+    layer: int
+    found: str
+    probabilities: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class BudgetUse:
+    """The budget, and how much of it the model uses.
+
+    Attributes:
+        resource: one of `nas.budget.cost.UNITS`, in whose unit the costs are.
+        target: allowed cost.
+        exact: whether the target must be met from below too.
+        used: cost of the model at its measured softmax shares.
+        least: cost of the cheapest architecture of the space.
+        most: cost of the most expensive architecture of the space.
+        multiplier: at the end of training.
+        dense_steps: training steps before routing began; None where it never began.
+    """
+
+    resource: str
+    target: float
+    exact: bool
+    used: float
+    least: float
+    most: float
+    multiplier: float
+    dense_steps: int | None
+
+    @property
+    def routing_began(self) -> bool:
+        """Whether training reached the steps in which routers decide."""
+        return self.dense_steps is not None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The work of a searcher.
+
+    Attributes:
+        searcher: its name.
+        evaluations: how many different architectures were scored.
+        best: the architecture that it selected, as scored; None where no architecture was within the budget.
+        target: of the budget, relative to the most expensive architecture.
+        seconds: of all evaluations.
+    """
+
+    searcher: str
+    evaluations: int
+    best: Candidate | None
+    target: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """The final figures of a run.
+
+    Attributes:
+        finished: whether training reached its last step.
+        step: at which training ended.
+        training_seconds: wall time of training.
+        training_tokens: tokens that the model was trained on.
+        tokens_per_second: throughput; None where it was not measured.
+        flops_share: share of the GPU's peak FLOPs; None where the peak is not known.
+        quality: name of the figure of merit.
+        learnt: the routing and architecture that were learnt.
+        controls: other routings of the same weights, or other architectures of the space.
+        retrieving_layer: None where nothing is planted or routed.
+        cost: of the model.
+        choices: of each layer; None where no layer has several options.
+        budget: and its use.
+        searched: None where no searcher ran.
+        notes: sentences that a reader must not miss.
+        evaluation_seconds: that all of this took to measure.
+    """
+
+    finished: bool
+    step: int
+    training_seconds: float
+    training_tokens: int
+    tokens_per_second: float | None = None
+    flops_share: float | None = None
+    quality: str
+    learnt: Row
+    controls: tuple[Row, ...] = ()
+    retrieving_layer: RetrievingLayer | None = None
+    cost: Cost
+    choices: tuple[Choice, ...] | None = None
+    budget: BudgetUse
+    searched: Searched | None = None
+    notes: tuple[str, ...] = ()
+    evaluation_seconds: float
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What was learnt, then its controls."""
+        return (self.learnt, *self.controls)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; null for numbers that are not finite."""
+        written: dict[str, Any] = {}
+        for name in (one.name for one in fields(self)):
+            if name == "learnt":
+                written |= {name: self.learnt.name, ROWS: {row.name: _by_length(row) for row in self.rows}}
+            elif name != "controls":
+                written[name] = plain(getattr(self, name))
+        return written
+
+    @classmethod
+    def from_json(cls, given: Any) -> Self:
+        """Read what `to_json` wrote; ValueError names what is missing or does not fit."""
+        if not isinstance(given, Mapping):
+            raise ValueError(f"metrics are {type(given).__name__}; they must be an object.")
+        rows = [
+            Row(name, {_factor(length): decode(Figures, one, f"{ROWS}.{name}.{length}") for length, one in own.items()})
+            for name, own in decode(dict[str, dict[str, Any]], given.get(ROWS), ROWS).items()
+        ]
+        names = [row.name for row in rows]
+        learnt = given.get("learnt", names[0] if names else None)
+        if learnt not in names:
+            raise ValueError(f"learnt is {learnt!r}; it must be one of {ROWS}: {', '.join(names) or 'none'}.")
+        if missing := [row.name for row in rows if 1 not in row.by_factor]:
+            raise ValueError(f"{ROWS}.{missing[0]} has no 1x, the figures at the training length.")
+        at = names.index(learnt)
+        others = {one.name: given[one.name] for one in fields(cls) if one.name in given}
+        return decode(cls, others | {"learnt": rows[at], "controls": [*rows[:at], *rows[at + 1 :]]}, "metrics")
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """Read the metrics of a run folder; ValueError where the file is missing, damaged or of another version."""
+    path = folder / METRICS
+    if (given := read_json(path)) is None:
+        raise ValueError(f"{path} is missing or is no JSON.")
+    try:
+        return Metrics.from_json(given)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's metrics say that training reached its last step; False where there are none."""
+    given = read_json(folder / METRICS)
+    return isinstance(given, dict) and bool(given.get("finished"))
+
+
+def _by_length(row: Row) -> dict[str, Any]:
+    return {f"{factor}x": plain(figures) for factor, figures in row.by_factor.items()}
+
+
+def _factor(length: str) -> int:
+    return int(decode_key(int, length.removesuffix("x"), ROWS))

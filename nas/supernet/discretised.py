@@ -1,0 +1,86 @@
+"""From a supernet to one architecture: its weights, its routing, and what these are worth."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nas.data import Batch, Task
+from nas.evaluation.evaluate import Evaluation, evaluate
+from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy
+from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.space import Code
+from nas.supernet.calibration import calibrate
+from nas.supernet.supernet import Supernet
+
+CALIBRATION_BATCHES = 64
+"""Batches of full length on which router thresholds are calibrated."""
+
+Validation = Mapping[int, Sequence[Batch]]
+"""Validation batches by length factor: how many times the training length their sequences have. Always has 1."""
+
+
+@dataclass(frozen=True)
+class Discretised:
+    """One architecture of a supernet, with the weights that it has there.
+
+    Attributes:
+        supernet: with its routers calibrated for this architecture.
+        code: of the architecture in the space of the supernet.
+        model: of this architecture alone.
+        evaluations: of the model under its policy, by length factor; always has 1.
+    """
+
+    supernet: Supernet
+    code: Code
+    model: LanguageModel
+    evaluations: Mapping[int, Evaluation]
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the model."""
+        return self.model.architecture
+
+    @property
+    def policy(self) -> Policy | None:
+        """How the chunks of the model are routed, see `Supernet.policy`."""
+        return self.supernet.policy
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation at the training length."""
+        return self.evaluations[1]
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """Measured softmax share of each routed layer, at the training length.
+
+        Layers whose share is not finite are left out: costs count these as softmax attention.
+        """
+        return {layer: share for layer, share in self.evaluation.layer_shares.items() if math.isfinite(share)}
+
+    @property
+    def used(self) -> float:
+        """Cost at the measured shares, in the unit of the budget's resource."""
+        return self.supernet.cost.of(self.code, self.shares)
+
+
+def discretise(supernet: Supernet, task: Task, validation: Validation, code: Code | None = None) -> Discretised:
+    """Take one architecture out of a supernet, calibrate its routers to the budget and evaluate it.
+
+    The routers of the supernet move with it, so that controls with the same weights have the same thresholds.
+
+    Args:
+        supernet: after training.
+        task: that it was trained on.
+        validation: batches to evaluate on.
+        code: of the architecture; by default what the supernet has learnt.
+    """
+    code = supernet.code if code is None else code
+    if supernet.searches and not supernet.budget.dense and supernet.space.sizes.given_routing is None:
+        batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
+        target, exact = supernet.budget.target, supernet.budget.exact
+        calibrate(supernet.model, supernet.choices, supernet.cost, code, batches, target, exact)
+    model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
+    evaluations = {factor: evaluate(model, batches, task.quality, policy) for factor, batches in validation.items()}
+    return Discretised(supernet, code, model, evaluations)

@@ -1,0 +1,58 @@
+"""The supernet of a search as one value: its space, its shared weights, and what has been learnt so far."""
+
+from typing import NamedTuple
+
+from nas.budget.controller import Budget
+from nas.budget.cost import SpaceCost
+from nas.data.seeding import generator
+from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy
+from nas.models.policies import drop_all, policy_of
+from nas.search_spaces.space import Code, Space
+from nas.supernet.architecture_logits import Choices
+
+
+class Supernet(NamedTuple):
+    """All architectures of a space with shared weights. A single architecture is a space without a choice.
+
+    Attributes:
+        space: the architectures.
+        model: the shared weights.
+        choices: architecture logits.
+        cost: of the architectures, in the resource of the budget.
+        budget: at this step of training.
+        seed: of what the policy draws at random.
+    """
+
+    space: Space
+    model: LanguageModel
+    choices: Choices
+    cost: SpaceCost
+    budget: Budget
+    seed: int
+
+    @property
+    def searches(self) -> bool:
+        """Whether a router or a layer decides anything."""
+        return bool(self.space.routed or self.space.choosing)
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that was learnt; that of the start before routing begins, None for softmax attention alone.
+
+        What it draws at random begins anew each time that the policy is read.
+        """
+        if self.budget.dense:
+            return drop_all if self.budget.rises else None
+        return policy_of(self.model.architecture, generator=generator(self.seed, "random routing"))
+
+    @property
+    def code(self) -> Code:
+        """The most probable architecture within the budget, or the nearest to it; that of the start before routing
+        begins.
+
+        Where logits do not learn, all architectures are as probable, and this is any one within the budget.
+        """
+        if self.budget.dense:
+            return self.cost.cheapest if self.budget.rises else self.cost.densest
+        return self.choices.best(self.cost, self.budget.target, self.budget.exact)
