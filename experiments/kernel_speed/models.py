@@ -15,7 +15,7 @@ from experiments.kernel_speed.rows import OURS, Bench, Case, Check, Row, ratio
 from experiments.kernel_speed.timing import Call, Value, interleaved, memory
 from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, TokenMixer
+from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.operations import softmax as softmax_operation
 from nas.search_spaces.architecture import Architecture
 
@@ -154,7 +154,7 @@ def _prefill(bench: Bench) -> Iterator[Row]:
     for share in PREFILL_SHARES:
         policy = given_routes(hard_routes(shapes, 1, length, share, device)[0])
         runs[f"p={share:g}"] = lambda _, policy=policy: last_logits(hybrid, tokens, policy)  # type: ignore[misc]
-    runs[OURS_SOFTMAX] = lambda _: last_logits(softmax, tokens, None)
+    runs[OURS_SOFTMAX] = lambda _: last_logits(softmax, tokens, first_alone)
     runs[CUDNN_SOFTMAX] = lambda _: _on_cudnn(bench, softmax, tokens)
     values = interleaved(runs, bench.clock, 3 * bench.seconds)
     case = f"T={length} (B=1)"
@@ -180,7 +180,7 @@ def _prefill_floors(bench: Bench, case: str) -> Row:
 
 
 @torch.no_grad()
-def last_logits(model: LanguageModel, tokens: Tensor, policy: Policy | None) -> Tensor:
+def last_logits(model: LanguageModel, tokens: Tensor, policy: Policy) -> Tensor:
     """Logits [B, vocab] of the last position: the model's parts by hand, so that only these are computed."""
     x = model.embedding(tokens)
     for block in model.blocks:
@@ -198,4 +198,4 @@ def _on_cudnn(bench: Bench, model: LanguageModel, tokens: Tensor) -> Tensor:
         return o.transpose(1, 2)
 
     with patch.object(softmax_operation, "chunk_softmax_attention", attention):
-        return last_logits(model, tokens, None)
+        return last_logits(model, tokens, first_alone)

@@ -95,7 +95,7 @@ def _found(runs: Sequence[Given], config: CompareConfig) -> list[Contender]:
     for number, (run, name) in enumerate(zip(runs, names, strict=True), 1):
         unique = name if [*names, *config.baselines].count(name) == 1 else f"{name}_{number}"
         budget = config.budget if number == 1 else BudgetConfig(**run.config["budget"])
-        if run.space not in (None, "token_hybrid"):  # of a whole space; what was found has its routers' share of it
+        if run.chosen:  # the architecture that was found has its routers' share of the space's budget
             budget = _to_share(budget, run.routed_share)
         found.append(Contender(unique, not run.by_hand, run.architecture, budget))
     return found

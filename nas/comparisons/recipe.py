@@ -27,12 +27,14 @@ class Given(NamedTuple):
     """A run to compare: where it is, its config as plain values, and what it found.
 
     shares: of softmax chunks of each layer, as measured at the training length.
+    chosen: whether layers were chosen from a space, so that its budget was that of the whole space.
     """
 
     path: Path
     config: dict[str, Any]
     architecture: Architecture
     shares: list[float]
+    chosen: bool
 
     @property
     def share(self) -> float:
@@ -75,12 +77,13 @@ def read_run(folder: str) -> Given:
         raise UserError(f"runs has {folder}, which is not finished or is damaged; finish it with resume={folder}.")
     architecture = load_architecture(run.path / ARCHITECTURE)
     try:
-        measured = layer_shares(architecture, read_metrics(run.path).learnt.at_training_length.shares)
+        metrics = read_metrics(run.path)
+        measured = layer_shares(architecture, metrics.learnt.at_training_length.shares)
     except (KeyError, ValueError) as error:
         raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it has no softmax shares.") from error
     if not all(map(math.isfinite, measured)):
         raise UserError(f"runs has {folder}, whose training diverged: it has no softmax shares; give another run.")
-    return Given(run.path, described["config"], architecture, measured)
+    return Given(run.path, described["config"], architecture, measured, bool(metrics.choices))
 
 
 def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
@@ -93,7 +96,7 @@ def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
     values = asdict(config)
     first = runs[0].config
     for group in GROUPS:
-        if {group, "experiment"} & given or (group == "relaxation" and runs[0].space not in (None, "token_hybrid")):
+        if {group, "experiment"} & given or (group == "relaxation" and runs[0].chosen):
             continue
         mine = values[group]
         values[group] = dict(first[group])

@@ -64,7 +64,7 @@ def evaluate(
     model: LanguageModel,
     batches: Sequence[Batch],
     measure: str,
-    policy: Policy | None = learnt,
+    policy: Policy | None = None,
     paths: Sequence[Path] | None = None,
 ) -> Evaluation:
     """Quality, share and found chunks of ``model`` on ``batches``.
@@ -73,7 +73,7 @@ def evaluate(
         model: of one architecture, or of a space.
         batches: to measure on.
         measure: see `quality_of`.
-        policy: that routes follow; None for no routing.
+        policy: that routes follow; None for the model's own.
         paths: one architecture of the space; the first by default.
     """
     device = model.embedding.weight.device

@@ -2,20 +2,19 @@
 
 >>> import torch
 >>> from nas.search_spaces.architecture import Architecture, Layer
->>> from nas.models.policies import policy_of
 >>> from nas.models.decoding import Decoder, generate
 >>> from nas.models.language_model import LanguageModel
 >>> architecture = Architecture(
 ...     vocab_size=11, width=12, layers=(Layer("token_hybrid", 4), Layer("linear", 4)), linear_heads=2, key_dim=4,
 ...     value_dim=6, softmax_heads=4, routing_heads=2, mlp_width=10,
 ... )
->>> model, policy = LanguageModel(architecture), policy_of(architecture)
->>> decoder = Decoder(model, policy)
+>>> model = LanguageModel(architecture)
+>>> decoder = Decoder(model)
 >>> logits = decoder.prefill(torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]]))
 >>> logits = decoder.step(logits.argmax(-1))
 >>> logits.shape, decoder.length
 (torch.Size([2, 11]), 6)
->>> generate(model, torch.tensor([[1, 2, 3]]), 20, policy).shape
+>>> generate(model, torch.tensor([[1, 2, 3]]), 20).shape
 torch.Size([1, 20])
 """
 
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from nas.models.language_model import Block, LanguageModel
 from nas.models.layers import ShortConvolution
-from nas.models.mixers import Policy, TokenMixer
+from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.open_chunk import OpenChunk
 from nas.models.operations import Branch, Standalone, find
 from nas.models.operations.operation import Heads, Projected
@@ -44,17 +43,16 @@ class Decoder:
 
     Args:
         model: of one architecture.
-        policy: how router logits become routes, for example `nas.models.policies.policy_of` its architecture; None for
-            softmax attention alone in layers that have a router.
+        policy: how router logits become routes; None for the model's own.
 
     Raises:
         ValueError: the model is one of many architectures.
     """
 
-    def __init__(self, model: LanguageModel, policy: Policy | None) -> None:
+    def __init__(self, model: LanguageModel, policy: Policy | None = None) -> None:
         if any(len(options) > 1 for options in model.options):
             raise ValueError("model is one of many architectures; give that of one of them, as model.inherit makes it.")
-        self._model, self._policy = model, policy
+        self._model, self._policy = model, model.policy if policy is None else policy
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[_Branches | _Alone] = []
         self.length = 0
@@ -104,10 +102,12 @@ class Decoder:
 class _Branches:
     """The mixer of one layer with branches of shared projections, and what it keeps."""
 
-    def __init__(self, mixer: TokenMixer, option: Layer, policy: Policy | None) -> None:
+    def __init__(self, mixer: TokenMixer, option: Layer, policy: Policy) -> None:
         self._mixer, self._chunk_size = mixer, option.chunk_size
         self._past: dict[ShortConvolution, Tensor] = {}
-        self._open = OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not None else None
+        self._open = (
+            OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not first_alone else None
+        )
         self._branches: tuple[Branch, ...] = (cast("Branch", find(option.operations[0])),)
         if self._open is not None:
             assert mixer.pair is not None
@@ -173,7 +173,7 @@ class _Alone:
         return self._memory.bytes_in_use
 
 
-def _layer(mixer: TokenMixer, policy: Policy | None) -> _Branches | _Alone:
+def _layer(mixer: TokenMixer, policy: Policy) -> _Branches | _Alone:
     (option,) = mixer.options
     operation = find(option.operations[0])
     return _Alone(mixer, operation) if isinstance(operation, Standalone) else _Branches(mixer, option, policy)
@@ -184,7 +184,7 @@ def generate(
     model: LanguageModel,
     prompt: Tensor,
     count: int,
-    policy: Policy | None,
+    policy: Policy | None = None,
     *,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
 from nas.models.mixers import FIRST, Path, Policy, Routing, TokenMixer
+from nas.models.policies import policy_of
 from nas.models.router import Router
 from nas.search_spaces.architecture import Architecture, Layer
 
@@ -104,7 +105,7 @@ class LanguageModel(nn.Module):
     def forward(
         self,
         tokens: Tensor,
-        policy: Policy | None,
+        policy: Policy | None = None,
         places: Tensor | None = None,
         paths: Sequence[Path] | None = None,
     ) -> Output:
@@ -112,10 +113,11 @@ class LanguageModel(nn.Module):
 
         Args:
             tokens: [B, T] token ids.
-            policy: how router logits become routes; None for softmax attention alone in layers that have a router.
+            policy: how router logits become routes; None for the model's own, see `policy`.
             places: [n] int64, positions in the flattened tokens where logits are wanted; None for everywhere.
             paths: what each layer is; the first of its options by default.
         """
+        policy = self.policy if policy is None else policy
         x = self.embedding(tokens)
         routing: dict[int, list[Routing]] = {}
         for index, (block, path) in enumerate(zip(self.blocks, paths or repeat(FIRST, len(self.blocks)), strict=True)):
@@ -125,6 +127,11 @@ class LanguageModel(nn.Module):
         if places is not None:
             x = x.flatten(0, 1).index_select(0, places)
         return Output(self.head(self.norm(x)), routing)
+
+    @property
+    def policy(self) -> Policy:
+        """How the model routes chunks by itself: as its routers say, or as its architecture gives the routing."""
+        return policy_of(self.architecture)
 
     def inherit(self, architecture: Architecture) -> "LanguageModel":
         """A model of one architecture of the space, with the weights that it has in this one."""

@@ -26,6 +26,14 @@ Policy = Callable[[int, Tensor], Tensor]
 sum to 1 over the last dimension but where each chunk gets both operations."""
 
 
+def first_alone(layer: int, logits: Tensor) -> Tensor:
+    """The policy under which routers are not used: a layer with a router is its first operation alone.
+
+    A mixer knows this policy and computes no logits for it, so that it is never called.
+    """
+    raise AssertionError("routers are not used under this policy")
+
+
 class Path(NamedTuple):
     """What a layer is for one forward pass: one option alone, or a mixture.
 
@@ -65,7 +73,7 @@ class TokenMixer(nn.Module):
     gate and the output projection follow. Source: NAtS-L (Deng et al. 2026); gates as in Gated DeltaNet (Yang et al.
     2025). A layer of another library stands alone, with projections of its own.
 
-    Without a policy an option with a router is its first operation alone.
+    Under the policy `first_alone` an option with a router is its first operation alone.
 
     Args:
         architecture: sizes.
@@ -113,7 +121,7 @@ class TokenMixer(nn.Module):
         first, second = cast("list[Branch]", operations)
         return pair_of((first, second))
 
-    def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
+    def forward(self, x: Tensor, policy: Policy, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
         options = path.of(self.options)
         if path.option is None:
             assert path.weights is not None
@@ -129,14 +137,14 @@ class TokenMixer(nn.Module):
         q, k = convolve(self.q_convolution, self.q(x)), convolve(self.k_convolution, self.k(x))
         return Projected(x, q, k, convolve(self.v_convolution, self.v(x)))
 
-    def _option(self, x: Tensor, policy: Policy | None, option: Layer) -> tuple[Tensor, list[Routing]]:
+    def _option(self, x: Tensor, policy: Policy, option: Layer) -> tuple[Tensor, list[Routing]]:
         """One option alone."""
         operation = find(option.operations[0])
         if isinstance(operation, Standalone):
             return operation.output(self, x), []
         assert isinstance(operation, Branch)
         given = self.project(x)
-        if option.routed and policy is not None:
+        if option.routed and policy is not first_alone:
             assert self.pair is not None
             routing = self._decide(given.x, policy, option.chunk_size)
             both = self._both(given, routing.weights.unbind(-1), option.chunk_size)
@@ -145,7 +153,7 @@ class TokenMixer(nn.Module):
         return self.out(operation.merge(self, o, self.gate(given.x))), []
 
     def _mixture(
-        self, x: Tensor, policy: Policy | None, options: tuple[Layer, ...], weights: Tensor
+        self, x: Tensor, policy: Policy, options: tuple[Layer, ...], weights: Tensor
     ) -> tuple[Tensor, list[Routing]]:
         """Options, weighed.
 
@@ -156,7 +164,7 @@ class TokenMixer(nn.Module):
         alone: dict[str, Tensor] = {}
         routed: dict[int, Tensor] = {}
         for option, weight in zip(options, weights, strict=True):
-            if option.routed and policy is not None:
+            if option.routed and policy is not first_alone:
                 chunk = option.chunk_size
                 routed[chunk] = routed[chunk] + weight if chunk in routed else weight
             else:
@@ -170,7 +178,6 @@ class TokenMixer(nn.Module):
             given = self.project(x)
             gate = self.gate(given.x)
             for chunk_size, weight in routed.items():
-                assert policy is not None
                 routing = self._decide(given.x, policy, chunk_size)
                 parts.append(self._grain(given, gate, routing, alone, weight))
                 routings.append(routing)

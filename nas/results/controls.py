@@ -5,7 +5,7 @@ from random import Random
 
 from nas.data.seeding import generator, stable_seed
 from nas.evaluation.evaluate import Evaluation, evaluate
-from nas.models.mixers import Policy
+from nas.models.mixers import Policy, first_alone
 from nas.models.operations import dense_share
 from nas.models.policies import at_random, drop_all, keep_all
 from nas.runs.metrics import Figures, Row
@@ -57,7 +57,7 @@ def _name(discretised: Discretised) -> str:
     space = discretised.supernet.space
     if space.choosing:
         return FOUND
-    if discretised.policy is None or not space.routed:
+    if discretised.policy is first_alone or not space.routed:
         return "trained model"
     given = space.sizes.given_routing
     return "searched routing" if given is None else f"{given} routing"
@@ -66,7 +66,7 @@ def _name(discretised: Discretised) -> str:
 def _routes_by_content(discretised: Discretised) -> bool:
     """Whether routers decide: not before routing begins, and not where the routing is given."""
     space = discretised.supernet.space
-    return bool(discretised.policy is not None and space.routed and space.sizes.given_routing is None)
+    return bool(discretised.policy is not first_alone and space.routed and space.sizes.given_routing is None)
 
 
 def _row(name: str, supernet: Supernet, code: Code, evaluations: Mapping[int, Evaluation]) -> Row:

@@ -3,6 +3,7 @@
 import math
 
 from nas.budget.cost import UNITS
+from nas.models.mixers import first_alone
 from nas.results.training_record import TrainingRecord
 from nas.runs.metrics import BudgetUse, Searched
 from nas.supernet.architecture_logits import TOLERANCE
@@ -69,7 +70,7 @@ def _selection(discretised: Discretised, learns: bool, searched: Searched | None
     if searched is not None:
         nearest = "No architecture that was scored kept to the budget: this is the one that came nearest."
         return [nearest] if searched.best is None else []
-    if discretised.supernet.space.choosing and not learns and discretised.policy is not None:
+    if discretised.supernet.space.choosing and not learns and discretised.policy is not first_alone:
         return ["No searcher has chosen yet: this is any architecture within the budget."]
     return []
 

@@ -15,6 +15,7 @@ from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.evaluation.routing_map import RoutingMap, routing_map
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import first_alone
 from nas.models.policies import policy_of
 from nas.report.data import ReportData
 from nas.results.report_data import report_of, with_latest_routing
@@ -172,7 +173,7 @@ def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
     device = model.embedding.weight.device
     precision = viewed.config.trainer.precision if device.type == "cuda" else "32-true"
     with autocast(device, precision):
-        return routing_map(model, viewed.task, policy if began else None, batch=shown, with_readers=True)
+        return routing_map(model, viewed.task, policy if began else first_alone, batch=shown, with_readers=True)
 
 
 def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:

@@ -42,7 +42,7 @@ class Discretised:
         return self.model.architecture
 
     @property
-    def policy(self) -> Policy | None:
+    def policy(self) -> Policy:
         """How the chunks of the model are routed, see `Supernet.policy`."""
         return self.supernet.policy
 

@@ -6,7 +6,7 @@ from nas.budget.controller import Budget
 from nas.budget.cost import SpaceCost
 from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
+from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, policy_of
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import Choices
@@ -37,13 +37,13 @@ class Supernet(NamedTuple):
         return bool(self.space.routed or self.space.choosing)
 
     @property
-    def policy(self) -> Policy | None:
-        """The policy that was learnt; that of the start before routing begins, None for softmax attention alone.
+    def policy(self) -> Policy:
+        """The policy that was learnt; that of the start before routing begins.
 
         What it draws at random begins anew each time that the policy is read.
         """
         if self.budget.dense:
-            return drop_all if self.budget.rises else None
+            return drop_all if self.budget.rises else first_alone
         return policy_of(self.model.architecture, generator=generator(self.seed, "random routing"))
 
     @property

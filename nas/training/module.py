@@ -30,7 +30,7 @@ from nas.evaluation.metrics import quality_of, token_losses
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Path, Policy, Routing
+from nas.models.mixers import Path, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.runs.history import PROBABILITY
@@ -263,11 +263,11 @@ class TrainingModule(lightning.LightningModule):
         }
 
     @property
-    def _start(self) -> tuple[Policy | None, list[Path]]:
+    def _start(self) -> tuple[Policy, list[Path]]:
         """What layers are before anything is chosen."""
         if self.budget.rises:
             return drop_all, paths_of(self.cost.cheapest)
-        return both if self.config.budget.start == BOTH else None, paths_of(self.cost.densest)
+        return both if self.config.budget.start == BOTH else first_alone, paths_of(self.cost.densest)
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""

@@ -36,6 +36,7 @@ def given(architecture: Architecture, space: str | None = "token_hybrid", share:
         values | ({"space": {"name": space}} if space else {}),
         architecture,
         [share] * len(architecture.mixers),
+        chosen=space == "joint",
     )
 
 

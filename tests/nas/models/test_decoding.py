@@ -13,7 +13,7 @@ from nas.data.seeding import generator
 from nas.models import decoding
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
+from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
@@ -101,7 +101,7 @@ def test_negative_eigenvalues(mixer: str) -> None:
         assert_decodes(made, torch.randint(11, (2, T)), learnt, prompt)
 
 
-@pytest.mark.parametrize("policy", [soft, keep_all, drop_all, None], ids=["soft", "keep", "drop", "none"])
+@pytest.mark.parametrize("policy", [soft, keep_all, drop_all, first_alone], ids=["soft", "keep", "drop", "first alone"])
 def test_any_policy(policy: Policy | None) -> None:
     made = model(small("token_hybrid", "linear", "token_hybrid"))
     for prompt in (2, 4, 9):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nas import search_spaces
 from nas.models.language_model import LanguageModel, count_parameters
-from nas.models.mixers import Policy
+from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, keep_all, learnt
 from nas.relaxations import argmax_ste
 from nas.search_spaces.architecture import Architecture
@@ -89,9 +89,9 @@ def test_without_a_policy_routed_layers_are_plain_softmax_attention() -> None:
     hybrid, plain = model(small("token_hybrid")), model(small("softmax"))
     plain.load_state_dict({name: weight for name, weight in hybrid.state_dict().items() if name in plain.state_dict()})
     tokens = torch.randint(11, (2, T))
-    output = hybrid(tokens, None)
+    output = hybrid(tokens, first_alone)
     assert output.routing == {}
-    assert torch.equal(output.logits, plain(tokens, None).logits)
+    assert torch.equal(output.logits, plain(tokens, first_alone).logits)
 
 
 @pytest.mark.parametrize("operation", ["softmax", "linear"])
@@ -141,3 +141,17 @@ def test_the_published_sizes(name: str, millions: int) -> None:
     assert count_parameters(made) == expected_parameters(architecture)
     once = count_parameters(made) - made.head.weight.numel()
     assert math.isclose(once, millions * 1e6, rel_tol=0.03)
+
+
+def test_a_model_routes_by_itself_as_its_routers_say() -> None:
+    made, tokens = LanguageModel(small("token_hybrid", "linear", "token_hybrid")), torch.randint(11, (2, 20))
+    own = made(tokens)
+    assert set(own.routing) == {0, 2}
+    assert own.logits.equal(made(tokens, learnt).logits)
+    assert not torch.allclose(own.logits, made(tokens, first_alone).logits)
+
+
+def test_a_model_routes_by_itself_as_its_routing_is_given() -> None:
+    made = LanguageModel(small("token_hybrid", given_routing="strided", given_share=0.5))
+    (routing,) = made(torch.randint(11, (1, 40))).routing[0]
+    assert routing.weights[0, :, 0, 0].tolist() == [0.0, 1.0] * 5
