@@ -29,7 +29,6 @@ def test_what_is_written_is_of_the_row_that_was_learnt(search: Ended) -> None:
     assert json.loads(json.dumps(metrics.to_json())) == written
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="LanguageModel.forward needs a policy")
 def test_a_loaded_model_routes_as_its_routers_say(search: Ended) -> None:
     """Without a policy a model does what was learnt, not softmax attention alone."""
     model = LanguageModel(load_architecture(search.run / "architecture.json")).eval()

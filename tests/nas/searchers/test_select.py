@@ -76,7 +76,7 @@ def test_every_evaluation_is_recorded_and_the_best_is_what_was_found(evolved: En
 def test_the_architecture_that_was_found_is_left_with_the_weights_it_was_scored_with(evolved: Ended) -> None:
     best = read(evolved.run, "metrics.json")["searched"]["best"]
     architecture = load_architecture(evolved.run / "architecture.json")
-    assert [mixer for mixer, _ in architecture.layers] == [name.split("@")[0] for name in best["options"]]
+    assert list(architecture.mixers) == [name.split("@")[0] for name in best["options"]]
     model = LanguageModel(architecture)
     load_weights(model, evolved.run / "model.safetensors")
     config = composed("search", *SEARCH)
