@@ -93,7 +93,7 @@ def _checkout(commit: str, folder: Path) -> Path:
 
 
 def _results(tree: Path, output: Path, command: tuple[str, ...]) -> dict[str, Any]:
-    """Digests of all weights that a command leaves behind, in the order in which the runs began, and its figures."""
+    """Digests of all weights that a command leaves behind, by the names of its runs, and its figures."""
     name, *options = command
     ended = subprocess.run(
         [sys.executable, "-m", f"nas.{name}", *options, f"output={output}"],
@@ -104,11 +104,16 @@ def _results(tree: Path, output: Path, command: tuple[str, ...]) -> dict[str, An
     )
     if ended.returncode:
         sys.exit(f"nas.{name} ended with status {ended.returncode} in {tree}: {ended.stderr[-2000:]}")
-    weights = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(output.rglob("model.safetensors"))]
+    weights = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _by_name(output, "model.safetensors")]
     figures: dict[str, Any] = {}
-    for number, path in enumerate(sorted(output.rglob("metrics.json"))):
+    for number, path in enumerate(_by_name(output, "metrics.json")):
         figures |= _flat(json.loads(path.read_text()), f"{number}")
     return {"weights": weights, "figures": figures}
+
+
+def _by_name(output: Path, file: str) -> list[Path]:
+    """Files of the runs of a command by the name of the run without its time: two runs may begin in one second."""
+    return sorted(output.rglob(file), key=lambda path: path.parent.name.split("_", 2)[2:])
 
 
 def _flat(value: Any, name: str) -> dict[str, float]:

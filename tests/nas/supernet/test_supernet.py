@@ -5,6 +5,7 @@ import torch
 
 from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import first_alone
 from nas.models.policies import randomly
 from nas.supernet.supernet import Supernet
 from tests.nas.architectures import small
@@ -20,7 +21,7 @@ def kept(supernet: Supernet) -> torch.Tensor:
 
 def test_before_routing_begins_it_is_as_it_started() -> None:
     above = made("cpu", "layer_hybrid", "budget.dense_until=1").supernet
-    assert above.policy is None
+    assert above.policy is first_alone
     assert above.code == above.cost.densest
     below = made("cpu", "layer_hybrid", "budget.dense_until=1", "budget.start=cheapest").supernet
     assert below.code == below.cost.cheapest
