@@ -1,6 +1,5 @@
 """Sliding-window attention against a dense masked softmax: both implementations, and decoding from a bounded cache."""
 
-import doctest
 import functools
 import math
 from typing import Any
@@ -352,12 +351,6 @@ def test_decoding_after_a_prefill(window: int, prefix: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(cache, stepped, strict=True))
     o, _ = decode(inputs, cache, start=prefix)
     assert (o - reference(**inputs, window=window)[:, prefix:]).abs().max() < 1e-12
-
-
-def test_docstring_example() -> None:
-    result = doctest.testmod(window_decode)
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def test_bytes_are_bounded_by_the_window() -> None:
