@@ -1,6 +1,7 @@
 """What every test gets: a fixed seed, one thread, and buffers that show when nobody wrote them."""
 
 import functools
+import gc
 import os
 from collections.abc import Callable
 
@@ -19,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage seldom, and never look at what imports and collection have made: it stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -133,6 +133,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert "no_such_command" in (tmp_path / "bad" / "log.txt").read_text()
 
 
+@pytest.mark.usefixtures("runs_in_this_process")
 def test_it_makes_what_is_missing_and_no_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,11 @@
+import functools
 import itertools
 import json
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +188,13 @@ def test_rows_survive_json_and_show_values_floor_and_failures() -> None:
 
 
 @pytest.fixture
-def fake_fla(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]:
+def fake_fla() -> Iterator[types.SimpleNamespace]:
+    with flash_linear_attention_replaced() as guard:
+        yield guard
+
+
+@contextmanager
+def flash_linear_attention_replaced() -> Iterator[types.SimpleNamespace]:
     """Modules in flash-linear-attention's places: its operation computed by ours, its guard on."""
     guard = types.SimpleNamespace(IS_NVIDIA_HOPPER=True, TRITON_ABOVE_3_4_0=True, TRITON_ABOVE_3_7_1=False)
 
@@ -202,15 +210,30 @@ def fake_fla(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]
         def forward(self, x: torch.Tensor) -> Any:
             return super().forward(x), None, None
 
-    monkeypatch.setitem(sys.modules, "fla.ops.common.chunk_o", guard)  # type: ignore[misc]
     modules = {"fla.ops.gated_delta_rule": {"chunk_gated_delta_rule": operation}}
-    for name, content in (modules | {"fla.layers.gated_deltanet": {"GatedDeltaNet": Layer}}).items():
-        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**content))  # type: ignore[misc]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "fla.ops.common.chunk_o", guard)  # type: ignore[misc]
+        for name, content in (modules | {"fla.layers.gated_deltanet": {"GatedDeltaNet": Layer}}).items():
+            patch.setitem(sys.modules, name, types.SimpleNamespace(**content))  # type: ignore[misc]
+        peers._without_guard.cache_clear()
+        peers._fla_operation.cache_clear()
+        yield guard
     peers._without_guard.cache_clear()
     peers._fla_operation.cache_clear()
-    yield guard
-    peers._without_guard.cache_clear()
-    peers._fla_operation.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def results_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``results.json`` of a part, which runs when it is first asked for."""
+
+    @functools.cache
+    def results(part: str) -> Path:
+        folder = tmp_path_factory.mktemp(part)
+        with flash_linear_attention_replaced():
+            assert command.main(["--smoke", "--parts", part, "--out", str(folder)]) == 0
+        return folder / "results.json"
+
+    return results
 
 
 def test_the_guard_is_switched_off_and_the_notes_say_so(fake_fla: types.SimpleNamespace) -> None:
@@ -218,11 +241,9 @@ def test_the_guard_is_switched_off_and_the_notes_say_so(fake_fla: types.SimpleNa
     assert fake_fla.TRITON_ABOVE_3_7_1
 
 
-@pytest.mark.usefixtures("fake_fla")
 @pytest.mark.parametrize("name", command.PARTS)
-def test_every_part_runs_and_every_contender_has_a_time(name: str, tmp_path: Path) -> None:
-    assert command.main(["--smoke", "--parts", name, "--out", str(tmp_path)]) == 0
-    rows = [Row.from_dict(row) for row in json.loads((tmp_path / "results.json").read_text())[name]["rows"]]
+def test_every_part_runs_and_every_contender_has_a_time(name: str, results_of: Callable[[str], Path]) -> None:
+    rows = [Row.from_dict(row) for row in json.loads(results_of(name).read_text())[name]["rows"]]
     assert rows
     for row in rows:
         flexible = [contender for contender in row.values if contender.startswith("FlexAttention")]
@@ -244,10 +265,8 @@ def test_a_missing_peer_leaves_ours_measured(monkeypatch: pytest.MonkeyPatch, tm
     assert "ours / fla not measured, to be <= 0.9" in text
 
 
-def test_parts_of_several_runs_come_into_one_table(tmp_path: Path) -> None:
-    for name in ("softmax", "flex"):
-        assert command.main(["--smoke", "--parts", name, "--out", str(tmp_path / name)]) == 0
-    added = [str(tmp_path / name / "results.json") for name in ("flex", "softmax")]
+def test_parts_of_several_runs_come_into_one_table(tmp_path: Path, results_of: Callable[[str], Path]) -> None:
+    added = [str(results_of(name)) for name in ("flex", "softmax")]
     assert command.main(["--parts", "none", "--add", *added, "--out", str(tmp_path / "all")]) == 0
     text = (tmp_path / "all" / "cpu.md").read_text()
     assert text.index("## softmax") < text.index("## flex")

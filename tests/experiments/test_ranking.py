@@ -1,11 +1,13 @@
 """The ranking study: what its tables make of runs, and that all of it runs."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from experiments.ranking import results
+from experiments.ranking.__main__ import main
 from nas.runs.metrics import Choice, Metrics
 from tests.nas.commands import BATCHES, DATA, MODEL, ROOT, TRAINER
 from tests.nas.runs.examples import metrics, row
@@ -62,22 +64,13 @@ def test_random_search_over_all_that_is_allowed_finds_the_best() -> None:
     assert float(cells(text, "1")[0]) < float(cells(text, "2")[0]) < float(cells(text, "3")[0])
 
 
-def test_it_runs_from_beginning_to_end(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("runs_in_this_process")
+def test_it_runs_from_beginning_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = [*MODEL, *DATA, *BATCHES, *TRAINER, "data.length_factors=[1]", "trainer.steps=2"]
-    options = [
-        "--layers",
-        "1",
-        "--seeds",
-        "0",
-        "--search-seeds",
-        "0",
-        "--relaxations",
-        "gdas",
-        "--output",
-        str(tmp_path),
-    ]
-    command = [sys.executable, "-m", "experiments.ranking", *options, "--table", str(tmp_path / "t.md"), *small]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    options = ["--layers", "1", "--seeds", "0", "--search-seeds", "0", "--relaxations", "gdas"]
+    places = ["--output", str(tmp_path), "--table", str(tmp_path / "t.md")]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["ranking", *options, *places, *small])
+    main()
     table = (tmp_path / "t.md").read_text()
     assert cells(table, "gdas")[0] in ("s", "l")

@@ -172,7 +172,7 @@ def assert_reference_is_left(*parts: str) -> None:
 
 def test_kernels_are_imported_without_the_compiler() -> None:
     """It takes as long as the rest of torch, and nothing needs it but a compiled model."""
-    code = "import sys, kernels; sys.exit('torch._dynamo' in sys.modules)"
+    code = "import sys, nas.kernels; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 

@@ -1,6 +1,5 @@
 """Decoding: a prompt and then token by token gives what the model gives for the whole sequence."""
 
-import doctest
 import itertools
 from collections.abc import Iterator
 
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from nas.budget.cost import kv_bytes
 from nas.data.seeding import generator
-from nas.models import decoding
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
@@ -72,12 +70,6 @@ def assert_decodes(made: LanguageModel, tokens: Tensor, policy: Policy | None, p
     logits = torch.stack(list(decoded(Decoder(made, policy), tokens, prompt)), dim=1)
     assert not logits.requires_grad
     torch.testing.assert_close(logits, expected, rtol=0, atol=off)
-
-
-def test_docstring_example() -> None:
-    result = doctest.testmod(decoding)
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 @pytest.mark.parametrize("rope_base", [None, 50.0], ids=["no positions", "rotary"])

@@ -1,0 +1,42 @@
+"""Commands of studies without a process for each, where the process is not what is tested."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from experiments import runs
+from tests.nas.commands import nas
+
+
+class InOrder:
+    """As much of a thread pool as studies use; everything runs in the calling thread."""
+
+    def __init__(self, workers: int) -> None: ...
+
+    def __enter__(self) -> "InOrder":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def map(self, function: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[Any]:
+        return map(function, values)
+
+
+@pytest.fixture
+def runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study's ``python -m nas.<command>`` runs here, which saves the seconds that a new process needs to import."""
+    start = subprocess.run
+
+    def run(command: list[str], **options: Any) -> Any:
+        if command[:2] != [sys.executable, "-m"]:
+            return start(command, **options)
+        ended = nas(command[2].removeprefix("nas."), *command[3:])
+        if ended.status:
+            raise subprocess.CalledProcessError(ended.status, command, ended.out, ended.err)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(runs, "ThreadPoolExecutor", InOrder)
