@@ -17,6 +17,8 @@ from nas.search_spaces.options import option
 
 CONF = Path(__file__).parent / "conf"
 """The folder of the YAML files, which Hydra finds by this path: any module named conf may be on Python's path."""
+FOLDERS = [CONF]
+"""All folders of YAML files: that of nas, and behind it those that `nas.plugins` adds."""
 
 
 @dataclass
@@ -197,7 +199,7 @@ class TrainerConfig:
 
 @dataclass
 class RunConfig:
-    """What every training command has."""
+    """What every training command has. plugins: modules, or paths of .py files, that register more to choose from."""
 
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
@@ -208,6 +210,7 @@ class RunConfig:
     name: str = MISSING
     output: str = MISSING
     resume: str | None = None
+    plugins: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -287,7 +290,7 @@ class VisualizeConfig:
 
     run: folder of a run, a sweep or a comparison; compare: of a run to show beside it; text: a file, prompt: a text, to
     show the routing of; tokens: at most so many of it; output: the page, null for one in the run's folder: report.html,
-    or with text, prompt or compare report-<of what>.html.
+    or with text, prompt or compare report-<of what>.html; plugins: as in `RunConfig`.
     """
 
     run: str = MISSING
@@ -296,6 +299,7 @@ class VisualizeConfig:
     prompt: str | None = None
     tokens: int = option(at_least=1)
     output: str | None = None
+    plugins: list[str] = field(default_factory=list)
 
 
 SCHEMAS: dict[str, type] = {
@@ -332,8 +336,8 @@ def register() -> None:
 
 
 def choices(group: str) -> str:
-    """The files of a group in `conf/`."""
-    return ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+    """The files of a group in `conf/`, and in the folders of plugins."""
+    return ", ".join(sorted({file.stem for folder in FOLDERS for file in (folder / group).glob("*.yaml")}))
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -351,6 +355,8 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
         for group in ("data", "searcher"):  # each choice has options of its own
             if any(own.name == group for own in fields(SCHEMAS[f"{command}_schema"])):
                 schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
+        if "space" in values and (own_space := SCHEMAS.get(f"space/{values['space']['name']}_schema")):
+            schema["space"] = OmegaConf.structured(own_space)
         config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ValueError(explain(error)) from error

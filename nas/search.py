@@ -3,10 +3,9 @@
 python -m nas.search +space=token_hybrid
 """
 
-from nas import search_spaces
 from nas.cli.command import command
 
-MISSING_SPACE = f"space is missing; choose one of: {', '.join(search_spaces.names())}. For example: +space=token_hybrid"
+MISSING_SPACE = "space is missing; choose one of: ${choices:space}. For example: +space=token_hybrid"
 
 main = command("search", job="nas.workflows.search:search", missing={"space": MISSING_SPACE})
 

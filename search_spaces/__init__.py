@@ -18,8 +18,15 @@ _added: dict[str, Make] = {}
 
 
 def register(name: str, make: Make) -> None:
-    """Add a space from elsewhere under a name, in place of a space that had the name before."""
+    """Add a space from elsewhere; ValueError where a space has the name already."""
+    if name in names():
+        raise ValueError(f"space {name} exists already; choose another name.")
     _added[name] = make
+
+
+def forget(name: str) -> None:
+    """Take back what `register` added under a name."""
+    del _added[name]
 
 
 def names() -> list[str]:

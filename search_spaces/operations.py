@@ -3,12 +3,15 @@
 What an operation computes is not known here. The package that computes operations registers the name of each.
 """
 
+from collections.abc import Callable
+
 ROUTED: dict[str, tuple[str, ...]] = {"token_hybrid": ("softmax", "linear")}
 """Mixers with a router, and the operations between which it chooses. The first keeps a chunk's keys and values, so a
 chunk that is routed to it counts as kept."""
 
 _operations: list[str] = []
 _families: list[str] = []
+_finders: list[Callable[[str], bool]] = []
 
 
 def register(name: str) -> None:
@@ -23,6 +26,12 @@ def register_family(prefix: str) -> None:
         _families.append(prefix)
 
 
+def register_finder(find: Callable[[str], bool]) -> None:
+    """Add a function that looks for an operation elsewhere: it registers the one of a name, or returns False."""
+    if find not in _finders:
+        _finders.append(find)
+
+
 def names() -> list[str]:
     """Return the names of all mixers: operations first, then those with a router."""
     return [*_operations, *(name for name, own in ROUTED.items() if set(own) <= set(_operations))]
@@ -30,7 +39,9 @@ def names() -> list[str]:
 
 def known(mixer: str) -> bool:
     """Whether a mixer has this name. Every name is taken as known while no operation is registered."""
-    return not _operations or mixer in names() or (":" in mixer and mixer.split(":")[0] in _families)
+    if not _operations or mixer in names() or (":" in mixer and mixer.split(":")[0] in _families):
+        return True
+    return any(find(mixer) for find in _finders)
 
 
 def allowed() -> str:

@@ -25,9 +25,13 @@ from rich.markup import escape
 
 from nas.cli import overrides
 from nas.cli.completion import answer, requested
-from nas.config import CONF, RunConfig, VisualizeConfig, flat, register
+from nas.config import CONF, RunConfig, VisualizeConfig, flat
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
+from nas.plugins.hydra_sources import given as given_plugins
+from nas.plugins.hydra_sources import register
+from nas.plugins.loading import load
+from nas.plugins.record import use
 
 LOST = " by peer"
 """Part of what torch.distributed says when a process that it talks to is gone: the connection was closed, or reset."""
@@ -41,9 +45,9 @@ def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
         name: name of the command and of its file in conf/.
         job: "module:function", imported once the options are understood, since torch takes seconds; the function gets
             the config and a console and returns the exit status.
-        missing: for each option without a default, the message for a user who did not give it.
+        missing: for each option without a default, the message for a user who did not give it; ${choices:space} in it
+            lists the files of a group.
     """
-    register()
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def compose_and_do(composed: DictConfig) -> None:
@@ -58,8 +62,10 @@ def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
             logging.disable()  # Hydra's, of a multirun
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
         with _sentences():
+            register()
             request = requested(sys.argv[1:])
             if request is None:
+                load(given_plugins(sys.argv[1:]))
                 compose_and_do()
             else:
                 print(answer(request, name, missing, compose_and_do))
@@ -157,8 +163,11 @@ def _say_error(message: str) -> None:
 
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
     """The typed config, checked; on resume without other options, the one the run was started with."""
-    given = None if _resumed(composed) is not None and overrides.resume_alone() else typed(composed, missing)
-    return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, _resumed(composed)))
+    resume, plugins = _resumed(composed), load(composed.plugins)
+    given = None if resume is not None and overrides.resume_alone() else typed(composed, missing)
+    if given is not None:
+        given.plugins = plugins
+    return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, resume, plugins))
 
 
 def _resumed(composed: DictConfig) -> str | None:
@@ -177,8 +186,14 @@ def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig | Visualiz
         if OmegaConf.is_missing(composed, key):
             resume = _resumed(composed)
             alone = "" if resume is None else f"resume={resume} goes alone, or with all options of its run: "
-            raise UserError(alone + advice)
-    config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
+            raise UserError(alone + str(OmegaConf.create({"advice": advice}).advice))
+    try:
+        config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
+    except OmegaConfBaseException:
+        raise
+    except ValueError as error:  # of a plugin's options that check themselves
+        raise UserError(str(error)) from error
+    use(asdict(config))
     given = cast(dict[str, Any], OmegaConf.to_container(composed))
     if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra lets them in behind a "+"
         raise UserError(f"{', '.join(sorted(unknown))} is not an option; --help lists what there is.")

@@ -28,8 +28,8 @@ def name_of(option: str) -> str:
 
 
 def resume_alone() -> bool:
-    """Return whether this command line has no option but ``resume``."""
-    return all(name_of(option) == "resume" for option in given())
+    """Return whether this command line has no option but ``resume``, and perhaps where the plugins of the run are."""
+    return all(name_of(option) in ("resume", "plugins") for option in given())
 
 
 def assignment(option: str, value: Value) -> str:

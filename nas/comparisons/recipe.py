@@ -11,6 +11,7 @@ from nas.cli import overrides
 from nas.comparisons.metrics_file import layer_shares
 from nas.config import CompareConfig, flat, restore
 from nas.errors import UserError
+from nas.plugins.record import require
 from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture
 from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.options import MACHINE
@@ -73,6 +74,7 @@ def read_run(folder: str) -> Given:
     described = run.described()
     if described["command"] not in COMMANDS:
         raise UserError(f"runs has {folder}, a run of nas.{described['command']}; give runs of: {', '.join(COMMANDS)}.")
+    require(f"runs=[{folder}]", described)
     if not is_finished(run.path):
         raise UserError(f"runs has {folder}, which is not finished or is damaged; finish it with resume={folder}.")
     architecture = load_architecture(run.path / ARCHITECTURE)

@@ -8,6 +8,9 @@ from torch import Tensor
 IGNORE = -100
 """Target of a position that is not scored."""
 
+HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte": False}
+"""Figures of merit that a task may have, and whether more of one is better; see `nas.evaluation.metrics.quality_of`."""
+
 Part = Literal["all", "weights", "choices"]
 """Which training data: all of it, or one of two parts without a common sequence, in bilevel training."""
 
@@ -63,7 +66,7 @@ class Task(Protocol):
     name: str
     vocab_size: int
     quality: str
-    """Name of the figure of merit; see `nas.evaluation.metrics.quality_of`."""
+    """Name of the figure of merit, one of `HIGHER`."""
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""

@@ -7,14 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.data.batch import HIGHER as HIGHER
+
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy in nats of each scored token; logits [n, vocab], targets [n]."""
     return F.cross_entropy(logits.float(), targets, reduction="none")
-
-
-HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte": False}
-"""Whether more of a figure of merit is better."""
 
 
 def quality_of(

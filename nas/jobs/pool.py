@@ -13,6 +13,7 @@ from typing import Any
 from nas.errors import UserError
 from nas.jobs.events import Began, Ended, Left
 from nas.jobs.processes import how_it_failed, prepare, start, stopping, was_stopped
+from nas.plugins.loading import LOADED
 
 Work = Callable[..., None]
 """What a worker does: called with its end of the line, the process id of the command, and arguments of its owner."""
@@ -109,16 +110,18 @@ def start_pool(count: int, work: Work, *arguments: object) -> Iterator[Pool]:
 def _started(number: int, count: int, work: Work, arguments: Sequence[object]) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, count, os.getpid(), work, arguments))
+    process = context.Process(target=_run, args=(theirs, count, [*LOADED.values()], os.getpid(), work, arguments))
     start(process, number)
     theirs.close()  # the worker holds the only copy of its end, so that its death shows
     return Worker(number, process, ours)
 
 
-def _run(line: Connection, count: int, parent: int, work: Work, arguments: Sequence[object]) -> None:
+def _run(
+    line: Connection, count: int, plugins: list[str], parent: int, work: Work, arguments: Sequence[object]
+) -> None:
     """Work in the worker's process until there is nothing left, the user stops it, or the command is gone."""
-    prepare(count)
     try:
+        prepare(count, plugins)
         work(line, parent, *arguments)
     except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         return

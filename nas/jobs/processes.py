@@ -9,8 +9,9 @@ from types import FrameType
 
 import torch
 
-from nas.config import register
 from nas.console import silence
+from nas.plugins.hydra_sources import register
+from nas.plugins.loading import load
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -32,12 +33,18 @@ def start(process: SpawnProcess, number: int) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def prepare(workers: int) -> None:
-    """What a worker's process does first. workers: how many share the cores."""
+def prepare(workers: int, plugins: Sequence[str]) -> None:
+    """What a worker's process does first.
+
+    Args:
+        workers: how many share the cores.
+        plugins: option ``plugins`` of the command, as it is loaded there.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     register()
+    load(plugins)
     silence()
 
 

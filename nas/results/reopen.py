@@ -17,6 +17,7 @@ from nas.evaluation.routing_map import RoutingMap, routing_map
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import first_alone
 from nas.models.policies import policy_of
+from nas.plugins.record import require
 from nas.report.data import ReportData
 from nas.results.report_data import report_of, with_latest_routing
 from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights
@@ -68,6 +69,7 @@ def _load(option: str, folder: str) -> Viewed:
     command = command_of(option, folder)
     if command not in COMMANDS:
         raise UserError(f"{option}={folder} is a run of nas.{command}; give one of: nas.{', nas.'.join(COMMANDS)}.")
+    require(f"{option}={folder}", run.described())
     try:
         config = restore(command, run.config())
     except ValueError as error:

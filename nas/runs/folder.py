@@ -2,6 +2,7 @@
 
 Every file is written beside its final name and then moved over it, so that a kill or a full disk leaves the old one.
 Reading executes nothing: YAML and JSON are data, checkpoints are loaded with ``weights_only``, weights are safetensors.
+Only the command that resumes a run imports the modules that the run's option ``plugins`` names.
 """
 
 import importlib.metadata
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
@@ -32,13 +33,15 @@ from nas.distributed.devices import precision_here
 from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
+from nas.plugins.loading import load
+from nas.plugins.record import RECORD, record, require
 from nas.runs.options import AMOUNT, FOLDER, PROCESSES
 from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
-NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, "sweep.search"}
+NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, "sweep.search", "plugins"}
 """Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
@@ -71,13 +74,15 @@ class Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             path = _make_new(path)
             run = cls(path)
-            described = {
+            described: dict[str, Any] = {
                 "command": command,
                 "config": asdict(config),
                 "versions": versions(),
                 "commit": _commit(),
                 "created": stamp,
             }
+            if used := record(asdict(config)):
+                described[RECORD] = used
             if launch := launch_id():
                 described["launch"] = launch
             run.write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
@@ -197,9 +202,19 @@ def _of_this_launch(name: str, config: RunConfig) -> str | None:
     return None
 
 
-def restored(name: str, folder: str) -> RunConfig:
-    """The config that a run was started with."""
-    stored = Run.reopen(name, folder).config()
+def restored(name: str, folder: str, plugins: Sequence[str]) -> RunConfig:
+    """The config that a run was started with.
+
+    Args:
+        name: of its command.
+        folder: of the run.
+        plugins: option ``plugins``, already loaded, in place of that of the run; empty to load that of the run, which
+            executes the code of these modules.
+    """
+    described = Run.reopen(name, folder).described()
+    stored = described["config"]
+    stored["plugins"] = plugins or load(stored.get("plugins", []))
+    require(f"resume={folder}", described)
     try:
         config = restore(name, stored)
     except ValueError as error:

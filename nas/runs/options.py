@@ -5,7 +5,7 @@ Whoever compares two configs, or takes options over from another run, sets some 
 
 FOLDER = ("resume", "output", "name")
 """Where a run is kept."""
-PLACES = ("data.path",)
+PLACES = ("data.path", "plugins")
 """Where a machine keeps what a run reads."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
 """Over which processes a run is spread."""

@@ -7,8 +7,11 @@ from typing import Any, cast
 
 from nas.config import EvolutionConfig, OptunaConfig, SearchConfig, SearcherConfig
 from nas.errors import UserError
+from nas.plugins.installed import SEARCHER
+from nas.plugins.loading import find, known
+from nas.plugins.registry import misbehaviour
 from nas.relaxations import UNLEARNT
-from nas.search_spaces.space import Space
+from nas.search_spaces.space import Code, Space
 from nas.searchers.draws import Excess, Score, Scores
 
 Searcher = Callable[[Space, Score, Excess, Any, Random], Scores]
@@ -17,13 +20,50 @@ Searcher = Callable[[Space, Score, Excess, Any, Random], Scores]
 GRADIENT = "gradient"
 """The searcher whose answer is in the logits that were trained."""
 SEARCHERS = {"random": "random_search", "evolution": "evolution", "optuna": "optuna_search"}
-"""The others: the module, and in it the function."""
+"""The others of nas: the module, and in it the function. Plugins add more."""
 
 
 def find_searcher(name: str) -> Searcher:
     """A searcher by name; imports it, and with it what it is built on."""
-    function = SEARCHERS[name]
-    return cast(Searcher, getattr(import_module(f"nas.searchers.{function}"), function))
+    if (function := SEARCHERS.get(name)) is not None:
+        return cast(Searcher, getattr(import_module(f"nas.searchers.{function}"), function))
+    added = find(SEARCHER, name)
+    if added is None:
+        raise UserError(f"searcher.name={name} is unknown; choose one of: {', '.join(_names())}.")
+    return _checked(name, added.make)
+
+
+def _names() -> list[str]:
+    """Every searcher: those of nas first."""
+    return [GRADIENT, *SEARCHERS, *known(SEARCHER)]
+
+
+def _checked(name: str, search: Searcher) -> Searcher:
+    """A searcher of a plugin, which is refused where it asks for or returns something else than it must."""
+
+    def checked(space: Space, score: Score, excess: Excess, settings: Any, random: Random) -> Scores:
+        asked: set[Code] = set()
+
+        def noted(code: Code) -> float:
+            if not _is_code(space, code):
+                raise misbehaviour(SEARCHER, name, "scored", "score codes of the space, see Space.codes", code)
+            asked.add(code)
+            return score(code)
+
+        scores: object = search(space, noted, excess, settings, random)
+        if not isinstance(scores, dict) or not scores.keys() <= asked:
+            raise misbehaviour(SEARCHER, name, "returned", "return a score by each code that it had scored", scores)
+        return scores
+
+    return checked
+
+
+def _is_code(space: Space, code: object) -> bool:
+    try:
+        space.decode(cast(Code, code))
+    except (TypeError, ValueError):
+        return False
+    return isinstance(code, tuple)
 
 
 def check_searcher(config: SearchConfig, space: Space) -> None:
@@ -32,8 +72,8 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
     if searcher.name == GRADIENT:
         _check_gradient(config, space)
         return
-    if searcher.name not in SEARCHERS:
-        raise UserError(f"searcher.name={searcher.name} is unknown; choose one of: {GRADIENT}, {', '.join(SEARCHERS)}.")
+    if searcher.name not in _names():
+        raise UserError(f"searcher.name={searcher.name} is unknown; choose one of: {', '.join(_names())}.")
     if space.size == 1:
         raise UserError(
             f"searcher={searcher.name} has nothing to choose from: {space.name} is a single architecture here, whose "
@@ -51,7 +91,7 @@ def _check_gradient(config: SearchConfig, space: Space) -> None:
     if space.choosing and config.relaxation.name in UNLEARNT:
         raise UserError(
             f"relaxation={config.relaxation.name} teaches the logits of layers nothing, so searcher={GRADIENT} would "
-            f"find nothing; give another relaxation, or another searcher: {', '.join(SEARCHERS)}."
+            f"find nothing; give another relaxation, or another searcher: {', '.join(_names()[1:])}."
         )
 
 

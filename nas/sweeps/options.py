@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.cli import overrides
 from nas.cli.command import typed
 from nas.cli.overrides import Value
-from nas.config import CONF, SearchConfig, SweepConfig, flat, register
+from nas.config import CONF, SearchConfig, SweepConfig, flat
 from nas.errors import UserError, explain
+from nas.plugins.hydra_sources import register
 from nas.runs.options import FOLDER, MACHINE, PLACES
 
 GROUPS = ("model", "relaxation", "budget", "trainer", "experiment")

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.config import SweepConfig, restore
 from nas.errors import UserError
+from nas.plugins.record import require
 from nas.runs.folder import METRICS, Run, read_json
 from nas.sweeps.objectives import Objective
 from nas.sweeps.options import line
@@ -55,6 +56,7 @@ def standing(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is of nas.{described['command']}, not of nas.sweep.")
     written = written if isinstance(written, dict) else None
     try:
+        require(f"run={folder}", described)
         return summary(_opened(folder, described["config"], written))
     except UserError:
         if written is None:

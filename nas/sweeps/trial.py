@@ -133,7 +133,7 @@ def trial_config(
 ) -> SearchConfig:
     """The search of a trial: the sweep's options with these values, checked; see `run_trial`."""
     search = compose_search(config.sweep.search, values)
-    search.output, search.name = str(folder), name_of(number)
+    search.output, search.name, search.plugins = str(folder), name_of(number), config.plugins
     if search.trainer.devices == "auto":
         search.trainer.devices = 1
     search.resume = None if run is None else _found(run, folder)

@@ -12,6 +12,7 @@ from nas.models.operations.linear import Linear
 from nas.models.operations.operation import Branch, Operation, Standalone
 from nas.models.operations.softmax import Softmax
 from nas.models.operations.window import Window
+from nas.plugins import installed, loading, registry
 from nas.search_spaces import operations as mixers
 from nas.search_spaces.architecture import Layer
 
@@ -34,9 +35,21 @@ def find(name: str) -> Operation:
     prefix, colon, member = name.partition(":")
     if name not in OPERATIONS and colon and prefix in FAMILIES:
         OPERATIONS[name] = FAMILIES[prefix](member)
-    if name not in OPERATIONS:
+    if name not in OPERATIONS and not _from_plugin(name):
         raise ValueError(f"operation {name} is unknown; choose from: {mixers.allowed()}.")
     return OPERATIONS[name]
+
+
+def _from_plugin(name: str) -> bool:
+    """Register the operation that a plugin adds under a name; False if none does."""
+    added = loading.find(installed.OPERATION, name)
+    if added is None:
+        return False
+    if not isinstance(added.make, Branch | Standalone):
+        wanted = "be a Branch or Standalone of nas.models.operations"
+        raise registry.misbehaviour(installed.OPERATION, name, "is of another class", wanted, added.make)
+    register(added.make)
+    return True
 
 
 def check_operations(layers: Iterable[Layer]) -> None:
@@ -60,6 +73,7 @@ for _name in OPERATIONS:
     mixers.register(_name)
 for _prefix in FAMILIES:
     mixers.register_family(_prefix)
+mixers.register_finder(_from_plugin)
 
 __all__ = [
     "FAMILIES",

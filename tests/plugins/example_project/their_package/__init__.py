@@ -1,0 +1,1 @@
+"""What the toolkit of the tests gets from somebody else."""
