@@ -10,12 +10,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --ed
 WOULD_DO := Python 3.11 to 3.13 would do, for example: make $(MAKECMDGOALS) PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help search test lint
+.PHONY: help search test lint docs
 
 help:
 	@echo 'make search   search for a hybrid-attention model     ARGS="seed=1 ..." adds options'
 	@echo 'make test     run the tests                           ARGS="-k name" adds options'
 	@echo 'make lint     check format, lint and types'
+	@echo 'make docs     build the guides and the reference into site/'
 	@echo 'Each installs what it needs into $(VENV)/ first.        PYTHON=python3.12 picks an interpreter'
 
 search: $(VENV)/.installed
@@ -28,6 +29,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'Open site/index.html; with search at http://localhost:8000: $(BIN)/mkdocs serve'
 
 # A stamp is older than pyproject.toml, or than the interpreter, when there is something to install again.
 $(VENV)/.installed: pyproject.toml $(BIN)/python

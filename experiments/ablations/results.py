@@ -17,13 +17,13 @@ ENOUGH = 0.9
 """Recall of planted chunks from which on they count as found."""
 NEVER = "-"
 ABOUT = (
-    "Planted precision and recall are of the chunks that the layer that retrieves sends to softmax, in the end, by any "
-    "of its heads; where it sends none, 0. Steps are means over the seeds that got there, with their number where not "
-    "all did. Where routers begin by sending everything to softmax, recall is 1 before they have learnt anything, and "
-    "only precision tells. With chunks of 8 or 64 tokens the shortest default sequences have no room for the blocks; "
-    "these stand beside the default with data.min_length=128. Blocks are as long as chunks, so the share of planted "
-    "chunks differs with model.chunk_size, while the budget does not. On a GPU, chunks of 8 are "
-    "computed without Triton's kernels."
+    "Planted precision and recall are of the retrieving layer after training: of the chunks that any of its heads "
+    "sends to softmax; 0 if it sends none. Steps are means over the seeds that reached the state, with their number "
+    "if not all did. If routers start by sending every chunk to softmax, planted recall is 1 before they have learned "
+    "anything; only precision is informative then. With chunks of 8 or 64 tokens, the shortest default sequences have "
+    "no room for the blocks, so these variants use data.min_length=128 and are compared with the default at that "
+    "length. Blocks are as long as chunks, so the share of planted chunks depends on model.chunk_size; the budget "
+    "does not. On a GPU, chunks of 8 are computed without the Triton kernels."
 )
 """How to read the first table."""
 
@@ -126,21 +126,22 @@ def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]],
     seeds = len(found[BASE.options])
     tested = [variant for variant in variants if variant is not BASE and variant.against in found]
     parts = [
-        "# What drives how routes find what is planted?",
-        f"The default search on planted recall, and searches that differ from it in one factor. Cells are means "
-        f"(least to most); seeds of each: {seeds}. {ABOUT}",
+        "# Which settings decide whether routers find the planted chunks",
+        f"The default search on planted recall, and searches that differ from it in one setting. Cells are means "
+        f"(minimum to maximum) over {seeds} seeds. {ABOUT}",
         markdown([_row(variant, found[variant.options]) for variant in variants]),
     ]
     if tested:
         parts += [
             "## Differences",
-            "Mean difference over seeds [95 % bootstrap interval], p of a two-sided paired t-test, adjusted for all "
-            "tests in a column (Holm). p decides, not the interval, which is narrow for few seeds.",
+            "Mean difference over seeds [95 % bootstrap interval], and p of a two-sided paired t-test, adjusted for "
+            "all tests in a column (Holm). The verdict follows p; the interval is too narrow with few seeds.",
             markdown(_differences(tested, found)),
         ]
     parts += [
         "## Over training",
-        "Of the layer that finds most (largest F1) in each validation; one line a seed. It begins where routing does.",
+        "Precision and recall of the layer with the largest F1 at each validation, one line for each seed, from the "
+        "step at which routing begins.",
         f"![Precision and recall of planted chunks over training]({picture})\n",
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

@@ -1,4 +1,4 @@
-"""Time training steps of the tiny model: of each mixer, and of supernets beside their dearest child.
+"""Time training steps of the tiny model: each mixer, and supernets beside their most expensive architecture.
 
     python -m experiments.step_cost
     python -m experiments.step_cost --device cuda
@@ -53,7 +53,9 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     tables = [_mixers(given.rounds, given.device)]
     for name in given.spaces:
-        tables.append(f"Supernet over {name}, 4 layers, against its dearest child:\n\n{_space(name, given)}")
+        tables.append(
+            f"Supernet over {name}, 4 layers, against its most expensive architecture:\n\n{_space(name, given)}"
+        )
     machine = platform.machine() if given.device == "cpu" else torch.cuda.get_device_name()
     note = f"{given.rounds} rounds, {given.threads} threads, torch {torch.__version__}, {machine}.\n"
     text = "\n".join([*tables, note])
@@ -93,14 +95,14 @@ def _space(name: str, given: argparse.Namespace) -> str:
     supernets = {name: _step(space, config, name, given.device) for name in RELAXATIONS}
     supernets["gumbel, pairs"] = _step(space, config, "gumbel", given.device, pairs=True)
     seconds = _timed(children | supernets, given.rounds)
-    dearest = max(children, key=lambda child: statistics.median(seconds[child]))
+    most = max(children, key=lambda child: statistics.median(seconds[child]))
     return markdown(
         [
             {
                 "relaxation": name,
                 "step ms": _milliseconds(seconds[name]),
-                "dearest child": f"{dearest}, {_milliseconds(seconds[dearest])} ms",
-                "times it": _ratio(seconds, name, dearest),
+                "most expensive": f"{most}, {_milliseconds(seconds[most])} ms",
+                "ratio": _ratio(seconds, name, most),
             }
             for name in supernets
         ]
