@@ -7,7 +7,7 @@ import warnings
 from rich.console import Console
 from rich.text import Text
 
-from nas.console import TwoLines, say, silence
+from nas.console import Bars, say, silence
 
 
 def terminal(width: int = 40) -> Console:
@@ -27,7 +27,7 @@ def test_a_sentence_is_neither_markup_nor_broken() -> None:
 
 def test_a_bar_has_its_figures_in_a_line_below_it() -> None:
     console = terminal(80)
-    with TwoLines.on(console) as bar:
+    with Bars.on(console) as bar:
         bar.add_task("training", total=4, completed=1, figures="loss 0.5")
     lines = shown(console).splitlines()
     *_, at = (number for number, line in enumerate(lines) if line.startswith("training"))
@@ -37,7 +37,7 @@ def test_a_bar_has_its_figures_in_a_line_below_it() -> None:
 
 def test_a_file_gets_no_bar() -> None:
     console = Console(file=io.StringIO())
-    with TwoLines.on(console) as bar:
+    with Bars.on(console) as bar:
         bar.add_task("training", total=4, figures="loss 0.5")
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]
 

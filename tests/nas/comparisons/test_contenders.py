@@ -13,11 +13,8 @@ from nas.models.language_model import LanguageModel, count_parameters
 from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
 from tests.nas.commands import SMALL, composed
-from tests.nas.runs import examples
 
 VOCAB = 24
-DIVERGED = json.dumps(examples.metrics(learnt=examples.row(shares={0: [0.5, math.nan]})).to_json())
-WITHOUT_A_ROUTER = json.dumps(examples.metrics(learnt=examples.row(shares={})).to_json())
 
 
 def config(*options: str) -> CompareConfig:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nas.data.batch import Batch, Part
-from nas.data.stream import Stream, pick
+from nas.data.stream import Stream, halvings, pick
 from nas.errors import UserError
 
 
@@ -54,12 +54,19 @@ def test_what_is_measured_is_held_out_and_longer_sequences_are_fewer() -> None:
     assert [batch.tokens.shape for batch in stream.selection_batches(3)] == [(4, 8)] * 3
 
 
-def test_counts_below_one_are_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.batch_size=0 is too small"):
-        Digits(batch_size=0, validation_batches=1, seed=0)
-
-
 def test_every_level_is_picked_about_as_often() -> None:
     random = torch.Generator().manual_seed(0)
     drawn = [pick((8, 4, 2), random) for _ in range(3000)]
     assert [drawn.count(level) / 3000 for level in (8, 4, 2)] == pytest.approx([1 / 3] * 3, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("full", "least", "levels"), [(64, 16, [64, 32, 16]), (64, 17, [64, 32]), (7, 1, [7, 3, 1]), (5, 5, [5])]
+)
+def test_halvings_go_down_to_the_least(full: int, least: int, levels: list[int]) -> None:
+    assert halvings("length", full, least) == levels
+
+
+def test_a_least_value_over_the_full_one_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.min_pairs=9 is more than data\.pairs=8; give at most 8\."):
+        halvings("pairs", 8, 9)

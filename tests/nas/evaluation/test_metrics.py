@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.evaluation.metrics import bits_by_position, quality_of
+from nas.evaluation.metrics import bits_by_position, merit, quality_of
 
 
 def bools(text: str) -> Tensor:
@@ -43,3 +43,19 @@ def test_bits_by_position_are_the_means_of_segments_of_doubling_length(length: i
 def test_bits_by_position_leave_out_a_segment_without_tokens() -> None:
     found = bits_by_position(torch.tensor([math.log(2), 0.0]), torch.tensor([20, 70]), 128)
     assert found == [(32, pytest.approx(1.0)), (128, 0.0)]
+
+
+def test_recall_is_better_the_more_and_bits_the_fewer() -> None:
+    assert merit("recall", 0.6, 1.0) > merit("recall", 0.5, 0.1)
+    assert merit("bits_per_byte", 1.9, 1.3) > merit("bits_per_byte", 2.0, 1.4)
+
+
+def test_of_equal_quality_the_lower_loss_is_better_and_never_more_than_one_answer() -> None:
+    assert merit("recall", 0.5, 0.9) > merit("recall", 0.5, 1.0) > merit("recall", 0.5, 1e9)
+    one_more = 0.5 + 1 / 1_000_000
+    assert merit("recall", one_more, 1e9) > merit("recall", 0.5, 0.0)
+
+
+@pytest.mark.parametrize(("quality", "loss"), [(math.nan, 1.0), (1.0, math.nan), (1.0, math.inf)])
+def test_what_diverged_is_worse_than_anything(quality: float, loss: float) -> None:
+    assert merit("recall", quality, loss) == -math.inf < merit("recall", 0.0, 1e30)
