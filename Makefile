@@ -14,7 +14,7 @@ WOULD_DO := Python 3.11 to 3.13 would do, for example: make $(MAKECMDGOALS) PYTH
 
 help:
 	@echo 'make search   search for a hybrid-attention model     ARGS="seed=1 ..." adds options'
-	@echo 'make test     run the tests                           ARGS="-k name" adds options'
+	@echo 'make test     run the tests on every core             ARGS="-k name" adds options'
 	@echo 'make lint     check format, lint and types'
 	@echo 'make docs     build the guides and the reference into site/'
 	@echo 'Each installs what it needs into $(VENV)/ first.        PYTHON=python3.12 picks an interpreter'
@@ -23,7 +23,7 @@ search: $(VENV)/.installed
 	$(BIN)/python -m nas.search +space=token_hybrid $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=16 --dist=loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -1,4 +1,7 @@
-"""What every test gets: a fixed seed, one thread, and buffers that show when nobody wrote them."""
+"""What every test gets: a fixed seed, one thread, and buffers that show when nobody wrote them.
+
+Several processes may run the tests (pytest-xdist): each has one thread, and a GPU is left to one process.
+"""
 
 import functools
 import gc
@@ -11,6 +14,12 @@ from torch import Tensor
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: its kernels run on the CPU
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Number of processes of ``-n auto``: one a core, but none beside this one where tests share a GPU."""
+    return 0 if torch.cuda.is_available() else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

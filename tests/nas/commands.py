@@ -1,8 +1,6 @@
 """Commands as a user runs them, on models so small that a run takes a second."""
 
 import io
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -30,6 +28,8 @@ BATCHES = ("data.batch_size=2", "data.validation_batches=2", "data.length_factor
 SMALL = (*MODEL, *DATA, *BATCHES, *TRAINER)
 """Options of a run on recall that is as small as can be: six steps, a checkpoint every second one."""
 SEARCH = ("+space=token_hybrid", *SMALL)
+SHORT = ("trainer.steps=2", "data.length_factors=[1]", "data.validation_batches=1")
+"""After these options: a run of two steps, measured on one batch."""
 
 
 class Ended(NamedTuple):
@@ -64,19 +64,6 @@ def _environment(command: str, options: tuple[str, ...]) -> Iterator[None]:
         patch.setattr(sys, "argv", [f"nas/{command}.py", *options])
         patch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it: put back what was there
         yield
-
-
-def process(*arguments: str) -> "subprocess.Popen[str]":
-    """Start Python in a process of its own, as single-threaded as the tests are."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def refusal(command: str, *options: str) -> str:

@@ -1,22 +1,50 @@
-"""Runs that many tests look at: made once."""
+"""Runs that many tests look at: made once, whichever process needs one first, and read or copied from then on."""
 
+import json
+import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.nas.commands import SEARCH, Ended, nas
+from tests.nas.comparisons.comparing import FEW, compare
 from tests.nas.plugins.written import Plugins
+from tests.nas.sweeps.sweeping import SEVERAL, SWEEP
+
+Shared = Callable[..., Ended]
 
 
 @pytest.fixture(scope="session")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A small search that went well; tests do not write to its folder."""
-    ended = nas("search", *SEARCH, f"output={tmp_path_factory.mktemp('outputs')}")
-    assert ended.status == 0, ended.err
-    return ended
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Run a command that has to go well, once for all processes that run the tests.
+
+    The function takes a name for its folder, the command, or a function that runs it, and its options.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run(name: str, command: str | Callable[..., Ended], *options: str) -> Ended:
+        act = partial(nas, command) if isinstance(command, str) else command
+        kept = folder / f"{name}.json"
+        with FileLock(folder / f"{name}.lock"):
+            if not kept.exists():
+                ended = act(*options, f"output={folder / name}")
+                assert ended.status == 0, ended.err
+                kept.write_text(json.dumps(ended))
+        return Ended(*json.loads(kept.read_text()))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def search(shared: Shared) -> Ended:
+    """A small search; tests do not write to its folder."""
+    return shared("search", "search", *SEARCH)
 
 
 @pytest.fixture
@@ -35,3 +63,28 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins
     written = Plugins(folder)
     yield written
     written.unload()
+
+
+@pytest.fixture(scope="session")
+def swept(shared: Shared) -> Ended:
+    """A small sweep; tests do not write to its folder."""
+    return shared("swept", "sweep", *SWEEP)
+
+
+@pytest.fixture(scope="session")
+def front(shared: Shared) -> Ended:
+    """A small sweep with several objectives; tests do not write to its folder."""
+    return shared("front", "sweep", *SWEEP, *SEVERAL, "sweep.trials=4")
+
+
+@pytest.fixture(scope="session")
+def searched(shared: Callable[..., Ended]) -> Path:
+    """The run of a search."""
+    return shared("searched", "search", *SEARCH, "budget.target=0.3").run
+
+
+@pytest.fixture(scope="session")
+def compared(searched: Path, shared: Callable[..., Ended]) -> Ended:
+    """What was searched beside three hybrids designed by hand."""
+    baselines = "baselines=[linear,softmax_rope,random_routing]"
+    return shared("compared", compare, f"runs=[{searched}]", baselines, *FEW, "trainer.steps=4", "seed=7")

@@ -1,47 +1,19 @@
 """`python -m nas.compare`, from options to tables, on models so small that a training takes a second."""
 
-import json
-import os
 import re
 import shutil
-import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from nas.comparisons.finish import CSV, MARKDOWN, TABLE, TIMINGS
+from nas.comparisons.finish import MARKDOWN
 from nas.comparisons.jobs import TUNING
 from nas.comparisons.page import write
-from nas.comparisons.results import RESULTS, Comparison
+from nas.comparisons.results import RESULTS
 from nas.errors import UserError
-from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, process, refusal
-
-FEW = ("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]")
-
-
-def comparison(run: Path) -> Comparison:
-    return Comparison.from_dict(json.loads((run / RESULTS).read_text()))
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a search."""
-    ended = nas("search", *SEARCH, "budget.target=0.3", f"output={tmp_path_factory.mktemp('searched')}")
-    assert ended.status == 0, ended.err
-    return ended.run
-
-
-@pytest.fixture(scope="module")
-def compared(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """What was searched beside three hybrids designed by hand."""
-    baselines = "baselines=[linear,softmax_rope,random_routing]"
-    output = f"output={tmp_path_factory.mktemp('compared')}"
-    ended = nas("compare", f"runs=[{searched}]", baselines, *FEW, "trainer.steps=4", "seed=7", output)
-    assert ended.status == 0, ended.err
-    return ended
+from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, refusal
+from tests.nas.comparisons.comparing import compare, comparison
 
 
 def test_everything_is_trained_by_the_recipe_of_the_run(compared: Ended, searched: Path) -> None:
@@ -68,29 +40,6 @@ def test_everything_is_trained_by_the_recipe_of_the_run(compared: Ended, searche
         routers = training["trainer"]["router_learning_rate"] / own["trainer"]["router_learning_rate"]
         weights = training["trainer"]["learning_rate"] / own["trainer"]["learning_rate"]
         assert routers == pytest.approx(weights)
-
-
-def test_costs_follow_from_what_was_trained(compared: Ended) -> None:
-    by_name = {entrant.name: entrant for entrant in comparison(compared.run).entrants}
-    linear, softmax, random = (by_name[name].runs[0] for name in ("linear", "softmax_rope", "random_routing"))
-    assert linear.share == {1: 0.0, 2: 0.0}
-    assert softmax.share == {1: 1.0, 2: 1.0}
-    assert linear.kv_bytes[131072] < random.kv_bytes[131072] < softmax.kv_bytes[131072]
-    assert linear.training_flops < softmax.training_flops
-    tokens = json.loads(next((compared.run / "train").glob("*_linear_*/metrics.json")).read_text())["training_tokens"]
-    assert 4 * 2 * 32 <= tokens <= 4 * 2 * 64
-
-
-def test_the_answer_is_told_written_and_drawn(compared: Ended) -> None:
-    names = {path.name for path in compared.run.iterdir()}
-    assert {RESULTS, TIMINGS, MARKDOWN, CSV, TABLE, "config.yaml", "train", "contenders"} <= names
-    assert {"quality_by_length.png", "quality_by_length.svg", "quality_by_share.png"} <= names
-    assert "searched_token_hybrid" in compared.out
-    assert "trainings, run folder" in compared.out
-    markdown = (compared.run / MARKDOWN).read_text()
-    for heading in ("## Quality", "## Cost of inference", "## Pairwise tests", "## In words", "## Notes"):
-        assert heading in markdown
-    assert "learning rate, 0.01, was best for" in markdown or "learning rate, 0.001, was best for" in markdown
 
 
 def test_its_page_leads_to_the_reports_of_its_trainings(compared: Ended) -> None:
@@ -121,7 +70,7 @@ def test_the_page_of_a_comparison_that_is_not_finished_tells_what_was_trained(co
 def test_what_is_done_is_not_done_again(compared: Ended, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(compared.run, tmp_path / compared.run.name))
     before = contents(copy / "train")
-    again = nas("compare", f"resume={copy}")
+    again = compare(f"resume={copy}")
     assert again.status == 0, again.err
     assert contents(copy / "train") == before
     assert comparison(copy) == comparison(compared.run)
@@ -136,58 +85,11 @@ def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
         "learning_rates=[0.01]",
         "trainer.steps=2",
     )
-    ended = nas("compare", *SMALL, *options, f"output={tmp_path}")
+    ended = compare(*SMALL, *options, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert "One seed: no difference was tested." in ended.out
     assert "one seed: not tested" in (ended.run / MARKDOWN).read_text()
     assert comparison(ended.run).entrants[0].tried == {}
-
-
-@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc, to know the workers")
-@pytest.mark.parametrize("victim", ["command", "worker"])
-def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, victim: str) -> None:
-    options = ["baselines=[linear,softmax]", "seeds=2", "context=32", "learning_rates=[0.01]", "workers=2"]
-    given = [*SMALL, *options, "trainer.steps=150", f"output={tmp_path}"]
-    command = process("-m", "nas.compare", *given)
-    wait_for(lambda: sum(1 for _ in tmp_path.glob("compare/*/train/*/checkpoints/step=*.ckpt")) == 2)
-    children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
-    workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(workers) == 2
-    if victim == "command":
-        command.kill()
-        command.communicate()
-        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-    else:
-        os.kill(workers[0], signal.SIGKILL)
-        out, _ = command.communicate(timeout=120)
-        assert "A worker was killed (SIGKILL) in " in out
-        assert "3 of 4 trainings are done. Go on with: resume=" in out
-        assert command.returncode == 1
-    (run,) = (tmp_path / "compare").iterdir()
-    ended = nas("compare", f"resume={run}")
-    assert ended.status == 0, ended.err
-    trainings = [path.name.split("_", 2)[2] for path in (run / "train").iterdir()]
-    assert sorted(trainings) == sorted({*trainings}), "each went on in its own folder"
-    assert len(trainings) == 4
-    assert [entrant.seeds for entrant in comparison(run).entrants] == [(0, 1)] * 2
-
-
-def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
-    options = ["baselines=[linear,softmax]", "seeds=1", "workers=1", "context=32", "learning_rates=[0.01]"]
-    command = process("-m", "nas.compare", *SMALL, *options, "trainer.steps=5000", f"output={tmp_path}")
-    wait_for(lambda: any(tmp_path.glob("compare/*/train/*/checkpoints/step=*.ckpt")))
-    command.send_signal(signal.SIGINT)
-    out, err = command.communicate(timeout=60)
-    assert command.returncode == 130, err
-    assert "0 of 2 trainings are done. Go on with: resume=" in out
-    assert err == ""
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -228,18 +130,3 @@ def test_runs_that_do_not_go_together_are_refused(searched: Path, tmp_path: Path
     assert "is not finished or is damaged; finish it with resume=" in message
     (broken / "config.yaml").unlink()
     assert "config.yaml is missing or damaged" in refusal("compare", f"runs=[{broken}]", f"output={tmp_path}")
-
-
-def test_seeds_can_be_added_and_models_timed_later(tmp_path: Path) -> None:
-    options = ("baselines=[linear,softmax]", "workers=1", "context=32", "learning_rates=[0.01]", "trainer.steps=2")
-    given = (*SMALL, *options, f"output={tmp_path}")
-    first = nas("compare", *given, "seeds=1", "timing=false")
-    assert first.status == 0, first.err
-    assert not (first.run / TIMINGS).exists()
-    assert all(run.decode_seconds is None for entrant in comparison(first.run).entrants for run in entrant.runs)
-    before = contents(first.run / "train")
-    more = nas("compare", *given, "seeds=2", f"resume={first.run}")
-    assert more.status == 0, more.err
-    assert before.items() <= contents(first.run / "train").items()
-    assert [entrant.seeds for entrant in comparison(first.run).entrants] == [(0, 1)] * 2
-    assert all(run.decode_seconds for entrant in comparison(first.run).entrants for run in entrant.runs)

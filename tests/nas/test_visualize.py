@@ -10,7 +10,7 @@ import pytest
 
 from nas.runs.snapshots import SNAPSHOTS
 from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, nas, refusal
-from tests.nas.report.test_report import Parsed
+from tests.nas.report.examples import Parsed
 
 TEXT = ("+space=token_hybrid", *MODEL, "data=text", "data.length=64", *BATCHES, *TRAINER)
 

@@ -1,6 +1,10 @@
-"""Sizes of a small model."""
+"""Sizes of a small model, and layer-wise spaces over it."""
 
 from typing import Any
+
+from nas import search_spaces
+from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.space import Space, option_name
 
 SIZES: dict[str, Any] = {
     "name": "test",
@@ -16,3 +20,18 @@ SIZES: dict[str, Any] = {
     "conv_size": 4,
     "tie_embeddings": False,
 }
+
+
+OPERATIONS = {"layer_hybrid": ["softmax", "linear", "token_hybrid"], "chunk_size": ["token_hybrid"]}
+
+
+OPERATIONS["joint"] = OPERATIONS["layer_hybrid"]
+
+
+def space(name: str, chunk_sizes: list[int] | None = None, operations: Any = None, **changed: Any) -> Space:
+    config = SpaceConfig(name, "full", operations or OPERATIONS[name], chunk_sizes, tiny_layers=2)
+    return search_spaces.build(config, ModelConfig(**(SIZES | changed)), vocab_size=11)
+
+
+def names(space: Space) -> list[list[str]]:
+    return [list(map(option_name, options)) for options in space.options]

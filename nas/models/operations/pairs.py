@@ -68,7 +68,7 @@ class Pair:
         first, second = (branch.merge(mixer, own, ones) for branch, own in zip(self.branches, o, strict=True))
         shares = scores.unflatten(-1, (-1, 2)).softmax(-1)
         by_first, by_second = shares.repeat_interleave(gate.shape[-1] // shares.shape[-2], dim=-2).unbind(-1)
-        return (by_first * first + by_second * second) * nn.functional.silu(gate)
+        return (by_first * first + by_second * second) * nn.functional.silu(gate) / nn.functional.silu(ones)
 
 
 class SoftmaxAndLinear(Pair):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nas.cli.checks import check_bounds
+from nas.cli.checks import check, check_bounds, check_choice
 from nas.errors import UserError
 from nas.search_spaces.options import BOUNDS, Bounds
 from tests.nas.commands import composed
@@ -121,3 +121,28 @@ def test_a_number_out_of_bounds_is_told_with_what_would_do(
     with pytest.raises(UserError) as refused:
         check_bounds(config)
     assert str(refused.value) == f"{option}={given} is not allowed; {advice}."
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("relaxation.name", "soft", r"relaxation\.name=soft is unknown; choose one of: argmax_ste"),
+        ("relaxation.router", "soft", r"relaxation\.router=soft is unknown; choose one of: argmax_ste"),
+        ("trainer.cuda_graphs", "often", r"trainer\.cuda_graphs=often is unknown; give auto, true or false"),
+        ("trainer.accelerator", "nonsense", r"trainer\.accelerator=nonsense, .* cannot work here: "),
+    ],
+)
+def test_the_first_option_that_cannot_work_is_named(option: str, value: str, told: str) -> None:
+    config = config_of("search")
+    config.trainer.accelerator = "cpu"
+    check(config)
+    group, _, name = option.partition(".")
+    setattr(getattr(config, group), name, value)
+    with pytest.raises(UserError, match=told):
+        check(config)
+
+
+def test_a_choice_is_one_of_its_choices() -> None:
+    check_choice("fruit", "pear", ["apple", "pear"])
+    with pytest.raises(UserError, match=r"fruit=plum is unknown; choose one of: apple, pear\."):
+        check_choice("fruit", "plum", ["apple", "pear"])

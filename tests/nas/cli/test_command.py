@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, nas, process, refusal
+from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, nas, refusal
+from tests.nas.processes import process, wait_for_end
 
 SPACE = "+space=token_hybrid"
 
@@ -122,11 +123,10 @@ def test_many_runs_stop_at_the_first_refusal(output: Path) -> None:
 
 
 def test_the_process_fails_with_the_message_alone(output: Path) -> None:
-    refused = process("-m", "nas.search", *SEARCH, "model.chunk_size=0", f"output={output}")
-    out, err = refused.communicate()
-    assert refused.returncode == 1
-    assert out == ""
-    assert err == "error: model.chunk_size=0 is not allowed; give 1 or more.\n"
+    refused = wait_for_end(process("-m", "nas.search", *SEARCH, "model.chunk_size=0", f"output={output}"))
+    assert refused.status == 1
+    assert refused.out == ""
+    assert refused.err == "error: model.chunk_size=0 is not allowed; give 1 or more.\n"
 
 
 def test_a_bug_shows_its_traceback(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,13 +197,13 @@ try:
 finally:
     print("imported:", *sorted(sys.modules.keys() & {{"torch", "lightning", "optuna", "matplotlib", "tensorboard"}}))
 """
-    out, err = process("-c", code).communicate()
-    assert out.splitlines()[-1] == "imported:", err
+    ended = wait_for_end(process("-c", code))
+    assert ended.out.splitlines()[-1] == "imported:", ended.err
 
 
 def test_an_end_without_complaints(output: Path) -> None:
     """Of bindings about objects that the collector was told to leave alone."""
-    finished = process("-m", "nas.train", "architecture=linear", *SMALL, "trainer.steps=1", f"output={output}")
-    _, err = finished.communicate()
-    assert finished.returncode == 0
-    assert err == ""
+    options = ("architecture=linear", *SMALL, "trainer.steps=1", f"output={output}")
+    finished = wait_for_end(process("-m", "nas.train", *options))
+    assert finished.status == 0
+    assert finished.err == ""

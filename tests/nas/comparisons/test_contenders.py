@@ -1,26 +1,20 @@
 """Who takes part: of one size, under which budget, and what cannot."""
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from nas.comparisons.contenders import TOLERANCE, contenders, parameters
-from nas.comparisons.recipe import Given, read_run
+from nas.comparisons.recipe import Given
 from nas.config import CompareConfig
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
 from tests.nas.commands import SMALL, composed
-from tests.nas.runs import examples
 
 VOCAB = 24
-DIVERGED = json.dumps(examples.metrics(learnt=examples.row(shares={0: [0.5, math.nan]})).to_json())
-WITHOUT_A_ROUTER = json.dumps(examples.metrics(learnt=examples.row(shares={})).to_json())
 
 
 def config(*options: str) -> CompareConfig:
@@ -111,42 +105,3 @@ def test_a_given_routing_is_where_the_search_has_routers_and_spends_as_much() ->
 def test_baselines_that_cannot_be(options: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         contenders(config(*options), [], VOCAB)
-
-
-def folder(path: Path, command: str = "search", metrics: str | None = None, config: object = None) -> Path:
-    path.mkdir()
-    architecture = small("token_hybrid", "linear")
-    own = {"name": "x", "data": {}} if config is None else config
-    (path / "config.yaml").write_text(yaml.safe_dump({"command": command, "config": own}))
-    (path / "architecture.json").write_text(architecture.to_json())
-    measured = examples.metrics(learnt=examples.row(shares={0: [0.25, 0.5]})).to_json()
-    (path / "metrics.json").write_text(json.dumps(measured) if metrics is None else metrics)
-    return path
-
-
-def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
-    run = read_run(str(folder(tmp_path / "run")))
-    assert run.shares == pytest.approx([0.375, 0.0])
-    assert run.share == pytest.approx(0.375 / 2)
-    assert run.routed_share == pytest.approx(0.375)
-    assert run.architecture.mixers == ("token_hybrid", "linear")
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"command": "sweep"}, "a run of nas.sweep; give runs of: search, train"),
-        ({"metrics": '{"finished": false}'}, "is not finished or is damaged; finish it with resume="),
-        ({"metrics": "{"}, "is not finished or is damaged"),
-        ({"metrics": '{"finished": true, "routings": {}}'}, "metrics.json is damaged"),
-        ({"metrics": DIVERGED}, "whose training diverged: it has no softmax shares; give another run."),
-        ({"metrics": WITHOUT_A_ROUTER}, "metrics.json is damaged: it has no softmax shares"),
-        ({"config": []}, "is missing or damaged"),
-    ],
-    ids=["sweep", "unfinished", "no JSON", "no figures", "diverged", "no shares", "config"],
-)
-def test_a_folder_that_is_no_finished_run(tmp_path: Path, how: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        read_run(str(folder(tmp_path / "run", **how)))
-    with pytest.raises(UserError, match="which is no folder"):
-        read_run(str(tmp_path / "none"))

@@ -3,16 +3,15 @@
 import csv
 import io
 import json
-import math
 import re
 
 import pytest
 from rich.console import Console
 
-from nas.comparisons.statistics import interval
 from nas.comparisons.summary import Answer
 from nas.comparisons.table import sentences, terminal, to_csv, to_json, to_markdown
 from tests.nas.comparisons.examples import by_seed, comparison, recall, text
+from tests.nas.comparisons.tables import small as small_answer
 
 
 @pytest.fixture(scope="module")
@@ -20,48 +19,10 @@ def answer() -> Answer:
     return Answer.of(recall())
 
 
-@pytest.fixture
-def small() -> Answer:
-    return Answer.of(
-        comparison(
-            by_seed("token_hybrid", 0.90, 0.91, 0.92, searched=True, share=0.03),
-            by_seed("softmax", 0.01, 0.02, math.nan, share=1.0),
-            by_seed("interleaved_3_1", 0.89, 0.93, 0.90, share=0.25),
-        )
-    )
-
-
 def shown(answer: Answer, width: int) -> str:
     console = Console(width=width, file=io.StringIO())
     console.print(terminal(answer))
     return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_rows_have_raw_numbers(small: Answer) -> None:
-    row = small.rows[0]
-    assert row["model"] == "token_hybrid"
-    assert row["quality_1x"] == pytest.approx(0.91)
-    assert (row["low_1x"], row["high_1x"]) == interval([0.90, 0.91, 0.92])
-    assert row["share_1x"] == pytest.approx(0.03)
-    assert row["verdict_1x"] == "within the noise"
-    assert row["kv_bytes_32768"] == 60_000 + 512 * 0.03 * 32768
-    assert row["prefill_seconds"] == pytest.approx(1.25e-5)
-    assert math.isnan(row["decode_seconds"])  # type: ignore[arg-type]
-    assert [row["verdict_1x"] for row in small.rows[1:]] == [None, "best baseline"]
-
-
-def test_a_diverged_training_counts_and_is_told(small: Answer) -> None:
-    assert small.rows[1]["quality_1x"] == pytest.approx(0.01)
-    assert small.rows[1]["diverged_1x"] == 1
-    assert "1 of 3 diverged" in to_markdown(small)
-    assert "diverged count as the worst" in small.caption
-
-
-def test_the_caption_names_the_best_baseline_of_each_length(answer: Answer) -> None:
-    assert answer.caption == (
-        "recall: higher is better; 3 seeds: mean [95 % bootstrap interval]; best baseline at 1x: softmax; "
-        "best baseline at 2x, 4x, 8x: nats_l."
-    )
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -89,7 +50,8 @@ def test_markdown_has_every_entrant_and_every_test(answer: Answer) -> None:
     assert sum(line.count("|") == 9 for line in page.splitlines()) == len(answer.pairs) + 2
 
 
-def test_csv_has_raw_numbers(small: Answer) -> None:
+def test_csv_has_raw_numbers() -> None:
+    small = small_answer()
     rows = list(csv.DictReader(io.StringIO(to_csv(small))))
     assert [row["model"] for row in rows] == ["token_hybrid", "softmax", "interleaved_3_1"]
     assert float(rows[0]["quality_1x"]) == small.rows[0]["quality_1x"]
@@ -97,7 +59,8 @@ def test_csv_has_raw_numbers(small: Answer) -> None:
     assert rows[0]["decode_seconds"] == rows[1]["verdict_1x"] == ""
 
 
-def test_json_has_rows_and_tests(small: Answer) -> None:
+def test_json_has_rows_and_tests() -> None:
+    small = small_answer()
     given = json.loads(to_json(small))
     assert given["task"] == "associative recall"
     assert given["rows"][0]["quality_1x"] == small.rows[0]["quality_1x"]
@@ -110,7 +73,8 @@ def test_json_has_rows_and_tests(small: Answer) -> None:
     assert given["tests"][0]["interval"] == list(small.pairs[0].interval)
 
 
-def test_claims_are_plain_sentences(small: Answer) -> None:
+def test_claims_are_plain_sentences() -> None:
+    small = small_answer()
     assert sentences(small, small.pairs) == [
         "token_hybrid retrieves better than softmax at the training length: 0.910 against 0.010 recall, p < 0.001.",
         "The difference between token_hybrid and interleaved_3_1 at the training length is within the noise: "

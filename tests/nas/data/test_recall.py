@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas.data.batch import IGNORE, planted_chunks
+from nas.data.batch import IGNORE
 from nas.data.recall import Recall
 from nas.errors import UserError
 
@@ -56,11 +56,6 @@ def test_blocks_stand_on_the_grid_and_end_in_noise() -> None:
     blocks = batch.planted.unflatten(1, (-1, 16))
     assert set(blocks.sum(-1).flatten().tolist()) == {0, 14}
     assert not blocks[..., -2:].any()
-
-
-def test_planted_chunks_counts_any_planted_token_and_a_short_last_chunk() -> None:
-    planted = torch.tensor([[0, 0, 1, 0, 0, 0, 1]], dtype=torch.bool)
-    assert planted_chunks(planted, 3).tolist() == [[True, False, True]]
 
 
 def test_difficulty_is_drawn_per_batch() -> None:

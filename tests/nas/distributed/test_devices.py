@@ -11,7 +11,7 @@ from nas.budget.cost import flops_per_token, training_flops_per_token
 from nas.config import TrainerConfig
 from nas.distributed.devices import peak_flops, peak_of, precision_here
 from tests.nas.architectures import small
-from tests.nas.commands import SEARCH, Ended, composed, nas
+from tests.nas.commands import SEARCH, SHORT, Ended, composed, nas
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_speed_is_told_and_its_share_only_where_a_peak_is_known(
     assert found["flops_share"] is None
     assert f"Trained on {found['tokens_per_second']:,.0f} tokens a second.\n" in search.out
     monkeypatch.setattr("nas.results.finish.peak_flops", lambda device, precision: 1e9)
-    ended = nas("search", *SEARCH, f"output={tmp_path}")
+    ended = nas("search", *SEARCH, *SHORT, f"output={tmp_path}")
     found = json.loads((ended.run / "metrics.json").read_text())
     assert found["flops_share"] > 0
     assert f"{100 * found['flops_share']:.1f} % of the GPU's peak FLOPs." in ended.out

@@ -47,18 +47,3 @@ def violations(page: Any) -> list[str]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
     found = axe.run(page, options={"runOnly": {"type": "tag", "values": LEVELS}}).response["violations"]
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
-
-
-def milliseconds(page: Any, action: str) -> float:
-    """How long an action takes until what it changes is laid out and drawn."""
-    taken: float = page.evaluate(
-        f"""async () => {{
-          const drawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-          await drawn();
-          const start = performance.now();
-          {{ {action} }}
-          await drawn();
-          return performance.now() - start;
-        }}"""
-    )
-    return taken

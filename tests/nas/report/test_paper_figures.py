@@ -5,7 +5,7 @@ from pathlib import Path
 from nas.report.curves import probabilities
 from nas.report.diagram import by_hand
 from nas.report.paper_figures import layer_figure, probability_figure, write_figures
-from tests.nas.report.test_report import report
+from tests.nas.report.examples import report
 
 HISTORY = [
     {

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nas.report.units import context, count, duration, p_value, signed, size
+from nas.report.units import context, count, duration, markdown, number, p_value, signed, size
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_p_values_differences_and_contexts() -> None:
     assert [p_value(p) for p in (None, 3e-7, 0.0312, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
     assert [signed(value) for value in (0.25, -0.25, -1e-9)] == ["+0.250", "-0.250", "+0.000"]
     assert [context(tokens) for tokens in (4096, 131072, 500)] == ["4k", "128k", "500"]
+
+
+def test_a_table_is_padded_so_that_its_source_reads_as_one() -> None:
+    assert markdown([{"a": "1", "long": "x"}, {"a": "22", "long": "y"}]) == (
+        "| a  | long |\n| -- | ---- |\n| 1  | x    |\n| 22 | y    |\n"
+    )
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    assert [number(value) for value in (0.12345, None, math.nan)] == ["0.123", "-", "-"]

@@ -1,6 +1,7 @@
 """The end of a run: one value is measured, written and printed, whatever was looked at before."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from nas.models.language_model import LanguageModel
 from nas.models.policies import keep_all, learnt
 from nas.runs.folder import load_architecture, load_weights
 from nas.runs.metrics import read_metrics
-from tests.nas.commands import Ended
+from tests.nas.commands import SEARCH, Ended, nas
 
 
 def test_what_is_written_is_of_the_row_that_was_learnt(search: Ended) -> None:
@@ -40,3 +41,24 @@ def test_a_loaded_model_routes_as_its_routers_say(search: Ended) -> None:
     assert own.routing.keys() == as_learnt.routing.keys() == {0, 1}
     assert torch.equal(own.logits, as_learnt.logits)
     assert not torch.equal(own.logits, all_softmax.logits)
+
+
+def figures(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "trainer.learning_rate=1e30", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert figures(ended.run)["routings"]["searched routing"]["1x"]["loss"] is None
+    assert "training diverged" in ended.out
+    assert "training diverged" in (ended.run / "report.html").read_text()
+
+
+def test_routers_that_keep_nothing_are_told_of_with_what_may_help(tmp_path: Path) -> None:
+    given = (f"output={tmp_path}", "budget.target=0.001", "budget.tighten_over=0", "trainer.router_learning_rate=1")
+    ended = nas("search", *SEARCH, *given)
+    assert ended.status == 0, ended.err
+    assert figures(ended.run)["routings"]["searched routing"]["1x"]["share"] == 0
+    assert "Routers keep next to no chunk." in ended.out
+    assert "try half of trainer.learning_rate" in (ended.run / "report.html").read_text()

@@ -11,7 +11,7 @@ from nas.data import Batch
 from nas.evaluation.routing_map import Snapshot
 from nas.report.page import render
 from nas.results.report_data import _amount, with_latest_routing
-from tests.nas.report.test_report import report
+from tests.nas.report.examples import report
 
 TOKENS = torch.arange(16)[None]
 TASK: Any = SimpleNamespace(

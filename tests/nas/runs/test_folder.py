@@ -6,8 +6,10 @@ import os
 import pickle
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ import yaml
 from nas.config import RunConfig, restore
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
-from nas.runs.folder import Run, load_architecture, load_weights, replacing
+from nas.runs.folder import Run, command_line, load_architecture, load_weights, replacing
 from tests.nas.architectures import small
-from tests.nas.commands import SEARCH, composed, contents, nas, refusal
+from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
 
 
 @pytest.fixture
@@ -278,7 +280,7 @@ def test_a_disk_that_is_full_when_a_file_is_written(tmp_path: Path, monkeypatch:
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    message = refusal("search", *SEARCH, f"output={tmp_path}")
+    message = refusal("search", *SEARCH, *SHORT, f"output={tmp_path}")
     assert "cannot write" in message
     assert "No space left on device" in message
     (run,) = (tmp_path / "search").iterdir()
@@ -337,3 +339,46 @@ def test_an_architecture_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "binary"):
         with pytest.raises(UserError, match=r"cannot be read .*; give the architecture.json of a run"):
             load_architecture(path)
+
+
+OPTIONS = ["+space=token_hybrid", "data.path=my corpus"]
+
+
+SHOWN = "+space=token_hybrid 'data.path=my corpus'"
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed command, which is no module."""
+    path = tmp_path / "my bin" / "nas-search"
+    path.parent.mkdir()
+    path.touch(mode=0o755)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", [str(path), *OPTIONS])
+    return path
+
+
+def test_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("nas.search", None))
+    monkeypatch.setattr(sys, "argv", ["/somewhere/nas/search.py", *OPTIONS])
+    assert command_line() == f"python -m nas.search {SHOWN}"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/nas/search.py"])
+    assert command_line() == "python -m nas.search"
+
+
+def test_a_command_that_the_shell_finds(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert command_line() == f"nas-search {SHOWN}"
+
+
+def test_a_command_of_an_environment_that_is_not_active(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_line() == f"'{script}' {SHOWN}"
+    monkeypatch.chdir(script.parent.parent)
+    monkeypatch.setattr(sys, "argv", ["my bin/nas-search"])
+    assert command_line() == "'my bin/nas-search'"
+
+
+def test_a_script_of_ones_own(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["my search.py", *OPTIONS])
+    assert command_line() == f"python 'my search.py' {SHOWN}"

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UserError
-from nas.evaluation.metrics import merit
 from nas.runs.folder import Run
 from nas.search_spaces.space import Space
 from nas.searchers.candidates import Candidate, Candidates
@@ -64,24 +63,3 @@ def test_those_of_another_space_are_refused(tmp_path: Path) -> None:
     other: Space = space_of(3, 3)
     with pytest.raises(UserError, match="damaged"):
         Candidates(Run(tmp_path), other)
-
-
-def test_recall_is_better_the_more_and_bits_the_fewer() -> None:
-    assert merit("recall", 0.6, 1.0) > merit("recall", 0.5, 0.1)
-    assert merit("bits_per_byte", 1.9, 1.3) > merit("bits_per_byte", 2.0, 1.4)
-
-
-def test_of_equal_quality_the_lower_loss_is_better_and_never_more_than_one_answer() -> None:
-    assert merit("recall", 0.5, 0.9) > merit("recall", 0.5, 1.0) > merit("recall", 0.5, 1e9)
-    one_more = 0.5 + 1 / 1_000_000
-    assert merit("recall", one_more, 1e9) > merit("recall", 0.5, 0.0)
-
-
-@pytest.mark.parametrize(("quality", "loss"), [(math.nan, 1.0), (1.0, math.nan), (1.0, math.inf)])
-def test_what_diverged_is_worse_than_anything(quality: float, loss: float) -> None:
-    assert merit("recall", quality, loss) == -math.inf < merit("recall", 0.0, 1e30)
-
-
-def test_outside_the_budget_no_quality_counts() -> None:
-    assert candidate((0, 0), quality=1.0).score("recall", within=True) == merit("recall", 1.0, 1 / 3)
-    assert candidate((0, 0), quality=1.0).score("recall", within=False) == -math.inf

@@ -5,7 +5,12 @@ from random import Random
 from nas.config import EvolutionConfig
 from nas.search_spaces.space import Code
 from nas.searchers.evolution import evolution
+from tests.nas.searchers.contract import LearningSearcher
 from tests.nas.searchers.problems import Separable, free, space_of
+
+
+class TestEvolution(LearningSearcher):
+    name = "evolution"
 
 
 def differing(one: Code, other: Code) -> int:

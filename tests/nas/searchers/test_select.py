@@ -1,9 +1,11 @@
 """`python -m nas.search searcher=...`: the weights are trained, then a searcher chooses with them."""
 
 import json
+import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,33 +21,21 @@ from nas.runs.history import history
 from nas.searchers import select as selection
 from nas.searchers.candidates import Candidate
 from nas.supernet.architecture_logits import TOLERANCE
-from tests.nas.commands import SMALL, Ended, composed, contents, nas, process, refusal
-from tests.nas.test_resume import interrupt_at
+from tests.nas.commands import SMALL, Ended, composed, contents, nas, refusal
+from tests.nas.interrupting import interrupt_at
+from tests.nas.processes import forked
 from tests.nas.training.test_callbacks import on_a_terminal
 
-SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
 BATCHES = 3
+SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
 SEARCH = (*SPACE, "searcher=evolution", "searcher.evaluations=9", "searcher.population=3", "searcher.sample=2")
 SEARCH += (f"searcher.batches={BATCHES}",)
-KILL_AT_CANDIDATE = """
-import os, signal, nas.search, nas.searchers.select
-measure, measured = nas.searchers.select.measure, []
-def until_killed(module, code, batches):
-    if len(measured) == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    measured.append(code)
-    return measure(module, code, batches)
-nas.searchers.select.measure = until_killed
-nas.search.main()
-"""
 
 
-@pytest.fixture(scope="module")
-def evolved(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+@pytest.fixture(scope="session")
+def evolved(shared: Callable[..., Ended]) -> Ended:
     """A small search by evolution; tests do not write to its folder."""
-    ended = nas("search", *SEARCH, f"output={tmp_path_factory.mktemp('outputs')}")
-    assert ended.status == 0, ended.err
-    return ended
+    return shared("evolved", "search", *SEARCH)
 
 
 def read(run: Path, name: str) -> Any:
@@ -173,9 +163,9 @@ def test_gradient_descent_scores_nothing(tmp_path: Path) -> None:
 def test_a_killed_search_goes_on_with_the_candidates_it_had(
     evolved: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed = process("-c", KILL_AT_CANDIDATE, *SEARCH, f"output={tmp_path}")
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    with monkeypatch.context() as patch:
+        end_at_candidate(4, patch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        assert forked(lambda: nas("search", *SEARCH, f"output={tmp_path}")) == -signal.SIGKILL
     (run,) = (tmp_path / "search").iterdir()
     first = read(run, "candidates.json")
     assert len(first) == 4
@@ -188,6 +178,19 @@ def test_a_killed_search_goes_on_with_the_candidates_it_had(
     assert untimed(run) == untimed(evolved.run)
     for name in ("model.safetensors", "architecture.json"):
         assert contents(run)[name] == contents(evolved.run)[name], name
+
+
+def end_at_candidate(number: int, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None]) -> None:
+    """Have the next search ended once as many candidates have been measured as number."""
+    measure, measured = selection.measure, list[Candidate]()
+
+    def until_ended(*given: Any) -> Candidate:
+        if len(measured) == number:
+            end()
+        measured.append(measure(*given))
+        return measured[-1]
+
+    monkeypatch.setattr(selection, "measure", until_ended)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Candidate]:
@@ -214,16 +217,10 @@ def test_an_interrupted_training_has_nothing_chosen_yet(tmp_path: Path, monkeypa
 
 
 def test_ctrl_c_while_searching_keeps_what_was_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = selection.measure
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-    def interrupted(module: Any, code: Any, batches: Any) -> Candidate:
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        done.append(code)
-        return measure(module, code, batches)
-
-    done: list[Any] = []
-    monkeypatch.setattr(selection, "measure", interrupted)
+    end_at_candidate(2, monkeypatch, interrupt)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
     assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"
@@ -255,59 +252,6 @@ def test_it_says_so_where_routing_never_began(tmp_path: Path) -> None:
     assert not (ended.run / "candidates.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "given", "advice"),
-    [
-        (
-            ("searcher=annealing",),
-            "searcher=annealing is unknown",
-            "choose one of: evolution, gradient, optuna, pairs, random.",
-        ),
-        (
-            ("searcher=random", "searcher.name=other"),
-            "searcher.name=other is unknown",
-            "choose one of: gradient, random",
-        ),
-        (
-            ("searcher=random", "searcher.sampler=TPE"),
-            "searcher.sampler is not an option",
-            "searcher has: name, evaluat",
-        ),
-        (("searcher=random", "searcher.evaluations=0"), "searcher.evaluations=0 is not allowed", "give 1 or more"),
-        (("searcher=optuna", "searcher.batches=0"), "searcher.batches=0 is not allowed", "give 1 or more"),
-        (("searcher=evolution", "searcher.population=0"), "searcher.population=0 is not allowed", "give 1 or more"),
-        (("searcher=evolution", "searcher.sample=0"), "searcher.sample=0 is not allowed", "give 1 or more"),
-        (
-            ("searcher=evolution", "searcher.sample=17"),
-            "searcher.sample=17 is more than searcher.population=16",
-            "most",
-        ),
-        (("searcher=evolution", "searcher.evaluations=9"), "searcher.population=16 is more than", "a smaller popul"),
-        (("searcher=optuna", "searcher.sampler=Best"), "searcher.sampler=Best is unknown", "choose one of: "),
-        (("searcher=optuna", "+searcher.sampler_options.a=1"), "searcher.sampler_options has a", "it takes: "),
-        (
-            ("relaxation=uniform",),
-            "relaxation=uniform teaches the logits of layers nothing",
-            "random, evolution, optuna",
-        ),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_an_option_that_cannot_work(tmp_path: Path, options: tuple[str, ...], given: str, advice: str) -> None:
-    message = refusal("search", *SPACE, *options, f"output={tmp_path / 'outputs'}")
-    assert given in message
-    assert advice in message
-    assert not (tmp_path / "outputs").exists()
-
-
-@pytest.mark.parametrize("searcher", ["random", "evolution", "optuna"])
-def test_a_space_of_one_architecture_has_nothing_to_choose(tmp_path: Path, searcher: str) -> None:
-    message = refusal("search", "+space=token_hybrid", *SMALL, f"searcher={searcher}", f"output={tmp_path / 'outputs'}")
-    assert f"searcher={searcher} has nothing to choose from: token_hybrid is a single architecture" in message
-    assert "give searcher=gradient, or a space in which layers have several options" in message
-    assert not (tmp_path / "outputs").exists()
-
-
 def test_a_damaged_record_of_candidates_is_told(evolved: Ended, tmp_path: Path) -> None:
     run = Path(shutil.copytree(evolved.run, tmp_path / "run"))
     (run / "candidates.json").write_text("{")
@@ -317,27 +261,6 @@ def test_a_damaged_record_of_candidates_is_told(evolved: Ended, tmp_path: Path) 
 def test_another_searcher_is_another_run(evolved: Ended) -> None:
     message = refusal("search", *SPACE, "searcher=random", f"resume={evolved.run}")
     assert "searcher.name=random (it has evolution)" in message
-
-
-@pytest.mark.parametrize(
-    ("options", "relaxation"),
-    [
-        (("+space=token_hybrid",), "argmax_ste"),
-        (("+space=token_hybrid", "relaxation=gumbel"), "gumbel"),
-        (("+space=layer_hybrid",), "gumbel"),
-        (("+space=joint",), "gumbel"),
-        (("+space=chunk_size", "relaxation=gdas"), "gdas"),
-        (("+space=joint", "searcher=random"), "uniform"),
-        (("searcher=evolution", "+space=layer_hybrid"), "uniform"),
-        (("+space=chunk_size", "searcher=optuna", "relaxation=darts"), "darts"),
-        (("relaxation=drnas", "searcher=random", "+space=joint"), "drnas"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_the_searcher_says_how_weights_are_trained_unless_the_user_does(
-    options: tuple[str, ...], relaxation: str
-) -> None:
-    assert composed("search", *options).relaxation.name == relaxation
 
 
 def test_help_lists_them() -> None:

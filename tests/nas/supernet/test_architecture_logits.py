@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
 from nas.models.mixers import FIRST, Routing
@@ -10,6 +11,7 @@ from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import RUNNING, TOLERANCE, Choices
 from tests.nas.architectures import small
+from tests.nas.budget.test_cost import SPACES
 
 OPTIONS = (Layer("softmax", 4), Layer("linear", 4), Layer("token_hybrid", 4))
 
@@ -126,3 +128,89 @@ def test_what_diverged_still_has_an_architecture() -> None:
     choices = leaning(three_layers(), layer_0=[float("nan")] * 3)
     choices.shares.fill_(float("nan"))
     assert len(choices.best(cost(three_layers()), 0.5)) == 3
+
+
+def test_an_exact_budget_finds_what_its_routers_can_bring_to_the_target() -> None:
+    """Not the layers of softmax that cost the target as they are, where routed ones are more probable."""
+    space = Space("test", small(*["linear"] * 3), SPACES["layers"])
+    choices, cost = Choices(space), SpaceCost("softmax_share", space, 64)
+    with torch.no_grad():
+        for layer in range(3):
+            choices.logits[str(layer)].copy_(torch.tensor([0.0, 0.0, 8.0]))
+        choices.shares.fill_(0.1)
+    assert choices.best(cost, 0.1) == choices.best(cost, 0.1, exact=True) == (2, 2, 2)
+    assert choices.best(cost, 0.6, exact=True) == (2, 2, 2)
+    plain = Space("test", space.sizes, tuple(own[:2] for own in space.options))
+    softmax = sum(option == 0 for option in Choices(plain).best(SpaceCost("softmax_share", plain, 64), 0.6, exact=True))
+    assert softmax == 2, "two thirds come nearest"
+
+
+def test_what_counts_is_how_chunks_are_routed_in_the_end() -> None:
+    """Not what was drawn or mixed; but the gradient is that of the weights."""
+    space = Space("test", small("token_hybrid"), ((SPACES["layers"][0][2],),))
+    weights = torch.full((1, 4, 2, 2), 0.5, requires_grad=True)
+    logits = torch.tensor([1.0, -1.0, -1.0, -1.0])[None, :, None, None] * torch.tensor([0.5, -0.5])
+    decided = {0: [Routing(logits.expand(1, 4, 2, 2), weights, 4)]}
+    cost = SpaceCost("softmax_share", space, 64)
+    assert Choices(space).cost(cost, decided).item() == pytest.approx(0.5)
+    counted = Choices(space).cost(cost, decided, hard=True)
+    assert counted.item() == pytest.approx(0.25)
+    counted.backward()
+    assert weights.grad is not None
+    torch.testing.assert_close(weights.grad[..., 0], torch.full((1, 4, 2), 1 / 8))
+
+
+SOFTMAX, LINEAR, FINE, COARSE = (
+    Layer("softmax", 4),
+    Layer("linear", 4),
+    Layer("token_hybrid", 4),
+    Layer("token_hybrid", 8),
+)
+
+
+def routed_space(*options: tuple[Layer, ...], resource: str = "softmax_share") -> tuple[Choices, SpaceCost]:
+    mixers: tuple[str, ...] = ("linear",) * len(options)
+    space = Space("toy", small(*mixers), options)
+    return Choices(space), SpaceCost(resource, space, context=64)
+
+
+def routed(share: Tensor, chunk_size: int = 4) -> Routing:
+    """A router that keeps this share of every chunk, and where logits decide in the end keeps all of it."""
+    weights = torch.stack([share, 1 - share]).expand(2, 3, 2, 2)
+    return Routing(torch.tensor([1.0, 0.0]).expand(2, 3, 2, 2), weights, chunk_size)
+
+
+def test_the_routed_cost_is_the_mean_over_the_architectures_whose_layers_route() -> None:
+    choices, cost = routed_space((SOFTMAX, LINEAR, FINE), (SOFTMAX, FINE, COARSE), resource="kv_bytes")
+    choices.shares.copy_(torch.tensor([[1.0, 1.0, 0.3], [1.0, 0.5, 0.2]]))
+    each = [choices.cost_of(cost, (2, option)) for option in (1, 2)]
+    assert choices.routed_cost(cost, {}).item() == pytest.approx(sum(each) / 2)
+
+
+def test_a_layer_without_a_router_counts_with_the_mean_of_its_options() -> None:
+    choices, cost = routed_space((SOFTMAX, LINEAR), (LINEAR, FINE))
+    choices.shares.copy_(torch.tensor([[1.0, 1.0], [1.0, 0.4]]))
+    assert choices.routed_cost(cost, {}).item() == pytest.approx((0.5 + 0.4) / 2)
+
+
+def test_what_was_drawn_counts_as_it_is_and_the_rest_as_it_was() -> None:
+    choices, cost = routed_space((FINE, COARSE), (FINE, COARSE))
+    choices.shares.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
+    found = choices.routed_cost(cost, {0: [routed(torch.tensor(0.9), 8)]})
+    assert found.item() == pytest.approx(((0.1 + 1.0) / 2 + (0.3 + 0.4) / 2) / 2)
+    assert choices.shares[0, 1].item() == pytest.approx(0.95 * 0.2 + 0.05 * 1.0), "and is noted"
+
+
+def test_the_gradient_of_the_routed_cost_is_that_of_the_architecture_that_was_drawn() -> None:
+    """However many options there are beside it: those that were not drawn weaken neither this nor the loss."""
+    share = torch.tensor(0.6, requires_grad=True)
+    choices, cost = routed_space((SOFTMAX, LINEAR, FINE, COARSE), (SOFTMAX, LINEAR, FINE, COARSE))
+    choices.routed_cost(cost, {1: [routed(share, 8)]}).backward()
+    assert share.grad is not None
+    assert share.grad.item() == pytest.approx(1 / 2), "one of two layers"
+    assert all(logits.grad is None for logits in choices.logits.values())
+
+
+def test_nothing_drawn_has_no_gradient() -> None:
+    choices, cost = routed_space((SOFTMAX, LINEAR, FINE))
+    assert not choices.routed_cost(cost, {}).requires_grad

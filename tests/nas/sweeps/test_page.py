@@ -9,7 +9,7 @@ import pytest
 
 from nas.errors import UserError
 from nas.sweeps.page import page, write
-from tests.nas.report.test_report import without_scripts
+from tests.nas.report.examples import without_scripts
 
 SCRIPT = "</script><script>alert(1)</script>"
 

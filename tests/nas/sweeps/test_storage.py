@@ -3,10 +3,13 @@
 import socket
 from pathlib import Path
 
+import optuna
 import pytest
 
 from nas.errors import UserError
 from nas.sweeps.storage import open_storage
+from tests.nas.commands import nas
+from tests.nas.sweeps.sweeping import SWEEP
 
 
 def refused(url: str, folder: Path) -> str:
@@ -52,3 +55,21 @@ def test_a_file_that_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("nas.sweeps.storage.ATTEMPTS", 0)
     (tmp_path / "study.db").write_text("no database, " * 100)
     assert "cannot be reached: file is not a database" in refused(f"sqlite:///{tmp_path}/study.db", tmp_path)
+
+
+def test_a_storage_that_is_lost_ends_a_sweep_that_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise optuna.exceptions.StorageInternalError("gone") from ConnectionError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.sweeps.trial.Watch.on_train_start", lost)
+        ended = nas("sweep", *SWEEP, "sweep.trials=1", f"output={tmp_path}")
+    assert ended.status == 1
+    assert ended.err.startswith("error: sweep.storage=")
+    assert (
+        f"cannot be reached any more: the server is gone. Nothing that has ended is lost; go on with resume={ended.run}"
+        in ended.err
+    )
+    assert nas("sweep", f"resume={ended.run}").status == 0

@@ -13,8 +13,9 @@ from nas.data import Scored
 from nas.training import cuda_graphs as graphs
 from nas.training.cuda_graphs import Graphs, Moment, StaticStep
 from nas.training.module import TrainingModule, TrainingStream
-from tests.nas.commands import nas, refusal
-from tests.nas.training.test_module import SEARCH, TEXT, made, moved
+from tests.nas.commands import SEARCH, nas, refusal
+from tests.nas.gpu import CHUNKS, ON_GPU
+from tests.nas.training.test_module import TEXT, made, moved
 
 STEPS = 6
 ROUTED = Moment(dense=False, temperature=1.0, allowed=0.5, least=0.1)
@@ -182,3 +183,56 @@ def test_a_search_tells_once_that_it_goes_on_without_graphs(tmp_path, monkeypatc
     ended = nas("search", *SEARCH, f"output={tmp_path}")
     assert ended.status == 0
     assert ended.err == "warning: training goes on without CUDA graphs, slower if the model is small: not permitted\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("dense_until", ["0", "1"], ids=["routed", "dense"])
+@pytest.mark.parametrize("options", [(), ("relaxation=gumbel",)], ids=["argmax", "gumbel"])
+def test_a_replayed_step_gives_what_a_computed_one_gives(
+    options: tuple[str, ...], dense_until: str, precision: str
+) -> None:
+    given = (*CHUNKS, f"budget.dense_until={dense_until}", f"trainer.precision={precision}", *options)
+    modules = [made("cuda", *given, f"trainer.cuda_graphs={graphs}") for graphs in ("false", "true")]
+    if dense_until == "0":
+        for module in modules:
+            module.budget.begin_in_time(progress=0.0)
+    (computed,), (replayed,) = (trained(module, steps=1) for module in modules)
+    assert modules[0]._replayed is None
+    assert modules[1]._replayed is not None
+    assert replayed == pytest.approx(computed, rel=1e-3 if precision == "32-true" else 0.05, abs=1e-4, nan_ok=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("relaxation", ["argmax_ste", "gumbel"])
+def test_replayed_steps_train_as_computed_ones_do(relaxation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = (*CHUNKS, "trainer.steps=30", "budget.dense_until=0.5", f"relaxation={relaxation}")
+    options = (
+        *given,
+        "trainer.precision=bf16-mixed",
+        "trainer.learning_rate=1e-3",
+        "trainer.router_learning_rate=1e-3",
+    )
+    computed, replayed = (
+        trained(made("cuda", *options, f"trainer.cuda_graphs={graphs}"), steps=30) for graphs in ("false", "true")
+    )
+    assert capsys.readouterr().err == ""
+    assert [row["budget"] for row in replayed] == [row["budget"] for row in computed]
+    for name, tolerance in (("loss", 0.1), ("share", 0.2), ("multiplier", 0.2)):
+        assert [row[name] for row in replayed] == pytest.approx([row[name] for row in computed], abs=tolerance), name
+
+
+@pytest.mark.gpu
+def test_a_search_whose_steps_cannot_be_recorded_goes_on(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = StaticStep.run
+
+    def waits(self: StaticStep) -> None:
+        run(self)
+        assert self._loss is not None
+        self._loss.item()  # not permitted while a graph is recorded
+
+    monkeypatch.setattr(StaticStep, "run", waits)
+    ended = nas("search", *ON_GPU, "relaxation=gumbel", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert ended.err.startswith("warning: training goes on without CUDA graphs")
+    assert ended.err.count("\n") == 1

@@ -5,6 +5,7 @@ which would mean to wait for a GPU, is an error.
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from nas.evaluation.evaluate import evaluate
 from nas.search_spaces.space import option_name
 from nas.training.module import TrainingModule, TrainingStream
 from tests.nas.commands import SEARCH, composed, nas
+from tests.nas.gpu import ON_GPU
 
 TEXT = ("data=text", "data.length=64")
 NEEDLE = ("data=needle", "data.batch_size=2", "data.validation_batches=2")
@@ -161,3 +163,36 @@ def test_seeding_is_that_of_torch() -> None:
         seed_default(torch.device("cpu"), 0, "step", 3)
         draws.append(torch.rand(4))
     assert torch.equal(*draws)
+
+
+@pytest.fixture
+def an_error_to_wait() -> Iterator[None]:
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("graphs", ["true", "false"], ids=["replayed", "computed"])
+@pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
+@pytest.mark.usefixtures("an_error_to_wait")
+def test_a_step_does_not_wait_for_the_gpu(routed: bool, graphs: str) -> None:
+    options = ("trainer.precision=bf16-mixed", "trainer.log_every=10", "budget.dense_until=1")
+    config = composed("search", *ON_GPU, *options, f"trainer.cuda_graphs={graphs}")
+    task = build_task(config.data, config.seed)
+    module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
+    if routed:
+        module.budget.begin_in_time(progress=1.0)
+    module.to("cuda")
+    optimizer = module.configure_optimizers()["optimizer"]
+    batches = [moved(batch, module.device) for batch in TrainingStream(task, 0, 12)]
+    for number, batch in enumerate(batches):
+        torch.cuda.set_sync_debug_mode("default" if number < len(batches) // 2 else "error")  # compiled by then
+        with module.autocast():
+            loss = module.training_step(batch, number)
+        optimizer.zero_grad()
+        module.backward(loss)
+        torch.nn.utils.clip_grad_norm_(module.model.parameters(), 1.0)
+        optimizer.step()
+    torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(loss)
+    assert (module._replayed is not None) == (graphs == "true")

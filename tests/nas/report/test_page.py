@@ -1,108 +1,19 @@
 """`report.html`: what it says, what it refuses to run, how large it gets, and how it is written."""
 
-import random
 import re
 from dataclasses import replace
-from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from experiments.page_speed.page import large
 from nas.evaluation.metrics import HIGHER
-from nas.evaluation.routing_map import Reader, RoutingMap, Snapshot
+from nas.evaluation.routing_map import RoutingMap
 from nas.report.curves import panels
 from nas.report.data import ReportData
-from nas.report.diagram import by_hand
 from nas.report.explorer import visible
 from nas.report.page import QUALITIES, render, write_report
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script>",
-    "</title><img src=x onerror=alert(1)>",
-    "\"'><b onclick=alert(1)>",
-    "&amp;",
-    "{{ 7 * 7 }}",
-    "👩\u200d💻",
-    "\x00",
-    "\x1b[31m",
-    "\n",
-    "\u202eright to left",
-    "\ud800",
-]
-
-
-class Parsed(HTMLParser):
-    """The elements of a page, its scripts, and the text of every token."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.chunks: list[list[str]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.text += " "
-        self._open.append(f"{tag}.{dict(attrs).get('class')}")
-        if self._open[-1] == "div.text":
-            self.chunks.append([])
-        if self._open[-2:] == ["div.text", "span.None"]:
-            self.chunks[-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop().split(".")[0] != tag:
-            self.text += " "
-
-    def handle_data(self, data: str) -> None:
-        if self._open[-1:] == ["script.None"]:
-            self.scripts.append(data)
-        elif self._open[-1:] != ["style.None"]:
-            self.text += data
-        if self._open[-2:] == ["div.text", "span.None"]:
-            self.chunks[-1][-1] += data
-
-
-def routing(tokens: list[str] | None = None, chunk_size: int = 4) -> RoutingMap:
-    """Two layers with two heads each over four chunks, of which the second is planted."""
-    return RoutingMap(
-        tokens=[f"t{i}" for i in range(14)] if tokens is None else tokens,
-        chunk_size=chunk_size,
-        layers={0: [[0.1, 0.9, 0.2, 0.8], [0.1] * 4], 2: [[0.9] * 4, [0.13, 0.6, 0.2, 0.3]]},
-        chosen={0: [[0, 1, 0, 1], [0] * 4], 2: [[1] * 4, [0, 1, 0, 0]]},
-        planted=[False, True, False, False],
-    )
-
-
-def report(**changed: object) -> ReportData:
-    given: dict[str, object] = {
-        "title": "token_hybrid on recall",
-        "summary": [("recall", "0.991"), ("softmax share", "0.034 (budget 0.035)")],
-        "quality": "recall",
-        "comparison": [{"model": "searched", "recall": "0.9911"}, {"model": "all linear", "recall": "0.6422"}],
-        "history": [{"step": 10, "loss": 3.25, "share": 0.5, "target": 0.4}, {"step": 1200, "loss": 0.4375}],
-        "routing": routing(),
-        "notes": ["Interrupted at step 300 of 1500."],
-        "command": "python -m nas.search +space=token_hybrid seed=3",
-    }
-    return ReportData(**(given | changed))  # type: ignore[arg-type]
-
-
-def words(data: ReportData) -> str:
-    """The text of the page with every white space as one blank."""
-    return " ".join(Parsed(render(data)).text.split())
-
-
-def without_scripts(text: str) -> str:
-    """The page without the code that it carries."""
-    return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+from tests.nas.report.examples import HOSTILE, Parsed, report, routing, without_scripts, words
 
 
 def test_it_says_what_the_run_found() -> None:
@@ -189,16 +100,6 @@ def check_harmless(given: ReportData, harmless: ReportData) -> None:
     assert shown[: len(HOSTILE)] == [visible(token) for token in HOSTILE]
 
 
-@pytest.mark.parametrize(
-    ("token", "shown"),
-    [("\x00", r"\x00"), ("\n", r"\n"), ("\u202e", r"\u202e"), ("\ud800", r"\ud800"), (" é🙂", " é🙂")],
-    ids=["null", "newline", "override", "surrogate", "plain"],
-)
-def test_characters_that_do_not_show_are_spelt(token: str, shown: str) -> None:
-    assert visible(token) == shown
-    assert visible(HOSTILE[6]) == HOSTILE[6]
-
-
 def test_it_fetches_nothing() -> None:
     text = render(report())
     assert "default-src 'none'" in text
@@ -217,37 +118,6 @@ def test_it_is_the_same_page_every_time_and_its_ids_are_unique() -> None:
     assert set(re.findall(r'href="#([^"]*)"', text)) <= set(ids)
 
 
-def test_curves_take_their_colours_from_the_page() -> None:
-    text = render(report(history=[{"step": s, "loss": s, "share": 0.1, "recall": 0.2} for s in range(9)]))
-    specs = text.split('id="charts">')[1].split("</script>")[0]
-    assert "var(--softmax)" in specs
-    assert "var(--muted)" in specs
-    assert not re.findall(r"#[0-9a-f]{3,6}\b", specs)
-
-
-def test_curves_appear_only_for_what_was_logged() -> None:
-    text = words(report(history=[{"step": 1, "loss": 1.0}, {"step": 2, "bits_per_byte": 2.5}], quality="bits_per_byte"))
-    assert "Loss 1 at step 1" in text
-    assert "Bits per byte 2.5 at step 2" in text
-    assert "lower is better" in text
-    assert "Budget multiplier" not in text
-
-
-def test_how_planted_chunks_are_found_is_a_panel_of_its_own() -> None:
-    history = [{"step": 5, "validation_planted_recall": 0.25}, {"step": 9, "validation_planted_precision": 0.5}]
-    assert "precision 0.5 at step 9, recall 0.25 at step 5" in words(report(history=history))
-    assert 'id="chart-planted"' in render(report(history=history))
-    assert 'id="chart-planted"' not in render(report(history=[{"step": 5, "recall": 0.25}]))
-
-
-def test_values_that_are_not_finite_are_said() -> None:
-    text = words(report(history=[{"step": 1, "loss": float("nan")}, {"step": 2, "loss": float("inf")}]))
-    assert "inf at step 2; no finite value to draw" in text
-    text = words(report(history=[{"step": 1, "loss": 1.0}, {"step": 2, "loss": float("inf")}]))
-    assert "inf at step 2" in text
-    assert "no finite value" not in text
-
-
 def test_a_run_with_nothing_to_show_says_so() -> None:
     given = report(routing=None, history=[], comparison=[], notes=[], summary=[])
     text = words(given)
@@ -263,34 +133,6 @@ def test_without_planted_content_nothing_is_said_of_it() -> None:
     text = words(report(routing=RoutingMap(given.tokens, 4, given.layers, given.chosen, None)))
     assert "planted" not in text
     assert "precision" not in text
-
-
-OPTIONS = ("softmax", "linear", *(f"token_hybrid@{size}" for size in (16, 32, 64, 128, 256)))
-
-
-@cache
-def large() -> ReportData:
-    """Twelve layers with twelve heads over 4096 tokens in 256 chunks, and all that a page can show of them."""
-    draws = random.Random(0)
-    heads, chunks = range(12), range(256)
-    weights = {layer: [[draws.random() for _ in chunks] for _ in heads] for layer in heads}
-    readers = {
-        layer: [[[Reader(draws.randrange(4096), draws.random())] * 3 for _ in chunks] for _ in heads] for layer in heads
-    }
-    snapshots = [
-        Snapshot(step, 16, {layer: [bytes(draws.choices(range(254), k=256)) for _ in heads] for layer in heads})
-        for step in range(64)
-    ]
-    planted = [draws.random() < 0.1 for _ in chunks]
-    keys = [f"probability/layer_{layer}/{option}" for layer in heads for option in OPTIONS]
-    keys += ["validation_recall", "validation_planted_precision", "validation_planted_recall"]
-    often = ("loss", "recall", "share", "target", "multiplier")
-    history = [
-        {"step": step} | {key: draws.random() for key in (*often, *(keys if step % 100 == 0 else ()))}
-        for step in range(20_000)
-    ]
-    routing = RoutingMap([" token"] * 4096, 16, weights, weights, planted, {}, readers)
-    return report(routing=routing, history=history, snapshots=snapshots, stacks=by_hand(12))
 
 
 def test_a_large_model_and_a_long_sequence_stay_under_five_megabytes() -> None:

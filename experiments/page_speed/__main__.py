@@ -1,0 +1,99 @@
+"""Time how fast a large report opens and answers in Chromium, and write the table.
+
+    python -m experiments.page_speed
+
+Each row has the median and the least over all tries, and the time that users should not have to exceed.
+"""
+
+import argparse
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiments.page_speed.page import large
+from nas.report.page import write_report
+from nas.report.units import markdown
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+OPENS, ANSWERS = 2000, 100
+"""Milliseconds in which the page should open, and answer."""
+ACTIONS = {
+    "point at a chunk": "document.querySelectorAll('.chunk')[200]"
+    ".dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))",
+    "choose another layer": "const layer = document.querySelector('select.layer'); layer.value = 7; "
+    "layer.dispatchEvent(new Event('change'))",
+    "move the slider to another step": "const step = document.querySelector('.step'); step.value = 3; "
+    "step.dispatchEvent(new Event('input'))",
+}
+UNTIL_DRAWN = """async () => {{
+  const drawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  await drawn();
+  const start = performance.now();
+  {{ {action} }}
+  await drawn();
+  return performance.now() - start;
+}}"""
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.page_speed", description=__doc__.split("\n")[0])
+    parser.add_argument("--tries", type=int, default=20, help="of each row (default: 20)")
+    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "cpu.md", help="where to write the table")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        write_report(path, large())
+        size = path.stat().st_size
+        with _opened(path) as (page, version):
+            rows = [_row("open, with every chart drawn", OPENS, given.tries, lambda: _open(page))]
+            rows += [
+                _row(name, ANSWERS, given.tries, lambda action=action: page.evaluate(UNTIL_DRAWN.format(action=action)))
+                for name, action in ACTIONS.items()
+            ]
+    note = f"{given.tries} tries, {size / 1e6:.1f} MB, Chromium {version}, {platform.machine()}.\n"
+    given.table.write_text(text := f"{markdown(rows)}\n{note}")
+    print(text)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str]]:
+    """The page in a browser, and the browser's version."""
+    from playwright.sync_api import sync_playwright
+
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, chromium_sandbox=False, args=["--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(path.as_uri())
+        yield page, browser.version
+        browser.close()
+
+
+def _open(page: Any) -> float:
+    """Milliseconds until the routing can be explored and every chart is drawn."""
+    started = time.monotonic()
+    page.reload()
+    page.wait_for_selector(".told:not(:empty)")
+    page.evaluate("window.ready.then(() => null)")
+    return 1e3 * (time.monotonic() - started)
+
+
+def _row(name: str, bound: float, tries: int, measure: Callable[[], float]) -> dict[str, str]:
+    taken = [measure() for _ in range(tries)]
+    return {
+        "action": name,
+        "median ms": f"{statistics.median(taken):.0f}",
+        "least ms": f"{min(taken):.0f}",
+        "bound ms": f"{bound:.0f}",
+    }
+
+
+if __name__ == "__main__":
+    main()

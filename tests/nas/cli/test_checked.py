@@ -1,0 +1,25 @@
+"""The config that a command runs: as given, or that of the run to resume."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.cli.checked import checked
+from nas.errors import UserError
+from tests.nas.commands import SEARCH, Ended, composed
+
+
+def test_what_is_given_is_checked() -> None:
+    given = composed("search", *SEARCH)
+    assert checked("search", given, None) is given
+    given.trainer.steps = 0
+    with pytest.raises(UserError, match=r"trainer\.steps=0 is not allowed"):
+        checked("search", given, None)
+
+
+def test_without_options_it_is_that_of_the_run(search: Ended, tmp_path: Path) -> None:
+    found = checked("search", None, str(search.run))
+    assert found.trainer == composed("search", *SEARCH, "trainer.precision=32-true").trainer
+    assert found.resume == str(search.run)
+    with pytest.raises(UserError, match="there is no such folder"):
+        checked("search", None, str(tmp_path / "nowhere"))

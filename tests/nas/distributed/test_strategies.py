@@ -1,0 +1,66 @@
+"""Which devices and processes a training has, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.config import TrainerConfig
+from nas.distributed.strategies import engine
+from nas.errors import UserError
+from tests.nas.commands import SEARCH, composed, refusal
+from tests.nas.distributed.starts import SRUN, TORCHRUN, start
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "advice"),
+    [
+        (("trainer=ddp",), "trainer.strategy=ddp needs a process for each device", "torchrun --nproc-per-node=2 "),
+        (("trainer=fsdp",), "trainer.strategy=fsdp", "torchrun --nproc-per-node=2 "),
+        (("trainer.devices=4",), "trainer.devices=4", "torchrun --nproc-per-node=4 "),
+        (("trainer.devices=[0,1,2]",), "trainer.devices=[0, 1, 2]", "torchrun --nproc-per-node=3 "),
+        (
+            ("trainer.devices=8", "trainer.num_nodes=2"),
+            "trainer.devices=8 and trainer.num_nodes=2",
+            "torchrun --nnodes=2",
+        ),
+        (("trainer.num_nodes=some",), "trainer.num_nodes=some", "give auto, or a number of machines"),
+        (("trainer.strategy=dp",), "trainer.strategy=dp is unknown", "choose one of: auto, ddp, fsdp."),
+    ],
+    ids=str,
+)
+def test_several_devices_on_ones_own(tmp_path: Path, options: tuple[str, ...], given: str, advice: str) -> None:
+    message = refusal("search", *SEARCH, *options, f"output={tmp_path / 'outputs'}")
+    assert given in message
+    assert advice in message
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("trainer.devices=1", "trainer.devices=1, but torchrun started 8 processes, 4 on each of 2 machines"),
+        ("trainer.num_nodes=3", "give trainer.num_nodes=2 or auto, or start 3 machines"),
+    ],
+)
+def test_other_processes_than_asked_for(monkeypatch: pytest.MonkeyPatch, option: str, told: str) -> None:
+    start(monkeypatch, TORCHRUN)
+    with pytest.raises(UserError, match=told):
+        engine(composed("search", *SEARCH, option).trainer)
+
+
+def test_processes_spread_unevenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    start(monkeypatch, TORCHRUN | {"WORLD_SIZE": "7"})
+    with pytest.raises(UserError, match="7 processes on 2 machines; start as many on each"):
+        engine(composed("search", *SEARCH).trainer)
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices"), [({}, 1), (TORCHRUN, 4), (SRUN, 4)], ids=["alone", "torchrun", "srun"]
+)
+def test_as_many_devices_as_processes(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int) -> None:
+    trainer: TrainerConfig = composed("search", *SEARCH).trainer
+    start(monkeypatch, variables)
+    found = engine(trainer)
+    assert found["devices"] == devices
+    assert found["num_nodes"] == (2 if variables else 1)
+    assert (found["strategy"] == "auto") == (not variables)

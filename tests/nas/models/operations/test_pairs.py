@@ -1,0 +1,44 @@
+"""Two branches together: fused kernels give what the branches give one by one."""
+
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.models.mixers import TokenMixer
+from nas.models.operations import Branch, find
+from nas.models.operations.operation import Projected
+from nas.models.operations.pairs import FUSED, Pair, SoftmaxAndLinear, pair_of
+from tests.nas.architectures import small
+
+T, CHUNK = 10, 4
+
+
+def branches(*names: str) -> tuple[Branch, Branch]:
+    first, second = (cast(Branch, find(name)) for name in names)
+    return first, second
+
+
+def test_a_pair_without_fused_kernels_is_computed_one_by_one() -> None:
+    assert type(pair_of(branches("softmax", "linear"))) is SoftmaxAndLinear
+    assert type(pair_of(branches("window", "linear"))) is Pair
+    assert all(name in FUSED for name in [("softmax", "linear")])
+
+
+@pytest.mark.parametrize("rope_base", [None, 100.0], ids=["no positions", "rotary"])
+def test_fused_kernels_give_what_the_branches_give(rope_base: float | None) -> None:
+    mixer = TokenMixer(small("token_hybrid", rope_base=rope_base), 0, "full").double()
+    a = mixer.architecture
+    x, gate = torch.randn(2, T, a.width).double(), torch.randn(2, T, a.linear_heads * a.value_dim).double()
+    q, k = torch.randn(2, 2, T, a.linear_heads * a.key_dim).double().unbind()
+    given = Projected(x, q, k, torch.randn(2, T, a.linear_heads * a.value_dim).double())
+    kept = torch.rand(2, -(-T // CHUNK), a.routing_heads).double()
+
+    def output(pair: Pair) -> Tensor:
+        heads = pair.heads(mixer, given)
+        o = pair.attend(mixer, heads, given.v, (kept, 1 - kept), CHUNK, "full")
+        return pair.merge(mixer, o, q, gate)
+
+    both = branches("softmax", "linear")
+    torch.testing.assert_close(output(SoftmaxAndLinear(both)), output(Pair(both)))

@@ -1,0 +1,23 @@
+"""Charts inside a page: their specs, and the library that draws them."""
+
+import json
+
+from nas.report.charts import (
+    bars,
+)
+from nas.report.embed import Chart, Charts, library
+
+
+def test_specs_are_by_the_id_of_their_place_and_nothing_is_drawn_of_nothing() -> None:
+    charts = Charts([Chart("a", "A", "nan", None), Chart.of("b", "B", "", bars({"x": 1.0}))])
+    assert list(charts.specs) == ["chart-b"]
+    json.dumps(charts.specs, allow_nan=False)
+
+
+def test_the_library_can_stand_inside_a_page_with_its_licences() -> None:
+    script = library()
+    assert "</script" not in script
+    assert "vegaEmbed" in script
+    for words in ("University of Washington Interactive Data Lab", "Mike Bostock", "OpenJS Foundation"):
+        assert words in script[: script.index("*/")]
+    assert len(script) < 1_000_000

@@ -1,0 +1,47 @@
+"""A run that was trained before: what of it is loaded, and its report."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nas.config import VisualizeConfig
+from nas.errors import UserError
+from nas.results.reopen import command_of, report
+from tests.nas.commands import Ended
+
+
+def test_a_finished_run_has_its_routing_its_figures_and_its_curves(search: Ended) -> None:
+    shown = report(VisualizeConfig(run=str(search.run), tokens=64))
+    assert shown.quality == "recall"
+    assert shown.routing is not None
+    assert len(shown.routing.tokens) == 64
+    assert [row["step"] for row in shown.history] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in shown.history if "validation_recall" in row] == [3, 6]
+    assert len(shown.comparison) == 4
+    assert shown.compared is None
+
+
+def test_two_runs_are_read_on_one_sequence(search: Ended, finished: Path) -> None:
+    shown = report(VisualizeConfig(run=str(search.run), compare=str(finished), tokens=64))
+    assert shown.compared is not None
+    assert shown.compared.routing == shown.routing
+
+
+def test_a_run_without_weights_shows_what_it_logged(finished: Path) -> None:
+    for name in ("model.safetensors", "metrics.json"):
+        (finished / name).unlink()
+    shown = report(VisualizeConfig(run=str(finished), tokens=64))
+    assert "It has logged up to step 6 of 6." in shown.notes[0]
+    assert len(shown.history) == 6
+    assert shown.comparison == []
+
+
+def test_the_command_of_a_folder(search: Ended, finished: Path, tmp_path: Path) -> None:
+    assert command_of("run", str(search.run)) == "search"
+    with pytest.raises(UserError, match=r"run=.*: there is no such folder; give the folder of a run"):
+        command_of("run", str(tmp_path / "nowhere"))
+    shutil.rmtree(finished)
+    finished.mkdir()
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        command_of("run", str(finished))

@@ -1,0 +1,83 @@
+"""What is refused before anything is trained, and how a searcher sets the relaxation."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import SMALL, composed, refusal
+
+SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "advice"),
+    [
+        (
+            ("searcher=annealing",),
+            "searcher=annealing is unknown",
+            "choose one of: evolution, gradient, optuna, pairs, random.",
+        ),
+        (
+            ("searcher=random", "searcher.name=other"),
+            "searcher.name=other is unknown",
+            "choose one of: gradient, random",
+        ),
+        (
+            ("searcher=random", "searcher.sampler=TPE"),
+            "searcher.sampler is not an option",
+            "searcher has: name, evaluat",
+        ),
+        (("searcher=random", "searcher.evaluations=0"), "searcher.evaluations=0 is not allowed", "give 1 or more"),
+        (("searcher=optuna", "searcher.batches=0"), "searcher.batches=0 is not allowed", "give 1 or more"),
+        (("searcher=evolution", "searcher.population=0"), "searcher.population=0 is not allowed", "give 1 or more"),
+        (("searcher=evolution", "searcher.sample=0"), "searcher.sample=0 is not allowed", "give 1 or more"),
+        (
+            ("searcher=evolution", "searcher.sample=17"),
+            "searcher.sample=17 is more than searcher.population=16",
+            "most",
+        ),
+        (("searcher=evolution", "searcher.evaluations=9"), "searcher.population=16 is more than", "a smaller popul"),
+        (("searcher=optuna", "searcher.sampler=Best"), "searcher.sampler=Best is unknown", "choose one of: "),
+        (("searcher=optuna", "+searcher.sampler_options.a=1"), "searcher.sampler_options has a", "it takes: "),
+        (
+            ("relaxation=uniform",),
+            "relaxation=uniform teaches the logits of layers nothing",
+            "random, evolution, optuna",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_cannot_work(tmp_path: Path, options: tuple[str, ...], given: str, advice: str) -> None:
+    message = refusal("search", *SPACE, *options, f"output={tmp_path / 'outputs'}")
+    assert given in message
+    assert advice in message
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("searcher", ["random", "evolution", "optuna"])
+def test_a_space_of_one_architecture_has_nothing_to_choose(tmp_path: Path, searcher: str) -> None:
+    message = refusal("search", "+space=token_hybrid", *SMALL, f"searcher={searcher}", f"output={tmp_path / 'outputs'}")
+    assert f"searcher={searcher} has nothing to choose from: token_hybrid is a single architecture" in message
+    assert "give searcher=gradient, or a space in which layers have several options" in message
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "relaxation"),
+    [
+        (("+space=token_hybrid",), "argmax_ste"),
+        (("+space=token_hybrid", "relaxation=gumbel"), "gumbel"),
+        (("+space=layer_hybrid",), "gumbel"),
+        (("+space=joint",), "gumbel"),
+        (("+space=chunk_size", "relaxation=gdas"), "gdas"),
+        (("+space=joint", "searcher=random"), "uniform"),
+        (("searcher=evolution", "+space=layer_hybrid"), "uniform"),
+        (("+space=chunk_size", "searcher=optuna", "relaxation=darts"), "darts"),
+        (("relaxation=drnas", "searcher=random", "+space=joint"), "drnas"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_searcher_says_how_weights_are_trained_unless_the_user_does(
+    options: tuple[str, ...], relaxation: str
+) -> None:
+    assert composed("search", *options).relaxation.name == relaxation

@@ -1,0 +1,7 @@
+"""Optuna over architectures keeps to what every searcher does, and learns."""
+
+from tests.nas.searchers.contract import LearningSearcher
+
+
+class TestOptunaSearch(LearningSearcher):
+    name = "optuna"

@@ -1,0 +1,54 @@
+"""Calibration: the routers of an architecture move to where it costs the target."""
+
+import pytest
+import torch
+
+from nas.budget.cost import UNITS, SpaceCost
+from nas.data.batch import Batch
+from nas.evaluation.evaluate import evaluate
+from nas.models.language_model import LanguageModel
+from nas.models.policies import learnt
+from nas.models.router import Router
+from nas.search_spaces.space import Space
+from nas.supernet.architecture_logits import Choices, paths_of
+from nas.supernet.calibration import calibrate
+from tests.nas.architectures import small
+from tests.nas.budget.test_cost import SPACES
+
+
+@pytest.mark.parametrize("resource", UNITS)
+@pytest.mark.parametrize(("name", "code"), [("routers", (0, 0, 0)), ("layers", (2, 0, 2)), ("chunks", (0, 0, 1))])
+@pytest.mark.parametrize("part", [0.1, 0.6])
+def test_calibration_has_an_architecture_use_up_the_budget(
+    resource: str, name: str, code: tuple[int, ...], part: float
+) -> None:
+    torch.manual_seed(0)
+    space = Space(name, small(*["linear"] * 3), SPACES[name])
+    model, choices, cost = (
+        LanguageModel(space.sizes, "full", space.options),
+        Choices(space),
+        SpaceCost(resource, space, 64),
+    )
+    batches = [Batch(torch.randint(11, (16, 64)), torch.zeros(16, 64, dtype=torch.long), None)]
+    least, most = (cost.of(code, dict.fromkeys(range(3), share)) for share in (0.0, 1.0))
+    target = cost.relative(least + part * (most - least))
+    calibrate(model, choices, cost, code, batches, target, exact=True)
+    measured = evaluate(model, batches, "recall", learnt, paths_of(code)).shares
+    used = cost.of(code, {layer: sum(heads) / len(heads) for layer, heads in measured.items()})
+    assert cost.relative(used) == pytest.approx(target, abs=0.01)
+    assert 0 < measured[0][0] < 1 or measured[2][0] < 1
+
+
+@pytest.mark.parametrize(("lean", "moves"), [(3.0, True), (-3.0, False)])
+def test_calibration_lets_what_costs_less_be_where_that_is_no_fault(lean: float, moves: bool) -> None:
+    torch.manual_seed(0)
+    space = Space("routers", small(*["linear"] * 3), SPACES["routers"])
+    model, cost = LanguageModel(space.sizes, "full", space.options), SpaceCost("softmax_share", space, 64)
+    routers = [module for module in model.modules() if isinstance(module, Router)]
+    for router in routers:
+        router.move_threshold(torch.tensor(-lean))
+    before = [router.score.bias.clone() for router in routers]
+    batches = [Batch(torch.randint(11, (16, 64)), torch.zeros(16, 64, dtype=torch.long), None)]
+    calibrate(model, Choices(space), cost, (0, 0, 0), batches, 0.3, exact=False)
+    assert evaluate(model, batches, "recall").share == pytest.approx(0.3 if moves else 0.0, abs=0.02)
+    assert moves != all(torch.equal(router.score.bias, old) for router, old in zip(routers, before, strict=True))

@@ -1,0 +1,41 @@
+"""The study of a sweep: joined by the sweep it was made for, refused to others."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.nas.commands import Ended, refusal
+from tests.nas.sweeps.sweeping import SPEED, SWEEP
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("trainer.steps=7",), "trainer.steps=7 (it has 6)"),
+        ((f"{SPEED}.high=0.5",), "high: 0.5, log: True} (it has {low: 0.001, high: 0.01, log: True})"),
+        ((f"{SPEED}=null",), "sweep.ranges.trainer.learning_rate=none (it has {low: 0.001"),
+        (("sweep.objectives=[share]",), "objectives share (it has quality)"),
+        (("space.route_grad=selected",), "space.route_grad=selected (it has full)"),
+    ],
+    ids=str,
+)
+def test_a_study_that_was_made_for_something_else(
+    swept: Ended, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    shared = (f"sweep.storage=sqlite:///{swept.run}/study.db", f"output={tmp_path / 'outputs'}")
+    message = refusal("sweep", *SWEEP, *shared, *options)
+    assert "sweep.study=token_hybrid_recall was made for another sweep. Different: " in message
+    assert told in message
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_study_of_another_space_and_one_that_is_not_a_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    made = optuna.create_study(study_name="theirs", storage=storage)
+    made.optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)
+    shared = (f"sweep.storage={storage}", f"output={tmp_path / 'outputs'}")
+    assert "is a study that nas.sweep has not made" in refusal("sweep", *SWEEP, *shared, "sweep.study=theirs")
+    other = optuna.create_study(study_name="other", storage=storage)
+    other.set_user_attr("made for", {"space": "layer_hybrid", "objectives": ["quality"], "ranges": {}, "options": {}})
+    assert "space token_hybrid (it has layer_hybrid)" in refusal("sweep", *SWEEP, *shared, "sweep.study=other")

@@ -1,0 +1,52 @@
+"""What people see: sentences as they are, bars with figures below, and no notes of other packages."""
+
+import io
+import logging
+import warnings
+
+from rich.console import Console
+from rich.text import Text
+
+from nas.console import Bars, say, silence
+
+
+def terminal(width: int = 40) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=width)
+
+
+def shown(console: Console) -> str:
+    return Text.from_ansi(console.file.getvalue()).plain  # type: ignore[attr-defined]
+
+
+def test_a_sentence_is_neither_markup_nor_broken() -> None:
+    sentence = f"Open /folder/[bold]of a run/{'long' * 20}/report.html, 3 of 4."
+    console = terminal()
+    say(console, sentence)
+    assert shown(console) == sentence + "\n"
+
+
+def test_a_bar_has_its_figures_in_a_line_below_it() -> None:
+    console = terminal(80)
+    with Bars.on(console) as bar:
+        bar.add_task("training", total=4, completed=1, figures="loss 0.5")
+    lines = shown(console).splitlines()
+    *_, at = (number for number, line in enumerate(lines) if line.startswith("training"))
+    assert "1/4" in lines[at]
+    assert lines[at + 1].strip() == "loss 0.5"
+
+
+def test_a_file_gets_no_bar() -> None:
+    console = Console(file=io.StringIO())
+    with Bars.on(console) as bar:
+        bar.add_task("training", total=4, figures="loss 0.5")
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_notes_of_other_packages_are_not_shown() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        silence()
+        warnings.warn("The dataloader does not have many workers", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(one.message) for one in heard] == ["something else"]
+    assert not logging.getLogger("lightning.pytorch").isEnabledFor(logging.WARNING)
