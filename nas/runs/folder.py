@@ -35,13 +35,13 @@ from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
-from nas.runs.options import AMOUNT, FOLDER, PROCESSES
+from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
 from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
-NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, "sweep.search", "plugins"}
+NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search"}
 """Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
 PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 

@@ -5,8 +5,10 @@ Whoever compares two configs, or takes options over from another run, sets some 
 
 FOLDER = ("resume", "output", "name")
 """Where a run is kept."""
-PLACES = ("data.path", "plugins")
+PLACES = ("data.path",)
 """Where a machine keeps what a run reads."""
+CODE = ("plugins",)
+"""Which modules add spaces, operations, tasks and searchers; they may be installed in another way elsewhere."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
 """Over which processes a run is spread."""
 DEVICE = ("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs")

@@ -22,14 +22,14 @@ from nas.cli.overrides import Value
 from nas.config import CONF, SearchConfig, SweepConfig, flat
 from nas.errors import UserError, explain
 from nas.plugins.hydra_sources import register
-from nas.runs.options import FOLDER, MACHINE, PLACES
+from nas.runs.options import CODE, FOLDER, MACHINE, PLACES
 
 GROUPS = ("model", "relaxation", "budget", "trainer", "experiment")
 """Groups that a range may choose from. Not data: trials on different data cannot be compared; nor space."""
 NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
-NOT_VARIED = ("space.name", "data.name", *PLACES, "seed", *NOT_OF_THE_SEARCH)
+NOT_VARIED = ("space.name", "data.name", *PLACES, *CODE, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
-MAY_DIFFER = {*MACHINE, *PLACES} - {"trainer.strategy", "trainer.num_nodes"}
+MAY_DIFFER = {*MACHINE, *PLACES, *CODE} - {"trainer.strategy", "trainer.num_nodes"}
 """Options in which machines that work on one study may differ: a trial is one process, on whichever device."""
 
 

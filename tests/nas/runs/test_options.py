@@ -18,7 +18,7 @@ def every() -> set[str]:
     return {name for config in configs for name in flat(asdict(config))}
 
 
-@pytest.mark.parametrize("group", ["FOLDER", "PLACES", "PROCESSES", "DEVICE", "MACHINE", "AMOUNT"])
+@pytest.mark.parametrize("group", ["FOLDER", "PLACES", "PROCESSES", "DEVICE", "MACHINE", "AMOUNT", "CODE"])
 def test_every_listed_option_exists(group: str, every: set[str]) -> None:
     assert set(getattr(options, group)) <= every
 
@@ -29,9 +29,9 @@ def test_a_resumed_run_may_go_on_elsewhere_and_further_but_not_in_another_precis
     assert not NOT_COMPARED & {*options.DEVICE, *options.PLACES, "trainer.steps", "seed"}
 
 
-def test_machines_of_one_study_may_differ_in_device_and_place_alone() -> None:
-    assert {*options.DEVICE, "trainer.devices", "data.path"} == MAY_DIFFER
+def test_machines_of_one_study_may_differ_in_device_place_and_plugins_alone() -> None:
+    assert {*options.DEVICE, "trainer.devices", "data.path", "plugins"} == MAY_DIFFER
 
 
 def test_neither_the_folder_nor_a_place_is_varied() -> None:
-    assert {*options.FOLDER, *options.PLACES, "sweep", "seed"} <= set(NOT_VARIED)
+    assert {*options.FOLDER, *options.PLACES, *options.CODE, "sweep", "seed"} <= set(NOT_VARIED)
