@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,9 @@ def main() -> None:
         size = path.stat().st_size
         with _opened(path) as (page, version):
             rows = [_row("open, with every chart drawn", OPENS, given.tries, lambda: _open(page))]
-            rows += [
-                _row(name, ANSWERS, given.tries, lambda action=action: page.evaluate(UNTIL_DRAWN.format(action=action)))
-                for name, action in ACTIONS.items()
-            ]
+            for name, action in ACTIONS.items():
+                script = UNTIL_DRAWN.format(action=action)
+                rows.append(_row(name, ANSWERS, given.tries, partial(page.evaluate, script)))
     note = f"{given.tries} tries, {size / 1e6:.1f} MB, Chromium {version}, {platform.machine()}.\n"
     given.table.write_text(text := f"{markdown(rows)}\n{note}")
     print(text)

@@ -1,1 +1,1 @@
-"""What `python -m nas.compare` is made of: recipe, contenders, their trainings, and what came of them."""
+"""The parts of `python -m nas.compare`: the recipe, the contenders, their trainings, and the results."""

@@ -1,4 +1,4 @@
-"""From the run folders of a comparison's trainings to its results."""
+"""Collect the results of a comparison from the run folders of its trainings."""
 
 import math
 from collections.abc import Mapping
@@ -14,11 +14,16 @@ from nas.runs.history import history
 from nas.runs.metrics import read_metrics
 
 Timings = Mapping[str, Mapping[str, float]]
-"""By contender the seconds of a token: "prefill" and "decode"."""
+"""Seconds per token by name of the contender: "prefill" for a prompt, "decode" for generation."""
 
 
 def collect(jobs: Jobs, timings: Timings) -> Comparison:
-    """Everything that was measured; all trainings must be done."""
+    """Return the results of a comparison, whose trainings must all be done.
+
+    Args:
+        jobs: the trainings of the comparison.
+        timings: measured times; a contender may be missing.
+    """
     data = jobs.config.data
     return Comparison(
         task=data.name,
@@ -30,7 +35,7 @@ def collect(jobs: Jobs, timings: Timings) -> Comparison:
 
 
 def _quality(jobs: Jobs) -> str:
-    """Name of the figure of merit, which is the same in all trainings."""
+    """Return the name of the quality measure, which is the same in all trainings."""
     run = jobs.result(jobs.counted(jobs.contenders[0])[0])
     assert run is not None
     return read_metrics(run.path).quality
@@ -79,10 +84,10 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
 
 
 def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
-    """FLOPs of training on a token, at the mean share of softmax chunks that routed layers had while they trained.
+    """Return the training FLOPs per token, at the mean softmax share that routed layers had during training.
 
-    They begin as softmax attention, and come to their final share as the budget tightens. Where the history of the
-    training tells no shares, since the budget is on another cost, it is the final ones.
+    Routed layers begin as softmax attention and reach their final share as the budget tightens. The final shares are
+    used if the history of the training has none, because its budget is on another cost.
     """
     over_time = [entry["share"] for entry in history(run) if "share" in entry]
     mean = fmean(over_time) if over_time else None

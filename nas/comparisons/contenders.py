@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: what was searched and hybrids designed by hand, all of one size."""
+"""The contenders of a comparison: searched models and hand-designed hybrids, all of one size."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ import torch
 
 from nas.budget.controller import budgeted_cost, build_budget
 from nas.budget.cost import SOFTMAX_SHARE
-from nas.comparisons.recipe import Given
+from nas.comparisons.recipe import ComparedRun
 from nas.config import BudgetConfig, CompareConfig
 from nas.errors import UserError, user_errors
 from nas.models.language_model import LanguageModel, count_parameters
@@ -20,9 +20,9 @@ from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.space import Space
 
 TOLERANCE = 0.01
-"""By how much the parameters of two contenders may differ, as a part of them."""
+"""Largest relative difference between the parameter counts of two contenders."""
 LEAST_SHARE = 1e-3
-"""A share to train under where a run ended with none: a budget of nothing could not be met by less."""
+"""Smallest target for a softmax share, used if a run ended with share 0: no share is below a target of 0."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Contender:
     """One model to be trained.
 
     Attributes:
-        name: by which tables and folders know it.
-        searched: whether a search found it; else it was designed by hand.
-        architecture: with the MLP width that gives it as many parameters as the others.
-        budget: that it is trained under, where its layers route.
+        name: its name in tables and in names of folders.
+        searched: whether a search found it; otherwise it was designed by hand.
+        architecture: the architecture, with the MLP width that gives it as many parameters as the others.
+        budget: the budget of its training; ignored if none of its layers has a router.
     """
 
     name: str
@@ -42,8 +42,17 @@ class Contender:
     budget: BudgetConfig
 
 
-def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) -> list[Contender]:
-    """Everyone who takes part, of one size; UserError where that cannot be."""
+def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: int) -> list[Contender]:
+    """Return the contenders of a comparison, matched in their number of parameters.
+
+    Args:
+        config: options of the comparison.
+        runs: the finished runs to compare.
+        vocab_size: number of tokens in the vocabulary of the data.
+
+    Raises:
+        UserError: fewer than two contenders are given, or one of them cannot be built or matched.
+    """
     if twice := {name for name in config.baselines if config.baselines.count(name) > 1}:
         raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
     share = _share(config, runs)
@@ -65,44 +74,44 @@ def contenders(config: CompareConfig, runs: Sequence[Given], vocab_size: int) ->
     return _matched(every)
 
 
-def _share(config: CompareConfig, runs: Sequence[Given]) -> float:
-    """The share of softmax chunks of hybrids designed by hand, over all of their layers.
+def _share(config: CompareConfig, runs: Sequence[ComparedRun]) -> float:
+    """Return the softmax share of hand-designed hybrids, over all of their layers.
 
-    It is that of the first run, else what a search within the budget would have at most.
+    It is the share of the first run. Without a run it is the largest share that a search within the budget could have.
     """
     if runs:
         return runs[0].share
     budget, model = config.budget, config.model
     share = budget.target if budget.resource == SOFTMAX_SHARE else 1.0
     if not 0 <= share <= 1:
-        raise UserError(f"budget.target={share:g} is no share of the chunks; give a number from 0 to 1.")
+        raise UserError(f"budget.target={share:g} is not a softmax share; give a number from 0 to 1.")
     with user_errors():
         return share * len(routed_layers(model)) / model.layers
 
 
 def _to_share(budget: BudgetConfig, share: float) -> BudgetConfig:
-    """A budget on the share of softmax chunks, over the layers that route."""
+    """Return a budget on the softmax share of the routed layers."""
     return replace(budget, resource=SOFTMAX_SHARE, target=min(1.0, max(share, LEAST_SHARE)))
 
 
-def _found(runs: Sequence[Given], config: CompareConfig) -> list[Contender]:
-    """What the runs found, under names that tell them apart, also from the baselines'.
+def _found(runs: Sequence[ComparedRun], config: CompareConfig) -> list[Contender]:
+    """Return the architectures of the runs as contenders, with names that are unique, also among the baselines.
 
-    Each keeps the budget that it was searched under; that of the first is the recipe's, which a user may have changed.
+    Each keeps the budget of its search. The budget of the first run is the recipe's, which the user may have changed.
     """
     names = [run.name for run in runs]
     found = []
     for number, (run, name) in enumerate(zip(runs, names, strict=True), 1):
         unique = name if [*names, *config.baselines].count(name) == 1 else f"{name}_{number}"
         budget = config.budget if number == 1 else BudgetConfig(**run.config["budget"])
-        if run.chosen:  # the architecture that was found has its routers' share of the space's budget
+        if run.chosen:  # its budget was for the whole space; the final architecture gets the share of its own routers
             budget = _to_share(budget, run.routed_share)
         found.append(Contender(unique, not run.by_hand, run.architecture, budget))
     return found
 
 
 def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) -> Contender:
-    """A hybrid designed by hand; its layers together have the given share of softmax, as far as they can."""
+    """Return a hand-designed hybrid whose layers together have the given softmax share, as far as possible."""
     try:
         architecture = baselines.build(name, config.model, vocab_size, max(share, LEAST_SHARE))
     except ValueError as error:
@@ -119,20 +128,24 @@ def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) ->
 
 
 def _matched(every: list[Contender]) -> list[Contender]:
-    """All with as many parameters as the largest has, by the width of their MLPs; UserError where that fails."""
+    """Return the contenders with wider MLPs, so that each has as many parameters as the largest.
+
+    Raises:
+        UserError: no MLP width brings a contender within `TOLERANCE` of the largest.
+    """
     most = max(parameters(one.architecture) for one in every)
     matched = [replace(one, architecture=_widened(one.architecture, most)) for one in every]
     for one in matched:
         if abs(parameters(one.architecture) - most) > TOLERANCE * most:
             raise UserError(
-                f"{one.name} cannot have {most:,} parameters within {100 * TOLERANCE:g} %, as the largest has: by the "
-                f"width of its MLPs it comes to {parameters(one.architecture):,}. Compare models of similar sizes."
+                f"{one.name} cannot have {most:,} parameters within {100 * TOLERANCE:g} %, as the largest model has: "
+                f"the closest MLP width gives {parameters(one.architecture):,}; compare models of similar sizes."
             )
     return matched
 
 
 def _widened(architecture: Architecture, target: int) -> Architecture:
-    """The same with the MLP width that brings its parameters closest to a number."""
+    """Return the architecture with the MLP width that brings its number of parameters closest to a target."""
     here = parameters(architecture)
     each = parameters(replace(architecture, mlp_width=architecture.mlp_width + 1)) - here
     return replace(architecture, mlp_width=architecture.mlp_width + max(0, math.floor((target - here) / each + 0.5)))
@@ -140,6 +153,6 @@ def _widened(architecture: Architecture, target: int) -> Architecture:
 
 @functools.cache
 def parameters(architecture: Architecture) -> int:
-    """Parameters of a model, without making one."""
+    """Return the number of parameters of a model without allocating them."""
     with torch.device("meta"):
         return count_parameters(LanguageModel(architecture))

@@ -1,4 +1,4 @@
-"""The end of a comparison: time every model, collect the figures, write and draw them."""
+"""The end of a comparison: time every model, collect the results, write and draw them."""
 
 from typing import Any
 
@@ -26,13 +26,13 @@ TIMINGS = "timings.json"
 MARKDOWN, CSV, TABLE = "table.md", "table.csv", "table.json"
 
 
-def conclude(jobs: Jobs, run: Run, console: Console) -> None:
-    """Write and print the results of a comparison, once all of its trainings are done.
+def finish(jobs: Jobs, run: Run, console: Console) -> None:
+    """Write and print the results of a comparison, whose trainings must all be done.
 
     Args:
-        jobs: its trainings.
-        run: its folder.
-        console: where results are printed.
+        jobs: the trainings of the comparison.
+        run: the run folder of the comparison.
+        console: where the results are printed.
     """
     timings = _timed(jobs, run, console)
     comparison = collect(jobs, timings)
@@ -49,9 +49,9 @@ def conclude(jobs: Jobs, run: Run, console: Console) -> None:
 
 
 def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
-    """Time each contender alone, one after the other; timings that were written before are not measured again.
+    """Return the timings of the contenders, each measured alone; timings in the run folder are not measured again.
 
-    With timing=false nothing is measured.
+    With timing=false no model is timed.
     """
     known: dict[str, Any] = read_json(run.path / TIMINGS) or {}
     if not jobs.config.timing:
@@ -70,9 +70,9 @@ def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
 
 
 def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
-    """Seconds for a token of a prompt and for a generated one, at the softmax shares that were measured on data.
+    """Return the seconds per token of a prompt and per generated token, at the softmax shares measured on data.
 
-    Time does not depend on the weights, so these need not be in the run folder any more.
+    Time does not depend on the weights, so the model has random ones.
     """
     trainer, context = jobs.config.trainer, jobs.config.context
     model = LanguageModel(load_architecture(trained.path / ARCHITECTURE)).to(root_device(trainer)).eval()

@@ -1,4 +1,4 @@
-"""The trainings of a comparison: for each contender a grid of learning rates, then the seeds at the best of them."""
+"""The trainings of a comparison: each contender over a grid of learning rates, then over seeds at the best rate."""
 
 import math
 import statistics
@@ -14,16 +14,23 @@ from nas.runs.metrics import is_finished
 from nas.search_spaces.architecture import Architecture
 
 TRAININGS = "train"
-"""Folder of the run folders, as nas.train names it."""
+"""Folder of the trainings' run folders, as `nas.train` names it."""
 SELECTION = "selection.json"
-"""How good a training that tunes was, on batches to select by."""
+"""File with the merit of a tuning training, measured on batches for selection."""
 TUNING = 1000
-"""The seeds of trainings that tune begin this far behind those that count."""
+"""Difference between the first seed of the tuning trainings and the first seed of the reported trainings."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training. tunes: whether a learning rate is chosen by it; else it counts."""
+    """One training.
+
+    Attributes:
+        contender: the model to train.
+        learning_rate: the peak learning rate.
+        seed: the seed of the training.
+        tunes: whether the training serves to choose a learning rate; otherwise its figures are reported.
+    """
 
     contender: Contender
     learning_rate: float
@@ -32,17 +39,17 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its run folder, behind the time."""
+        """Return the name of the run folder, which follows the date and time."""
         return f"{self.contender.name}_lr{self.learning_rate:g}_seed{self.seed}"
 
 
 class Jobs:
-    """All trainings of a comparison and which of them are done, in the folder of the comparison.
+    """All trainings of a comparison, and which of them are done.
 
     Args:
-        config: of the comparison.
-        contenders: who takes part.
-        folder: of the comparison.
+        config: options of the comparison.
+        contenders: the models to compare.
+        folder: run folder of the comparison.
     """
 
     def __init__(self, config: CompareConfig, contenders: Sequence[Contender], folder: Path) -> None:
@@ -60,7 +67,7 @@ class Jobs:
         return len(self._tuning) + self.config.seeds * len(self.contenders)
 
     def take(self) -> Job | None:
-        """A training that is to be made now; None where there is none, or none yet."""
+        """Return the next training to run; None if no training is left or if the next ones depend on running ones."""
         for job in self._known():
             if job.name not in self._begun and job.name not in self.done:
                 self._begun.add(job.name)
@@ -68,24 +75,27 @@ class Jobs:
         return None
 
     def end(self, job: Job) -> None:
-        """It is over, well or not."""
+        """Record that a training has ended, as done if its run is finished, otherwise as failed."""
         (self.failed if self.result(job) is None else self.done).add(job.name)
 
     def number(self, job: Job) -> int:
-        """Its place among all, from 0."""
+        """Return the number of a training among all, from 0."""
         if job.tunes:
             return self._tuning.index(job)
         at = self.contenders.index(job.contender)
         return len(self._tuning) + (job.seed - self.config.seed) * len(self.contenders) + at
 
     def counted(self, contender: Contender) -> list[Job]:
-        """The trainings of a contender that count, by seed; those that tune it must be done."""
+        """Return the reported trainings of a contender, by seed; its tuning trainings must be done."""
         rate = self.best_rate(contender)
         assert rate is not None
         return [Job(contender, rate, self.config.seed + index, False) for index in range(self.config.seeds)]
 
     def merits(self, contender: Contender) -> dict[float, float] | None:
-        """Merit of its trainings by learning rate, see `nas.evaluation.metrics.merit`; None before all are done."""
+        """Return the mean merit of a contender's tuning trainings by learning rate; None before all of them are done.
+
+        See `nas.evaluation.metrics.merit`.
+        """
         merits: dict[float, list[float]] = {}
         for job in self._tuning:
             if job.contender == contender:
@@ -97,14 +107,14 @@ class Jobs:
         return {rate: statistics.mean(own) for rate, own in merits.items()}
 
     def best_rate(self, contender: Contender) -> float | None:
-        """The learning rate of most merit, of several the smallest; None before it is known."""
+        """Return the learning rate with the highest merit, the smallest of equals; None before it is known."""
         merits = self.merits(contender)
         if merits is None:
             return None
         return max(self._rates, key=lambda rate: (merits[rate], -rate)) if merits else self._rates[0]
 
     def result(self, job: Job) -> Run | None:
-        """The finished run of a training; None where there is none."""
+        """Return the finished run of a training; None if the training is not finished."""
         if job.name not in self._results:
             for path in self._folders(job):
                 selected = not job.tunes or read_json(path / SELECTION) is not None
@@ -113,7 +123,10 @@ class Jobs:
         return self._results.get(job.name)
 
     def train_config(self, job: Job) -> TrainConfig:
-        """The options of a training, going on with what is there of it; measured at one length if it tunes."""
+        """Return the options of a training, which resumes from its newest checkpoint.
+
+        A tuning training is evaluated at the training length alone.
+        """
         config, rate = self.config, job.learning_rate
         values = {name: value for name, value in asdict(config).items() if name in TrainConfig.__dataclass_fields__}
         trainer = replace(
@@ -130,7 +143,7 @@ class Jobs:
         return made
 
     def _architecture(self, architecture: Architecture, job: Job) -> Path:
-        """A file with the architecture of a contender."""
+        """Return the path of a file with the architecture, which is written if it does not exist."""
         run = Run(self.folder / "contenders" / job.contender.name)
         if not (run.path / ARCHITECTURE).exists():
             run.path.mkdir(parents=True, exist_ok=True)
@@ -138,15 +151,18 @@ class Jobs:
         return run.path / ARCHITECTURE
 
     def _partial(self, job: Job) -> str | None:
-        """A run folder of the training from which it can go on."""
+        """Return a run folder of the training with a checkpoint to resume from; None without one."""
         return next((str(path) for path in self._folders(job) if Run(path).newest_checkpoint()), None)
 
     def _folders(self, job: Job) -> list[Path]:
-        """Its run folders, the newest first; another job's name may end in this one's, but not behind a time."""
+        """Return the run folders of a training, the newest first.
+
+        The pattern has the date and time, because the name of another training may end in the name of this one.
+        """
         return sorted((self.folder / TRAININGS).glob(f"????-??-??_??-??-??_{job.name}"), reverse=True)
 
     def _known(self) -> list[Job]:
-        """The trainings that are known so far, in order: those that count once their learning rate is."""
+        """Return the trainings known so far, in order: reported ones are known once their learning rate is."""
         tuned = [one for one in self.contenders if self.best_rate(one) is not None]
         every = [job for one in tuned for job in self.counted(one)]
         return [*self._tuning, *sorted(every, key=lambda job: job.seed)]

@@ -9,19 +9,27 @@ from nas.search_spaces.architecture import Architecture
 
 
 def shares_at(row: Row, length: int, context: int) -> dict[int, list[float]]:
-    """The softmax share of each routed layer by head at a context length: routers keep less of longer sequences.
+    """Return the softmax share of each head of each routed layer at a context length.
+
+    Routers keep a smaller share of longer sequences. The shares are those of the longest measured length up to
+    ``context``, or of the shortest measured length if all are longer.
 
     Args:
-        row: with figures by length factor.
-        length: of a training sequence, in tokens.
-        context: in tokens; the figures are those of the longest measured length up to it, or else of the shortest.
+        row: figures by length factor.
+        length: length of a training sequence, in tokens.
+        context: context length in tokens.
     """
     measured = row.by_factor
     return measured[max((factor for factor in measured if factor * length <= context), default=min(measured))].shares
 
 
 def layer_shares(architecture: Architecture, measured: Mapping[int, Sequence[float]]) -> list[float]:
-    """The share of softmax chunks of every layer: with a router as measured by head, 1 of softmax, 0 of others."""
+    """Return the softmax share of every layer: measured if it has a router, otherwise 1 for softmax and 0 for others.
+
+    Args:
+        architecture: the layers.
+        measured: softmax share of each head, by index of the routed layer.
+    """
     return [
         fmean(measured[index]) if layer.routed else dense_share(layer)
         for index, layer in enumerate(architecture.layers)

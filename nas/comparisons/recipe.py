@@ -1,4 +1,4 @@
-"""The one recipe of a comparison: that of its runs, with what the user gave on top of it."""
+"""The recipe of a comparison: the options of its runs, overridden by the options that the user gave."""
 
 import math
 from collections.abc import Sequence
@@ -19,16 +19,20 @@ from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 
 GROUPS = ("model", "data", "relaxation", "budget", "trainer")
-"""What the recipe takes from the runs."""
+"""Option groups that the recipe takes from the runs."""
 COMMANDS = ("search", "train")
-"""Whose runs can be compared."""
+"""Commands whose runs can be compared."""
 
 
-class Given(NamedTuple):
-    """A run to compare: where it is, its config as plain values, and what it found.
+class ComparedRun(NamedTuple):
+    """A finished run to compare.
 
-    shares: of softmax chunks of each layer, as measured at the training length.
-    chosen: whether layers were chosen from a space, so that its budget was that of the whole space.
+    Attributes:
+        path: the run folder.
+        config: the config as plain values.
+        architecture: the final architecture.
+        shares: softmax share of each layer, measured at the training length.
+        chosen: whether a search chose the layers from a space, so that the budget was for the whole space.
     """
 
     path: Path
@@ -39,38 +43,40 @@ class Given(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of softmax chunks, over all layers."""
+        """Return the softmax share over all layers."""
         return fmean(self.shares)
 
     @property
     def routed_share(self) -> float:
-        """Of softmax chunks, over the layers that route; 0 where none does."""
+        """Return the softmax share over the routed layers; 0 if no layer has a router."""
         return fmean([self.shares[layer] for layer in self.architecture.routed_layers] or [0.0])
 
     @property
     def space(self) -> str | None:
-        """The space that was searched; None for a model that was trained as given."""
+        """Return the name of the searched space; None for a run of `nas.train`."""
         space = self.config.get("space")
         return space["name"] if space else None
 
     @property
     def by_hand(self) -> bool:
-        """Whether it is a training of a hybrid designed by hand."""
+        """Return whether the run trained a hand-designed hybrid."""
         return self.space is None and self.config.get("architecture") in baselines.names()
 
     @property
     def name(self) -> str:
-        """Of what it found, not necessarily its own."""
+        """Return the name of the architecture, which several runs may share."""
         if self.by_hand:
             return str(self.config["architecture"])
         return f"searched_{self.space or self.config['name']}"
 
 
-def read_run(folder: str) -> Given:
-    """A finished run; UserError where there is none, or a damaged one."""
+def read_run(folder: str) -> ComparedRun:
+    """Return the finished run of a folder; UserError if the run is missing, unfinished or damaged."""
     run = Run(Path(folder))
     if not run.path.is_dir():
-        raise UserError(f"runs has {folder}, which is no folder; give run folders of: nas.{', nas.'.join(COMMANDS)}.")
+        raise UserError(
+            f"runs has {folder}, which is not a folder; give run folders of: nas.{', nas.'.join(COMMANDS)}."
+        )
     described = run.described()
     if described["command"] not in COMMANDS:
         raise UserError(f"runs has {folder}, a run of nas.{described['command']}; give runs of: {', '.join(COMMANDS)}.")
@@ -85,14 +91,22 @@ def read_run(folder: str) -> Given:
         raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it has no softmax shares.") from error
     if not all(map(math.isfinite, measured)):
         raise UserError(f"runs has {folder}, whose training diverged: it has no softmax shares; give another run.")
-    return Given(run.path, described["config"], architecture, measured, bool(metrics.choices))
+    return ComparedRun(run.path, described["config"], architecture, measured, bool(metrics.choices))
 
 
-def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
-    """Take the runs' options into the config, except where the user gave others; UserError where their data differ."""
+def follow(config: CompareConfig, runs: Sequence[ComparedRun]) -> None:
+    """Replace options of the config by those of the first run, except options that the user gave.
+
+    Args:
+        config: options of the comparison; changed in place.
+        runs: the finished runs to compare.
+
+    Raises:
+        UserError: the runs have different data, or their options are unknown to this version.
+    """
     _check_same_data(runs)
     if not runs or overrides.resume_alone():
-        return  # nothing to follow, or done when the comparison began
+        return  # without runs there are no options to take; a resumed comparison has taken them at its start
     given = set(map(overrides.name_of, overrides.given()))
     own = given.union(MACHINE)
     values = asdict(config)
@@ -108,16 +122,16 @@ def follow(config: CompareConfig, runs: Sequence[Given]) -> None:
     try:
         followed = restore("compare", values)
     except ValueError as error:
-        raise UserError(f"runs has {runs[0].path}, whose config is none of this version: {error}") from error
+        raise UserError(f"runs has {runs[0].path}, whose config this version cannot read: {error}") from error
     for group in GROUPS:
         setattr(config, group, getattr(followed, group))
 
 
-def _check_same_data(runs: Sequence[Given]) -> None:
+def _check_same_data(runs: Sequence[ComparedRun]) -> None:
     for run in runs[1:]:
         ours, others = flat(runs[0].config["data"]), flat(run.config["data"])
         if different := [key for key in {**ours, **others} if ours.get(key) != others.get(key)]:
-            told = ", ".join(f"data.{key}={ours.get(key)} and {others.get(key)}" for key in different)
+            listed = ", ".join(f"data.{key}={ours.get(key)} and {others.get(key)}" for key in different)
             raise UserError(
-                f"runs {runs[0].path} and {run.path} have different data ({told}); compare runs on the same."
+                f"runs {runs[0].path} and {run.path} have different data ({listed}); compare runs on the same data."
             )

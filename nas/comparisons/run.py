@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from nas.comparisons.contenders import contenders
-from nas.comparisons.finish import conclude
+from nas.comparisons.finish import finish
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.recipe import follow, read_run
 from nas.comparisons.workers import run_jobs
@@ -17,7 +17,7 @@ from nas.runs.folder import start
 
 
 def compare(config: CompareConfig, console: Console) -> int:
-    """One comparison. Returns the exit status."""
+    """Run one comparison and return the exit status."""
     _check(config)
     runs = [read_run(folder) for folder in config.runs]
     follow(config, runs)
@@ -32,17 +32,18 @@ def compare(config: CompareConfig, console: Console) -> int:
     )
     status = run_jobs(jobs, console)
     if status:
-        say(console, f"{len(jobs.done)} of {len(jobs)} trainings are done. Go on with: resume={run.path}")
+        say(console, f"{len(jobs.done)} of {len(jobs)} trainings are done. Continue with: resume={run.path}")
         return status
-    conclude(jobs, run, console)
+    finish(jobs, run, console)
     return 0
 
 
 def _check(config: CompareConfig) -> None:
-    """UserError for the first option that cannot work."""
+    """Raise UserError for the first option that is not allowed."""
     if launched().world > 1:
         raise UserError(
-            "nas.compare starts its own processes; start it once, with workers=N for N trainings at a time."
+            "nas.compare was started as several processes, but it starts its own; start it once, with workers=N for "
+            "N trainings at a time."
         )
     if config.workers != AUTO and (not isinstance(config.workers, int) or config.workers < 1):
         raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")

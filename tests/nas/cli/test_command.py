@@ -133,7 +133,7 @@ def test_a_bug_shows_its_traceback(output: Path, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("nas.data.build_task", fail)
+    monkeypatch.setattr("nas.workflows.search.build_task", fail)
     with pytest.raises(ZeroDivisionError):
         nas("search", *SEARCH, f"output={output}")
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from nas.comparisons.results import Comparison, Entrant, Trained
+from tests.nas.architectures import small
 
 CONTEXTS = (4096, 32768, 131072)
 
@@ -28,7 +29,7 @@ def trained(
 
 
 def entrant(name: str, *runs: Trained, searched: bool = False) -> Entrant:
-    return Entrant(name, searched, 2e-3, {1e-3: 0.4, 2e-3: 0.5}, {"mixers": ["softmax", "linear"]}, runs)
+    return Entrant(name, searched, 2e-3, {1e-3: 0.4, 2e-3: 0.5}, small("softmax", "linear").to_dict(), runs)
 
 
 def by_seed(name: str, *qualities: float, searched: bool = False, share: float = 0.5) -> Entrant:

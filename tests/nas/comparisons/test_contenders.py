@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nas.comparisons.contenders import TOLERANCE, contenders, parameters
-from nas.comparisons.recipe import Given
+from nas.comparisons.recipe import ComparedRun
 from nas.config import CompareConfig
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel, count_parameters
@@ -22,10 +22,10 @@ def config(*options: str) -> CompareConfig:
     return made
 
 
-def given(architecture: Architecture, space: str | None = "token_hybrid", share: float = 0.1) -> Given:
+def given(architecture: Architecture, space: str | None = "token_hybrid", share: float = 0.1) -> ComparedRun:
     made = composed("search", "+space=token_hybrid", *SMALL)
     values: dict[str, Any] = {"name": "mine", "budget": vars(made.budget), "data": vars(made.data)}
-    return Given(
+    return ComparedRun(
         Path("run"),
         values | ({"space": {"name": space}} if space else {}),
         architecture,

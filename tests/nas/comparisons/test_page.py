@@ -12,6 +12,7 @@ from nas.comparisons.page import page, write
 from nas.comparisons.summary import Answer, value
 from nas.errors import UserError
 from nas.report.units import number
+from tests.nas.architectures import small
 from tests.nas.comparisons.examples import by_seed, comparison, recall, text
 from tests.nas.sweeps.test_page import SCRIPT, rows, specs
 
@@ -56,7 +57,7 @@ def test_links_lead_to_the_trainings_that_are_there(tmp_path: Path) -> None:
 
 def test_hybrid_layers_tell_their_share_over_seeds(tmp_path: Path) -> None:
     hybrid = by_seed("routed", 0.5, 0.6)
-    hybrid = replace(hybrid, architecture=hybrid.architecture | {"mixers": ["linear", "token_hybrid"]})
+    hybrid = replace(hybrid, architecture=small("linear", "token_hybrid").to_dict())
     answer = Answer.of(comparison(hybrid))
     assert '%"' not in page(answer, tmp_path, tmp_path).split("<h2>Layers</h2>")[1].split("</table>")[0]
     for seed, share in enumerate((0.25, 0.75)):

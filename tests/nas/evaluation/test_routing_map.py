@@ -7,6 +7,8 @@ from nas.data import Batch, Task, build_task
 from nas.evaluation.routing_map import routing_map
 from nas.kernels import chunk_softmax_attention
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import first_alone
+from nas.models.operations import find
 from nas.models.policies import drop_all, keep_all, learnt, policy_of
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
@@ -64,7 +66,7 @@ def test_a_sequence_shorter_than_a_chunk_is_one_chunk(task: Task) -> None:
 
 def test_nothing_is_shown_where_nothing_is_routed(task: Task) -> None:
     assert routing_map(model(task, "linear", "softmax"), task, learnt, with_readers=True) is None
-    assert routing_map(model(task, "token_hybrid"), task, None, with_readers=True) is None
+    assert routing_map(model(task, "token_hybrid"), task, first_alone, with_readers=True) is None
 
 
 def test_readers_are_those_of_the_attention_that_is_computed(task: Task) -> None:
@@ -74,10 +76,11 @@ def test_readers_are_those_of_the_attention_that_is_computed(task: Task) -> None
     shown = routing_map(routed, task, keep_all, with_readers=True)
     assert shown is not None
     block = routed.blocks[0]
-    heads = block.mixer.softmax_heads(block.mixer.project(block.mixer_norm(routed.embedding(tokens))))
-    value = torch.zeros(*heads.q.shape[:3], 1)
+    given = block.mixer.project(block.mixer_norm(routed.embedding(tokens)))
+    q, k, _ = find("softmax").heads(block.mixer, given)
+    value = torch.zeros(*q.shape[:3], 1)
     value[:, 8:12] = 1  # chunk 2
-    got = chunk_softmax_attention(heads.q, heads.k, value, chunk_size=4)[0, :, :, 0]  # [T, heads]
+    got = chunk_softmax_attention(q, k, value, chunk_size=4)[0, :, :, 0]  # [T, heads]
     part = got[12:].unflatten(-1, (2, 2)).mean(-1)
     for head in range(2):
         most = part[:, head].topk(3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.models.mixers import Path, Policy, TokenMixer
+from nas.models.mixers import Path, Policy, TokenMixer, first_alone
 from nas.models.operations import find
 from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
@@ -93,10 +93,8 @@ def soft(layer: int, logits: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("options", [OPTIONS, OPTIONS[:2], OPTIONS[:3], OPTIONS[1:], OPTIONS[2:]], ids=str)
-@pytest.mark.parametrize("policy", [soft, None], ids=["routed", "dense"])
-def test_a_mixture_with_all_weight_on_an_option_is_that_option(
-    options: tuple[Layer, ...], policy: Policy | None
-) -> None:
+@pytest.mark.parametrize("policy", [soft, first_alone], ids=["routed", "dense"])
+def test_a_mixture_with_all_weight_on_an_option_is_that_option(options: tuple[Layer, ...], policy: Policy) -> None:
     made, x = supernet(options), torch.randn(2, T, 12, dtype=torch.float64)
     for number, option in enumerate(options):
         weights = torch.eye(len(options), dtype=torch.float64)[number].requires_grad_()
@@ -104,7 +102,7 @@ def test_a_mixture_with_all_weight_on_an_option_is_that_option(
         alone, decided = made(x, policy, Path(number))
         torch.testing.assert_close(mixed, alone, rtol=1e-9, atol=1e-12)
         assert [routing.chunk_size for routing in decided] == (
-            [option.chunk_size] if option.mixer == "token_hybrid" and policy else []
+            [option.chunk_size] if option.routed and policy is soft else []
         )
         (gradient,) = torch.autograd.grad(mixed.square().sum(), weights)
         assert gradient.isfinite().all()
@@ -124,8 +122,8 @@ def test_a_mixture_of_some_options_is_that_of_a_layer_of_these(among: tuple[int,
 
 def test_a_mixture_of_softmax_and_linear_is_the_sum_of_both_outputs() -> None:
     made, x = supernet(OPTIONS[:2]), torch.randn(2, T, 12, dtype=torch.float64)
-    softmax, linear = (made(x, None, Path(number))[0] for number in (0, 1))
-    mixed, _ = made(x, None, Path(None, torch.tensor([0.3, 0.7], dtype=torch.float64)))
+    softmax, linear = (made(x, first_alone, Path(number))[0] for number in (0, 1))
+    mixed, _ = made(x, first_alone, Path(None, torch.tensor([0.3, 0.7], dtype=torch.float64)))
     torch.testing.assert_close(mixed, 0.3 * softmax + 0.7 * linear)
 
 

@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 
+from nas.models.operations import find
 from nas.report.diagram import Block, by_hand, stacks_of
+from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
 
 
 def test_a_block_says_what_is_known() -> None:
-    assert Block.of("softmax", 16, None) == Block("softmax", "softmax", 1.0)
-    assert Block.of("linear", 16, None) == Block("linear", "linear", 0.0)
-    assert Block.of("token_hybrid", 16, 0.034) == Block("hybrid", "hybrid, 3 % softmax, chunks of 16", 0.034)
-    assert Block.of("token_hybrid", 16, math.nan) == Block("hybrid", "hybrid, chunks of 16", None)
-    assert Block.of("token_hybrid", None, None) == Block("hybrid", "hybrid", None)
+    softmax, linear, window = (find(name).look for name in ("softmax", "linear", "window"))
+    hybrid, both = Layer("token_hybrid", 16), (softmax, linear)
+    assert Block.of(Layer("softmax", 16)) == Block((softmax,), "softmax", 1.0, True)
+    assert Block.of(Layer("linear", 16)) == Block((linear,), "linear", 0.0, False)
+    assert Block.of(Layer("window", 16, 32)) == Block((window,), "window, MLP of 32", 0.0, False)
+    assert Block.of(hybrid, 0.034) == Block(both, "hybrid, 3 % softmax, chunks of 16", 0.034, True)
+    assert Block.of(hybrid, math.nan) == Block(both, "hybrid, chunks of 16", None, True)
+    assert Block.of(hybrid, with_chunk_size=False) == Block(both, "hybrid", None, True)
+    assert [Block.of(layer).kind for layer in (Layer("softmax", 16), hybrid)] == ["softmax", "hybrid"]
 
 
 def test_hand_designed_hybrids_need_enough_layers_and_stand_there_once() -> None:
