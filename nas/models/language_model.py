@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
 from nas.models.mixers import FIRST, Path, Policy, Routing, TokenMixer
+from nas.models.operations import in_order
 from nas.models.policies import policy_of
 from nas.models.router import Router
 from nas.search_spaces.architecture import Architecture, Layer
@@ -132,6 +133,12 @@ class LanguageModel(nn.Module):
     def policy(self) -> Policy:
         """How the model routes chunks by itself: as its routers say, or as its architecture gives the routing."""
         return policy_of(self.architecture)
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a training step can be captured in a CUDA graph: every operation of every option can be."""
+        names = {name for options in self.options for layer in options for name in layer.operations}
+        return all(operation.capturable for operation in in_order(names))
 
     def inherit(self, architecture: Architecture) -> "LanguageModel":
         """A model of one architecture of the space, with the weights that it has in this one."""

@@ -235,7 +235,7 @@ class TrainingModule(lightning.LightningModule):
         """The CUDA graph for this step, where there is one: not where the host has to know what was drawn."""
         relaxation = self.config.relaxation
         drawn = self.space.choosing and not moment.dense and (relaxation.pairs or relaxation.name in SAMPLED)
-        if drawn or not wanted(self.config.trainer, batch.tokens):
+        if drawn or not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
             return None
         if self._graphs is None:
             state = [*self.budget.buffers(), *self.choices.buffers()]

@@ -191,6 +191,21 @@ def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> 
     assert again.loss == pytest.approx(found["routings"]["found architecture"]["1x"]["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("space", ["layer_hybrid", "joint"])
+def test_layers_may_attend_to_a_window(tmp_path: Path, space: str) -> None:
+    """Under a budget for which softmax everywhere is too expensive; a window of 8 tokens keeps 8 of 4096."""
+    options = ("space.operations=[softmax,window,token_hybrid]", "space.chunk_sizes=[8]", "model.window=8")
+    budget = ("budget=kv_bytes", "budget.context=4096", "budget.target=300000")
+    ended = nas("search", f"+space={space}", *SMALL, *SHORT, *options, *budget, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    found = metrics(ended.run)
+    names = ["softmax", "window", "token_hybrid@8"]
+    assert [list(choice["probabilities"]) for choice in found["choices"]] == [names] * len(found["choices"])
+    architecture = load_architecture(ended.run / "architecture.json")
+    assert architecture.window == 8
+    assert found["budget"]["used"] <= 300000 + 0.02 * found["budget"]["most"]
+
+
 def test_a_chunk_as_long_as_the_sequences_is_warned_of(tmp_path: Path) -> None:
     options = ("space.chunk_sizes=[8,64]", "budget.target=20000", "trainer.steps=2", f"output={tmp_path}")
     ended = nas("search", "+space=chunk_size", *SMALL, *options)

@@ -31,7 +31,8 @@ def test_an_architecture_by_name(tmp_path: Path, name: str) -> None:
     [
         ("interleaved_3_1", ("linear", "linear", "linear", "softmax")),
         ("nats_l", ("linear", "linear", "linear", "token_hybrid")),
-        ("linear-softmax-softmax-linear", ("linear", "softmax", "softmax", "linear")),
+        ("linear-softmax-window-linear", ("linear", "softmax", "window", "linear")),
+        ("softmax_window", ("window",) * 4),
     ],
 )
 def test_a_hybrid_designed_by_hand(tmp_path: Path, name: str, mixers: tuple[str, ...]) -> None:
@@ -81,7 +82,10 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
     strided = small("token_hybrid", vocab_size=24, given_routing="strided", given_share=0.25)
     (tmp_path / "strided.json").write_text(strided.to_json())
     for options, told in (
-        ((), "architecture is missing; give a file or one of: softmax, softmax_rope, softmax_window, linear, token_hybrid, "),
+        (
+            (),
+            "architecture is missing; give a file or one of: softmax, softmax_rope, softmax_window, linear, ",
+        ),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
         ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
         ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),

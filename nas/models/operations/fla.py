@@ -52,12 +52,14 @@ def _library(name: str, module: str) -> ModuleType:
 
 
 class FlaOperation(Standalone):
-    """A layer of flash-linear-attention.
+    """A layer of flash-linear-attention. Its kernels tune themselves as they run, which a CUDA graph cannot capture.
 
     Args:
         name: of its module in `fla.layers`.
         layer: its class.
     """
+
+    capturable = False
 
     def __init__(self, name: str, layer: type[nn.Module]) -> None:
         self.name, self._layer = f"{PREFIX}:{name}", layer

@@ -106,11 +106,13 @@ class Operation(ABC):
         name: by which options, files, tables and pictures call it.
         look: how pictures draw it.
         keeps_all: whether it keeps keys and values of every token, so that its layers count as softmax.
+        capturable: whether its forward and backward pass can be captured in a CUDA graph.
     """
 
     name: str
     look: Look
     keeps_all: ClassVar[bool] = False
+    capturable: ClassVar[bool] = True
 
     @abstractmethod
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
