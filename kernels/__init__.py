@@ -1,4 +1,4 @@
-"""The two operations every search space chooses between, each behind one public function, and both at once.
+"""The operations that every search space chooses between, each behind one public function, and both fused in one call.
 
 >>> import torch
 >>> from nas.kernels import chunk_softmax_attention

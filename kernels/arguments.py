@@ -1,4 +1,4 @@
-"""What both operations ask of their arguments: one place for the checks and their messages."""
+"""Checks of the arguments that the operations share, with their messages."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def num_chunks(length: int, chunk_size: int) -> int:
-    """Number of chunks N = ceil(T / chunk_size); the last chunk may be short."""
+    """Return the number of chunks N = ceil(T / chunk_size); the last chunk may be short."""
     return -(-length // chunk_size)
 
 
@@ -28,7 +28,7 @@ def check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
 def check_operation(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, route_grad: str, impl: str
 ) -> None:
-    """Raise ValueError where q, k, v, route and the options cannot mean a routed operation.
+    """Raise ValueError unless q, k, v, route and the options form a valid routed operation.
 
     Args:
         q: [B, T, H, K] queries; k must have the same shape, v is [B, T, H, V].
@@ -135,12 +135,12 @@ def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Half-precision inputs are computed in float32; everything else as it comes."""
+    """Return the dtype of computation: float32 for half-precision inputs, the dtype itself otherwise."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
-    """Run ``function`` of tensors with autocast off: an operation's dtypes are its own (see `compute_dtype`)."""
+    """Wrap ``function`` to run with autocast off: an operation chooses its own dtypes (see `compute_dtype`)."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

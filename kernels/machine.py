@@ -1,4 +1,4 @@
-"""The machine that kernels run on: its GPU, its version of Triton, and whether Triton interprets."""
+"""The machine that kernels run on: its GPU, its version of Triton, and whether Triton's interpreter is on."""
 
 import functools
 import importlib.metadata
@@ -7,11 +7,11 @@ import os
 import torch
 
 CAPABILITY = (9, 0)
-"""CUDA compute capability on which the kernels run: Hopper (H100, H200), where they were checked.
+"""CUDA compute capability on which the kernels run: Hopper (H100, H200), the only one on which they were checked.
 
-Triton 3.4 to 3.7 is known to compile programs of this kind wrongly on Blackwell (flash-linear-attention#607, #638,
-#913) and, in the backward pass, on Hopper (#640, #984). The kernels avoid what fails on Hopper. Older GPUs have less
-shared memory than the tiles take.
+Triton 3.4 to 3.7 compiles such kernels wrongly on Blackwell (flash-linear-attention#607, #638, #913) and, in the
+backward pass, on Hopper (#640, #984). These kernels avoid the patterns that fail on Hopper. Older GPUs have too little
+shared memory for the tiles.
 """
 
 
@@ -20,7 +20,7 @@ OLDEST_TRITON = (3, 6)
 
 
 def interpreting() -> bool:
-    """Whether Triton's kernels are interpreted, on tensors of the CPU (set before triton is imported)."""
+    """Return whether Triton kernels are interpreted, on CPU tensors (set before triton is imported)."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
 
 
@@ -36,12 +36,12 @@ def _triton_version() -> str | None:
 
 @functools.cache
 def known_machine_obstacle(device: torch.device) -> str | None:
-    """`machine_obstacle`, outside of what a compiler traces."""
+    """Return `machine_obstacle` of ``device``; call this outside of traced code."""
     version = _triton_version()
     if version is None:
         return "triton is not installed (there are wheels for Linux: pip install triton)"
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRITON:
-        return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}, the oldest that was checked"
+        return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}, the oldest checked version"
     if interpreting():
         return None
     if device.type != "cuda":

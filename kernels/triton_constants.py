@@ -1,4 +1,4 @@
-"""What a compiler takes as a constant instead of tracing it: a graph is traced on the one machine that it runs on."""
+"""Values that a compiler treats as constants instead of tracing: a graph runs on the machine that it is traced on."""
 
 import torch
 
@@ -7,5 +7,5 @@ from nas.kernels.machine import known_machine_obstacle
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def machine_obstacle(device: torch.device) -> str | None:
-    """`nas.kernels.triton_support.machine_obstacle` as a constant."""
+    """Return `nas.kernels.triton_support.machine_obstacle` as a constant."""
     return known_machine_obstacle(device)

@@ -1,4 +1,4 @@
-"""How an operation on Triton kernels is called: as a function, or as a registered operator where it is traced."""
+"""Calls of an operation on Triton kernels: as a plain function, or as a registered operator where it is traced."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 class Operator:
     """A function of tensors that is also registered with torch, as ``nas_kernels::<name>``.
 
-    A registered operator is called where something has to see it (torch.compile, fake tensors, counters of
-    operations, opcheck), and the function itself elsewhere, which saves a sixth of the time that Python takes for it.
+    A registered operator is called where something traces the call (torch.compile, fake tensors, counters of
+    operations, opcheck). Elsewhere the function is called directly, which saves a sixth of the Python time of a call.
 
     Args:
-        name: of the operator.
-        function: what it does, with type hints that torch can read.
-        fake: shapes and dtypes of what it returns.
+        name: name of the operator.
+        function: implementation, with type hints that torch can read.
+        fake: function that returns empty tensors with the shapes and dtypes of the results.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
@@ -34,8 +34,8 @@ class DifferentiableOperator(Operator):
 
     Args:
         name, function, fake: see `Operator`.
-        save: (ctx, inputs, output), notes on ctx what ``differentiate`` needs.
-        differentiate: (ctx, *gradients of the outputs) to a gradient or None for each input.
+        save: (ctx, inputs, output), stores on ctx the values that ``differentiate`` needs.
+        differentiate: (ctx, *gradients of the outputs), returns a gradient or None for each input.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DifferentiableOperator(Operator):
         super().__init__(name, function, fake)
         self.registered.register_autograd(differentiate, setup_context=save)
 
-        def forward(ctx: Any, *args: Any) -> Any:  # in one with ``save``: torch binds arguments by name between two
+        def forward(ctx: Any, *args: Any) -> Any:  # includes ``save``: with two functions torch binds arguments by name
             output = function(*args)
             save(ctx, args, output)
             return output
@@ -64,5 +64,5 @@ class DifferentiableOperator(Operator):
 
 
 def traced() -> bool:
-    """Whether a compiler or a dispatch mode follows what is computed."""
+    """Return whether a compiler or a dispatch mode traces the call."""
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()

@@ -1,6 +1,6 @@
-"""What the Triton kernels can take, where they run, and which implementation a call gets.
+"""Calls that the Triton kernels support, the machines they run on, and the implementation that a call uses.
 
-Nothing here imports triton: kernels are imported when the first tensor asks for them.
+This module never imports triton: kernels are imported when the first tensor needs them.
 """
 
 import functools
@@ -22,14 +22,15 @@ DIM_MULTIPLE = 4
 
 
 NARROWEST_BYTES = 128
-"""Fewest bytes in a row of a tile that is multiplied: Triton 3.6 to 3.7.1 lets Hopper's wgmma read narrower operands
-past their end, in silence or with an illegal access (triton#11366; seen with 32 columns of 16 bits and 16 of 32)."""
+"""Fewest bytes in a row of a tile that is an operand of a product. Triton 3.6 to 3.7.1 lets Hopper's wgmma read
+narrower operands past their end, silently or with an illegal access (triton#11366; seen with 32 columns of 16 bits and
+16 of 32)."""
 
 
 def machine_obstacle(device: torch.device) -> str | None:
-    """Why Triton kernels cannot run on tensors of ``device``; None if they can."""
+    """Return why Triton kernels cannot run on tensors of ``device``; None if they can."""
     if torch.compiler.is_compiling():
-        # The mark in there imports torch._dynamo: a second that only a compiler, which has it already, should take.
+        # `assume_constant_result` imports torch._dynamo, which takes a second: a compiler has imported it already.
         from nas.kernels.triton_constants import machine_obstacle as constant
 
         return constant(device)
@@ -37,7 +38,7 @@ def machine_obstacle(device: torch.device) -> str | None:
 
 
 def obstacle(q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> str | None:
-    """Why the Triton kernels cannot take a call with q, k [..., K] and v [..., V]; None if they can."""
+    """Return why the Triton kernels cannot take a call with q, k [..., K] and v [..., V]; None if they can."""
     if reason := machine_obstacle(q.device):
         return reason
     if chunk_size not in CHUNK_SIZES:
@@ -52,19 +53,19 @@ def obstacle(q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> str | None:
 
 
 def choose(impl: Impl, q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> Literal["reference", "triton"]:
-    """The implementation of a call: for "auto" Triton's where a CUDA tensor allows it, the reference otherwise.
+    """Return the implementation of a call: for "auto" Triton for supported calls on CUDA, the reference otherwise.
 
     Raises:
-        ValueError: impl is "triton" and the kernels cannot take this call; the message says what they can.
+        ValueError: impl is "triton" and the kernels do not support the call; the message says which calls they support.
     """
     return _decide(impl, q.device, lambda: obstacle(q, k, v, chunk_size))
 
 
 def choose_elementwise(impl: Impl, *tensors: Tensor, limit: str | None = None) -> Literal["reference", "triton"]:
-    """The implementation of an element-wise operation on these tensors, as `choose` gives it for the other two.
+    """Return the implementation of an element-wise operation on these tensors, by the rules of `choose`.
 
     Args:
-        limit: what else of the call is beyond the kernels, if anything.
+        limit: why the kernels cannot take the call for another reason than its dtypes or device; None if they can.
     """
 
     def reason() -> str | None:
@@ -84,13 +85,13 @@ def _decide(impl: Impl, device: torch.device, why_not: Callable[[], str | None])
         return "triton"
     if impl == "triton":
         raise ValueError(
-            f"impl='triton' cannot be used: {reason}. Use impl='reference', or impl='auto' to choose by itself."
+            f"impl='triton' cannot be used: {reason}. Use impl='reference', or impl='auto' to choose automatically."
         )
     return "reference"
 
 
 def operand_dtype(*tensors: Tensor) -> torch.dtype:
-    """The one dtype in which matrix products read these tensors: autocast's where it is on, else the widest given."""
+    """Return the dtype of matrix products of these tensors: autocast's where it is on, else the widest of theirs."""
     device = tensors[0].device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
@@ -98,23 +99,23 @@ def operand_dtype(*tensors: Tensor) -> torch.dtype:
 
 
 def dense(x: Tensor) -> Tensor:
-    """x itself if its last dimension lies contiguously in memory, else a copy of which that is so."""
+    """Return x if its last dimension is contiguous in memory, else a contiguous copy."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def narrowest(dtype: torch.dtype) -> int:
-    """Fewest columns of a tile of ``dtype`` that is multiplied."""
+    """Return the fewest columns of a tile of ``dtype`` that is an operand of a product."""
     return NARROWEST_BYTES // dtype.itemsize
 
 
 def dot_precision(dtype: torch.dtype) -> str:
-    """How `tl.dot` multiplies operands of ``dtype``: float32 in three TF32 products, which keeps float32's accuracy."""
+    """Return the precision of `tl.dot` for ``dtype``: float32 uses three TF32 products, to keep its accuracy."""
     return "tf32x3" if dtype == torch.float32 else "tf32"
 
 
 @functools.cache
 def multiprocessors(device: torch.device) -> int:
-    """Multiprocessors of a GPU; 1 for the interpreter."""
+    """Return the number of multiprocessors of a GPU; 1 for the interpreter."""
     if device.type != "cuda":
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
@@ -122,7 +123,7 @@ def multiprocessors(device: torch.device) -> int:
 
 @contextmanager
 def on_device(tensor: Tensor) -> Iterator[None]:
-    """Launch kernels on the tensor's GPU, whichever is current."""
+    """Launch kernels on the tensor's GPU, whichever GPU is current."""
     if tensor.device.type == "cuda":
         with torch.cuda.device(tensor.device):
             yield

@@ -1,4 +1,4 @@
-"""What makes one output of the branches: a norm of each, their shares, and the output gate."""
+"""Merge of the two branches into one output: a norm for each branch, branch weights, and the output gate."""
 
 from typing import get_args
 
@@ -9,7 +9,7 @@ from nas.kernels.branch_merge import reference
 from nas.kernels.triton_support import choose_elementwise
 
 MAX_CHANNELS = 2048
-"""Most channels of a head that the Triton kernels take."""
+"""Largest number of channels of a head that the Triton kernels support."""
 
 
 def branch_merge(
@@ -35,17 +35,17 @@ def branch_merge(
 
     Args:
         softmax_o: [B, T, Hs, Vs], or None.
-        linear_o: [B, T, Hl, Vl] with Hl * Vl = Hs * Vs, split into heads as softmax_o is; or None.
-        softmax_weight, linear_weight: [Vs], each None exactly if its branch is.
-        scores: [B, T, 2 * Hs], a head's two beside each other; None exactly if there is one branch alone.
+        linear_o: [B, T, Hl, Vl] with Hl * Vl = Hs * Vs, or None; it is split into heads as softmax_o is.
+        softmax_weight, linear_weight: [Vs], each None exactly if its branch is None.
+        scores: [B, T, 2 * Hs], the two scores of a head side by side; None exactly if only one branch is given.
         gate: [B, T, Hs * Vs].
         eps: added to the mean squares.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
-            Triton on CUDA where it can, the reference otherwise.
+                Triton on CUDA where the call is supported, the reference otherwise.
 
     Returns:
-        [B, T, Hs * Vs]; from Triton in the dtype of gate (under autocast autocast's), from PyTorch in what it promotes
-        to.
+        [B, T, Hs * Vs]. Triton returns the dtype of gate, or autocast's dtype under autocast; PyTorch returns the
+        promoted dtype of its inputs.
 
     Raises:
         ValueError: a shape, dtype or option is not as above; the message names it.
@@ -97,7 +97,7 @@ def _check_pair(
         raise ValueError("softmax_o and linear_o are both None; give at least one of them.")
     if softmax_weight is None or linear_weight is None:
         if scores is not None:
-            raise ValueError("scores were given for one branch alone; they weigh softmax_o against linear_o.")
+            raise ValueError("scores were given for one branch alone; give scores=None, or softmax_o and linear_o.")
         return
     check_shape("linear_weight", linear_weight, tuple(softmax_weight.shape), "the shape of softmax_weight")
     if scores is None:

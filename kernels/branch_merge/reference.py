@@ -1,4 +1,4 @@
-"""Merging the branches in PyTorch: the definition, and the CPU path."""
+"""Merge of the branches in PyTorch: the definition, and the CPU path."""
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ def branch_merge(
     gate: Tensor,
     eps: float,
 ) -> Tensor:
-    """See `nas.kernels.branch_merge`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.branch_merge` of valid arguments."""
     branches = [
         _norm(o, weight, eps)
         for o, weight in ((softmax_o, softmax_weight), (linear_o, linear_weight))

@@ -1,5 +1,7 @@
-"""Kernels that merge the branches. A program takes one head of some tokens; o is the first branch, other the second if
-there are two (PAIR), and share the first branch's weight: the softmax of two scores is the sigmoid of their difference.
+"""Kernels that merge the branches.
+
+A program takes one head of some tokens. ``o`` is the first branch, and ``other`` the second if there are two (PAIR).
+``share`` is the first branch's weight: the softmax of two scores is the sigmoid of their difference.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -11,7 +13,7 @@ from nas.kernels.triton_elementwise import inverse_rms, rms_gradient, silu, silu
 
 @triton.jit
 def load_head(pointer, t, head, N, stride, DIM: tl.constexpr, BD: tl.constexpr):
-    """[len(t), BD] in float32 of tokens t [BT, 1] and the head's DIM channels; zeros beyond both."""
+    """Load [len(t), BD] in float32: the head's DIM channels at tokens t [BT, 1], zeros beyond both."""
     d = tl.arange(0, BD)[None, :]
     inside = (t < N) & (d < DIM)
     return tl.load(pointer + t.to(tl.int64) * stride + (head * DIM + d), mask=inside, other=0.0).to(tl.float32)
@@ -19,7 +21,7 @@ def load_head(pointer, t, head, N, stride, DIM: tl.constexpr, BD: tl.constexpr):
 
 @triton.jit
 def store_head(pointer, tile, t, head, N, stride, DIM: tl.constexpr, BD: tl.constexpr):
-    """Store what `load_head` would load."""
+    """Store a tile where `load_head` loads it."""
     d = tl.arange(0, BD)[None, :]
     inside = (t < N) & (d < DIM)
     tl.store(pointer + t.to(tl.int64) * stride + (head * DIM + d), tile.to(pointer.dtype.element_ty), mask=inside)
@@ -27,7 +29,7 @@ def store_head(pointer, tile, t, head, N, stride, DIM: tl.constexpr, BD: tl.cons
 
 @triton.jit
 def load_share(scores, t, head, N, stride):
-    """[len(t), 1]: the share of the first branch."""
+    """Load [len(t), 1], the weight of the first branch."""
     place = scores + t.to(tl.int64) * stride + 2 * head
     first, second = tl.load(place, mask=t < N, other=0.0), tl.load(place + 1, mask=t < N, other=0.0)
     return tl.sigmoid(first.to(tl.float32) - second.to(tl.float32))
@@ -35,7 +37,7 @@ def load_share(scores, t, head, N, stride):
 
 @triton.jit
 def load_gain(weight, DIM: tl.constexpr, BD: tl.constexpr):
-    """[1, BD] of weight [DIM]."""
+    """Load weight [DIM] as [1, BD]."""
     d = tl.arange(0, BD)[None, :]
     return tl.load(weight + d, mask=d < DIM, other=0.0).to(tl.float32)
 
@@ -46,7 +48,7 @@ def forward(
     N, o_stride, other_stride, scores_stride, gate_stride, eps,
     HEADS: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
-    """y [N, HEADS * DIM] for BT tokens of one head."""
+    """Compute y [N, HEADS * DIM] for BT tokens of one head."""
     pid = tl.program_id(0)
     head = pid % HEADS
     t = pid // HEADS * BT + tl.arange(0, BT)[:, None]
@@ -68,7 +70,7 @@ def backward(
     N, dy_stride, o_stride, other_stride, scores_stride, gate_stride, eps,
     HEADS: tl.constexpr, DIM: tl.constexpr, STEPS: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
-    """All gradients for STEPS * BT tokens of one head; the weights' in dweights [1 or 2, programs, DIM]."""
+    """Compute all gradients for STEPS * BT tokens of one head; dweights is [1 or 2, programs, DIM]."""
     pid = tl.program_id(0)
     head = pid % HEADS
     gain, total = load_gain(weight, DIM, BD), tl.zeros([BT, BD], tl.float32)

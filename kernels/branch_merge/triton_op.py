@@ -1,4 +1,4 @@
-"""Merging the branches in Triton: the registered operator, its backward operator, and how the kernels are launched."""
+"""Merge of the branches in Triton: the registered operator, its backward operator, and how the kernels are launched."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import triton
 from torch import Tensor
 
 from nas.kernels.branch_merge import triton_kernels
-from nas.kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from nas.kernels.triton_elementwise import empty_output, rows, sum_partials, tokens_per_tile
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import on_device, operand_dtype
 
 FORWARD_TILE, BACKWARD_TILE = 2048, 1024
-"""Elements of a tile; in half precision two loads of 16 bytes for each thread, and one where more would not fit."""
+"""Elements of a tile: in half precision two loads of 16 bytes a thread, or one load where two tiles do not fit."""
 WARPS = 4
 STEPS = 4
-"""Tiles that a program of the backward pass walks over before it hands in its part of the weights' gradients."""
+"""Tiles that a program of the backward pass processes before it writes its part of the weights' gradients."""
 
 
 def branch_merge(
@@ -27,7 +27,7 @@ def branch_merge(
     gate: Tensor,
     eps: float,
 ) -> Tensor:
-    """See `nas.kernels.branch_merge`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.branch_merge` of valid arguments."""
     dtype = operand_dtype(gate)
     branches = [
         (o.flatten(-2).to(dtype), weight)
@@ -39,14 +39,14 @@ def branch_merge(
 
 
 def _tiling(weight: Tensor, gate: Tensor, tile: int) -> dict[str, int]:
-    """The kernels' heads, channels of a head, tokens of a tile, and channels of a head made a power of two."""
+    """Return the kernels' heads, channels of a head, tokens of a tile, and channels padded to a power of two."""
     dim = weight.shape[0]
     padded = triton.next_power_of_2(dim)
     return {"HEADS": gate.shape[-1] // dim, "DIM": dim, "BT": tokens_per_tile(padded, tile), "BD": padded}
 
 
 def _optional_rows(x: Tensor | None, instead: Tensor) -> Tensor:
-    """`rows` of x, or what the kernels get, and do not read, in its place."""
+    """Return `rows` of x, or ``instead`` if x is None: a placeholder that the kernels do not read."""
     return instead if x is None else rows(x)
 
 
@@ -59,7 +59,7 @@ def _run_forward(
     gate: Tensor,
     eps: float,
 ) -> Tensor:
-    """One branch [B, T, D], or two."""
+    """Merge one branch [B, T, D], or two."""
     first, gates = rows(o), rows(gate)
     second, shares = _optional_rows(other, first), _optional_rows(scores, first)
     y = gate.new_empty(gate.shape)
@@ -96,7 +96,7 @@ def _run_backward(
     gate: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of the forward operator's tensors in their order; empty tensors for those that were not given."""
+    """Return the gradients of the forward operator's tensors in order; empty tensors for inputs that are None."""
     dys, first, gates = rows(dy), rows(o), rows(gate)
     second, shares = _optional_rows(other, first), _optional_rows(scores, first)
     do, dother, _, _, dscores, dgate = gradients = _gradients(o, other, weight, other_weight, scores, gate)
@@ -135,8 +135,10 @@ def _gradients(
     scores: Tensor | None,
     gate: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Unwritten, contiguous memory for each gradient."""
-    made = [missing(o) if x is None else x.new_empty(x.shape) for x in (o, other, weight, other_weight, scores, gate)]
+    """Allocate contiguous, uninitialised memory for each gradient."""
+    made = [
+        empty_output(o) if x is None else x.new_empty(x.shape) for x in (o, other, weight, other_weight, scores, gate)
+    ]
     return made[0], made[1], made[2], made[3], made[4], made[5]
 
 

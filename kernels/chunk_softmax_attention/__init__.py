@@ -1,4 +1,4 @@
-"""Causal softmax attention over earlier chunks as far as their route says, or over a sliding window."""
+"""Causal softmax attention over the own chunk and routed earlier chunks, or over a sliding window."""
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ def chunk_softmax_attention(
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
 ) -> Tensor:
-    """Softmax attention over the own chunk and the routed earlier chunks, or over the last ``window`` tokens.
+    """Compute softmax attention over the own chunk and the routed earlier chunks, or over the last ``window`` tokens.
 
     With n(i) = i // chunk_size and s_ij = scale * q_i . k_j::
 
@@ -35,14 +35,14 @@ def chunk_softmax_attention(
     Args:
         q, k: [B, T, H, K] queries and keys, any T >= 1.
         v: [B, T, H, V] values.
-        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H: how much later chunks see of
-            each chunk. Each routing head serves H / R consecutive heads. None means all ones.
+        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H: how much of each chunk later chunks see.
+            Each routing head serves H / R consecutive heads. None means all ones.
         chunk_size: tokens in a chunk, any integer >= 1; has no effect without a route.
         scale: factor on the scores; 1 / sqrt(K) by default.
         window: tokens that a query sees, itself included, any integer >= 1. None means all earlier tokens.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `nas.kernels.triton_support`),
-            or "auto": Triton on CUDA where it can, the reference otherwise.
+                or "auto": Triton on CUDA where the call is supported, the reference otherwise.
 
     Returns:
         [B, T, H, V] in the dtype of v.
@@ -64,8 +64,8 @@ def chunk_softmax_attention(
 
 
 def _window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, impl: Impl) -> Tensor:
-    """Attention over the last ``window`` tokens; a window as long as the sequence is plain causal attention."""
-    chunk_size = CHUNK_SIZES[0]  # of no effect: any size that Triton's kernels take
+    """Attend to the last ``window`` tokens; a window as long as the sequence is plain causal attention."""
+    chunk_size = CHUNK_SIZES[0]  # has no effect: any size that the Triton kernels support
     if window >= q.shape[1]:
         return chunk_softmax_attention(q, k, v, chunk_size=chunk_size, scale=scale, impl=impl)
     if choose(impl, q, k, v, chunk_size) == "triton":

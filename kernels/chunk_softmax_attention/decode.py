@@ -1,4 +1,4 @@
-"""Routed softmax attention one token at a time: the KV cache goes in and comes back, and no step waits for the GPU.
+"""Routed softmax attention one token at a time, with an explicit KV cache; no step waits for the GPU.
 
 >>> import torch
 >>> from nas.kernels.chunk_softmax_attention.decode import (
@@ -39,21 +39,21 @@ from nas.kernels.triton_support import choose
 def chunk_softmax_attention_step(
     q: Tensor, k: Tensor, v: Tensor, cache: KVCache, *, scale: float | None = None, impl: Impl = "auto"
 ) -> tuple[Tensor, KVCache]:
-    """One token of `nas.kernels.chunk_softmax_attention`, without gradients, without a host synchronisation.
+    """Compute one token of `nas.kernels.chunk_softmax_attention`; no gradients, no host synchronisation.
 
-    The token is written to the page of the running chunk and attends to that page and the kept ones. When it fills the
-    chunk, `close_chunk` comes before the next step: a step on a full chunk writes nothing and gives NaN, in that
-    sequence and until it is released, and `check_cache` tells.
+    The token is written to the page of the running chunk and attends to that page and the kept pages. Call
+    `close_chunk` when the chunk is full, before the next step. A step on a full chunk writes nothing and returns NaN
+    for that sequence until it is released; `check_cache` reports this.
 
     Args:
         q, k: [B, H, K].
         v: [B, H, V].
-        cache: before this token; updated in place.
+        cache: the cache before this token, updated in place.
         scale: factor on the scores; 1 / sqrt(K) by default.
         impl: as for `chunk_softmax_attention`.
 
     Returns:
-        o [B, H, V] in the dtype of v, and the cache after this token (the buffers that were given).
+        o [B, H, V] in the dtype of v, and the cache after this token (the same buffers).
 
     Raises:
         ValueError: a shape, dtype, device or option is not as above; the message names it.
@@ -70,7 +70,7 @@ def chunk_softmax_attention_step(
 
 @without_autocast
 def _reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -> Tensor:
-    """All lists at once, as long as the longest, the running chunk last; what is not there is masked."""
+    """Attend to all lists at once, padded to the longest list, with the running chunk last; padding is masked."""
     dtype, size = cache.weight.dtype, cache.chunk_size
     grouped = (cache.kept.shape[1], -1)
     q, k, new = (x.unflatten(1, grouped) for x in (q, k, v))  # [B, R, G, K or V]
@@ -80,7 +80,7 @@ def _reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: floa
         old = pool[cache.open_page, :, at]
         pool[cache.open_page, :, at] = torch.where(full[:, None, None, None], old, x.to(pool.dtype))
 
-    longest = cache.table.shape[-1] if q.is_cuda else int(cache.kept.max())  # on a GPU asking would mean waiting
+    longest = cache.table.shape[-1] if q.is_cuda else int(cache.kept.max())  # reading the value would wait for the GPU
     entry = torch.arange(longest + 1, device=q.device)
     running = entry == longest
     pages = torch.cat([cache.table[..., :longest], cache.open_page[..., None]], dim=-1)  # [B, R, N + 1]
@@ -98,7 +98,7 @@ def _reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: floa
 
 
 def _check_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, impl: str) -> None:
-    """Raise ValueError where the tensors cannot mean one step on this cache."""
+    """Raise ValueError unless the tensors form a valid step on this cache."""
     check_choice("impl", impl, get_args(Impl))
     batch, routing_heads = cache.kept.shape
     check_token(q, k, v, cache.keys, cache.values, batch, routing_heads * cache.keys.shape[1])

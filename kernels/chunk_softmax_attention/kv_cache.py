@@ -1,12 +1,13 @@
-"""A KV cache whose pages are chunks, so that what a route skips takes no memory.
+"""A KV cache whose pages are chunks, so that skipped chunks take no memory.
 
 A page holds one chunk's keys and values for the heads of one routing head of one sequence. When a chunk ends with
-route 0, its page serves the next chunk; otherwise it goes into that routing head's own list and an empty page is taken
-from the pool that all share. So pages in use are the kept chunks plus one running chunk per sequence and routing head.
+route 0, its page is reused for the next chunk. Otherwise the page is appended to the list of that routing head, and an
+empty page is taken from the shared pool. So the pages in use are the kept chunks plus one running chunk per sequence
+and routing head.
 
-A close needs at most one page per list. The host keeps a lower bound of what is left, asks the GPU only when the bound
-is used up, and makes the pool larger when it must: `close_chunk` waits for the GPU now and then, nothing else does
-unless it says so.
+Closing a chunk needs at most one page per list. The host keeps a lower bound of the free pages and reads the true
+number from the GPU only when the bound is used up; it then enlarges the pool if necessary. So `close_chunk` waits for
+the GPU now and then. Other functions wait only where their docstring says so.
 """
 
 import math
@@ -19,20 +20,20 @@ from torch import Tensor
 from nas.kernels.arguments import check_prefix, check_route, check_shape, check_sizes, compute_dtype, num_chunks
 
 GROWTH = 1.5
-"""Factor by which a pool or a list becomes larger: fewer copies against fewer empty pages."""
+"""Factor by which a pool or a list grows: fewer copies against fewer empty pages."""
 
 
 class KVCache(NamedTuple):
-    """What decoding carries from token to token: G = H / R heads share a page, C tokens are a chunk.
+    """State of decoding between tokens: G = H / R heads share a page, C tokens are a chunk.
 
     Steps, `close_chunk` and `release` update the tensors in place, so that a captured CUDA graph can be replayed.
-    Always go on with the cache that was handed back: growing replaces tensors, and the host's bounds are in it.
+    Always continue with the returned cache: growing replaces tensors, and the cache holds the host's bounds.
     """
 
     keys: Tensor
     """[P, G, C, K] pool of pages."""
     values: Tensor
-    """[P, G, C, V], likewise."""
+    """[P, G, C, V] pool of pages."""
     table: Tensor
     """[B, R, N_max] int32 pages of the kept chunks, oldest first."""
     weight: Tensor
@@ -42,19 +43,19 @@ class KVCache(NamedTuple):
     open_page: Tensor
     """[B, R] int32 page of the running chunk."""
     fill: Tensor
-    """[B] int32 tokens in the running chunk; C + 1: one more came when it was full, and was not written."""
+    """[B] int32 tokens in the running chunk; C + 1 if another token arrived when it was full and was not written."""
     free: Tensor
-    """[P] int32 stack of the pages that nothing uses."""
+    """[P] int32 stack of the free pages."""
     free_count: Tensor
-    """[1] int32 height of that stack."""
+    """[1] int32 number of pages in ``free``."""
     spare_pages: int
-    """Pages that are free for certain, as far as the host knows without asking."""
+    """Lower bound of the free pages, known to the host without reading from the GPU."""
     spare_chunks: int
-    """Entries that are unused for certain in every list, likewise."""
+    """Lower bound of the unused entries of every list, known to the host in the same way."""
 
     @property
     def chunk_size(self) -> int:
-        """C."""
+        """Return C, the tokens in a chunk."""
         return self.keys.shape[2]
 
 
@@ -71,7 +72,7 @@ def empty_cache(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> KVCache:
-    """The cache before the first token.
+    """Allocate the cache before the first token.
 
     Args:
         batch, heads, routing_heads, key_dim, value_dim: B, H, R (a divisor of H), K, V.
@@ -118,14 +119,14 @@ def cache_of_prefill(
     max_chunks: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> KVCache:
-    """The cache after a whole prefix, of which skipped chunks are not stored. Waits for the GPU.
+    """Return the cache after a whole prefix, without the skipped chunks. Waits for the GPU.
 
     Args:
-        k, v: [B, T, H, K] and [B, T, H, V], as `chunk_softmax_attention` got them.
-        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size); None means ones, with R = 1. A last chunk that T tokens
-            do not fill stays open, so that its route is not used.
-        pages, max_chunks: as for `empty_cache`; by default what the prefix needs and half of it more.
-        dtype: of the pool; that of k by default.
+        k, v: [B, T, H, K] and [B, T, H, V], the inputs of `chunk_softmax_attention`.
+        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size); None means ones, with R = 1. A last chunk that is not
+            full stays open, and its route is not used.
+        pages, max_chunks: as for `empty_cache`; by default 1.5 times what the prefix needs.
+        dtype: dtype of the pool; that of k by default.
     """
     check_prefix(k, v)
     check_sizes(chunk_size=chunk_size)
@@ -142,7 +143,7 @@ def cache_of_prefill(
     used, longest = running + int(keep.sum()), int(keep.sum(-1).max())
     for name, given, least in (("pages", pages, used), ("max_chunks", max_chunks, longest)):
         if given is not None and given < least:
-            raise ValueError(f"{name}={given} is too few; this prefix needs {least}.")
+            raise ValueError(f"{name}={given} is too few; this prefix needs at least {least}.")
     pages = max(_larger(used), used + running) if pages is None else pages
     max_chunks = max(_larger(longest), 16) if max_chunks is None else max_chunks
     cache = empty_cache(
@@ -171,16 +172,16 @@ def cache_of_prefill(
 
 @torch.no_grad()
 def close_chunk(cache: KVCache, route: Tensor | None = None, *, grow: bool = True) -> KVCache:
-    """End the running chunk of every sequence in which it is full; nothing changes in the others.
+    """End the running chunk of every sequence in which it is full; other sequences stay unchanged.
 
-    Where route == 0 the page is used again for the next chunk, elsewhere it is kept and a new one is taken. A sequence
-    for which there is no page left stays as it is, so that growing and closing again is still right; a step before
-    that would give NaN.
+    Where route == 0 the page is reused for the next chunk; elsewhere it is kept and a new page is taken. If no page is
+    left for a sequence, its chunk stays full: enlarge the cache and call `close_chunk` again. A step before that
+    returns NaN.
 
     Args:
-        cache: updated in place, unless it must become larger.
+        cache: the cache, updated in place unless it has to grow.
         route: [B, R] in [0, 1] of these chunks; None means ones.
-        grow: make sure that pages and lists suffice. False for CUDA graphs: call `ensure_pages` before the capture.
+        grow: whether to enlarge pool and lists where needed. For CUDA graphs give False and call `ensure_pages` first.
     """
     batch, routing_heads, most = cache.table.shape
     if route is None:
@@ -197,7 +198,7 @@ def close_chunk(cache: KVCache, route: Tensor | None = None, *, grow: bool = Tru
     keep = (route > 0) & (cache.fill == cache.chunk_size)[:, None]
     closes = (cache.fill == cache.chunk_size) & ~(keep & (cache.kept == most)).any(1)
     keep &= closes[:, None]
-    closes &= keep.sum(1).cumsum(0) <= cache.free_count  # pages go to the first sequences first
+    closes &= keep.sum(1).cumsum(0) <= cache.free_count  # the first sequences have priority
     keep &= closes[:, None]
 
     entry = cache.kept.clamp(max=most - 1)[..., None].long()
@@ -214,7 +215,7 @@ def close_chunk(cache: KVCache, route: Tensor | None = None, *, grow: bool = Tru
 
 @torch.no_grad()
 def release(cache: KVCache, finished: Tensor) -> KVCache:
-    """Empty, in place, the sequences where ``finished`` [B] bool is true: their pages go back, new ones can start."""
+    """Empty the sequences where ``finished`` [B] bool is true, in place; their pages become free for new sequences."""
     batch, _, most = cache.table.shape
     if finished.shape != (batch,) or finished.dtype != torch.bool:
         raise ValueError(
@@ -223,7 +224,7 @@ def release(cache: KVCache, finished: Tensor) -> KVCache:
     entry = torch.arange(most, device=cache.table.device)
     returned = ((entry < cache.kept[..., None]) & finished[:, None, None]).flatten()
     place = cache.free_count + returned.cumsum(0) - 1
-    beyond = cache.free.shape[0]  # one more place, for everything that is not returned
+    beyond = cache.free.shape[0]  # index of an extra slot, for pages that stay in use
     stack = F.pad(cache.free, (0, 1)).scatter_(0, torch.where(returned, place, beyond), cache.table.flatten())
     cache.free.copy_(stack[:-1])
     cache.free_count.add_(returned.sum())
@@ -234,9 +235,9 @@ def release(cache: KVCache, finished: Tensor) -> KVCache:
 
 @torch.no_grad()
 def ensure_pages(cache: KVCache, closes: int = 1) -> KVCache:
-    """A cache that suffices for the next ``closes`` calls of `close_chunk`, larger where needed. Waits for the GPU.
+    """Return a cache with room for the next ``closes`` calls of `close_chunk`, enlarged if needed. Waits for the GPU.
 
-    A larger pool is a copy, at least `GROWTH` times as large: capture again the CUDA graphs that use the old one.
+    A larger pool is a copy, at least `GROWTH` times as large: capture CUDA graphs that use the old pool again.
     """
     check_sizes(closes=closes)
     spare_pages, spare_chunks = int(cache.free_count), cache.table.shape[-1] - int(cache.kept.max())
@@ -257,23 +258,23 @@ def ensure_pages(cache: KVCache, closes: int = 1) -> KVCache:
 
 
 def check_cache(cache: KVCache) -> None:
-    """Raise RuntimeError if a token was lost because it came to a full chunk. Waits for the GPU."""
+    """Raise RuntimeError if a token was lost because its chunk was full. Waits for the GPU."""
     lost = (cache.fill > cache.chunk_size).nonzero().flatten().tolist()
     if lost:
         raise RuntimeError(
-            f"Sequences {lost} got a token while their chunk of {cache.chunk_size} was full, and their output is NaN "
-            "from there on: call close_chunk after every chunk_size tokens, and where it is called with grow=False, "
-            "ensure_pages before. release() empties these sequences."
+            f"Sequences {lost} got a token while their chunk of {cache.chunk_size} was full, so their output is NaN "
+            "from there on; call close_chunk after every chunk_size tokens, with ensure_pages before it if grow=False. "
+            "release() empties these sequences."
         )
 
 
 def pages_in_use(cache: KVCache) -> int:
-    """Pages of kept and of running chunks. Waits for the GPU."""
+    """Count the pages of kept and of running chunks. Waits for the GPU."""
     return cache.free.shape[0] - int(cache.free_count)
 
 
 def bytes_in_use(cache: KVCache) -> int:
-    """Bytes of keys and values in those pages; the pool, which the allocator sees, is larger. Waits for the GPU."""
+    """Count the bytes of keys and values in used pages; the allocated pool is larger. Waits for the GPU."""
     return pages_in_use(cache) * sum(pool[0].numel() * pool.element_size() for pool in (cache.keys, cache.values))
 
 

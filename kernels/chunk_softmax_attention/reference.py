@@ -1,9 +1,9 @@
-"""Softmax attention in PyTorch: blocks of queries against the keys that they can see, with linear memory.
+"""Softmax attention in PyTorch: blocks of queries against their visible keys, with linear memory.
 
-With a window, a block's forward pass is an ordinary softmax over the blocks of keys that the window reaches. With a
-route, a weight w on exp(s) is the same as adding log(w) to s, so a block's forward pass is an ordinary softmax
-with a bias per key. The backward pass recomputes the probabilities from the saved log-sum-exp, and gets
-the gradient of the route from the same products as those of q, k and v.
+With a window, a block's forward pass is an ordinary softmax over the blocks of keys within the window. With a route, a
+weight w on exp(s) equals log(w) added to s, so the forward pass is an ordinary softmax with a bias per key. The
+backward pass recomputes the probabilities from the saved log-sum-exp. It derives the gradient of the route from the
+same products as those of q, k and v.
 """
 
 import math
@@ -17,14 +17,14 @@ from torch.autograd.function import once_differentiable
 from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
 
 MIN_QUERY_BLOCK = 64
-"""Fewest queries handled at once: enough work per call to hide the cost of calling."""
+"""Fewest queries in a block: enough work per call to hide the overhead of the call."""
 
 
 @without_autocast
 def chunk_softmax_attention(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> Tensor:
-    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.chunk_softmax_attention` of valid arguments, without a window."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     batch, _, heads, _ = q.shape
     q, k, v = (x.to(dtype).transpose(1, 2) for x in (q, k, v))
@@ -39,10 +39,10 @@ def chunk_softmax_attention(
 
 @without_autocast
 def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
-    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there.
+    """Compute `nas.kernels.chunk_softmax_attention` of valid arguments with a window.
 
-    Keys are split into blocks, and each block of queries concatenates those that it needs. A slice per block of queries
-    would cost more: the gradient of a slice is as large as the whole sequence.
+    Keys are split into blocks, and each block of queries concatenates the blocks that it needs. One slice of the keys
+    per block of queries would be slower: the gradient of a slice is as large as the whole sequence.
     """
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     size = max(MIN_QUERY_BLOCK, window // 2)  # a block of queries then reads at most 4 blocks of keys
@@ -59,13 +59,13 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float)
 
 
 def _query_blocks(length: int, chunk_size: int) -> list[tuple[int, int]]:
-    """Bounds of the query blocks, each a whole number of chunks."""
+    """Return the bounds of the query blocks, each a whole number of chunks."""
     size = chunk_size * num_chunks(MIN_QUERY_BLOCK, chunk_size)
     return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 class _RoutedAttention(torch.autograd.Function):
-    """o and its gradients; q (already scaled), k [M, T, K], v [M, T, V], route [M, N], with M = B * H."""
+    """Routed attention with gradients; q (already scaled), k [M, T, K], v [M, T, V], route [M, N], with M = B * H."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, route: Tensor, chunk_size: int, full: bool) -> Tensor:
@@ -92,9 +92,9 @@ class _RoutedAttention(torch.autograd.Function):
         length, chunk_size = q.shape[1], ctx.chunk_size
         weight = _per_key(route, length, chunk_size)
         dq, dk, dv, dweight = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), torch.zeros_like(weight)
-        do = do.contiguous()  # it comes as [B, T, H, V], and every product would copy it again
+        do = do.contiguous()  # its memory is [B, T, H, V]: each product would copy it again
         delta = (do * o).sum(-1, keepdim=True)
-        # A skipped chunk's exp(s - lse) must not become inf; below the floor exp is many times slower, and 0.
+        # exp(s - lse) of a skipped chunk must not become inf; below the floor exp is 0, and many times slower.
         numbers = torch.finfo(q.dtype)
         floor, ceiling = math.log(numbers.tiny), math.log(numbers.max) / 2
         for start, end in _query_blocks(length, chunk_size):
@@ -119,14 +119,14 @@ class _RoutedAttention(torch.autograd.Function):
 
 
 def _per_key(x: Tensor, length: int, chunk_size: int) -> Tensor:
-    """[M, N] to [M, 1, T]: what stands for a chunk, for each of its keys."""
+    """Expand [M, N] to [M, 1, T]: the value of each chunk for each of its keys."""
     return x.repeat_interleave(chunk_size, dim=-1)[:, None, :length]
 
 
 def _visibility(size: int, chunk_size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Within a block of ``size`` tokens: [size, size] masks of own-chunk causal pairs and of earlier-chunk pairs.
+    """Return [size, size] masks of own-chunk causal pairs and earlier-chunk pairs, within a block of ``size`` tokens.
 
-    Ones and zeros in the dtype of ``like``: adding and multiplying them is faster than selecting by booleans.
+    They are ones and zeros in the dtype of ``like``: adding and multiplying is faster than selecting by booleans.
     """
     position = torch.arange(size, device=like.device)
     chunk = position // chunk_size

@@ -1,11 +1,13 @@
-"""Backward pass: a block of keys stays, and the queries that see it pass by.
+"""Backward pass of softmax attention: each program keeps a block of keys and loops over the queries that see it.
 
-With a route `triton_own_chunks` goes first: it leaves delta, what is to be known of skipped chunks, and dq as far as it
-comes from a query's own chunk. Here a program then holds BN active keys of the permuted axis of `triton_index`, and
-without a route any BN keys. It computes everything transposed, [keys, queries]: a product's result is then never
-transposed to be a left operand, which Triton compiles wrongly on Hopper (flash-linear-attention#640). It owns dk, dv
-and the route's gradient of its keys; dq is summed over programs by atomic additions in float32, whose order, and so
-dq's last bits, vary from run to run.
+With a route `triton_own_chunks` runs first. It writes delta, the complete gradients of skipped chunks' keys and values,
+and the part of dq that comes from a query's own chunk. Each program here then holds BN active keys of the permuted axis
+of `triton_index`; without a route, any BN keys.
+
+All products are computed transposed, [keys, queries]: a product's result is then never transposed to be a left operand,
+which Triton compiles wrongly on Hopper (flash-linear-attention#640). A program writes dk, dv and the route's gradient
+of its keys. dq is summed over programs by atomic additions in float32; their order, and so dq's last bits, vary from
+run to run.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -30,11 +32,11 @@ from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
 DELTA_ROWS = 32
-"""Tokens in a program that sums do * o."""
+"""Tokens in a program of the kernel that sums do * o."""
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims."""
+    """Return tile sizes for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
     if dtype == torch.float32:
         if width <= 192:
@@ -58,17 +60,18 @@ def backward(
     route_gradient: bool,
     launch: Launch | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients; ``launch`` replaces the chosen tiles.
+    """Compute all gradients; ``launch`` replaces the chosen tiles.
 
     Args:
-        do: [B, T, H, V], the gradient of o; the last dimension contiguous, as that of q, k and v.
-        q, k, v, index: as given to `triton_forward.forward`; o, lse: what it returned.
-        route_gradient: whether the gradient of the log-weights is wanted.
+        do: [B, T, H, V], the gradient of o; its last dimension is contiguous, as those of q, k and v.
+        q, k, v, index: the arguments of `triton_forward.forward`.
+        o, lse: its results.
+        route_gradient: whether to compute the gradient of the log-weights.
 
     Returns:
         dq / scale [B, T, H, K] float32; dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q; delta [B, H, T] float32,
-        the sums of do * o over V; and, if wanted, what each key adds to the gradient of its chunk's route, [B * H, N *
-        chunk_size] float32: zero for the keys of skipped chunks.
+        the sums of do * o over V. With ``route_gradient`` also each key's part of the gradient of its chunk's route,
+        [B * H, N * chunk_size] float32, zero for the keys of skipped chunks.
     """
     batch, length, heads, key_dim = q.shape
     value_dim = v.shape[-1]
@@ -101,7 +104,7 @@ def backward(
 
 
 def output_products(do: Tensor, o: Tensor) -> Tensor:
-    """Sums of do * o over V, [B, H, T] float32, for do and o [B, T, H, V], o dense."""
+    """Sum do * o over V: [B, H, T] float32, for do and o [B, T, H, V], o dense."""
     batch, length, heads, value_dim = o.shape
     delta = torch.empty(batch, heads, length, dtype=torch.float32, device=o.device)
     _delta_kernel[(triton.cdiv(length, DELTA_ROWS) * batch * heads,)](
@@ -116,7 +119,7 @@ def _delta_kernel(
     do_ptr, o_ptr, delta_ptr, T, heads, do_batch, do_token, do_head,
     V: tl.constexpr, BV: tl.constexpr, BM: tl.constexpr,
 ):  # fmt: skip
-    """delta_i = do_i . o_i for BM tokens of one head."""
+    """Compute delta_i = do_i . o_i for BM tokens of one head."""
     blocks = tl.cdiv(T, BM)
     head_index = tl.program_id(0) // blocks
     start = tl.program_id(0) % blocks * BM
@@ -141,7 +144,7 @@ def _backward_kernel(
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One block of BN keys of one head, active where there is a route; those that most queries see begin first."""
+    """Compute the gradients of one block of BN (active) keys of one head; blocks that most queries see start first."""
     tl.static_assert(BN % BM == 0)
     blocks = tl.cdiv(N * C, BN) if ROUTED else tl.cdiv(T, BN)
     all_heads = tl.num_programs(0) // blocks
@@ -177,7 +180,7 @@ def _backward_kernel(
     dw = tl.zeros([BN], tl.float32)
 
     if ROUTED:
-        # The own chunk, whose dq is there: the same positions as queries; of a longer chunk, from here to its end.
+        # Own chunk: dq is complete; the queries are at the same positions, or from here to the end of a longer chunk.
         none = tl.zeros([BN], tl.float32)
         own_end = tl.minimum(start + BN, end) if C <= BN else (start // C + 1) * C
         for position in tl.range(start, own_end, BM, num_stages=STAGES):
@@ -185,11 +188,11 @@ def _backward_kernel(
             query_chunk = permuted_chunks(order_ptr, place, end, N, C)
             query = query_chunk * C + place % C
             visible = (chunk[:, None] == query_chunk[None, :]) & (key[:, None] <= query[None, :])
-            dk, dv, _ = pass_by(
+            dk, dv, _ = add_gradients(
                 dk, dv, dw, k, v, none, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                 query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, False, PRECISION,
             )  # fmt: skip
-        # Later chunks: first those that lie between this block's chunks, then all others.
+        # Later chunks: first those between this block's chunks, then all others.
         first = tl.load(order_ptr + start // C) + 1
         last = tl.load(order_ptr + tl.minimum(start + BN, end) // C - 1) + 1 if BN > C else first
         begin = first * C
@@ -199,7 +202,7 @@ def _backward_kernel(
             for position in tl.range(begin, tl.minimum(middle, T), BM, num_stages=STAGES):
                 query = position + tl.arange(0, BM)
                 visible = chunk[:, None] < query[None, :] // C
-                dk, dv, dw = pass_by(
+                dk, dv, dw = add_gradients(
                     dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                     query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, ROUTE_GRADIENT, PRECISION,
                 )  # fmt: skip
@@ -208,14 +211,14 @@ def _backward_kernel(
         for position in tl.range(start, tl.minimum(middle, T), BM, num_stages=STAGES):
             query = position + tl.arange(0, BM)
             visible = key[:, None] <= query[None, :]
-            dk, dv, dw = pass_by(
+            dk, dv, dw = add_gradients(
                 dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                 query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, False, PRECISION,
             )  # fmt: skip
     row = tl.arange(0, BM)
     for position in tl.range(middle, T, BM, num_stages=STAGES):
         token = tl.cast(position, tl.int64)
-        dk, dv, dw = pass_by(
+        dk, dv, dw = add_gradients(
             dk, dv, dw, k, v, bias, present, q_ptr + token * q_token, do_ptr + token * do_token, lse_ptr + token,
             delta_ptr + token, dq_ptr + token * heads * K, row, row < T - position,
             scale_2, heads, q_token, do_token, K, V, BK, BV, False, True, ROUTE_GRADIENT, PRECISION,
@@ -223,22 +226,22 @@ def _backward_kernel(
 
     store_rows(dk_ptr + batch * T * heads * K + head * K, wide, present, heads * K, K, dk * scale, BK)
     store_rows(dv_ptr + batch * T * heads * V + head * V, wide, present, heads * V, V, dv, BV)
-    if ROUTE_GRADIENT:  # dw is of the log-weight: over the weight it is of the weight
+    if ROUTE_GRADIENT:  # from the log-weight to the weight: divide by the weight
         dw = tl.where(bias == float("-inf"), 0.0, dw * tl.exp2(-bias))
         tl.store(dweight_ptr + head_index.to(tl.int64) * N * C + key, dw, mask=chunk < N)
 
 
 @triton.jit
-def pass_by(
+def add_gradients(
     dk, dv, dw, k, v, bias, visible,
     q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query, present,
     scale, heads, q_token, do_token,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     MASKED: tl.constexpr, QUERY_GRADIENT: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """BM queries, rows ``query`` of the pointers: add what they give to dk, dv, dw and, if wanted, to their dq.
+    """Add the contribution of BM queries, rows ``query`` of the pointers, to dk, dv, dw and, if wanted, to their dq.
 
-    With MASKED a pair counts only where ``visible`` [BN, BM]. Absent queries have lse = inf, and so no weight anywhere.
+    With MASKED only the pairs in ``visible`` [BN, BM] count. Absent queries have lse = inf, so their weights are zero.
     """
     q = load_rows(q_ptr, query, present, q_token, K, BK, K == BK, True)
     do = load_rows(do_ptr, query, present, do_token, V, BV, V == BV, True)

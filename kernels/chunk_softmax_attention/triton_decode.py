@@ -1,7 +1,7 @@
-"""One query of routed softmax attention: every head's list of kept tokens is read in splits, which are then merged.
+"""One query of routed softmax attention: each head's list of kept tokens is read in splits, which are then merged.
 
-A program's work is one split of one head's own list, so that a head that keeps little costs little, beside heads that
-keep everything. Tokens are found through the page table one by one, so that a tile of tokens may cross pages.
+A program processes one split of one head's own list, so a head's cost follows the number of its kept tokens. Tokens
+are found through the page table one by one, so a tile of tokens may span pages.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -15,11 +15,11 @@ from nas.kernels.triton_support import on_device
 TILE = 8192
 """Elements of keys or values that a program loads at once: 64 a thread in 4 warps."""
 LEAST_TOKENS = 256
-"""Fewest tokens for which another split of a list is worth starting."""
+"""Fewest tokens for which another split of a list is worthwhile."""
 MOST_SPLITS = 128
-"""Splits of a long list: with them one list alone occupies a large GPU."""
+"""Splits of a long list: enough for one list alone to occupy a large GPU."""
 MOST_PROGRAMS = 1 << 15
-"""Programs of a launch beyond which splits are coarser, down to `MIN_SPLITS`: those without work are not quite free."""
+"""Programs of a launch beyond which splits are coarser, down to `MIN_SPLITS`: programs without work still cost time."""
 MIN_SPLITS = 8
 LOG2_E = 1.4426950408889634
 
@@ -37,7 +37,7 @@ def step(
     fill: Tensor,
     scale: float,
 ) -> Tensor:
-    """See `nas.kernels.chunk_softmax_attention.decode`; valid arguments. Updates pools and fill; o [B, H, V]."""
+    """Compute a step of `nas.kernels.chunk_softmax_attention.decode`: update the pools and fill, return o [B, H, V]."""
     batch, heads, key_dim = q.shape
     value_dim = v.shape[-1]
     group, chunk_size = keys.shape[1:3]
@@ -69,23 +69,23 @@ def step(
 
 
 def num_splits(lists: int, longest: int) -> int:
-    """Splits of every list, a power of 2: from the most tokens that a list can hold, never from what it holds now."""
+    """Return the splits of every list, a power of 2: from the longest possible list, not from the current one."""
     splits = min(MOST_SPLITS, triton.next_power_of_2(triton.cdiv(longest, LEAST_TOKENS)))
     while splits > MIN_SPLITS and splits * lists > MOST_PROGRAMS:
         splits //= 2
     return splits
 
 
-@triton.jit(do_not_specialize=["TABLE", "SPLITS"])  # they change when lists grow
+@triton.jit(do_not_specialize=["TABLE", "SPLITS"])  # these sizes change when lists grow
 def _attend(
     q, k, v, keys, values, table, weight, kept, open_page, fill, partial, lse,
     scale, H, G, TABLE, SPLITS,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     CHUNK: tl.constexpr, BT: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
-    """One split of one head's list; the first one starts with the new token, and writes it to the open page.
+    """Process one split of one head's list; the first split starts with the new token and writes it to the open page.
 
-    ``scale`` has log2(e) in it: scores, and the log-sum-exp that is stored beside the output, are to base 2.
+    ``scale`` includes log2(e): scores, and the log-sum-exp stored beside the output, are to base 2.
     """
     split = tl.program_id(0) % SPLITS
     bh = (tl.program_id(0) // SPLITS).to(tl.int64)
@@ -150,7 +150,7 @@ def _merge(
     partial, lse, fill, o, H,
     SPLITS: tl.constexpr, CHUNK: tl.constexpr, V: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
-    """BV columns of one head's output, from its splits; one program of a sequence counts the new token."""
+    """Merge the splits for BV columns of one head's output; one program of a sequence counts the new token."""
     bh = tl.program_id(0).to(tl.int64)
     split, columns = tl.arange(0, SPLITS), tl.program_id(1) * BV + tl.arange(0, BV)
     log_total = tl.load(lse + bh * SPLITS + split)

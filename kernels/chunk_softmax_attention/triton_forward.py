@@ -1,12 +1,12 @@
-"""Forward pass: a block of queries densely against the chunks it lies in, then against the active earlier chunks.
+"""Forward pass of softmax attention: a block of queries against its own chunks, then against active earlier chunks.
 
-Scores are kept in base 2, and a weight w on exp(s) is log2(w) added to the score. Past keys need no mask: they lie on
-the permuted axis of `triton_index` with the visible ones first. The chunks that a block of queries lies in are loaded
-anyway, each for its own queries, so there a mask decides what is visible to whom.
+Scores are kept in base 2, and a weight w on exp(s) is log2(w) added to the score. Past keys need no mask: on the
+permuted axis of `triton_index` the visible keys come first. The block's own chunks are loaded once for all its
+queries, so a mask selects the pairs of query and key.
 
-Exponentials are relative to a maximum of each query's scores. Where their range allows it (bfloat16) that is the one
-over the query's own chunk: whatever the past has, the sum is at least 1, and no pass over a tile waits for its maximum
-or scales what was summed before. Only blocks whose sum grew out of `MOST` are computed again, with a running maximum.
+Exponentials are relative to a maximum of each query's scores. Where the dtype's range allows it (bfloat16) that is the
+maximum over the query's own chunk. The sum is then at least 1, and no tile waits for its maximum or rescales earlier
+sums. Only blocks whose sum exceeds `MAX_SUM` are computed again, with a running maximum.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -32,21 +32,21 @@ from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
 MAX_VALUE_WIDTH = 256
-"""Columns of v that one program handles; a wider v is split, and each part computes the scores again."""
+"""Columns of v that one program handles; a wider v is split, and each part recomputes the scores."""
 
-MOST = tl.constexpr(2.0**64)
-"""Largest sum of exponentials relative to a maximum that is not one of all keys: far from where bfloat16 ends."""
+MAX_SUM = tl.constexpr(2.0**64)
+"""Largest sum of exponentials relative to the maximum over the own chunk: far below the largest bfloat16."""
 
 TOGETHER = 16
-"""Blocks that one program looks at to find those that must be computed again: mostly none."""
+"""Blocks that one program checks for those to compute again; usually there are none."""
 
 SHORT = 8192
-"""Tokens up to which routed sequences are read in blocks of 64 queries, of which one fits beside a program that hands
-on a state of the gated delta rule (`nas.kernels.hybrid_attention`). Blocks of 128 load each key half as often."""
+"""Tokens up to which routed sequences are read in blocks of 64 queries. Such a block fits on a multiprocessor beside a
+program of the gated delta rule (`nas.kernels.hybrid_attention`). Blocks of 128 load each key half as often."""
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool, length: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims."""
+    """Return tile sizes for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
     if dtype == torch.float32:
         return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
@@ -64,14 +64,14 @@ def forward(
     scale: float,
     launch: Launch | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp; ``launch`` replaces the chosen tiles.
+    """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
     Args:
         q, k: [B, T, H, K] and v [B, T, H, V], all of one dtype, the last dimension contiguous.
-        index: of the route; None where there is none.
+        index: the index of the route; None without a route.
 
     Returns:
-        o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the sum that o is divided by, of weighted
+        o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the denominator of o, the weighted sum of
         2 ** (log2(e) * scale * q . k).
     """
     batch, length, heads, key_dim = q.shape
@@ -85,35 +85,35 @@ def forward(
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
     programs = triton.cdiv(length, launch.queries) * splits * batch * heads
-    outgrown = q.new_empty(programs, dtype=torch.int32) if q.dtype == torch.bfloat16 else None
+    overflowed = q.new_empty(programs, dtype=torch.int32) if q.dtype == torch.bfloat16 else None
 
     def launch_kernel(kernel: Any, count: int, **constants: int | bool) -> None:
         kernel[(count,)](
-            q, k, v, o, lse, outgrown, *(index or (None,) * 4), programs,
+            q, k, v, o, lse, overflowed, *(index or (None,) * 4), programs,
             abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
             C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
             BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
             STAGES=launch.stages, **constants, num_warps=launch.warps, num_stages=launch.stages,
         )  # fmt: skip
 
-    launch_kernel(_forward_kernel, programs, RUNNING=outgrown is None)
-    if outgrown is not None:
-        launch_kernel(_again_kernel, triton.cdiv(programs, TOGETHER), TOGETHER=TOGETHER)
+    launch_kernel(_forward_kernel, programs, RUNNING=overflowed is None)
+    if overflowed is not None:
+        launch_kernel(_recompute_kernel, triton.cdiv(programs, TOGETHER), TOGETHER=TOGETHER)
     return o, lse
 
 
 @triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
 def _forward_kernel(
-    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
     order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
-    """One block of queries."""
+    """Compute one block of queries relative to the maximum over the own chunk, and record whether its sum overflows."""
     _attend(
-        tl.program_id(0), q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+        tl.program_id(0), q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
         order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
         q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
         C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, STAGES, RUNNING,
@@ -121,23 +121,23 @@ def _forward_kernel(
 
 
 @triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
-def _again_kernel(
-    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+def _recompute_kernel(
+    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
     order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
-    """Those of TOGETHER blocks whose sums are outgrown, with a running maximum."""
+    """Compute the overflowed ones of TOGETHER blocks again, with a running maximum."""
     first = tl.program_id(0) * TOGETHER
     several = first + tl.arange(0, TOGETHER)
-    if tl.max(tl.load(outgrown_ptr + several, mask=several < programs, other=0)) == 0:
+    if tl.max(tl.load(overflowed_ptr + several, mask=several < programs, other=0)) == 0:
         return
     for program in tl.range(first, tl.minimum(first + TOGETHER, programs), num_stages=1):
-        if tl.load(outgrown_ptr + program) != 0:
+        if tl.load(overflowed_ptr + program) != 0:
             _attend(
-                program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+                program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
                 order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
                 q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
                 C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, STAGES, True,
@@ -146,16 +146,17 @@ def _again_kernel(
 
 @triton.jit
 def _attend(
-    program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, outgrown_ptr,
+    program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
     order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
-    """BM queries of one head and BV columns of v; the longest begin first.
+    """Compute BM queries of one head and BV columns of v; the queries with most keys start first.
 
-    With RUNNING the maximum is raised with every tile; without it ``outgrown`` [programs] tells whether it had to be.
+    With RUNNING the maximum is updated with every tile. Without it, ``overflowed`` [programs] records whether the sum
+    exceeds `MAX_SUM`.
     """
     tl.static_assert(BM % BN == 0)
     splits: tl.constexpr = (V + BV - 1) // BV
@@ -203,7 +204,7 @@ def _attend(
             K, V, BK, BV, BN, RUNNING, PRECISION, STAGES,
         )  # fmt: skip
     if not RUNNING:
-        tl.store(outgrown_ptr + program, tl.max(tl.where(total <= MOST, 0, 1)))  # a sum that is no number is outgrown
+        tl.store(overflowed_ptr + program, tl.max(tl.where(total <= MAX_SUM, 0, 1)))  # NaN counts as overflow
 
     o_ptr += (batch * T + start) * heads * V + head * V + split * BV
     store_rows(o_ptr, row, present, heads * V, dim_v, acc / total[:, None], BV)
@@ -219,9 +220,9 @@ def _attend_active(
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BN: tl.constexpr,
     RUNNING: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """The first ``past`` positions of the permuted key axis: the active chunks before the block's first chunk."""
+    """Attend to the first ``past`` positions of the permuted key axis: active chunks before the block's first chunk."""
     column = tl.arange(0, BN)
-    if BN <= C:  # a tile lies in one chunk; where the next one is, is read one step ahead
+    if BN <= C:  # a tile lies in one chunk; its index is read one step ahead
         chunk = tl.load(order)
         bias = tl.load(bias_ptr)
         for position in tl.range(0, past, BN, num_stages=STAGES):
@@ -259,7 +260,7 @@ def _attend_all(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BN: tl.constexpr,
     RUNNING: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """All of the first ``past`` tokens, a whole number of tiles."""
+    """Attend to the first ``past`` tokens, a whole number of tiles."""
     column = tl.arange(0, BN)
     for begin in tl.range(0, past, BN, num_stages=STAGES):
         token = tl.cast(begin, tl.int64)
@@ -280,7 +281,7 @@ def _attend_own(
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The tokens from ``own`` to the block's end: causal within a chunk, weighted from chunk to later chunk."""
+    """Attend to the tokens from ``own`` to the block's end: causal in a chunk, weighted from chunk to later chunk."""
     row = start + tl.arange(0, BM)
     for begin in tl.range(own, tl.minimum(start + BM, T), BN, num_stages=1):
         column = tl.arange(0, BN)

@@ -1,9 +1,9 @@
-"""The chunks in the order in which kernels visit them: the active ones (route != 0) first, then the skipped ones.
+"""The order in which kernels visit chunks: the active ones (route != 0) first, then the skipped ones.
 
 The permuted key axis of a routing head is its chunks in that order: position p is token
 ``order[p // chunk_size] * chunk_size + p % chunk_size``. Its first ``before[n] * chunk_size`` positions are the keys
-that chunk n sees of earlier chunks, so a loop over them visits no skipped chunk. All of it is computed and read on the
-device: no size depends on the values of the route, and a captured graph may be replayed with another one.
+of earlier chunks that chunk n sees, so a loop over them visits no skipped chunk. The index is computed and read on the
+device: no size depends on the values of the route, and a captured graph may be replayed with another route.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024
-"""Chunks that the kernel looks at together."""
+"""Chunks that the index kernel processes together."""
 
 
 class RouteIndex(NamedTuple):
@@ -24,15 +24,15 @@ class RouteIndex(NamedTuple):
     order: Tensor
     """[B * R, N] int32: active chunks in increasing order, then skipped chunks in increasing order."""
     before: Tensor
-    """[B * R, N + 1] int32: how many chunks with a smaller index are active; the last one counts all."""
+    """[B * R, N + 1] int32: number of active chunks with a smaller index; the last entry counts all."""
     bias: Tensor
     """[B * R, N] float32: log2(route) in that order, -inf for skipped chunks."""
     log_weight: Tensor
-    """[B * R, N] float32: log2(route) in the order of time."""
+    """[B * R, N] float32: log2(route) in temporal order."""
 
 
 def build(route: Tensor) -> RouteIndex:
-    """Index of a route [B, N, R]."""
+    """Return the index of a route [B, N, R]."""
     batch, chunks, routing_heads = route.shape
     rows = batch * routing_heads
     order = torch.empty(rows, chunks, dtype=torch.int32, device=route.device)
@@ -60,7 +60,7 @@ def _index_kernel(
     stride_r,
     BLOCK: tl.constexpr,
 ):
-    """One routing head: count its active chunks, then give every chunk its place."""
+    """Index one routing head: count its active chunks, then compute the position of every chunk."""
     row = tl.program_id(0).to(tl.int64)
     route = route_ptr + row // R * stride_b + row % R * stride_r
     count = tl.full((), 0, tl.int32)

@@ -1,7 +1,7 @@
 """Softmax attention with a route or a window on Triton kernels, as operators that PyTorch can trace and capture.
 
-Nothing here waits for the device, and no shape depends on the values of the route. Results are deterministic except dq,
-whose parts are added up atomically in float32: its last bits may differ from run to run.
+No operator waits for the device, and no shape depends on the values of the route. Results are deterministic except dq,
+which is summed by atomic additions in float32: its last bits may differ from run to run.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ from nas.kernels.triton_support import dense, on_device, operand_dtype
 def chunk_softmax_attention(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> Tensor:
-    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Shapes as there.
+    """Compute `nas.kernels.chunk_softmax_attention` of valid arguments, without a window.
 
-    Products read their operands in autocast's dtype where it is on, else in the widest of q, k and v. The result has
-    autocast's dtype or else that of v.
+    Matrix products read their operands in autocast's dtype if it is on, else in the widest dtype of q, k and v. The
+    result has autocast's dtype, or else that of v.
     """
     dtype = operand_dtype(q, k, v)
     o, _ = _forward(q.to(dtype), k.to(dtype), v.to(dtype), route, chunk_size, scale, full_route_grad)
@@ -37,7 +37,7 @@ def chunk_softmax_attention(
 def run_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
+    """Return o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
     q, k, v = (dense(x) for x in (q, k, v))
     with on_device(q):
         index = None if route is None else triton_index.build(route)
@@ -47,7 +47,7 @@ def run_forward(
 def fake_forward(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    """Shapes and dtypes of what `run_forward` returns."""
+    """Return empty tensors with the shapes and dtypes of `run_forward`'s results."""
     batch, length, heads, _ = q.shape
     return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
 
@@ -66,9 +66,9 @@ def differentiate(
     route_gradient: bool,
     on_dv: Callable[[Tensor], None],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients dq, dk, dv, droute; droute is empty unless route_gradient.
+    """Compute the gradients dq, dk, dv, droute; droute is empty unless route_gradient.
 
-    ``on_dv`` is called with dv when all that computes it is launched; the rest of the other gradients follows.
+    ``on_dv`` is called with dv once all kernels that compute it are launched, before the remaining kernels.
     """
     do, q, k, v = (dense(x) for x in (do, q, k, v))
     with on_device(q):
@@ -141,14 +141,14 @@ _forward = DifferentiableOperator("chunk_softmax_attention", run_forward, fake_f
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
-    """See `nas.kernels.chunk_softmax_attention`; arguments are valid here. Dtypes as in `chunk_softmax_attention`."""
+    """Compute `nas.kernels.chunk_softmax_attention` of valid arguments with a window; dtypes as in the routed case."""
     dtype = operand_dtype(q, k, v)
     o, _ = _window_forward(q.to(dtype), k.to(dtype), v.to(dtype), window, scale)
     return o.to(operand_dtype(v))
 
 
 def _run_window_forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Output o [B, T, H, V] and lse [B, H, T] float32, in base 2."""
+    """Return o [B, T, H, V] and lse [B, H, T] float32, in base 2."""
     q, k, v = (dense(x) for x in (q, k, v))
     with on_device(q):
         return triton_window.forward(q, k, v, window, scale)
@@ -162,7 +162,7 @@ def _fake_window_forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: fl
 def _run_window_backward(
     do: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, window: int, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients dq, dk, dv."""
+    """Compute the gradients dq, dk, dv."""
     do, q, k, v = (dense(x) for x in (do, q, k, v))
     with on_device(q):
         dq_sum, dk, dv = triton_window.backward(do, q, k, v, o, lse, window, scale)

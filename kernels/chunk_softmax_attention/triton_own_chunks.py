@@ -1,10 +1,11 @@
 """Backward pass within chunks: every token against its own chunk, whatever the route.
 
-It is all there is for skipped chunks, and the same for active ones. So it comes first and writes what the rest of the
-backward pass would otherwise need kernels of its own for: delta, and dq, to which the active chunks' part is then
-added. A program holds one block of tokens, as queries and as keys. Where a chunk has several blocks, it meets the
-others twice, the earlier ones for its queries and the later ones for its keys: computing scores again costs less than
-sums over programs. As in `triton_backward`, everything is computed transposed, [keys, queries].
+For skipped chunks this is the whole backward pass; active chunks need it too. So it runs first and writes delta, and
+For skipped chunks this is the whole backward pass; active chunks need it too. So it runs first and writes delta, and
+dq, to which `triton_backward` adds the active chunks' part. Neither needs a kernel of its own.
+A program holds one block of tokens, as queries and as keys. Where a chunk has several blocks, a program visits the
+earlier ones for its queries and the later ones for its keys: recomputing scores is faster than sums over programs. As
+in `triton_backward`, all products are computed transposed, [keys, queries].
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -28,10 +29,10 @@ from nas.kernels.triton_support import dot_precision
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims; a program's queries are also its keys, and as many.
+    """Return tile sizes for operands of ``dtype`` with these head dims; a program's queries are also its keys.
 
-    Memory is the limit where a chunk is in one block, and so it counts how many programs fit a multiprocessor. A loop
-    over the blocks of a chunk needs more registers.
+    Where a chunk is one block, memory limits the number of programs on a multiprocessor. A loop over the blocks of a
+    chunk needs more registers.
     """
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
     if dtype == torch.float32:
@@ -54,15 +55,16 @@ def differentiate_own_chunks(
     scale: float,
     launch: Launch | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Write dk and dv of the skipped chunks, which nothing is added to later, and zero to all of ``dweight``.
+    """Write dk and dv of the skipped chunks, which are then complete, and zero to all of ``dweight``.
 
     Args:
-        do, q, k, v, o, lse, index: as in the backward pass; ``launch`` replaces the chosen tiles.
-        dk, dv: like k and v, dense; the rows of active chunks stay as they are.
-        dweight: [B * H, N * chunk_size] float32, if wanted.
+        do, q, k, v, o, lse, index: as in the backward pass.
+        dk, dv: like k and v, dense; the rows of active chunks stay unchanged.
+        dweight: [B * H, N * chunk_size] float32; None without a gradient of the route.
+        launch: tile sizes; None for the chosen ones.
 
     Returns:
-        The own chunks' part of dq / scale, [B, T, H, K] float32, and delta [B, H, T] float32, the sums of do * o.
+        The part of dq / scale from own chunks, [B, T, H, K] float32, and delta [B, H, T] float32, the sums of do * o.
     """
     batch, length, heads, key_dim = q.shape
     value_dim, chunks = v.shape[-1], index.order.shape[1]
@@ -90,7 +92,7 @@ def _own_chunk_kernel(
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BLOCK: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One block of tokens of one head: a part of a chunk or whole chunks; all heads of the same tokens together."""
+    """Process one block of tokens of one head, part of a chunk or whole chunks; heads are neighbours."""
     blocks = tl.cdiv(N * C, BLOCK)
     head = (tl.program_id(0) % heads).to(tl.int64)
     start = tl.program_id(0) // heads % blocks * BLOCK
@@ -112,7 +114,7 @@ def _own_chunk_kernel(
 
     present = token < T
     none = tl.zeros([BLOCK], tl.float32)
-    if C <= BLOCK:  # before delta, whose sum over threads would hold these loads up
+    if C <= BLOCK:  # before delta: its sum over threads would delay these loads
         k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
     q, do, lse, delta = _load_queries(
         q_ptr, do_ptr, o_ptr, lse_ptr, start, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
@@ -134,7 +136,7 @@ def _own_chunk_kernel(
     dq_ptr += (batch * T + start) * heads * K + head * K
     store_rows(dq_ptr, row, present, heads * K, K, tl.trans(dq), BK)
 
-    # Active chunks get their dk and dv whole from `triton_backward`, which would have to read this part of it rounded.
+    # `triton_backward` computes all of dk and dv of active chunks: it would have to read this part of them rounded.
     if C < BLOCK:
         skipped = tl.load(log_weight_ptr + token // C, mask=present, other=0.0) == float("-inf")
     else:
@@ -168,7 +170,7 @@ def _load_keys(
     k_ptr, v_ptr, start, T, k_token, v_token,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """k and v of the tokens from ``start`` on."""
+    """Load k and v of the tokens from ``start`` on."""
     row, token = tl.arange(0, BLOCK), tl.cast(start, tl.int64)
     present = start + row < T
     k = load_rows(k_ptr + token * k_token, row, present, k_token, K, BK, K == BK, True)
@@ -181,7 +183,7 @@ def _load_queries(
     q_ptr, do_ptr, o_ptr, lse_ptr, start, T, heads, q_token, do_token,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """q, do, lse and delta = sum(do * o) of the tokens from ``start`` on; absent ones have lse = inf: no weight."""
+    """Load q, do, lse and delta = sum(do * o) of tokens from ``start`` on; absent tokens have lse = inf: no weight."""
     row, token = tl.arange(0, BLOCK), tl.cast(start, tl.int64)
     present = start + row < T
     do = load_rows(do_ptr + token * do_token, row, present, do_token, V, BV, V == BV, True)

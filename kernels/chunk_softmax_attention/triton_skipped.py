@@ -1,6 +1,6 @@
-"""The gradient of the route for skipped chunks: what later queries would gain from seeing them.
+"""The gradient of the route for skipped chunks, from the later queries that do not see them.
 
-Only with ``route_grad="full"``; the only place where skipped keys meet later queries, and nothing else comes of it.
+It runs only with ``route_grad="full"``. No other kernel pairs skipped keys with later queries.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -15,11 +15,11 @@ from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
 HIGHEST = tl.constexpr(64.0)
-"""Largest log2 of exp(s - lse): a skipped chunk's may be anything, and must not become inf."""
+"""Largest log2 of exp(s - lse): without this bound a skipped chunk's exponential could become inf."""
 
 
 def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims."""
+    """Return tile sizes for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
     if dtype == torch.float32:
         return Launch(32, 64, 8, 1) if width <= 256 else Launch(16, 32, 8, 1)
@@ -67,7 +67,7 @@ def _skipped_kernel(
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One block of BN keys of one head's skipped chunks; programs beyond the last one have nothing to do."""
+    """Process one block of BN keys of one head's skipped chunks; programs beyond the last block do nothing."""
     blocks = tl.cdiv(N * C, BN)
     all_heads = tl.num_programs(0) // blocks
     head_index = tl.program_id(0) % all_heads
@@ -97,12 +97,12 @@ def _skipped_kernel(
     if BN > C:
         middle = begin + tl.cdiv((last - first) * C, BM) * BM
         for query in tl.range(begin, tl.minimum(middle, T), BM, num_stages=1):
-            dw = _pass_by(
+            dw = _add_gradients(
                 dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
                 C, K, V, BK, BV, BM, True, PRECISION,
             )  # fmt: skip
     for query in tl.range(middle, T, BM, num_stages=STAGES):
-        dw = _pass_by(
+        dw = _add_gradients(
             dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
             C, K, V, BK, BV, BM, False, PRECISION,
         )  # fmt: skip
@@ -111,13 +111,13 @@ def _skipped_kernel(
 
 
 @triton.jit
-def _pass_by(
+def _add_gradients(
     dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, begin,
     scale, T, q_token, do_token,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BM: tl.constexpr,
     MASKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add what the BM queries from ``begin`` on give to dw; with MASKED only for keys of earlier chunks."""
+    """Add the contribution of BM queries from ``begin`` on to dw; with MASKED only for keys of earlier chunks."""
     row, token = tl.arange(0, BM), tl.cast(begin, tl.int64)
     present = row < T - begin
     q = load_rows(q_ptr + token * q_token, row, present, q_token, K, BK, K == BK, True)

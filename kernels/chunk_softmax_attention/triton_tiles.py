@@ -1,4 +1,4 @@
-"""What the softmax kernels share: how a launch is shaped, how a program finds and loads its rows, and their gradients.
+"""Helpers of the softmax kernels: launch shapes, loading and storing rows, softmax weights and their gradients.
 
 A matrix of one head is given by the pointer to its first row and the stride between tokens. Programs advance that
 pointer to their tile in 64 bits; offsets within a tile fit 32.
@@ -15,10 +15,10 @@ from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import narrowest
 
 LOG2_E = 1.4426950408889634
-"""The kernels work with powers of 2: exp(s) is exp2(s * log2(e))."""
+"""Factor from the natural exponent to base 2: exp(s) is exp2(s * log2(e))."""
 
 LOWEST = tl.constexpr(-1e38)
-"""Where a row's maximum begins: finite, so that a row that has seen nothing yet is no -inf - -inf."""
+"""Initial maximum of a row: finite, so that a row without keys never computes -inf - -inf."""
 
 
 class Launch(NamedTuple):
@@ -31,7 +31,7 @@ class Launch(NamedTuple):
 
 
 def padded(dim: int, dtype: torch.dtype) -> int:
-    """Columns of a tile that holds rows of ``dim``: a power of two, and at least what a product of ``dtype`` needs."""
+    """Return the columns of a tile with rows of ``dim``: a power of two that a product of ``dtype`` allows."""
     return max(narrowest(dtype), triton.next_power_of_2(dim))
 
 
@@ -46,7 +46,7 @@ def load_rows(
     WHOLE: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """[M, WIDTH] from ``rows`` [M]: zero past column ``dim`` unless WHOLE, and, if MASKED, in rows not ``present``."""
+    """Load [M, WIDTH] from ``rows`` [M]: zero past ``dim`` unless WHOLE, and, if MASKED, in rows not ``present``."""
     column = tl.arange(0, WIDTH)[None, :]
     pointers = matrix + rows[:, None] * stride + column
     if WHOLE:
@@ -59,7 +59,7 @@ def load_rows(
 
 @triton.jit
 def store_rows(matrix, rows, present, stride, dim, tile, WIDTH: tl.constexpr):
-    """Write [M, WIDTH] to the ``present`` ones of ``rows`` [M], as far as column ``dim``."""
+    """Store [M, WIDTH] in the ``present`` ones of ``rows`` [M], up to column ``dim``."""
     column = tl.arange(0, WIDTH)[None, :]
     mask = present[:, None] & (column < dim)
     tl.store(matrix + rows[:, None] * stride + column, tile.to(matrix.dtype.element_ty), mask=mask)
@@ -67,15 +67,15 @@ def store_rows(matrix, rows, present, stride, dim, tile, WIDTH: tl.constexpr):
 
 @triton.jit
 def permuted_chunks(order, position, end, N, C: tl.constexpr):
-    """Chunk of each position of the permuted key axis (see `triton_index`); N, which does not exist, past ``end``."""
+    """Return the chunk of each position of the permuted key axis (see `triton_index`); N past ``end``."""
     return tl.load(order + position // C, mask=position < end, other=N)
 
 
 @triton.jit
 def weights(k, q, bias, lse, visible, scale, MASKED: tl.constexpr, PRECISION: tl.constexpr):
-    """[keys, queries]: the softmax again, from ``lse`` [queries], with ``bias`` [keys] in base 2 on the scores.
+    """Recompute the softmax, [keys, queries], from ``lse`` [queries], with ``bias`` [keys] in base 2 on the scores.
 
-    With MASKED a pair counts only where ``visible`` [keys, queries]. Queries with lse = inf give no weight to any key.
+    With MASKED only the pairs in ``visible`` [keys, queries] count. Queries with lse = inf have zero weights.
     """
     s = dot(k, tl.trans(q), None, PRECISION) * scale + (bias[:, None] - lse[None, :])
     if MASKED:
@@ -85,13 +85,13 @@ def weights(k, q, bias, lse, visible, scale, MASKED: tl.constexpr, PRECISION: tl
 
 @triton.jit
 def score_gradients(p, v, do, delta, PRECISION: tl.constexpr):
-    """[keys, queries]: the gradient of the scores whose softmax is ``p``, where ``delta`` [queries] sums do * o."""
+    """Return the gradient, [keys, queries], of the scores with softmax ``p``; ``delta`` [queries] sums do * o."""
     return p * (dot(v, tl.trans(do), None, PRECISION) - delta[None, :])
 
 
 @triton.jit
 def raise_top(acc, total, top, highest):
-    """The sums, which were relative to ``top``, relative to the higher one of it and ``highest``; and that."""
+    """Rescale the sums, relative to ``top``, to the larger of ``top`` and ``highest``; return them and that maximum."""
     new_top = tl.maximum(top, highest)
     rescale = tl.exp2(top - new_top)
     return acc * rescale[:, None], total * rescale, new_top
@@ -101,8 +101,8 @@ def raise_top(acc, total, top, highest):
 def accumulate(acc, total, p, v, PRECISION: tl.constexpr):
     """Add p v and p to their sums.
 
-    The casts change no bit. They use the product, without which Triton (3.6 to 3.9) would let the next tile's product
-    begin before this one has ended; ptxas then puts a wait between all of a kernel's products.
+    The casts change no bit, but they use the product. Otherwise Triton (3.6 to 3.9) starts the next tile's product
+    before this one has ended, and ptxas inserts a wait between all of a kernel's products.
     """
     acc = dot(p.to(v.dtype), v, acc, PRECISION)
     return acc.to(tl.int32, bitcast=True).to(tl.float32, bitcast=True), total + tl.sum(p, 1)

@@ -1,9 +1,9 @@
-"""Softmax attention over the last ``window`` tokens, forward and backward: only tiles that the window reaches are read.
+"""Softmax attention over the last ``window`` tokens, forward and backward, reading only tiles within the window.
 
-A block of queries sees three ranges of keys, from the oldest on: tiles that the window's far edge cuts, tiles that all
-of its queries see whole, and tiles that the diagonal cuts. Only the first and the last range need a mask. In the
-backward pass a block of keys is seen by the same three ranges of queries in the opposite order. It computes everything
-transposed, [keys, queries], and sums dq over programs by atomic additions in float32, as `triton_backward` does.
+A block of queries has three ranges of keys, from the oldest on: tiles cut by the window's far edge, tiles that all of
+its queries see whole, and tiles cut by the diagonal. Only the first and the last range need a mask. In the backward
+pass a block of keys has the same three ranges of queries in the opposite order. All products are computed transposed,
+[keys, queries], and dq is summed over programs by atomic additions in float32, as in `triton_backward`.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nas.kernels.chunk_softmax_attention.triton_backward import add_gradients, output_products
 from nas.kernels.chunk_softmax_attention.triton_backward import choose_launch as choose_backward_launch
-from nas.kernels.chunk_softmax_attention.triton_backward import output_products, pass_by
 from nas.kernels.chunk_softmax_attention.triton_forward import MAX_VALUE_WIDTH
 from nas.kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
@@ -30,7 +30,7 @@ from nas.kernels.triton_support import dot_precision
 
 
 def choose_forward_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
-    """Tiles for operands of ``dtype`` with these head dims; small blocks of queries, since the window bounds reuse."""
+    """Return tile sizes for operands of ``dtype`` with these head dims; small blocks: the window bounds reuse."""
     width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
     if dtype == torch.float32:
         return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
@@ -40,14 +40,14 @@ def choose_forward_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> L
 def forward(
     q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, launch: Launch | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp; ``launch`` replaces the chosen tiles.
+    """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
     Args:
         q, k: [B, T, H, K] and v [B, T, H, V], all of one dtype, the last dimension contiguous.
         window: tokens that a query sees, from 1 to T.
 
     Returns:
-        o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the sum that o is divided by.
+        o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the denominator of o.
     """
     batch, length, heads, key_dim = q.shape
     value_dim = v.shape[-1]
@@ -75,11 +75,12 @@ def backward(
     scale: float,
     launch: Launch | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients; ``launch`` replaces the chosen tiles.
+    """Compute all gradients; ``launch`` replaces the chosen tiles.
 
     Args:
-        do: [B, T, H, V], the gradient of o; the last dimension contiguous, as that of q, k and v.
-        q, k, v, window: as given to `forward`; o, lse: what it returned.
+        do: [B, T, H, V], the gradient of o; its last dimension is contiguous, as those of q, k and v.
+        q, k, v, window: the arguments of `forward`.
+        o, lse: its results.
 
     Returns:
         dq / scale [B, T, H, K] float32; dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q.
@@ -107,7 +108,7 @@ def _window_forward_kernel(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """BM queries of one head and BV columns of v; blocks that read the same keys are neighbours."""
+    """Compute BM queries of one head and BV columns of v; blocks that read the same keys are neighbours."""
     tl.static_assert(BM % BN == 0)
     splits: tl.constexpr = (V + BV - 1) // BV
     blocks = tl.cdiv(T, BM)
@@ -155,7 +156,7 @@ def _attend_range(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     MASKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """The queries from ``start`` on against the tiles of keys from ``first`` to ``end``; all pairs unless MASKED."""
+    """Attend with the queries from ``start`` on to the keys from ``first`` to ``end``; all pairs unless MASKED."""
     query, column = start + tl.arange(0, BM), tl.arange(0, BN)
     for begin in tl.range(first, end, BN, num_stages=STAGES):
         key, token = begin + column, tl.cast(begin, tl.int64)
@@ -178,7 +179,7 @@ def _window_backward_kernel(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """BN keys of one head; blocks that read the same queries are neighbours."""
+    """Compute the gradients of BN keys of one head; blocks that read the same queries are neighbours."""
     tl.static_assert(BN % BM == 0)
     blocks = tl.cdiv(T, BN)
     head_index = tl.program_id(0) // blocks
@@ -202,15 +203,15 @@ def _window_backward_kernel(
     dv = tl.zeros([BN, BV], tl.float32)
     whole = tl.minimum(start + BN, T)
     cut = tl.minimum(start + tl.maximum(window // BM * BM, BN), T)  # from here on the far edge cuts tiles
-    dk, dv = _pass_range(
+    dk, dv = _differentiate_range(
         dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start, whole, scale_2, T, window, heads,
         q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
     )  # fmt: skip
-    dk, dv = _pass_range(
+    dk, dv = _differentiate_range(
         dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start + BN, cut, scale_2, T, window, heads,
         q_token, do_token, K, V, BK, BV, BM, BN, False, PRECISION, STAGES,
     )  # fmt: skip
-    dk, dv = _pass_range(
+    dk, dv = _differentiate_range(
         dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, cut, tl.minimum(start + BN - 1 + window, T),
         scale_2, T, window, heads, q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
     )  # fmt: skip
@@ -219,19 +220,19 @@ def _window_backward_kernel(
 
 
 @triton.jit
-def _pass_range(
+def _differentiate_range(
     dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, first, end,
     scale, T, window, heads, q_token, do_token,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     MASKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """The keys from ``start`` on and the tiles of queries from ``first`` to ``end``; all pairs unless MASKED."""
+    """Add the contribution of queries ``first`` to ``end`` to the keys from ``start`` on; all pairs unless MASKED."""
     key, row = start + tl.arange(0, BN), tl.arange(0, BM)
     none = tl.zeros([BN], tl.float32)
     for position in tl.range(first, end, BM, num_stages=STAGES):
         token = tl.cast(position, tl.int64)
         age = position + row[None, :] - key[:, None]
-        dk, dv, _ = pass_by(
+        dk, dv, _ = add_gradients(
             dk, dv, none, k, v, none, (age >= 0) & (age < window), q_ptr + token * q_token, do_ptr + token * do_token,
             lse_ptr + token, delta_ptr + token, dq_ptr + token * heads * K, row, row < T - position,
             scale, heads, q_token, do_token, K, V, BK, BV, MASKED, True, False, PRECISION,

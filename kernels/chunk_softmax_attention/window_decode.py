@@ -1,7 +1,7 @@
 """Sliding-window attention one token at a time, from a cache of the last ``window`` tokens: no step waits for the GPU.
 
 The cache is a ring: token t lies in slot t % window, where it replaces the token that has just left the window. Softmax
-does not depend on the order of its keys, so a step reads the slots as they lie.
+does not depend on the order of its keys, so a step reads the slots in memory order.
 
 >>> import torch
 >>> from nas.kernels.chunk_softmax_attention.window_decode import (
@@ -24,21 +24,21 @@ from nas.kernels.arguments import check_prefix, check_sizes, check_token, comput
 
 
 class WindowCache(NamedTuple):
-    """What decoding carries from token to token; its size does not depend on the number of tokens.
+    """State of decoding between tokens; its size does not depend on the number of tokens.
 
     Steps and `release` update the tensors in place, so that a captured CUDA graph can be replayed.
     """
 
     keys: Tensor
-    """[B, H, window, K]; slots that no token has reached hold zeros."""
+    """[B, H, window, K]; unused slots hold zeros."""
     values: Tensor
-    """[B, H, window, V], likewise."""
+    """[B, H, window, V]; unused slots hold zeros."""
     seen: Tensor
-    """[B] int64 tokens of each sequence so far."""
+    """[B] int64 number of tokens of each sequence so far."""
 
     @property
     def window(self) -> int:
-        """Tokens that a query sees, itself included."""
+        """Return the number of tokens that a query sees, itself included."""
         return self.keys.shape[2]
 
 
@@ -71,12 +71,12 @@ def empty_window_cache(
 
 @torch.no_grad()
 def window_cache_of_prefill(k: Tensor, v: Tensor, *, window: int, dtype: torch.dtype | None = None) -> WindowCache:
-    """Return the cache after a whole prefix, of which the last ``window`` tokens are copied.
+    """Return the cache after a whole prefix; it holds copies of the last ``window`` tokens.
 
     Args:
-        k, v: [B, T, H, K] and [B, T, H, V], as `nas.kernels.chunk_softmax_attention` got them.
+        k, v: [B, T, H, K] and [B, T, H, V], the inputs of `nas.kernels.chunk_softmax_attention`.
         window: tokens that a query sees, itself included.
-        dtype: of the cache; that of k by default.
+        dtype: dtype of the cache; that of k by default.
     """
     check_prefix(k, v)
     batch, length, heads, key_dim = k.shape
@@ -99,11 +99,11 @@ def window_attention_step(
     Args:
         q, k: [B, H, K].
         v: [B, H, V].
-        cache: before this token; updated in place.
+        cache: the cache before this token, updated in place.
         scale: factor on the scores; 1 / sqrt(K) by default.
 
     Returns:
-        o [B, H, V] in the dtype of v, and the cache after this token (the buffers that were given).
+        o [B, H, V] in the dtype of v, and the cache after this token (the same buffers).
 
     Raises:
         ValueError: a shape, dtype or device is not as above; the message names it.
@@ -115,7 +115,7 @@ def window_attention_step(
 
 @without_autocast
 def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> Tensor:
-    """Write the token to its slot, then attend to all slots that tokens have reached."""
+    """Write the token to its slot, then attend to all used slots."""
     dtype, window = compute_dtype(cache.keys.dtype), cache.window
     slot = (cache.seen % window)[:, None, None, None]
     for ring, x in ((cache.keys, k), (cache.values, v)):
@@ -129,7 +129,7 @@ def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> 
 
 @torch.no_grad()
 def release(cache: WindowCache, finished: Tensor) -> WindowCache:
-    """Empty, in place, the sequences where ``finished`` [B] bool is true, so that new ones can start there."""
+    """Empty the sequences where ``finished`` [B] bool is true, in place; new sequences can start there."""
     if finished.shape != cache.seen.shape or finished.dtype != torch.bool:
         raise ValueError(
             f"finished has shape {list(finished.shape)} and dtype {finished.dtype}; it must be [B] = "
@@ -142,7 +142,7 @@ def release(cache: WindowCache, finished: Tensor) -> WindowCache:
 
 
 def bytes_in_use(cache: WindowCache) -> int:
-    """Bytes of the keys and values of tokens in the window; the ring has room for ``window``. Waits for the GPU."""
+    """Count the bytes of keys and values of tokens in the window; the ring may be larger. Waits for the GPU."""
     tokens = int(cache.seen.clamp(max=cache.window).sum())
     return tokens * sum(ring[0, :, 0].numel() * ring.element_size() for ring in (cache.keys, cache.values))
 

@@ -1,4 +1,4 @@
-"""Gated DeltaNet in which a chunk's change of the state is passed on as far as its route says."""
+"""Gated DeltaNet in which a route scales how much of a chunk's change of the state is passed on."""
 
 from typing import Literal, overload
 
@@ -63,7 +63,7 @@ def gated_delta_rule(
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The gated delta rule inside every chunk; the route decides what later chunks see of it.
+    """Compute the gated delta rule inside every chunk; the route decides how much of each chunk later chunks see.
 
     From the state S_n at a chunk's start, whatever the chunk's route, token by token::
 
@@ -88,10 +88,10 @@ def gated_delta_rule(
         scale: factor on the output; 1 / sqrt(K) by default.
         decay_skipped: whether a chunk with route 0 still decays the state.
         initial_state: [B, H, K, V] state before the first token; zeros by default.
-        return_final_state: also return the state after the last chunk, as a next chunk would see it.
+        return_final_state: whether to return the state after the last chunk too, as the next chunk would see it.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `nas.kernels.triton_support`),
-            or "auto": Triton on CUDA where it can, the reference otherwise.
+                or "auto": Triton on CUDA where the call is supported, the reference otherwise.
 
     Returns:
         o [B, T, H, V] in the dtype of v; with ``return_final_state`` the pair (o, state [B, H, K, V]), the

@@ -1,8 +1,8 @@
-"""The gated delta rule one token at a time: the state goes in and comes back, and no step waits for the GPU.
+"""The gated delta rule one token at a time, with an explicit state; no step waits for the GPU.
 
-Inside a chunk the full recurrence runs from the state at the chunk's start, and when the chunk is full its route says
-how much of the change is passed on. So two states are kept, the running one and the one at the chunk's start, and of
-the decay since then only its logarithm, a number per head: a step reads and writes the running state alone.
+Inside a chunk the full recurrence runs from the state at the chunk's start. When the chunk is full, its route scales
+how much of the change is passed on. So two states are kept: the running state and the state at the chunk's start. The
+decay since then is kept as its logarithm, a number per head. A step reads and writes the running state alone.
 
 >>> import torch
 >>> from nas.kernels.gated_delta_rule.decode import close_chunk, gated_delta_rule_step, initial_linear_state
@@ -27,10 +27,10 @@ from nas.kernels.triton_support import CHUNK_SIZES, choose
 
 
 class LinearState(NamedTuple):
-    """What decoding carries from token to token; float32 (float64 for float64 inputs), contiguous.
+    """State of decoding between tokens; float32 (float64 for float64 inputs), contiguous.
 
     Steps, `close_chunk` and `release` update these buffers in place, so that a captured CUDA graph can be replayed. Two
-    sequences that go on from one prefix need a copy each.
+    continuations of one prefix need a copy each.
     """
 
     current: Tensor
@@ -50,7 +50,7 @@ def initial_linear_state(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> LinearState:
-    """The state before the first token: zeros."""
+    """Return the state before the first token: zeros."""
     for name, size in (("batch", batch), ("heads", heads), ("key_dim", key_dim), ("value_dim", value_dim)):
         if size < 1:
             raise ValueError(f"{name}={size} is not allowed; it must be at least 1.")
@@ -58,7 +58,7 @@ def initial_linear_state(
 
 
 def linear_state_from(final_state: Tensor) -> LinearState:
-    """The state at the start of a chunk, from what `gated_delta_rule` returns for a prefix of whole chunks.
+    """Return the state at the start of a chunk, from `gated_delta_rule`'s final state for a prefix of whole chunks.
 
     Args:
         final_state: [B, H, K, V]; copied. For a prefix that ends inside a chunk see `gated_delta_rule_prefill`.
@@ -87,11 +87,11 @@ def gated_delta_rule_prefill(
     decay_skipped: bool = True,
     impl: Impl = "auto",
 ) -> tuple[Tensor, LinearState]:
-    """A whole prefix at once: `gated_delta_rule` without gradients, and the state from which decoding goes on.
+    """Process a whole prefix: `gated_delta_rule` without gradients, and the state from which decoding continues.
 
     Args:
-        q, k, v, g, beta, route, chunk_size, scale, decay_skipped, impl: as for `gated_delta_rule`. A last chunk that
-            T tokens do not fill stays open, so that its route is not used.
+        q, k, v, g, beta, route, chunk_size, scale, decay_skipped, impl: as for `gated_delta_rule`. A last chunk that is
+            not full stays open, and its route is not used.
 
     Returns:
         o [B, T, H, V] and the state, inside the open chunk where T % chunk_size != 0.
@@ -143,19 +143,19 @@ def gated_delta_rule_step(
     scale: float | None = None,
     impl: Impl = "auto",
 ) -> tuple[Tensor, LinearState]:
-    """One token of `nas.kernels.gated_delta_rule`, without gradients, without a host synchronisation.
+    """Compute one token of `nas.kernels.gated_delta_rule`; no gradients, no host synchronisation.
 
     Args:
         q, k: [B, H, K].
         v: [B, H, V].
         g: [B, H] natural logarithm of the decay, <= 0.
         beta: [B, H] write strength.
-        state: before this token; ``current`` and ``log_decay`` are updated in place.
+        state: the state before this token; ``current`` and ``log_decay`` are updated in place.
         scale: factor on the output; 1 / sqrt(K) by default.
         impl: as for `gated_delta_rule`.
 
     Returns:
-        o [B, H, V] in the dtype of v, and the state after this token (the buffers that were given).
+        o [B, H, V] in the dtype of v, and the state after this token (the same buffers).
 
     Raises:
         ValueError: a shape, dtype, device or option is not as above; the message names it.
@@ -173,7 +173,7 @@ def gated_delta_rule_step(
 def _reference_step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState, scale: float
 ) -> Tensor:
-    """S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S."""
+    """Compute S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S."""
     output_dtype = v.dtype
     q, k, v, g, beta = (x.to(state.current.dtype) for x in (q, k, v, g, beta))
     current = state.current.mul_(g.exp()[..., None, None])
@@ -187,13 +187,13 @@ def _reference_step(
 def close_chunk(
     state: LinearState, route: Tensor | None = None, *, decay_skipped: bool = True, where: Tensor | None = None
 ) -> LinearState:
-    """End the running chunk: what the next one starts from, as far as the route says.
+    """End the running chunk: pass on as much of its change of the state as the route says.
 
     Args:
-        state: after the chunk's last token; updated in place.
+        state: the state after the chunk's last token, updated in place.
         route: [B, R] in [0, 1] of this chunk, R divides H; None means ones.
         decay_skipped: whether a chunk with route 0 still decays the state.
-        where: [B] bool, the sequences whose chunk ends; all by default.
+        where: [B] bool, true for the sequences whose chunk ends; all by default.
 
     Returns:
         The state, with ``current`` equal to ``start`` in the sequences whose chunk ended.
@@ -224,7 +224,7 @@ def close_chunk(
 
 @torch.no_grad()
 def release(state: LinearState, finished: Tensor) -> LinearState:
-    """Make room for new sequences: zeros, in place, where ``finished`` [B] is true."""
+    """Reset the state to zeros, in place, where ``finished`` [B] is true; new sequences can start there."""
     _check_mask("finished", finished, state.current.shape[0])
     for buffer in state:
         buffer.masked_fill_(finished.view(-1, *[1] * (buffer.ndim - 1)), 0.0)
@@ -232,7 +232,7 @@ def release(state: LinearState, finished: Tensor) -> LinearState:
 
 
 def _check_mask(name: str, mask: Tensor, batch: int) -> None:
-    """Raise ValueError unless mask says yes or no to every sequence."""
+    """Raise ValueError unless mask is [batch] and bool."""
     if mask.shape != (batch,) or mask.dtype != torch.bool:
         raise ValueError(
             f"{name} has shape {list(mask.shape)} and dtype {mask.dtype}; it must be [B] = [{batch}], bool."
@@ -240,7 +240,7 @@ def _check_mask(name: str, mask: Tensor, batch: int) -> None:
 
 
 def _check_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState, impl: str) -> None:
-    """Raise ValueError where the tensors cannot mean one step."""
+    """Raise ValueError unless the tensors form a valid step."""
     check_choice("impl", impl, get_args(Impl))
     if q.ndim != 3 or 0 in q.shape:
         raise ValueError(f"q has shape {list(q.shape)}; it must be [B, H, K] with every size at least 1.")

@@ -5,11 +5,11 @@ that solve a unit lower triangular system (Yang et al. 2024, arXiv 2406.06484; w
 
     (I + L) (U - W S) = beta V - (beta exp(c) K) S,    L_ij = beta_i exp(c_i - c_j) k_i . k_j  for j < i
 
-with c the running sum of g. U and W do not depend on S, so they are computed for all chunks at once; what is
-left for the loop over chunks is to hand S on, two small matrix products each.
+with c the running sum of g. U and W do not depend on S, so they are computed for all chunks at once. The loop over
+chunks then only updates the state: two small matrix products each.
 
-Chunks are laid out as [M, C, ...] with M = N * B * H, chunk by chunk: every product is one batched call on
-contiguous memory, and so is every step of the loop.
+Chunks are laid out as [M, C, ...] with M = N * B * H, chunk by chunk: every product is one batched call on contiguous
+memory, and so is every step of the loop.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def gated_delta_rule(
     initial_state: Tensor | None,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `nas.kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state."""
+    """Return o [B, T, H, V] and the final state of `nas.kernels.gated_delta_rule` for valid arguments."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     batch, length, heads, key_dim = q.shape
     q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g[..., None], beta[..., None]))
@@ -57,24 +57,24 @@ def gated_delta_rule(
         kept = kept if decay_skipped else 1 + r * (kept - 1)
     state = q.new_zeros(batch, heads, key_dim, v.shape[-1]) if initial_state is None else initial_state.to(dtype)
     attention = torch.bmm(q, k.mT) * decay
-    o, final = _HandOn.apply(from_start * q, attention, u, w, to_end * k, kept, state.flatten(0, 1))
+    o, final = _ChunkLoop.apply(from_start * q, attention, u, w, to_end * k, kept, state.flatten(0, 1))
     return _from_chunks(o, batch, heads, length).to(output_dtype), final.unflatten(0, (batch, heads))
 
 
 def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:
-    """[B, T, H, D] to [M, C, D]; zeros fill the last chunk (no write, no decay)."""
+    """Reshape [B, T, H, D] to [M, C, D]; zeros pad the last chunk (no write, no decay)."""
     missing = num_chunks(x.shape[1], chunk_size) * chunk_size - x.shape[1]
     x = F.pad(x, (0, 0, 0, 0, 0, missing)) if missing else x
     return x.unflatten(1, (-1, chunk_size)).permute(1, 0, 3, 2, 4).flatten(0, 2)
 
 
 def _from_chunks(x: Tensor, batch: int, heads: int, length: int) -> Tensor:
-    """[M, C, D] to [B, T, H, D], without what filled the last chunk."""
+    """Reshape [M, C, D] to [B, T, H, D], without the padding of the last chunk."""
     return x.unflatten(0, (-1, batch, heads)).permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
 
 
 def _route_of_chunks(route: Tensor, heads: int, full_route_grad: bool) -> Tensor:
-    """[B, N, R] to [M, 1, 1], for "selected" without a gradient where it is 0."""
+    """Reshape the route from [B, N, R] to [M, 1, 1]; without ``full_route_grad`` zeros get no gradient."""
     if not full_route_grad:
         route = torch.where(route == 0, route.detach(), route)
     return route.transpose(0, 1).repeat_interleave(heads // route.shape[2], dim=2).reshape(-1, 1, 1)
@@ -83,7 +83,7 @@ def _route_of_chunks(route: Tensor, heads: int, full_route_grad: bool) -> Tensor
 class _SolveUnitLower(torch.autograd.Function):
     """X = (I + L)^-1 A for two A, with L the part of ``lower`` [M, C, C] below its diagonal.
 
-    Inverting once costs less than solving for wide right sides, and leaves plain products for the backward pass.
+    Inverting once is faster than solving for wide right sides, and the backward pass is then plain products.
     """
 
     @staticmethod
@@ -104,7 +104,7 @@ class _SolveUnitLower(torch.autograd.Function):
 
 
 def _invert_unit_lower(lower: Tensor) -> Tensor:
-    """(I + L)^-1 by halves, [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], as far as that is faster."""
+    """Compute (I + L)^-1 by halves, [[A, 0], [B, D]]^-1 = [[A^-1, 0], [-D^-1 B A^-1, D^-1]], while that is faster."""
     size = lower.shape[-1]
     if size <= 32 or size % 2:
         identity = torch.eye(size, dtype=lower.dtype, device=lower.device).expand_as(lower)
@@ -115,10 +115,10 @@ def _invert_unit_lower(lower: Tensor) -> Tensor:
     return torch.cat([F.pad(a, (0, half)), torch.cat([b, d], dim=-1)], dim=-2)
 
 
-class _HandOn(torch.autograd.Function):
-    """The loop over chunks, a function of its own because autograd would pay for every step.
+class _ChunkLoop(torch.autograd.Function):
+    """The loop over chunks, as one autograd function: autograd would add overhead to every step.
 
-    What a chunk writes given the state S_n at its start, what it outputs and what it hands on::
+    With S_n the state at a chunk's start, the loop computes the written vectors, the outputs and the next state::
 
         X_n = u_n - w_n S_n;   o_n = q_n S_n + attention_n X_n;   S_{n+1} = kept_n S_n + k_n^T X_n
 
@@ -148,7 +148,7 @@ class _HandOn(torch.autograd.Function):
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor, ...]:
         q, attention, w, k, kept, starts, written = ctx.saved_tensors
         chunks = w.shape[0] // dfinal.shape[0]
-        do = do.contiguous()  # it comes as [B, T, H, V], and every product would copy it again
+        do = do.contiguous()  # its memory is [B, T, H, V]: each product would copy it again
         dwritten = torch.bmm(attention.mT, do)
         dstates = dfinal.new_empty(chunks + 1, *dfinal.shape)
         torch.bmm(q.mT, do, out=dstates[:-1].flatten(0, 1))

@@ -1,15 +1,15 @@
-"""Backward pass of the gated delta rule: the state's gradient is handed back, then every tile is on its own.
+"""Backward pass of the gated delta rule: a scan of the state's gradient, then kernels that are parallel over tiles.
 
 With the notation of `triton_forward`, and dS the gradient of the state after a tile::
 
     dX = P^T do + e^{c_last - c} k dS          dv = beta A^T dX
     dS_before = e^{c_last} dS + q'^T do + w^T (e^{c_last - c} k dS)
 
-`scan_back` needs of a tile only q', w and k; begun with zeros it finds what a segment adds to a gradient handed back
-through it (the linear map is the transpose of the forward one). Then, for all tiles at once, `differentiate_values` and
-`differentiate_keys` compute the gradients of the inputs from the state before a tile and the gradient after it. No left
-operand of a product is the transpose of another product's result: Triton 3.4 to 3.7 compiles that wrongly for Hopper
-(flash-linear-attention#640).
+`scan_back` needs only q', w and k of a tile. Started from zeros it computes what a segment adds to the gradient that
+passes through it (the linear map is the transpose of the forward map). Then, for all tiles at once,
+`differentiate_values` and `differentiate_keys` compute the gradients of the inputs from the state before a tile and the
+gradient after it. No left operand of a product is the transpose of another product's result: Triton 3.4 to 3.7 compiles
+that wrongly for Hopper (flash-linear-attention#640).
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -37,7 +37,7 @@ def scan_back(
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
-    """Hand the state's gradient back through every segment of every head, BV of its columns at a time.
+    """Scan the state's gradient backwards through every segment of every head, BV of its columns at a time.
 
     ``ends`` [B * H, SEGMENTS, K, V] holds the gradient after each segment (zeros without HAS_END). With SAVE the
     gradient after each tile goes to ``dstates``; the one before each segment goes to ``starts``.
@@ -67,7 +67,7 @@ def _scan_segment_back(
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One segment of one head, BV columns."""
+    """Scan one segment of one head, BV columns."""
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     column = (work % V_BLOCKS) * BV
     segment = (work // V_BLOCKS) % SEGMENTS
@@ -120,7 +120,7 @@ def _scan_segment_back(
 
 @triton.jit
 def _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl.constexpr):
-    """The route of the chunk that the n-th tile is part of, and that of the tile: the chunk's for its last, else 1."""
+    """Return the route of the n-th tile's chunk and the tile's own route: the chunk's for its last tile, else 1."""
     r = 1.0
     r_here = 1.0
     if HAS_ROUTE:
@@ -133,28 +133,28 @@ def _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: t
 
 @triton.jit
 def _chunk_borders(tile, n, NT, SUB: tl.constexpr):
-    """The first and the last tile of the chunk that ``tile``, the n-th of its sequence, is part of."""
+    """Return the first and the last tile of the chunk that contains ``tile``, the n-th of its sequence."""
     first = tile - n % SUB
     return first, tl.minimum(first + SUB - 1, tile - n + NT - 1)
 
 
 @triton.jit
 def _transposed_scores(kq, c, scale, BT: tl.constexpr):
-    """P^T from k q^T, both [BT, BT] float32."""
+    """Compute P^T from k q^T, both [BT, BT] float32."""
     i = tl.arange(0, BT)
     return kq * tl.exp(tl.where(i[:, None] <= i[None, :], c[None, :] - c[:, None], float("-inf"))) * scale
 
 
 @triton.jit
 def _load_transposed(pointer, BT: tl.constexpr):
-    """The transpose of [BT, BT] that lie contiguously."""
+    """Load the transpose of a contiguous [BT, BT] tile."""
     i = tl.arange(0, BT)
     return tl.load(pointer + i[None, :] * BT + i[:, None])
 
 
 @triton.jit
 def _differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
-    """Gradients of q k^T and, but for the factor beta of its rows, of k k^T: [BT, BT] each, of do x^T and dR x^T."""
+    """Compute the gradients of q k^T and of k k^T (without its rows' beta), [BT, BT], from do x^T and dR x^T."""
     i = tl.arange(0, BT)
     decay = decays(c, BT)
     return dox * decay * scale, tl.where(i[:, None] > i[None, :], -drx * decay, 0.0)
@@ -167,11 +167,12 @@ def _store_gate_gradients(
     BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
     DECAY_SKIPPED: tl.constexpr,
 ):  # fmt: skip
-    """dg and dbeta of one tile, and droute where a chunk ends, from the sums over V and the gradients of the scores.
+    """Store dg and dbeta of one tile, and droute where a chunk ends.
 
-    ``gained`` [BT] is <gradient of the state after the tile, what a token adds to it> without the route; ``overlap``
-    and ``base_overlap`` are those of the states before the tile and before its chunk.
-    droute [B * H, N] gets each chunk's <gradient of the state handed on, what the route adds to it>.
+    They follow from the sums over V and the gradients of the scores. ``gained`` [BT] is <gradient of the state after
+    the tile, a token's contribution to that state> without the route. ``overlap`` and ``base_overlap`` are the same
+    products with the states before the tile and before its chunk. droute [B * H, N] gets, for each chunk, <gradient of
+    the next chunk's state, the part of it that the route scales>.
     """
     i = tl.arange(0, BT)
     bh, n = tile // NT, tile % NT
@@ -192,7 +193,7 @@ def _store_gate_gradients(
     if SUB > 1 and DECAY_SKIPPED:
         kept_of_chunk = _kept_of_chunk(c_in, tile, n, NT, SUB, BT)
         d_last += (1.0 - r) * kept_of_chunk * base_overlap
-    # g_t is part of every c_i with i >= t; decays between two tokens count c of the later one less the earlier's.
+    # g_t is part of every c_i with i >= t; a decay between two tokens has c of the later minus c of the earlier token.
     dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
     dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
     tl.store(dg + gates, dg_tile, mask=inside)
@@ -209,7 +210,7 @@ def _store_gate_gradients(
 
 @triton.jit
 def _kept_of_chunk(c_in, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr):
-    """The decay over all tiles of the chunk that the n-th tile of a sequence is part of."""
+    """Return the decay over all tiles of the chunk that contains the n-th tile of a sequence."""
     there = n - n % SUB + tl.arange(0, SUB)
     ends = tl.load(c_in + (tile - n + there) * BT + BT - 1, mask=there < NT, other=0.0)
     return tl.exp(tl.sum(ends, 0))
@@ -223,10 +224,10 @@ def differentiate_values(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
     SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Of one tile, BV columns: dv, what is written X and the gradient dR of beta (v - e^c k S), and sums over them.
+    """Compute dv, the written vectors X and the gradient dR of beta (v - e^c k S), for one tile and BV columns.
 
-    With ADD dv is added to what is there.
-    sums [V blocks, 3, B * H * NT * BT]: parts of dbeta, of the gradient of c, and of <dS, what a token adds to it>.
+    With ADD the result is added to the contents of dv.
+    sums [V blocks, 3, B * H * NT * BT]: parts of dbeta, of the gradient of c, and of <dS, a token's contribution>.
     overlaps [V blocks, 2, B * H * NT]: <dS, S> of the tile, and of its whole chunk where it has several tiles.
     """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
@@ -293,7 +294,7 @@ def differentiate_values(
 
 @triton.jit
 def _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB: tl.constexpr, BT: tl.constexpr):
-    """What `differentiate_values` left of a tile, added up over the blocks of V: three [BT] and two numbers."""
+    """Sum the results of `differentiate_values` for a tile over the blocks of V: three [BT] and two numbers."""
     dbeta = tl.zeros((BT,), tl.float32)
     dc = tl.zeros((BT,), tl.float32)
     gained = tl.zeros((BT,), tl.float32)
@@ -320,7 +321,7 @@ def differentiate_keys(
     SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, DECAY_SKIPPED: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Of one tile, BKB columns of dq and dk; the first block of columns also sums up dg, dbeta and droute."""
+    """Compute BKB columns of dq and dk for one tile; the first block of columns also sums dg, dbeta and droute."""
     K_BLOCKS: tl.constexpr = BK // BKB
     block = tl.program_id(0) % K_BLOCKS
     tile = (tl.program_id(0) // K_BLOCKS).to(tl.int64)
@@ -362,7 +363,7 @@ def differentiate_keys(
     q_tile = load_rows(q, start, T, q_t, first_key, K, BT, BKB)
     dtype = k_tile.dtype
     dqk_low, dkk_low = dqk.to(dtype), (dkk_unscaled * strength[:, None]).to(dtype)
-    # Transposed by way of memory: see above what transposing a product's result in registers would do.
+    # Transposed through memory: transposing a product's result in registers gives wrong code (see the top of the file).
     program = tl.program_id(0).to(tl.int64) * BT * BT
     second = tl.num_programs(0).to(tl.int64) * BT * BT
     store_tile(scratch + program, dqk_low, BT, BT)

@@ -11,13 +11,13 @@ from nas.kernels.triton_support import on_device
 STATE_TILE = 4096
 """Elements of the state that one program holds: 32 float32 registers a thread in 4 warps."""
 MIN_COLUMNS = 16
-"""Fewest columns of a program: rows of 64 bytes, whole sectors of memory."""
+"""Fewest columns of a program: rows of 64 bytes, which are whole sectors of memory."""
 
 
 def step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, current: Tensor, log_decay: Tensor, scale: float
 ) -> Tensor:
-    """See `nas.kernels.gated_delta_rule.decode`; valid arguments. Updates current and log_decay; o [B, H, V]."""
+    """Compute a step of `nas.kernels.gated_delta_rule.decode`: update current and log_decay, return o [B, H, V]."""
     batch, heads, key_dim = q.shape
     value_dim = v.shape[-1]
     q, k, v, g, beta = (x.contiguous() for x in (q, k, v, g, beta))
@@ -42,7 +42,7 @@ def _step(
     q, k, v, g, beta, current, log_decay, o, scale,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
-    """BV columns of one head's state and output."""
+    """Update BV columns of one head's state, and compute the same columns of its output."""
     BLOCKS: tl.constexpr = (V + BV - 1) // BV
     block = tl.program_id(0) % BLOCKS
     bh = (tl.program_id(0) // BLOCKS).to(tl.int64)
@@ -63,5 +63,5 @@ def _step(
     tl.store(places, state, mask=inside)
     out = scale * tl.sum(q_row[:, None] * state, 0)
     tl.store(o + bh * V + columns, out.to(o.dtype.element_ty), mask=column_inside)
-    if block == 0:  # of a head's programs only this one reads or writes its decay
+    if block == 0:  # only this program of a head reads or writes its decay
         tl.store(log_decay + bh, tl.load(log_decay + bh) + log_step)

@@ -1,17 +1,17 @@
-"""Forward pass of the gated delta rule: kernels that are parallel over tiles, then one that hands the state on.
+"""Forward pass of the gated delta rule: kernels that are parallel over tiles, then a scan of the state over tiles.
 
 In a tile that starts from state S, with c the running sum of g, D_ij = exp(c_i - c_j) for j <= i, and A the inverse of
 I + tril(beta_i D_ij k_i . k_j, -1) (the WY form; Yang et al. 2024, arXiv 2406.06484, with decay 2412.06464)::
 
-    w = -A diag(beta e^c) k         what is written is  X = A diag(beta) v + w S
-    P = scale D * (q k^T)           what comes out is   o = scale e^c q S + P X  =  q' S + P' v
+        w = -A diag(beta e^c) k         written to the state:  X = A diag(beta) v + w S
+        P = scale D * (q k^T)           output:                o = scale e^c q S + P X  =  q' S + P' v
     q' = scale e^c q + P w          P' = P A diag(beta)
     S' = e^{c_last} S + (e^{c_last - c} k)^T X
 
-A, w, q' and P' know nothing of S and V, so `triton_invert.invert` and `prepare` compute them for all tiles at once, and
-what is left for `scan`, tile after tile, are products with the state. Where there are too few heads to fill the GPU the
-sequence is split in segments: `summarise` finds what each segment does to a state, a linear map, `chain` the states
-between segments, then every segment is scanned by itself.
+A, w, q' and P' do not depend on S and V, so `triton_invert.invert` and `prepare` compute them for all tiles at once.
+`scan` then computes products with the state, tile after tile. Where too few heads fill the GPU, the sequence is split
+into segments. `summarise` computes each segment's effect on a state, a linear map; `chain` computes the states between
+segments; then every segment is scanned independently.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -35,7 +35,7 @@ def prepare(
     q_b, q_t, q_h, k_b, k_t, k_h,
     K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile of one head: w and q' [BT, BK], P' [BT, BT]."""
+    """Compute w and q' [BT, BK], P' [BT, BT] for one tile of one head."""
     tile = tl.program_id(0).to(tl.int64)
     bh, start = tile // NT, (tile % NT) * BT
     b, h = bh // H, bh % H
@@ -63,11 +63,11 @@ def prepare(
 
 
 @triton.jit
-def _hand_on(
+def _next_state(
     state, base, k_tile, written, c, c_last, r, first_of_chunk, last_of_chunk,
     SUB: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The state after a tile, and after its chunk's route where the chunk ends; ``base`` is kept for SUB > 1 only."""
+    """Return the state after a tile, with its chunk's route applied at the chunk's end; SUB > 1 keeps ``base`` too."""
     to_end = tl.exp(c_last - c)
     kept = tl.exp(c_last)
     if SUB == 1:
@@ -93,9 +93,9 @@ def summarise(
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
     SAVE: tl.constexpr,
 ):  # fmt: skip
-    """What one segment does to a state: S -> transition S + end. One program a block of columns of either.
+    """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
-    No segment follows the last one: only its transition counts, and only with SAVE, to the backward pass.
+    The last segment has no successor: only its transition is needed, by the backward pass, and only with SAVE.
     """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     K_BLOCKS: tl.constexpr = (BK + BV - 1) // BV
@@ -108,7 +108,7 @@ def summarise(
     is_end = block < V_BLOCKS
     if (segment == SEGMENTS - 1) & (is_end | (not SAVE)):
         return
-    value_dim = tl.where(is_end, V, 0)  # columns of the transition are written nothing of v
+    value_dim = tl.where(is_end, V, 0)  # v adds nothing to columns of the transition
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
     rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)
     identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS)
@@ -133,7 +133,7 @@ def summarise(
         c_last = tl.load(c_in + tile * BT + BT - 1)
         written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _hand_on(
+        state, base = _next_state(
             state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
         )
     part = bh * SEGMENTS + segment
@@ -152,7 +152,7 @@ def scan(
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
-    """Hand the state through every segment of every head, BV of its columns at a time.
+    """Scan the state through every segment of every head, BV of its columns at a time.
 
     Writes o and, with SAVE, the state before each tile.
     """
@@ -181,7 +181,7 @@ def _scan_segment(
     HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One segment of one head, BV columns."""
+    """Scan one segment of one head, BV columns."""
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     column = (work % V_BLOCKS) * BV
     segment = (work // V_BLOCKS) % SEGMENTS
@@ -217,7 +217,7 @@ def _scan_segment(
         store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
         written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _hand_on(
+        state, base = _next_state(
             state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
         )
     if segment == SEGMENTS - 1:
@@ -230,10 +230,10 @@ def chain(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr,
     HAS_FIRST: tl.constexpr, BACKWARD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """States at the border of segments: x_0 = first or 0, x_{s+1} = transition_s x_s + added_s; BV columns of a head.
+    """Compute the states between segments: x_0 = first or 0, x_{s+1} = transition_s x_s + added_s; BV columns.
 
     BACKWARD goes from the last segment to the first with the transposed transitions. A state is multiplied in two
-    parts, its value in the operands' dtype and what that leaves of it, so that only the transition is rounded.
+    parts, its value in the operands' dtype and that value's rounding error, so that only the transition is rounded.
     """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     column = (tl.program_id(0) % V_BLOCKS) * BV
@@ -250,7 +250,7 @@ def chain(
             state += load_rows(first + bh * K * V, row, K, V, column, V, BKB, BV)
         store_rows(states + segment * K * V, state, row, K, V, column, V, BKB, BV)
     for _ in range(SEGMENTS - 1):
-        tl.debug_barrier()  # what was stored last is loaded by other threads
+        tl.debug_barrier()  # other threads load the last stored state
         for row in range(0, BK, BKB):
             state = load_rows(added + segment * K * V, row, K, V, column, V, BKB, BV)
             for key in range(0, BK, BKB):

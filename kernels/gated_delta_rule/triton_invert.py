@@ -1,8 +1,8 @@
 """The inverse of each tile's triangular system, in blocks of 16 x 16.
 
 Of A = (I + L)^-1 with L_ij = beta_i D_ij k_i . k_j below the diagonal (see `triton_forward`), the blocks on the
-diagonal come from forward substitution and those below from products with them. The blocks are so small that one warp
-does a tile by itself and waits for no other; many tiles share a multiprocessor and hide how long each one's chain is.
+diagonal come from forward substitution and the blocks below it from products with them. One warp computes a tile
+without synchronisation, since the blocks are small. Many tiles share a multiprocessor, which hides the latency of each.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -13,7 +13,7 @@ from nas.kernels.gated_delta_rule.triton_tiles import load_gates, load_rows
 from nas.kernels.triton_dot import dot
 
 SIDE = tl.constexpr(16)
-"""Rows and columns of a block: the fewest that a product takes."""
+"""Rows and columns of a block: the smallest size of a product."""
 
 
 @triton.jit
@@ -24,7 +24,7 @@ def invert(
     K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One tile of one head: c [BT], and [BT, BT] A (with SAVE), A diag(beta) and A diag(beta e^c)."""
+    """Compute one tile of one head: c [BT], and [BT, BT] A (with SAVE), A diag(beta) and A diag(beta e^c)."""
     tile = tl.program_id(0).to(tl.int64)
     bh, start = tile // NT, (tile % NT) * BT
     k += (bh // H) * k_b + (bh % H) * k_h
@@ -97,24 +97,24 @@ def invert(
 
 @triton.jit
 def _gates(g, beta, bh, start, before, T, H):
-    """Of a block: c, which is ``before`` at its start, beta, and c at its end."""
+    """Load the gates of a block: c, which is ``before`` at its start, beta, and c at its end."""
     log_decay = load_gates(g, bh, start, T, H, SIDE)
     return before + tl.cumsum(log_decay, 0), load_gates(beta, bh, start, T, H, SIDE), before + tl.sum(log_decay, 0)
 
 
 @triton.jit
 def _lower(kk, c_row, strength, c_column):
-    """A block of L that lies below the diagonal."""
+    """Compute a block of L below the diagonal."""
     return kk * tl.exp(c_row[:, None] - c_column[None, :]) * strength[:, None]
 
 
 @triton.jit
 def _invert_diagonal(kk, c, strength):
-    """(I + L)^-1 of a block on the diagonal, by forward substitution."""
+    """Compute (I + L)^-1 of a block on the diagonal, by forward substitution."""
     i = tl.arange(0, SIDE)
     above = i[:, None] < i[None, :]
     decay = tl.exp(tl.where(above, c[None, :] - c[:, None], float("-inf")))
-    transposed = kk * decay * strength[None, :]  # kk is symmetric; a row of L is now where it is summed over
+    transposed = kk * decay * strength[None, :]  # kk is symmetric; rows of L lie along the axis of the sum
     inverse = tl.where(i[:, None] == i[None, :], 1.0, 0.0)
     for row in range(1, SIDE):
         factors = tl.sum(tl.where(i[None, :] == row, transposed, 0.0), 1)
@@ -127,7 +127,7 @@ def _invert_diagonal(kk, c, strength):
 def _store(
     a_out, a_beta_out, to_keys_out, block, row, column, c_column, strength, BT: tl.constexpr, SAVE: tl.constexpr
 ):
-    """Write one block of A, if SAVE, of A diag(beta) and of A diag(beta e^c)."""
+    """Store one block of A, if SAVE, of A diag(beta) and of A diag(beta e^c)."""
     i = tl.arange(0, SIDE)
     at = (i + row * SIDE)[:, None] * BT + (i + column * SIDE)[None, :]
     dtype = a_out.dtype.element_ty

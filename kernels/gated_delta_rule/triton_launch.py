@@ -1,4 +1,4 @@
-"""Launches the kernels of the gated delta rule: block sizes, buffers, and the order of the passes."""
+"""Launches of the gated delta rule's kernels: block sizes, buffers, and the order of the passes."""
 
 import math
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from nas.kernels.gated_delta_rule import triton_backward, triton_forward, triton
 from nas.kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
-"""Programs that a scan is split into where whole sequences would leave more than half of the multiprocessors idle."""
+"""Programs of a split scan; a scan is split where whole sequences would leave over half of the multiprocessors idle."""
 
 MIN_SEGMENT_TOKENS = 1024
-"""Fewest tokens in a segment: what finds a segment's effect on the state costs as much as scanning it."""
+"""Fewest tokens in a segment: computing a segment's effect on the state takes as long as scanning it."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """BT tokens a tile, BK >= K in blocks of BKB; for each kernel (rows,) columns of V, warps, stages.
+    """Block sizes: BT tokens a tile, BK >= K in blocks of BKB; per kernel (rows,) columns of V, warps, stages.
 
-    ``invert`` is warps and most registers of a thread, which ``summarise`` has last. ``split_scan`` and
-    ``split_scan_back`` are for sequences in segments, whose programs share a multiprocessor.
+    ``invert`` is warps and the maximum of registers a thread; that maximum is also the last entry of ``summarise``.
+    ``split_scan`` and ``split_scan_back`` are for sequences in segments, whose programs share a multiprocessor.
     """
 
     BT: int
@@ -42,13 +42,13 @@ class Blocks:
 
 
 def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype) -> Blocks:
-    """Block sizes that fit in the shared memory and the registers of a multiprocessor.
+    """Return block sizes that fit in the shared memory and the registers of a multiprocessor.
 
     Args:
         key_dim: K, at most 256.
         value_dim: V.
-        chunk_size: of the routing; tiles do not cross its borders.
-        dtype: of the operands.
+        chunk_size: tokens in a routing chunk; tiles do not cross its borders.
+        dtype: dtype of the operands.
     """
     wide = dtype == torch.float32
     padded = max(narrowest(dtype), _power_of_2(key_dim))
@@ -73,7 +73,7 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
 
 
 def _power_of_2(least: int) -> int:
-    """The smallest power of 2 that is at least this."""
+    """Return the smallest power of 2 that is at least ``least``."""
     return 1 << (int(least) - 1).bit_length()
 
 
@@ -82,7 +82,7 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 class Sizes(NamedTuple):
-    """What every launch needs to know of a call."""
+    """Sizes of a call that every launch needs."""
 
     B: int
     T: int
@@ -98,15 +98,15 @@ class Sizes(NamedTuple):
 
 
 def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns: int, device: torch.device) -> int:
-    """Tiles in a segment: all of them where there are programs enough for every multiprocessor.
+    """Return the number of tiles in a segment: all of them if there are enough programs for every multiprocessor.
 
     Args:
         heads: B * H.
-        tiles: in a sequence.
-        tiles_of_chunk: a segment holds whole chunks.
+        tiles: tiles in a sequence.
+        tiles_of_chunk: tiles in a chunk; a segment holds whole chunks.
         tile_tokens: tokens in a tile.
         columns: programs per head of a scan without segments.
-        device: of the call.
+        device: device of the call.
     """
     programs = heads * columns
     if 2 * programs > multiprocessors(device):
@@ -118,7 +118,7 @@ def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns
 
 
 def sizes_of(q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks: Blocks) -> Sizes:
-    """The sizes of a call with these arguments."""
+    """Return the sizes of a call with these arguments."""
     batch, length, heads, key_dim = q.shape
     value_dim = v.shape[-1]
     tiles = _ceil_div(length, blocks.BT)
@@ -132,14 +132,14 @@ def sizes_of(q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks
 
 
 class Saved(NamedTuple):
-    """What the backward pass needs beside the inputs, tile by tile.
+    """Tensors that the backward pass needs beside the inputs, tile by tile.
 
     Attributes:
         c: [B * H, NT * BT] float32, running sums of g in each tile.
         a: [B * H, NT, BT, BT], inverses of the triangular systems.
-        w: [B * H, NT, BT, BK], and q: the same, what multiplies the state.
+        w: [B * H, NT, BT, BK], and q of the same shape: the factors of the state in X and in o.
         states: [B * H, NT, K, V], before each tile.
-        transitions: [B * H, segments, K, K], what each segment does to a state; empty for one segment.
+        transitions: [B * H, segments, K, K], each segment's linear map of the state; empty for one segment.
     """
 
     c: Tensor
@@ -151,12 +151,12 @@ class Saved(NamedTuple):
 
 
 def _strides(*tensors: Tensor) -> list[int]:
-    """Strides of batch, token and head of each [B, T, H, D]."""
+    """Return the strides of batch, token and head of each [B, T, H, D]."""
     return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
 
 
 def _constants(s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None) -> dict[str, int | bool | str]:
-    """What all kernels but the first are compiled for."""
+    """Return the compile-time constants of all kernels but the first."""
     return {
         "K": s.K, "V": s.V, "BK": blocks.BK, "BT": blocks.BT, "SUB": s.SUB, "HAS_ROUTE": route is not None,
         "PRECISION": dot_precision(dtype),
@@ -164,11 +164,11 @@ def _constants(s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | Non
 
 
 class Prepared(NamedTuple):
-    """What `scan` needs of all tiles beside the inputs.
+    """Tensors of all tiles that `scan` needs beside the inputs.
 
     Attributes:
-        saved: what the backward pass needs of it too; states are still to be written.
-        a_beta: [B * H, NT, BT, BT], what is written to the state per value; p: the same, what comes out per value.
+        saved: the part that the backward pass needs too, with states still to be written.
+        a_beta: [B * H, NT, BT, BT], from values to the written vectors; p: the same shape, from values to outputs.
         starts: [B * H, segments, K, V] float32, the states before the segments; None for zeros.
     """
 
@@ -182,9 +182,9 @@ def prepare(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, g: Tensor, beta: Tensor, initial_state: Tensor | None,
     chunk_size: int, scale: float, decay_skipped: bool, save: bool,
 ) -> Prepared:  # fmt: skip
-    """All that can be computed before states are handed from tile to tile; ``save`` as in `scan`.
+    """Compute everything that does not depend on the order of the tiles; ``save`` as in `scan`.
 
-    q, k, v of one dtype with a dense last axis; g, beta, route and initial_state contiguous, the last two float32.
+    q, k, v have one dtype and a dense last axis; g, beta, route and initial_state are contiguous, the last two float32.
     """
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
     s = sizes_of(q, v, route, chunk_size, blocks)
@@ -225,7 +225,7 @@ def prepare(
 def scan(
     k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, decay_skipped: bool, save: bool
 ) -> tuple[Tensor, Tensor]:
-    """o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` fills the states of ``prepared.saved``."""
+    """Return o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` write ``prepared.saved.states``."""
     blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype)
     s = sizes_of(k, v, route, chunk_size, blocks)
     saved, starts = prepared.saved, prepared.starts
@@ -243,11 +243,11 @@ def scan(
     return o, final
 
 
-def hand_back(
+def state_gradients(
     k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None,
     chunk_size: int, decay_skipped: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The gradient of the state after each tile, [B * H, NT, K, V], and of the initial state, [B, H, K, V] float32."""
+    """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32."""
     blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
     s = sizes_of(k, do, route, chunk_size, blocks)
     heads = s.B * s.H
@@ -277,13 +277,13 @@ def differentiate(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
     dv: Tensor | None, chunk_size: int, scale: float, decay_skipped: bool, full_route_grad: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
+    """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
 
     Args:
         q, k, v, beta, route, saved: as in the forward pass.
-        dstates: of `hand_back`.
+        dstates: gradients of the states, the result of `state_gradients`.
         do: [B, T, H, V] with a dense last axis.
-        dv: dense like v, what the gradient of v is added to, in place; None for a new one.
+        dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
         chunk_size, scale, decay_skipped, full_route_grad: as in the operation.
     """
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
@@ -323,10 +323,10 @@ def differentiate(
 
 
 def _programs(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
-    """Programs of a scan over blocks of so many columns, no more than run at once, and whether each has several blocks.
+    """Return the number of programs of a scan over ``columns`` blocks, and whether each has several blocks.
 
-    Where programs have multiprocessors to themselves none waits to begin, which would keep other kernels from starting
-    on what the scan leaves idle.
+    There are at most as many programs as run at once. Where each occupies a multiprocessor, a waiting program would
+    keep other kernels from using the multiprocessors that the scan leaves idle.
     """
     works = _ceil_div(s.V, columns) * s.segments * s.B * s.H
     programs = works if s.segments > 1 else min(works, multiprocessors(device))
@@ -334,7 +334,7 @@ def _programs(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
 
 
 def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, back: bool) -> Tensor:
-    """States where segments begin, or gradients where they end if ``back``: [B * H, segments, K, V] float32."""
+    """Compute states at segment starts, or gradients at segment ends if ``back``: [B * H, segments, K, V] float32."""
     states = torch.empty_like(added)
     block, columns, warps = blocks.chain
     triton_forward.chain[(_ceil_div(s.V, columns) * s.B * s.H,)](

@@ -1,4 +1,4 @@
-"""The gated delta rule on Triton kernels, as operators that autograd and torch.compile know."""
+"""The gated delta rule on Triton kernels, as operators with gradients that torch.compile can trace."""
 
 from typing import Any
 
@@ -24,10 +24,10 @@ def gated_delta_rule(
     initial_state: Tensor | None,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `nas.kernels.gated_delta_rule`; arguments are valid here. Returns o [B, T, H, V] and the final state.
+    """Return o [B, T, H, V] and the final state of `nas.kernels.gated_delta_rule` for valid arguments.
 
-    Products are made in the widest dtype of q, k and v, or in autocast's, summed in float32; states are handed on in
-    float32. Every gradient is the same in each run, bit by bit.
+    Matrix products use the widest dtype of q, k and v, or autocast's, and are summed in float32; states are float32.
+    Gradients are deterministic, bit by bit.
     """
     dtype = operand_dtype(q, k, v)
     single = (x if x is None else x.float() for x in (g, beta, route, initial_state))
@@ -55,18 +55,18 @@ def run_forward(
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """o, the final state, and what the backward pass needs (`Saved`), empty without ``save``."""
+    """Return o, the final state, and the tensors for the backward pass (`Saved`), empty without ``save``."""
     q, k, v, route = dense(q), dense(k), dense(v), _contiguous(route)
     prepared = triton_launch.prepare(
         q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
         chunk_size, scale, decay_skipped, save,
     )  # fmt: skip
     o, final = triton_launch.scan(k, v, route, prepared, chunk_size, decay_skipped, save)
-    return o, final, *(prepared.saved if save else nothing(prepared.saved))
+    return o, final, *(prepared.saved if save else empty_saved(prepared.saved))
 
 
-def nothing(saved: Saved) -> Saved:
-    """In the place of what no backward pass will ask for."""
+def empty_saved(saved: Saved) -> Saved:
+    """Return empty tensors in place of ``saved``, for a call without a backward pass."""
     return Saved(*(x.new_empty(0) for x in saved))
 
 
@@ -84,7 +84,7 @@ def fake_forward(
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Shapes and dtypes of what the forward pass returns."""
+    """Return empty tensors with the shapes and dtypes of the forward pass's results."""
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
     s = sizes_of(q, v, route, chunk_size, blocks)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
@@ -119,9 +119,11 @@ def run_backward(
     decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """dq, dk, dv, dg, dbeta, droute (empty without a route) and the gradient of the initial state."""
+    """Compute dq, dk, dv, dg, dbeta, droute (empty without a route) and the gradient of the initial state."""
     q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
-    dstates, dinitial = triton_launch.hand_back(k, do, route, kept, _contiguous(dfinal), chunk_size, decay_skipped)
+    dstates, dinitial = triton_launch.state_gradients(
+        k, do, route, kept, _contiguous(dfinal), chunk_size, decay_skipped
+    )
     dq, dk, dv, dg, dbeta, droute = triton_launch.differentiate(
         q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, decay_skipped, full_route_grad
     )

@@ -1,4 +1,4 @@
-"""The norms of queries and keys: l2 for the heads of the linear branch, RMSNorm for those of the softmax branch."""
+"""Norms of queries and keys: l2 for the heads of the linear branch, RMSNorm for those of the softmax branch."""
 
 from typing import get_args, overload
 
@@ -9,7 +9,7 @@ from nas.kernels.head_norms import reference
 from nas.kernels.triton_support import choose_elementwise
 
 MAX_CHANNELS = 4096
-"""Most channels of a linear head (of a softmax head, without linear ones) that the Triton kernels take."""
+"""Largest number of channels of a head that the Triton kernels support; of a linear head where there are any."""
 
 
 @overload
@@ -45,7 +45,7 @@ def head_norms(
     eps: float = 1e-6,
     impl: Impl = "auto",
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Normalise x as both branches of a mixer want it, each over its own split of the channels into heads.
+    """Normalise x for both branches of a mixer, each over its own split of the channels into heads.
 
     With h a head's channels::
 
@@ -62,12 +62,12 @@ def head_norms(
         softmax_heads: divides D.
         eps: added to the mean square in the RMSNorm.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
-            Triton on CUDA where it can, the reference otherwise.
+                Triton on CUDA where the call is supported, the reference otherwise.
 
     Returns:
-        l2 [B, T, linear_heads, D / linear_heads] and rms [B, T, softmax_heads, D / softmax_heads], or None for one that
-        was not asked for; from Triton in the dtype of x (under autocast autocast's), from PyTorch in what it promotes
-        to.
+        l2 [B, T, linear_heads, D / linear_heads] and rms [B, T, softmax_heads, D / softmax_heads], or None for a branch
+        without heads. Triton returns the dtype of x, or autocast's dtype under autocast; PyTorch returns the promoted
+        dtype of its inputs.
 
     Raises:
         ValueError: a shape, dtype or option is not as above; the message names it.
@@ -99,12 +99,12 @@ def _check(x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_h
         raise ValueError("linear_heads and softmax_heads are both None; give at least one of them.")
     if softmax_heads is None:
         if weight is not None:
-            raise ValueError("weight was given without softmax_heads; it belongs to their RMSNorm.")
+            raise ValueError("weight was given without softmax_heads; give weight=None, or softmax_heads.")
         return
     if linear_heads is not None and softmax_heads % linear_heads:
         raise ValueError(f"linear_heads={linear_heads} is not allowed; it must divide softmax_heads={softmax_heads}.")
     if weight is None:
-        raise ValueError(f"weight is None; softmax_heads={softmax_heads} needs one of [D / softmax_heads].")
+        raise ValueError(f"weight is None; with softmax_heads={softmax_heads} it must be [D / softmax_heads].")
     check_shape("weight", weight, (channels // softmax_heads,), "[D / softmax_heads]")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 def head_norms(
     x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None, eps: float
 ) -> tuple[Tensor | None, Tensor | None]:
-    """See `nas.kernels.head_norms`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.head_norms` of valid arguments."""
     l2 = rms = None
     if softmax_heads is not None:
         heads = x.unflatten(-1, (softmax_heads, -1))

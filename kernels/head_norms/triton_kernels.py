@@ -11,14 +11,14 @@ import triton.language as tl
 from nas.kernels.triton_elementwise import inverse_rms, rms_gradient
 
 SMALLEST_NORM = tl.constexpr(1e-12)
-"""Below it l2 divides by it instead, as `torch.nn.functional.normalize` does."""
+"""Smallest divisor of l2, as in `torch.nn.functional.normalize`."""
 
 
 @triton.jit
 def group_tile(
     first, group, N, stride, M: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr
 ):
-    """Offsets and mask [BT, BM, BD] of tokens ``first`` on of a group's M heads of DIM channels."""
+    """Return offsets and mask [BT, BM, BD] of tokens from ``first`` on, for a group's M heads of DIM channels."""
     t = first + tl.arange(0, BT)[:, None, None]
     m = tl.arange(0, BM)[None, :, None]
     d = tl.arange(0, BD)[None, None, :]
@@ -27,7 +27,7 @@ def group_tile(
 
 @triton.jit
 def inverse_norm(x):
-    """1 / max(|x|, SMALLEST_NORM) over the last two dimensions, and whether |x| is the larger; [BT, 1, 1]."""
+    """Return 1 / max(|x|, SMALLEST_NORM) over the last two dimensions, and whether |x| is larger; [BT, 1, 1]."""
     norm = tl.sqrt(tl.sum(tl.sum(x * x, axis=-1, keep_dims=True), axis=-2, keep_dims=True))
     return 1.0 / tl.maximum(norm, SMALLEST_NORM), norm > SMALLEST_NORM
 
@@ -39,7 +39,7 @@ def forward(
     GROUPS: tl.constexpr, M: tl.constexpr, DIM: tl.constexpr,
     BT: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, HAS_L2: tl.constexpr, HAS_RMS: tl.constexpr,
 ):  # fmt: skip
-    """l2 and rms [N, GROUPS * M * DIM] of x [N, ...] for BT tokens of one group."""
+    """Compute l2 and rms [N, GROUPS * M * DIM] of x [N, ...] for BT tokens of one group."""
     pid = tl.program_id(0)
     group, first = pid % GROUPS, pid // GROUPS * BT
     offsets, inside = group_tile(first, group, N, stride, M, DIM, BT, BM, BD)
@@ -61,7 +61,7 @@ def backward(
     GROUPS: tl.constexpr, M: tl.constexpr, DIM: tl.constexpr, STEPS: tl.constexpr,
     BT: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, HAS_L2: tl.constexpr, HAS_RMS: tl.constexpr,
 ):  # fmt: skip
-    """dx for STEPS * BT tokens of one group, and their part of dweight [programs, DIM]."""
+    """Compute dx for STEPS * BT tokens of one group, and their part of dweight [programs, DIM]."""
     pid = tl.program_id(0)
     group = pid % GROUPS
     d = tl.arange(0, BD)[None, None, :]

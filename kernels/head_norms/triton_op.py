@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from nas.kernels.head_norms import triton_kernels
-from nas.kernels.triton_elementwise import missing, rows, sum_partials, tokens_per_tile
+from nas.kernels.triton_elementwise import empty_output, rows, sum_partials, tokens_per_tile
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import on_device, operand_dtype
 
@@ -15,13 +15,13 @@ TILE = 2048
 """Elements of a tile: 16 for each thread, two loads of 16 bytes in half precision."""
 WARPS = 4
 STEPS = 4
-"""Tiles that a program of the backward pass walks over before it hands in its part of the weight's gradient."""
+"""Tiles that a program of the backward pass processes before it writes its part of the weight's gradient."""
 
 
 def head_norms(
     x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None, eps: float
 ) -> tuple[Tensor | None, Tensor | None]:
-    """See `nas.kernels.head_norms`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.head_norms` of valid arguments."""
     l2, rms = _forward(x.to(operand_dtype(x)), weight, linear_heads or 0, softmax_heads or 0, eps)
     return (
         l2.unflatten(-1, (linear_heads, -1)) if linear_heads else None,
@@ -30,7 +30,7 @@ def head_norms(
 
 
 class _Tiling(NamedTuple):
-    """How a call is cut into groups of M heads with DIM channels (see the kernels), and those into tiles."""
+    """Division of a call into groups of M heads with DIM channels (see the kernels), and of groups into tiles."""
 
     GROUPS: int
     M: int
@@ -54,7 +54,7 @@ def _tiling(channels: int, linear_heads: int, softmax_heads: int) -> _Tiling:
 def _run_forward(
     x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """l2 and rms, each in the shape of x; an empty tensor for one whose number of heads is 0."""
+    """Return l2 and rms, each in the shape of x; an empty tensor where the number of heads is 0."""
     tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
     l2, rms = _outputs(x, linear_heads, softmax_heads)
     grid = (tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT),)
@@ -72,15 +72,15 @@ def _fake_forward(
 
 
 def _outputs(x: Tensor, linear_heads: int, softmax_heads: int) -> tuple[Tensor, Tensor]:
-    l2 = x.new_empty(x.shape) if linear_heads else missing(x)
-    rms = x.new_empty(x.shape) if softmax_heads else missing(x)
+    l2 = x.new_empty(x.shape) if linear_heads else empty_output(x)
+    rms = x.new_empty(x.shape) if softmax_heads else empty_output(x)
     return l2, rms
 
 
 def _run_backward(
     dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """dx, and dweight (an empty tensor without a weight)."""
+    """Compute dx and dweight (an empty tensor without a weight)."""
     tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
     dl2, drms = (rows(y) if y.numel() else tokens for y in (dl2, drms))
     dx = x.new_empty(x.shape)
@@ -92,13 +92,13 @@ def _run_backward(
             len(tokens), dl2.stride(0), drms.stride(0), tokens.stride(0), eps,
             **tiling._asdict(), STEPS=STEPS, num_warps=WARPS,
         )  # fmt: skip
-    return dx, missing(x) if weight is None else sum_partials(partials, weight)
+    return dx, empty_output(x) if weight is None else sum_partials(partials, weight)
 
 
 def _fake_backward(
     dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), missing(x) if weight is None else weight.new_empty(weight.shape)
+    return x.new_empty(x.shape), empty_output(x) if weight is None else weight.new_empty(weight.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int, float], output: tuple[Tensor, Tensor]) -> None:

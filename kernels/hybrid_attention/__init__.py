@@ -11,7 +11,7 @@ from nas.kernels.triton_support import choose
 
 
 class HybridOutput(NamedTuple):
-    """What each branch gives: softmax [B, T, softmax heads, channels] and linear [B, T, linear heads, channels]."""
+    """Output of each branch: softmax [B, T, softmax heads, channels] and linear [B, T, linear heads, channels]."""
 
     softmax: Tensor
     linear: Tensor
@@ -33,17 +33,17 @@ def hybrid_attention(
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
 ) -> HybridOutput:
-    """Both operations, each with its own normalised queries and keys, on the same values and chunks.
+    """Compute both operations, each with its own normalised queries and keys, on the same values and chunks.
 
-    Means the same as `chunk_softmax_attention` and `gated_delta_rule` called one after the other (NAtS-L, Deng et al.
-    2026). On a GPU the two run beside each other, backward too.
+    The result equals that of `chunk_softmax_attention` and `gated_delta_rule`, called one after the other (NAtS-L, Deng
+    et al. 2026). On a GPU the two run concurrently, in the backward pass too.
 
     Args:
         softmax_q, softmax_k: [B, T, softmax heads, K of a softmax head].
         linear_q, linear_k: [B, T, linear heads, K of a linear head].
         v: [B, T, channels]; each branch splits the channels over its own heads.
         g, beta: [B, T, linear heads], see `gated_delta_rule`.
-        softmax_route, linear_route: [B, N, R], how much later chunks see of each chunk in each branch.
+        softmax_route, linear_route: [B, N, R], how much of each chunk later chunks see in each branch.
         chunk_size, decay_skipped, route_grad, impl: as in the two operations.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A second stream of work on one GPU, beside the current one and before it where both could go on."""
+"""A second CUDA stream beside the current one, with priority over it."""
 
 import functools
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 class Side:
-    """Work that begins when the current stream has come to where this is made, and that `join` waits for.
+    """Work on a side stream that starts after the current stream's work so far; `join` waits for it.
 
-    Memory that the side stream allocates is used again there only after the current stream has passed the next
-    beginning. On the CPU all work is done in order.
+    Memory that the side stream allocates is reused there only once the current stream has passed the next creation of a
+    `Side`. On the CPU all work runs in order.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,22 +26,22 @@ class Side:
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """What is computed within goes to the side stream; it must not wait for the GPU."""
+        """Run the work of the block on the side stream; it must not wait for the GPU."""
         with nullcontext() if self._streams is None else torch.cuda.stream(self._streams[1]):
             yield
 
     def follow(self) -> None:
-        """Let what the side does from now on wait for what the current stream has been given so far."""
+        """Make further work of the side stream wait for the work launched on the current stream so far."""
         if self._streams is not None:
             current, side = self._streams
             side.wait_stream(current)
 
     def join(self, *results: Tensor) -> None:
-        """Let the current stream go on when the side is done; ``results`` are what it reads of the side's tensors."""
+        """Make the current stream wait for the side stream; ``results`` are the side's tensors that it will read."""
         if self._streams is None:
             return
         current, side = self._streams
         current.wait_stream(side)
-        if not torch.cuda.is_current_stream_capturing():  # a graph has one beginning, and so an order already
+        if not torch.cuda.is_current_stream_capturing():  # a graph is ordered already
             for result in results:
                 result.record_stream(current)

@@ -1,8 +1,8 @@
-"""Both operations of a routed layer on Triton kernels, as one operator that autograd and torch.compile know.
+"""Both operations of a routed layer on Triton kernels, as one operator with gradients that torch.compile can trace.
 
-What hands the linear branch's state from chunk to chunk is one program on a multiprocessor that waits most of the time;
-softmax attention runs beside it and fills the gaps. The linear branch, a chain of kernels that each need all of the one
-before, goes first wherever both could: softmax attention begins with it and takes what it leaves. The gradient of the
+The scan of the linear branch runs one program on a multiprocessor, which waits most of the time. Softmax attention runs
+beside it and fills the gaps. The linear branch is a chain of kernels that each need the whole result of the previous
+kernel, so it has priority; softmax attention starts with it and uses the remaining resources. The gradient of the
 values, which both branches read, is summed where the linear branch writes it.
 """
 
@@ -34,9 +34,9 @@ def hybrid_attention(
     decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `nas.kernels.hybrid_attention`; arguments are valid here. Returns what each branch gives.
+    """Compute `nas.kernels.hybrid_attention` of valid arguments; returns the output of each branch.
 
-    Numerics as in the two operations, with the widest dtype of all of q, k and v, or autocast's.
+    Numerics are as in the two operations, with the widest dtype of all of q, k and v, or autocast's.
     """
     dtype = operand_dtype(softmax_q, softmax_k, linear_q, linear_k, v)
     operands = (x.to(dtype) for x in (softmax_q, softmax_k, linear_q, linear_k, v))
@@ -48,7 +48,7 @@ def hybrid_attention(
 
 
 def _values(v: Tensor, q: Tensor) -> Tensor:
-    """[B, T, H, V]: the channels of v [B, T, channels] split over the heads of q."""
+    """Split the channels of v [B, T, channels] over the heads of q: [B, T, H, V]."""
     return dense(v).unflatten(-1, (q.shape[2], -1))
 
 
@@ -79,7 +79,7 @@ def _run_forward(
             chunk_size, _scale(linear_q), decay_skipped, save,
         )  # fmt: skip
         o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
-        saved = prepared.saved if save else linear.nothing(prepared.saved)
+        saved = prepared.saved if save else linear.empty_saved(prepared.saved)
     o_softmax, lse = softmax.run_forward(
         softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
     )
@@ -131,12 +131,12 @@ def _run_backward(
     full_route_grad: bool,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of all tensors in order; that of the softmax route is empty unless route_gradient."""
+    """Compute the gradients of all tensors in order; that of the softmax route is empty unless route_gradient."""
     values, kept = _values(v, linear_q), Saved(*saved)
     do_linear, k, route = dense(do_linear), dense(linear_k), linear_route.contiguous()
     side = Side(v.device)
     with side.stream():
-        dstates, _ = triton_launch.hand_back(k, do_linear, route, kept, None, chunk_size, decay_skipped)
+        dstates, _ = triton_launch.state_gradients(k, do_linear, route, kept, None, chunk_size, decay_skipped)
     gradients: list[Tensor] = []
 
     def differentiate(dv: Tensor) -> None:
@@ -184,7 +184,7 @@ def _fake_backward(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.chunk_size, ctx.decay_skipped, ctx.full_route_grad, _ = inputs
-    tensors.pop(5)  # g: the backward pass knows it by its sums
+    tensors.pop(5)  # g: the backward pass uses its running sums
     o_softmax, _, lse, *saved = output
     ctx.mark_non_differentiable(lse, *saved)
     ctx.set_materialize_grads(False)

@@ -9,7 +9,7 @@ from nas.kernels.short_convolution import reference
 from nas.kernels.triton_support import choose_elementwise
 
 MAX_SIZE = 8
-"""Longest convolution that the Triton kernels take: they hold a window of that many tokens."""
+"""Longest convolution that the Triton kernels support: they keep a window of that many tokens in registers."""
 
 
 def short_convolution(x: Tensor, weight: Tensor, *, impl: Impl = "auto") -> Tensor:
@@ -25,10 +25,10 @@ def short_convolution(x: Tensor, weight: Tensor, *, impl: Impl = "auto") -> Tens
         x: [B, T, D], any T >= 1.
         weight: [D, W], the current token's weight last; W up to 8 for Triton, any for the reference.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
-            Triton on CUDA where it can, the reference otherwise.
+                Triton on CUDA where the call is supported, the reference otherwise.
 
     Returns:
-        [B, T, D] in the dtype of x; under autocast in autocast's.
+        [B, T, D] in the dtype of x, or in autocast's dtype under autocast.
 
     Raises:
         ValueError: a shape, dtype or option is not as above; the message names it.

@@ -1,10 +1,10 @@
-"""Kernels of the short convolution: a forward pass and a backward pass, each of which reads and writes a tensor once.
+"""Kernels of the short convolution: a forward and a backward pass, each of which reads and writes every tensor once.
 
-Every row of a tile walks over R consecutive tokens, UNROLL at a time, and keeps in registers what neighbours share: the
-last inputs, and in the backward pass the last gradients of what SiLU was applied to, which are costly to recompute.
+Every row of a tile processes R consecutive tokens, UNROLL at a time, and keeps shared values of neighbours in
+registers: the last inputs and, in the backward pass, the last gradients of SiLU's input, which are slow to recompute.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, disable-error-code="assignment,misc"
-# ruff: noqa: RUF005 - Triton knows tuples and their sum, but no unpacking
+# ruff: noqa: RUF005 - Triton supports tuples and their sum, but no unpacking
 
 import triton
 import triton.language as tl
@@ -14,7 +14,7 @@ from nas.kernels.triton_elementwise import silu, silu_and_slope
 
 @triton.jit
 def position(T, D, R: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):
-    """Of this program: its batch entry, its number among the blocks of tokens, its rows' first tokens, its channels."""
+    """Return this program's batch entry, index among the blocks of tokens, first tokens of its rows, and channels."""
     blocks_d, blocks_t = tl.cdiv(D, BD), tl.cdiv(T, ROWS * R)
     block = tl.program_id(0) // blocks_d
     t = (block % blocks_t) * (ROWS * R) + tl.arange(0, ROWS)[:, None] * R
@@ -24,13 +24,13 @@ def position(T, D, R: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):
 
 @triton.jit
 def load_tokens(pointer, t, d, T, D, stride):
-    """[ROWS, BD] of tokens t [ROWS, 1] and channels d [1, BD]; zeros outside of the sequence."""
+    """Load [ROWS, BD] at tokens t [ROWS, 1] and channels d [1, BD]; zeros outside of the sequence."""
     return tl.load(pointer + t.to(tl.int64) * stride + d, mask=(t >= 0) & (t < T) & (d < D), other=0.0)
 
 
 @triton.jit
 def load_taps(weight, d, D, W: tl.constexpr):
-    """W times [1, BD]: the weights [W, D] of the channels d."""
+    """Load the weights [W, D] of the channels d as W tensors [1, BD]."""
     taps = ()
     for w in tl.static_range(W):
         taps = taps + (tl.load(weight + w * D + d, mask=d < D, other=0.0).to(tl.float32),)
@@ -39,7 +39,7 @@ def load_taps(weight, d, D, W: tl.constexpr):
 
 @triton.jit
 def load_several(pointer, t, d, T, D, stride, COUNT: tl.constexpr):
-    """COUNT times `load_tokens`, of the tokens t, t + 1, ...; all are under way before the first is used."""
+    """Load COUNT tiles as `load_tokens` does, at tokens t, t + 1, ...; all loads start before the first is used."""
     tokens = ()
     for i in tl.static_range(COUNT):
         tokens = tokens + (load_tokens(pointer, t + i, d, T, D, stride),)
@@ -48,7 +48,7 @@ def load_several(pointer, t, d, T, D, stride, COUNT: tl.constexpr):
 
 @triton.jit
 def correlate(taps, inputs, W: tl.constexpr):
-    """sum_w taps[w] * inputs[w]."""
+    """Compute sum_w taps[w] * inputs[w]."""
     total = taps[0] * inputs[0]
     for w in tl.static_range(1, W):
         total += taps[w] * inputs[w]
@@ -60,7 +60,7 @@ def forward(
     x, weight, y, T, D, x_b, x_t,
     W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
 ):  # fmt: skip
-    """y [B, T, D] on ROWS * R tokens and BD channels; weight [W, D]."""
+    """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [W, D]."""
     b, _, start, d = position(T, D, R, ROWS, BD)
     x += b * x_b
     taps, inputs = load_taps(weight, d, D, W), ()
@@ -82,10 +82,10 @@ def backward(
     dy, x, weight, dx, dweight, T, D, dy_b, dy_t, x_b, x_t,
     W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
 ):  # fmt: skip
-    """dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
+    """Compute dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
 
-    With p_t what SiLU is applied to, x_s weighs by taps[w] in p_{s + W - 1 - w}: when the walk is at t = s + W - 1, the
-    W gradients of p that this takes are at hand.
+    With p_t the input of SiLU, x_s has weight taps[w] in p_{s + W - 1 - w}. At t = s + W - 1 the W gradients of p that
+    dx_s needs are in registers.
     """
     b, block, start, d = position(T, D, R, ROWS, BD)
     x += b * x_b

@@ -1,4 +1,4 @@
-"""Short convolution in Triton: the registered operator, its backward operator, and how the kernels are launched."""
+"""The short convolution in Triton: the registered operator, its backward operator, and how the kernels are launched."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import dense, on_device, operand_dtype
 
 CHANNELS, ROWS, WARPS = 64, 8, 4
-"""Of a tile: 128 bytes of a row in half precision, a whole line of the cache; and few enough elements, 4 for each
-thread, that a window of 8 inputs and 8 gradients fits in registers.
+"""Channels of a tile: 128 bytes of a row in half precision, a whole cache line. With 4 elements for each thread, a
+window of 8 inputs and 8 gradients fits in registers.
 """
 TOKENS_PER_ROW, UNROLL = 32, 4
-"""Most consecutive tokens that a row of a tile walks over, and how many of them are loaded at once."""
+"""Most consecutive tokens that a row of a tile processes, and how many of them are loaded at once."""
 
 
 def short_convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """See `nas.kernels.short_convolution`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.short_convolution` of valid arguments."""
     return _forward(x.to(operand_dtype(x)), weight)
 
 
@@ -60,14 +60,14 @@ def _fake_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tenso
 
 
 def _blocks(x: Tensor) -> tuple[int, int]:
-    """Into how many blocks of tokens x is cut, all entries of the batch together, and how far a row of each walks."""
+    """Return the number of blocks of tokens of all batch entries, and the number of tokens that a row processes."""
     batch, length, _ = x.shape
     walk = min(TOKENS_PER_ROW, max(UNROLL, triton.next_power_of_2(triton.cdiv(length, ROWS))))
     return batch * triton.cdiv(length, ROWS * walk), walk
 
 
 def _taps(weight: Tensor) -> Tensor:
-    """[W, D] of weight [D, W]: each tap's channels side by side, as the kernels load them."""
+    """Transpose weight [D, W] to [W, D]: each tap's channels are contiguous, as the kernels load them."""
     return weight.t().contiguous()
 
 

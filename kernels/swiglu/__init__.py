@@ -1,4 +1,4 @@
-"""The gated activation of SwiGLU: one half of the channels opens the other."""
+"""The gated activation of SwiGLU: one half of the channels gates the other."""
 
 from typing import get_args
 
@@ -10,7 +10,7 @@ from nas.kernels.triton_support import choose_elementwise
 
 
 def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
-    """Gate the second half of the channels with SiLU of the first.
+    """Gate the second half of the channels with the SiLU of the first half.
 
     That is::
 
@@ -21,10 +21,10 @@ def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
     Args:
         x: [..., 2 * hidden].
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
-            Triton on CUDA where it can, the reference otherwise.
+                Triton on CUDA where the call is supported, the reference otherwise.
 
     Returns:
-        [..., hidden]; from Triton in the dtype of x (under autocast autocast's), from PyTorch in the dtype of x.
+        [..., hidden] in the dtype of x; from Triton under autocast in autocast's dtype.
 
     Raises:
         ValueError: a shape, dtype or option is not as above; the message names it.

@@ -5,6 +5,6 @@ from torch import Tensor
 
 
 def swiglu(x: Tensor) -> Tensor:
-    """See `nas.kernels.swiglu`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.swiglu` of valid arguments."""
     gate, up = x.chunk(2, dim=-1)
     return F.silu(gate) * up

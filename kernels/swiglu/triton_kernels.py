@@ -1,7 +1,7 @@
-"""Kernels of the gated activation: a forward pass and a backward pass, each of which reads and writes a tensor once.
+"""Kernels of the gated activation: a forward and a backward pass, each of which reads and writes every tensor once.
 
-A program takes some channels of some tokens, in both halves of x. ``hidden`` is an argument that Triton specialises:
-where it is a multiple of 16, the second half and the mask are known to allow accesses of 16 bytes.
+A program takes some channels of some tokens, in both halves of x. Triton specialises on the argument ``hidden``: where
+it is a multiple of 16, the second half and the mask allow accesses of 16 bytes.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -13,7 +13,7 @@ from nas.kernels.triton_elementwise import silu, silu_and_slope
 
 @triton.jit
 def position(N, hidden, BT: tl.constexpr, BD: tl.constexpr):
-    """Of this program: its tokens [BT, 1], its channels [1, BD], and which of them exist [BT, BD]."""
+    """Return this program's tokens [BT, 1], channels [1, BD], and the mask of those that exist [BT, BD]."""
     blocks = tl.cdiv(hidden, BD)
     t = tl.program_id(0) // blocks * BT + tl.arange(0, BT)[:, None]
     d = tl.program_id(0) % blocks * BD + tl.arange(0, BD)[None, :]
@@ -22,7 +22,7 @@ def position(N, hidden, BT: tl.constexpr, BD: tl.constexpr):
 
 @triton.jit
 def load_halves(x, t, d, inside, stride, hidden):
-    """Gate and up in float32, each [BT, BD]."""
+    """Load gate and up in float32, each [BT, BD]."""
     place = x + t * stride + d
     gate, up = tl.load(place, mask=inside, other=0.0), tl.load(place + hidden, mask=inside, other=0.0)
     return gate.to(tl.float32), up.to(tl.float32)
@@ -30,7 +30,7 @@ def load_halves(x, t, d, inside, stride, hidden):
 
 @triton.jit(do_not_specialize=["N"])
 def forward(x, y, N, hidden, stride, BT: tl.constexpr, BD: tl.constexpr):
-    """y [N, hidden] of x [N, 2 * hidden] for BT tokens and BD channels."""
+    """Compute y [N, hidden] of x [N, 2 * hidden] for BT tokens and BD channels."""
     t, d, inside = position(N, hidden, BT, BD)
     gate, up = load_halves(x, t, d, inside, stride, hidden)
     tl.store(y + t * hidden + d, (silu(gate) * up).to(y.dtype.element_ty), mask=inside)
@@ -38,7 +38,7 @@ def forward(x, y, N, hidden, stride, BT: tl.constexpr, BD: tl.constexpr):
 
 @triton.jit(do_not_specialize=["N"])
 def backward(dy, x, dx, N, hidden, dy_stride, stride, BT: tl.constexpr, BD: tl.constexpr):
-    """dx [N, 2 * hidden] for BT tokens and BD channels of each half."""
+    """Compute dx [N, 2 * hidden] for BT tokens and BD channels of each half."""
     t, d, inside = position(N, hidden, BT, BD)
     gate, up = load_halves(x, t, d, inside, stride, hidden)
     given = tl.load(dy + t * dy_stride + d, mask=inside, other=0.0).to(tl.float32)

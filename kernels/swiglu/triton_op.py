@@ -11,8 +11,8 @@ from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import on_device, operand_dtype
 
 CHANNELS = 256
-"""Most channels of a tile: a warp reads them of one token with one load of 16 bytes a thread in half precision, and
-little of the last tile lies beyond a hidden size that is no multiple of it.
+"""Most channels of a tile: a warp reads one token's channels with one load of 16 bytes a thread in half precision. If
+the hidden size is no multiple of it, little of the last tile lies beyond that size.
 """
 TILE = 2048
 """Elements of a tile: 16 for each thread, two such loads from each half of x."""
@@ -20,12 +20,12 @@ WARPS = 4
 
 
 def swiglu(x: Tensor) -> Tensor:
-    """See `nas.kernels.swiglu`; arguments are valid here. Shapes as there."""
+    """Compute `nas.kernels.swiglu` of valid arguments."""
     return _forward(x.to(operand_dtype(x)))
 
 
 def _tiling(tokens: Tensor) -> tuple[tuple[int], dict[str, int]]:
-    """The grid for x [N, 2 * hidden], and a tile's tokens and channels."""
+    """Return the grid for x [N, 2 * hidden], and a tile's tokens and channels."""
     hidden = tokens.shape[1] // 2
     channels = min(CHANNELS, triton.next_power_of_2(hidden))
     length = tokens_per_tile(channels, TILE)
@@ -41,7 +41,7 @@ def _run_forward(x: Tensor) -> Tensor:
 
 
 def _output(x: Tensor) -> Tensor:
-    """Unwritten, contiguous memory for y."""
+    """Allocate contiguous, uninitialised memory for y."""
     return x.new_empty(*x.shape[:-1], x.shape[-1] // 2)
 
 

@@ -149,7 +149,7 @@ def test_compiles_as_one_graph() -> None:
         ({"linear_heads": 3}, r"linear_heads=3 is not allowed; it must divide softmax_heads=4"),
         ({"linear_heads": None, "softmax_heads": None}, r"linear_heads and softmax_heads are both None"),
         ({"softmax_heads": None}, r"weight was given without softmax_heads"),
-        ({"weight": None}, r"weight is None; softmax_heads=4 needs one of \[D / softmax_heads\]"),
+        ({"weight": None}, r"weight is None; with softmax_heads=4 it must be \[D / softmax_heads\]"),
         ({"weight": torch.zeros(4)}, r"weight has shape \[4\]; it must be \[D / softmax_heads\] = \[3\]"),
         ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
         ({"x": torch.zeros(2, 3, 12).double(), "impl": "triton"}, r"torch.float64, and Triton's kernels take float16"),

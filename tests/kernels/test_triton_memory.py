@@ -24,8 +24,8 @@ KERNELS = {
         "invert", "prepare", "summarise", "chain", "scan", "scan_back", "differentiate_values", "differentiate_keys",
     },
     "softmax": {
-        "_index_kernel", "_forward_kernel", "_again_kernel", "_delta_kernel", "_own_chunk_kernel", "_backward_kernel",
-        "_skipped_kernel", "_window_forward_kernel", "_window_backward_kernel",
+        "_index_kernel", "_forward_kernel", "_recompute_kernel", "_delta_kernel", "_own_chunk_kernel",
+        "_backward_kernel", "_skipped_kernel", "_window_forward_kernel", "_window_backward_kernel",
     },
 }  # fmt: skip
 
