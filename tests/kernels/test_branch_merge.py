@@ -34,7 +34,7 @@ def case(
     tensors = {
         "softmax_o": leaf(batch, length, softmax_heads, dim, **of),
         "linear_o": leaf(batch, length, linear_heads, channels // linear_heads, **of),
-        "kept_weight": leaf(dim, **of),
+        "softmax_weight": leaf(dim, **of),
         "linear_weight": leaf(dim, **of),
         "scores": leaf(batch, length, 2 * softmax_heads, **of),
         "gate": leaf(batch, length, channels, **of),
@@ -46,12 +46,12 @@ def merge(
     gate: Tensor,
     softmax_o: Tensor | None = None,
     linear_o: Tensor | None = None,
-    kept_weight: Tensor | None = None,
+    softmax_weight: Tensor | None = None,
     linear_weight: Tensor | None = None,
     scores: Tensor | None = None,
     impl: Any = "auto",
 ) -> Tensor:
-    return branch_merge(softmax_o, linear_o, kept_weight, linear_weight, scores, gate, eps=EPS, impl=impl)
+    return branch_merge(softmax_o, linear_o, softmax_weight, linear_weight, scores, gate, eps=EPS, impl=impl)
 
 
 def in_precision(inputs: Inputs, dtype: torch.dtype) -> Inputs:
@@ -132,12 +132,12 @@ def test_under_autocast_the_output_is_of_its_dtype() -> None:
 def test_the_operators_are_well_formed(branches: str) -> None:
     inputs = case(2, 3, 2, 4, 5, branches)
     y = merge(**inputs, impl="triton").detach()
-    softmax_o, kept_weight = inputs.get("softmax_o"), inputs.get("kept_weight")
+    softmax_o, softmax_weight = inputs.get("softmax_o"), inputs.get("softmax_weight")
     linear_o, linear_weight = inputs["linear_o"].flatten(2).detach().requires_grad_(), inputs["linear_weight"]
     given: tuple[Any, ...] = (linear_o, None, linear_weight, None, None, inputs["gate"], EPS)
     if softmax_o is not None:
         flat = softmax_o.flatten(2).detach().requires_grad_()
-        given = (flat, linear_o, kept_weight, linear_weight, inputs["scores"], inputs["gate"], EPS)
+        given = (flat, linear_o, softmax_weight, linear_weight, inputs["scores"], inputs["gate"], EPS)
     torch.library.opcheck(torch.ops.nas_kernels.branch_merge.default, given)
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in (y, *given))
     torch.library.opcheck(torch.ops.nas_kernels.branch_merge_backward.default, detached)
@@ -156,17 +156,17 @@ def test_compiles_as_one_graph(branches: str) -> None:
         ({"softmax_o": torch.zeros(2, 3, 4, 4)}, r"softmax_o has shape \[2, 3, 4, 4\]; .* = \[2, 3, 12\]"),
         ({"linear_o": torch.zeros(2, 2, 2, 6)}, r"linear_o has shape \[2, 2, 2, 6\]; .* = \[2, 3, 12\]"),
         ({"linear_o": torch.zeros(2, 3, 2, 6, dtype=torch.bool)}, r"linear_o has dtype torch.bool; .* floating-point"),
-        ({"kept_weight": torch.zeros(4)}, r"kept_weight has shape \[4\]; it must be \[Vs\] = \[3\]"),
+        ({"softmax_weight": torch.zeros(4)}, r"softmax_weight has shape \[4\]; it must be \[Vs\] = \[3\]"),
         (
             {"linear_weight": torch.zeros(5)},
             r"linear_weight has shape \[5\]; it must be \[Vs\] with Vs a divisor of 12",
         ),
-        ({"linear_weight": torch.zeros(6)}, r"linear_weight has shape \[6\]; .* kept_weight = \[3\]"),
+        ({"linear_weight": torch.zeros(6)}, r"linear_weight has shape \[6\]; .* softmax_weight = \[3\]"),
         ({"linear_weight": None}, r"linear_o and linear_weight must be given together"),
         ({"scores": None}, r"scores is None; with softmax_o and linear_o it must be \[B, T, 2 \* Hs\]"),
         ({"scores": torch.zeros(2, 3, 4)}, r"scores has shape \[2, 3, 4\]; .* = \[2, 3, 8\]"),
         ({"linear_o": None, "linear_weight": None}, r"scores were given for one branch alone"),
-        (dict.fromkeys(["softmax_o", "linear_o", "kept_weight", "linear_weight"]), r"are both None"),
+        (dict.fromkeys(["softmax_o", "linear_o", "softmax_weight", "linear_weight"]), r"are both None"),
         ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
         (
             {"gate": torch.zeros(2, 3, 12).double(), "impl": "triton"},
