@@ -1,4 +1,4 @@
-"""The tasks models are trained on; `build_task` makes the one a config names."""
+"""Tasks that models are trained on, and `build_task`, which makes the task of a config."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,11 +23,11 @@ TASKS: dict[str, Callable[..., Task]] = {
     "state_tracking": StateTracking,
     "text": Text,
 }
-"""The tasks of nas by name: each is called with its options, which `nas.config.SCHEMAS` lists, and the seed."""
+"""The built-in tasks by name; each is called with the seed and its options, which `nas.config.SCHEMAS` lists."""
 
 
 def build_task(config: DataConfig, seed: int) -> Task:
-    """The task of a config; UserError where its options cannot work."""
+    """Return the task of a config; raise UserError if its options are invalid."""
     options = asdict(config)
     del options["name"]
     factors = options.pop("length_factors")
@@ -36,24 +36,24 @@ def build_task(config: DataConfig, seed: int) -> Task:
     with user_errors():
         task = _maker(config)(**options, seed=seed)
     for factor in factors:
-        task.validation_batches(factor)  # a text too short for this is refused now rather than after the training
+        task.validation_batches(factor)  # a too short text fails here rather than after the training
     return task
 
 
 def _maker(config: DataConfig) -> Callable[..., Task]:
-    """What makes the task of a config; UserError where its name is unknown, or does not go with its options."""
+    """Return the class of a config's task; raise UserError if its name is unknown or does not fit its options."""
     added = None if config.name in TASKS else find(TASK, config.name)
     if added is None and config.name not in TASKS:
         raise UserError(
             f"data.name={config.name} is unknown; choose one of: {', '.join(sorted({*TASKS, *known(TASK)}))}."
         )
     if type(config) is not SCHEMAS[f"data/{config.name}_schema"]:
-        raise UserError(f"data.name={config.name} does not go with the options given; give data={config.name}.")
+        raise UserError(f"data.name={config.name} does not fit the given options; give data={config.name}.")
     return TASKS[config.name] if added is None else lambda **options: _checked(config.name, added.make(**options))
 
 
 def _checked(name: str, task: object) -> Task:
-    """The task that a plugin made; UserError where it is none."""
+    """Return the task that a plugin made; raise UserError if it is no valid task."""
     wanted = [*Task.__annotations__, *(own for own in vars(Task) if callable(getattr(Task, own)))]
     if lacking := [own for own in wanted if not own.startswith("_") and not hasattr(task, own)]:
         raise misbehaviour(TASK, name, "returned", f"return a nas.data.Task: this has no {', '.join(lacking)}", task)

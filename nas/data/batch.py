@@ -1,4 +1,4 @@
-"""What every task hands to training and evaluation."""
+"""Batches, and the interface of every task to training and evaluation."""
 
 from typing import Literal, NamedTuple, Protocol
 
@@ -9,16 +9,16 @@ IGNORE = -100
 """Target of a position that is not scored."""
 
 HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte": False}
-"""Figures of merit that a task may have, and whether more of one is better; see `nas.evaluation.metrics.quality_of`."""
+"""Quality metrics that a task may have, and whether higher is better; see `nas.evaluation.metrics.quality_of`."""
 
 Part = Literal["all", "weights", "choices"]
-"""Which training data: all of it, or one of two parts without a common sequence, in bilevel training."""
+"""Part of the training data: all of it, or one of two disjoint parts in bilevel training."""
 
 
 class Scored(NamedTuple):
-    """A batch as a model needs it: where to predict, and what.
+    """Tokens of a batch, with the positions and targets of its predictions.
 
-    Found out before a batch goes to a GPU: there, to select by a mask is to wait until the mask is known.
+    The positions are computed before a batch moves to a GPU: selecting by a mask there would wait for the GPU.
 
     Attributes:
         tokens: [B, T] int64 input tokens.
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     Attributes:
         tokens: [B, T] int64 input tokens.
         targets: [B, T] int64, the token to predict at each position, or IGNORE.
-        planted: [B, T] bool, True on tokens that state what is asked for later; None where a task plants nothing.
+        planted: [B, T] bool, True on tokens that later predictions need; None if a task plants no tokens.
     """
 
     tokens: Tensor
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     planted: Tensor | None
 
     def scored(self) -> Scored:
-        """The batch without what a model does not need."""
+        """Return the tokens, scored positions and targets of the batch: everything that a model needs."""
         targets = self.targets.flatten()
         mask = targets != IGNORE
         if mask.all():
@@ -55,35 +55,35 @@ class Batch(NamedTuple):
 
 
 def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
-    """[B, T] planted tokens to [B, N] chunks that hold any."""
+    """Reduce planted tokens [B, T] to chunks [B, N]: True where a chunk holds a planted token."""
     chunks = F.pad(planted, (0, -planted.shape[1] % chunk_size))
     return chunks.unflatten(1, (-1, chunk_size)).any(-1)
 
 
 class Task(Protocol):
-    """A stream of training batches and a fixed set to validate on, both functions of the seed alone."""
+    """A stream of training batches and fixed validation batches, both functions of the seed alone."""
 
     name: str
     vocab_size: int
     quality: str
-    """Name of the figure of merit, one of `HIGHER`."""
+    """Name of the quality metric, one of `HIGHER`."""
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
-        """The training batch of a step (from 0): the same for the same seed and step, whatever came before."""
+        """Return the training batch of a step (from 0): a function of the seed, the step and the part alone."""
         ...
 
     def full_batch(self, step: int) -> Batch:
-        """A batch of the training data at full length and difficulty, where training has others too."""
+        """Return a batch of training data at full length and difficulty, where training batches vary in either."""
         ...
 
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
-        """The fixed validation batches, their sequences ``length_factor`` times as long as in training."""
+        """Return the fixed validation batches, with sequences ``length_factor`` times as long as in training."""
         ...
 
     def selection_batches(self, count: int) -> list[Batch]:
-        """Other batches like those to validate on, to choose by: final figures are of what nothing was chosen by."""
+        """Return ``count`` batches for selection, like the validation batches but disjoint from them."""
         ...
 
     def token_text(self, token: int) -> str:
-        """How a token is shown to people."""
+        """Return the text that figures and tables show for a token."""
         ...

@@ -1,7 +1,7 @@
-"""The bytes of any text, by default of the source of Python's own standard library, in training and validation bytes.
+"""The bytes of a text, split into training and validation bytes; by default of Python's standard library.
 
-The default is there on every machine that runs this, so that a search on real text needs no download. It differs
-a little between Python versions: figures on it compare within one installation.
+The standard library is on every machine, so a search on real text needs no download. Its source differs a little
+between Python versions: compare metrics on it only within one installation.
 """
 
 import hashlib
@@ -20,31 +20,31 @@ from nas.data.batch import Part
 from nas.errors import UserError
 
 NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests"})
-"""Folders in the standard library's place left out of it: what was installed, and tests in odd encodings."""
+"""Folders of the standard library that are left out: installed packages, and tests in unusual encodings."""
 
 CHOICES_PART = 5
-"""One part in so many of the training bytes is what choices learn from, where they learn apart from the weights."""
+"""Divisor of the training bytes: one part of this many trains the architecture in bilevel training."""
 
 MAX_BYTES = 512 * 2**20
-"""Largest text that is read where nothing else is given: all of it is held in memory."""
+"""Default limit on the size of a text, in bytes: all of it is held in memory."""
 
 SHOWN = {ord("\n"): "↵", ord("\t"): "→", ord(" "): "·"}
 
 
 class Corpus:
-    """A text as two vectors of bytes, to train on and to validate on.
+    """A text as two vectors of bytes, for training and for validation.
 
-    About a tenth of the files validate, picked by a hash of their path inside the folder. Where that leaves
-    validation with less than a twentieth or more than a fifth of the bytes (one file, or a few of very
-    different sizes), the last tenth of all bytes validates instead.
+    About a tenth of the files are for validation, chosen by a hash of their path inside the folder. If these files
+    hold less than a twentieth or more than a fifth of the bytes (one file, or a few of very different sizes), the
+    last tenth of all bytes is for validation instead.
 
     Args:
         path: a file, or a folder of which every regular file is read (links to files too; links to folders
             are not followed); None is the standard library.
-        max_bytes: largest text to read: all of it is held in memory.
+        max_bytes: largest allowed size of the text in bytes; all of it is held in memory.
 
     Raises:
-        UserError: it cannot be read, is empty or too large.
+        UserError: the text cannot be read, is empty or is too large.
     """
 
     def __init__(self, path: str | None, max_bytes: int = MAX_BYTES) -> None:
@@ -63,17 +63,17 @@ class Corpus:
             raise UserError(f"{self._given} cannot be read ({error}); give a readable file or folder.") from error
 
     def training(self, length: int, part: Part = "all") -> Tensor:
-        """The training bytes, or a part of them: the last fifth is for choices; UserError without room for ``length``.
+        """Return the training bytes, or a part of them; raise UserError if no sequence of ``length`` fits.
 
-        A sequence of a length has a byte more, which is predicted last.
+        A sequence has one byte more than its length: the last target. The part for the architecture is the last fifth.
         """
         cut = len(self._train) - len(self._train) // CHOICES_PART
         text = {"all": self._train, "weights": self._train[:cut], "choices": self._train[cut:]}[part]
-        return self._with_room(text, "training" if part == "all" else f"bilevel training of {part}", length)
+        return self._checked_length(text, "training" if part == "all" else f"bilevel training of {part}", length)
 
     def validation(self, length: int) -> Tensor:
-        """The validation bytes; UserError without room for a sequence of ``length``."""
-        return self._with_room(self._validation, "validation", length)
+        """Return the validation bytes; raise UserError if no sequence of ``length`` fits."""
+        return self._checked_length(self._validation, "validation", length)
 
     def _check_size(self, total: int, max_bytes: int) -> None:
         if total == 0:
@@ -84,7 +84,7 @@ class Corpus:
                 "give a smaller file or folder, or a larger data.max_bytes."
             )
 
-    def _with_room(self, text: Tensor, part: str, length: int) -> Tensor:
+    def _checked_length(self, text: Tensor, part: str, length: int) -> Tensor:
         if len(text) <= length:
             raise UserError(
                 f"{self._given} is too short: a {part} sequence needs {length + 1:,} bytes and there are {len(text):,} "
@@ -94,12 +94,12 @@ class Corpus:
 
 
 def windows(text: Tensor, starts: Tensor, length: int) -> Tensor:
-    """[B, length + 1] bytes from each start on: a sequence, and the byte to predict at its end."""
+    """Return [B, length + 1] bytes from each start on: a sequence, and the target of its last byte."""
     return text[starts[:, None] + torch.arange(length + 1)]
 
 
 def byte_text(byte: int) -> str:
-    r"""Printable ASCII as it is, white space as ``↵``, ``→`` and ``·``, any other byte as ``\xNN``."""
+    r"""Return printable ASCII as it is, white space as ``↵``, ``→`` and ``·``, any other byte as ``\xNN``."""
     return SHOWN.get(byte) or (chr(byte) if 32 < byte < 127 else f"\\x{byte:02x}")
 
 
@@ -115,7 +115,7 @@ def _library() -> list[_File]:
 
 
 def _files(root: str, skip: Collection[str] = ()) -> list[_File]:
-    """The regular files under a folder, sorted by name; or the one file given."""
+    """List the regular files under a folder, sorted by name; or the given file alone."""
     given = os.stat(root)
     if stat.S_ISREG(given.st_mode):
         return [_File(Path(root), Path(root).name, given.st_size)]
@@ -135,7 +135,7 @@ def _raise(error: OSError) -> None:
 
 
 def _split(files: list[_File]) -> tuple[Tensor, Tensor]:
-    """The training and the validation bytes, each a uint8 vector."""
+    """Return the training and the validation bytes, each a uint8 vector."""
     train = [file for file in files if not _validates(file)]
     validation = [file for file in files if _validates(file)]
     total = sum(file.size for file in files)

@@ -1,14 +1,15 @@
-"""Multi-query associative recall as Zoology has it: key-value pairs at the start, each key asked for once later.
+"""Multi-query associative recall as in Zoology: key-value pairs at the start, and one later query for each key.
 
-After ``multiquery_ar`` of https://github.com/HazyResearch/zoology (Arora et al. 2024, arXiv 2312.04927): keys are
-tokens of the lower half of the vocabulary, values of the upper half. Behind the pairs each key stands once more, at an
-even distance from their end that follows a power law (near ones are likelier), and its value is to be predicted there:
+After ``multiquery_ar`` of https://github.com/HazyResearch/zoology (Arora et al. 2024, arXiv 2312.04927). Keys are
+tokens of the lower half of the vocabulary, values of the upper half. After the pairs each key appears once more, and
+its value is to be predicted there. The distance of a query from the end of the pairs is even and follows a power law
+(short distances are more likely):
 
     k7 v1 k3 v9 n5 n1 k3 n1 k7 n2 n8 n3
             predict:  v9    v1
 
-All other places hold tokens drawn from the whole vocabulary, or token 0. Zoology trains 32 epochs on 180,000 sequences;
-here the stream is endless.
+All other positions hold tokens drawn from the whole vocabulary, or token 0. Zoology trains 32 epochs on 180,000
+sequences; here the stream is endless.
 """
 
 from collections.abc import Sequence
@@ -21,21 +22,21 @@ from nas.data.stream import Stream
 from nas.errors import UserError
 
 EMPTY = 0
-"""Token of places that hold nothing; no key."""
+"""Token of empty positions; it is no key."""
 
 
 class MQAR(Stream):
     """An endless, seeded stream of Zoology's recall problems; implements `nas.data.batch.Task`.
 
     Args:
-        vocab_size: tokens: the empty one, keys from 1 on, values from the upper half.
+        vocab_size: number of tokens: the empty token 0, keys from 1 on, values from the upper half.
         length, pairs: tokens and key-value pairs of a sequence at full difficulty. Both grow with the length factor.
-        settings: what training batches have, each [length, pairs, weight]: how often, relative to the others.
-        power_a: of the power law: a distance of 2 i tokens has a weight of (i + 1) ** (power_a - 1); 1 is uniform.
-        random_non_queries: whether other places hold random tokens rather than token 0.
+        settings: difficulties of training batches, each [length, pairs, weight]; weights are relative frequencies.
+        power_a: exponent of the power law: a distance of 2 i tokens has weight (i + 1) ** (power_a - 1); 1 is uniform.
+        random_non_queries: whether other positions hold random tokens rather than token 0.
         batch_size: sequences in a batch.
-        validation_batches: batches to validate on.
-        seed: seed of everything drawn.
+        validation_batches: number of validation batches.
+        seed: seed of all random draws.
     """
 
     name: str = "mqar"
@@ -67,7 +68,7 @@ class MQAR(Stream):
         self._power_a, self._random_non_queries = power_a, random_non_queries
 
     def token_text(self, token: int) -> str:
-        """k or v (key, value) and its number; 0 where nothing stands."""
+        """Return k or v (key, value) and its number; 0 for the empty token."""
         if token == EMPTY:
             return "0"
         return f"k{token}" if token < self._values_from else f"v{token - self._values_from}"
@@ -82,23 +83,23 @@ class MQAR(Stream):
         return self._draw(length, pairs, size, random)
 
     def _draw(self, length: int, pairs: int, size: int, random: torch.Generator) -> Batch:
-        """``size`` sequences; keys and values of each are all different, and pairs are asked for in any order."""
+        """Draw ``size`` sequences; the keys and values of each are distinct, and queries come in random order."""
 
-        def distinct(weights: Tensor) -> Tensor:  # [size, pairs], one after the other as probable as the weights say
+        def distinct(weights: Tensor) -> Tensor:  # [size, pairs] draws without replacement, by weight
             return torch.multinomial(weights.expand(size, -1), pairs, generator=random)
 
         key = distinct(torch.ones(self._values_from - 1)) + 1
         value = distinct(torch.ones(self.vocab_size - self._values_from)) + self._values_from
         context = 2 * pairs
         distance = torch.arange(1, (length - context) // 2 + 1)
-        asked = context + 2 * distinct(distance.double() ** (self._power_a - 1))
+        query_positions = context + 2 * distinct(distance.double() ** (self._power_a - 1))
 
         tokens = torch.full((size, length), EMPTY)
         if self._random_non_queries:
             tokens = torch.randint(self.vocab_size, (size, length), generator=random)
         tokens[:, :context] = torch.stack([key, value], dim=-1).flatten(1)
-        tokens.scatter_(1, asked, key)
-        targets = torch.full_like(tokens, IGNORE).scatter_(1, asked, value)
+        tokens.scatter_(1, query_positions, key)
+        targets = torch.full_like(tokens, IGNORE).scatter_(1, query_positions, value)
         planted = (torch.arange(length) < context).expand(size, -1).contiguous()
         return Batch(tokens, targets, planted)
 
@@ -112,7 +113,7 @@ class MQAR(Stream):
         self._check(named, length, pairs)
 
     def _check(self, named: str, length: int, pairs: int) -> None:
-        """UserError where pairs and queries have no room: two tokens for each, and two for each place to ask at."""
+        """Raise UserError unless pairs and queries fit: two tokens for each pair, and two for each query position."""
         if 4 * pairs > length:
             raise UserError(
                 f"{named}: {length} tokens have no room for {pairs} pairs and a query of each; "

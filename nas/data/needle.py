@@ -1,4 +1,4 @@
-"""A needle in a haystack, byte by byte: one sentence in a long text states a value, and the end asks for it.
+"""A needle in a haystack, byte by byte: one sentence in a long text states a value that the end of the text requests.
 
 The three forms of single needles of RULER (Hsieh et al. 2024, arXiv 2404.06654; niah_single_1 to 3 of
 https://github.com/NVIDIA/RULER):
@@ -8,16 +8,16 @@ https://github.com/NVIDIA/RULER):
     text     running text                            a number of 7 digits                S-NIAH-2
     digits   running text                            32 hexadecimal digits, as a UUID    S-NIAH-3
 
-A sequence is haystack, needle and question, and the value is to be predicted:
+A sequence is a haystack with a needle, then a question; the value is to be predicted:
 
     The grass is green. The sky is b
     One of the special magic numbers for quiet-harbor is: 4820563.
     lue. The sun is yellow. Here we go.
     The special magic number for quiet-harbor is: 4820563
 
-RULER gives this to models that follow instructions, has essays for running text, and puts needles between sentences.
-Here it is what a model is trained on: the instructions are left out, running text is any, and a needle may stand at any
-byte. As there, an answer is right where the whole value is.
+RULER evaluates instruction-tuned models, uses essays as running text, and puts needles between sentences. Here models
+are trained on the task: there are no instructions, running text is any text, and a needle may stand at any byte. As in
+RULER, an answer is correct only if the whole value is.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ NEEDLE = b"One of the special magic %ss for %s is: %s."
 QUESTION = b"\nThe special magic %s for %s is: "
 
 GRAIN = 64
-"""The least length is a multiple of this where it is not given."""
+"""The default minimum length is a multiple of this."""
 
 
 class Form(NamedTuple):
@@ -44,9 +44,9 @@ class Form(NamedTuple):
 
     Attributes:
         running: whether the haystack is running text.
-        kind: what a value is called.
+        kind: name of a value in the text.
         alphabet: the characters of a value.
-        value_length: how many it has where nothing else is given.
+        value_length: default number of characters.
     """
 
     running: bool
@@ -80,15 +80,16 @@ class Needle(Stream):
 
     Args:
         form: "noise", "text" or "digits".
-        path: of the running text, a file or folder; None is the standard library. Its validation bytes
-            (`nas.data.corpus.Corpus`) are the haystacks to validate on and to choose by.
-        length: bytes in a sequence, question and value included, at full difficulty. It is halved down to min_length,
-            which comes last; None for the least multiple of 64 with room for needle and question: without such
-            batches long values are not learnt for long.
-        value_length: characters of the value; None for as many as the form has in RULER.
+        path: the running text, a file or folder; None is the standard library. Its validation bytes
+            (`nas.data.corpus.Corpus`) are the haystacks for validation and selection.
+        length: bytes in a sequence at full difficulty, question and value included. Training also draws its halvings
+            down to min_length.
+        min_length: shortest training sequence; None for the smallest multiple of 64 that fits needle and question.
+            Without such short batches long values take much longer to learn.
+        value_length: characters of the value; None for RULER's number of characters.
         batch_size: sequences in a batch.
-        validation_batches: batches to validate on, all at full length.
-        seed: seed of everything drawn.
+        validation_batches: number of validation batches, all at full length.
+        seed: seed of all random draws.
     """
 
     name: str = "needle"
@@ -112,21 +113,21 @@ class Needle(Stream):
             raise UserError(f"data.form={form} is unknown; choose one of: {', '.join(FORMS)}.")
         self._form = FORMS[form]
         self._value_length = self._form.value_length if value_length is None else value_length
-        self._lengths = self._with_room(length, min_length)
+        self._lengths = self._training_lengths(length, min_length)
         self._corpus = None
         if self._form.running:
             self._corpus = Corpus(path)
         elif path is not None:
-            raise UserError(f"data.path={path} has no use with data.form={form}; choose form=text or form=digits.")
+            raise UserError(f"data.path={path} has no effect with data.form={form}; choose form=text or form=digits.")
         for held_out in (False, True):
-            self._haystacks(length, "all", held_out)  # a text too short for this is refused now
+            self._haystacks(length, "all", held_out)  # a too short text fails here
 
     def token_text(self, token: int) -> str:
-        """See `nas.data.corpus.byte_text`."""
+        """Return the text of a byte, see `nas.data.corpus.byte_text`."""
         return byte_text(token)
 
-    def _with_room(self, length: int, min_length: int | None) -> list[int]:
-        """The lengths of training batches; UserError for one without room for needle, question and value."""
+    def _training_lengths(self, length: int, min_length: int | None) -> list[int]:
+        """Return the lengths of training batches; raise UserError if needle, question and value do not fit a length."""
         longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)
         value = self._form.alphabet[:1] * self._value_length
         needed = sum(map(len, self._parts(longest, value)))
@@ -141,12 +142,12 @@ class Needle(Stream):
         return lengths if lengths[-1] == least else [*lengths, least]
 
     def _parts(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
-        """The needle on a line of its own, and question and value."""
+        """Return the needle, on a line of its own, and the question with the value."""
         needle = NEEDLE % (self._form.kind, key, value)
         return b"\n" + needle + b"\n", QUESTION % (self._form.kind, key) + value
 
     def _haystacks(self, length: int, part: Part, held_out: bool) -> Tensor | None:
-        """The running text that haystacks are cut from; UserError where it has no room for a sequence of ``length``."""
+        """Return the running text of haystacks; raise UserError if no sequence of ``length`` fits."""
         if self._corpus is None:
             return None
         return self._corpus.validation(length) if held_out else self._corpus.training(length, part)
@@ -159,7 +160,7 @@ class Needle(Stream):
         return self._draw(length, size, self._haystacks(length, "all", held_out), random)
 
     def _draw(self, length: int, size: int, text: Tensor | None, random: torch.Generator) -> Batch:
-        """``size`` sequences of ``length`` + 1 bytes, of which a model sees all but the last."""
+        """Draw ``size`` sequences of ``length`` + 1 bytes, of which a model sees all but the last."""
         if text is None:
             haystacks = [(NOISE * (length // len(NOISE) + 1))[: length + 1]] * size
         else:
@@ -181,7 +182,7 @@ class Needle(Stream):
         return Batch(given[:, :-1].contiguous(), targets, planted)
 
     def _values(self, size: int, random: torch.Generator) -> list[bytes]:
-        """One value for each sequence; a number does not begin with 0."""
+        """Draw one value for each sequence; a number does not begin with 0."""
         alphabet, shape = self._form.alphabet, (size, self._value_length)
         digits = torch.randint(len(alphabet), shape, generator=random)
         if self._form.kind == b"number":
@@ -190,6 +191,6 @@ class Needle(Stream):
 
 
 def _keys(size: int, random: torch.Generator) -> list[bytes]:
-    """One key for each sequence: an adjective and a noun."""
+    """Draw one key for each sequence: an adjective and a noun."""
     words = [torch.randint(len(kind), (size,), generator=random).tolist() for kind in (ADJECTIVES, NOUNS)]
     return [ADJECTIVES[adjective] + b"-" + NOUNS[noun] for adjective, noun in zip(*words, strict=True)]

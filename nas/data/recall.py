@@ -1,18 +1,18 @@
 """Planted multi-query associative recall: find a few key-value pairs in a long stretch of noise.
 
-After the multi-query associative recall of Zoology (Arora et al. 2024, arXiv 2312.04927): a sequence states
-key-value pairs and later asks for the values of some of the keys. Here the pairs stand in blocks, planted at
-random places among noise, so that it is known which chunks are worth remembering exactly:
+After the multi-query associative recall of Zoology (Arora et al. 2024, arXiv 2312.04927): a sequence states key-value
+pairs and later queries the values of some of the keys. Here the pairs are planted in blocks at random positions among
+noise, so that it is known which chunks must be remembered exactly:
 
     n8 n3 k7 v1 k3 v9 n5 n1 n1 k2 v4 k5 v1 n6 n2 n9 | n4 k3 n1 k5 n7 k2 n2 k7
                                             predict:      v9    v1    v4    v1
 
-A block ends in a margin of noise. Short convolutions carry a pair's trace a few tokens on, and models like to retrieve
-from there: without the margin the last pair of a block is stored in the chunk that follows it, which looks like noise
-and yet is needed.
+A block ends in a margin of noise. Short convolutions carry information about a pair a few tokens on, and models tend to
+retrieve from there. Without the margin the last pair of a block would be stored in the next chunk, which looks like
+noise and yet is needed.
 
-Difficulty is drawn per training batch: a sequence length and a number of pairs, each halved down from its full
-value to its least value. Without the easy batches the plateau before learning starts is several times longer.
+Difficulty is drawn per training batch: a sequence length and a number of pairs, each a halving of its maximum down to
+its minimum. Without easy batches the plateau before learning starts is several times longer.
 """
 
 import torch
@@ -28,15 +28,15 @@ class Recall(Stream):
     Token ids: keys first, then values, then noise.
 
     Args:
-        keys, values, noise: how many different tokens of each kind there are.
-        length: tokens in a sequence at full difficulty; min_length at the least.
-        pairs: key-value pairs in a sequence at full difficulty; min_pairs at the least.
-        block_size: tokens in a planted block, at positions that are multiples of it.
+        keys, values, noise: number of different tokens of each kind.
+        length, min_length: largest and smallest number of tokens in a sequence.
+        pairs, min_pairs: largest and smallest number of key-value pairs in a sequence.
+        block_size: tokens in a planted block, whose position is a multiple of it.
         block_margin: tokens at the end of a block that stay noise.
-        queries: keys asked for at the end of every sequence, each behind a noise token.
+        queries: queried keys at the end of every sequence, each after a noise token.
         batch_size: sequences in a batch.
-        validation_batches: batches to validate on, all at full difficulty.
-        seed: seed of everything drawn.
+        validation_batches: number of validation batches, all at full difficulty.
+        seed: seed of all random draws.
     """
 
     name: str = "recall"
@@ -64,7 +64,7 @@ class Recall(Stream):
         if self._pairs_per_block < 1:
             raise UserError(
                 f"data.block_size={block_size} and data.block_margin={block_margin} leave no room for a key-value "
-                "pair; give a block of at least margin + 2 tokens."
+                "pair; give data.block_size of at least data.block_margin + 2."
             )
         if pairs > keys:
             raise UserError(f"data.pairs={pairs} needs as many different keys, but data.keys={keys}; give fewer pairs.")
@@ -87,7 +87,7 @@ class Recall(Stream):
         return self._draw(self._lengths[0] * length_factor, self._pairs[0], size, random)
 
     def token_text(self, token: int) -> str:
-        """k, v or n (key, value, noise) and its number."""
+        """Return k, v or n (key, value, noise) and its number."""
         for letter, count in (("k", self._keys), ("v", self._values)):
             if token < count:
                 return f"{letter}{token}"
@@ -95,11 +95,11 @@ class Recall(Stream):
         return f"n{token}"
 
     def _blocks(self, pairs: int) -> int:
-        """Planted blocks that hold ``pairs`` key-value pairs."""
+        """Return the number of planted blocks for ``pairs`` key-value pairs."""
         return -(-pairs // self._pairs_per_block)
 
     def _draw(self, length: int, pairs: int, size: int, random: torch.Generator) -> Batch:
-        """``size`` sequences with every pair in a block, and queries for pairs drawn with replacement."""
+        """Draw ``size`` sequences with every pair in a block, and queries for pairs drawn with replacement."""
         first_noise = self._keys + self._values
         tokens = torch.randint(first_noise, self.vocab_size, (size, length), generator=random)
         key = torch.rand(size, self._keys, generator=random).argsort(1)[:, :pairs]
@@ -112,8 +112,8 @@ class Recall(Stream):
         tokens.scatter_(1, position, torch.stack([key, value], dim=-1).flatten(1))
         planted = torch.zeros(size, length, dtype=torch.bool).scatter_(1, position, True)
 
-        asked = torch.randint(pairs, (size, self._queries), generator=random)
+        queried = torch.randint(pairs, (size, self._queries), generator=random)
         targets = torch.full_like(tokens, IGNORE)
-        tokens[:, context + 1 :: 2] = key.gather(1, asked)
-        targets[:, context + 1 :: 2] = value.gather(1, asked)
+        tokens[:, context + 1 :: 2] = key.gather(1, queried)
+        targets[:, context + 1 :: 2] = value.gather(1, queried)
         return Batch(tokens, targets, planted)

@@ -1,6 +1,6 @@
-"""Random streams named by a key, so that what is drawn depends on the key alone and never on what came before.
+"""Random streams identified by a key: draws depend on the key alone, never on earlier draws.
 
-That is what lets a resumed run see the batches an uninterrupted one would have seen.
+So a resumed run sees the batches of an uninterrupted run.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import torch
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """A fresh CPU generator for a key: the same on every machine, different keys unrelated.
+    """Return a new CPU generator for a key: the same on every machine, independent for different keys.
 
     >>> import torch
     >>> draws = [torch.randint(100, (3,), generator=generator(seed, "train", 7)) for seed in (0, 0, 1)]
@@ -22,7 +22,7 @@ def generator(*key: int | str) -> torch.Generator:
 def seed_default(device: torch.device, *key: int | str) -> None:
     """Seed PyTorch's own generators, of the CPU and of ``device``, for a key.
 
-    ``torch.manual_seed`` would reach for every kind of device there could be, and takes a millisecond.
+    ``torch.manual_seed`` would seed every kind of device instead, which takes a millisecond.
     """
     seed = stable_seed(*key)
     torch.default_generator.manual_seed(seed)
@@ -31,7 +31,7 @@ def seed_default(device: torch.device, *key: int | str) -> None:
 
 
 def stable_seed(*key: int | str) -> int:
-    """A 64-bit seed for a key, the same in every process (Python's own hash of a string is not)."""
+    """Return a 64-bit seed for a key, the same in every process (Python's own hash of a string is not)."""
     parts = [part if isinstance(part, str) else int(part) for part in key]
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

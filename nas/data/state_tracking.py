@@ -1,15 +1,15 @@
-"""State tracking: say after every symbol in which state the symbols so far lead.
+"""State tracking: predict after every symbol the state that the symbols so far lead to.
 
-The state is a running sum modulo some number, where each symbol is what it adds. That is the word problem of a cyclic
-group, set up as Merrill et al. (2024, arXiv 2404.08819) do: the state is to be predicted at every position. Parity is
-the sum of bits modulo 2.
+The state is the running sum of the symbols modulo some number. That is the word problem of a cyclic group, set up as in
+Merrill et al. (2024, arXiv 2404.08819): the state is to be predicted at every position. Parity is the sum of bits
+modulo 2.
 
-No linear RNN of finite precision whose state transitions have positive eigenvalues alone computes parity at every
-length, and none whose transitions are triangular counts modulo 3 (Grazzi et al. 2025, arXiv 2411.12537). Gated DeltaNet
-with a write strength in (0, 1) has positive eigenvalues alone: where it solves this task at the training length, it
-need not at longer ones. With strengths in (0, 2) it has negative ones too: ``model.negative_eigenvalues``, which
-``data=state_tracking`` sets. Sums modulo more than 2 take rotations, which one reflection a token cannot make: there
-negative eigenvalues have been found to harm (experiments/token_vs_hand).
+No linear RNN of finite precision computes parity at every length if its state transitions have only positive
+eigenvalues. None with triangular transitions counts modulo 3 (Grazzi et al. 2025, arXiv 2411.12537). Gated DeltaNet
+with a write strength in (0, 1) has only positive eigenvalues: it may solve this task at the training length and fail at
+longer ones. With strengths in (0, 2) it has negative eigenvalues too: ``model.negative_eigenvalues``, which
+``data=state_tracking`` sets. Sums modulo more than 2 need rotations, which one reflection per token cannot express:
+there negative eigenvalues lowered the quality (experiments/token_vs_hand).
 """
 
 import torch
@@ -26,11 +26,11 @@ class StateTracking(Stream):
 
     Args:
         problem: "parity", sums modulo 2, or "modular", sums modulo ``modulus``.
-        modulus: of "modular", 2 or more: with 1 there is one state, and nothing to track.
-        length: symbols in a sequence at full difficulty; min_length at the least.
+        modulus: modulus of "modular", at least 2: modulo 1 there is only one state.
+        length, min_length: largest and smallest number of symbols in a sequence.
         batch_size: sequences in a batch.
-        validation_batches: batches to validate on, all at full length.
-        seed: seed of everything drawn.
+        validation_batches: number of validation batches, all at full length.
+        seed: seed of all random draws.
     """
 
     name: str = "state_tracking"
@@ -54,7 +54,7 @@ class StateTracking(Stream):
         self.vocab_size = 2 if problem == "parity" else modulus
 
     def token_text(self, token: int) -> str:
-        """What the symbol adds."""
+        """Return the symbol's summand."""
         return str(token)
 
     def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:

@@ -1,6 +1,6 @@
-"""What the tasks that make up their sequences have in common: an endless stream, each batch drawn by its own seed.
+"""The base of tasks that generate their sequences: an endless stream in which each batch has its own seed.
 
-Difficulty is drawn per training batch, and everything measured is at full difficulty.
+Difficulty is drawn per training batch; validation and selection use full difficulty.
 """
 
 from abc import ABC, abstractmethod
@@ -14,12 +14,12 @@ from nas.errors import UserError
 
 
 class Stream(ABC):
-    """The streams of a `nas.data.batch.Task`; a task says how a batch is drawn.
+    """The batches of a `nas.data.batch.Task`; a subclass defines how a batch is drawn.
 
     Args:
         batch_size: sequences in a batch.
-        validation_batches: batches to validate on.
-        seed: seed of everything drawn.
+        validation_batches: number of validation batches.
+        seed: seed of all random draws.
     """
 
     name: str
@@ -30,32 +30,32 @@ class Stream(ABC):
 
     @abstractmethod
     def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
-        """``size`` sequences of a part of the training data, of a difficulty that is drawn for them."""
+        """Draw ``size`` sequences of a part of the training data, at a random difficulty."""
 
     @abstractmethod
     def _draw_hardest(self, size: int, length_factor: int, held_out: bool, random: torch.Generator) -> Batch:
-        """``size`` sequences at full difficulty, ``length_factor`` times as long, of held-out data or training data."""
+        """Draw ``size`` sequences at full difficulty, ``length_factor`` times as long, of held-out or training data."""
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
-        """The training batch of a step: tokens [B, T], as hard as was drawn for this batch."""
+        """Return the training batch of a step: tokens [B, T] at a difficulty drawn for this batch."""
         random = generator(self._seed, self.name, "train" if part == "all" else part, step)
         return self._draw_training(self._batch_size, part, random)
 
     def full_batch(self, step: int) -> Batch:
-        """A batch at full length and difficulty, as validation has them, but of training data."""
+        """Return a batch of training data at full length and difficulty, as in validation."""
         return self._draw_hardest(self._batch_size, 1, False, generator(self._seed, self.name, "full", step))
 
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
-        """Batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
+        """Return batches at full difficulty, ``length_factor`` times as long; longer ones have fewer sequences."""
         size = max(1, self._batch_size // length_factor)
         return self._held_out("validation", self._validation_batches, size, length_factor)
 
     def selection_batches(self, count: int) -> list[Batch]:
-        """Batches at full difficulty that are none of those to validate on."""
+        """Return batches at full difficulty, none of which is a validation batch."""
         return self._held_out("selection", count, self._batch_size, 1)
 
     def _held_out(self, use: str, count: int, size: int, length_factor: int) -> list[Batch]:
-        """``count`` batches of ``size`` sequences at full difficulty, the same for the same use."""
+        """Return ``count`` batches of ``size`` sequences at full difficulty, the same for the same use."""
         return [
             self._draw_hardest(size, length_factor, True, generator(self._seed, self.name, use, length_factor, index))
             for index in range(count)
@@ -63,7 +63,7 @@ class Stream(ABC):
 
 
 def halvings(name: str, full: int, least: int) -> list[int]:
-    """full, full / 2, ... down to ``least``; UserError where option ``name`` is less than its least value."""
+    """Return full, full / 2, ... down to ``least``; raise UserError if the full value of option ``name`` is less."""
     if least > full:
         raise UserError(f"data.min_{name}={least} is more than data.{name}={full}; give at most {full}.")
     levels = [full]
@@ -73,5 +73,5 @@ def halvings(name: str, full: int, least: int) -> list[int]:
 
 
 def pick(levels: Sequence[int], random: torch.Generator) -> int:
-    """One of several levels of difficulty, each as probable."""
+    """Draw one of several levels of difficulty, uniformly."""
     return levels[int(torch.randint(len(levels), (), generator=random))]

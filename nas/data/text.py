@@ -11,15 +11,15 @@ from nas.data.seeding import generator
 class Text:
     """Predict the next byte of windows drawn from a text; implements ``nas.data.batch.Task``.
 
-    The seed has no part in what validates; see `nas.data.corpus.Corpus`.
+    The validation bytes do not depend on the seed; see `nas.data.corpus.Corpus`.
 
     Args:
         path: a file or folder; None is the standard library.
         length: bytes in a sequence.
         batch_size: sequences in a batch.
-        validation_batches: batches to validate on, fewer where the text has no room for them side by side.
+        validation_batches: number of validation batches, fewer if the validation bytes are too short for disjoint ones.
         seed: seed of the training windows.
-        max_bytes: largest text to read: all of it is held in memory.
+        max_bytes: largest allowed size of the text in bytes; all of it is held in memory.
     """
 
     name: str = "text"
@@ -44,9 +44,9 @@ class Text:
         self._corpus.validation(length)
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
-        """The training batch of a step: windows that start anywhere in the training bytes, or in a part of them.
+        """Return the training batch of a step: windows that start anywhere in the training bytes, or in a part of them.
 
-        UserError where a part has no room for a sequence.
+        Raises UserError if no sequence fits the part.
         """
         text = self._corpus.training(self._length, part)
         draws = generator(self._seed, "text", step)
@@ -54,11 +54,11 @@ class Text:
         return _batch(text, starts, self._length)
 
     def full_batch(self, step: int) -> Batch:
-        """A training batch: they are all of one length."""
+        """Return a training batch: all have full length."""
         return self.train_batch(step)
 
     def validation_batches(self, length_factor: int = 1) -> list[Batch]:
-        """Batches of one size, their windows apart from each other and evenly spread over the validation bytes."""
+        """Return batches of one size, with disjoint windows spread evenly over the validation bytes."""
         length = self._length * length_factor
         text = self._corpus.validation(length)
         count, size = self._validates_on(length)
@@ -66,27 +66,27 @@ class Text:
         return [_batch(text, some, length) for some in starts.split(size)]
 
     def selection_batches(self, count: int) -> list[Batch]:
-        """Batches from the validation bytes between the windows of `validation_batches`, spread evenly over these gaps.
+        """Return batches from the gaps between the windows of `validation_batches`, spread evenly over these gaps.
 
-        Where the gaps have no room for a window, the two overlap.
+        If the gaps are too short for a window, the two kinds of windows overlap.
         """
         length = self._length
         text = self._corpus.validation(length)
         gaps = max(self._validates_on(length)[0] - 1, 1)
-        last = len(text) - length - 1  # the last place to start from
-        room = max(last / gaps - 2 * (length + 1), 0.0)  # places in a gap to start from
+        last = len(text) - length - 1  # the last possible start
+        room = max(last / gaps - 2 * (length + 1), 0.0)  # possible starts in a gap
         along = torch.arange(count * self._batch_size, dtype=torch.float64) * gaps / (count * self._batch_size)
         starts = (along.floor() * last / gaps + length + 1 + along.frac() * room).long().clamp(max=last)
         return [_batch(text, some, length) for some in starts.split(self._batch_size)]
 
     def _validates_on(self, length: int) -> tuple[int, int]:
-        """How many windows, side by side, the validation bytes have room for, and how many of them are in a batch."""
+        """Return the number of disjoint windows in the validation bytes, and the number of windows in a batch."""
         count = min(self._validation_batches * self._batch_size, len(self._corpus.validation(length)) // (length + 1))
         size = min(count, self._batch_size)
         return count - count % size, size
 
     def token_text(self, token: int) -> str:
-        """See `nas.data.corpus.byte_text`."""
+        """Return the text of a byte, see `nas.data.corpus.byte_text`."""
         return byte_text(token)
 
 

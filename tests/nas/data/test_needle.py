@@ -148,7 +148,7 @@ def test_a_sequence_at_the_least_length_has_room(lines: str) -> None:
 
 
 def test_a_path_that_noise_would_not_read_is_refused(lines: str) -> None:
-    with pytest.raises(UserError, match=r"data.path=.* has no use with data.form=noise; choose"):
+    with pytest.raises(UserError, match=r"data.path=.* has no effect with data.form=noise; choose"):
         Needle(
             form="noise",
             path=lines,

@@ -216,7 +216,7 @@ def test_a_task_that_is_none(task: type, told: str) -> None:
 
 def test_a_task_with_the_options_of_another() -> None:
     config = OwnData(name="recall", length=8, batch_size=1, validation_batches=1, length_factors=[1])
-    with pytest.raises(UserError, match=r"data.name=recall does not go with the options given; give data=recall"):
+    with pytest.raises(UserError, match=r"data.name=recall does not fit the given options; give data=recall"):
         build_task(config, 5)
     config.name = "poems"
     with pytest.raises(UserError, match=r"data.name=poems is unknown; choose one of: mqar, needle, recall, state"):
