@@ -1,4 +1,4 @@
-"""Runs of the toolkit's commands for a study, each as a user would type it; one that is there is not made again."""
+"""Runs of the toolkit's commands for a study, each an ordinary command; finished runs are not repeated."""
 
 import json
 import os
@@ -21,13 +21,13 @@ SECONDS = "seconds.json"
 
 
 def machine() -> str:
-    """What a study was measured on, as its table ends with it."""
+    """Describe the machine of a study, for the end of its table."""
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
     return f"{where}, torch {torch.__version__}"
 
 
 class MadeRun(NamedTuple):
-    """A finished run: its metrics, and the wall time of its command in seconds; None where that is not known."""
+    """A finished run: its metrics, and the wall time of its command in seconds; None if unknown."""
 
     metrics: Metrics
     wall_seconds: float | None
@@ -37,28 +37,28 @@ class RunsFailed(RuntimeError):
     """Some of many runs ended in an error.
 
     Attributes:
-        failed: their folders, with what they printed in log.txt.
-        done: the others by their folders.
+        failed: folders of the failed runs; log.txt in each has the output.
+        done: the other runs by folder.
     """
 
     def __init__(self, failed: list[Path], done: dict[Path, MadeRun]) -> None:
-        super().__init__("these runs failed, see log.txt in each folder: " + ", ".join(map(str, failed)))
+        super().__init__("some runs failed, see log.txt in each folder: " + ", ".join(map(str, failed)))
         self.failed, self.done = failed, done
 
 
 def run_once(
     folder: Path, command: Sequence[str], environment: Mapping[str, str] | None = None, log: TextIO | None = None
 ) -> MadeRun:
-    """Run a command, and return the one run in ``folder``. A finished run is not made again; a stopped one is resumed.
+    """Run a command and return its run in ``folder``. A finished run is not repeated; a stopped run is resumed.
 
     Args:
-        folder: where the run goes, alone.
-        command: the module to run, for example nas.search, and its options.
-        environment: variables to set for it.
-        log: where what it prints goes; None for where this prints.
+        folder: output folder of this run alone.
+        command: module to run, for example nas.search, and its options.
+        environment: environment variables of the command.
+        log: file for the command's output; None for this process's output.
 
     Raises:
-        CalledProcessError: the command failed, or was stopped.
+        CalledProcessError: the command failed or was stopped.
         ValueError: the metrics of the run are damaged or of another version.
     """
     times = folder / SECONDS
@@ -78,7 +78,7 @@ def run_once(
 
 
 def finished_run(folder: Path) -> Path:
-    """The newest run below a folder that was not stopped before its end; FileNotFoundError where there is none."""
+    """Return the newest finished run below a folder; raise FileNotFoundError without one."""
     if runs := _finished(folder):
         return runs[0]
     raise FileNotFoundError(f"{folder} has no finished run.")
@@ -89,22 +89,22 @@ def _finished(folder: Path) -> list[Path]:
 
 
 def _newest_first(folder: Path, holding: str) -> list[Path]:
-    """Runs below a folder, ``folder/command/date_time_name``, that hold a file."""
+    """List runs below a folder, ``folder/command/date_time_name``, that contain a file; the newest first."""
     return sorted((path.parent for path in folder.glob(f"*/*/{holding}")), reverse=True)
 
 
 def run_all(
     commands: Mapping[Path, Sequence[str]], workers: int, environment: Mapping[str, str] | None = None
 ) -> dict[Path, MadeRun]:
-    """`run_once` for many runs by their folders, several at a time; what they print goes to a file in their folders.
+    """Run `run_once` for many folders, several at a time; each command's output goes to log.txt in its folder.
 
     Args:
-        commands: by folder.
-        workers: how many run at a time.
-        environment: variables to set for them.
+        commands: commands by folder.
+        workers: number of simultaneous runs.
+        environment: environment variables of the commands.
 
     Raises:
-        RunsFailed: after the last one, where some of them ended in an error.
+        RunsFailed: some runs failed; raised after the last run.
     """
 
     def one(folder: Path) -> MadeRun | None:
@@ -124,18 +124,20 @@ def run_all(
 
 
 def status_of(main: Callable[[], int | None]) -> int:
-    """The exit status of a study: one line, and no traceback, where one of its commands failed or Ctrl-C stopped it."""
+    """Return the exit status of a study; a failed command or Ctrl-C prints one line instead of a traceback."""
     try:
         return main() or 0
     except subprocess.CalledProcessError as error:
-        print(f"python {' '.join(error.cmd[1:3])} ended with status {error.returncode}.", GOES_ON, file=sys.stderr)
+        print(
+            f"python {' '.join(error.cmd[1:3])} ended with status {error.returncode}.", HOW_TO_CONTINUE, file=sys.stderr
+        )
         return error.returncode
     except RunsFailed as error:
-        print(f"{error}.", GOES_ON, file=sys.stderr)
+        print(f"{error}.", HOW_TO_CONTINUE, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped.", GOES_ON, file=sys.stderr)
+        print("stopped.", HOW_TO_CONTINUE, file=sys.stderr)
         return INTERRUPTED
 
 
-GOES_ON = "What is done is kept; the same command goes on from there."
+HOW_TO_CONTINUE = "Finished runs are kept; the same command continues from there."

@@ -1,1 +1,1 @@
-"""What drives how precisely and how completely routes find what is planted, and how that develops over training?"""
+"""Which settings decide how precisely and completely routers find the planted chunks, and when in training?"""

@@ -1,13 +1,13 @@
-"""How do routing precision and recall for planted chunks develop over training, and what drives them?
+"""Measure routing precision and recall of planted chunks over training, and which settings they depend on.
 
     python -m experiments.ablations --workers 14        # 19 variants and the default, 3 seeds each: on a GPU
     python -m experiments.ablations --variants budget.price=0 --seeds 0 --table outputs/ablations.md trainer.steps=600
 
-The default search (`nas.search +space=token_hybrid` on planted recall) beside searches that differ from it in one
-factor: gradients of routes, relaxation, schedule and start of the budget, its price, chunk size, bilevel training,
-positions. Seeds pair their runs. Written are a table and, beside it under the same name, a figure of precision and
-recall over training. Every run is a command as a user would type it; one that is there already is not made again. Where
-runs fail the others still go on and are tabulated; the same command then makes what is missing.
+The default search (`nas.search +space=token_hybrid` on planted recall) is compared with searches that differ from it in
+one factor: gradients of routes, relaxation, schedule and start of the budget, its price, chunk size, bilevel training,
+positions. Runs are paired by seed. The study writes a table and, beside it under the same name, a figure of precision
+and recall over training. Every run is an ordinary command; finished runs are not repeated. If runs fail, the others
+continue and are tabulated; the same command then makes the missing runs.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from experiments.ablations.results import BASE, Ablation, Trained, report, train
 from experiments.runs import RunsFailed, machine, run_all, status_of
 
 STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=25")
-"""What every run has in common. Validation changes nothing in the training."""
+"""Options of every run. Validation changes nothing in the training."""
 LONGER = "data.min_length=128"
-"""With chunks of 8 or 64 tokens the blocks of all pairs do not fit into the shortest default sequences of 64 tokens."""
+"""With chunks of 8 or 64 tokens the blocks of all pairs do not fit the shortest default sequences of 64 tokens."""
 VARIANTS = (
     Ablation("space.route_grad=selected"),
     Ablation("relaxation=gumbel"),
@@ -46,11 +46,11 @@ VARIANTS = (
     Ablation(f"model.chunk_size=8 {LONGER}", against=LONGER),
     Ablation(f"model.chunk_size=64 {LONGER}", against=LONGER),
 )
-"""One factor each; what needs longer sequences is set against the default with these."""
+"""Variants of one factor each; variants that need longer sequences are compared with the default with these."""
 
 
 def main() -> int:
-    """Parse the command line, run what is missing, print and write table and figure; returns the exit status."""
+    """Run the study: parse the command line, make missing runs, write table and figure; returns the exit status."""
     names = [variant.options for variant in VARIANTS]
     parser = argparse.ArgumentParser(
         prog="python -m experiments.ablations",
@@ -62,11 +62,14 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="where the runs go")
     parser.add_argument(
-        "--table", type=Path, default=Path(__file__).parent / "recall.md", help="where to write, the figure beside it"
+        "--table",
+        type=Path,
+        default=Path(__file__).parent / "recall.md",
+        help="path of the table; the figure goes beside it",
     )
     parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
     given = parser.parse_args()
-    variants = _with_what_they_are_against(given.variants)
+    variants = _with_references(given.variants)
     commands = {
         _folder(given.output, variant, seed): [*STUDY, *variant.given, *given.overrides, f"seed={seed}"]
         for seed, variant in product(given.seeds, variants)
@@ -81,36 +84,36 @@ def main() -> int:
         folders = [_folder(given.output, variant, seed) for seed in given.seeds]
         if all(folder in done for folder in folders):
             found[variant.options] = [trained(folder, done[folder]) for folder in folders]
-    told = [f"{folder}: failed, see {folder / 'log.txt'}" for folder in failed]
+    messages = [f"{folder}: failed, see {folder / 'log.txt'}" for folder in failed]
     if BASE.options in found:
         picture = given.table.with_suffix(".png")
         write_figure(picture, found)
         text = report([variant for variant in variants if variant.options in found], found, picture.name)
-        given.table.write_text(text + _made(given.workers, given.overrides))
+        given.table.write_text(text + _setting(given.workers, given.overrides))
         print(given.table.read_text())
         print(f"written to {given.table} and {picture}")
-    print(*told, sep="\n", file=sys.stderr)
+    print(*messages, sep="\n", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _with_what_they_are_against(names: list[str]) -> list[Ablation]:
-    """The default, then the variants of these names and those that they are set against, in the order of the study."""
+def _with_references(names: list[str]) -> list[Ablation]:
+    """Return the default, then the variants of these names and those that they are compared with, in study order."""
     wanted = {*names, *(variant.against for variant in VARIANTS if variant.options in names)}
     return [BASE, *(variant for variant in VARIANTS if variant.options in wanted)]
 
 
 def _folder(output: Path, variant: Ablation, seed: int) -> Path:
-    """Named without what Hydra would read as more than a name."""
+    """Return the folder of a run; its name has no character that Hydra would parse."""
     return output / re.sub(r"[^\w.]", "_", f"{variant.options}_{seed}")
 
 
 def _threads(workers: int) -> dict[str, str]:
-    """The cores shared out among the workers, unless the user did."""
+    """Share the cores among the workers, unless OMP_NUM_THREADS is set."""
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))}
 
 
-def _made(workers: int, overrides: list[str]) -> str:
-    """On what, and with which options."""
+def _setting(workers: int, overrides: list[str]) -> str:
+    """Describe the machine and the options of the study."""
     options = f", options of every run: {' '.join(overrides)}" if overrides else ""
     return f"\n{machine()}, {workers} runs at a time{options}.\n"
 

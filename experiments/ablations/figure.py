@@ -21,19 +21,19 @@ LOOKS: dict[str, dict[str, Any]] = {
     "recall": {"color": COLOURS[0], "linestyle": "-", "linewidth": 1.4},
     "precision": {"color": COLOURS[1], "linestyle": "--", "linewidth": 1.4},
 }
-"""Told apart by colour and by style."""
+"""Line styles; colour and dashes both distinguish the two metrics."""
 OF_BASE: dict[str, Any] = {"color": MUTED, "linewidth": 0.8, "alpha": 0.5}
 BEGINS: dict[str, Any] = {"color": MUTED, "linestyle": ":", "linewidth": 1}
 
 
 def write_figure(path: Path, found: Mapping[str, Sequence[Trained]]) -> None:
-    """Draw the runs of every variant, by its options, and write them as PNG."""
+    """Draw the runs of every variant, keyed by its options, and write the figure as PNG."""
     with replacing(path) as temporary, plain_style(STYLE):
         figure(found).savefig(temporary, format="png")
 
 
 def figure(found: Mapping[str, Sequence[Trained]]) -> Figure:
-    """A panel for each variant, a line for each run; grey is the default's planted recall, in the panels of others."""
+    """Draw a panel for each variant and a line for each run; other panels show the default's planted recall in grey."""
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
     drawn = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.7), layout="constrained")

@@ -1,4 +1,4 @@
-"""What the runs of the ablations say: how precise and complete routes are in the end, when they became so, tests."""
+"""Results of the ablations: precision and completeness of routes after training, their development, and tests."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from nas.runs.folder import Run
 from nas.runs.history import history
 
 ENOUGH = 0.9
-"""Recall of planted chunks from which on they count as found."""
+"""Recall of planted chunks from which they count as found."""
 NEVER = "-"
 ABOUT = (
     "Planted precision and recall are of the retrieving layer after training: of the chunks that any of its heads "
@@ -29,7 +29,7 @@ ABOUT = (
 
 NOTHING_FOUND = Found(math.nan, math.nan)
 Points = list[tuple[int, float]]
-"""Step and value, by step."""
+"""Pairs of step and value, by step."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Ablation:
     """One variant of the default search.
 
     Attributes:
-        options: as they are typed, also its name; "default" for none.
-        against: the options of what it is set against.
+        options: options as typed, also its name; "default" for none.
+        against: options of the variant that it is compared with.
     """
 
     options: str
@@ -46,7 +46,7 @@ class Ablation:
 
     @property
     def given(self) -> list[str]:
-        """The options by themselves."""
+        """Return the options as separate arguments."""
         return [] if self.options == BASE.options else self.options.split()
 
 
@@ -58,15 +58,14 @@ class Trained:
     """The figures of one run.
 
     Attributes:
-        share: of softmax chunks in the end, at the training length.
-        recall: of values asked for, by times the training length; 0 where training diverged.
-        precision, found: precision and recall of the planted chunks of the retrieving layer in the end; 0 where it
-            keeps no chunk, or no layer routes.
-        began: steps before routing began; None where it did not.
-        tightened: the first logged step at which the allowed share is the target; None where none is.
-        curves: "precision" and "recall" of the planted chunks by the layer that finds most, at each validation that has
-            them.
-        seconds: of the command, from its start to its end; None where they are not known.
+        share: share of softmax chunks after training, at the training length.
+        recall: recall of queried values, by multiple of the training length; 0 if training diverged.
+        precision, found: precision and recall of the planted chunks in the retrieving layer after training; 0 if it
+            keeps no chunk, or if no layer routes.
+        began: steps before routing began; None if it never did.
+        tightened: the first logged step at which the allowed share equals the target; None without such a step.
+        curves: "precision" and "recall" of the planted chunks at validation steps, in the layer that finds most.
+        seconds: wall time of the command; None if unknown.
     """
 
     share: float
@@ -79,18 +78,18 @@ class Trained:
     seconds: float | None
 
     def enough_at(self, *names: str) -> int | None:
-        """The first validated step at which all of these, "recall" or "precision", are at least `ENOUGH`."""
+        """Return the first validated step at which these, "recall" or "precision", are all at least `ENOUGH`."""
         enough = ({step for step, value in self.curves[name] if value >= ENOUGH} for name in names)
         return min(set.intersection(*enough), default=None)
 
 
 def trained(folder: Path, run: MadeRun) -> Trained:
-    """The figures of the run in ``folder``."""
+    """Return the figures of the run in ``folder``."""
     return of_run(run, history(Run(finished_run(folder))))
 
 
 def of_run(run: MadeRun, steps: Sequence[Mapping[str, float]]) -> Trained:
-    """The figures of a run by its metrics and its logged steps, see `nas.runs.history.history`."""
+    """Return the figures of a run from its metrics and its logged steps, see `nas.runs.history.history`."""
     metrics, learnt = run.metrics, run.metrics.learnt
     retrieving = metrics.retrieving_layer or NOTHING_FOUND
     target = metrics.budget.target
@@ -116,11 +115,11 @@ def _or_zero(value: float) -> float:
 
 
 def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]], picture: str) -> str:
-    """All tables and the figure as Markdown.
+    """Render all tables and the figure as Markdown.
 
     Args:
-        variants: the default first, and others that stand beside it or beside another.
-        found: their runs by seed, by their options.
+        variants: the default first, then the variants to compare with it or with each other.
+        found: runs by seed, keyed by the variant's options.
         picture: file name of the figure.
     """
     seeds = len(found[BASE.options])
@@ -169,7 +168,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _steps(steps: Sequence[int | None]) -> str:
-    """Their mean; how many of all there are where some are missing."""
+    """Format the mean step, with the number of seeds that reached it if not all did."""
     known = [step for step in steps if step is not None]
     if not known:
         return NEVER
@@ -178,7 +177,7 @@ def _steps(steps: Sequence[int | None]) -> str:
 
 
 def _differences(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]]) -> list[dict[str, str]]:
-    """A line for each variant, a column for each measure that is tested."""
+    """Return a row for each variant, with a column for each tested measure."""
     factors = list(found[BASE.options][0].recall)
     measures: dict[str, Callable[[Trained], float]] = {
         f"recall at {factor}": lambda run, factor=factor: run.recall[factor]  # type: ignore[misc]

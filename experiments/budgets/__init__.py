@@ -1,1 +1,1 @@
-"""Are budgets met? Searches under every resource, approached from above and from below."""
+"""Do searches reach their budgets? Every resource, approached from above and from below."""

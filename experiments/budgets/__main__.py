@@ -1,10 +1,10 @@
-"""Search under budgets on each resource, approached from above and from below, and tabulate what was reached.
+"""Search under budgets on each resource, approached from above and from below, and tabulate the reached costs.
 
     python -m experiments.budgets                             # seeds 0 and 1: about 25 minutes on one core
     python -m experiments.budgets --spaces layer_hybrid --seeds 2 trainer.steps=600
 
-Searches on recall that is so easy and short that a run takes half a minute. Every run is a command as a user would type
-it; a run that is there already is not made again.
+The task is recall, small enough that a run takes half a minute. Every run is an ordinary command; finished runs are not
+repeated.
 """
 
 import argparse
@@ -39,15 +39,15 @@ MODES = {
     "exactly, from below": ["budget.exact=true", "budget.start=cheapest", "budget.dense_until=0.1"],
 }
 TARGETS = {SOFTMAX_SHARE: [0.15, 0.3, 0.6], KV_BYTES: [0.3], FLOPS: [0.3]}
-"""Parts of the dearest architecture's cost, by resource."""
+"""Targets as fractions of the most expensive architecture's cost, by resource."""
 
 
 WINDOW = 20
-"""Steps over which a cost is averaged to be compared with the allowed one: a batch has some error."""
+"""Steps over which a cost is averaged before it is compared with the allowed cost: single batches are noisy."""
 
 
 class Case(NamedTuple):
-    """One row: a search by its options, without the seed."""
+    """A search by its options, without the seed: one row of the table."""
 
     space: str
     resource: str
@@ -56,11 +56,13 @@ class Case(NamedTuple):
 
 
 def main() -> None:
-    """Parse the command line, run what is missing, print and write the table."""
+    """Run the study: parse the command line, make missing runs, print and write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.budgets", description=__doc__.split("\n")[0])
     parser.add_argument("--spaces", nargs="+", default=["token_hybrid", "layer_hybrid"], help="search spaces")
     parser.add_argument("--resources", nargs="+", default=list(UNITS), choices=list(UNITS), help="resources")
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES), help="how targets are met")
+    parser.add_argument(
+        "--modes", nargs="+", default=list(MODES), choices=list(MODES), help="how the target is approached"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds (default: 0 1)")
     parser.add_argument("--output", type=Path, default=Path("outputs/budgets"), help="where the runs go")
     parser.add_argument("--table", type=Path, default=Path(__file__).parent / "recall.md", help="where the table goes")
@@ -80,7 +82,7 @@ def main() -> None:
 
 
 def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str, str]:
-    """One search, made now unless it is there, as a line of the table: costs in percent of the dearest."""
+    """Return one search, made now if missing, as a row of the table: costs in percent of the most expensive."""
     options = [f"+space={case.space}", *EASY, f"budget={case.resource}", *MODES[case.mode], *overrides]
     target = case.part * _most(options)
     shown = case.part if case.resource == SOFTMAX_SHARE else round(target)
@@ -103,7 +105,7 @@ def _row(case: Case, seed: int, output: Path, overrides: list[str]) -> dict[str,
 
 
 def _most(options: list[str]) -> float:
-    """The dearest architecture's cost, in the resource's unit."""
+    """Return the cost of the most expensive architecture, in the resource's unit."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config: Any = OmegaConf.to_object(compose("search", options))
     assert isinstance(config, SearchConfig)
@@ -112,7 +114,7 @@ def _most(options: list[str]) -> float:
 
 
 def _excursions(run: Run) -> tuple[float, float]:
-    """How far the cost was over and under the allowed one, at most, each averaged over the same `WINDOW` steps."""
+    """Return the largest excess and shortfall of the cost against the allowed cost, averaged over `WINDOW` steps."""
     steps = [entry for entry in history(run) if "target" in entry]
     errors = [entry.get("share", entry.get("cost", entry["target"])) - entry["target"] for entry in steps]
     means = [sum(errors[i : i + WINDOW]) / WINDOW for i in range(len(errors) - WINDOW + 1)]

@@ -1,1 +1,1 @@
-"""How fast is a search on a GPU? The default search beside two CPU threads, and a model of real size."""
+"""How fast is a search on a GPU? The default search against two CPU threads, and a 340M model."""

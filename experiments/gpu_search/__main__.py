@@ -1,11 +1,11 @@
-"""The default search on a GPU and on two CPU threads of the same machine, and a model of real size on the GPU.
+"""Time the default search on a GPU and on two CPU threads of the same machine, and a 340M model on the GPU.
 
     python -m experiments.gpu_search                                  # all of it: about 10 minutes
     python -m experiments.gpu_search --parts search --seeds 0
     python -m experiments.gpu_search --parts one_gpu --steps 200
 
-Every run is a command as a user would type it, alone on the machine, timed from the shell; one that is there already is
-not made again. The tables have the parts that were asked for.
+Every run is an ordinary command, alone on the machine; its wall time includes the start of the process. Finished runs
+are not repeated. The tables contain the chosen parts.
 """
 
 import argparse
@@ -24,19 +24,19 @@ from nas.runs.metrics import Metrics
 SEARCH = ("nas.search", "+space=token_hybrid")
 CPU_THREADS = 2
 Runs = dict[str, MadeRun]
-"""By the name of the run."""
+"""Runs by name."""
 
 
 def main() -> None:
-    """Parse the command line, run what is missing, print and write the tables."""
+    """Run the study: parse the command line, make missing runs, print and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m experiments.gpu_search", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to run (default: all)"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the GPU's searches (default: 0 1 2)"
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the searches on the GPU (default: 0 1 2)"
     )
-    parser.add_argument("--steps", type=int, default=300, help="steps of the model of real size (default: 300)")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the 340M model (default: 300)")
     parser.add_argument("--output", type=Path, default=Path("outputs/gpu_search"), help="where the runs go")
     parser.add_argument(
         "--table", type=Path, default=Path(__file__).parent / "gpu.md", help="where to write the tables"
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _on_gpu(given: argparse.Namespace) -> Runs:
-    """The default search by seed."""
+    """Make the default search for each seed on the GPU."""
     return {
         f"GPU, seed {seed}": _run(given, f"gpu_{seed}", [*SEARCH, "trainer.accelerator=gpu", f"seed={seed}"])
         for seed in given.seeds
@@ -63,7 +63,7 @@ def _on_gpu(given: argparse.Namespace) -> Runs:
 
 
 def _on_cpu(given: argparse.Namespace) -> Runs:
-    """The default search of the first seed on CPU threads."""
+    """Make the default search of the first seed on CPU threads."""
     seed = given.seeds[0]
     threads = {"OMP_NUM_THREADS": str(CPU_THREADS)}
     command = [*SEARCH, "trainer.accelerator=cpu", f"seed={seed}"]
@@ -71,7 +71,7 @@ def _on_cpu(given: argparse.Namespace) -> Runs:
 
 
 def _one_gpu(given: argparse.Namespace) -> Runs:
-    """A model of real size: a search, and the same model without routers and without softmax."""
+    """Make a search with a 340M model, and train the same model without routers and without softmax."""
     options = ["experiment=one_gpu", f"trainer.steps={given.steps}"]
     return {
         "340m, searched": _run(given, "one_gpu_searched", [*SEARCH, *options]),
@@ -85,13 +85,13 @@ PARTS: dict[str, Callable[[argparse.Namespace], Runs]] = {"search": _on_gpu, "cp
 def _run(
     given: argparse.Namespace, name: str, command: list[str], environment: dict[str, str] | None = None
 ) -> MadeRun:
-    """One run, with a cache of compiled kernels that this study began empty."""
+    """Make one run, with a cache of compiled kernels that was empty when this study began."""
     cache = {"TRITON_CACHE_DIR": str((given.output / "triton").resolve())}
     return run_once(given.output / name, [*command, *given.overrides], cache | (environment or {}))
 
 
 def _searches(runs: Runs) -> str:
-    """The default searches: what was found, how long it took, and how many times faster than on the CPU."""
+    """Tabulate the default searches: softmax share, quality, times, and the speedup over the CPU."""
     chosen = {name: run for name, run in runs.items() if run.metrics.quality == "recall"}
     cpu = next((run.wall_seconds for name, run in chosen.items() if "CPU" in name), None)
     return markdown([_search(name, run, cpu) for name, run in chosen.items()]) if chosen else ""
@@ -107,13 +107,13 @@ def _search(name: str, run: MadeRun, cpu: float | None) -> dict[str, str]:
         "planted precision": number(None if retrieving is None else retrieving.precision),
         "planted recall": number(None if retrieving is None else retrieving.recall),
         "training s": f"{metrics.training_seconds:.1f}",
-        "whole command s": "-" if wall is None else f"{wall:.1f}",
-        "times the CPU's speed": "-" if wall is None or cpu is None else f"{cpu / wall:.1f}",
+        "total s": "-" if wall is None else f"{wall:.1f}",
+        "speedup over the CPU": "-" if wall is None or cpu is None else f"{cpu / wall:.1f}",
     }
 
 
 def _real_size(runs: Runs) -> str:
-    """The models of real size: speed and share of peak FLOPs."""
+    """Tabulate the 340M models: speed and share of peak FLOPs."""
     chosen = {name: run.metrics for name, run in runs.items() if name.startswith("340m")}
     return markdown([_speed(name, metrics) for name, metrics in chosen.items()]) if chosen else ""
 
@@ -132,7 +132,7 @@ def _speed(name: str, metrics: Metrics) -> dict[str, str]:
 
 
 def _machine() -> str:
-    """What it was measured on."""
+    """Describe the machine and how the figures were measured."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     try:
         triton = version("triton")
@@ -140,8 +140,8 @@ def _machine() -> str:
         triton = "none"
     return (
         f"{gpu}, torch {torch.__version__}, triton {triton}, python {platform.python_version()}. The first search "
-        "compiled its kernels, the others found them compiled. Share of peak FLOPs: those that the model needs, "
-        "forward and backward, at the measured softmax share, over the GPU's dense bfloat16 peak.\n"
+        "compiled the kernels; the others reused them. Share of peak FLOPs: the FLOPs that the model needs, forward "
+        "and backward at the measured softmax share, over the GPU's dense bfloat16 peak.\n"
     )
 
 

@@ -57,7 +57,7 @@ TIMES = ("seconds", "per_second", "path", "run", "folder", "created", "command",
 
 
 def main() -> int:
-    """Run the commands at both commits and compare; returns the exit status."""
+    """Run the commands at both commits and compare the results; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m experiments.identity", description=__doc__)
     parser.add_argument("before", help="commit to compare with, for example HEAD~20")
     parser.add_argument("after", nargs="?", help="commit to compare; the working tree by default")
@@ -86,14 +86,14 @@ def main() -> int:
 
 
 def _checkout(commit: str, folder: Path) -> Path:
-    """A copy of the repository at a commit."""
+    """Check a commit of the repository out into a folder and return its path."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     subprocess.run(["git", "checkout", "--quiet", commit], cwd=folder, check=True)
     return folder
 
 
 def _results(tree: Path, output: Path, command: tuple[str, ...]) -> dict[str, Any]:
-    """Digests of all weights that a command leaves behind, by the names of its runs, and its figures."""
+    """Return digests of all weights that a command leaves behind, by run name, and the figures of its results."""
     name, *options = command
     ended = subprocess.run(
         [sys.executable, "-m", f"nas.{name}", *options, f"output={output}"],
@@ -112,12 +112,12 @@ def _results(tree: Path, output: Path, command: tuple[str, ...]) -> dict[str, An
 
 
 def _by_name(output: Path, file: str) -> list[Path]:
-    """Files of the runs of a command by the name of the run without its time: two runs may begin in one second."""
+    """List files of a command's runs, sorted by run name without the time: two runs may begin in the same second."""
     return sorted(output.rglob(file), key=lambda path: path.parent.name.split("_", 2)[2:])
 
 
 def _flat(value: Any, name: str) -> dict[str, float]:
-    """Every number of a JSON value that does not depend on the time, by its place."""
+    """Flatten a JSON value to the numbers in it that do not depend on time, by their path."""
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         found: dict[str, float] = {}
@@ -129,7 +129,7 @@ def _flat(value: Any, name: str) -> dict[str, float]:
 
 
 def _difference(first: dict[str, Any], second: dict[str, Any], shared: list[str]) -> str | None:
-    """What differs between two results in their weights or their shared figures; None if nothing does."""
+    """Describe the first difference of two results in their weights or shared figures; None if they are equal."""
     if first["weights"] != second["weights"]:
         return f"weights differ: {len(first['weights'])} files before, {len(second['weights'])} after"
     ours, theirs = first["figures"], second["figures"]

@@ -1,1 +1,1 @@
-"""What the kernels cost beside their peers, in one process on one machine, and against the hardware's limit."""
+"""How fast are the kernels? Side by side with their peers, and against the limit of the hardware."""

@@ -1,12 +1,11 @@
-"""Time our kernels and their peers side by side and print how they stand to the targets.
+"""Time the kernels and their peers side by side, and compare the times with the targets.
 
     python -m experiments.kernel_speed                                    # all parts, on one GPU
     python -m experiments.kernel_speed --parts both,delta --lengths 2048  # some of them
     python -m experiments.kernel_speed --smoke                            # every path at tiny shapes, on a CPU
     python -m experiments.kernel_speed --parts none --add a.json b.json   # one table of several runs
 
-Writes results.json and a Markdown table named after the GPU. flash-linear-attention takes part where it can be
-imported.
+Writes results.json and a Markdown table named after the GPU. flash-linear-attention is included if it can be imported.
 """
 
 import argparse
@@ -46,14 +45,14 @@ PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and write; 0 unless the device was lost."""
+    """Run the study: measure, print and write; returns 0 unless the device was lost."""
     given = _parser().parse_args(arguments)
     given.out = given.out or Path("outputs") / ("kernel_speed_smoke" if given.smoke else "kernel_speed")
     results: table.Results = {}
     for path in [*given.add, given.out / "results.json"]:
         results |= table.load(path)
     if not given.smoke and given.parts and not torch.cuda.is_available():
-        print("no CUDA device is available; --smoke tries every path on the CPU.", file=sys.stderr)
+        print("no CUDA device is available; --smoke runs every path on the CPU.", file=sys.stderr)
         return 2
     code = measure(given, results) if given.parts else 0
     results = {name: results[name] for name in PARTS if name in results}
@@ -73,18 +72,22 @@ def _parser() -> argparse.ArgumentParser:
     names = ",".join(PARTS)
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"which of {names}, or none (default: all)")
     parser.add_argument(
-        "--lengths", type=_lengths, default=(2048, 8192, 32768), help="T of the rows over lengths (2048,8192,32768)"
+        "--lengths", type=_lengths, default=(2048, 8192, 32768), help="sequence lengths T of the rows (2048,8192,32768)"
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=None,
-        help="folder of results.json, which is added to, and table",
+        help="folder of the table and of results.json, which is extended",
     )
-    parser.add_argument("--add", type=Path, nargs="*", default=[], help="results.json of other runs to show as well")
-    parser.add_argument("--seconds", type=float, default=1.5, help="timed seconds of a row, about (default: 1.5)")
-    parser.add_argument("--limit", type=float, default=500, help="seconds after which no case begins (default: 500)")
-    parser.add_argument("--smoke", action="store_true", help="tiny shapes on the CPU; its figures mean nothing")
+    parser.add_argument("--add", type=Path, nargs="*", default=[], help="results.json of other runs to include")
+    parser.add_argument("--seconds", type=float, default=1.5, help="approximate timed seconds of a row (default: 1.5)")
+    parser.add_argument(
+        "--limit", type=float, default=500, help="seconds after which no further case starts (default: 500)"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny shapes on the CPU, to test the script; the times mean nothing"
+    )
     return parser
 
 
@@ -106,7 +109,7 @@ def _lengths(text: str) -> tuple[int, ...]:
 
 
 def measure(given: argparse.Namespace, results: table.Results) -> int:
-    """Run the parts one by one into ``results``, saving after each case; 1 if the device was lost on the way."""
+    """Run the parts one by one into ``results``, saving after each case; returns 1 if the device was lost."""
     deadline = time.monotonic() + given.limit
     bench = _bench(given)
     where = table.machine(bench.clock.device)
@@ -124,7 +127,7 @@ def measure(given: argparse.Namespace, results: table.Results) -> int:
                 print(table.printed(name, row), flush=True)
                 table.save(results, given.out)
         except ContextLost as error:
-            print(f"[{name}] the device was lost, nothing more can be measured in this process: {error}", flush=True)
+            print(f"[{name}] the device was lost; start the command again to measure the rest: {error}", flush=True)
             results[name]["notes"].append(f"{name}: ended early, the device was lost: {error}")
             return 1
         if bench.on_device:
@@ -146,7 +149,7 @@ def _bench(given: argparse.Namespace) -> Bench:
 
 
 def rows(cases: Iterator[Case], clock: Clock, deadline: float) -> Iterator[Row]:
-    """Rows of all cases; a case that fails, or would begin after the deadline, is a row that says so."""
+    """Yield the rows of all cases; a case that fails, or starts after the deadline, yields its reason."""
     for case in cases:
         if time.monotonic() > deadline:
             yield Row(case.name, "all", {"case": Value(failure="out of time")})
@@ -157,7 +160,7 @@ def rows(cases: Iterator[Case], clock: Clock, deadline: float) -> Iterator[Row]:
             raise
         except Exception as error:
             failure = reason(error)
-            error.__traceback__ = None  # it holds the tensors of the case
+            error.__traceback__ = None  # it references the tensors of the case
             recover(clock)
             yield Row(case.name, "all", {"case": Value(failure=failure)})
         gc.collect()
@@ -169,4 +172,4 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # compilers' worker processes must not hold up the end
+    os._exit(code)  # do not wait for compilers' worker processes

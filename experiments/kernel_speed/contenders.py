@@ -1,4 +1,4 @@
-"""The operations that compete, each with its inputs: ours, and the peers on the same tensors."""
+"""The compared operations, each with its inputs: ours, and the peers on the same tensors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from nas.kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attent
 from nas.kernels.arguments import RouteGrad
 
 SETS = 2
-"""Input sets that the rounds alternate between."""
+"""Input sets; the rounds alternate between them."""
 
 FLA = "fla"
 CUDNN = ("SDPA cuDNN", "SDPA cuDNN, contiguous")
-"""cuDNN on views of [B, T, H, D], as a model has them, and on contiguous [B, H, T, D]; the faster counts."""
+"""cuDNN on views of [B, T, H, D], the layout of a model, and on contiguous [B, H, T, D]; the faster one counts."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Contender:
     """An operation of leaf tensors.
 
     Attributes:
-        operation: of one set's leaves, to one tensor or several.
-        leaves: by set, what has gradients.
-        grads: by set, what comes back to the outputs.
+        operation: function of one set's leaves that returns one tensor or several.
+        leaves: tensors with gradients, by set.
+        grads: gradients of the outputs, by set.
     """
 
     operation: Callable[..., Tensor | tuple[Tensor, ...]]
@@ -37,41 +37,41 @@ class Contender:
     grads: Sequence[tuple[Tensor, ...]]
 
     def forward(self, number: int) -> object:
-        """As in evaluation: nothing is kept for a backward pass."""
+        """Run the forward pass of evaluation: nothing is kept for a backward pass."""
         with torch.no_grad():
             return self.keep(number)
 
     def keep(self, number: int) -> object:
-        """The forward pass of training."""
+        """Run the forward pass of training."""
         return self.operation(*self.leaves[number % len(self.leaves)])
 
     def train(self, number: int) -> object:
-        """Forward and backward pass, to the gradients of all leaves."""
+        """Run forward and backward pass; returns the gradients of all leaves."""
         one = number % len(self.leaves)
         outputs = self.operation(*self.leaves[one])
         return torch.autograd.grad(outputs, self.leaves[one], self.grads[one], allow_unused=True)
 
 
 def calls(contenders: dict[str, Contender], how: str) -> dict[str, Call]:
-    """The method ``how`` of each contender."""
+    """Return the method ``how`` of each contender."""
     return {name: getattr(contender, how) for name, contender in contenders.items()}
 
 
 def input_sets(bench: Bench, length: int) -> list[Inputs]:
-    """Inputs of both branches at B * T = tokens."""
+    """Return inputs of both branches with B * T = tokens."""
     shapes = bench.shapes
     return [inputs(shapes, shapes.batch(length), length, bench.clock.device, seed) for seed in range(SETS)]
 
 
 def route_sets(bench: Bench, length: int, share: float) -> list[tuple[Tensor, Tensor]]:
-    """Hard routes (to softmax, to linear) for these."""
+    """Return hard routes (to softmax, to linear) for the sets of `input_sets`."""
     shapes = bench.shapes
     batch = shapes.batch(length)
     return [hard_routes(shapes, batch, length, share, bench.clock.device, seed) for seed in range(SETS)]
 
 
 def ours_linear(bench: Bench, sets: list[Inputs], routes: list[tuple[Tensor, Tensor]] | None = None) -> Contender:
-    """Our gated delta rule, plain or routed."""
+    """Return our gated delta rule, plain or routed."""
     chunk_size = bench.shapes.architecture.chunk_size
 
     def operation(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, route: Tensor | None = None) -> Tensor:
@@ -88,7 +88,7 @@ def ours_softmax(
     routes: list[tuple[Tensor, Tensor]] | None = None,
     window: int | None = None,
 ) -> Contender:
-    """Our softmax attention, plain, routed or in a window."""
+    """Return our softmax attention, plain, routed or with a window."""
     chunk_size = bench.shapes.architecture.chunk_size
 
     def operation(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None) -> Tensor:
@@ -102,7 +102,7 @@ def ours_softmax(
 def ours_both(
     bench: Bench, sets: list[Inputs], routes: list[tuple[Tensor, Tensor]], route_grad: RouteGrad = "selected"
 ) -> Contender:
-    """Both branches of a routed layer through one entry, on the same values; the two routes last; to both outputs."""
+    """Return both branches in one call, on the same values; the last two leaves are the routes; two outputs."""
     chunk_size = bench.shapes.architecture.chunk_size
 
     def operation(*leaves: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,19 +118,19 @@ def ours_both(
 
 
 def fla(sets: list[Inputs]) -> Contender:
-    """flash-linear-attention's gated delta rule."""
+    """Return flash-linear-attention's gated delta rule."""
     return Contender(peers.fla_gated_delta_rule, [one.linear for one in sets], [(one.do_linear,) for one in sets])
 
 
 def cudnn(bench: Bench, sets: list[Inputs]) -> dict[str, Contender]:
-    """cuDNN's attention through SDPA, in both layouts."""
+    """Return cuDNN's attention through SDPA, in both layouts."""
     backend = bench.backend("cudnn")
     views, contiguous = CUDNN
     return {views: _sdpa_views(sets, backend), contiguous: _sdpa_contiguous(sets, backend)}
 
 
 def other_sdpa(bench: Bench, sets: list[Inputs]) -> dict[str, Contender]:
-    """SDPA's other backends; the flash one takes one head size only, so its q and k come padded by zeros."""
+    """Return SDPA's other backends; flash supports one head size only, so its q and k are padded with zeros."""
     missing = sets[0].softmax[2].shape[-1] - sets[0].softmax[0].shape[-1]
     scale = sets[0].softmax[0].shape[-1] ** -0.5
     flash = _sdpa_contiguous(sets, bench.backend("flash"), max(missing, 0), scale)
@@ -159,7 +159,7 @@ def _sdpa_contiguous(sets: list[Inputs], backend: str, missing: int = 0, scale: 
 
 
 def flex(bench: Bench, sets: list[Inputs], routes: list[tuple[Tensor, Tensor]], block_size: int) -> Contender:
-    """FlexAttention with the first set's route as its block mask, made beforehand; no gradient for the route."""
+    """Return FlexAttention with the first set's route as its block mask, made beforehand; the route has no gradient."""
     heads, length = sets[0].softmax[0].shape[2], sets[0].softmax[0].shape[1]
     chunk_size = bench.shapes.architecture.chunk_size
     mask = peers.flex_mask(routes[0][0], heads, length, chunk_size, block_size)

@@ -1,4 +1,4 @@
-"""The shapes that are measured, and random inputs of them."""
+"""Measured shapes, and random inputs of them."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,19 @@ MODEL = CONF / "model" / "340m.yaml"
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is measured.
+    """Shapes of all measurements.
 
     Attributes:
-        architecture: the model whose heads, chunks and layers are measured.
+        architecture: model whose heads, chunks and layers are measured.
         tokens: B * T of the rows over ``lengths``.
-        lengths: T of these rows.
+        lengths: sequence lengths T of these rows.
         length_tokens: B * T of the rows that show the cost per token.
-        length_lengths: T of those, the first being what the others are compared with.
+        length_lengths: sequence lengths T of those rows; the others are compared with the first.
         prefill_tokens: T of the whole model's prefill, B = 1.
         window: tokens that a query sees in sliding-window attention.
-        dtype: of all tensors but gates, routes and autocast's parameters.
-        copy_bytes: what the bandwidth is measured on.
-        matrix_size: side of the square matrices that the rate is measured on.
+        dtype: dtype of all tensors but gates, routes and autocast's parameters.
+        copy_bytes: bytes of the copy that measures the bandwidth.
+        matrix_size: side of the square matrices whose product measures the FLOP rate.
     """
 
     architecture: Architecture
@@ -43,21 +43,21 @@ class Shapes:
     matrix_size: int = 8192
 
     def batch(self, length: int) -> int:
-        """B of a row with T = ``length``."""
+        """Return B of a row with T = ``length``."""
         return max(1, self.tokens // length)
 
     def case(self, length: int) -> str:
-        """How a row with T = ``length`` is named."""
+        """Return the name of a row with T = ``length``."""
         return f"T={length} (B={self.batch(length)})"
 
 
 def full(lengths: tuple[int, ...]) -> Shapes:
-    """The published 340M model."""
+    """Return the shapes of the published 340M model."""
     return Shapes(architecture_340m(), lengths=lengths)
 
 
 def smoke() -> Shapes:
-    """Shapes that run through every path on a CPU in seconds; what they measure means nothing."""
+    """Return shapes that run through every path on a CPU in seconds; the times mean nothing."""
     tiny = Architecture(
         vocab_size=50, width=32, layers=(Layer("linear", 16), Layer("token_hybrid", 16)), linear_heads=2, key_dim=16,
         value_dim=32, softmax_heads=4, routing_heads=2, mlp_width=48,
@@ -69,7 +69,7 @@ def smoke() -> Shapes:
 
 
 def architecture_340m() -> Architecture:
-    """The architecture of conf/model/340m.yaml: routers in the layers it names, the others linear."""
+    """Return the architecture of conf/model/340m.yaml: routers in the layers it names, the others linear."""
     given = yaml.safe_load(MODEL.read_text())
     routed = given["routed_layers"]
     mixers = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
@@ -81,12 +81,12 @@ def architecture_340m() -> Architecture:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Leaf tensors of both branches, and the gradients that come back to their outputs.
+    """Leaf tensors of both branches, and the gradients of their outputs.
 
     Attributes:
         linear: q, k [B, T, H, K] l2-normalised, v [B, T, H, V], g [B, T, H] float32, beta [B, T, H].
-        softmax: q, k, v of the softmax heads, tensors of their own.
-        do_linear, do_softmax: like the v of each branch.
+        softmax: q, k, v of the softmax heads, separate tensors.
+        do_linear, do_softmax: gradients, of the shape of each branch's v.
     """
 
     linear: tuple[Tensor, ...]
@@ -96,7 +96,7 @@ class Inputs:
 
 
 def inputs(shapes: Shapes, batch: int, length: int, device: torch.device, seed: int = 0) -> Inputs:
-    """Random inputs as a model makes them: unit keys, decays near 1 and far from it, write strengths in (0, 1)."""
+    """Draw random inputs as in a model: unit keys, decays near 1 and far from it, write strengths in (0, 1)."""
     a = shapes.architecture
     generator = torch.Generator(device).manual_seed(seed)
 
@@ -117,7 +117,7 @@ def inputs(shapes: Shapes, batch: int, length: int, device: torch.device, seed: 
 def hard_routes(
     shapes: Shapes, batch: int, length: int, share: float, device: torch.device, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Random hard routes (to softmax, to linear), leaves [B, N, R] in float32: each head sends ``share`` to softmax."""
+    """Draw random hard routes (to softmax, to linear), [B, N, R] float32, with ``share`` of each head softmax."""
     a = shapes.architecture
     chunks = -(-length // a.chunk_size)
     generator = torch.Generator(device).manual_seed(1000 + seed)

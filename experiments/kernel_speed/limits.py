@@ -1,10 +1,10 @@
-"""The least that an operation costs on a given machine: operations and bytes counted from its definition.
+"""Lower bounds on the time of an operation on a machine: operations and bytes counted from its definition.
 
-Counted are products of matrices, a multiply and an add as two operations; exponentials, norms and gates are left out,
-so the floor is a floor. Bytes are those of each input read once and each output written once, per pass; nothing that is
-handed from the forward to the backward pass is counted, except the output and the log-sum-exp of softmax attention, by
-whose definition the backward pass is given. A pass takes at least max(operations / rate, bytes / bandwidth), and the
-forward and backward pass run one after the other.
+Counted are matrix products, with a multiply and an add as two operations. Exponentials, norms and gates are left out,
+so the bound stays a lower bound. Bytes are those of each input read once and each output written once, per pass.
+Tensors passed from the forward to the backward pass are not counted, except the output and the log-sum-exp of softmax
+attention, which its backward pass takes by definition. A pass takes at least max(operations / rate, bytes / bandwidth),
+and the backward pass follows the forward pass.
 
 The two ceilings are measured in the same process: a large device-to-device copy, counting bytes read and written, and a
 large product of random matrices.
@@ -28,7 +28,7 @@ FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Work:
-    """What one pass does: floating-point operations and bytes moved."""
+    """Work of one pass: floating-point operations and bytes moved."""
 
     flops: float = 0.0
     bytes: float = 0.0
@@ -42,13 +42,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine reaches: floating-point operations per second and bytes per second."""
+    """Measured peak rates of the machine: floating-point operations per second and bytes per second."""
 
     flops: float
     bytes: float
 
     def floor_ms(self, *passes: Work) -> float:
-        """Fewest milliseconds in which these passes run one after the other."""
+        """Return the least milliseconds of these passes, run one after the other."""
         return 1e3 * sum(max(work.flops / self.flops, work.bytes / self.bytes) for work in passes)
 
 
@@ -66,18 +66,18 @@ class Size:
 
     @property
     def heads_tokens(self) -> int:
-        """B * T * H."""
+        """Return B * T * H."""
         return self.batch * self.length * self.heads
 
     @classmethod
     def linear(cls, shapes: Shapes, batch: int, length: int) -> Self:
-        """The linear branch of these shapes."""
+        """Return the sizes of the linear branch."""
         a = shapes.architecture
         return cls(batch, length, a.linear_heads, a.key_dim, a.value_dim, a.chunk_size, shapes.dtype.itemsize)
 
     @classmethod
     def softmax(cls, shapes: Shapes, batch: int, length: int) -> Self:
-        """The softmax branch of these shapes."""
+        """Return the sizes of the softmax branch."""
         a = shapes.architecture
         split = a.softmax_heads // a.linear_heads
         dims = a.key_dim // split, a.value_dim // split
@@ -85,9 +85,9 @@ class Size:
 
 
 def attended_pairs(length: int, chunk_size: int, share: float) -> float:
-    """Pairs of query and key of one head: all causal ones in the own chunk, ``share`` of those in earlier chunks.
+    """Count one head's pairs of query and key: all causal ones in the own chunk, ``share`` of those in earlier chunks.
 
-    With share 1 these are T (T + 1) / 2.
+    With share 1 there are T (T + 1) / 2.
     """
     whole, rest = divmod(length, chunk_size)
     own = whole * chunk_size * (chunk_size + 1) / 2 + rest * (rest + 1) / 2
@@ -95,7 +95,7 @@ def attended_pairs(length: int, chunk_size: int, share: float) -> float:
 
 
 def softmax_forward(size: Size, share: float = 1.0) -> Work:
-    """Softmax attention with ``share`` of the chunks routed to it.
+    """Return the work of softmax attention with ``share`` of the chunks routed to it.
 
     A pair costs 2 K (score) + 2 V (output). Read: q, k, v; written: o, and the log-sum-exp in float32.
     """
@@ -105,10 +105,10 @@ def softmax_forward(size: Size, share: float = 1.0) -> Work:
 
 
 def softmax_backward(size: Size, share: float = 1.0) -> Work:
-    """Its gradients, probabilities computed again from the log-sum-exp.
+    """Return the work of softmax attention's gradients, with probabilities recomputed from the log-sum-exp.
 
     A pair costs 2 K each for the score, dq and dk, and 2 V each for dp and dv. Read: q, k, v, o, do and the
-    log-sum-exp; written: dq, dk, dv. The route's gradient comes of the same products.
+    log-sum-exp; written: dq, dk, dv. The route's gradient uses the same products.
     """
     pairs = size.batch * size.heads * attended_pairs(size.length, size.chunk_size, share)
     elements = 4 * size.key_dim + 4 * size.value_dim
@@ -117,7 +117,7 @@ def softmax_backward(size: Size, share: float = 1.0) -> Work:
 
 
 def _chunk_products(size: Size) -> tuple[float, float, float, float]:
-    """How often, and what a product costs: chunks of all heads; 2 C K V; 2 P K; 2 P V, with P = C (C + 1) / 2."""
+    """Return the number of chunks of all heads and the costs 2 C K V, 2 P K and 2 P V, with P = C (C + 1) / 2."""
     chunks = size.heads_tokens / size.chunk_size
     pairs = size.chunk_size * (size.chunk_size + 1) / 2
     state = 2.0 * size.chunk_size * size.key_dim * size.value_dim
@@ -125,15 +125,15 @@ def _chunk_products(size: Size) -> tuple[float, float, float, float]:
 
 
 def delta_forward(size: Size, share: float = 1.0) -> Work:
-    """The gated delta rule, chunk-parallel, with ``share`` of the chunks routed to it.
+    """Return the work of the chunk-parallel gated delta rule, with ``share`` of the chunks routed to it.
 
     Per chunk of C tokens and head:
 
-    - products with the state, 2 C K V each: k S, q S, and k^T x, what is written, in the routed chunks only;
+    - products with the state, 2 C K V each: k S, q S, and, in routed chunks only, the write k^T x;
     - inside the chunk, over its P = C (C + 1) / 2 causal pairs: k k^T and q k^T (2 P K each), the triangular solve for
       x and attention times x (2 P V each).
 
-    This is what the chunked form must do at this chunk size. Read: q, k, v, g (float32), beta; written: o.
+    The chunked form needs these products at this chunk size. Read: q, k, v, g (float32), beta; written: o.
     """
     chunks, state, keys, values = _chunk_products(size)
     elements = 2 * size.key_dim + 2 * size.value_dim + 1
@@ -142,12 +142,12 @@ def delta_forward(size: Size, share: float = 1.0) -> Work:
 
 
 def delta_backward(size: Size, share: float = 1.0) -> Work:
-    """Its gradients, given the inputs and do: what the forward pass computed is computed again, as nothing is kept.
+    """Return the work of the gated delta rule's gradients, from the inputs and do: the forward pass is recomputed.
 
     Per chunk and head, with x = A b the solution of the triangular system, b = beta (v - e^c k S), M the attention
     inside the chunk:
 
-    - again: k S, k k^T, q k^T, the solve, and k^T x in routed chunks;
+    - recomputed: k S, k k^T, q k^T, the solve, and k^T x in routed chunks;
     - products with states and their gradients: do S^T, db S^T, q^T do, k^T db, and in routed chunks k dS', x dS'^T;
     - inside the chunk: M^T do, do x^T, the solve for db, db x^T (2 P V each); dM k, dM^T q, and the gradient of k k^T
       on both its sides (2 P K each).
@@ -161,24 +161,24 @@ def delta_backward(size: Size, share: float = 1.0) -> Work:
 
 
 def both_forward(shapes: Shapes, batch: int, length: int, share: float) -> Work:
-    """Both branches on the same values, ``share`` of the chunks to softmax and the others to linear."""
+    """Return the work of both branches on the same values, ``share`` of the chunks to softmax, the rest to linear."""
     softmax, linear = Size.softmax(shapes, batch, length), Size.linear(shapes, batch, length)
     return softmax_forward(softmax, share) + delta_forward(linear, 1 - share) + _values(linear, -1)
 
 
 def both_backward(shapes: Shapes, batch: int, length: int, share: float) -> Work:
-    """The gradients of both branches; one gradient of the values that they share."""
+    """Return the work of both branches' gradients; the shared values have one gradient."""
     softmax, linear = Size.softmax(shapes, batch, length), Size.linear(shapes, batch, length)
     return softmax_backward(softmax, share) + delta_backward(linear, 1 - share) + _values(linear, -2)
 
 
 def _values(size: Size, times: int) -> Work:
-    """Moving a tensor of the shape of v so many times."""
+    """Return the work of moving a tensor of the shape of v ``times`` times."""
     return Work(0, times * size.heads_tokens * size.value_dim * size.element)
 
 
 def layer_weights(a: Architecture, mixer: str) -> int:
-    """Entries of a mixer's projections: q, k, v, gate and output, decay and write strength, branch weights."""
+    """Count the entries of a mixer's projections: q, k, v, gate, output, decay, write strength and branch weights."""
     keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
     weights = a.width * (2 * keys + 3 * values)
     operations = operations_of(mixer)
@@ -188,10 +188,10 @@ def layer_weights(a: Architecture, mixer: str) -> int:
 
 
 def mixer_passes(shapes: Shapes, mixer: str, batch: int, length: int, share: float) -> tuple[Work, Work]:
-    """Forward and backward pass of a whole mixer as one operation: [B, T, width] and the weights in, the same out.
+    """Return the work of a whole mixer's two passes, as one operation on [B, T, width] and its weights.
 
-    The operations are those of the branches and the projections, 2 per token and weight forward and 4 backward;
-    convolutions, norms, gates and the router are left out. Nothing between the projections has to leave the chip.
+    The operations are those of the branches and the projections, 2 per token and weight forward and 4 backward.
+    Convolutions, norms, gates and the router are left out. Nothing between the projections has to leave the chip.
     """
     a, tokens, element = shapes.architecture, batch * length, shapes.dtype.itemsize
     weights = layer_weights(a, mixer)
@@ -211,7 +211,7 @@ def mixer_passes(shapes: Shapes, mixer: str, batch: int, length: int, share: flo
 
 
 def prefill(shapes: Shapes, mixers: tuple[str, ...], length: int, share: float) -> Work:
-    """Forward pass of the whole model for one sequence, each block as one operation; embedding and head left out."""
+    """Return the work of the whole model's forward pass on one sequence, without embedding and head."""
     a = shapes.architecture
     mlp = 3 * a.width * a.mlp_width
     work = Work()
@@ -222,7 +222,7 @@ def prefill(shapes: Shapes, mixers: tuple[str, ...], length: int, share: float) 
 
 
 def measure_ceilings(shapes: Shapes, clock: Clock, seconds: float = 1.0) -> Ceilings:
-    """The two ceilings of the clock's device."""
+    """Measure both ceilings of the clock's device."""
     size, dtype = shapes.matrix_size, shapes.dtype
     source = torch.randn(shapes.copy_bytes // FLOAT32, device=clock.device)
     target = torch.empty_like(source)

@@ -1,4 +1,4 @@
-"""The parts that measure what a user runs: a whole mixer, and a whole model that reads a long text."""
+"""Measurements of a user's workloads: a whole mixer, and a whole model that reads a long text."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +20,7 @@ from nas.models.operations import softmax as softmax_operation
 from nas.search_spaces.architecture import Architecture
 
 PUBLIC_LAYER_MS = {2048: 14.9, 8192: 15.4, 32768: 32.4}
-"""Forward + backward of the public NAtS-L layer on an H200 by T, measured on another day: not side by side."""
+"""Forward + backward of the public NAtS-L layer on an H200 by T, measured on another day, not side by side."""
 
 LAYER_LIMIT = 1.5
 PUBLIC_LIMIT = 0.5
@@ -31,7 +31,7 @@ OURS_SOFTMAX, CUDNN_SOFTMAX = "softmax everywhere, ours", "softmax everywhere, c
 
 
 def given_routes(to_softmax: Tensor) -> Policy:
-    """A policy that always decides for these hard routes [B, N, R]; the router has the gradient of its softmax."""
+    """Return a policy with these hard routes [B, N, R]; the router has the gradient of its softmax."""
     hard = torch.stack([to_softmax, 1 - to_softmax], dim=-1).detach()
 
     def policy(layer: int, logits: Tensor) -> Tensor:
@@ -71,9 +71,9 @@ def _mixer(bench: Bench, length: int) -> Iterator[Row]:
 
 
 def _layers(bench: Bench, length: int) -> dict[str, Contender]:
-    """Our mixer with parameters in the measured dtype, the same under autocast, and the peer's layer.
+    """Return our mixer with parameters in the measured dtype, the same under autocast, and the peer's layer.
 
-    A layer that cannot be built fails when it is called, so that the others are measured.
+    A layer that cannot be built fails when it is called, so that the others are still measured.
     """
     shapes, device = bench.shapes, bench.clock.device
     batch = shapes.batch(length)
@@ -118,12 +118,12 @@ def _out_dtype(bench: Bench, autocast: bool) -> torch.dtype:
 
 
 def _of_module(module: nn.Module, run: Callable[..., Tensor], x: Tensor, dy: Tensor) -> Contender:
-    """A module with the gradients of its input and of all its parameters."""
+    """Return a module as a contender, with the gradients of its input and all its parameters."""
     return Contender(run, [(x.detach().requires_grad_(), *module.parameters())], [(dy,)])
 
 
 def _or_failing(make: Callable[[], Contender]) -> Contender:
-    """What ``make`` makes, or a contender that fails with what went wrong."""
+    """Return the result of ``make``, or a contender that fails with the error of ``make``."""
     try:
         return make()
     except Exception as error:
@@ -181,7 +181,7 @@ def _prefill_floors(bench: Bench, case: str) -> Row:
 
 @torch.no_grad()
 def last_logits(model: LanguageModel, tokens: Tensor, policy: Policy) -> Tensor:
-    """Logits [B, vocab] of the last position: the model's parts by hand, so that only these are computed."""
+    """Return the logits [B, vocab] of the last position, without computing the others."""
     x = model.embedding(tokens)
     for block in model.blocks:
         x, _ = block(x, policy)
@@ -189,11 +189,11 @@ def last_logits(model: LanguageModel, tokens: Tensor, policy: Policy) -> Tensor:
 
 
 def _on_cudnn(bench: Bench, model: LanguageModel, tokens: Tensor) -> Tensor:
-    """`last_logits` of a model of plain softmax attention, with cuDNN's in the place of ours."""
+    """Return `last_logits` of a model of plain softmax attention that uses cuDNN's attention instead of ours."""
 
     def attention(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None, **_: object) -> Tensor:
         if route is not None:
-            raise ValueError("route is given; this stands in for plain causal attention only.")
+            raise ValueError("route is given; this replacement supports plain causal attention only; give route=None.")
         o = peers.sdpa(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), bench.backend("cudnn"))
         return o.transpose(1, 2)
 

@@ -1,4 +1,4 @@
-"""The parts that measure the operations by themselves: both branches, each alone, over shares and over lengths."""
+"""Measurements of the operations: both branches together, each alone, over shares and over lengths."""
 
 from collections.abc import Iterator
 
@@ -42,23 +42,23 @@ NO_SOFTMAX_LIMIT = 1.1
 PER_TOKEN_LIMIT = 1.2
 
 HOW = ((FORWARD, "forward", 1), (TRAIN, "train", 2))
-"""What is timed, the contender's method, and how many of its passes that is."""
+"""Timed quantity, the contender's method, and how many of its passes that is."""
 
 
 def timed(bench: Bench, contenders: dict[str, Contender], how: str) -> dict[str, Value]:
-    """Milliseconds of each contender."""
+    """Time each contender, in milliseconds."""
     return interleaved(calls(contenders, how), bench.clock, bench.seconds)
 
 
 def launched(bench: Bench, case: str, contenders: dict[str, Contender]) -> Row:
-    """What the host takes to launch both passes of each contender."""
+    """Time the host's launch of both passes of each contender."""
     return Row(case, LAUNCH, interleaved(calls(contenders, "train"), bench.launch_clock, bench.seconds / 3))
 
 
 def both(bench: Bench) -> Iterator[Case]:
-    """Both branches on one route, against what users could stitch together: fla + p times cuDNN.
+    """Both branches on one route, against a combination of separate kernels: fla + p times cuDNN.
 
-    The branches share their values and have queries and keys of their own. "fla" is the gated delta rule of
+    The branches share their values and have separate queries and keys. "fla" is the gated delta rule of
     flash-linear-attention over all chunks; of the two layouts for cuDNN the faster counts.
     """
     for length in bench.shapes.lengths:
@@ -101,8 +101,8 @@ def _delta(bench: Bench, length: int) -> Iterator[Row]:
 def softmax(bench: Bench) -> Iterator[Case]:
     """Causal attention without a route.
 
-    "Ours, window w": each query sees the last w tokens, so that the floor and "of limit" do not refer to it.
-    PyTorch's flash backend takes one head size only: its q and k come padded by zeros to that of v.
+    "Ours, window w": each query sees the last w tokens, so "floor" and "of limit" do not refer to it. PyTorch's flash
+    backend supports one head size only: its q and k are padded with zeros to the head size of v.
     """
     for length in bench.shapes.lengths:
         yield Case(bench.shapes.case(length), lambda length=length: _softmax(bench, length))  # type: ignore[misc]
@@ -139,7 +139,7 @@ def _flexible(bench: Bench, length: int) -> Iterator[Row]:
 def _against(
     bench: Bench, case: str, contenders: dict[str, Contender], others: tuple[str, ...], limit: float, passes: list[Work]
 ) -> Iterator[Row]:
-    """Rows of ours against the fastest of ``others``, with a target on forward + backward."""
+    """Yield rows of ours against the fastest of ``others``, with a target on forward + backward."""
     for what, how, count in HOW:
         values = timed(bench, contenders, how)
         against = ratio(values[OURS].value, fastest(values, *others))
@@ -222,7 +222,7 @@ def _length(bench: Bench, share: float | None) -> Iterator[Row]:
 
 
 def _reshaped(bench: Bench, base: list[Inputs], length: int, share: float | None) -> Contender:
-    """Our linear branch on the same tokens, cut into sequences of ``length``."""
+    """Return our linear branch on the same tokens, cut into sequences of ``length``."""
     shapes = bench.shapes
     batch = shapes.length_tokens // length
 

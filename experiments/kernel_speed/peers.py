@@ -1,5 +1,6 @@
-"""What others offer for the same operations. Each is imported when it is first called, so that one that is missing or
-refuses is a row with its reason and not the end of the run.
+"""Peer implementations of the same operations.
+
+Each is imported when it is first called: a peer that is missing or raises an error becomes a row with its reason.
 """
 
 import functools
@@ -19,7 +20,7 @@ FLA = "flash-linear-attention"
 
 
 def version(package: str) -> str:
-    """Version of an installed package, or that it is not there."""
+    """Return the version of an installed package, or "not installed"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -27,7 +28,7 @@ def version(package: str) -> str:
 
 
 def fla_version() -> str:
-    """Version of flash-linear-attention, also where only its source is on the path."""
+    """Return the version of flash-linear-attention, also if only its source is on the path."""
     found = version(FLA)
     if found != "not installed":
         return found
@@ -38,7 +39,7 @@ def fla_version() -> str:
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, backend: str, scale: float | None = None) -> Tensor:
-    """PyTorch's causal attention on [B, H, T, D] with one of its backends: "cudnn", "flash", "efficient" or "math"."""
+    """Compute PyTorch's causal attention on [B, H, T, D]; backend is "cudnn", "flash", "efficient" or "math"."""
     chosen = {
         "cudnn": SDPBackend.CUDNN_ATTENTION,
         "flash": SDPBackend.FLASH_ATTENTION,
@@ -51,10 +52,10 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, backend: str, scale: float | None = No
 
 @functools.cache
 def _without_guard() -> bool:
-    """Let flash-linear-attention's backward pass run where it refuses; returns whether it would have refused.
+    """Disable the check that stops flash-linear-attention's backward pass; returns whether it would have stopped.
 
-    `chunk_bwd_dqkwg` raises for Triton 3.4 to 3.7.0 on Hopper, because what it computes there is wrong
-    (flash-linear-attention#640). It takes the time it would take, and only that is used here.
+    `chunk_bwd_dqkwg` raises for Triton 3.4 to 3.7.0 on Hopper, because its results there are wrong
+    (flash-linear-attention#640). Only its time is used here, which the error does not affect.
     """
     chunk_o: Any = importlib.import_module("fla.ops.common.chunk_o")
     refused = bool(chunk_o.IS_NVIDIA_HOPPER and chunk_o.TRITON_ABOVE_3_4_0 and not chunk_o.TRITON_ABOVE_3_7_1)
@@ -70,13 +71,13 @@ def _fla_operation() -> Callable[..., tuple[Tensor, Tensor | None]]:
 
 
 def fla_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
-    """flash-linear-attention's gated delta rule on what ours takes: normalised q and k, g the log of the decay."""
+    """Compute flash-linear-attention's gated delta rule on our arguments: normalised q and k, log-decay g."""
     o, _ = _fla_operation()(q, k, v, g, beta)
     return o
 
 
 def fla_layer(architecture: Architecture) -> nn.Module:
-    """flash-linear-attention's Gated DeltaNet layer of the same sizes as a linear mixer of the architecture."""
+    """Return flash-linear-attention's Gated DeltaNet layer with the sizes of the architecture's linear mixer."""
     _without_guard()
     a = architecture
     layer = importlib.import_module("fla.layers.gated_deltanet").GatedDeltaNet
@@ -93,7 +94,7 @@ def fla_layer(architecture: Architecture) -> nn.Module:
 
 
 def fla_notes() -> list[str]:
-    """What a reader must know about the times of flash-linear-attention."""
+    """Return notes on the times of flash-linear-attention that readers must know."""
     try:
         refused = _without_guard()
     except Exception as error:
@@ -102,7 +103,7 @@ def fla_notes() -> list[str]:
         return []
     return [
         f"{FLA}'s backward pass refuses to run on this pair of Triton and GPU because its gradients are wrong there; "
-        "it was timed with its guard off, for its time alone."
+        "it was timed with that check off, for its time alone."
     ]
 
 
@@ -113,17 +114,17 @@ def _compiled_flex() -> Callable[..., Tensor]:
 
 
 def flex_attention(q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
-    """Compiled FlexAttention on [B, H, T, D]; it has no gradient for the route."""
+    """Compute compiled FlexAttention on [B, H, T, D]; it has no gradient for the route."""
     if q.device.type == "cpu":
         return importlib.import_module("torch.nn.attention.flex_attention").flex_attention(q, k, v, block_mask=mask)
     return _compiled_flex()(q, k, v, block_mask=mask)
 
 
 def flex_mask(route: Tensor, heads: int, length: int, chunk_size: int, block_size: int) -> Any:
-    """The block mask of a hard route [B, N, R]: the own chunk causally, earlier chunks whose route is 1.
+    """Return the block mask of a hard route [B, N, R]: the own chunk causally, earlier chunks whose route is 1.
 
-    Made from the route, a block at a time, as a mask of all pairs would not fit. A block of several chunks that are not
-    all routed alike is partial, and asks the route again inside.
+    It is built a block at a time, as a mask of all pairs would not fit in memory. A block whose chunks are not all
+    routed alike is partial, and reads the route again inside.
 
     Args:
         block_size: tokens in a block of queries or keys; a multiple of chunk_size that divides length.
@@ -146,6 +147,6 @@ def flex_mask(route: Tensor, heads: int, length: int, chunk_size: int, block_siz
 
 
 def _listed(present: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a boolean [B, H, rows, columns]: how many columns each row has, and which, these first; int32."""
+    """Return the number of true columns of each row of [B, H, rows, columns], and all columns, true first; int32."""
     order = (~present).to(torch.int8).argsort(dim=-1, stable=True)
     return present.sum(-1, dtype=torch.int32), order.to(torch.int32)

@@ -1,4 +1,4 @@
-"""What is measured, as rows: values of contenders, the floor, and how the values stand to the targets."""
+"""Measured rows: values of contenders, the floor, and the values' relation to the targets."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,12 +14,12 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Check:
-    """A figure and what it is to be.
+    """A figure and its target.
 
     Attributes:
-        name: what the figure is.
-        value: the figure; None if it could not be had.
-        limit: what it must not exceed, or, with at_least, what it must reach.
+        name: name of the figure.
+        value: the figure; None if it could not be measured.
+        limit: upper bound, or, with at_least, lower bound.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Check:
 
     @property
     def met(self) -> bool:
-        """Whether the figure is what it is to be; an absent one is not."""
+        """Return whether the figure satisfies its bound; a missing figure does not."""
         if self.value is None:
             return False
         return self.value >= self.limit if self.at_least else self.value <= self.limit
@@ -37,7 +37,7 @@ class Check:
     def __str__(self) -> str:
         wanted = f"{'>=' if self.at_least else '<='} {self.limit:g}"
         if self.value is None:
-            return f"{self.name} not measured, to be {wanted}"
+            return f"{self.name} not measured, target {wanted}"
         value = f"{self.value:.3g}" if self.value < 100 else f"{self.value:.0f}"
         return f"{self.name} {value} {wanted}: {'met' if self.met else 'MISSED'}"
 
@@ -48,11 +48,11 @@ class Row:
 
     Attributes:
         case: shapes and share.
-        what: what the values are, with their unit.
-        values: by contender, or by what is varied.
-        floor_ms: the least that ours can take on this machine.
+        what: name of the values, with their unit.
+        values: values by contender, or by the varied setting.
+        floor_ms: lower bound on our time on this machine.
         checks: targets.
-        note: what else was found.
+        note: further findings.
     """
 
     case: str
@@ -63,17 +63,17 @@ class Row:
     note: str = ""
 
     def share_of_limit(self) -> float | None:
-        """Floor over what ours took."""
+        """Return the floor over our time."""
         ours = self.values.get(OURS, Value()).value
         return self.floor_ms / ours if self.floor_ms is not None and ours else None
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict of JSON values."""
+        """Return a plain dict of JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, given: dict[str, Any]) -> Self:
-        """The row of a dict as `to_dict` makes it."""
+        """Return the row of a dict that `to_dict` made."""
         values = {name: Value(**value) for name, value in given["values"].items()}
         checks = tuple(Check(**check) for check in given["checks"])
         return cls(given["case"], given["what"], values, given["floor_ms"], checks, given["note"])
@@ -81,13 +81,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part needs.
+    """Settings and clocks that every part needs.
 
     Attributes:
-        launch_clock: measures what the host takes to launch a call.
-        impl: implementation of ours.
-        seconds: how long the timed rounds of one row take, about.
-        on_device: whether SDPA's own backends can be asked for; otherwise the plain one stands in for each.
+        launch_clock: clock of the host's time to launch a call.
+        impl: implementation of our operations.
+        seconds: approximate duration of the timed rounds of one row.
+        on_device: whether SDPA's own backends are available; otherwise the plain one replaces each.
     """
 
     shapes: Shapes
@@ -99,7 +99,7 @@ class Bench:
     on_device: bool
 
     def backend(self, name: str) -> str:
-        """SDPA's backend of this name, or what stands in for it."""
+        """Return SDPA's backend of this name, or its replacement."""
         return name if self.on_device else "math"
 
 
@@ -112,17 +112,17 @@ class Case:
 
 
 def ratio(value: float | None, other: float | None) -> float | None:
-    """value / other, where both are known."""
+    """Return value / other, or None if either is None."""
     return value / other if value is not None and other else None
 
 
 def fastest(values: dict[str, Value], *names: str) -> float | None:
-    """The smallest value among these contenders."""
+    """Return the smallest value among these contenders."""
     return min((v for name in names if (v := values.get(name, Value()).value) is not None), default=None)
 
 
 def linear_fit(x: list[float], y: list[float]) -> tuple[float, float, float]:
-    """Intercept, slope and R^2 of the least-squares line."""
+    """Return intercept, slope and R^2 of the least-squares line."""
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
     intercept = mean_y - slope * mean_x

@@ -1,4 +1,4 @@
-"""The results as Markdown, and as JSON that later runs can add to."""
+"""The results as Markdown, and as JSON that later runs can extend."""
 
 import datetime
 import json
@@ -16,7 +16,7 @@ from experiments.kernel_speed.timing import Value
 from nas.report.units import markdown
 
 Results = dict[str, Any]
-"""By part: what it is about, where and when it was measured, the ceilings there, notes and rows; JSON values only."""
+"""By part: its subject, date and machine, the ceilings there, notes and rows; JSON values only."""
 
 DEFINITIONS = """\
 - Shapes: the 340M NAtS-L layer; linear branch 6 heads x (128, 256), softmax branch 12 heads x (64, 128), chunks of 64,
@@ -25,22 +25,20 @@ DEFINITIONS = """\
 - All contenders of a row are timed in one process, in turn, by CUDA events; the L2 is overwritten before every timed
   call and two input sets alternate. A value is the median over the rounds, in brackets (90th - 10th percentile) /
   median.
-- Times are the GPU's: the host has a head start, so that what Python takes to launch kernels does not count. How long
-  that is stands in rows of its own; a training step that gives the GPU less to do than that waits for Python, unless it
-  is replayed as a CUDA graph.
-- "forward" keeps nothing for a backward pass; "forward + backward" goes to the gradients of all inputs, and of all
-  parameters where there are some.
-- "activations" is what the forward pass of training leaves allocated, its outputs included and its inputs not.
-- "floor" is the least time on this machine: operations or bytes that the definition asks for, whichever take longer, at
-  the measured ceilings, forward and backward passes added; "of limit" is floor / ours.
+- Times are the GPU's: the host starts early, so that Python's time to launch kernels does not count. Separate rows show
+  that launch time. A training step whose GPU time is shorter waits for Python, unless it is replayed as a CUDA graph.
+- "forward" keeps nothing for a backward pass; "forward + backward" computes the gradients of all inputs and parameters.
+- "activations" is the memory that the forward pass of training leaves allocated, with its outputs, without its inputs.
+- "floor" is the least time on this machine: the operations or bytes of the definition, whichever take longer, at the
+  measured ceilings, forward and backward passes added; "of limit" is floor / ours.
 """
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Where a part is measured."""
+    """Return a description of the machine that a part is measured on."""
     on_device = device.type == "cuda"
     return {
-        "GPU": torch.cuda.get_device_name(device) if on_device else "CPU (for trying the program only)",
+        "GPU": torch.cuda.get_device_name(device) if on_device else "CPU (to test the script only)",
         "driver": _driver() if on_device else "-",
         "torch": torch.__version__,
         "triton": peers.version("triton"),
@@ -58,24 +56,24 @@ def _driver() -> str:
 
 
 def slug(name: str) -> str:
-    """A machine's name as a file name."""
+    """Turn a machine's name into a file name."""
     return re.sub(r"[^a-z0-9]+", "-", name.split("(")[0].lower()).strip("-")
 
 
 def new_part(about: str, where: dict[str, str], ceilings: Ceilings) -> dict[str, Any]:
-    """A part's results before its first row; about: a title, then, if wanted, a blank line and more."""
+    """Return a part's results before its first row; about: a title, then optionally a blank line and more text."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     limits = {"flops": ceilings.flops, "bytes": ceilings.bytes}
     return {"about": about, "machine": where, "date": today, "ceilings": limits, "notes": [], "rows": []}
 
 
 def load(path: Path) -> Results:
-    """Results of an earlier run; none if there are none."""
+    """Load the results of an earlier run; empty without one."""
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def save(results: Results, folder: Path) -> Path:
-    """Write results.json and the Markdown of all parts in it; returns the Markdown's path."""
+    """Write results.json and the Markdown of all its parts; returns the path of the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     name = next(iter(results.values()))["machine"]["GPU"] if results else "none"
@@ -85,9 +83,9 @@ def save(results: Results, folder: Path) -> Path:
 
 
 def render(results: Results) -> str:
-    """All parts as Markdown: where it was measured, what the words mean, one table a part."""
+    """Render all parts as Markdown: the machine, the definitions, and one table per part."""
     where = dict.fromkeys(", ".join(f"{k} {v}" for k, v in part["machine"].items()) for part in results.values())
-    text = ["# Kernels beside their peers\n", *(f"{line}.\n" for line in where), DEFINITIONS]
+    text = ["# Kernels and their peers\n", *(f"{line}.\n" for line in where), DEFINITIONS]
     notes = dict.fromkeys(note for part in results.values() for note in part["notes"])
     text += [f"- {note}" for note in notes]
     text += [_section(name, part) for name, part in results.items()]
@@ -111,7 +109,7 @@ def _section(name: str, part: dict[str, Any]) -> str:
 
 
 def cells(rows: list[Row]) -> list[dict[str, str]]:
-    """Rows as the cells of one table; columns that no row fills are left out."""
+    """Convert rows to the cells of one table; empty columns are left out."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     table = []
     for row in rows:
@@ -127,7 +125,7 @@ def cells(rows: list[Row]) -> list[dict[str, str]]:
 
 
 def shown(value: Value | None) -> str:
-    """A value with its spread; "failed" where there is a reason for none."""
+    """Format a value with its spread; "failed" if the measurement failed."""
     if value is None:
         return ""
     if value.value is None:
@@ -138,7 +136,7 @@ def shown(value: Value | None) -> str:
 
 
 def printed(part: str, row: Row) -> str:
-    """A row as lines for the terminal."""
+    """Format a row as lines for the terminal."""
     values = [f"{name} {shown(value)}" for name, value in row.values.items() if value.value is not None]
     share = row.share_of_limit()
     if row.floor_ms is not None:
@@ -151,7 +149,7 @@ def printed(part: str, row: Row) -> str:
 
 
 def verdicts(results: Results) -> str:
-    """Every target of every part, one line each, the missed ones last."""
+    """Format every target of every part, one per line, with the missed ones last."""
     found = [
         (check.met, f"{name}, {row.case}, {row.what}: {check}")
         for name, part in results.items()

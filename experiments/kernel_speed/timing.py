@@ -1,7 +1,7 @@
 """Clocks, and contenders timed in turn: ours, peer, ours, peer ... each round once.
 
-A contender is a function of the round's number, so that it can take another input set each round. One that fails is
-reported with its reason, and the others go on.
+A contender is a function of the round's number, so that it can use another input set each round. A contender that fails
+is reported with its reason, and the others continue.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from typing import Protocol
 import torch
 
 Call = Callable[[int], object]
-"""One run of a contender; the argument is the round's number."""
+"""Call of a contender; the argument is the round's number."""
 
 LONG = 500.0
-"""Milliseconds from which one call of warm-up after the first is enough."""
+"""Milliseconds from which one warm-up call after the first is enough."""
 
 FLUSH_BYTES = 256 * 2**20
-"""Written before every timed call: several times the L2 of the GPUs in question."""
+"""Bytes written before every timed call: several times the L2 of the GPUs in question."""
 
 HEAD_START_CYCLES = 24_000_000
-"""Of the GPU's clock, about 12 ms: longer than Python takes to launch what is timed, the mixer's 9 ms included."""
+"""Idle cycles of the GPU's clock, about 12 ms: longer than Python takes to launch a call (9 ms for the mixer)."""
 
 MIB = 2**20
 
@@ -35,10 +35,10 @@ class Value:
     """One measured figure.
 
     Attributes:
-        value: the median, in the unit of its row; None if there is none.
+        value: the median, in the unit of its row; None if the measurement failed.
         spread: (90th - 10th percentile) / median over the rounds.
-        rounds: how many were timed.
-        failure: why there is no value.
+        rounds: number of timed rounds.
+        failure: reason for a missing value.
     """
 
     value: float | None = None
@@ -48,16 +48,16 @@ class Value:
 
 
 class ContextLost(RuntimeError):
-    """The device no longer answers this process: nothing after this can be measured."""
+    """The device is lost to this process: nothing after this can be measured."""
 
 
 class Clock(Protocol):
     """Measures calls on one device.
 
     Attributes:
-        device: where the calls run.
-        warm_up: untimed calls of each contender after its first, which compiles and tunes.
-        rounds: fewest and most timed rounds.
+        device: device that the calls run on.
+        warm_up: untimed calls of each contender after its first call, which compiles and tunes.
+        rounds: minimum and maximum number of timed rounds.
     """
 
     device: torch.device
@@ -65,22 +65,22 @@ class Clock(Protocol):
     rounds: tuple[int, int]
 
     def lap(self, call: Callable[[], object]) -> Callable[[], float]:
-        """Run ``call`` and return what gives its milliseconds, which may wait for the device."""
+        """Run ``call`` and return a function that returns its milliseconds; that function may wait for the device."""
         ...
 
     def finish(self) -> None:
-        """Wait until the device has done everything; raises what went wrong on it."""
+        """Wait until the device has finished all work; raises the errors that occurred on it."""
         ...
 
     def kept_mib(self, call: Callable[[], object]) -> float | None:
-        """MiB that are allocated after ``call`` and were not before, its result kept; None where unknown."""
+        """Return the MiB that ``call`` allocates and keeps, with its result; None where unknown."""
         ...
 
 
 class DeviceClock:
-    """CUDA events around a call: what the GPU takes, the L2 overwritten first.
+    """CUDA events around a call: its GPU time, with the L2 overwritten first.
 
-    The device idles before the call, so that the host has launched all of it by the time it begins.
+    The device idles before the call, so that the host has launched all of the call before its first kernel starts.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -116,7 +116,7 @@ class DeviceClock:
 
 
 class LaunchClock(DeviceClock):
-    """What the host takes to launch a call on an idle device, which is what a step takes where that is longer."""
+    """Time that the host takes to launch a call on an idle device, a lower bound of a training step."""
 
     def lap(self, call: Callable[[], object]) -> Callable[[], float]:
         self.finish()
@@ -124,7 +124,7 @@ class LaunchClock(DeviceClock):
 
 
 class HostClock:
-    """Wall time, for devices that are done when a call returns."""
+    """Wall time, for devices that have finished when a call returns."""
 
     def __init__(self) -> None:
         self.device, self.warm_up, self.rounds = torch.device("cpu"), 1, (2, 2)
@@ -141,7 +141,7 @@ class HostClock:
 
 
 def _wall(call: Callable[[], object]) -> Callable[[], float]:
-    """Run the call; what gives the wall time it took, in milliseconds."""
+    """Run the call; returns a function that returns its wall time in milliseconds."""
     started = time.perf_counter()
     call()
     elapsed = 1e3 * (time.perf_counter() - started)
@@ -149,7 +149,7 @@ def _wall(call: Callable[[], object]) -> Callable[[], float]:
 
 
 def reason(error: BaseException, seen: list[warnings.WarningMessage] | None = None) -> str:
-    """One line that says why a contender failed, with the warnings that came with it."""
+    """Return one line with the reason of a contender's failure and the warnings that came with it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [str(warning.message).split(" (Triggered internally")[0] for warning in seen or []]
     text = "; ".join([f"{type(error).__name__}: {lines[0] if lines else 'no message'}", *dict.fromkeys(said)])
@@ -157,7 +157,7 @@ def reason(error: BaseException, seen: list[warnings.WarningMessage] | None = No
 
 
 def recover(clock: Clock) -> None:
-    """Free what a failure left behind; ContextLost if the device is beyond that."""
+    """Free the memory of a failed contender; raises ContextLost if the device does not recover."""
     gc.collect()
     try:
         clock.finish()
@@ -168,7 +168,7 @@ def recover(clock: Clock) -> None:
 
 
 def interleaved(contenders: Mapping[str, Call], clock: Clock, seconds: float) -> dict[str, Value]:
-    """Median milliseconds of each contender over rounds that take about ``seconds`` together."""
+    """Return median milliseconds of each contender over rounds that take about ``seconds`` together."""
     failures: dict[str, str] = {}
     estimate: dict[str, float] = {}
     for name, call in contenders.items():
@@ -194,7 +194,7 @@ def interleaved(contenders: Mapping[str, Call], clock: Clock, seconds: float) ->
 
 
 def memory(contenders: Mapping[str, Call], clock: Clock) -> dict[str, Value]:
-    """MiB that each contender's first input set leaves allocated, its outputs included, after a warm-up."""
+    """Return the MiB that each contender's first input set leaves allocated, with its outputs, after a warm-up."""
     found: dict[str, Value] = {}
     for name, call in contenders.items():
         try:
@@ -207,7 +207,7 @@ def memory(contenders: Mapping[str, Call], clock: Clock) -> dict[str, Value]:
 
 
 class _Failed(Exception):
-    """A contender failed in its warm-up; the message is its reason."""
+    """A contender failed in its warm-up; the message is the reason."""
 
 
 def _warm_up(call: Call, clock: Clock) -> float:
@@ -238,7 +238,7 @@ def _value(times: list[float]) -> Value:
 
 @contextlib.contextmanager
 def _as_context_loss() -> Iterator[None]:
-    """What fails while the device catches up cannot be laid to one contender."""
+    """Raise ContextLost for errors in the block: no single contender can be blamed for them."""
     try:
         yield
     except RuntimeError as error:

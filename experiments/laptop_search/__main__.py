@@ -1,10 +1,10 @@
-"""Run the default search and its two baselines over seeds, and tabulate what came out.
+"""Run the default search and its two baselines over seeds, and tabulate the results.
 
     python -m experiments.laptop_search                        # recall, seeds 0 to 2: about half an hour on 2 cores
     python -m experiments.laptop_search --data text
     python -m experiments.laptop_search --seeds 0 trainer.steps=200
 
-Every run is a command as a user would type it; a run that is there already is not made again.
+Every run is an ordinary command; finished runs are not repeated.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from nas.runs.metrics import Metrics
 
 KINDS = {
     "searched token hybrid": ["nas.search", "+space=token_hybrid"],
-    "all softmax, trained so": ["nas.train", "architecture=softmax"],
-    "all linear, trained so": ["nas.train", "architecture=linear"],
+    "all softmax, from scratch": ["nas.train", "architecture=softmax"],
+    "all linear, from scratch": ["nas.train", "architecture=linear"],
 }
 
 
 def main() -> None:
-    """Parse the command line, run what is missing, print and write the table."""
+    """Run the study: parse the command line, make missing runs, print and write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.laptop_search", description=__doc__.split("\n")[0])
     parser.add_argument("--data", default="recall", choices=["recall", "text"], help="task (default: recall)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def _metrics(arguments: list[str], data: str, seed: int, output: Path, overrides: list[str]) -> Metrics:
-    """The metrics of one run, which is made now unless it is there."""
+    """Return the metrics of one run, which is made now if missing."""
     module, *options = arguments
     folder = output / data / f"{module}_{options[0].rpartition('=')[2]}_{seed}"
     return run_once(folder, [module, *options, f"data={data}", f"seed={seed}", *overrides]).metrics
 
 
 def _row(kind: str, seed: int, metrics: Metrics) -> dict[str, str]:
-    """One line of the table."""
+    """Return one row of the table."""
     learnt, retrieving = metrics.learnt, metrics.retrieving_layer
     measure = metrics.quality.replace("_", " ")
     row = {"model": kind, "seed": str(seed), "softmax share": number(learnt.at_training_length.share)}

@@ -1,1 +1,1 @@
-"""How fast the report of a large run opens and answers in a browser."""
+"""How fast does the report of a large run load and respond in a browser?"""

@@ -1,8 +1,8 @@
-"""Time how fast a large report opens and answers in Chromium, and write the table.
+"""Time how fast a large report loads and responds in Chromium, and write the table.
 
     python -m experiments.page_speed
 
-Each row has the median and the least over all tries, and the time that users should not have to exceed.
+Each row has the median and the minimum over all tries, and the largest acceptable time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from nas.report.units import markdown
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 OPENS, ANSWERS = 2000, 100
-"""Milliseconds in which the page should open, and answer."""
+"""Largest acceptable milliseconds to load the page, and to respond to an action."""
 ACTIONS = {
     "point at a chunk": "document.querySelectorAll('.chunk')[200]"
     ".dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))",
@@ -43,9 +43,9 @@ UNTIL_DRAWN = """async () => {{
 
 
 def main() -> None:
-    """Measure, print and write the table."""
+    """Run the study: measure, print and write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.page_speed", description=__doc__.split("\n")[0])
-    parser.add_argument("--tries", type=int, default=20, help="of each row (default: 20)")
+    parser.add_argument("--tries", type=int, default=20, help="tries of each row (default: 20)")
     parser.add_argument("--table", type=Path, default=Path(__file__).parent / "cpu.md", help="where to write the table")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +64,7 @@ def main() -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """The page in a browser, and the browser's version."""
+    """Open the page in a browser; yields it and the browser's version."""
     from playwright.sync_api import sync_playwright
 
     executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
@@ -77,7 +77,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
 
 
 def _open(page: Any) -> float:
-    """Milliseconds until the routing can be explored and every chart is drawn."""
+    """Reload the page; returns the milliseconds until the routing can be explored and every chart is drawn."""
     started = time.monotonic()
     page.reload()
     page.wait_for_selector(".told:not(:empty)")
@@ -90,8 +90,8 @@ def _row(name: str, bound: float, tries: int, measure: Callable[[], float]) -> d
     return {
         "action": name,
         "median ms": f"{statistics.median(taken):.0f}",
-        "least ms": f"{min(taken):.0f}",
-        "bound ms": f"{bound:.0f}",
+        "minimum ms": f"{min(taken):.0f}",
+        "acceptable ms": f"{bound:.0f}",
     }
 
 

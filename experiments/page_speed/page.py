@@ -1,4 +1,4 @@
-"""The report of a large run: more than the largest model and the longest training that the presets have."""
+"""The report of a large run: larger than the largest model and the longest training of the presets."""
 
 import random
 
@@ -14,7 +14,7 @@ OFTEN = ("loss", "recall", "share", "target", "multiplier")
 
 
 def large() -> ReportData:
-    """Twelve layers with twelve heads over 4,096 tokens in 256 chunks, 64 snapshots and 20,000 logged steps."""
+    """Return a report of twelve layers with twelve heads, 4,096 tokens, 64 snapshots and 20,000 logged steps."""
     draws = random.Random(0)
     heads, chunks = range(HEADS), range(CHUNKS)
     weights = {layer: [[draws.random() for _ in chunks] for _ in heads] for layer in range(LAYERS)}
@@ -45,7 +45,7 @@ def large() -> ReportData:
 
 
 def _history(draws: random.Random) -> list[dict[str, float]]:
-    """What is logged at every step, and what is at every hundredth."""
+    """Return the logged steps: some values at every step, others at every hundredth."""
     seldom = [f"probability/layer_{layer}/{option}" for layer in range(LAYERS) for option in OPTIONS]
     seldom += ["validation_recall", "validation_planted_precision", "validation_planted_recall"]
     return [

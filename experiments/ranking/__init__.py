@@ -1,1 +1,1 @@
-"""Do shared weights rank architectures as training each of them alone does?"""
+"""Do shared weights rank architectures as stand-alone training does?"""

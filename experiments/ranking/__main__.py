@@ -1,13 +1,13 @@
-"""Do shared weights rank architectures as training each of them alone does, and what do searches find?
+"""Compare rankings of architectures by shared weights and by stand-alone training, and the results of searches.
 
     python -m experiments.ranking --workers 14      # 16 patterns x 3 seeds alone, 31 searches
     python -m experiments.ranking --workers 2 --layers 2 --seeds 0 --search-seeds 0 trainer.steps=300
 
 Every pattern of softmax and linear layers is trained alone with several seeds, by one recipe on one task. Supernets of
-the same sizes, trained by single paths drawn uniformly, score each pattern with their shared weights: reported is
-Kendall's tau (b) between these scores and the means of the stand-alone trainings. Searches by each relaxation then pick
-a pattern each within a budget; what a pick is worth is its pattern's stand-alone mean, beside random search at the same
-cost. Runs that are there already are not made again.
+the same sizes, trained by single paths drawn uniformly, score each pattern with their shared weights. The study reports
+Kendall's tau (b) between these scores and the mean stand-alone scores. Searches with each relaxation then select a
+pattern each within a budget. A selection counts as its pattern's mean stand-alone recall, and is compared with random
+search at the same cost. Finished runs are not repeated.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TASK = (
     *("data=recall", "data.keys=16", "data.values=16", "data.min_pairs=3", "data.length_factors=[1]"),
     *("data.validation_batches=16", "trainer.steps=1000"),
 )
-"""Few keys and values and short training: a pressure at which patterns differ."""
+"""Few keys and values, and short training: patterns differ in quality at this difficulty."""
 SPACE = ("+space=layer_hybrid", "space.operations=[softmax,linear]")
 SUPERNETS = {
     "uniform from the first step": ("budget.dense_until=0",),
@@ -32,16 +32,24 @@ RELAXATIONS = ("gdas", "gumbel", "argmax_ste", "darts", "drnas")
 
 
 def main() -> None:
-    """Parse the command line, run what is missing, print and write the tables."""
+    """Run the study: parse the command line, make missing runs, print and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m experiments.ranking", description=__doc__.split("\n")[0])
-    parser.add_argument("--layers", type=int, default=4, help="of the model (default: 4)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="alone and shared (default: 0 1 2)")
-    parser.add_argument("--search-seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="(default: 0 1 2 3 4)")
+    parser.add_argument("--layers", type=int, default=4, help="layers of the model (default: 4)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="seeds of stand-alone trainings and supernets (default: 0 1 2)",
+    )
+    parser.add_argument(
+        "--search-seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="seeds of searches (default: 0 1 2 3 4)"
+    )
     parser.add_argument("--relaxations", nargs="+", choices=RELAXATIONS, default=RELAXATIONS, help="(default: all)")
     parser.add_argument("--budget", type=float, default=0.25, help="softmax share to search for (default: 0.25)")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
     parser.add_argument("--output", type=Path, default=Path("outputs/ranking"), help="where the runs go")
-    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "recall.md", help="where to write")
+    parser.add_argument("--table", type=Path, default=Path(__file__).parent / "recall.md", help="where the tables go")
     parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
     given = parser.parse_args()
     commands = {given.output / name: command for name, command in _commands(given).items()}
@@ -59,7 +67,7 @@ def main() -> None:
 
 
 def _commands(given: argparse.Namespace) -> dict[str, list[str]]:
-    """Every run by its folder."""
+    """Return the command of every run, keyed by its folder."""
     options = [*TASK, f"model.layers={given.layers}", *given.overrides]
     commands = {}
     for pattern, seed in itertools.product(_patterns(given.layers), given.seeds):

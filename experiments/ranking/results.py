@@ -1,4 +1,4 @@
-"""Tables of the ranking study: patterns, rank correlations, and the patterns that searches picked."""
+"""Tables of the ranking study: patterns, rank correlations, and the patterns that searches selected."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from nas.runs.metrics import Figures, Metrics
 
 LETTERS = {name: operation.look.letter for name, operation in OPERATIONS.items()}
 DRAWS = 10_000
-"""Of random searches and of bootstrap samples."""
+"""Number of simulated random searches and of bootstrap samples."""
 
 
 class Score(NamedTuple):
@@ -28,23 +28,23 @@ class Score(NamedTuple):
 
 
 Scores = Mapping[str, Score]
-"""By pattern."""
+"""Scores by pattern."""
 
 
 def full_name(pattern: str) -> str:
-    """slls as the architecture= of nas.train."""
+    """Return the architecture= value of nas.train for a pattern such as slls."""
     names = {letter: name for name, letter in LETTERS.items()}
     return "-".join(names[letter] for letter in pattern)
 
 
 def scores(folder: Path) -> Scores:
-    """Loss and recall of every pattern with the shared weights of a search."""
+    """Return the loss and recall of every pattern with the shared weights of a search."""
     (path,) = folder.glob("*/*/candidates.json")
     return by_pattern(decode(list[Candidate], json.loads(path.read_text()), str(path)))
 
 
 def by_pattern(candidates: Sequence[Candidate]) -> Scores:
-    """The scores of a search's candidates by pattern."""
+    """Return the scores of a search's candidates by pattern."""
     return {"".join(LETTERS[name] for name in one.options): Score(one.loss, one.quality) for one in candidates}
 
 
@@ -54,13 +54,13 @@ def report(
     searched: Mapping[str, Sequence[Metrics]],
     budget: float,
 ) -> str:
-    """All tables.
+    """Render all tables as Markdown.
 
     Args:
         alone: metrics of each pattern trained alone, by seed.
         shared: scores of each kind of supernet, by seed.
         searched: metrics of each relaxation's searches, by seed.
-        budget: softmax share that they searched for.
+        budget: softmax share that these searches aim for.
     """
     losses = {pattern: [_trained(run).loss for run in runs] for pattern, runs in alone.items()}
     recalls = {pattern: statistics.mean(_trained(run).quality for run in runs) for pattern, runs in alone.items()}
@@ -72,19 +72,22 @@ def report(
     parts = (
         ("Each pattern alone (s softmax, l linear, first layer first)", _patterns(alone, losses, truth)),
         ("Shared weights against training alone", _correlations(alone, shared)),
-        (f"What searches picked at a softmax share of at most {budget:g}", _picks(picks, truth, recalls, allowed)),
+        (
+            f"Patterns that searches selected at a softmax share of at most {budget:g}",
+            _picks(picks, truth, recalls, allowed),
+        ),
         ("Random search by training alone, best of k", _random(losses, truth, recalls, allowed)),
     )
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
 def _best(scores: Scores, allowed: Sequence[str]) -> str:
-    """The allowed pattern of lowest loss."""
+    """Return the allowed pattern of lowest loss."""
     return min(allowed, key=lambda pattern: scores[pattern].loss)
 
 
 def _trained(metrics: Metrics) -> Figures:
-    """The figures of what a run learnt, at the training length."""
+    """Return the figures of a run's final model at the training length."""
     return metrics.learnt.at_training_length
 
 
@@ -115,7 +118,7 @@ def _patterns(
 
 
 def _correlations(alone: Mapping[str, Sequence[Metrics]], shared: Mapping[str, Sequence[Scores]]) -> str:
-    """Kendall's tau (b) of each supernet, and of one stand-alone training against the others: what noise leaves."""
+    """Tabulate Kendall's tau (b) of each supernet, and of one stand-alone training: the limit set by noise."""
     rows = [_correlation(kind, by_seed, [alone] * len(by_seed)) for kind, by_seed in shared.items()]
     seeds = range(min(map(len, alone.values())))
     if len(seeds) > 1:
@@ -143,7 +146,7 @@ def _correlation(
 
 
 def _rounded(values: Sequence[float]) -> list[float]:
-    """To what the tables show, so that what they show as equal counts as equal."""
+    """Round values to the precision of the tables, so that equal entries count as equal."""
     return [round(value, 3) for value in values]
 
 
@@ -153,7 +156,7 @@ def _picks(
     recalls: Mapping[str, float],
     allowed: Sequence[str],
 ) -> str:
-    """What each searcher picked, its place among the patterns that the budget allows, and what it is worth alone."""
+    """Tabulate each searcher's selections, their rank among the allowed patterns, and their stand-alone recall."""
     order = sorted(allowed, key=truth.__getitem__)
     rows = []
     for name, own in picks.items():
@@ -161,8 +164,8 @@ def _picks(
         rows.append(
             {
                 "searcher": name,
-                "picked, by seed": " ".join(own),
-                f"place of {len(order)}": " ".join(str(order.index(p) + 1) if p in order else "-" for p in own),
+                "selected, by seed": " ".join(own),
+                f"rank of {len(order)}": " ".join(str(order.index(p) + 1) if p in order else "-" for p in own),
                 "mean recall alone": number(statistics.mean(recalls[pattern] for pattern in own)),
                 "95 % interval": f"{number(low)} to {number(high)}",
             }
@@ -171,7 +174,7 @@ def _picks(
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean."""
+    """Return the 95 % bootstrap interval of the mean."""
     draw = random.Random(0)
     means = sorted(statistics.mean(draw.choices(values, k=len(values))) for _ in range(DRAWS))
     return means[int(0.025 * DRAWS)], means[int(0.975 * DRAWS)]
@@ -183,12 +186,14 @@ def _random(
     recalls: Mapping[str, float],
     allowed: Sequence[str],
 ) -> str:
-    """Random search that trains k patterns of those allowed, once each, and keeps the one of lowest loss."""
+    """Simulate random search: train k of the allowed patterns once each, and keep the one of lowest loss."""
     draw, rows = random.Random(0), []
     for count in range(1, len(allowed) + 1):
         found = []
         for _ in range(DRAWS):
             tried = draw.sample(list(allowed), count)
             found.append(recalls[min(tried, key=lambda pattern: draw.choice(losses[pattern]))])
-        rows.append({"trainings": str(count), "mean recall alone of what is kept": number(statistics.mean(found))})
+        rows.append(
+            {"trainings": str(count), "mean recall alone of the selected pattern": number(statistics.mean(found))}
+        )
     return markdown(rows)

@@ -1,1 +1,1 @@
-"""What one training step of the token hybrid costs beside an all-softmax and an all-linear step."""
+"""What does a training step of the token hybrid cost, against an all-softmax and an all-linear step?"""

@@ -1,10 +1,10 @@
-"""Time training steps of the tiny model: each mixer, and supernets beside their most expensive architecture.
+"""Time training steps of the tiny model: each mixer, and supernets against their most expensive architecture.
 
     python -m experiments.step_cost
     python -m experiments.step_cost --device cuda
 
 A step is forward, backward, clipping and AdamW on 16 x 256 tokens of the recall task. All are timed in turn in one
-process, a step of each a round; the tables have medians over rounds, and medians of the ratios within a round.
+process, a step of each per round. The tables show medians over rounds, and medians of the ratios within a round.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Step = Callable[[], None]
 
 
 def main() -> None:
-    """Measure, print and write the tables."""
+    """Run the study: measure, print and write the tables."""
     parser = argparse.ArgumentParser(prog="python -m experiments.step_cost", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=30, help="timed steps of each model (default: 30)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _mixers(rounds: int, device: str) -> str:
-    """Each mixer in every layer of the default search."""
+    """Tabulate each mixer, used in every layer of the default search."""
     config = _config("+space=token_hybrid")
     sizes = search_spaces.build(config.space, config.model, build_task(config.data, 0).vocab_size).sizes
     steps = {mixer: _step(Space.of(sizes.with_mixer(mixer)), config, "argmax_ste", device) for mixer in names()}
@@ -82,7 +82,7 @@ def _mixers(rounds: int, device: str) -> str:
 
 
 def _space(name: str, given: argparse.Namespace) -> str:
-    """Each relaxation, beside the option that costs the most where every layer is it."""
+    """Tabulate each relaxation against the most expensive option, used in every layer."""
     config = _config(*SPACES[name])
     space = search_spaces.build(config.space, config.model, build_task(config.data, 0).vocab_size)
     options = max(space.options, key=len)
@@ -117,7 +117,7 @@ def _config(*options: str) -> SearchConfig:
 
 
 def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pairs: bool = False) -> Step:
-    """One training step over a space, always on the same full-length batch."""
+    """Return one training step over a space, always on the same full-length batch."""
     task = build_task(config.data, seed=0)
     torch.manual_seed(0)
     model = LanguageModel(space.sizes, options=space.options).to(device)
@@ -145,7 +145,7 @@ def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pair
 
 
 def _timed(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each round, after warming up."""
+    """Return the seconds of each round, after the warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(rounds + WARM_UPS):
         for name, step in steps.items():

@@ -1,1 +1,1 @@
-"""Searched token hybrids against hybrids designed by hand, on tasks that ask for retrieval and on tasks that do not."""
+"""Searched token hybrids against hybrids designed by hand, on retrieval tasks and on other tasks."""

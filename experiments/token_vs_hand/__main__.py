@@ -1,16 +1,15 @@
-"""Does choosing the operation per token retrieve better over long contexts than hybrids designed by hand?
+"""Compare searched token hybrids with hybrids designed by hand on retrieval over long contexts.
 
     python -m experiments.token_vs_hand --workers 20                    # all of it, on a GPU
     python -m experiments.token_vs_hand --reduced                       # one task, small: minutes on a CPU
     python -m experiments.token_vs_hand --tasks mqar needle_noise --workers 14
 
-For each task a token hybrid is searched with `nas.search`, then compared with hybrids designed by hand by
-`nas.compare`; both are commands as a user would type them. Tasks are worked on side by side, and share the workers; in
-the end every model is timed with nothing beside it. What is there already is not made again, and what was stopped goes
-on. Options stand in config.yaml beside this file.
+For each task `nas.search` searches a token hybrid, and `nas.compare` compares it with hybrids designed by hand. Tasks
+run side by side and share the workers; at the end every model is timed alone. Finished runs are not repeated, and
+stopped runs are resumed. The options are in config.yaml beside this file.
 
-On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d): without it the kernels of different
-processes take turns, and models as small as these leave most of a GPU idle in theirs.
+On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d). Without it the kernels of different
+processes take turns, and models as small as these leave most of the GPU idle.
 """
 
 import argparse
@@ -32,16 +31,16 @@ from nas.runs.folder import read_json
 HERE = Path(__file__).parent
 SEARCH = ("nas.search", "+space=token_hybrid")
 KEPT = ("quality_by_length.png", "bits_by_position.png")
-"""Figures that are committed; those of cost say what the tables do."""
+"""Committed figures; those of cost repeat the tables."""
 
 
 class Task(NamedTuple):
     """One task of the study.
 
     Attributes:
-        folder: where its runs go.
-        options: of its search and its comparison.
-        settings: see `SETTINGS`.
+        folder: output folder of its runs.
+        options: options of its search and its comparison.
+        settings: options of its comparison alone, see `SETTINGS`.
     """
 
     folder: Path
@@ -50,17 +49,17 @@ class Task(NamedTuple):
 
     @property
     def begun(self) -> Path | None:
-        """The folder of its comparison, if that has begun."""
+        """Return the folder of its comparison, or None if that has not begun."""
         return max((path.parent for path in (self.folder / "compare").glob("*/config.yaml")), default=None)
 
     def train(self, workers: int, log: TextIO | None) -> None:
-        """Search and compare, unless it is done. log: where the commands print; None for where this prints."""
+        """Search and compare, unless both are done; ``log`` gets the commands' output, None means this process's."""
         run_once(self.folder / "search", [*SEARCH, *self.options], {} if workers == 1 else ONE_THREAD, log)
         if self.begun is None or not (self.begun / RESULTS).exists():
             self._compare(log, "timing=false", f"workers={workers}")
 
     def time(self) -> None:
-        """Time the models of the comparison, unless they all are."""
+        """Time the models of the comparison, unless all are timed."""
         assert self.begun is not None
         found = Comparison.from_dict(read_json(self.begun / RESULTS))
         if any(run.decode_seconds is None for one in found.entrants for run in one.runs):
@@ -81,10 +80,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def main() -> None:
-    """Parse the command line, run what is missing, write the tables and figures."""
+    """Run the study: parse the command line, make missing runs, write the tables and figures."""
     study = yaml.safe_load((HERE / "config.yaml").read_text())
     parser = argparse.ArgumentParser(prog="python -m experiments.token_vs_hand", description=__doc__.split("\n")[0])
-    parser.add_argument("--tasks", nargs="+", choices=list(study["tasks"]), help="which (default: all)")
+    parser.add_argument("--tasks", nargs="+", choices=list(study["tasks"]), help="tasks to run (default: all)")
     parser.add_argument("--reduced", action="store_true", help="small models and one task, for a CPU")
     parser.add_argument("--workers", type=int, default=1, help="trainings at a time, over all tasks (default: 1)")
     parser.add_argument("--output", type=Path, help="where the runs go (default: outputs/token_vs_hand)")
@@ -110,15 +109,17 @@ def main() -> None:
         task.time()
         assert task.begun is not None
         _keep(task.begun, results, name)
-    found = {name: Comparison.from_dict(kept) for name in study["tasks"] if (kept := read_json(_kept(results, name)))}
-    told = claim(found, {name for name in found if study["tasks"][name]["retrieval"]})
-    (results / "claim.md").write_text(told)
-    print(told)
+    found = {
+        name: Comparison.from_dict(kept) for name in study["tasks"] if (kept := read_json(_results_file(results, name)))
+    }
+    text = claim(found, {name for name in found if study["tasks"][name]["retrieval"]})
+    (results / "claim.md").write_text(text)
+    print(text)
     print(f"written to {results}")
 
 
 def options_of(study: dict[str, Any], task: str, reduced: bool) -> list[str]:
-    """The options of a task in the full or the reduced study."""
+    """Return the options of a task in the full or the reduced study."""
     options = [*study["common"], *study["tasks"][task]["options"]]
     if not reduced:
         return options
@@ -126,7 +127,7 @@ def options_of(study: dict[str, Any], task: str, reduced: bool) -> list[str]:
 
 
 def settings_of(study: dict[str, Any], task: str, reduced: bool) -> dict[str, Any]:
-    """The `SETTINGS` of a task; in the full study it may have its own."""
+    """Return the `SETTINGS` of a task; in the full study a task may override them."""
     if reduced:
         return {name: study["reduced"][name] for name in SETTINGS}
     return {name: study["tasks"][task].get(name, study[name]) for name in SETTINGS}
@@ -137,8 +138,10 @@ SETTINGS = ("baselines", "learning_rates", "tuning_seeds", "seeds")
 
 
 def _train(tasks: dict[str, Task], workers: int) -> None:
-    """All trainings of all tasks, as many tasks at a time as there are workers for; CalledProcessError after the last
-    one, where one failed.
+    """Make all trainings of all tasks, with as many tasks at a time as there are workers for.
+
+    Raises:
+        CalledProcessError: a training failed; raised after the last one.
     """
     at_a_time = min(workers, len(tasks))
 
@@ -149,7 +152,7 @@ def _train(tasks: dict[str, Task], workers: int) -> None:
         else:
             task.folder.mkdir(parents=True, exist_ok=True)
             with (task.folder / "log.txt").open("a") as log:
-                print(f"{name}: what it does is told in {task.folder / 'log.txt'}", flush=True)
+                print(f"{name}: its output goes to {task.folder / 'log.txt'}", flush=True)
                 task.train(max(1, workers // at_a_time), log)
             print(f"{name}: trained", flush=True)
 
@@ -163,18 +166,18 @@ def _train(tasks: dict[str, Task], workers: int) -> None:
 
 
 def _keep(folder: Path, results: Path, task: str) -> None:
-    """Copy the table of a comparison, its figures over lengths and what every training came to to where they are
-    committed.
+    """Copy the table of a comparison, its figures over lengths and the results of all trainings to the committed
+    folder.
     """
     (results / f"{task}.md").write_text((folder / MARKDOWN).read_text())
-    _kept(results, task).write_text(json.dumps(read_json(folder / RESULTS), separators=(",", ":")) + "\n")
+    _results_file(results, task).write_text(json.dumps(read_json(folder / RESULTS), separators=(",", ":")) + "\n")
     for figure in KEPT:
         if (folder / figure).exists():
             (results / f"{task}_{figure}").write_bytes((folder / figure).read_bytes())
 
 
-def _kept(results: Path, task: str) -> Path:
-    """What every training of a task came to; the claim is judged by those of all tasks, whichever were run last."""
+def _results_file(results: Path, task: str) -> Path:
+    """Return the path of a task's results; the claim is tested on those of all tasks, also of earlier runs."""
     return results / f"{task}.json"
 
 

@@ -1,4 +1,4 @@
-"""What the comparisons say of the claim: retrieval better than by every hand-designed hybrid, at a part of the cost."""
+"""Test of the claim: better retrieval than every hand-designed hybrid, at a fraction of the cost."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
@@ -9,43 +9,43 @@ from nas.report.units import markdown, number, p_value, signed
 
 SOFTMAX = "softmax"
 AGAINST = (SOFTMAX, "softmax_rope", "linear", "interleaved_3_1")
-"""Whom the claim is about."""
+"""Models that the claim compares with."""
 GIVEN = ("random_routing", "strided_routing")
-"""Whose routes content does not decide."""
+"""Controls whose routes do not depend on content."""
 LONGER = 4
-"""Times the training length from which on retrieval is claimed to be better."""
+"""Multiple of the training length from which the claim holds retrieval to be better."""
 MOST_SHARE = 0.25
-"""Of softmax chunks that the searched model may need."""
+"""Largest softmax share of the searched model."""
 MOST_LOSS = 0.01
-"""Of bits per byte, as a part of those of softmax, that the searched model may lose on text."""
+"""Largest loss of the searched model in bits per byte on text, relative to softmax."""
 ENOUGH = 3
-"""Retrieval tasks on which it is to hold."""
+"""Retrieval tasks on which the claim must hold."""
 
 
 def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
-    """Markdown: for each task and length the searched model beside each other one, and whether the claim holds.
+    """Render Markdown: for each task and length the searched model against the others, and whether the claim holds.
 
     Args:
         found: comparisons by task.
-        retrieval: the tasks that ask for retrieval, which the claim is about.
+        retrieval: names of the retrieval tasks, to which the claim applies.
     """
     parts = [f"## {task}\n\n{_table(comparison)}" for task, comparison in found.items()]
-    asked = {task: comparison for task, comparison in found.items() if task in retrieval}
+    tasks = {task: comparison for task, comparison in found.items() if task in retrieval}
     verdict = (
-        f"Better than {', '.join(AGAINST)}, where they took part, at {LONGER} or more times the training length, at a "
-        f"softmax share of at most {MOST_SHARE}, p < 0.05. The target is {ENOUGH} of {len(asked)} "
-        "retrieval tasks. It holds\n\n"
-        f"- at any of these lengths, after Holm over the models at that length: on {_where(asked, _held)}\n"
-        f"- the same, after Holm over these models and lengths together: on {_where(asked, _held_of_all)}\n"
-        f"- by the mean over these lengths, after Holm over these models: on {_where(asked, _held_on_average)}\n"
+        f"The claim: better than {', '.join(AGAINST)} (if compared), at {LONGER} or more times the training length, at "
+        f"a softmax share of at most {MOST_SHARE}, p < 0.05. The target is {ENOUGH} of {len(tasks)} "
+        "retrieval tasks. The claim holds\n\n"
+        f"- at any of these lengths, after Holm over the models at that length: on {_where(tasks, _held)}\n"
+        f"- at any of these lengths, after Holm over models and lengths together: on {_where(tasks, _held_of_all)}\n"
+        f"- for the mean over these lengths, after Holm over the models: on {_where(tasks, _held_on_average)}\n"
     )
-    learnt = {task: found[task] for task in asked if any(one.name in GIVEN for one in found[task].entrants)}
-    routing = [f"## Learnt against given routing\n\n{_gains(learnt)}"] if learnt else []
+    learnt = {task: found[task] for task in tasks if any(one.name in GIVEN for one in found[task].entrants)}
+    routing = [f"## Learnt routing against routing without content\n\n{_gains(learnt)}"] if learnt else []
     return "\n".join([verdict, *map(_modelling, filter(_is_text, found.values())), *routing, *parts])
 
 
 def _gains(found: Mapping[str, Comparison]) -> str:
-    """By how much learnt routing is better than routing that content does not decide, at the same share."""
+    """Tabulate the gain of learnt routing over routing that does not depend on content, at the same share."""
     factors = sorted({factor for comparison in found.values() for factor in comparison.factors})
     rows = []
     for task, comparison in found.items():
@@ -65,51 +65,53 @@ def _is_text(comparison: Comparison) -> bool:
 
 
 def _modelling(comparison: Comparison) -> str:
-    """Whether language modelling loses anything by what was searched, at the training length."""
+    """Compare the searched model's bits per byte with softmax at the training length, against the allowed loss."""
     bits = {one.name: fmean(counted(comparison, one, 1)) for one in comparison.entrants}
-    told = []
+    lines = []
     for one in comparison.searched:
         loss = bits[one.name] / bits[SOFTMAX] - 1
         verdict = "within" if loss <= MOST_LOSS else "more than"
-        told.append(
-            f"On text {one.name} needs {bits[one.name]:.3f} bits per byte at a softmax share of "
-            f"{_share(comparison, 1):.3f}, softmax {bits[SOFTMAX]:.3f}: {100 * loss:+.1f} %, {verdict} the "
-            f"{100 * MOST_LOSS:g} % allowed.\n"
+        lines.append(
+            f"On text {one.name} reaches {bits[one.name]:.3f} bits per byte at a softmax share of "
+            f"{_share(comparison, 1):.3f}; softmax reaches {bits[SOFTMAX]:.3f}. The difference is {100 * loss:+.1f} %, "
+            f"{verdict} the allowed {100 * MOST_LOSS:g} %.\n"
         )
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
-def _where(asked: Mapping[str, Comparison], held: Callable[[Comparison], str | None]) -> str:
-    """How many tasks it holds on, and which."""
-    told = [f"{task}{lengths}" for task, one in asked.items() if (lengths := held(one)) is not None]
-    return f"{len(told)} ({', '.join(told) or 'none'})"
+def _where(tasks: Mapping[str, Comparison], held: Callable[[Comparison], str | None]) -> str:
+    """Format the number of tasks on which the claim holds, and their names."""
+    lines = [f"{task}{lengths}" for task, one in tasks.items() if (lengths := held(one)) is not None]
+    return f"{len(lines)} ({', '.join(lines) or 'none'})"
 
 
 def _held(comparison: Comparison) -> str | None:
-    """The lengths at which the claim holds; None without any."""
-    return _lengths(comparison, [(pair.factor, pair.verdict) for pair in _asked(comparison)])
+    """Return the lengths at which the claim holds; None without any."""
+    return _lengths(comparison, [(pair.factor, pair.verdict) for pair in _claim_tests(comparison)])
 
 
 def _held_of_all(comparison: Comparison) -> str | None:
-    """The same, with p-values that are adjusted for every length and model that the claim is about."""
-    pairs = _asked(comparison)
+    """Return the lengths at which the claim holds if p-values are adjusted over all its lengths and models."""
+    pairs = _claim_tests(comparison)
     sign = 1 if comparison.higher else -1
     adjusted = zip(pairs, holm([pair.p for pair in pairs]), strict=True)
     return _lengths(comparison, [(pair.factor, verdict_of(sign * pair.difference, p)) for pair, p in adjusted])
 
 
-def _asked(comparison: Comparison) -> list[Pair]:
-    """The tests that the claim is about."""
-    return [pair for pair in tests(comparison) if pair.factor in _longer(comparison) and pair.baseline in AGAINST]
+def _claim_tests(comparison: Comparison) -> list[Pair]:
+    """Return the tests of the claim."""
+    return [
+        pair for pair in tests(comparison) if pair.factor in _claim_factors(comparison) and pair.baseline in AGAINST
+    ]
 
 
-def _longer(comparison: Comparison) -> list[int]:
-    """The lengths that the claim is about, times that of training."""
+def _claim_factors(comparison: Comparison) -> list[int]:
+    """Return the lengths of the claim, as multiples of the training length."""
     return [factor for factor in comparison.factors if factor >= LONGER]
 
 
 def _lengths(comparison: Comparison, verdicts: Sequence[tuple[int, str]]) -> str | None:
-    """Those at which all verdicts are for the searched model, and it is cheap enough; None without any."""
+    """Return the lengths at which all verdicts favour the searched model and its share is small enough, or None."""
     held = [
         f"{factor}x"
         for factor in sorted({factor for factor, _ in verdicts})
@@ -119,8 +121,8 @@ def _lengths(comparison: Comparison, verdicts: Sequence[tuple[int, str]]) -> str
 
 
 def _held_on_average(comparison: Comparison) -> str | None:
-    """Empty if the mean quality over all these lengths is better than that of each, after Holm; else None."""
-    factors = _longer(comparison)
+    """Return "" if the mean quality over these lengths is better than that of each baseline after Holm, else None."""
+    factors = _claim_factors(comparison)
     if not factors or max(_share(comparison, factor) for factor in factors) > MOST_SHARE:
         return None
 
@@ -137,24 +139,24 @@ def _held_on_average(comparison: Comparison) -> str | None:
 
 
 def _share(comparison: Comparison, factor: int) -> float:
-    """The mean share of softmax chunks of what was searched."""
+    """Return the mean softmax share of the searched models."""
     runs = [run for entrant in comparison.searched for run in entrant.runs]
     return fmean(run.share[factor] for run in runs)
 
 
 def _table(comparison: Comparison) -> str:
-    """One line a model and one column a length: mean quality, and how the searched model stands to it."""
+    """Tabulate a row per model and a column per length: mean quality, and the verdict of the searched model on it."""
     pairs = {(pair.baseline, pair.factor): pair for pair in tests(comparison)}
     rows = []
     for entrant in comparison.entrants:
         row = {"model": entrant.name, "share": number(fmean(run.share[1] for run in entrant.runs))}
         for factor in comparison.factors:
             mean = number(fmean(counted(comparison, entrant, factor)))
-            row[f"{factor}x"] = mean + _standing(pairs.get((entrant.name, factor)))
+            row[f"{factor}x"] = mean + _verdict(pairs.get((entrant.name, factor)))
         rows.append(row)
     return markdown(rows)
 
 
-def _standing(pair: Pair | None) -> str:
-    """How what was searched stands to a baseline."""
+def _verdict(pair: Pair | None) -> str:
+    """Format the verdict of the searched model against a baseline."""
     return "" if pair is None or pair.p_holm is None else f" (searched: {pair.verdict}, p {p_value(pair.p_holm)})"

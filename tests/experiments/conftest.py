@@ -1,4 +1,4 @@
-"""Commands of studies without a process for each, where the process is not what is tested."""
+"""Fixtures that run the commands of studies without a process for each, for tests of anything but the process."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.nas.commands import nas
 
 
 class InOrder:
-    """As much of a thread pool as studies use; everything runs in the calling thread."""
+    """The part of a thread pool's interface that studies use; everything runs in the calling thread."""
 
     def __init__(self, workers: int) -> None: ...
 
@@ -27,7 +27,7 @@ class InOrder:
 
 @pytest.fixture
 def runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A study's ``python -m nas.<command>`` runs here, which saves the seconds that a new process needs to import."""
+    """Run a study's ``python -m nas.<command>`` in this process, which saves the import time of a new one."""
     start = subprocess.run
 
     def run(command: list[str], **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The ablations: what table and figure make of runs, and that a study runs from beginning to end."""
+"""The ablations: the table and figure of given runs, and a study from beginning to end."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def run(recall: float = 0.5, planted: float | None = 0.75, **other: Any) -> Made
 
 
 def steps(*found: tuple[int, float, float]) -> list[dict[str, float]]:
-    """Logged steps: before routing begins, at the target, and validations (step, precision, recall)."""
+    """Return logged steps: before routing begins, at the target, and validations (step, precision, recall)."""
     names = ("step", "validation_planted_precision", "validation_planted_recall")
     budget = [{"step": 10, "target": 1.0}, {"step": 60, "target": 0.0700001}, {"step": 70, "target": 0.07}]
     return [*budget, *(dict(zip(names, values, strict=True)) for values in found)]
@@ -50,7 +50,7 @@ RUNS = {
 
 
 def cells(text: str, first: str, number: int = 0) -> dict[str, str]:
-    """The row that begins with this cell, in the table of this number, by column."""
+    """Return the row that begins with this cell, by column, from the table of this number."""
     tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n")]
     heading, _, *rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in list(filter(None, tables))[number]

@@ -155,7 +155,7 @@ def test_context_loss_is_not_laid_to_a_contender() -> None:
 def test_checks_say_what_was_found_and_what_was_wanted() -> None:
     assert str(Check("ours / fla", 0.85, 0.9)) == "ours / fla 0.85 <= 0.9: met"
     assert str(Check("speed-up", 5.1, 5.4, at_least=True)) == "speed-up 5.1 >= 5.4: MISSED"
-    assert str(Check("ours / fla", None, 0.9)) == "ours / fla not measured, to be <= 0.9"
+    assert str(Check("ours / fla", None, 0.9)) == "ours / fla not measured, target <= 0.9"
     assert not Check("ours / fla", None, 0.9).met
 
 
@@ -177,7 +177,7 @@ def test_rows_survive_json_and_show_values_floor_and_failures() -> None:
             "flex": "failed",
             "floor ms": "0.5",
             "of limit": "25%",
-            "targets and findings": "ours / flex not measured, to be <= 0.9; n",
+            "targets and findings": "ours / flex not measured, target <= 0.9; n",
         }
     ]
     part = table.new_part("Routed attention.\n\nMore.", {"GPU": "A"}, Ceilings(2e12, 3e12)) | {"rows": [row.to_dict()]}
@@ -195,7 +195,7 @@ def fake_fla() -> Iterator[types.SimpleNamespace]:
 
 @contextmanager
 def flash_linear_attention_replaced() -> Iterator[types.SimpleNamespace]:
-    """Modules in flash-linear-attention's places: its operation computed by ours, its guard on."""
+    """Replace flash-linear-attention's modules: its operation is computed by ours, and its check raises."""
     guard = types.SimpleNamespace(IS_NVIDIA_HOPPER=True, TRITON_ABOVE_3_4_0=True, TRITON_ABOVE_3_7_1=False)
 
     def operation(*tensors: Any) -> tuple[torch.Tensor, None]:
@@ -224,7 +224,7 @@ def flash_linear_attention_replaced() -> Iterator[types.SimpleNamespace]:
 
 @pytest.fixture(scope="module")
 def results_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``results.json`` of a part, which runs when it is first asked for."""
+    """Return ``results.json`` of a part, which is measured on the first call."""
 
     @functools.cache
     def results(part: str) -> Path:
@@ -237,7 +237,7 @@ def results_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 
 def test_the_guard_is_switched_off_and_the_notes_say_so(fake_fla: types.SimpleNamespace) -> None:
-    assert "guard off" in peers.fla_notes()[0]
+    assert "check off" in peers.fla_notes()[0]
     assert fake_fla.TRITON_ABOVE_3_7_1
 
 
@@ -262,7 +262,7 @@ def test_a_missing_peer_leaves_ours_measured(monkeypatch: pytest.MonkeyPatch, tm
     assert command.main(["--smoke", "--parts", "delta", "--out", str(tmp_path)]) == 0
     text = (tmp_path / "cpu.md").read_text()
     assert "ModuleNotFoundError" in text
-    assert "ours / fla not measured, to be <= 0.9" in text
+    assert "ours / fla not measured, target <= 0.9" in text
 
 
 def test_parts_of_several_runs_come_into_one_table(tmp_path: Path, results_of: Callable[[str], Path]) -> None:

@@ -1,4 +1,4 @@
-"""The launch scripts, with stand-ins for torchrun, srun and scontrol that tell how they were called."""
+"""The launch scripts, with replacements of torchrun, srun and scontrol that record their arguments."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ COMMAND = ("nas.search", "+space=token_hybrid", "data.path=my corpus")
 
 
 def called(script: str, folder: Path, status: int = 0, **variables: str) -> tuple[int, list[list[str]]]:
-    """Run a script: its exit status, and the words of each command that it called, which end with ``status``."""
+    """Run a script; returns its exit status and the words of each called command; the commands exit with ``status``."""
     log = folder / "called"
     for name in ("torchrun", "srun", "scontrol"):
         ends = 0 if name == "scontrol" else status

@@ -1,4 +1,4 @@
-"""The ranking study: what its tables make of runs, and that all of it runs."""
+"""The ranking study: its tables of given runs, and a study from beginning to end."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ def report(**shared: list[results.Scores]) -> str:
 
 
 def cells(text: str, first: str) -> list[str]:
-    """The row of a table that begins with this cell."""
+    """Return the row of a table that begins with this cell."""
     (row,) = re.findall(rf"^\| {re.escape(first)} +\| (.*) \|$", text, re.MULTILINE)
     return [cell.strip() for cell in row.split("|")]
 

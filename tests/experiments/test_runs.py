@@ -1,4 +1,4 @@
-"""What studies share: runs of the toolkit's commands that are made once, and go on where they were stopped."""
+"""Runs of studies: each is made once, and a stopped run is resumed."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def leave_run(folder: Path, finished: bool) -> None:
 
 
 def commands_of(monkeypatch: pytest.MonkeyPatch, run: Path) -> list[list[str]]:
-    """What is run from now on, each of which leaves a finished run."""
+    """Return a list of all commands from now on; each command leaves a finished run."""
     ran: list[list[str]] = []
 
     def finish(full: list[str], **_: Any) -> None:
@@ -49,7 +49,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     ran = commands_of(monkeypatch, stopped)
     seconds = runs.run_once(tmp_path, COMMAND).wall_seconds
     assert seconds is not None
-    assert seconds >= 100, "of both halves"
+    assert seconds >= 100, "the time of both halves"
     assert ran == [["nas.search", f"resume={stopped}"]]
 
 
@@ -81,7 +81,7 @@ def test_a_study_that_is_stopped_says_how_it_goes_on(
     assert runs.status_of(main) == status
     printed = capsys.readouterr().err
     assert told in printed
-    assert "the same command goes on" in printed
+    assert "the same command continues" in printed
     assert printed.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Inputs and comparisons that the tests of both operations share."""
+"""Inputs and comparisons of the operations' tests."""
 
 import math
 from collections.abc import Callable
@@ -14,12 +14,12 @@ Inputs = dict[str, Any]
 Operation = Callable[..., Tensor | tuple[Tensor, ...]]
 
 ROUTES = ("none", "ones", "zeros", "hard", "fractional", "mixed")
-"""Kinds of route that `make_route` knows; "mixed" has zeros, ones and fractions."""
+"""Kinds of route of `make_route`; "mixed" has zeros, ones and fractions."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one test; R routing heads, one per head unless given."""
+    """Sizes of one test case; R routing heads, one per head unless given."""
 
     T: int
     chunk_size: int
@@ -30,7 +30,7 @@ class Shape:
     R: int | None = None
 
     def __str__(self) -> str:
-        """The readable id of a parametrised test."""
+        """Return the readable id of a parametrised test."""
         heads = "" if self.R is None else f"-R{self.R}of{self.H}"
         return f"T{self.T}-C{self.chunk_size}{heads}"
 
@@ -63,7 +63,7 @@ GRADCHECK_SHAPES = (
 
 
 def make_route(shape: Shape, kind: str, dtype: torch.dtype = torch.float64) -> Tensor | None:
-    """[B, N, R] of the named kind; hard and mixed routes hold a 0 and a 1 wherever there is room for both."""
+    """Return a route [B, N, R] of the named kind; hard and mixed routes hold a 0 and a 1 if there is room for both."""
     if kind == "none":
         return None
     sizes = (shape.B, shape.num_chunks, shape.R or shape.H)
@@ -79,13 +79,13 @@ def make_route(shape: Shape, kind: str, dtype: torch.dtype = torch.float64) -> T
 
 
 def softmax_inputs(shape: Shape, route: str, dtype: torch.dtype = torch.float64) -> Inputs:
-    """q, k, v and, unless its kind is "none", the route; leaves that require gradients."""
+    """Return q, k, v and, unless its kind is "none", the route; leaves that require gradients."""
     inputs = {"q": _randn(shape, shape.K), "k": _randn(shape, shape.K), "v": _randn(shape, shape.V)}
     return _leaves(inputs | _named_route(shape, route), dtype)
 
 
 def delta_inputs(shape: Shape, route: str, dtype: torch.dtype = torch.float64) -> Inputs:
-    """q, k (normalised), v, g, beta, an initial state and, unless its kind is "none", the route; all leaves."""
+    """Return q, k (normalised), v, g, beta, an initial state and, unless its kind is "none", the route; all leaves."""
     inputs = {
         "q": F.normalize(_randn(shape, shape.K), dim=-1),
         "k": F.normalize(_randn(shape, shape.K), dim=-1),
@@ -98,14 +98,14 @@ def delta_inputs(shape: Shape, route: str, dtype: torch.dtype = torch.float64) -
 
 
 def with_strong_writes(inputs: Inputs) -> Inputs:
-    """Inputs of the delta rule with write strengths up to 2, where state transitions have negative eigenvalues."""
+    """Return inputs of the delta rule with write strengths up to 2: state transitions have negative eigenvalues."""
     return inputs | {"beta": (2 * inputs["beta"].detach()).requires_grad_()}
 
 
 def results_and_gradients(operation: Operation, inputs: Inputs, cotangents: list[Tensor]) -> tuple[Inputs, Inputs]:
-    """What ``operation(**inputs)`` returns, and the gradient of its inner product with the cotangents, by name.
+    """Return the results of ``operation(**inputs)`` and the gradients of their inner product with the cotangents.
 
-    An input that the results do not depend on, as the oracle's on the route of a single chunk, has gradient zero.
+    An input without effect on the results, such as the oracle's route of a single chunk, has gradient zero.
     """
     returned = operation(**inputs)
     results = returned if isinstance(returned, tuple) else (returned,)
@@ -117,18 +117,18 @@ def results_and_gradients(operation: Operation, inputs: Inputs, cotangents: list
 
 
 def assert_all_close(actual: Inputs, expected: Inputs, atol: float) -> None:
-    """Every tensor of ``expected`` within ``atol`` absolutely, its name in the message."""
+    """Assert that every tensor of ``expected`` is matched within the absolute error ``atol``; the message names it."""
     for name, tensor in expected.items():
         error = (actual[name] - tensor).abs().max()
         assert error <= atol, f"{name} is off by {error:.1e}, allowed is {atol:.0e}"
 
 
 def assert_close_in_low_precision(actual: Inputs, exact: Inputs, naive: Inputs, dtype: torch.dtype) -> None:
-    """Hold results in ``dtype`` against float64, all from the same rounded inputs.
+    """Compare results in ``dtype`` with float64, all from the same rounded inputs.
 
-    Allowed is what the arithmetic may cost: one rounding of the value to ``dtype`` (half an ulp, relative eps / 2,
-    doubled), plus twice the largest error that ``naive``, the oracle in float32, makes, plus a few ulps of the
-    largest value, because float32 sums in another order.
+    The tolerance has three parts: one rounding of the value to ``dtype`` (half an ulp, relative eps / 2, doubled),
+    twice the largest error of ``naive``, the oracle in float32, and a few ulps of the largest value, because float32
+    sums in another order.
     """
     for name, value in exact.items():
         assert actual[name].isfinite().all(), f"{name} has values that are not finite"
@@ -140,7 +140,7 @@ def assert_close_in_low_precision(actual: Inputs, exact: Inputs, naive: Inputs, 
 
 
 def strided(tensor: Tensor) -> Tensor:
-    """The same values as every other element of larger memory, its first axes stored in another order."""
+    """Return the same values as every other element of larger memory, with the first axes stored in another order."""
     order = [1, 0, *range(2, tensor.ndim)]
     memory = torch.full([*(tensor.shape[axis] for axis in order), 2], torch.nan, dtype=tensor.dtype)
     view = memory[..., 0].permute(order)
@@ -149,7 +149,7 @@ def strided(tensor: Tensor) -> Tensor:
 
 
 def mean_pool_route(x: Tensor, weight: Tensor, chunk_size: int) -> Tensor:
-    """A minimal router: mean over each chunk of x [B, T, D], linear in weight [D, R], sigmoid; [B, N, R]."""
+    """Compute a minimal router: mean over each chunk of x [B, T, D], linear in weight [D, R], sigmoid; [B, N, R]."""
     chunks = x.split(chunk_size, dim=1)
     return torch.stack([chunk.mean(1) @ weight for chunk in chunks], dim=1).sigmoid()
 

@@ -1,11 +1,11 @@
-"""Compiles what the two operations launch for Hopper, and prints the shared memory each launch asks for, without a GPU.
+"""Compiles the kernels of the operations for Hopper without a GPU, and prints the shared memory of each launch.
 
     python -m tests.kernels.compile_for_hopper
 
-prints {case: {kernel: bytes}} as JSON, the most of a kernel's launches in the case. It must be a process of its own,
-without TRITON_INTERPRET: that is read when triton and the kernels are imported. The launchers are the real ones. They
-get tensors of torch's "meta" device, which have shapes and strides and no memory, and triton gets a driver that knows
-an H100 and nothing else; a launch goes as far as its compilation. What is compiled is therefore what would be launched.
+prints {case: {kernel: bytes}} as JSON, the largest of a kernel's launches in the case. It must be a separate process
+without TRITON_INTERPRET: that is read when triton and the kernels are imported. The launchers are the real ones. Their
+tensors are on torch's "meta" device, with shapes and strides but no memory, and triton gets a driver of an H100 alone.
+A launch stops after its compilation, so the compiled kernels are those that a GPU would launch.
 """
 
 import functools
@@ -28,11 +28,11 @@ from nas.kernels.chunk_softmax_attention import (
 from nas.kernels.gated_delta_rule import triton_launch, triton_op
 
 MULTIPROCESSORS = 132
-"""Of an H100 or H200 (SXM): how sequences are split into segments depends on it."""
+"""Multiprocessors of an H100 or H200 (SXM): the split of sequences into segments depends on them."""
 
 
 class Hopper:
-    """As much of triton's driver as a compilation needs."""
+    """The part of triton's driver that a compilation needs."""
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", 90, 32)
@@ -45,7 +45,7 @@ class Hopper:
 
 
 class Case(NamedTuple):
-    """What the choice of a launch depends on."""
+    """Settings that the choice of a launch depends on."""
 
     B: int
     T: int
@@ -58,7 +58,7 @@ class Case(NamedTuple):
     window: int | None = None
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-        """q, k, v, the gradient of the output, and the route [B, N, H] or None."""
+        """Return q, k, v, the gradient of the output, and the route [B, N, H] or None."""
         empty = functools.partial(torch.empty, device="meta")
         q, k = (empty(self.B, self.T, self.H, self.K, dtype=self.dtype) for _ in range(2))
         v, do = (empty(self.B, self.T, self.H, self.V, dtype=self.dtype) for _ in range(2))
@@ -67,10 +67,10 @@ class Case(NamedTuple):
 
 
 SHORT = (8, 4096, 8)
-"""B, T, H with programs enough for every multiprocessor, and whose chunks, of 64 and of 256, are a multiple of 16."""
+"""B, T, H with enough programs for every multiprocessor; the number of chunks, of 64 or 256, is a multiple of 16."""
 
 LONG = (1, 32768, 4)
-"""Split into segments by the gated delta rule; past the length up to which softmax attention's blocks are small."""
+"""B, T, H that the gated delta rule splits into segments, and for which softmax attention uses large blocks."""
 
 DELTA = {
     "128-256": Case(*SHORT, 128, 256, 64, True),
@@ -91,11 +91,11 @@ SOFTMAX = {
     "256-512, window": Case(*SHORT, 256, 512, 64, False, window=512),
     "128-256, window, float32": Case(*SHORT, 128, 256, 64, False, torch.float32, window=512),
 }
-"""The head dims K-V and what else is telling, in bfloat16. Each new case costs seconds for every kernel new in it."""
+"""The head dims K-V and further settings; bfloat16 by default. Each case costs seconds for every kernel new in it."""
 
 
 def launch_delta(case: Case) -> None:
-    """Forward and backward of the gated delta rule, from an initial state, with the route's full gradient."""
+    """Launch forward and backward of the gated delta rule, with an initial state and the route's full gradient."""
     q, k, v, do, route = case.tensors()
     g, beta = (q.new_empty(q.shape[:3], dtype=torch.float32) for _ in range(2))
     state = q.new_empty(case.B, case.H, case.K, case.V, dtype=torch.float32)
@@ -107,7 +107,7 @@ def launch_delta(case: Case) -> None:
 
 
 def launch_softmax(case: Case) -> None:
-    """Forward and backward of softmax attention, with the route's full gradient where there is a route."""
+    """Launch forward and backward of softmax attention, with the route's full gradient if there is a route."""
     q, k, v, do, route = case.tensors()
     if case.window is not None:
         o, lse = triton_window.forward(q, k, v, case.window, case.K**-0.5)
@@ -123,7 +123,7 @@ def launch_softmax(case: Case) -> None:
 
 
 def shared_memory() -> dict[str, dict[str, int]]:
-    """For each case the shared memory, in bytes, that its kernels ask for."""
+    """Return the shared memory in bytes of each case's kernels."""
     triton.runtime.driver.set_active(Hopper())
     triton_launch.multiprocessors = lambda device: MULTIPROCESSORS
     run = JITFunction.run

@@ -1,4 +1,4 @@
-"""Triton's interpreter without two searches that it makes for every call of a function and for every operation."""
+"""Triton's interpreter without two repeated searches that slow it down."""
 
 import inspect
 from types import ModuleType
@@ -11,11 +11,11 @@ from nas.kernels.machine import interpreting
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_interpreter() -> None:
-    """Look up once what never changes: which names of Triton's language are builtins, and NumPy's dtype of a type.
+    """Look up constants once: the builtins of Triton's language, and NumPy's dtype of each type.
 
     The interpreter searches all members of `triton.language` whenever a kernel calls a function, and builds a table of
-    dtypes for each operation: together about half of its time. What it computes stays the same. Versions of Triton
-    that do without these functions run as they are.
+    dtypes for each operation: together about half of its time. The results stay the same. Versions of Triton without
+    these functions are left unchanged.
     """
     if not interpreting():
         return

@@ -1,4 +1,4 @@
-"""Decoding of whole inputs token by token, and who owns which page: what the tests of decoding share."""
+"""Helpers of the decoding tests: decoding of whole inputs token by token, and the owners of pages."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.kernels.cases import Inputs, Shape
 
 
 def decode_softmax(inputs: Inputs, chunk_size: int, cache: KVCache, start: int = 0, **options: Any) -> Any:
-    """The steps of tokens ``start`` and later: o [B, T - start, H, V], and the cache."""
+    """Decode tokens ``start`` and later; returns o [B, T - start, H, V] and the cache."""
     q, k, v, route = (inputs.get(name) for name in ("q", "k", "v", "route"))
     outputs = []
     for t in range(start, q.shape[1]):
@@ -27,7 +27,7 @@ def decode_softmax(inputs: Inputs, chunk_size: int, cache: KVCache, start: int =
 def decode_linear(
     inputs: Inputs, chunk_size: int, state: LinearState, start: int = 0, decay_skipped: bool = True, **options: Any
 ) -> tuple[Tensor, LinearState]:
-    """The steps of tokens ``start`` and later, the last chunk closed even if it is short, as a whole sequence's is."""
+    """Decode tokens ``start`` and later, and close the last chunk even if it is short, as in a whole sequence."""
     tokens, route = [inputs[name] for name in ("q", "k", "v", "g", "beta")], inputs.get("route")
     length, outputs = tokens[0].shape[1], []
     for t in range(start, length):

@@ -1,4 +1,4 @@
-"""What the tests of the element-wise operations share."""
+"""Helpers of the element-wise operations' tests."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from tests.kernels.cases import Inputs, Operation, assert_close_in_low_precision, results_and_gradients
 
 MODEL_BATCH, MODEL_LENGTH = 4, 8192
-"""Tokens at which the 340M model is timed."""
+"""Batch and length at which the 340M model is timed."""
 
 
 def leaf(*sizes: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
@@ -16,9 +16,9 @@ def leaf(*sizes: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -
 
 
 def assert_kernels_are_right(operation: Operation, inputs: Inputs) -> None:
-    """Hold Triton's output and all gradients against the reference in float64, from the same rounded inputs.
+    """Compare Triton's output and all gradients with the reference in float64, from the same rounded inputs.
 
-    The allowance is that of `assert_close_in_low_precision`, with the reference in float32 as the naive arithmetic.
+    The tolerance is that of `assert_close_in_low_precision`, with the reference in float32 as ``naive``.
     """
     dtype = next(iter(inputs.values())).dtype
     y = operation(**{name: x.detach().double() for name, x in inputs.items()}, impl="reference")
@@ -38,7 +38,7 @@ def assert_kernels_are_right(operation: Operation, inputs: Inputs) -> None:
 
 
 def assert_compiles(operation: Operation, inputs: Inputs) -> None:
-    """Traced as one graph, the operation gives the same output and gradients, bit for bit."""
+    """Assert that the operation, traced as one graph, gives the same output and gradients, bit for bit."""
 
     def results(function: Any) -> list[Tensor]:
         torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""The two operations token by token, as their equations are written: slow, obvious, and nothing shared with `kernels`.
+"""The two operations token by token, as in their equations: slow, simple, and without code of `kernels`.
 
 Both compute in the dtype of their inputs (float64 in the tests) and are differentiable, the route included, so that
 autograd through them gives the exact gradients. Tensors are as in `kernels`: q, k [B, T, H, K], v [B, T, H, V],
@@ -14,7 +14,7 @@ from torch import Tensor
 def chunk_softmax_attention(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None, *, chunk_size: int, scale: float | None = None
 ) -> Tensor:
-    """o_i = sum_j w_ij exp(s_ij) v_j / sum_j w_ij exp(s_ij), one query i at a time."""
+    """Compute o_i = sum_j w_ij exp(s_ij) v_j / sum_j w_ij exp(s_ij), one query i at a time."""
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     seen = _route_of_each_head(route, q, chunk_size)
     outputs = []
@@ -44,13 +44,13 @@ def gated_delta_rule(
     decay_skipped: bool = True,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S; the route decides at each chunk's end."""
+    """Compute S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S; the route decides at each chunk's end."""
     batch, length, heads, key_dim = q.shape
     scale = 1 / math.sqrt(key_dim) if scale is None else scale
     seen = _route_of_each_head(route, q, chunk_size)
     state = q.new_zeros(batch, heads, key_dim, v.shape[-1]) if initial_state is None else initial_state
     outputs = []
-    unseen = state  # what later chunks start from where this chunk's route is 0
+    unseen = state  # the next chunk's start if this chunk's route is 0
     for t in range(length):
         decay = g[:, t].exp()[..., None, None]
         state = decay * state
@@ -65,7 +65,7 @@ def gated_delta_rule(
 
 
 def _route_of_each_head(route: Tensor | None, q: Tensor, chunk_size: int) -> Tensor:
-    """[B, N, R] to [B, H, N]: routing head h // (H / R) decides for head h; without a route everything is seen."""
+    """Expand [B, N, R] to [B, H, N]: routing head h // (H / R) decides for head h; without a route all ones."""
     batch, length, heads, _ = q.shape
     if route is None:
         return q.new_ones(batch, heads, math.ceil(length / chunk_size))

@@ -1,4 +1,4 @@
-"""Every wrong argument is refused by a message that names it, says what was given and what is allowed."""
+"""Every wrong argument raises an error with its name, the given value and the allowed values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def zeros(*sizes: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def rejected(name: str, value: object, given: str, allowed: str, reason: str) -> Any:
-    """One refused value of the argument ``name``, and what the message must say about it."""
+    """Return a test case of a wrong value of ``name``, with the parts that the message must contain."""
     return pytest.param(name, value, given, allowed, id=f"{name}-{reason}")
 
 

@@ -1,4 +1,4 @@
-"""Merging the branches against its definition, and Triton's against the reference in float64."""
+"""The merge of the branches against its definition, and Triton against the reference in float64."""
 
 from typing import Any
 
@@ -22,14 +22,14 @@ SHAPES = [
     pytest.param(2, 67, 2, 4, 8, id="several programs"),
     pytest.param(1, 9, 4, 2, 12, id="fewer softmax heads"),
 ]
-EPS = 1e-3  # large enough to show
+EPS = 1e-3  # large enough to have an effect
 BRANCHES = ("both", "softmax", "linear")
 
 
 def case(
     batch: int, length: int, linear_heads: int, softmax_heads: int, dim: int, branches: str = "both", **of: Any
 ) -> Inputs:
-    """The tensors of a call with both branches or one, in the order of the arguments."""
+    """Return the tensors of a call with both branches or one, in the order of the arguments."""
     channels = softmax_heads * dim
     tensors = {
         "softmax_o": leaf(batch, length, softmax_heads, dim, **of),
@@ -55,7 +55,7 @@ def merge(
 
 
 def in_precision(inputs: Inputs, dtype: torch.dtype) -> Inputs:
-    """The same leaves, all but the weights in ``dtype``."""
+    """Return the same leaves, all but the weights in ``dtype``."""
     return {name: x if name.endswith("weight") else x.detach().to(dtype).requires_grad_() for name, x in inputs.items()}
 
 

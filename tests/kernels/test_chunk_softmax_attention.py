@@ -134,7 +134,7 @@ def test_backward_leaves_what_it_saved_as_it_was(route: str) -> None:
 
 @pytest.mark.parametrize("route", ["none", "mixed"])
 def test_autocast_changes_nothing(route: str) -> None:
-    """Where a trainer runs in mixed precision, the operation still computes in float32."""
+    """In mixed-precision training, the operation still computes in float32."""
     inputs = softmax_inputs(Shape(T=14, chunk_size=4), route, torch.float32)
     o = attention(**inputs, chunk_size=4, route_grad="full")
     expected = torch.autograd.grad(o.square().sum(), list(inputs.values()))
@@ -193,7 +193,7 @@ def test_output_has_the_dtype_of_v() -> None:
 @pytest.mark.parametrize("route_grad", ["full", "selected"])
 @pytest.mark.parametrize("length", [14, 2 * MIN_QUERY_BLOCK + 22], ids="T{}".format)
 def test_skipped_chunk_with_far_larger_scores(length: int, route_grad: str, peak: float, dtype: torch.dtype) -> None:
-    """Later queries must behave as if the skipped chunk were not there at all, however large its scores."""
+    """Later queries ignore the skipped chunk, however large its scores."""
     first = 4  # tokens of the chunk that is skipped
     shape = Shape(T=length, chunk_size=first, B=1)
     inputs = {name: x.detach() for name, x in softmax_inputs(shape, "fractional", dtype).items()}
@@ -220,7 +220,7 @@ def test_skipped_chunk_with_far_larger_scores(length: int, route_grad: str, peak
 @pytest.mark.parametrize("route", ["none", "ones", "fractional"])
 @pytest.mark.parametrize("route_grad", ["full", "selected"])
 def test_scores_far_apart(route_grad: str, route: str) -> None:
-    """Scores of thousands in chunks that are seen: the softmax is one-hot, nothing overflows."""
+    """With scores of thousands in visible chunks the softmax is one-hot and nothing overflows."""
     inputs = softmax_inputs(Shape(T=14, chunk_size=4), route, torch.float32)
     inputs["q"] = (1e3 * inputs["q"]).detach().requires_grad_()
     o = attention(**inputs, chunk_size=4, route_grad=route_grad)
@@ -236,7 +236,7 @@ def test_no_output_depends_on_a_later_token(length: int, chunk_size: int) -> Non
     router = torch.randn(channels, heads, dtype=torch.float64)
 
     def layer(x: Tensor) -> Tensor:
-        """[T, D] to [T]: projections, a router that looks at whole chunks, attention, a sum over channels."""
+        """Map [T, D] to [T]: projections, a router that sees whole chunks, attention, a sum over channels."""
         q, k, v = torch.einsum("td,pdhk->pthk", x, weights)[:, None].unbind()
         route = mean_pool_route(x[None], router, chunk_size)
         return attention(q, k, v, route, chunk_size=chunk_size, route_grad="full").sum((0, 2, 3))

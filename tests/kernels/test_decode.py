@@ -29,7 +29,7 @@ decay_skipped_or_not = pytest.mark.parametrize("decay_skipped", [True, False], i
 
 
 def with_routing_heads(inputs: Inputs, shape: Shape) -> Inputs:
-    """The same inputs, with a route of ones in place of none: a cache has its routing heads from the start."""
+    """Replace a missing route by ones: a cache has its routing heads from the start."""
     return inputs if "route" in inputs else inputs | {"route": make_route(shape, "ones")}
 
 
@@ -95,7 +95,7 @@ def test_prefill_without_a_route_has_one_routing_head() -> None:
 @pytest.mark.parametrize("route", ["fractional", "hard", "zeros"])
 @pytest.mark.parametrize("shape", INTERPRETED, ids=str)
 def test_triton_softmax_steps(shape: Shape, route: str) -> None:
-    """From a prefix on, so that lists are there at once; in float32 against float64."""
+    """Decode in float32 from a prefix on, so that lists are filled from the start; compared with float64."""
     inputs = with_routing_heads(softmax_inputs(shape, route, torch.float32), shape)
     inputs = {name: x.detach() for name, x in inputs.items()}
     prefix = shape.T - 6
@@ -110,7 +110,7 @@ def test_triton_softmax_steps(shape: Shape, route: str) -> None:
 
 
 def long_lists(dtype: torch.dtype, device: str = "cpu", chunks: int = 40) -> tuple[KVCache, Inputs, list[list[int]]]:
-    """A cache of long, short and empty lists in splits, what it was made of, and the chunks that each list keeps."""
+    """Return a cache of long, short and empty lists in splits, its inputs, and the kept chunks of each list."""
     shape = Shape(T=16 * chunks + 5, chunk_size=16, B=2, H=4, K=8, V=12, R=2)
     inputs = {name: x.detach().to(device) for name, x in softmax_inputs(shape, "fractional", dtype).items()}
     wanted = [[chunks, 0], [1, chunks // 2]]
@@ -124,7 +124,7 @@ def long_lists(dtype: torch.dtype, device: str = "cpu", chunks: int = 40) -> tup
 
 
 def expected_last(inputs: Inputs) -> Tensor:
-    """What the last token attends to, in float64: [B, H, V]."""
+    """Compute the last token's output in float64, [B, H, V]."""
     q, k, v, route = (inputs[name].double() for name in ("q", "k", "v", "route"))
     weight = route.repeat_interleave(16, dim=1)[:, : q.shape[1]]
     weight[:, -(q.shape[1] % 16) :] = 1
@@ -217,7 +217,7 @@ def test_lists_of_different_lengths_on_the_gpu(dtype: torch.dtype) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("impl", ["triton", "reference"])
 def test_captured_steps_can_be_replayed(impl: Any) -> None:
-    """One graph for a step of both operations and one for the ends of chunks: nothing waits, nothing moves."""
+    """One graph for a step of both operations and one for chunk ends: no synchronisation, no moved memory."""
     shape = Shape(T=100, chunk_size=16, H=4, K=64, V=64, R=2)
     inputs = {name: x.detach().cuda() for name, x in softmax_inputs(shape, "mixed", torch.float32).items()}
     linear = {name: x.detach().cuda() for name, x in delta_inputs(shape, "mixed", torch.float32).items()}

@@ -1,4 +1,4 @@
-"""Every wrong argument of decoding is refused by a message that names it, says what was given and what is allowed."""
+"""Every wrong argument of decoding raises an error with its name, the given value and the allowed values."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from nas.kernels.gated_delta_rule.decode import gated_delta_rule_step
 
 
 def rejected(name: str, value: object, given: str, allowed: str, reason: str) -> Any:
-    """One refused value of the argument ``name``, and what the message must say about it."""
+    """Return a test case of a wrong value of ``name``, with the parts that the message must contain."""
     return pytest.param(name, value, given, allowed, id=f"{name}-{reason}")
 
 
@@ -119,8 +119,8 @@ def test_bad_cache(name: str, value: object, given: str, allowed: str) -> None:
         rejected("v", of(B, 8, H, V), "[2, 8, 4, 5]", "[2, 9, 4]", "other T"),
         rejected("route", of(B, 2, R), "[2, 2, 2]", "[2, 3, R]", "open chunk missing"),
         rejected("chunk_size", 0, "0", "at least 1", "none"),
-        rejected("pages", 5, "5", "needs 12", "too few"),
-        rejected("max_chunks", 1, "1", "needs 2", "too few"),
+        rejected("pages", 5, "5", "needs at least 12", "too few"),
+        rejected("max_chunks", 1, "1", "needs at least 2", "too few"),
     ],
 )
 def test_bad_prefill(name: str, value: object, given: str, allowed: str) -> None:

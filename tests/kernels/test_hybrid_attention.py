@@ -1,4 +1,4 @@
-"""Both operations at once give what each gives alone."""
+"""The fused call of both operations equals separate calls."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ NAMES = ("softmax_q", "softmax_k", "linear_q", "linear_k", "v", "g", "beta", "so
 def make_inputs(
     batch: int, length: int, heads: int, key_dim: int, value_dim: int, chunk_size: int, **options: Any
 ) -> dict[str, Tensor]:
-    """Leaves for linear heads of these dims, twice as many softmax heads, and one routing head per linear head."""
+    """Return leaves for linear heads of these dims, twice as many softmax heads, and a routing head per linear head."""
     keys = heads * key_dim
     chunks = -(-length // chunk_size)
 
@@ -103,7 +103,7 @@ def test_wrong_argument_is_named() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("batch", [1, 4, 32], ids=["segments", "a program each", "several each"])
 def test_on_two_streams(batch: int) -> None:
-    """Twenty times the same as one after the other, while memory is used again and again."""
+    """Twenty repetitions equal the sequential result, while memory is reused."""
     inputs = make_inputs(batch, 4096, 6, 128, 256, chunk_size=64, device="cuda", dtype=torch.bfloat16)
     expected = one_by_one(inputs, 64)
     cotangents = [torch.randn_like(x) for x in expected]

@@ -1,4 +1,4 @@
-"""Pages are used, freed and never lost; the pool grows when it must, and exhaustion shows."""
+"""Pages are used, freed and never lost; the pool grows when needed, and exhaustion is reported."""
 
 import functools
 from typing import Any
@@ -17,7 +17,7 @@ from tests.kernels.decoding import assert_every_page_has_one_owner, cache_for, d
 
 
 def test_pages_in_use_are_kept_chunks_and_running_chunks() -> None:
-    """What a route skips takes no page, however long the sequence: bytes follow the share."""
+    """Skipped chunks take no page, however long the sequence: the bytes follow the softmax share."""
     shape = Shape(T=48, chunk_size=4, H=4, R=2)
     kept: dict[str, int] = {}
     for kind in ("ones", "hard", "zeros"):
@@ -52,7 +52,7 @@ def test_a_released_sequence_gives_its_pages_back_and_starts_again(impl: str) ->
 
 
 def test_sequences_of_different_ages() -> None:
-    """Chunks end when they are full, each sequence for itself; a close for everyone changes nothing in the others."""
+    """Chunks of each sequence end when they are full; closing the chunks of all leaves other sequences unchanged."""
     shape = Shape(T=16, chunk_size=4, B=2)
     inputs, linear = softmax_inputs(shape, "mixed"), delta_inputs(shape, "mixed")
     late = 2  # the second sequence starts two steps after the first
@@ -117,7 +117,7 @@ def test_ensured_pages_suffice_without_growing() -> None:
 @pytest.mark.parametrize("limit", ["pages", "max_chunks"])
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 def test_exhaustion_is_never_silent(impl: Any, limit: str) -> None:
-    """Without growing, a close that finds no page leaves the chunk full: growing then helps, going on gives NaN."""
+    """Without growing, a close without a free page leaves the chunk full: growing helps, a further step gives NaN."""
     shape = Shape(T=33, chunk_size=16, B=2, H=1, K=4, V=4)
     inputs = {name: x.detach() for name, x in softmax_inputs(shape, "ones", torch.float32).items()}
     q, k, v = (inputs[name] for name in ("q", "k", "v"))

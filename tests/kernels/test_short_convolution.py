@@ -1,4 +1,4 @@
-"""The short convolution against its definition, and Triton's against the reference in float64."""
+"""The short convolution against its definition, and Triton against the reference in float64."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def case(batch: int, length: int, channels: int, size: int, **of: object) -> Inp
 
 
 def definition(x: Tensor, weight: Tensor) -> Tensor:
-    """Token by token, tap by tap."""
+    """Compute the definition token by token, tap by tap."""
     size = weight.shape[1]
     y = torch.zeros_like(x)
     for t in range(x.shape[1]):

@@ -1,4 +1,4 @@
-"""The gated activation against its definition, and Triton's against the reference in float64."""
+"""The gated activation against its definition, and Triton against the reference in float64."""
 
 import pytest
 import torch

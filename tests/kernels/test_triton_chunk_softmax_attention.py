@@ -43,7 +43,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value|ov
 attention: Any = functools.partial(chunk_softmax_attention, impl="triton")
 
 TILES = (((32, 16), (16, 32)), ((16, 16), (16, 16)), ((64, 32), (32, 64)))
-"""(queries, keys) of the forward and of the backward pass: smaller than, as large as and larger than a chunk.
+"""(queries, keys) of the forward and the backward pass: smaller than, as large as and larger than a chunk.
 
 Within chunks the backward pass has as many keys as queries.
 """
@@ -123,7 +123,7 @@ def test_every_kind_of_route(route: str, route_grad: str) -> None:
     ],
 )
 def test_blocks_within_chunks(monkeypatch: pytest.MonkeyPatch, block: int, route: str, route_grad: str) -> None:
-    """Several blocks in a chunk, one of them past the end; one; and several chunks in a block."""
+    """A chunk has several blocks, one of them past the end; one block; or a block has several chunks."""
     set_tiles(monkeypatch, TILES[0][0], (block, 64))
     assert_matches_oracle(Shape(T=70, chunk_size=32, B=1, H=2, R=1, K=12, V=20), route, route_grad)
 
@@ -131,7 +131,7 @@ def test_blocks_within_chunks(monkeypatch: pytest.MonkeyPatch, block: int, route
 @on_cpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_chosen_tiles(dtype: torch.dtype) -> None:
-    """The tiles that a GPU would get, larger than the sequence, with a value wide enough to be split."""
+    """The tiles of a GPU, larger than the sequence, with a value dim wide enough to be split."""
     shape = Shape(T=40, chunk_size=16, B=1, H=1, K=20, V=300)
     inputs, cotangents = cast(softmax_inputs(shape, "mixed"), dtype), cotangents_for(shape)
     operation = functools.partial(attention, chunk_size=16, route_grad="full")
@@ -148,15 +148,15 @@ def test_chosen_tiles(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("route", ["none", "fractional"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_low_precision(dtype: torch.dtype, route: str) -> None:
-    """Held to twice the error of the same products with the same roundings in PyTorch (`rounded_attention`)."""
+    """Errors are at most twice those of the same products and roundings in PyTorch (`rounded_attention`)."""
     shape = SHAPES[1]
     assert_low_precision(cast(softmax_inputs(shape, route), dtype), [cotangents_for(shape)[0].to(dtype)], 16)
 
 
 def rounded_attention(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None, *, chunk_size: int) -> Tensor:
-    """The definition with its probabilities rounded to the dtype of v before they meet v, as tensor cores need them.
+    """Compute the definition with probabilities rounded to the dtype of v before the product, as tensor cores do.
 
-    Autograd through it rounds where the kernels do: the gradient of the scores before it meets q and k.
+    Its gradient by autograd is rounded where the kernels round it: before the products with q and k.
     """
     e = weighted_scores(q, k, route, chunk_size)
     p = e / e.sum(-1, keepdim=True)
@@ -164,14 +164,14 @@ def rounded_attention(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = No
 
 
 def weighted_scores(q: Tensor, k: Tensor, route: Tensor | None, chunk_size: int) -> Tensor:
-    """w exp(s) [B, H, T, T], each row relative to its largest s."""
+    """Return w exp(s) [B, H, T, T], each row relative to its largest s."""
     w = pair_weights(q, route, chunk_size).float()
     s = torch.einsum("bihk,bjhk->bhij", q, k).float() * q.shape[-1] ** -0.5
     return w * (s - s.detach().masked_fill(w == 0, -torch.inf).amax(-1, keepdim=True)).exp()
 
 
 def pair_weights(q: Tensor, route: Tensor | None, chunk_size: int) -> Tensor:
-    """w of the definition, float64 [B, H, T, T], or [T, T] without a route."""
+    """Return w of the definition, float64 [B, H, T, T], or [T, T] without a route."""
     position = torch.arange(q.shape[1], device=q.device)
     chunk = position // chunk_size
     earlier = (chunk[:, None] > chunk).double()
@@ -183,10 +183,10 @@ def pair_weights(q: Tensor, route: Tensor | None, chunk_size: int) -> Tensor:
 
 
 def deviation_by_output(inputs: Inputs, do: Tensor, chunk_size: int) -> Tensor:
-    """What rounding o makes of the route's gradient, [B, N, R]: the standard deviation.
+    """Return the standard deviation of the route's gradient that rounding o causes, [B, N, R].
 
-    That gradient is sum e^{s - lse} (do . v - do . o). For skipped chunks e^{s - lse} has no bound, and may be so large
-    for a few queries that how their o happens to be rounded decides the error.
+    That gradient is sum e^{s - lse} (do . v - do . o). For skipped chunks e^{s - lse} has no bound. It may be so large
+    for a few queries that the rounding of their o decides the error.
     """
     q, k, v, route = (x.detach().double() for x in inputs.values())
     spacing = torch.finfo(inputs["v"].dtype).eps
@@ -232,7 +232,7 @@ def test_scale_multiplies_the_scores(scale: float) -> None:
 @on_cpu
 @pytest.mark.usefixtures("small_tiles")
 def test_later_queries_never_load_a_skipped_chunk() -> None:
-    """What cannot be loaded cannot matter: with NaN in a skipped chunk the later tiles of queries stay as they were."""
+    """NaN in a skipped chunk leaves later tiles of queries unchanged: the chunk is never loaded."""
     shape = Shape(T=70, chunk_size=16, B=1, K=16, V=16)
     inputs = softmax_inputs(shape, "hard", torch.float32)
     with torch.no_grad():
@@ -257,7 +257,7 @@ def test_later_queries_never_load_a_skipped_chunk() -> None:
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize(("peak", "route_grad"), [(1e2, "full"), (1e30, "full"), (1e30, "selected")])
 def test_skipped_chunk_with_far_larger_scores(route_grad: str, peak: float) -> None:
-    """Later queries must behave as if the skipped chunk were not there at all, however large its scores."""
+    """Later queries ignore the skipped chunk, however large its scores."""
     first, shape = 16, Shape(T=70, chunk_size=16, B=1, K=16, V=16)
     inputs = {name: x.detach() for name, x in softmax_inputs(shape, "fractional", torch.float32).items()}
     inputs["q"][..., 0] = 1.0
@@ -313,7 +313,7 @@ def test_no_output_depends_on_a_later_token() -> None:
         for name in "qkv":
             changed[name][:, t] += 1.0
         changed["route"] = inputs["route"].clone()
-        changed["route"][:, t // 16] *= 0.5  # a chunk's route is made from its tokens, and is for later chunks
+        changed["route"][:, t // 16] *= 0.5  # a chunk's route depends on its tokens and affects later chunks
         moved = (attention(**changed, chunk_size=16) - before).abs().amax((0, 2, 3))
         assert (moved[:t] == 0).all()
         assert moved[t] > 1e-3
@@ -448,7 +448,7 @@ def test_gpu_graph_replays_with_another_route(route_grad: str) -> None:
     operation = functools.partial(attention, chunk_size=64, route_grad=route_grad)
     assert_graph_replays(
         operation, shape, inputs, cotangents, rtol=2e-2, atol=1e-3
-    )  # dq: rounded from sums in any order
+    )  # dq: rounded from sums whose order varies
 
 
 @pytest.mark.gpu
@@ -474,7 +474,7 @@ def test_gpu_more_than_2_to_the_31_elements() -> None:
     route = torch.rand(1, length // 64, 1, device=CUDA).round().repeat(batch, 1, 1).requires_grad_()
     o = attention(q, q.detach(), q.detach(), route, chunk_size=64)
     dq, droute = torch.autograd.grad(o, [q, route], o.detach())
-    for x in (o, dq, droute):  # every batch is the same
+    for x in (o, dq, droute):  # all batch entries are equal
         assert (x[-1] - x[0]).abs().max() <= 1e-2 * x[0].abs().max()
         assert x[0].isfinite().all()
     del o, dq, droute

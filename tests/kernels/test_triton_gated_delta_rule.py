@@ -56,7 +56,7 @@ RAGGED = Shape(T=70, chunk_size=32, B=1, H=1, K=8, V=4)
 
 
 def set_segments(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
-    """Split every sequence into segments of so many chunks."""
+    """Split every sequence into segments of ``chunks`` chunks."""
 
     def split(heads: int, tiles: int, tiles_of_chunk: int, *_: Any) -> int:
         return min(tiles, chunks * tiles_of_chunk)
@@ -65,21 +65,21 @@ def set_segments(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
 
 
 def set_tile(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
-    """Tiles of so many tokens: several in a chunk even where chunks are short."""
+    """Use tiles of this many tokens: several in a chunk even where chunks are short."""
     chosen = triton_launch.blocks_of
     for module in (triton_launch, triton_op):
         monkeypatch.setattr(module, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
 
 
 def inputs_for(shape: Shape, route: str, dtype: torch.dtype = torch.float32) -> Inputs:
-    """Those of `delta_inputs`, with decays so slow that what a chunk writes can outlive a few more."""
+    """Return the inputs of `delta_inputs` with slower decays: a chunk's writes outlive a few more chunks."""
     inputs = delta_inputs(shape, route)
     inputs["g"] = inputs["g"] * 2 / shape.chunk_size
     return cast(inputs, dtype)
 
 
 def cotangents_for(shape: Shape, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """For the output and for the final state."""
+    """Return cotangents of the output and of the final state."""
     o = torch.randn(shape.B, shape.T, shape.H, shape.V, dtype=dtype)
     return [o, torch.randn(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)]
 
@@ -219,7 +219,7 @@ def test_memory_layout_does_not_matter() -> None:
 
 @on_cpu
 def test_causality_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No output depends on a later token, and no gradient of an early output reaches one."""
+    """No output depends on a later token, and no gradient of an early output depends on one."""
     set_tile(monkeypatch, 16)
     set_segments(monkeypatch, 1)
     inputs, gated = inputs_for(RAGGED, "fractional"), ("q", "k", "v", "g", "beta")
@@ -228,7 +228,7 @@ def test_causality_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
         changed = {name: x.detach().clone() for name, x in inputs.items()}
         for name in gated:
             changed[name][:, t] *= 0.5
-        changed["route"][:, t // 32] *= 0.5  # a chunk's route is made from its tokens, and is for later chunks
+        changed["route"][:, t // 32] *= 0.5  # a chunk's route depends on its tokens and affects later chunks
         moved = (delta_rule(**changed, chunk_size=32)[0] - o).abs().amax((0, 2, 3))
         assert (moved[:t] == 0).all()
         assert moved[t] > 1e-4
@@ -341,8 +341,8 @@ GPU_CASES = (
     (torch.float32, Shape(T=1000, chunk_size=256, R=1, K=60, V=100), "hard", False, None),
     (torch.float32, Shape(T=1000, chunk_size=32, R=1, K=256, V=512), "fractional", True, None),
 )
-"""Every head dim, dtype, chunk size and kind of route once at least: dtype, shape, route, decay_skipped, chunks of a
-segment (None: one segment). Few, because each is a set of kernels to compile."""
+"""Every head dim, dtype, chunk size and kind of route at least once: dtype, shape, route, decay_skipped, chunks of a
+segment (None: one segment). The list is short because each case compiles its own kernels."""
 
 
 def gpu_case_id(case: tuple[Any, ...]) -> str:
@@ -378,7 +378,7 @@ def test_gpu_write_strengths_over_one(dtype: torch.dtype) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("shape", TIMED, ids=str)
 def test_gpu_timed_shapes(shape: Shape) -> None:
-    """As split for this GPU: right, and the same in every run."""
+    """Results with this GPU's split are right, and equal in every run."""
     inputs, cotangents = on_gpu_with_states(shape, "mixed")
     assert_low_precision(inputs, cotangents, chunk_size=64)
     operation = functools.partial(delta_rule, chunk_size=64, route_grad="full")
@@ -404,14 +404,14 @@ def test_gpu_more_than_2_to_the_31_elements(monkeypatch: pytest.MonkeyPatch) -> 
     sizes = (shape.B, shape.T, shape.H)
     inputs: Inputs = {"v": torch.randn(*sizes, shape.V, device=CUDA, dtype=torch.bfloat16)}
     assert inputs["v"].numel() > 2**31
-    for name in ("q", "k"):  # of about length 1, as if normalised
+    for name in ("q", "k"):  # of length near 1, like normalised vectors
         inputs[name] = torch.randn(*sizes, shape.K, device=CUDA, dtype=torch.bfloat16).mul_(shape.K**-0.5)
     inputs |= {"g": torch.rand(sizes, device=CUDA).mul_(-0.05), "beta": torch.rand(sizes, device=CUDA)}
     inputs["route"] = torch.rand(shape.B, shape.num_chunks, 1, device=CUDA).round_()
     inputs["initial_state"] = torch.randn(shape.B, shape.H, shape.K, shape.V, device=CUDA)
 
     def last_of(inputs: Inputs) -> list[Tensor]:
-        """Of the last sequence: o, the final state and all gradients, with v as the cotangent of o."""
+        """Return o, the final state and all gradients of the last sequence, with v as the cotangent of o."""
         leaves = {name: x.detach().requires_grad_() for name, x in inputs.items()}
         results = delta_rule(**leaves, chunk_size=64, route_grad="full")
         cotangents = [inputs["v"], torch.ones_like(results[1])]

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("triton")
 
 LIMIT = 227 * 1024
-"""Bytes of shared memory that a program can have at compute capability 9.0."""
+"""Largest shared memory of a program in bytes at compute capability 9.0."""
 
 KERNELS = {
     "delta": {

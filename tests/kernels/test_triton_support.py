@@ -1,4 +1,4 @@
-"""Where Triton's kernels run and what they take: a refusal says what is allowed, and "auto" takes the reference."""
+"""Where the Triton kernels run and what they support: an error says what is allowed, and "auto" uses the reference."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def run(
     chunk_size: int = 16,
     **options: Any,
 ) -> Any:
-    """The operation on 20 tokens of one head."""
+    """Run the operation on 20 tokens of one head."""
     dims = {"q": (K,), "k": (K,), "v": (V,)} | dict.fromkeys(gates, ())
     torch.manual_seed(0)
     inputs = {name: -torch.rand(1, 20, 1, *dim).to(device, dtype) for name, dim in dims.items()}
@@ -48,7 +48,7 @@ either_operation = pytest.mark.parametrize("operation", [softmax, linear])
 
 @pytest.fixture
 def forgetful() -> Iterator[None]:
-    """What was found out about the machine is forgotten before and after."""
+    """Clear the cached facts about the machine before and after each test."""
     machine.known_machine_obstacle.cache_clear()
     yield
     machine.known_machine_obstacle.cache_clear()
@@ -56,7 +56,7 @@ def forgetful() -> Iterator[None]:
 
 @pytest.fixture
 def compiling(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
-    """Kernels are compiled for a GPU, not interpreted; a supported Triton is there."""
+    """Pretend that kernels are compiled for a GPU, not interpreted, and that a supported Triton is installed."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(machine, "_triton_version", lambda: "3.7.1")
 
@@ -68,7 +68,7 @@ def set_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: 
 
 
 class OnAGpu:
-    """What `choose` looks at of a tensor, without the GPU to hold it."""
+    """The tensor attributes that `choose` reads, without a GPU to hold the tensor."""
 
     device, dtype, shape = CUDA, torch.bfloat16, (1, 20, 1, 16)
 
@@ -108,7 +108,7 @@ def test_tensors_on_the_cpu_without_the_interpreter(operation: Callable[..., Ten
 
 @either_operation
 def test_auto_on_the_cpu_is_the_reference(operation: Callable[..., Tensor]) -> None:
-    """Even where the interpreter could run the kernels: it is there to test them."""
+    """On a CPU "auto" uses the reference, even where the interpreter could run the kernels: that is for tests."""
     assert torch.equal(operation(device="cpu"), operation(device="cpu", impl="reference"))
 
 
@@ -161,7 +161,7 @@ def test_a_triton_that_is_new_enough(version: str, monkeypatch: pytest.MonkeyPat
 
 
 def assert_reference_is_left(*parts: str) -> None:
-    """Asked for, Triton is refused with a message of these parts; "auto" takes the reference."""
+    """Assert that impl="triton" raises a message with these parts, and that "auto" uses the reference."""
     tensor: Any = OnAGpu()
     with pytest.raises(ValueError) as caught:
         choose("triton", tensor, tensor, tensor, 64)
@@ -171,14 +171,14 @@ def assert_reference_is_left(*parts: str) -> None:
 
 
 def test_kernels_are_imported_without_the_compiler() -> None:
-    """It takes as long as the rest of torch, and nothing needs it but a compiled model."""
+    """It takes as long to import as the rest of torch, and only compiled models need it."""
     code = "import sys, nas.kernels; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_the_machine_is_a_constant_to_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What tells of it cannot be traced."""
+    """The reason cannot be traced."""
     asked = []
 
     def version() -> str:

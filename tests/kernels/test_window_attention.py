@@ -57,7 +57,7 @@ SMALL = Shape(T=75, chunk_size=16, B=1, K=12, V=20)
 
 @pytest.fixture(autouse=True)
 def small_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the interpreter, tiles that are smaller than most windows; a GPU gets the chosen ones."""
+    """Use tiles in the interpreter that are smaller than most windows; a GPU gets the chosen tiles."""
     if "gpu" not in request.keywords:
         set_tiles(monkeypatch, (32, 16), (16, 32))
 
@@ -68,13 +68,13 @@ def set_tiles(monkeypatch: pytest.MonkeyPatch, forward: tuple[int, int], backwar
 
 
 def in_window(length: int, window: int, device: torch.device) -> Tensor:
-    """[T, T] bool: whether query i sees key j."""
+    """Return [T, T] bool: whether query i sees key j."""
     i, j = torch.arange(length, device=device)[:, None], torch.arange(length, device=device)[None]
     return (j <= i) & (i - j < window)
 
 
 def masked_softmax(q: Tensor, k: Tensor, v: Tensor, *, window: int, scale: float | None = None) -> Tensor:
-    """The definition, as one dense matrix of scores."""
+    """Compute the definition as one dense matrix of scores."""
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     s = scale * torch.einsum("bihk,bjhk->bhij", q, k)
     p = s.masked_fill(~in_window(q.shape[1], window, q.device), -math.inf).softmax(-1)
@@ -82,7 +82,7 @@ def masked_softmax(q: Tensor, k: Tensor, v: Tensor, *, window: int, scale: float
 
 
 def rounded_attention(q: Tensor, k: Tensor, v: Tensor, *, window: int) -> Tensor:
-    """The definition with its probabilities rounded to the dtype of v before they meet v, as tensor cores need them."""
+    """Compute the definition with probabilities rounded to the dtype of v before the product, as tensor cores do."""
     s = torch.einsum("bihk,bjhk->bhij", q, k).float() * q.shape[-1] ** -0.5
     p = s.masked_fill(~in_window(q.shape[1], window, q.device), -math.inf).softmax(-1)
     return torch.einsum("bhij,bjhv->bihv", p.to(v.dtype), v)
@@ -134,7 +134,7 @@ def test_triton_tiles(monkeypatch: pytest.MonkeyPatch, window: int, tiles: tuple
 @on_cpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_triton_chosen_tiles(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """The tiles that a GPU would get, with a value wide enough to be split."""
+    """The tiles of a GPU, with a value dim wide enough to be split."""
     monkeypatch.undo()
     shape = Shape(T=70, chunk_size=16, B=1, H=1, K=20, V=300)
     assert_low_precision(inputs_of(shape, dtype), [cotangents_for(shape)[0].to(dtype)], window=20)
@@ -182,7 +182,7 @@ def test_window_as_long_as_the_sequence_is_causal_attention(window: int, impl: A
         for options in ({"window": window, "chunk_size": 3}, {"chunk_size": 16})
     )
     for actual, expected in zip(*runs, strict=True):
-        assert_all_close(actual, expected, atol=1e-6)  # Triton sums dq in any order
+        assert_all_close(actual, expected, atol=1e-6)  # the order of Triton's sums of dq varies
 
 
 @EITHER
@@ -214,7 +214,7 @@ def test_a_token_moves_the_outputs_of_its_window_alone(window: int, impl: Any) -
 
 @EITHER
 def test_far_keys_are_never_loaded(impl: Any) -> None:
-    """What cannot be loaded cannot matter: NaN far behind the window leaves later blocks of queries as they were."""
+    """NaN far behind the window leaves later blocks of queries unchanged: those keys are never loaded."""
     shape, window = Shape(T=3 * MIN_QUERY_BLOCK, chunk_size=16, B=1, H=1, K=16, V=16), 16
     inputs, later = inputs_of(shape), 2 * MIN_QUERY_BLOCK
     cotangent = torch.randn(1, shape.T, 1, 16)
@@ -242,7 +242,7 @@ def test_scores_far_apart(dtype: torch.dtype, atol: float) -> None:
 
 
 def check_far_apart(inputs: Inputs, atol: float) -> None:
-    """Scores of thousands, whose softmax is one-hot: nothing overflows."""
+    """With scores of thousands the softmax is one-hot, and nothing overflows."""
     with torch.no_grad():
         inputs["q"] *= 1e3
     o = attention(**inputs, window=20)
@@ -269,7 +269,7 @@ def test_backward_twice_and_through_a_checkpoint(impl: Any) -> None:
 
 @EITHER
 def test_autocast(impl: Any) -> None:
-    """Triton's kernels take autocast's dtype; the reference keeps its own."""
+    """The Triton kernels use autocast's dtype; the reference keeps its own."""
     inputs = inputs_of(Shape(T=35, chunk_size=16, B=1, H=1, K=16, V=16))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         o = chunk_softmax_attention(**inputs, window=20, impl=impl)
@@ -321,7 +321,7 @@ def test_wrong_argument(options: dict[str, Any], parts: tuple[str, ...]) -> None
 
 
 def decode(inputs: Inputs, cache: WindowCache, start: int = 0) -> tuple[Tensor, WindowCache]:
-    """The steps of tokens ``start`` and later: o [B, T - start, H, V], and the cache."""
+    """Decode tokens ``start`` and later; returns o [B, T - start, H, V] and the cache."""
     outputs = []
     for t in range(start, inputs["q"].shape[1]):
         o, cache = window_attention_step(*(inputs[name][:, t] for name in "qkv"), cache)
@@ -444,7 +444,7 @@ def test_gpu_windows(length: int, window: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
 @pytest.mark.parametrize("length", [63, 129, 4096], ids="T{}".format)
 def test_gpu_a_window_of_one_token_hands_its_value_on(length: int, dtype: torch.dtype) -> None:
-    """The gradients of q and k are 0: what is left of them is the rounding of two equal terms."""
+    """The gradients of q and k are 0: only the rounding of two equal terms remains."""
     shape = Shape(T=length, chunk_size=64, B=1, H=4, K=64, V=128)
     inputs, cotangents = on_gpu(softmax_inputs, shape, "none", dtype)
     results, gradients = results_and_gradients(functools.partial(attention, window=1), inputs, cotangents)
@@ -476,7 +476,7 @@ def test_gpu_runs_are_identical_but_for_dq_and_never_wait() -> None:
 
 @pytest.mark.gpu
 def test_gpu_steps_in_a_cuda_graph() -> None:
-    """One captured step, replayed for every token, does what the whole does."""
+    """One captured step, replayed for every token, equals the whole sequence."""
     shape, window = Shape(T=300, chunk_size=64, B=2, H=4, K=64, V=128), 100
     inputs = {name: x.detach() for name, x in on_gpu(softmax_inputs, shape, "none", torch.bfloat16)[0].items()}
     cache = empty_window_cache(shape.B, shape.H, shape.K, shape.V, window=window, dtype=torch.bfloat16, device=CUDA)

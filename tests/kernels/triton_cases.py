@@ -1,4 +1,4 @@
-"""What the tests of both operations' Triton kernels share: what is exact, what rounding allows, how to ask a GPU."""
+"""Helpers of the Triton tests: exact results, tolerances of rounding, and tests on a GPU."""
 
 import functools
 from collections.abc import Callable
@@ -17,10 +17,10 @@ on_cpu = pytest.mark.skipif(not interpreting(), reason="needs Triton's interpret
 CUDA = torch.device("cuda")
 
 ATOL = 1e-5
-"""Of float32 on shapes that are interpreted, for values up to 1; relative to the largest value where that is more."""
+"""Tolerance of float32 on interpreted shapes, for values up to 1; relative to the largest value if that is larger."""
 
 CANCELLED = 2e-5
-"""What float32 leaves of a difference of terms of about 10, sixteen ulps, where the exact result is zero."""
+"""Error of float32 in a difference of terms of about 10, sixteen ulps, where the exact result is zero."""
 
 
 def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
@@ -35,7 +35,7 @@ def assert_close(actual: Inputs, expected: Inputs) -> None:
 def exact_results(
     definition: Operation, inputs: Inputs, cotangents: list[Tensor], route_grad: str = "full"
 ) -> tuple[Inputs, Inputs]:
-    """Results and gradients of the definition in float64."""
+    """Return results and gradients of the definition in float64."""
     results, gradients = results_and_gradients(definition, cast(inputs, torch.float64), cotangents)
     if route_grad == "selected" and "route" in inputs:
         gradients["route"] = gradients["route"].masked_fill(inputs["route"] == 0, 0.0)
@@ -45,7 +45,7 @@ def exact_results(
 def assert_matches(
     operation: Any, definition: Operation, inputs: Inputs, cotangents: list[Tensor], route_grad: str = "full"
 ) -> None:
-    """Hold the operation in float32 against the definition in float64."""
+    """Compare the operation in float32 with the definition in float64."""
     operation = functools.partial(operation, route_grad=route_grad)
     results, gradients = results_and_gradients(operation, inputs, cotangents)
     expected, expected_gradients = exact_results(definition, inputs, cotangents, route_grad)
@@ -139,7 +139,7 @@ def assert_layout_does_not_matter(operation: Operation, inputs: Inputs, cotangen
 
 
 def assert_compiles(operation: Operation, inputs: Inputs, cotangents: list[Tensor]) -> None:
-    """Traced as one graph, the operation gives the same results and gradients, bit for bit."""
+    """Assert that the operation, traced as one graph, gives the same results and gradients, bit for bit."""
     torch._dynamo.reset()
     compiled = torch.compile(operation, backend="aot_eager", fullgraph=True)
     expected, actual = (results_and_gradients(x, inputs, cotangents) for x in (operation, compiled))
@@ -148,7 +148,7 @@ def assert_compiles(operation: Operation, inputs: Inputs, cotangents: list[Tenso
 
 
 def assert_backward_repeats(operation: Operation, inputs: Inputs) -> None:
-    """The same gradients, bit for bit, from a second backward pass and through activation checkpointing."""
+    """Assert equal gradients, bit for bit, from a second backward pass and through activation checkpointing."""
     leaves = list(inputs.values())
 
     def gradients(o: Any, **options: bool) -> tuple[Tensor, ...]:
@@ -172,7 +172,7 @@ def require_memory(gibibytes: int) -> None:
 def on_gpu(
     make_inputs: Callable[[Shape, str], Inputs], shape: Shape, route: str, dtype: torch.dtype
 ) -> tuple[Inputs, list[Tensor]]:
-    """Inputs made on the GPU, leaves in ``dtype``, and the output's cotangent."""
+    """Return inputs on the GPU, leaves in ``dtype``, and the output's cotangent."""
     with CUDA:
         inputs = cast(make_inputs(shape, route), dtype)
         return inputs, [torch.randn(shape.B, shape.T, shape.H, shape.V).to(dtype)]
@@ -181,7 +181,7 @@ def on_gpu(
 def assert_graph_replays(
     operation: Operation, shape: Shape, inputs: Inputs, cotangents: list[Tensor], **tolerance: float
 ) -> None:
-    """A CUDA graph of both passes, replayed with other routes in the same buffer, does what eager calls do."""
+    """Assert that a CUDA graph of both passes, replayed with other routes in the same buffer, equals eager calls."""
 
     def step() -> list[Tensor]:
         results, gradients = results_and_gradients(operation, inputs, cotangents)
@@ -209,7 +209,7 @@ def assert_graph_replays(
 def assert_runs_are_identical(
     operation: Operation, inputs: Inputs, cotangents: list[Tensor], except_for: tuple[str, ...] = ()
 ) -> None:
-    """Two runs give the same results and gradients, bit for bit, but for the gradients named."""
+    """Assert that two runs give the same results and gradients, bit for bit, except the named gradients."""
     first, second = (results_and_gradients(operation, inputs, cotangents) for _ in range(2))
     for name, x in first[0].items():
         assert torch.equal(x, second[0][name]), name
@@ -219,7 +219,7 @@ def assert_runs_are_identical(
 
 
 def assert_never_waits(operation: Operation, inputs: Inputs) -> None:
-    """Neither pass makes the host wait for the GPU."""
+    """Assert that neither pass makes the host wait for the GPU."""
 
     def step() -> tuple[Tensor, ...]:
         returned = operation(**inputs)

@@ -16,7 +16,7 @@ def poem(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """100 files of 200 bytes, each one byte repeated, so that a byte tells its file."""
+    """Make 100 files of 200 bytes, each one byte repeated, so that a byte identifies its file."""
     root = tmp_path / "folder"
     for index in range(100):
         path = root / f"part{index % 7}" / f"{index:02d}.txt"

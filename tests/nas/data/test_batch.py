@@ -1,4 +1,4 @@
-"""Batches: planted chunks, and what of them is scored."""
+"""Batches: planted chunks and scored positions."""
 
 import torch
 

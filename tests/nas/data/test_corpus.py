@@ -1,4 +1,4 @@
-"""A corpus: what is read, how it is split, and what is refused."""
+"""A corpus: the files it reads, their split, and the errors it raises."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Zoology's recall: every key is asked for once behind the pairs, and settings come in their proportions."""
+"""Zoology's recall: every key is queried once after the pairs, and settings appear in their proportions."""
 
 from collections import Counter
 from typing import Any

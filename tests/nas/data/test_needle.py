@@ -1,4 +1,4 @@
-"""Needles: the value is stated once at a random place and asked for at the end, in each form."""
+"""Needles: the value is stated once at a random place and queried at the end, in each form."""
 
 import re
 from collections.abc import Iterable
@@ -30,12 +30,12 @@ def needle(form: str = "noise", path: str | None = None, **changed: Any) -> Need
 
 
 def sequences(batch: Batch) -> list[bytes]:
-    """Each sequence, and behind it the last byte to predict."""
+    """Return each sequence with its last target."""
     return [bytes(t.tolist() + y[-1:].tolist()) for t, y in zip(batch.tokens, batch.targets, strict=True)]
 
 
 def haystacks(batch: Batch) -> list[bytes]:
-    """Each sequence without needle and question."""
+    """Return each sequence without needle and question."""
     found = []
     for sequence in sequences(batch):
         before, _, rest = sequence.partition(b"\nOne of the special magic ")

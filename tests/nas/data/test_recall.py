@@ -1,4 +1,4 @@
-"""Planted recall: every question has its answer in a planted block, and the stream depends on seed and step alone."""
+"""Planted recall: every query has its value in a planted block, and the stream depends on seed and step alone."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def recall(**changed: int) -> Recall:
 
 
 def answers(tokens: list[int], planted: list[bool]) -> dict[int, int]:
-    """Key to value, read off the planted tokens in pairs."""
+    """Read the map from key to value off the planted tokens, in pairs."""
     stated = [token for token, is_planted in zip(tokens, planted, strict=True) if is_planted]
     return dict(zip(stated[::2], stated[1::2], strict=True))
 

@@ -1,4 +1,4 @@
-"""Streams: every batch is drawn by its own seed, and held-out batches are none of training."""
+"""Streams: every batch is drawn by its own seed, and held-out batches are not training batches."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from nas.errors import UserError
 
 
 class Digits(Stream):
-    """Random tokens; what a batch was drawn for stands in its targets."""
+    """Random tokens; the targets hold the purpose of the batch."""
 
     name, quality = "digits", "accuracy"
 

@@ -1,4 +1,4 @@
-"""The text task: what it reads, how it splits, what it draws, and how it refuses."""
+"""The text task: the files it reads, their split, the drawn windows, and the errors it raises."""
 
 import itertools
 from pathlib import Path

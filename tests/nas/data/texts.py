@@ -12,7 +12,7 @@ POEM = b"".join(b"line %04d\n" % line for line in range(1000))  # 10,000 bytes, 
 
 
 def sequences(batch: Batch) -> list[bytes]:
-    """Each sequence with its last target: the window of length + 1 bytes."""
+    """Return each sequence with its last target: the window of length + 1 bytes."""
     return [bytes(t.tolist() + y[-1:].tolist()) for t, y in zip(batch.tokens, batch.targets, strict=True)]
 
 
