@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Train over the GPUs of several machines: the same line on each of them, FIRST being the name of one.
+# Train over the GPUs of several machines: run the same line on each; FIRST is the name of one of them.
 #
 #     MACHINES=2 FIRST=node0 experiments/launch/several_machines.sh nas.search +space=token_hybrid trainer=fsdp
 #
-# The first process writes the run folder; to resume, every machine must see it, so give an output= that they share.
+# The first process writes the run folder; all machines must see it to resume, so give a shared output=.
 #
-# PORT=29500    where they meet, on FIRST
-# PROCESSES=2   only so many on each machine
-# RESTARTS=3    start all again when one fails: they go on from the newest checkpoint
-# RUN_ID=NAME   another one for each run, where RESTARTS is over 0
+# PORT=29500    port of the rendezvous on FIRST
+# PROCESSES=2   number of processes on each machine
+# RESTARTS=3    restart all processes when one fails; they resume from the newest checkpoint
+# RUN_ID=NAME   unique name of the run; needed if RESTARTS is above 0
 set -euo pipefail
 
 exec torchrun --nnodes="$MACHINES" --nproc-per-node="${PROCESSES:-gpu}" --rdzv-backend=c10d \

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# One sweep over several machines: each runs this script, and they meet in a study on a database server.
+# One sweep over several machines: each runs this script, and all share a study on a database server.
 #
-# Anywhere, on as many machines as there are:
+# On any number of machines:
 #     STORAGE=postgresql+psycopg://me@db.example.org/optuna experiments/launch/sweep.sh sweep.trials=100
-# Under SLURM, as an array of jobs, each with one worker and one GPU; more can be submitted while it runs:
+# Under SLURM, as an array of jobs, each with one worker and one GPU; more jobs may be submitted while it runs:
 #     STORAGE=... sbatch --array=0-7 experiments/launch/sweep.sh sweep.trials=100
 #
-# The server needs nothing but an empty database. Drivers: pip install '.[postgresql]' or '.[mysql]'. A URL ends up in
-# each sweep's config.yaml, so leave the password to ~/.pgpass, or for MySQL to an option file:
+# The server needs an empty database. Drivers: pip install '.[postgresql]' or '.[mysql]'. A URL ends up in
+# each sweep's config.yaml, so put the password in ~/.pgpass, or for MySQL in an option file:
 #     STORAGE='mysql+pymysql://me@db.example.org/optuna?read_default_file=~/.my.cnf'
-# A job that is killed, or stopped before its time is up, loses nothing: its trial is run again by another, from the
-# latest checkpoint where the file system is shared. The same command goes on with a study of which no job is left.
+# A killed or stopped job loses no results: another job repeats its trial, from the newest checkpoint if the file system
+# is shared. If no job is left, the same command continues the study.
 #
 #SBATCH --job-name=sweep
 #SBATCH --ntasks=1

@@ -59,7 +59,7 @@ def cells(text: str, first: str, number: int = 0) -> dict[str, str]:
     return dict(zip(heading, row, strict=True))
 
 
-def test_a_row_has_means_with_their_ranges_and_steps_with_how_many_got_there() -> None:
+def test_a_row_has_means_with_ranges_and_the_number_of_seeds() -> None:
     row = cells(report([BASE], {"default": RUNS["default"]}, "f.png"), "default")
     assert row["softmax share"] == "0.062 (0.062 to 0.062)"
     assert row["recall at 1x"] == "0.550 (0.500 to 0.600)"
@@ -71,7 +71,7 @@ def test_a_row_has_means_with_their_ranges_and_steps_with_how_many_got_there() -
     assert row["and precision"] == "50 (1 of 2)"
 
 
-def test_runs_in_which_nothing_is_found_or_that_diverged_count_as_0() -> None:
+def test_runs_without_kept_chunks_and_diverged_runs_count_as_0() -> None:
     budget = replace(examples.metrics().budget, target=0.5, dense_steps=None)
     lost = Row("searched routing", {1: examples.figures(math.nan, share=math.nan)})
     nothing = of_run(run(planted=None, budget=budget, learnt=lost), [])
@@ -80,7 +80,7 @@ def test_runs_in_which_nothing_is_found_or_that_diverged_count_as_0() -> None:
     assert {row[name] for name in ("routing began", "tightened", "planted recall >= 0.9", "and precision")} == {"-"}
 
 
-def test_a_difference_is_against_what_the_variant_is_set_against_and_says_what_it_is_worth() -> None:
+def test_a_difference_is_to_the_reference_of_the_variant_and_has_a_verdict() -> None:
     text = report([BASE, PRICE, LONGER, SECOND], RUNS, "f.png")
     assert cells(text, PRICE.options, 1)["recall at 1x"] == "+0.000 [+0.000, +0.000], p 1.000: within the noise"
     assert cells(text, SECOND.options, 1)["against"] == LONGER.options
@@ -134,7 +134,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("runs_in_this_process")
-def test_it_makes_what_is_missing_and_no_run_again(
+def test_missing_runs_are_made_and_finished_runs_are_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert nas("search", *SEARCH, f"output={tmp_path}/runs/budget.price_0_0").status == 0

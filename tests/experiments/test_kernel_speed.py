@@ -96,7 +96,7 @@ def _failing_after(calls: int) -> Any:
 
 
 @pytest.mark.parametrize("calls", [0, 1, 3])
-def test_a_contender_that_fails_is_reported_and_the_others_go_on(calls: int) -> None:
+def test_a_failing_contender_is_reported_and_the_others_continue(calls: int) -> None:
     found = interleaved({"bad": _failing_after(calls), "good": lambda number: time.sleep(1e-3)}, HostClock(), 0.0)
     assert found["bad"] == Value(failure="ValueError: no valid choices")
     assert found["good"].value is not None
@@ -109,7 +109,7 @@ class _LostClock(HostClock):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def test_a_lost_device_ends_the_run_and_keeps_what_was_measured(
+def test_a_lost_device_ends_the_run_and_keeps_earlier_results(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lost(bench: Bench) -> Iterator[Case]:
@@ -147,12 +147,12 @@ def test_no_case_begins_after_the_deadline() -> None:
     assert [row.values["case"].failure for row in found] == ["out of time"]
 
 
-def test_context_loss_is_not_laid_to_a_contender() -> None:
+def test_context_loss_is_no_failure_of_a_contender() -> None:
     with pytest.raises(ContextLost):
         interleaved({"a": lambda number: None}, _LostClock(), 0.0)
 
 
-def test_checks_say_what_was_found_and_what_was_wanted() -> None:
+def test_checks_show_figure_and_target() -> None:
     assert str(Check("ours / fla", 0.85, 0.9)) == "ours / fla 0.85 <= 0.9: met"
     assert str(Check("speed-up", 5.1, 5.4, at_least=True)) == "speed-up 5.1 >= 5.4: MISSED"
     assert str(Check("ours / fla", None, 0.9)) == "ours / fla not measured, target <= 0.9"
@@ -236,7 +236,7 @@ def results_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
     return results
 
 
-def test_the_guard_is_switched_off_and_the_notes_say_so(fake_fla: types.SimpleNamespace) -> None:
+def test_the_check_of_the_peer_is_disabled_and_noted(fake_fla: types.SimpleNamespace) -> None:
     assert "check off" in peers.fla_notes()[0]
     assert fake_fla.TRITON_ABOVE_3_7_1
 
@@ -255,7 +255,7 @@ def test_every_part_runs_and_every_contender_has_a_time(name: str, results_of: C
         assert row.what == operations.ACTIVATIONS or all(check.value is not None for check in row.checks)
 
 
-def test_a_missing_peer_leaves_ours_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_peer_ours_is_still_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "fla", None)  # type: ignore[misc]
     peers._without_guard.cache_clear()
     peers._fla_operation.cache_clear()
@@ -265,7 +265,7 @@ def test_a_missing_peer_leaves_ours_measured(monkeypatch: pytest.MonkeyPatch, tm
     assert "ours / fla not measured, target <= 0.9" in text
 
 
-def test_parts_of_several_runs_come_into_one_table(tmp_path: Path, results_of: Callable[[str], Path]) -> None:
+def test_parts_of_several_runs_are_merged_into_one_table(tmp_path: Path, results_of: Callable[[str], Path]) -> None:
     added = [str(results_of(name)) for name in ("flex", "softmax")]
     assert command.main(["--parts", "none", "--add", *added, "--out", str(tmp_path / "all")]) == 0
     text = (tmp_path / "all" / "cpu.md").read_text()
@@ -295,15 +295,13 @@ def test_help_lists_the_parts_and_options(capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "message"),
     [(["--parts", "both,decode"], "decode is unknown; choose from: both"), (["--lengths", "0"], "positive integers")],
 )
-def test_options_that_cannot_be_are_refused(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_options_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_device_it_says_what_would_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_device_the_message_names_an_alternative(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--parts", "both"]) == 2
     assert "--smoke" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_several_machines_that_are_not_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1, 130])
-def test_a_job_is_put_back_in_line_if_it_was_stopped(tmp_path: Path, status: int) -> None:
+def test_a_stopped_job_is_requeued(tmp_path: Path, status: int) -> None:
     srun = ["srun", "--kill-on-bad-exit=1", "python", "-m", *COMMAND]
     again = [["scontrol", "requeue", "4711"]] if status == 130 else []
     assert called("train.sbatch", tmp_path, status, SLURM_JOB_ID="4711") == (status, [srun, *again])

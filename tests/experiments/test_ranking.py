@@ -50,7 +50,7 @@ def test_what_the_tables_show_as_equal_is_a_tie() -> None:
     assert float(cells(report(nearly=[nearly]), "nearly")[1]) > 0.9
 
 
-def test_picks_are_worth_what_their_patterns_are_alone_and_have_a_place_within_the_budget() -> None:
+def test_selected_patterns_have_their_recall_alone_and_a_rank_within_the_budget() -> None:
     picked, place, recall, _ = cells(report(same=[scores(ss=0.0, sl=0.2, ls=0.1, ll=0.3)]), "gdas")
     assert picked == "sl ll"
     assert place == "1 3", "ss costs more than the budget"

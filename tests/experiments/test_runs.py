@@ -40,7 +40,7 @@ def test_a_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert runs.finished_run(tmp_path) == tmp_path / "search/one"
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = tmp_path / "search/one"
     leave_run(stopped, finished=False)
     (tmp_path / "seconds.json").write_text("100.0")
@@ -53,7 +53,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert ran == [["nas.search", f"resume={stopped}"]]
 
 
-def test_a_run_that_was_stopped_before_its_first_checkpoint_is_begun_again(
+def test_a_run_stopped_before_its_first_checkpoint_is_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "search/one").mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_is_begun_again(
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
-def test_a_study_that_is_stopped_says_how_it_goes_on(
+def test_a_stopped_study_says_how_to_continue(
     error: BaseException, status: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:

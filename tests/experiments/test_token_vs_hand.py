@@ -58,7 +58,7 @@ def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
     assert "for the mean over these lengths, after Holm over the models: on 0 (none)" in told
 
 
-def test_a_length_of_many_has_to_be_clearer_once_all_are_counted() -> None:
+def test_adjusting_over_all_lengths_needs_a_smaller_p() -> None:
     def one(name: str, *qualities: float) -> Entrant:
         lengths = (4, 8, 16, 32, 64)
         runs = (
@@ -72,7 +72,7 @@ def test_a_length_of_many_has_to_be_clearer_once_all_are_counted() -> None:
     assert "after Holm over models and lengths together: on 0 (none)" in told
 
 
-def test_it_shows_how_the_searched_model_stands_to_each() -> None:
+def test_the_table_has_a_verdict_against_each_model() -> None:
     told = claim.claim({"planted": beside(model("softmax", 0.1), model("linear", 0.8))}, {"planted"})
     assert (
         "| softmax               | 1.000 | 1.000 (searched: within the noise, p 1.000) | 0.104 (searched: better, p <"
@@ -81,14 +81,14 @@ def test_it_shows_how_the_searched_model_stands_to_each() -> None:
     assert "## planted" in told
 
 
-def test_by_how_much_learnt_routing_is_better() -> None:
+def test_the_gain_of_learnt_routing_is_tabulated() -> None:
     told = claim.claim({"planted": beside(model("softmax", 0.1), model("random_routing", 0.5))}, {"planted"})
     assert "## Learnt routing against routing without content" in told
     assert "| planted | random_routing | +0.000 (p 1.000) | +0.300 (p < 0.001) |" in told
     assert "Learnt" not in claim.claim({"planted": beside(model("softmax", 0.1))}, {"planted"})
 
 
-def test_what_text_loses_is_told_against_softmax() -> None:
+def test_loss_on_text_is_relative_to_softmax() -> None:
     bits = {"searched_token_hybrid": 1.96, "softmax": 1.95, "linear": 1.93}
     runs = {name: [trained(seed, {1: value}, 0.2) for seed in range(2)] for name, value in bits.items()}
     every = [entrant(name, *own, searched=name.startswith("searched")) for name, own in runs.items()]

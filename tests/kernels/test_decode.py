@@ -61,7 +61,7 @@ def test_linear_steps_match_oracle(shape: Shape, route: str, decay_skipped: bool
 
 @pytest.mark.parametrize("prefix", [1, 4, 7, 8, 11])
 @pytest.mark.parametrize("route", ["none", "mixed", "zeros"])
-def test_decoding_goes_on_from_a_prefill(route: str, prefix: int) -> None:
+def test_decoding_continues_from_a_prefill(route: str, prefix: int) -> None:
     shape = Shape(T=14, chunk_size=4, H=4, R=2)
     inputs = with_routing_heads(softmax_inputs(shape, route), shape)
     chunks = -(-prefix // shape.chunk_size)

@@ -160,7 +160,7 @@ def test_the_last_chunk_s_route_reaches_the_final_state_alone() -> None:
 
 
 @decay_skipped_or_not
-def test_a_skipped_sequence_hands_on_its_initial_state(decay_skipped: bool) -> None:
+def test_a_skipped_sequence_passes_on_its_initial_state(decay_skipped: bool) -> None:
     inputs = delta_inputs(Shape(T=14, chunk_size=4), "zeros")
     _, state = delta_rule(**inputs, chunk_size=4, decay_skipped=decay_skipped)
     decay = inputs["g"].sum(1).exp()[..., None, None] if decay_skipped else 1.0

@@ -349,7 +349,7 @@ def test_autocast_chooses_the_dtype() -> None:
 
 @on_cpu
 @pytest.mark.usefixtures("small_tiles")
-def test_only_what_is_asked_for_is_kept_and_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_wanted_gradients_are_kept_and_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = softmax_inputs(Shape(T=20, chunk_size=16, B=1, K=16, V=16), "hard", torch.float32)
     with torch.no_grad():
         assert attention(**inputs, chunk_size=16).grad_fn is None

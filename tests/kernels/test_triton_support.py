@@ -123,7 +123,7 @@ def test_the_gpu_that_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("compiling")
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 9), (10, 0), (12, 0)], ids=str)
-def test_gpus_that_are_not(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_without_support(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, capability, name="Some GPU")
     given = f"Some GPU has compute capability {capability[0]}.{capability[1]}"
     assert_reference_is_left(given, "9.0 alone")

@@ -443,7 +443,7 @@ def test_gpu_windows(length: int, window: int, dtype: torch.dtype) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
 @pytest.mark.parametrize("length", [63, 129, 4096], ids="T{}".format)
-def test_gpu_a_window_of_one_token_hands_its_value_on(length: int, dtype: torch.dtype) -> None:
+def test_gpu_a_window_of_one_token_returns_its_value(length: int, dtype: torch.dtype) -> None:
     """The gradients of q and k are 0: only the rounding of two equal terms remains."""
     shape = Shape(T=length, chunk_size=64, B=1, H=4, K=64, V=128)
     inputs, cotangents = on_gpu(softmax_inputs, shape, "none", dtype)

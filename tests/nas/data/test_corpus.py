@@ -58,7 +58,7 @@ def test_links_to_folders_are_not_followed_and_links_to_files_are(folder: Path, 
     assert not torch.equal(text(folder).train_batch(0).tokens, alone.train_batch(0).tokens)
 
 
-def test_pipes_in_a_folder_are_passed_over(folder: Path) -> None:
+def test_pipes_in_a_folder_are_skipped(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     text(folder)
 
@@ -109,7 +109,7 @@ def test_an_unreadable_folder_is_refused(folder: Path, monkeypatch: pytest.Monke
     assert "part3" in refusal(folder)
 
 
-def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
+def test_a_path_to_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         assert "neither a regular file nor a folder" in refusal(path)

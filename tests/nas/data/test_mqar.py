@@ -28,7 +28,7 @@ def mqar(**changed: Any) -> MQAR:
 
 
 @pytest.mark.parametrize("step", range(6))
-def test_every_key_is_asked_for_once_behind_the_pairs(step: int) -> None:
+def test_every_key_is_queried_once_after_the_pairs(step: int) -> None:
     batch = mqar().train_batch(step)
     for tokens, targets, planted in zip(*(part.tolist() for part in batch), strict=True):
         pairs = 4 if len(tokens) == 32 else 8

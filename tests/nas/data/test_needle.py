@@ -44,7 +44,7 @@ def haystacks(batch: Batch) -> list[bytes]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_value_is_stated_once_and_asked_for_at_the_end(form: str, lines: str) -> None:
+def test_the_value_is_stated_once_and_queried_at_the_end(form: str, lines: str) -> None:
     batch = needle(form, lines).train_batch(0)
     assert batch.tokens.dtype == batch.targets.dtype == torch.int64
     assert batch.planted is not None
@@ -140,14 +140,14 @@ def test_options_that_cannot_work_are_named(changed: dict[str, Any], named: str)
         needle(**changed)
 
 
-def test_a_sequence_at_the_least_length_has_room(lines: str) -> None:
+def test_a_sequence_of_the_minimum_length_fits(lines: str) -> None:
     with pytest.raises(UserError) as caught:
         needle("digits", lines, length=100)
     least = int(str(caught.value).partition("at least ")[2].partition(",")[0])
     assert needle("digits", lines, length=least, batch_size=500).train_batch(0).tokens.shape == (500, least)
 
 
-def test_a_path_that_noise_would_not_read_is_refused(lines: str) -> None:
+def test_a_path_without_effect_on_noise_is_refused(lines: str) -> None:
     with pytest.raises(UserError, match=r"data.path=.* has no effect with data.form=noise; choose"):
         Needle(
             form="noise",

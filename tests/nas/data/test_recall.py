@@ -35,7 +35,7 @@ def answers(tokens: list[int], planted: list[bool]) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("step", range(8))
-def test_every_question_is_answered_by_a_planted_pair(step: int) -> None:
+def test_every_query_has_a_planted_pair(step: int) -> None:
     batch = recall().train_batch(step)
     for tokens, targets, planted in zip(*(part.tolist() for part in batch), strict=True):
         pairs = answers(tokens, planted)
@@ -44,7 +44,7 @@ def test_every_question_is_answered_by_a_planted_pair(step: int) -> None:
         assert all(pairs[tokens[i]] == targets[i] for i in asked)
 
 
-def test_unplanted_tokens_are_noise_but_for_the_questions() -> None:
+def test_unplanted_tokens_are_noise_except_the_queries() -> None:
     batch = recall().train_batch(0)
     rest = ~batch.planted & (batch.targets == IGNORE)
     assert (batch.tokens[rest] >= OPTIONS["keys"] + OPTIONS["values"]).all()
@@ -105,7 +105,7 @@ def test_options_that_cannot_work_are_named(changed: dict[str, int], named: str)
         recall(**changed)
 
 
-def test_batches_to_choose_by_are_like_those_to_validate_on_and_none_of_them() -> None:
+def test_selection_batches_are_like_validation_batches_but_disjoint() -> None:
     task = recall(batch_size=3, validation_batches=4)
     chosen, validation = task.selection_batches(6), task.validation_batches()
     assert len(chosen) == 6

@@ -47,5 +47,5 @@ def test_any_integer_type_counts_as_its_value(one: int) -> None:
     assert draw(one, "train") == draw(1, "train")
 
 
-def test_the_stream_of_a_key_never_changes() -> None:
+def test_the_stream_of_a_key_is_fixed() -> None:
     assert draw(5, "x") == [1674853843, 1815483908, 455289272, 1255896439]

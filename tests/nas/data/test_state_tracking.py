@@ -58,7 +58,7 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     assert not any(torch.equal(first, other.tokens) for other in others)
 
 
-def test_a_token_is_what_it_adds() -> None:
+def test_a_token_shows_its_summand() -> None:
     assert [tracking().token_text(token) for token in range(5)] == list("01234")
 
 

@@ -44,7 +44,7 @@ def test_a_batch_is_a_function_of_seed_use_and_step() -> None:
     assert torch.equal(digits().train_batch(1).tokens, drawn[1].tokens)
 
 
-def test_what_is_measured_is_held_out_and_longer_sequences_are_fewer() -> None:
+def test_validation_is_held_out_and_longer_batches_have_fewer_sequences() -> None:
     stream = digits()
     assert not stream.full_batch(3).targets.any()
     for factor, size in ((1, 4), (2, 2), (16, 1)):
@@ -63,10 +63,10 @@ def test_every_level_is_picked_about_as_often() -> None:
 @pytest.mark.parametrize(
     ("full", "least", "levels"), [(64, 16, [64, 32, 16]), (64, 17, [64, 32]), (7, 1, [7, 3, 1]), (5, 5, [5])]
 )
-def test_halvings_go_down_to_the_least(full: int, least: int, levels: list[int]) -> None:
+def test_halvings_go_down_to_the_minimum(full: int, least: int, levels: list[int]) -> None:
     assert halvings("length", full, least) == levels
 
 
-def test_a_least_value_over_the_full_one_is_refused() -> None:
+def test_a_minimum_above_the_maximum_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.min_pairs=9 is more than data\.pairs=8; give at most 8\."):
         halvings("pairs", 8, 9)

@@ -71,7 +71,7 @@ def test_longer_validation_than_the_text_is_refused(poem: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
-def test_batches_to_choose_by_are_between_those_to_validate_on(poem: Path, count: int) -> None:
+def test_selection_windows_are_between_validation_windows(poem: Path, count: int) -> None:
     task = text(poem)
     chosen = task.selection_batches(count)
     assert [batch.tokens.shape for batch in chosen] == [(4, 16)] * count
@@ -85,7 +85,7 @@ def test_batches_to_choose_by_are_between_those_to_validate_on(poem: Path, count
     assert max(taken[0]) > 9800 or count == 1, "spread over all of it"
 
 
-def test_batches_to_choose_by_from_a_text_that_has_room_for_one_window(tmp_path: Path) -> None:
+def test_selection_batches_of_a_text_with_one_window(tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_bytes(POEM[:200])
     (batch,) = text(path).selection_batches(1)
