@@ -73,8 +73,8 @@ def architecture_340m() -> Architecture:
     given = yaml.safe_load(MODEL.read_text())
     routed = given["routed_layers"]
     mixers = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
-    told = {"defaults", "name", "layers", "routed_layers", "chunk_size"}
-    sizes = {name: given[name] for name in given.keys() - told}
+    unused = {"defaults", "name", "layers", "routed_layers", "chunk_size"}
+    sizes = {name: given[name] for name in given.keys() - unused}
     layers = tuple(Layer(mixer, given["chunk_size"]) for mixer in mixers)
     return Architecture(**sizes, layers=layers, vocab_size=VOCAB_SIZE)
 

@@ -126,10 +126,10 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     made = examples.metrics()
     (folder / "metrics.json").write_text(json.dumps(made.to_json()))
     commands = {tmp_path / "bad": ["nas.no_such_command"], tmp_path / "good": ["nas.no_such_command"]}
-    with pytest.raises(RunsFailed, match=r"log\.txt") as told:
+    with pytest.raises(RunsFailed, match=r"log\.txt") as error:
         run_all(commands, workers=1)
-    assert told.value.failed == [tmp_path / "bad"]
-    assert told.value.done == {tmp_path / "good": MadeRun(made, None)}
+    assert error.value.failed == [tmp_path / "bad"]
+    assert error.value.done == {tmp_path / "good": MadeRun(made, None)}
     assert "no_such_command" in (tmp_path / "bad" / "log.txt").read_text()
 
 

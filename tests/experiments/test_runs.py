@@ -65,7 +65,7 @@ def test_a_run_stopped_before_its_first_checkpoint_is_restarted(
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "expected"),
     [
         (subprocess.CalledProcessError(130, ["python", "-m", "nas.compare", "seeds=3"]), 130, "nas.compare ended with"),
         (runs.RunsFailed([Path("bad")], {}), 1, "bad"),
@@ -73,14 +73,14 @@ def test_a_run_stopped_before_its_first_checkpoint_is_restarted(
     ],
 )
 def test_a_stopped_study_says_how_to_continue(
-    error: BaseException, status: int, told: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, status: int, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:
         raise error
 
     assert runs.status_of(main) == status
     printed = capsys.readouterr().err
-    assert told in printed
+    assert expected in printed
     assert "the same command continues" in printed
     assert printed.count("\n") == 1
 

@@ -41,9 +41,9 @@ def beside(*others: Entrant, share: float = 0.1) -> Comparison:
     ids=["better than all", "as good as one", "worse than one", "others do not count", "no baseline", "too expensive"],
 )
 def test_when_the_claim_holds(found: Comparison, holds: bool) -> None:
-    told = claim.claim({"planted": found}, {"planted"})
-    assert told.count(f": on {int(holds)} ({'planted at 4x' if holds else 'none'})") == 3 - holds
-    assert f"for the mean over these lengths, after Holm over the models: on {int(holds)} (" in told
+    text = claim.claim({"planted": found}, {"planted"})
+    assert text.count(f": on {int(holds)} ({'planted at 4x' if holds else 'none'})") == 3 - holds
+    assert f"for the mean over these lengths, after Holm over the models: on {int(holds)} (" in text
     assert "of 0 retrieval tasks" in claim.claim({"text": found}, {"planted"})
 
 
@@ -53,9 +53,9 @@ def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
         return entrant(name, *runs, searched=name.startswith("searched"))
 
     found = comparison(one("searched_token_hybrid", 0.2, 0.8), one("softmax", 0.9, 0.1), factors=(1, 4, 8))
-    told = claim.claim({"planted": found}, {"planted"})
-    assert told.count(": on 1 (planted at 8x)") == 2
-    assert "for the mean over these lengths, after Holm over the models: on 0 (none)" in told
+    text = claim.claim({"planted": found}, {"planted"})
+    assert text.count(": on 1 (planted at 8x)") == 2
+    assert "for the mean over these lengths, after Holm over the models: on 0 (none)" in text
 
 
 def test_adjusting_over_all_lengths_needs_a_smaller_p() -> None:
@@ -67,24 +67,24 @@ def test_adjusting_over_all_lengths_needs_a_smaller_p() -> None:
         return entrant(name, *runs, searched=name.startswith("searched"))
 
     searched, softmax = one("searched_token_hybrid", *[0.8] * 5), one("softmax", 0.7, 0.6, 0.3, 0.5, 0.75)
-    told = claim.claim({"planted": comparison(searched, softmax, factors=(1, 4, 8, 16, 32, 64))}, {"planted"})
-    assert "over the models at that length: on 1 (planted at 64x)" in told
-    assert "after Holm over models and lengths together: on 0 (none)" in told
+    text = claim.claim({"planted": comparison(searched, softmax, factors=(1, 4, 8, 16, 32, 64))}, {"planted"})
+    assert "over the models at that length: on 1 (planted at 64x)" in text
+    assert "after Holm over models and lengths together: on 0 (none)" in text
 
 
 def test_the_table_has_a_verdict_against_each_model() -> None:
-    told = claim.claim({"planted": beside(model("softmax", 0.1), model("linear", 0.8))}, {"planted"})
+    text = claim.claim({"planted": beside(model("softmax", 0.1), model("linear", 0.8))}, {"planted"})
     assert (
         "| softmax               | 1.000 | 1.000 (searched: within the noise, p 1.000) | 0.104 (searched: better, p <"
-        in told
+        in text
     )
-    assert "## planted" in told
+    assert "## planted" in text
 
 
 def test_the_gain_of_learnt_routing_is_tabulated() -> None:
-    told = claim.claim({"planted": beside(model("softmax", 0.1), model("random_routing", 0.5))}, {"planted"})
-    assert "## Learnt routing against routing without content" in told
-    assert "| planted | random_routing | +0.000 (p 1.000) | +0.300 (p < 0.001) |" in told
+    text = claim.claim({"planted": beside(model("softmax", 0.1), model("random_routing", 0.5))}, {"planted"})
+    assert "## Learnt routing against routing without content" in text
+    assert "| planted | random_routing | +0.000 (p 1.000) | +0.300 (p < 0.001) |" in text
     assert "Learnt" not in claim.claim({"planted": beside(model("softmax", 0.1))}, {"planted"})
 
 
@@ -92,9 +92,9 @@ def test_loss_on_text_is_relative_to_softmax() -> None:
     bits = {"searched_token_hybrid": 1.96, "softmax": 1.95, "linear": 1.93}
     runs = {name: [trained(seed, {1: value}, 0.2) for seed in range(2)] for name, value in bits.items()}
     every = [entrant(name, *own, searched=name.startswith("searched")) for name, own in runs.items()]
-    told = claim.claim({"text": comparison(*every, quality="bits_per_byte")}, set())
-    assert "reaches 1.960 bits per byte at a softmax share of 0.200; softmax reaches 1.950. The difference is" in told
-    assert "The difference is +0.5 %, within the allowed 1 %." in told
+    text = claim.claim({"text": comparison(*every, quality="bits_per_byte")}, set())
+    assert "reaches 1.960 bits per byte at a softmax share of 0.200; softmax reaches 1.950. The difference is" in text
+    assert "The difference is +0.5 %, within the allowed 1 %." in text
     without = claim.claim({"text": comparison(every[0], every[2], quality="bits_per_byte")}, set())
     assert "allowed" not in without
 
@@ -153,5 +153,5 @@ def test_tasks_are_trained_side_by_side_and_timed_one_by_one(tmp_path: Path, mon
     monkeypatch.setattr("sys.argv", ["study", "--tasks", "mqar", *places])
     command.main()
     assert len(ran) == 4, "finished runs are not repeated"
-    told = (tmp_path / "results/claim.md").read_text()
-    assert ": on 2 (planted at 4x, mqar at 4x)" in told, "results of other tasks are kept"
+    text = (tmp_path / "results/claim.md").read_text()
+    assert ": on 2 (planted at 4x, mqar at 4x)" in text, "results of other tasks are kept"

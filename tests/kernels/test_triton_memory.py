@@ -1,9 +1,9 @@
-"""What the two operations launch compiles for Hopper, and asks for no more shared memory than a program can have there.
+"""The kernels of the operations compile for Hopper, and their shared memory fits the limit of a program there.
 
-Triton refuses a launch that asks for more ("OutOfResources"), but only on the GPU: the interpreter that the other tests
-use has no such limit. How much a kernel asks for follows from its tiles and stages once it is compiled, and that takes
-no GPU. `tests.kernels.compile_for_hopper` does it, in a process of its own, where triton is not set to interpret.
-Triton keeps what it has compiled: only the first run, and the first after a kernel has changed, takes a minute.
+Triton raises an error for a launch with more ("OutOfResources"), but only on the GPU: the interpreter of the other
+tests has no such limit. The shared memory follows from a kernel's tiles and stages once it is compiled, which needs no
+GPU. `tests.kernels.compile_for_hopper` compiles in a separate process in which triton does not interpret. Triton caches
+compiled kernels: the first run takes a minute, and so does the first after a change of a kernel.
 """
 
 import json
