@@ -29,7 +29,7 @@ from nas.relaxations import RELAXATIONS, argmax_ste
 from nas.report.units import markdown
 from nas.search_spaces.operations import names
 from nas.search_spaces.space import Space, option_name
-from nas.supernet.architecture_logits import Choices
+from nas.supernet.architecture_logits import ArchitectureLogits
 
 SPACES = {
     "softmax or linear": ("+space=layer_hybrid", "space.operations=[softmax,linear]"),
@@ -121,8 +121,8 @@ def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pair
     task = build_task(config.data, seed=0)
     torch.manual_seed(0)
     model = LanguageModel(space.sizes, options=space.options).to(device)
-    choices, cost = Choices(space).to(device), budgeted_cost(config.budget, space)
-    parameters = [*model.parameters(), *choices.parameters()]
+    architecture_logits, cost = ArchitectureLogits(space).to(device), budgeted_cost(config.budget, space)
+    parameters = [*model.parameters(), *architecture_logits.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     tokens, places, targets = (x.to(device) for x in task.validation_batches()[0].scored() if x is not None)
 
@@ -130,10 +130,10 @@ def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pair
         return argmax_ste(logits, 1.0)
 
     def step() -> None:
-        output = model(tokens, routed, places, choices.paths(relaxation, 1.0, pairs))
+        output = model(tokens, routed, places, architecture_logits.layer_choices(relaxation, 1.0, pairs))
         loss = token_losses(output.logits, targets).mean()
         if space.routed or space.choosing:
-            loss = loss + 0.1 * choices.cost(cost, output.routing)
+            loss = loss + 0.1 * architecture_logits.cost(cost, output.routing)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -100,7 +100,7 @@ class Budget(nn.Module):
             raise UserError(f"budget.start={start} is unknown; choose one of: {', '.join(STARTS)}.")
         if price > max_multiplier:
             raise UserError(f"budget.price={price} is over budget.max_multiplier={max_multiplier}; give a smaller one.")
-        self.target, self.floor, self.exact, self.rises = target, floor, exact, start == CHEAPEST
+        self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
@@ -124,7 +124,7 @@ class Budget(nn.Module):
     @property
     def first(self) -> float:
         """The cost at the start."""
-        return self.floor if self.rises else 1.0
+        return self.floor if self.starts_cheapest else 1.0
 
     def allowed(self, progress: float) -> float:
         """The allowed cost at a fraction of training, between that of the start and the target."""
@@ -134,7 +134,7 @@ class Budget(nn.Module):
         if passed >= self.tighten_over:
             return self.target
         done = passed / self.tighten_over
-        if self.rises:
+        if self.starts_cheapest:
             return self.floor + (self.target - self.floor) * done
         return max(self.target, self.floor + (1 - self.floor) * self._part(self.target) ** done)
 
@@ -142,7 +142,7 @@ class Budget(nn.Module):
         """A cost as a part of the way from the floor to the dearest, at least `LEAST_PART`."""
         return max(LEAST_PART, (cost - self.floor) / (1 - self.floor)) if self.floor < 1 else 1.0
 
-    def least(self, progress: float) -> float:
+    def min_multiplier(self, progress: float) -> float:
         """The least multiplier at a fraction of training, once routing has begun."""
         if self.exact:
             return -self.max_multiplier
@@ -173,13 +173,13 @@ class Budget(nn.Module):
         return self.multiplier * (cost / (1 - self.floor)) if self.floor < 1 else 0.0 * cost
 
     @torch.no_grad()
-    def update(self, cost: Tensor, allowed: float | Tensor, least: float | Tensor) -> None:
-        """Move the multiplier after a routed step of a relative ``cost``; see `allowed` and `least`."""
+    def update(self, cost: Tensor, allowed: float | Tensor, min_multiplier: float | Tensor) -> None:
+        """Move the multiplier after a routed step of a relative ``cost``; see `allowed` and `min_multiplier`."""
         self.running_cost.lerp_(cost.to(self.running_cost), 1 - RUNNING)
         room = torch.as_tensor(allowed).clamp(min=self.floor + (1 - self.floor) * self._part(self.target)) - self.floor
         error = ((self.running_cost - allowed) / room).clamp(-1.0, 1.0)
-        self.integral.add_(self.rate * error).clamp_(min=least).clamp_(max=self.max_multiplier)
-        multiplier = (self.integral + self.gain * error).clamp(min=least)
+        self.integral.add_(self.rate * error).clamp_(min=min_multiplier).clamp_(max=self.max_multiplier)
+        multiplier = (self.integral + self.gain * error).clamp(min=min_multiplier)
         self.multiplier.copy_(multiplier.clamp(max=self.max_multiplier))
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from nas.models.operations import Branch, find
-from nas.models.operations.operation import Line
+from nas.models.operations.operation import CostLine
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.space import Space
 
@@ -62,7 +62,7 @@ def _of_architecture(resource: str, a: Architecture, shares: Mapping[int, float]
     return fixed(resource, a) + sum(each)
 
 
-def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Line:
+def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> CostLine:
     """What a layer of a model of these sizes costs after ``context`` tokens; slope is 0 without a router.
 
     Args:
@@ -74,12 +74,12 @@ def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Line
     operations = [find(name) for name in layer.operations]
     if resource == SOFTMAX_SHARE:
         kept = float(any(operation.keeps_all for operation in operations))
-        return Line(0.0, kept) if layer.routed else Line(kept)
+        return CostLine(0.0, kept) if layer.routed else CostLine(kept)
     if resource == KV_BYTES:
         each = (operation.kv_bytes(sizes, layer.chunk_size, context, layer.routed) for operation in operations)
-        return sum(each, Line(0))
+        return sum(each, CostLine(0))
     each = (operation.flops(sizes, layer.chunk_size, context, layer.routed) for operation in operations)
-    return sum(each, Line(2 * _layer_weights(sizes, layer)))
+    return sum(each, CostLine(2 * _layer_weights(sizes, layer)))
 
 
 def fixed(resource: str, sizes: Architecture) -> float:
@@ -116,7 +116,10 @@ class SpaceCost:
         self.lines = [[line(resource, sizes, option, context) for option in options] for options in space.options]
         if resource == SOFTMAX_SHARE:
             self.lines = [
-                [Line(x.base / len(counted), x.slope / len(counted)) if index in counted else Line(0) for x in lines]
+                [
+                    CostLine(x.base / len(counted), x.slope / len(counted)) if index in counted else CostLine(0)
+                    for x in lines
+                ]
                 for index, lines in enumerate(self.lines)
             ]
         self.least = self.fixed + sum(min(line.base for line in lines) for lines in self.lines)

@@ -11,7 +11,7 @@ from nas.data.batch import Batch, planted_chunks
 from nas.evaluation.metrics import bits_by_position, quality_of, token_losses
 from nas.evaluation.planted import Counts, Found
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Path, Policy, kept_weight
+from nas.models.mixers import LayerChoice, Policy, kept_weight
 from nas.models.policies import drop_all, learnt
 from nas.relaxations import precise
 
@@ -65,7 +65,7 @@ def evaluate(
     batches: Sequence[Batch],
     measure: str,
     policy: Policy | None = None,
-    paths: Sequence[Path] | None = None,
+    layer_choices: Sequence[LayerChoice] | None = None,
 ) -> Evaluation:
     """Quality, share and found chunks of ``model`` on ``batches``.
 
@@ -74,7 +74,7 @@ def evaluate(
         batches: to measure on.
         measure: see `quality_of`.
         policy: that routes follow; None for the model's own.
-        paths: one architecture of the space; the first by default.
+        layer_choices: one architecture of the space; the first by default.
     """
     device = model.embedding.weight.device
     was_training = model.training
@@ -85,7 +85,7 @@ def evaluate(
     for batch in batches:
         tokens, places, targets = batch.scored()
         targets = targets.to(device)
-        output = model(tokens.to(device), policy, None if places is None else places.to(device), paths)
+        output = model(tokens.to(device), policy, None if places is None else places.to(device), layer_choices)
         logits = output.logits.flatten(0, -2)
         losses.append(token_losses(logits, targets).cpu())
         correct.append((logits.argmax(-1) == targets).cpu())

@@ -13,7 +13,7 @@ from nas.data import Batch, Task
 from nas.data.batch import planted_chunks
 from nas.evaluation.attention_readers import Readers, readers_of_chunks
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Path, Policy, Routing, TokenMixer, kept_weight
+from nas.models.mixers import LayerChoice, Policy, Routing, TokenMixer, kept_weight
 
 T = TypeVar("T")
 TOLERANCE = 1e-3
@@ -118,7 +118,7 @@ def routing_map(
     model: LanguageModel,
     task: Task,
     policy: Policy | None,
-    paths: Sequence[Path] | None = None,
+    layer_choices: Sequence[LayerChoice] | None = None,
     *,
     batch: Batch | None = None,
     with_readers: bool = False,
@@ -132,14 +132,14 @@ def routing_map(
         model: of one architecture, or of a space.
         task: whose tokens they are.
         policy: that routes follow.
-        paths: one architecture of the space; the first by default.
+        layer_choices: one architecture of the space; the first by default.
         batch: whose first sequence it is; by default the first batch to validate on.
         with_readers: whether to look for the tokens that attend to each chunk, which takes another look at all of them.
     """
     batch = batch or task.validation_batches()[0]
     tokens, planted = batch.tokens[:1], batch.planted
     with _reading(model, with_readers) as found:
-        output = model(tokens.to(model.embedding.weight.device), policy, None, paths)
+        output = model(tokens.to(model.embedding.weight.device), policy, None, layer_choices)
     routing = {layer: decided for layer, (decided,) in output.routing.items()}
     if not routing or not all(decided.logits.isfinite().all() for decided in routing.values()):
         return None

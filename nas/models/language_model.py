@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
-from nas.models.mixers import FIRST, Path, Policy, Routing, TokenMixer
+from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
 from nas.models.operations import in_order
 from nas.models.policies import policy_of
 from nas.models.router import Router
@@ -44,24 +44,26 @@ class Block(nn.Module):
         self._hidden = [option.mlp_width or architecture.mlp_width for option in self.mixer.options]
         self.mlp = SwiGLU(architecture.width, max(self._hidden))
 
-    def forward(self, x: Tensor, policy: Policy | None, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
+    def forward(
+        self, x: Tensor, policy: Policy | None, choice: LayerChoice = FIRST_OPTION
+    ) -> tuple[Tensor, list[Routing]]:
         """x [B, T, width] to [B, T, width], and what routers decided."""
-        mixed, routings = self.mixer(self.mixer_norm(x), policy, path)
+        mixed, routings = self.mixer(self.mixer_norm(x), policy, choice)
         x = x + mixed
-        return x + self._feed_forward(self.mlp_norm(x), path), routings
+        return x + self._feed_forward(self.mlp_norm(x), choice), routings
 
-    def _feed_forward(self, x: Tensor, path: Path) -> Tensor:
+    def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
         """The SwiGLU in the hidden size of an option; in a mixture each hidden channel counts as its options weigh."""
-        if path.option is not None:
-            return self.mlp(x, self._hidden[path.option])
-        computed = range(len(self._hidden)) if path.among is None else path.among
+        if choice.option is not None:
+            return self.mlp(x, self._hidden[choice.option])
+        computed = range(len(self._hidden)) if choice.among is None else choice.among
         hidden = [self._hidden[index] for index in computed]
         if min(hidden) == self.mlp.down.in_features:
             return self.mlp(x)
-        assert path.weights is not None
+        assert choice.weights is not None
         channels = torch.arange(self.mlp.down.in_features, device=x.device)
-        used = torch.stack([channels < size for size in hidden]).to(path.weights)
-        return self.mlp(x, shares=path.weights @ used)
+        used = torch.stack([channels < size for size in hidden]).to(choice.weights)
+        return self.mlp(x, shares=choice.weights @ used)
 
     def narrow(self, of: "Block") -> None:
         """Take the weights of the SwiGLU of a block that serves several hidden sizes, this block's among them."""
@@ -108,7 +110,7 @@ class LanguageModel(nn.Module):
         tokens: Tensor,
         policy: Policy | None = None,
         places: Tensor | None = None,
-        paths: Sequence[Path] | None = None,
+        layer_choices: Sequence[LayerChoice] | None = None,
     ) -> Output:
         """Next-token logits.
 
@@ -116,13 +118,15 @@ class LanguageModel(nn.Module):
             tokens: [B, T] token ids.
             policy: how router logits become routes; None for the model's own, see `policy`.
             places: [n] int64, positions in the flattened tokens where logits are wanted; None for everywhere.
-            paths: what each layer is; the first of its options by default.
+            layer_choices: what each layer is; the first of its options by default.
         """
         policy = self.policy if policy is None else policy
         x = self.embedding(tokens)
         routing: dict[int, list[Routing]] = {}
-        for index, (block, path) in enumerate(zip(self.blocks, paths or repeat(FIRST, len(self.blocks)), strict=True)):
-            x, decided = block(x, policy, path)
+        for index, (block, choice) in enumerate(
+            zip(self.blocks, layer_choices or repeat(FIRST_OPTION, len(self.blocks)), strict=True)
+        ):
+            x, decided = block(x, policy, choice)
             if decided:
                 routing[index] = decided
         if places is not None:

@@ -1,6 +1,7 @@
 """The mixer of a layer: shared projections, then one operation, or two with a router between them.
 
-A layer may have several options, of which the same projections serve every one; a `Path` says which of them it is.
+A layer of a supernet has several options, which share one set of projections. A `LayerChoice` selects among them for
+one forward pass.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def first_alone(layer: int, logits: Tensor) -> Tensor:
     raise AssertionError("routers are not used under this policy")
 
 
-class Path(NamedTuple):
+class LayerChoice(NamedTuple):
     """What a layer is for one forward pass: one option alone, or a mixture.
 
     Attributes:
@@ -54,7 +55,7 @@ class Path(NamedTuple):
         return options if self.among is None else tuple(options[index] for index in self.among)
 
 
-FIRST = Path(0)
+FIRST_OPTION = LayerChoice(0)
 
 
 class Routing(NamedTuple):
@@ -121,14 +122,14 @@ class TokenMixer(nn.Module):
         first, second = cast("list[Branch]", operations)
         return pair_of((first, second))
 
-    def forward(self, x: Tensor, policy: Policy, path: Path = FIRST) -> tuple[Tensor, list[Routing]]:
-        options = path.of(self.options)
-        if path.option is None:
-            assert path.weights is not None
-            return self._mixture(x, policy, options, path.weights)
+    def forward(self, x: Tensor, policy: Policy, choice: LayerChoice = FIRST_OPTION) -> tuple[Tensor, list[Routing]]:
+        options = choice.of(self.options)
+        if choice.option is None:
+            assert choice.weights is not None
+            return self._mixture(x, policy, options, choice.weights)
         (option,) = options
         y, routings = self._option(x, policy, option)
-        return (y if path.weights is None else y * path.weights.to(y.dtype)), routings
+        return (y if choice.weights is None else y * choice.weights.to(y.dtype)), routings
 
     def project(self, x: Tensor, convolve: Convolve = ShortConvolution.__call__) -> Projected:
         """The convolved projections of x [B, T, width], with another way to apply the convolutions if one is given."""

@@ -11,7 +11,7 @@ from nas.models.policies import at_random, drop_all, keep_all
 from nas.runs.metrics import Figures, Row
 from nas.search_spaces.space import Code
 from nas.searchers.draws import Draws
-from nas.supernet.architecture_logits import paths_of
+from nas.supernet.architecture_logits import choices_of_layers
 from nas.supernet.discretised import Discretised, Validation
 from nas.supernet.supernet import Supernet
 
@@ -37,9 +37,9 @@ def controls(discretised: Discretised, validation: Validation, measure: str) -> 
     supernet = discretised.supernet
 
     def row(name: str, policies: Mapping[int, Policy | None], code: Code) -> Row:
-        paths = paths_of(code)
+        layer_choices = choices_of_layers(code)
         evaluations = {
-            factor: evaluate(supernet.model, batches, measure, policies[factor], paths)
+            factor: evaluate(supernet.model, batches, measure, policies[factor], layer_choices)
             for factor, batches in validation.items()
         }
         return _row(name, supernet, code, evaluations)
@@ -98,11 +98,11 @@ def _routings(discretised: Discretised) -> dict[str, dict[int, Policy | None]]:
 
 def _architectures(supernet: Supernet, learnt: Code) -> dict[str, Code]:
     """Other architectures of the space by name: one drawn at random of at most the same cost, and both ends."""
-    cost, choices = supernet.cost, supernet.choices
-    limit = choices.cost_of(cost, learnt) + 1e-6
+    cost, architecture_logits = supernet.cost, supernet.architecture_logits
+    limit = architecture_logits.cost_of(cost, learnt) + 1e-6
     ends = {"dearest": cost.densest} if cost.densest != cost.cheapest else {}
     ends = {name: code for name, code in (ends | {"cheapest": cost.cheapest}).items() if code != learnt}
     random = Random(stable_seed(supernet.seed, "random architecture"))
-    draws = Draws(supernet.space, lambda code: choices.cost_of(cost, code) - limit, random)
+    draws = Draws(supernet.space, lambda code: architecture_logits.cost_of(cost, code) - limit, random)
     drawn = draws.fresh({learnt, *ends.values()})
     return ({"random, no dearer": drawn} if drawn else {}) | ends

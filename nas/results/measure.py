@@ -67,14 +67,14 @@ def choices_of(discretised: Discretised, learns: bool) -> tuple[Choice, ...] | N
         discretised: what was learnt.
         learns: whether architecture logits learn, so that options have probabilities.
     """
-    space, choices = discretised.supernet.space, discretised.supernet.choices
+    space, architecture_logits = discretised.supernet.space, discretised.supernet.architecture_logits
     if not space.choosing:
         return None
     return tuple(
         Choice(
             layer,
             option_name(options[discretised.code[layer]]),
-            dict(zip(map(option_name, options), choices.probabilities(layer).tolist(), strict=True))
+            dict(zip(map(option_name, options), architecture_logits.probabilities(layer).tolist(), strict=True))
             if learns
             else None,
         )

@@ -39,7 +39,7 @@ def _routing_not_begun(discretised: Discretised) -> list[str]:
     supernet = discretised.supernet
     if not (supernet.searches and supernet.budget.dense):
         return []
-    operation = "linear attention" if supernet.budget.rises else "softmax"
+    operation = "linear attention" if supernet.budget.starts_cheapest else "softmax"
     return [f"Routing had not begun: every chunk went to {operation}."]
 
 

@@ -19,7 +19,7 @@ from nas.search_spaces.space import Code
 from nas.searchers import find_searcher
 from nas.searchers.candidates import Candidates
 from nas.searchers.draws import LISTED, Excess
-from nas.supernet.architecture_logits import paths_of
+from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
 
 LINES = 10
@@ -76,19 +76,19 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
 def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candidate:
     """Measure quality, loss and cost of an architecture with the shared weights on ``batches``."""
     started = time.monotonic()
-    result = evaluate(module.model, batches, module.task.quality, module.supernet.policy, paths_of(code))
+    result = evaluate(module.model, batches, module.task.quality, module.supernet.policy, choices_of_layers(code))
     cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 
 
 def _excess(module: TrainingModule) -> Excess:
     """How far each architecture is from the budget, at the softmax shares that its routers had in training."""
-    costs, fixed = module.choices.costs(module.cost), module.cost.relative(module.cost.fixed)
+    costs, fixed = module.architecture_logits.costs(module.cost), module.cost.relative(module.cost.fixed)
     return lambda code: _over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))
 
 
 def _over(module: TrainingModule, code: Code, spent: float) -> float:
-    return module.choices.excess(module.cost, code, spent, module.budget.target, module.budget.exact)
+    return module.architecture_logits.excess(module.cost, code, spent, module.budget.target, module.budget.exact)
 
 
 class _Progress:

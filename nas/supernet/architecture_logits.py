@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nas.budget.cost import SpaceCost
 from nas.distributed.collectives import average
-from nas.models.mixers import FIRST, Path, Routing, kept_margin, kept_weight
+from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, kept_weight
 from nas.relaxations import RELAXATIONS, SAMPLED, precise
 from nas.search_spaces.space import Code, Space
 from nas.supernet.best_code import best_code, nearest_code
@@ -26,7 +26,7 @@ LEAN = 3.0
 """How much smaller than the cheapest option's the logit of the dearest is at the start of a search from below."""
 
 
-class Choices(nn.Module):
+class ArchitectureLogits(nn.Module):
     """Architecture logits, all equal at first, and the share of softmax chunks that each option was seen to use.
 
     Args:
@@ -44,7 +44,7 @@ class Choices(nn.Module):
         )
         self.register_buffer("shares", torch.ones(len(space.options), max(map(len, space.options))))
 
-    def paths(self, relaxation: str, temperature: float | Tensor, pairs: bool = False) -> list[Path]:
+    def layer_choices(self, relaxation: str, temperature: float | Tensor, pairs: bool = False) -> list[LayerChoice]:
         """What each layer is in a training step.
 
         Args:
@@ -54,21 +54,21 @@ class Choices(nn.Module):
                 (by Gumbel noise, without replacement): as in ProxylessNAS (Cai et al. 2019, section 3.2.1). Of no
                 matter where only one is computed anyway.
         """
-        paths = [FIRST] * len(self.space.options)
+        layer_choices = [FIRST_OPTION] * len(self.space.options)
         for layer in self.space.choosing:
             logits = self.logits[str(layer)]
             if pairs and len(logits) > 2 and relaxation not in SAMPLED:
                 among = _pair(logits)
                 weights = RELAXATIONS[relaxation](logits[list(among)], temperature)
-                paths[layer] = Path(None, weights, among)
+                layer_choices[layer] = LayerChoice(None, weights, among)
                 continue
             weights = RELAXATIONS[relaxation](logits, temperature)
             if relaxation in SAMPLED:
                 option = int(weights.argmax())
-                paths[layer] = Path(option, weights[option])
+                layer_choices[layer] = LayerChoice(option, weights[option])
             else:
-                paths[layer] = Path(None, weights)
-        return paths
+                layer_choices[layer] = LayerChoice(None, weights)
+        return layer_choices
 
     @torch.no_grad()
     def lean_to_cheapest(self, cost: SpaceCost) -> None:
@@ -271,6 +271,6 @@ def _pair(logits: Tensor) -> tuple[int, int]:
     return first, second
 
 
-def paths_of(code: Code) -> list[Path]:
+def choices_of_layers(code: Code) -> list[LayerChoice]:
     """One architecture alone."""
-    return [Path(option) for option in code]
+    return [LayerChoice(option) for option in code]

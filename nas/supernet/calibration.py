@@ -12,7 +12,7 @@ from nas.models.mixers import Routing, kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
 from nas.search_spaces.space import Code
-from nas.supernet.architecture_logits import Choices, paths_of
+from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
 
 ROUNDS = 12
 """Thresholds that are tried at most: a layer's routes change what later routers see, so that the first is rarely it."""
@@ -23,7 +23,7 @@ CLOSE = 0.002
 @torch.no_grad()
 def calibrate(
     model: LanguageModel,
-    choices: Choices,
+    architecture_logits: ArchitectureLogits,
     cost: SpaceCost,
     code: Code,
     batches: Sequence[Batch],
@@ -37,7 +37,7 @@ def calibrate(
 
     Args:
         model: of the space.
-        choices: of the space.
+        architecture_logits: of the space.
         cost: of the space.
         code: of the architecture.
         batches: of the length for which the budget is meant.
@@ -58,7 +58,7 @@ def calibrate(
         if not routing or abs(over) <= CLOSE or (at == 0 and over < 0 and not exact):
             break
         low, high = (at, high) if over > 0 else (low, at)
-        to = at + choices.threshold_of(cost, routing, code, target).item()
+        to = at + architecture_logits.threshold_of(cost, routing, code, target).item()
         if to == at:
             break
         at = _move(routers, at, to if low < to < high else (low + high) / 2)
@@ -69,7 +69,9 @@ def _routing(model: LanguageModel, batches: Sequence[Batch], code: Code) -> dict
     """What the routers of one architecture decide, by layer."""
     found: dict[int, list[Routing]] = {}
     for batch in batches:
-        decided = model(batch.tokens.to(model.embedding.weight.device), learnt, paths=paths_of(code)).routing
+        decided = model(
+            batch.tokens.to(model.embedding.weight.device), learnt, layer_choices=choices_of_layers(code)
+        ).routing
         found = {layer: found.get(layer, []) + own for layer, own in decided.items()}
     return found
 

@@ -80,7 +80,7 @@ def discretise(supernet: Supernet, task: Task, validation: Validation, code: Cod
     if supernet.searches and not supernet.budget.dense and supernet.space.sizes.given_routing is None:
         batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
         target, exact = supernet.budget.target, supernet.budget.exact
-        calibrate(supernet.model, supernet.choices, supernet.cost, code, batches, target, exact)
+        calibrate(supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact)
     model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
     evaluations = {factor: evaluate(model, batches, task.quality, policy) for factor, batches in validation.items()}
     return Discretised(supernet, code, model, evaluations)

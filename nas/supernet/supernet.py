@@ -9,7 +9,7 @@ from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, policy_of
 from nas.search_spaces.space import Code, Space
-from nas.supernet.architecture_logits import Choices
+from nas.supernet.architecture_logits import ArchitectureLogits
 
 
 class Supernet(NamedTuple):
@@ -18,7 +18,7 @@ class Supernet(NamedTuple):
     Attributes:
         space: the architectures.
         model: the shared weights.
-        choices: architecture logits.
+        architecture_logits: a logit for each option of each searchable layer.
         cost: of the architectures, in the resource of the budget.
         budget: at this step of training.
         seed: of what the policy draws at random.
@@ -26,7 +26,7 @@ class Supernet(NamedTuple):
 
     space: Space
     model: LanguageModel
-    choices: Choices
+    architecture_logits: ArchitectureLogits
     cost: SpaceCost
     budget: Budget
     seed: int
@@ -43,7 +43,7 @@ class Supernet(NamedTuple):
         What it draws at random begins anew each time that the policy is read.
         """
         if self.budget.dense:
-            return drop_all if self.budget.rises else first_alone
+            return drop_all if self.budget.starts_cheapest else first_alone
         return policy_of(self.model.architecture, generator=generator(self.seed, "random routing"))
 
     @property
@@ -54,5 +54,5 @@ class Supernet(NamedTuple):
         Where logits do not learn, all architectures are as probable, and this is any one within the budget.
         """
         if self.budget.dense:
-            return self.cost.cheapest if self.budget.rises else self.cost.densest
-        return self.choices.best(self.cost, self.budget.target, self.budget.exact)
+            return self.cost.cheapest if self.budget.starts_cheapest else self.cost.densest
+        return self.architecture_logits.best(self.cost, self.budget.target, self.budget.exact)

@@ -15,7 +15,7 @@ from nas.evaluation.routing_map import routing_map
 from nas.report.image import routing_figure
 from nas.runs.folder import Run
 from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
-from nas.supernet.architecture_logits import paths_of
+from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
 
 SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact match"}
@@ -54,7 +54,7 @@ class Recorder(lightning.Callback):
             trainer.logger.log_metrics(_validated(module), step)
             with module.autocast():
                 supernet = module.supernet
-                routing = routing_map(supernet.model, module.task, supernet.policy, paths_of(supernet.code))
+                routing = routing_map(supernet.model, module.task, supernet.policy, choices_of_layers(supernet.code))
             if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
                 learnt = module.model.architecture.given_routing is None

@@ -36,13 +36,13 @@ class Moment(NamedTuple):
         dense: whether routing has not begun.
         temperature: of the relaxation.
         allowed: share of softmax chunks.
-        least: least multiplier.
+        min_multiplier: lower bound of the budget multiplier.
     """
 
     dense: bool
     temperature: float | Tensor
     allowed: float | Tensor
-    least: float | Tensor
+    min_multiplier: float | Tensor
 
 
 class Computed(NamedTuple):

@@ -1,7 +1,7 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning
 import torch
@@ -30,12 +30,12 @@ from nas.evaluation.metrics import quality_of, token_losses
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Path, Policy, Routing, first_alone
+from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.runs.history import PROBABILITY
 from nas.search_spaces.space import Space, option_name
-from nas.supernet.architecture_logits import Choices, paths_of
+from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
 from nas.supernet.supernet import Supernet
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
@@ -93,11 +93,11 @@ class TrainingModule(lightning.LightningModule):
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, space.options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
-        self.choices = Choices(space)
+        self.add_module("choices", ArchitectureLogits(space))  # the name that checkpoints of earlier versions have
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
-        if self.budget.rises:
-            self.choices.lean_to_cheapest(self.cost)
+        if self.budget.starts_cheapest:
+            self.architecture_logits.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
                 router.lean_to_second()
         self.latest: dict[str, Tensor | float] = {}
@@ -112,9 +112,14 @@ class TrainingModule(lightning.LightningModule):
         self._replayed: StaticStep | None = None
 
     @property
+    def architecture_logits(self) -> ArchitectureLogits:
+        """The logits of the searchable layers."""
+        return cast("ArchitectureLogits", self.get_submodule("choices"))
+
+    @property
     def supernet(self) -> Supernet:
         """What is trained, as it is now."""
-        return Supernet(self.space, self.model, self.choices, self.cost, self.budget, self.config.seed)
+        return Supernet(self.space, self.model, self.architecture_logits, self.cost, self.budget, self.config.seed)
 
     @property
     def progress(self) -> float:
@@ -167,7 +172,7 @@ class TrainingModule(lightning.LightningModule):
 
     def _rest(self) -> None:
         """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
-        chosen = {id(p) for p in (*router_parameters(self.model), *self.choices.parameters())}
+        chosen = {id(p) for p in (*router_parameters(self.model), *self.architecture_logits.parameters())}
         choosing = chooses(self.global_step)
         for parameter in self.parameters():
             if (id(parameter) in chosen) != choosing:
@@ -178,12 +183,14 @@ class TrainingModule(lightning.LightningModule):
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
-        policy, paths = self._start
+        policy, layer_choices = self._start
         if not moment.dense:
             policy = self._relaxed(moment)
             relaxation = self.config.relaxation
-            paths = self.choices.paths(relaxation.name, moment.temperature, relaxation.pairs)
-        output = self.model(batch.tokens, policy, batch.places, paths)
+            layer_choices = self.architecture_logits.layer_choices(
+                relaxation.name, moment.temperature, relaxation.pairs
+            )
+        output = self.model(batch.tokens, policy, batch.places, layer_choices)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
         loss = part_of_mean(losses)
@@ -211,14 +218,16 @@ class TrainingModule(lightning.LightningModule):
             return loss.new_full((), self.budget.first)
         by_logits = self.space.sizes.given_routing is None
         if self.config.relaxation.name not in UNLEARNT:
-            cost = self.choices.cost(self.cost, routing, hard=by_logits)
+            cost = self.architecture_logits.cost(self.cost, routing, hard=by_logits)
         else:
-            cost = self.choices.routed_cost(self.cost, routing)
+            cost = self.architecture_logits.routed_cost(self.cost, routing)
             if not self.space.routed:
                 return cost  # nobody answers for it
-        self.budget.update(average(cost.detach()), moment.allowed, moment.least)
+        self.budget.update(average(cost.detach()), moment.allowed, moment.min_multiplier)
         if self.budget.exact and by_logits:
-            self.budget.move(average(self.choices.threshold(self.cost, routing, cost.detach(), moment.allowed)))
+            self.budget.move(
+                average(self.architecture_logits.threshold(self.cost, routing, cost.detach(), moment.allowed))
+            )
         return cost
 
     def _moment(self) -> Moment:
@@ -228,7 +237,7 @@ class TrainingModule(lightning.LightningModule):
             dense=self.budget.dense,
             temperature=interpolate(r.temperature_start, r.temperature_end, progress),
             allowed=self.budget.allowed(progress),
-            least=self.budget.least(progress),
+            min_multiplier=self.budget.min_multiplier(progress),
         )
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | None:
@@ -238,7 +247,7 @@ class TrainingModule(lightning.LightningModule):
         if drawn or not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
             return None
         if self._graphs is None:
-            state = [*self.budget.buffers(), *self.choices.buffers()]
+            state = [*self.budget.buffers(), *self.architecture_logits.buffers()]
             self._graphs = Graphs(self.compute, list(self.parameters()), state)
         return self._graphs.find(batch, moment)
 
@@ -258,16 +267,16 @@ class TrainingModule(lightning.LightningModule):
             f"{PROBABILITY}/layer_{layer}/{option_name(option)}": probability
             for layer in self.space.choosing
             for option, probability in zip(
-                self.space.options[layer], self.choices.probabilities(layer).tolist(), strict=True
+                self.space.options[layer], self.architecture_logits.probabilities(layer).tolist(), strict=True
             )
         }
 
     @property
-    def _start(self) -> tuple[Policy, list[Path]]:
+    def _start(self) -> tuple[Policy, list[LayerChoice]]:
         """What layers are before anything is chosen."""
-        if self.budget.rises:
-            return drop_all, paths_of(self.cost.cheapest)
-        return both if self.config.budget.start == BOTH else first_alone, paths_of(self.cost.densest)
+        if self.budget.starts_cheapest:
+            return drop_all, choices_of_layers(self.cost.cheapest)
+        return both if self.config.budget.start == BOTH else first_alone, choices_of_layers(self.cost.densest)
 
     def autocast(self) -> torch.autocast:
         """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
@@ -279,7 +288,7 @@ class TrainingModule(lightning.LightningModule):
         dense = self.budget.dense
         with self.autocast():
             policy = self._start[0] if dense else self.supernet.policy
-            result = evaluate(self.model, batches, self.task.quality, policy, paths_of(self.supernet.code))
+            result = evaluate(self.model, batches, self.task.quality, policy, choices_of_layers(self.supernet.code))
         quality = average_over(batches, result.quality, self.device)
         if dense or not result.counts_by_layer:
             return Validation(quality, None)
@@ -290,7 +299,7 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
         optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, self.choices, trainer),
+            parameter_groups(self.model, self.architecture_logits, trainer),
             lr=trainer.learning_rate,
             betas=(0.9, trainer.beta2),
             fused=True if self.device.type == "cuda" and trainer.precision != "16-mixed" else None,

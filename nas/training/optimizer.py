@@ -7,10 +7,12 @@ from torch.nn import Parameter
 from nas.config import TrainerConfig
 from nas.models.language_model import LanguageModel
 from nas.models.router import Router
-from nas.supernet.architecture_logits import Choices
+from nas.supernet.architecture_logits import ArchitectureLogits
 
 
-def parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerConfig) -> list[dict[str, object]]:
+def parameter_groups(
+    model: LanguageModel, architecture_logits: ArchitectureLogits, trainer: TrainerConfig
+) -> list[dict[str, object]]:
     """Weight matrices with weight decay, vectors without, routers with a rate of their own and without.
 
     Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
@@ -25,7 +27,7 @@ def parameter_groups(model: LanguageModel, choices: Choices, trainer: TrainerCon
     ]
     for parameters, rate in (
         (routers, trainer.router_learning_rate),
-        (list(choices.parameters()), trainer.architecture_learning_rate),
+        (list(architecture_logits.parameters()), trainer.architecture_learning_rate),
     ):
         if parameters:
             groups.append({"params": parameters, "weight_decay": 0.0, "lr": rate, "eps": trainer.router_eps})

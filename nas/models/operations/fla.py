@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.models.operations.operation import LayerMemory, Line, Look, Standalone
+from nas.models.operations.operation import CostLine, LayerMemory, Look, Standalone
 from nas.search_spaces.architecture import Architecture
 
 PREFIX = "fla"
@@ -80,14 +80,14 @@ class FlaOperation(Standalone):
     def weights(self, a: Architecture) -> int:
         return sum(parameter.numel() for parameter in _on_meta(self, a).parameters())
 
-    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         (short, shorter), (long, longer) = zip(PROMPTS, _state_bytes(self, a), strict=True)
         growth = (longer - shorter) / (long - short)
-        return Line(round(shorter + growth * (context - short)))
+        return CostLine(round(shorter + growth * (context - short)))
 
-    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """6 for each number of the state, as for Gated DeltaNet: it is read twice and written once."""
-        return Line(6 * self.kv_bytes(a, chunk_size, context, routed).base // torch.finfo(torch.float32).bits * 8)
+        return CostLine(6 * self.kv_bytes(a, chunk_size, context, routed).base // torch.finfo(torch.float32).bits * 8)
 
     def _make(self, a: Architecture) -> nn.Module:
         """A layer in the sizes of an architecture; ValueError if it cannot have them."""

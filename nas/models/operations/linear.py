@@ -14,7 +14,7 @@ from nas.kernels.gated_delta_rule import decode
 from nas.kernels.gated_delta_rule.decode import LinearState
 from nas.kernels.head_norms import head_norms
 from nas.models.layers import NORM_EPS, rms_norm
-from nas.models.operations.operation import STATE_BYTES, Branch, Heads, Line, Look, Memory, Projected
+from nas.models.operations.operation import STATE_BYTES, Branch, CostLine, Heads, Look, Memory, Projected
 from nas.search_spaces.architecture import Architecture
 
 INITIAL_DECAY_RATES = (0.02, 0.3)
@@ -94,13 +94,13 @@ class Linear(Branch):
     def weights(self, a: Architecture) -> int:
         return a.linear_heads * (2 * a.width + 3) + a.linear_heads * a.value_dim // a.softmax_heads
 
-    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """The running state, that at the start of the current chunk, and the decay since then."""
-        return Line(STATE_BYTES * (2 * _state(a) + a.linear_heads))
+        return CostLine(STATE_BYTES * (2 * _state(a) + a.linear_heads))
 
-    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """6 K V for each head: the state is read for the correction and for the output, and written once."""
-        return Line(6 * _state(a))
+        return CostLine(6 * _state(a))
 
 
 def _state(a: Architecture) -> int:

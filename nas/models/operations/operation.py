@@ -19,7 +19,7 @@ CACHE_BYTES, STATE_BYTES = 2, 4
 
 
 @dataclass(frozen=True)
-class Line:
+class CostLine:
     """The cost of a layer as a function of its share of softmax chunks: base + slope * share."""
 
     base: float
@@ -29,8 +29,8 @@ class Line:
         """The cost at a share."""
         return self.base + self.slope * share
 
-    def __add__(self, other: "Line") -> "Line":
-        return Line(self.base + other.base, self.slope + other.slope)
+    def __add__(self, other: "CostLine") -> "CostLine":
+        return CostLine(self.base + other.base, self.slope + other.slope)
 
 
 class Look(NamedTuple):
@@ -126,7 +126,7 @@ class Operation(ABC):
         """Number of weights of the operation in a layer that multiply each token, beside the shared projections."""
 
     @abstractmethod
-    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """Bytes of keys, values and states of one sequence after ``context`` tokens.
 
         Args:
@@ -137,7 +137,7 @@ class Operation(ABC):
         """
 
     @abstractmethod
-    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """Forward FLOPs of the last of ``context`` tokens beside those of weights, a multiply-add counted as two."""
 
 

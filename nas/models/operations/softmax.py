@@ -12,7 +12,7 @@ from nas.kernels.chunk_softmax_attention.decode import KVCache
 from nas.kernels.head_norms import head_norms
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, rms_norm
-from nas.models.operations.operation import CACHE_BYTES, Branch, Heads, Line, Look, Memory, Projected
+from nas.models.operations.operation import CACHE_BYTES, Branch, CostLine, Heads, Look, Memory, Projected
 from nas.models.rotary import rotate
 from nas.search_spaces.architecture import Architecture
 
@@ -78,19 +78,19 @@ class Softmax(Branch):
     def weights(self, a: Architecture) -> int:
         return a.linear_heads * (2 * a.key_dim + a.value_dim) // a.softmax_heads
 
-    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         keys, per_key = self._keys(a, chunk_size, context, routed), CACHE_BYTES * _channels(a)
-        return Line(per_key * keys.base, per_key * keys.slope)
+        return CostLine(per_key * keys.base, per_key * keys.slope)
 
-    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """2 (K + V) for each softmax head and visible key."""
         keys, per_key = self._keys(a, chunk_size, context, routed), 2 * _channels(a)
-        return Line(per_key * keys.base, per_key * keys.slope)
+        return CostLine(per_key * keys.base, per_key * keys.slope)
 
-    def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
+    def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """Number of keys that the last token sees: with a router those of its own chunk and of kept chunks."""
         own = min(chunk_size, context)
-        return Line(own, context - own) if routed else Line(context)
+        return CostLine(own, context - own) if routed else CostLine(context)
 
 
 def _channels(a: Architecture) -> int:

@@ -9,7 +9,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.kernels.chunk_softmax_attention import window_decode
 from nas.kernels.chunk_softmax_attention.window_decode import WindowCache
 from nas.kernels.triton_support import operand_dtype
-from nas.models.operations.operation import Heads, Line, Look, Memory
+from nas.models.operations.operation import CostLine, Heads, Look, Memory
 from nas.models.operations.softmax import Softmax, SoftmaxWeights
 from nas.search_spaces.architecture import Architecture
 
@@ -36,8 +36,8 @@ class Window(Softmax):
     def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
         return WindowMemory(cast("SoftmaxWeights", mixer).architecture.window)
 
-    def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
-        return Line(min(a.window, context))
+    def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
+        return CostLine(min(a.window, context))
 
 
 class WindowMemory:

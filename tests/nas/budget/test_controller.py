@@ -50,7 +50,7 @@ def multipliers(made: Budget, share: float, steps: int, progress: float = 1.0) -
     """The multiplier after each of some steps that all use one share."""
     found = []
     for _ in range(steps):
-        made.update(torch.tensor(share), made.allowed(progress), made.least(progress))
+        made.update(torch.tensor(share), made.allowed(progress), made.min_multiplier(progress))
         found.append(made.multiplier.item())
     return found
 
@@ -114,8 +114,8 @@ def test_what_even_the_cheapest_costs_is_neither_tightened_nor_priced() -> None:
     for progress in (0.4, 0.45, 0.5, 0.6):
         assert made.allowed(progress) == pytest.approx(0.5 + plain.allowed(progress) / 2)
     for cost in (0.3, 0.05, 0.8):
-        made.update(torch.tensor(0.5 + cost / 2), made.allowed(0.6), made.least(0.6))
-        plain.update(torch.tensor(cost), plain.allowed(0.6), plain.least(0.6))
+        made.update(torch.tensor(0.5 + cost / 2), made.allowed(0.6), made.min_multiplier(0.6))
+        plain.update(torch.tensor(cost), plain.allowed(0.6), plain.min_multiplier(0.6))
         assert made.multiplier.item() == pytest.approx(plain.multiplier.item(), abs=1e-5)
     slopes = [
         torch.autograd.grad(each.penalty(x), x)[0]
@@ -131,7 +131,7 @@ def test_the_cheapest_architecture_can_be_the_target(start: str) -> None:
     observe(made, torch.tensor(4.0), 0.4)
     assert all(0.3 <= made.allowed(0.4 + step / 100) <= 1 for step in range(20))
     assert made.allowed(0.61) == 0.3
-    made.update(torch.tensor(0.3), made.allowed(0.6), made.least(0.6))
+    made.update(torch.tensor(0.3), made.allowed(0.6), made.min_multiplier(0.6))
     assert made.multiplier.isfinite()
 
 
@@ -195,7 +195,7 @@ def test_a_share_that_pays_settles_on_the_target(start: float, benefit: float) -
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        made.update(share.detach(), made.allowed(1.0), made.least(1.0))
+        made.update(share.detach(), made.allowed(1.0), made.min_multiplier(1.0))
         shares.append(share.item())
     assert sum(shares[-500:]) / 500 == pytest.approx(0.1, rel=0.1)
     assert max(shares[-500:]) < 0.2

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.models.mixers import Path, Policy, TokenMixer, first_alone
+from nas.models.mixers import LayerChoice, Policy, TokenMixer, first_alone
 from nas.models.operations import find
 from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
@@ -98,8 +98,8 @@ def test_a_mixture_with_all_weight_on_an_option_is_that_option(options: tuple[La
     made, x = supernet(options), torch.randn(2, T, 12, dtype=torch.float64)
     for number, option in enumerate(options):
         weights = torch.eye(len(options), dtype=torch.float64)[number].requires_grad_()
-        mixed, _ = made(x, policy, Path(None, weights))
-        alone, decided = made(x, policy, Path(number))
+        mixed, _ = made(x, policy, LayerChoice(None, weights))
+        alone, decided = made(x, policy, LayerChoice(number))
         torch.testing.assert_close(mixed, alone, rtol=1e-9, atol=1e-12)
         assert [routing.chunk_size for routing in decided] == (
             [option.chunk_size] if option.routed and policy is soft else []
@@ -116,22 +116,25 @@ def test_a_mixture_of_some_options_is_that_of_a_layer_of_these(among: tuple[int,
     fewer.load_state_dict({name: weights[name] for name in fewer.state_dict()})
     mixture = torch.rand(len(among), dtype=torch.float64).softmax(0)
     torch.testing.assert_close(
-        made(x, soft, Path(None, mixture, among))[0], fewer(x, soft, Path(None, mixture))[0], rtol=1e-10, atol=1e-12
+        made(x, soft, LayerChoice(None, mixture, among))[0],
+        fewer(x, soft, LayerChoice(None, mixture))[0],
+        rtol=1e-10,
+        atol=1e-12,
     )
 
 
 def test_a_mixture_of_softmax_and_linear_is_the_sum_of_both_outputs() -> None:
     made, x = supernet(OPTIONS[:2]), torch.randn(2, T, 12, dtype=torch.float64)
-    softmax, linear = (made(x, first_alone, Path(number))[0] for number in (0, 1))
-    mixed, _ = made(x, first_alone, Path(None, torch.tensor([0.3, 0.7], dtype=torch.float64)))
+    softmax, linear = (made(x, first_alone, LayerChoice(number))[0] for number in (0, 1))
+    mixed, _ = made(x, first_alone, LayerChoice(None, torch.tensor([0.3, 0.7], dtype=torch.float64)))
     torch.testing.assert_close(mixed, 0.3 * softmax + 0.7 * linear)
 
 
 def test_the_weight_of_an_option_alone_hands_on_a_gradient() -> None:
     made, x = supernet(OPTIONS), torch.randn(2, T, 12, dtype=torch.float64)
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
-    alone, _ = made(x, soft, Path(1))
-    weighed, _ = made(x, soft, Path(1, weight))
+    alone, _ = made(x, soft, LayerChoice(1))
+    weighed, _ = made(x, soft, LayerChoice(1, weight))
     torch.testing.assert_close(weighed, alone)
     (gradient,) = torch.autograd.grad(weighed.square().sum(), weight)
     torch.testing.assert_close(gradient, 2 * alone.square().sum())
@@ -143,17 +146,17 @@ def test_a_layer_of_many_options_is_the_mixer_of_each_with_its_weights(option: i
     alone = TokenMixer(small(OPTIONS[option].mixer, chunk_size=OPTIONS[option].chunk_size), 0, "full").double()
     weights = made.state_dict()
     alone.load_state_dict({name: weights[name] for name in alone.state_dict()})
-    assert torch.equal(alone(x, soft)[0], made(x, soft, Path(option))[0])
+    assert torch.equal(alone(x, soft)[0], made(x, soft, LayerChoice(option))[0])
 
 
 @pytest.mark.parametrize("weights", [[0.2, 0.3, 0.4, 0.1], [0.0, 0.0, 0.5, 0.5]])
 def test_a_mixture_is_causal_at_every_chunk_size(weights: list[float]) -> None:
     made, x = supernet(OPTIONS), torch.randn(2, T, 12, dtype=torch.float64)
-    path = Path(None, torch.tensor(weights, dtype=torch.float64))
-    before, _ = made(x, soft, path)
+    choice = LayerChoice(None, torch.tensor(weights, dtype=torch.float64))
+    before, _ = made(x, soft, choice)
     for token in range(T):
         changed = x.clone()
         changed[:, token] += 1
-        after, _ = made(changed, soft, path)
+        after, _ = made(changed, soft, choice)
         torch.testing.assert_close(after[:, :token], before[:, :token], rtol=0, atol=1e-12)
         assert (after[:, token] - before[:, token]).abs().max() > 1e-6

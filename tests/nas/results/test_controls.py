@@ -18,14 +18,14 @@ from tests.nas.supernet.test_thresholds import made
 def test_no_architecture_has_two_rows(space: str, names: set[str]) -> None:
     grains = ["space.chunk_sizes=[4,8,16]", "budget.target=6000"] if space == "chunk_size" else ["budget.target=0.5"]
     module = made("cpu", space, *grains, "model.layers=3")
-    module.choices.logits["0"].data[-1] = 3.0
+    module.architecture_logits.logits["0"].data[-1] = 3.0
     code = module.supernet.code
     others = _architectures(module.supernet, code)
     assert len({code, *others.values()}) == len(others) + 1
     assert others.keys() <= names
-    limit = module.choices.cost_of(module.cost, code)
+    limit = module.architecture_logits.cost_of(module.cost, code)
     if "random, no dearer" in others:
-        assert module.choices.cost_of(module.cost, others["random, no dearer"]) <= limit + 1e-6
+        assert module.architecture_logits.cost_of(module.cost, others["random, no dearer"]) <= limit + 1e-6
 
 
 @pytest.mark.parametrize(

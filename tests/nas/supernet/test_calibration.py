@@ -10,7 +10,7 @@ from nas.models.language_model import LanguageModel
 from nas.models.policies import learnt
 from nas.models.router import Router
 from nas.search_spaces.space import Space
-from nas.supernet.architecture_logits import Choices, paths_of
+from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
 from nas.supernet.calibration import calibrate
 from tests.nas.architectures import small
 from tests.nas.budget.test_cost import SPACES
@@ -24,16 +24,16 @@ def test_calibration_has_an_architecture_use_up_the_budget(
 ) -> None:
     torch.manual_seed(0)
     space = Space(name, small(*["linear"] * 3), SPACES[name])
-    model, choices, cost = (
+    model, architecture_logits, cost = (
         LanguageModel(space.sizes, "full", space.options),
-        Choices(space),
+        ArchitectureLogits(space),
         SpaceCost(resource, space, 64),
     )
     batches = [Batch(torch.randint(11, (16, 64)), torch.zeros(16, 64, dtype=torch.long), None)]
     least, most = (cost.of(code, dict.fromkeys(range(3), share)) for share in (0.0, 1.0))
     target = cost.relative(least + part * (most - least))
-    calibrate(model, choices, cost, code, batches, target, exact=True)
-    measured = evaluate(model, batches, "recall", learnt, paths_of(code)).shares
+    calibrate(model, architecture_logits, cost, code, batches, target, exact=True)
+    measured = evaluate(model, batches, "recall", learnt, choices_of_layers(code)).shares
     used = cost.of(code, {layer: sum(heads) / len(heads) for layer, heads in measured.items()})
     assert cost.relative(used) == pytest.approx(target, abs=0.01)
     assert 0 < measured[0][0] < 1 or measured[2][0] < 1
@@ -49,6 +49,6 @@ def test_calibration_lets_what_costs_less_be_where_that_is_no_fault(lean: float,
         router.move_threshold(torch.tensor(-lean))
     before = [router.score.bias.clone() for router in routers]
     batches = [Batch(torch.randint(11, (16, 64)), torch.zeros(16, 64, dtype=torch.long), None)]
-    calibrate(model, Choices(space), cost, (0, 0, 0), batches, 0.3, exact=False)
+    calibrate(model, ArchitectureLogits(space), cost, (0, 0, 0), batches, 0.3, exact=False)
     assert evaluate(model, batches, "recall").share == pytest.approx(0.3 if moves else 0.0, abs=0.02)
     assert moves != all(torch.equal(router.score.bias, old) for router, old in zip(routers, before, strict=True))

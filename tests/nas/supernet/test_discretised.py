@@ -9,7 +9,7 @@ import torch
 from nas.evaluation.evaluate import evaluate
 from nas.models.router import Router
 from nas.search_spaces.space import Code
-from nas.supernet.architecture_logits import paths_of
+from nas.supernet.architecture_logits import choices_of_layers
 from nas.supernet.discretised import Discretised, discretise
 from nas.training.module import TrainingModule
 from tests.nas.supernet.test_thresholds import made
@@ -32,7 +32,7 @@ def test_the_model_is_worth_what_the_supernet_is_as_this_architecture(code: Code
     assert module.space.encode(made_of.model.architecture) == made_of.code == code
     for factor, found in made_of.evaluations.items():
         batches = module.task.validation_batches(factor)
-        shared = evaluate(module.model, batches, module.task.quality, made_of.policy, paths_of(code))
+        shared = evaluate(module.model, batches, module.task.quality, made_of.policy, choices_of_layers(code))
         assert (found.quality, found.loss, found.shares) == (shared.quality, shared.loss, shared.shares)
         alone = evaluate(made_of.model, batches, module.task.quality, made_of.policy)
         assert (found.quality, found.loss, found.shares) == (alone.quality, alone.loss, alone.shares)
@@ -40,7 +40,7 @@ def test_the_model_is_worth_what_the_supernet_is_as_this_architecture(code: Code
 
 def test_by_default_it_is_what_the_supernet_has_learnt() -> None:
     module = made("cpu", "layer_hybrid", "budget.target=0.5", begun=True)
-    module.choices.logits["0"].data[1] = 3.0
+    module.architecture_logits.logits["0"].data[1] = 3.0
     assert discretised(module).code == module.supernet.code
 
 

@@ -32,7 +32,7 @@ def test_after_that_logits_decide() -> None:
     module = made("cpu", "layer_hybrid", "budget.target=1", begun=True)
     with torch.no_grad():
         for layer in module.space.choosing:
-            module.choices.logits[str(layer)][1] = 3.0
+            module.architecture_logits.logits[str(layer)][1] = 3.0
     assert module.supernet.code == (1,) * len(module.space.options)
     assert torch.equal(kept(module.supernet), (LOGITS[..., 0] >= LOGITS[..., 1]).float())
 

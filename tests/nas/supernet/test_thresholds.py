@@ -87,8 +87,8 @@ def test_moving_to_the_threshold_of_a_step_has_it_cost_what_is_allowed(part: flo
     tokens = first_batch(module).tokens
     for _ in range(20):
         routing = module.model(tokens, learnt).routing
-        expected = module.choices.cost(module.cost, routing, hard=True).detach()
-        by = module.choices.threshold(module.cost, routing, expected, part)
+        expected = module.architecture_logits.cost(module.cost, routing, hard=True).detach()
+        by = module.architecture_logits.threshold(module.cost, routing, expected, part)
         for layer in module.model.modules():
             if isinstance(layer, Router):
                 layer.move_threshold(by)

@@ -18,7 +18,7 @@ from tests.nas.gpu import CHUNKS, ON_GPU
 from tests.nas.training.test_module import TEXT, made, moved
 
 STEPS = 6
-ROUTED = Moment(dense=False, temperature=1.0, allowed=0.5, least=0.1)
+ROUTED = Moment(dense=False, temperature=1.0, allowed=0.5, min_multiplier=0.1)
 
 
 class Rerun:

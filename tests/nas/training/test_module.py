@@ -67,7 +67,7 @@ def test_the_figures_tell_how_probable_the_options_of_each_layer_are() -> None:
     joint = ("space=joint", "space.chunk_sizes=[8,16]", "model.layers=2")
     module = made("cpu", *joint)
     with torch.no_grad():
-        module.choices.logits["1"].copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+        module.architecture_logits.logits["1"].copy_(torch.tensor([0.0, 1.0, 2.0, 3.0]))
     figures = module.figures()
     options = ("softmax", "linear", "token_hybrid@8", "token_hybrid@16")
     assert {name for name in figures if name.startswith("probability/")} == {

@@ -5,7 +5,7 @@ import pytest
 from nas.models.language_model import LanguageModel
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
-from nas.supernet.architecture_logits import Choices
+from nas.supernet.architecture_logits import ArchitectureLogits
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
@@ -16,11 +16,11 @@ TRAINER = ("trainer.learning_rate=0.1", "trainer.router_learning_rate=0.2", "tra
 def test_every_parameter_is_in_one_group_and_vectors_routers_and_choices_do_not_decay() -> None:
     options = (Layer("softmax", 4), Layer("token_hybrid", 4))
     space = Space("test", small("token_hybrid", "linear"), (options, (Layer("linear", 4),)))
-    model, choices = LanguageModel(space.sizes, "full", space.options), Choices(space)
+    model, architecture_logits = LanguageModel(space.sizes, "full", space.options), ArchitectureLogits(space)
     trainer = composed("search", *SEARCH, *TRAINER, "trainer.weight_decay=0.5").trainer
-    groups = parameter_groups(model, choices, trainer)
+    groups = parameter_groups(model, architecture_logits, trainer)
     told = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
-    assert sorted(told) == sorted(id(p) for p in (*model.parameters(), *choices.parameters()))
+    assert sorted(told) == sorted(id(p) for p in (*model.parameters(), *architecture_logits.parameters()))
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0, 0.0, 0.0]
     assert [group.get("lr") for group in groups] == [None, None, 0.2, 0.3]
     assert [group.get("eps") for group in groups] == [None, None, trainer.router_eps, trainer.router_eps]
@@ -32,7 +32,7 @@ def test_every_parameter_is_in_one_group_and_vectors_routers_and_choices_do_not_
 def test_without_routers_and_choices_there_are_two_groups() -> None:
     space = Space.of(small("linear", "softmax"))
     trainer = composed("search", *SEARCH).trainer
-    assert len(parameter_groups(LanguageModel(space.sizes), Choices(space), trainer)) == 2
+    assert len(parameter_groups(LanguageModel(space.sizes), ArchitectureLogits(space), trainer)) == 2
 
 
 def test_rates_warm_up_and_fall_by_half_a_cosine() -> None:

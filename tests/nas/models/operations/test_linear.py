@@ -6,7 +6,7 @@ import torch
 from nas.kernels import gated_delta_rule
 from nas.models.operations import find
 from nas.models.operations.linear import LinearMemory
-from nas.models.operations.operation import Heads, Line
+from nas.models.operations.operation import CostLine, Heads
 from tests.nas.architectures import small
 from tests.nas.models.operations.memories import CHUNK, T, decoded, heads, sizes_in_use
 
@@ -35,5 +35,5 @@ def test_costs_are_those_of_the_state_whatever_the_context() -> None:
     state = a.linear_heads * a.key_dim * a.value_dim
     for context in (1, 1000):
         for routed in (False, True):
-            assert linear.kv_bytes(a, 4, context, routed) == Line(4 * (2 * state + a.linear_heads))
-            assert linear.flops(a, 4, context, routed) == Line(6 * state)
+            assert linear.kv_bytes(a, 4, context, routed) == CostLine(4 * (2 * state + a.linear_heads))
+            assert linear.flops(a, 4, context, routed) == CostLine(6 * state)

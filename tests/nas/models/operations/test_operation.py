@@ -3,12 +3,12 @@
 import pytest
 from torch import nn
 
-from nas.models.operations.operation import Branch, Line, Standalone, submodule
+from nas.models.operations.operation import Branch, CostLine, Standalone, submodule
 
 
 def test_a_cost_is_a_line_over_the_share() -> None:
-    line = Line(3.0, 2.0) + Line(1.0)
-    assert line == Line(4.0, 2.0)
+    line = CostLine(3.0, 2.0) + CostLine(1.0)
+    assert line == CostLine(4.0, 2.0)
     assert [line.at(share) for share in (0.0, 0.5, 1.0)] == [4.0, 5.0, 6.0]
 
 

@@ -5,7 +5,7 @@ import torch
 
 from nas.kernels import chunk_softmax_attention
 from nas.models.operations import find
-from nas.models.operations.operation import Line
+from nas.models.operations.operation import CostLine
 from nas.models.operations.softmax import SoftmaxMemory
 from tests.nas.architectures import small
 from tests.nas.models.operations.memories import CHUNK, decoded, heads, sizes_in_use
@@ -29,7 +29,7 @@ def test_its_cache_grows_with_the_prompt() -> None:
 def test_costs_grow_with_the_context_and_with_a_router_with_the_share() -> None:
     softmax, a = find("softmax"), small("softmax")
     channels = a.linear_heads * (a.key_dim + a.value_dim)
-    assert softmax.kv_bytes(a, 4, 100, routed=False) == Line(2 * channels * 100)
-    assert softmax.kv_bytes(a, 4, 100, routed=True) == Line(2 * channels * 4, 2 * channels * 96)
+    assert softmax.kv_bytes(a, 4, 100, routed=False) == CostLine(2 * channels * 100)
+    assert softmax.kv_bytes(a, 4, 100, routed=True) == CostLine(2 * channels * 4, 2 * channels * 96)
     assert softmax.flops(a, 4, 100, routed=False).base == 2 * channels * 100
     assert softmax.flops(a, 4, 100, routed=True).at(1.0) == softmax.flops(a, 4, 100, routed=False).base

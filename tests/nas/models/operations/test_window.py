@@ -5,7 +5,7 @@ import torch
 
 from nas.kernels import chunk_softmax_attention
 from nas.models.operations import find
-from nas.models.operations.operation import Line
+from nas.models.operations.operation import CostLine
 from nas.models.operations.window import WindowMemory
 from tests.nas.architectures import small
 from tests.nas.models.operations.memories import CHUNK, decoded, heads
@@ -24,4 +24,4 @@ def test_its_costs_stop_growing_at_the_window() -> None:
     for context in (2, 6):
         assert window.kv_bytes(a, CHUNK, context, routed=False) == softmax.kv_bytes(a, CHUNK, context, routed=False)
     assert window.flops(a, CHUNK, 1000, routed=False) == window.flops(a, CHUNK, 6, routed=False)
-    assert isinstance(window.flops(a, CHUNK, 6, routed=False), Line)
+    assert isinstance(window.flops(a, CHUNK, 6, routed=False), CostLine)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.models.operations import Branch
-from nas.models.operations.operation import STATE_BYTES, Heads, Line, Look, Projected
+from nas.models.operations.operation import STATE_BYTES, CostLine, Heads, Look, Projected
 from nas.plugins import register_operation
 from nas.search_spaces.architecture import Architecture
 
@@ -39,11 +39,11 @@ class Mean(Branch):
     def weights(self, a: Architecture) -> int:
         return 0
 
-    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
-        return Line(STATE_BYTES * a.linear_heads * a.value_dim)
+    def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
+        return CostLine(STATE_BYTES * a.linear_heads * a.value_dim)
 
-    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> Line:
-        return Line(2 * a.linear_heads * a.value_dim)
+    def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
+        return CostLine(2 * a.linear_heads * a.value_dim)
 
 
 class MeanMemory:
