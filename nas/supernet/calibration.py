@@ -1,4 +1,4 @@
-"""The end of a search: thresholds of the routers of what was found, set once more so that its budget is met."""
+"""Set the router thresholds of a selected architecture so that it meets the budget."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from nas.search_spaces.space import Code
 from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
 
 ROUNDS = 12
-"""Thresholds that are tried at most: a layer's routes change what later routers see, so that the first is rarely it."""
+"""Maximum number of thresholds to try. The routes of a layer change the inputs of later routers, so the first threshold
+rarely fits."""
 CLOSE = 0.002
-"""Difference of relative costs that is none."""
+"""Difference from the target, in relative cost, at which calibration ends."""
 
 
 @torch.no_grad()
@@ -30,22 +31,22 @@ def calibrate(
     target: float,
     exact: bool,
 ) -> None:
-    """Move all routers of ``model`` to where one architecture of its space costs the target on these batches.
+    """Move the thresholds of all routers until one architecture of the space costs the target on these batches.
 
-    Where no threshold does that, to where it comes nearest. While training goes on, a budget is held by the expected
-    cost of the whole space on sequences of every length; this is for the one architecture that is left.
+    If no threshold that was tried reaches the target, the nearest of them is used. During training the budget limits
+    the expected cost of the whole space, on sequences of every length. Calibration considers one architecture only.
 
     Args:
-        model: of the space.
-        architecture_logits: of the space.
-        cost: of the space.
-        code: of the architecture.
-        batches: of the length for which the budget is meant.
-        target: relative cost.
-        exact: whether routers move where it costs less, too.
+        model: supernet of the space, changed in place.
+        architecture_logits: architecture logits of the space.
+        cost: cost of the space.
+        code: code of the architecture.
+        batches: sequences of the length to which the budget applies.
+        target: relative cost to reach.
+        exact: whether thresholds also move if the architecture costs less than the target.
     """
     routers = [module for module in model.modules() if isinstance(module, Router)]
-    low, high, at = -math.inf, math.inf, 0.0  # between which thresholds the cost crosses the target; where they are
+    low, high, at = -math.inf, math.inf, 0.0  # the cost crosses the target between low and high; the present threshold
     best = (math.inf, 0.0)
     for _ in range(ROUNDS):
         routing = _routing(model, batches, code)
@@ -61,12 +62,15 @@ def calibrate(
         to = at + architecture_logits.threshold_of(cost, routing, code, target).item()
         if to == at:
             break
-        at = _move(routers, at, to if low < to < high else (low + high) / 2)
+        to = to if low < to < high else (low + high) / 2
+        if not math.isfinite(to):  # one end of the interval is still infinite
+            break
+        at = _move(routers, at, to)
     _move(routers, at, best[1])
 
 
 def _routing(model: LanguageModel, batches: Sequence[Batch], code: Code) -> dict[int, list[Routing]]:
-    """What the routers of one architecture decide, by layer."""
+    """Return the routings of one architecture on the batches, by layer."""
     found: dict[int, list[Routing]] = {}
     for batch in batches:
         decided = model(
@@ -77,7 +81,7 @@ def _routing(model: LanguageModel, batches: Sequence[Batch], code: Code) -> dict
 
 
 def _move(routers: Sequence[Router], at: float, to: float) -> float:
-    """Move thresholds from one place to another, which is handed back."""
+    """Move the thresholds of all routers from ``at`` to ``to``; returns ``to``."""
     for router in routers:
         router.move_threshold(torch.tensor(to - at, device=router.score.bias.device))
     return to

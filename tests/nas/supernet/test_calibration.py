@@ -7,8 +7,10 @@ from nas.budget.cost import UNITS, SpaceCost
 from nas.data.batch import Batch
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
+from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
 from nas.supernet.calibration import calibrate
@@ -52,3 +54,25 @@ def test_calibration_lets_what_costs_less_be_where_that_is_no_fault(lean: float,
     calibrate(model, ArchitectureLogits(space), cost, (0, 0, 0), batches, 0.3, exact=False)
     assert evaluate(model, batches, "recall").share == pytest.approx(0.3 if moves else 0.0, abs=0.02)
     assert moves != all(torch.equal(router.score.bias, old) for router, old in zip(routers, before, strict=True))
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_calibration_stops_where_no_finite_threshold_is_left(above: bool) -> None:
+    """A threshold between two margins on the wrong side of the present one leaves an interval with an infinite end."""
+    torch.manual_seed(0)
+    space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
+    model, cost = LanguageModel(space.sizes, "full", space.options), SpaceCost("softmax_share", space, 64)
+    (router,) = (module for module in model.modules() if isinstance(module, Router))
+    batch = Batch(torch.randint(11, (1, 20)), torch.zeros(1, 20, dtype=torch.long), None)
+    (routing,) = model(batch.tokens).routing[0]
+    margins = kept_margin(routing).flatten().sort().values
+    kept, dropped = margins[6], margins[5]  # of ten decisions
+    near = kept - (kept - dropped) / 4 if above else dropped + (kept - dropped) / 4
+    router.move_threshold(near)  # the middle of the two margins is now on the other side of 0
+    share = evaluate(model, [batch], "recall", learnt).share
+    assert share == pytest.approx(0.4)
+    before = router.score.bias.clone()
+    target = share + (-0.03 if above else 0.03)  # nearer to the present share than to any other
+    calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], target, exact=True)
+    assert torch.equal(router.score.bias, before)
+    assert evaluate(model, [batch], "recall", learnt).share == share
