@@ -1,7 +1,7 @@
-"""What architectures cost: parameters, multiply-adds per token and the memory of what must be remembered.
+"""Costs of architectures: FLOPs per token, and bytes of keys, values and states.
 
-All of it is counted from the architecture alone, layer by layer, and is linear in the share of softmax chunks of each
-routed layer: so a budget can be differentiated, and the reachable range of a space is that of its options.
+Costs are computed from the architecture alone, layer by layer. They are linear in the softmax share of each routed
+layer. A budget can therefore be differentiated, and the reachable range of a space follows from its options.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,47 +14,50 @@ from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.space import Space
 
 LONG = 131072
-"""The context length of which the headline tells the memory."""
+"""Context length, in tokens, of the cache size in headlines."""
 CONTEXTS = (4096, 32768, LONG)
-"""Context lengths for which costs are given."""
+"""Context lengths, in tokens, for which costs are reported."""
 SOFTMAX_SHARE, KV_BYTES, FLOPS = "softmax_share", "kv_bytes", "flops"
 UNITS = {
     SOFTMAX_SHARE: "of the chunks",
     KV_BYTES: "bytes of keys, values and states",
     FLOPS: "FLOPs per token",
 }
-"""What can be budgeted, and in which unit."""
+"""Unit of each resource that a budget can limit."""
 
 
 def kv_bytes(architecture: Architecture, shares: Mapping[int, float], context: int) -> int:
-    """Bytes of keys, values and states that one sequence needs to go on after ``context`` tokens.
+    """Return the bytes of keys, values and states that decoding one sequence needs after ``context`` tokens.
 
-    A softmax layer keeps keys and values of every token, a routed one those of its softmax chunks (``shares``, by
-    layer) and of the current chunk, whose route nobody knows yet. A layer with a linear branch keeps a fixed state: as
-    decoding has it (`nas.models.decoding`), the running one, that at the start of the current chunk, and the decay
-    since then. Not counted is what is little: the tokens that short convolutions look back on, and what routers decide
-    by, a vector of the current chunk and two numbers for each routing head of every other.
+    A softmax layer keeps the keys and values of every token. A routed layer keeps those of its softmax chunks
+    (``shares``, by layer) and of the current chunk, which has no route yet. A linear branch keeps the running state,
+    the state at the start of the current chunk, and the decay since then, as `nas.models.decoding` does.
+
+    Two small parts are not counted: the inputs that short convolutions keep, and the inputs of routers. The latter are
+    one vector of the current chunk and two logits for each routing head of every earlier chunk.
     """
     return round(_of_architecture(KV_BYTES, architecture, shares, context))
 
 
 def flops_per_token(architecture: Architecture, shares: Mapping[int, float], context: int) -> int:
-    """Forward FLOPs of a token at the end of ``context`` tokens, a multiply-add counted as two.
+    """Return the forward FLOPs of the last of ``context`` tokens; a multiply-add counts as two.
 
-    Two for each weight that multiplies it, 2 (K + V) per softmax head and visible key, and 6 K V per linear head for
-    reading the state twice, for the correction and the output, and writing it once. That is what generating a token
-    takes; computing whole sequences chunk by chunk does more of them for fewer steps.
+    Each weight that multiplies the token counts 2. Each visible key of a softmax head counts 2 (K + V). Each linear
+    head counts 6 K V: it reads the state for the correction and for the output, and writes it once. This is the cost
+    of decoding a token. Chunk-parallel computation of whole sequences takes more FLOPs in fewer steps.
     """
     return round(_of_architecture(FLOPS, architecture, shares, context))
 
 
 def training_flops_per_token(architecture: Architecture, shares: Mapping[int, float], length: int) -> int:
-    """FLOPs of training on a token, averaged over sequences of ``length``: forward, and backward as twice that.
+    """Return the training FLOPs of a token, averaged over sequences of ``length``. Backward counts twice forward.
 
-    What the model needs at these ``shares`` of softmax chunks: neither the dense steps before routing began nor the
-    gradients of routes that were not taken are counted.
+    The count assumes these softmax shares throughout. It leaves out the additional cost of the dense phase and of route
+    gradients of skipped chunks.
     """
-    return 3 * flops_per_token(architecture, shares, length // 2)  # linear in the context: its middle has the average
+    return 3 * flops_per_token(
+        architecture, shares, length // 2
+    )  # linear in the context, so the mean is the cost at half the length
 
 
 def _of_architecture(resource: str, a: Architecture, shares: Mapping[int, float], context: int) -> float:
@@ -63,13 +66,13 @@ def _of_architecture(resource: str, a: Architecture, shares: Mapping[int, float]
 
 
 def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> CostLine:
-    """What a layer of a model of these sizes costs after ``context`` tokens; slope is 0 without a router.
+    """Return the cost of a layer after ``context`` tokens. Its slope is 0 without a router.
 
     Args:
-        resource: one of `UNITS`; softmax_share counts each layer as one.
-        sizes: of the model.
-        layer: its mixer and chunk size.
-        context: tokens of the sequence.
+        resource: one of `UNITS`. For softmax_share, each layer counts 1.
+        sizes: architecture with the sizes of the model.
+        layer: mixer, chunk size and MLP width of the layer.
+        context: length of the sequence in tokens.
     """
     operations = [find(name) for name in layer.operations]
     if resource == SOFTMAX_SHARE:
@@ -83,17 +86,19 @@ def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Cost
 
 
 def fixed(resource: str, sizes: Architecture) -> float:
-    """What a model of these sizes costs beside its layers: for FLOPs the last norm and the head."""
+    """Return the cost of a model of these sizes outside its layers: for FLOPs, the last norm and the head."""
     return 2.0 * (sizes.width + sizes.width * sizes.vocab_size) if resource == FLOPS else 0.0
 
 
 def _layer_weights(a: Architecture, layer: Layer) -> int:
-    """Weights of a layer that multiply each token; a router's too, though it sees means only."""
+    """Return the number of weights of a layer that multiply each token, including those of its router."""
     operations = [find(name) for name in layer.operations]
     keys, values, per_head = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim, a.softmax_heads
     weights = 2 * a.width + 3 * a.width * (layer.mlp_width or a.mlp_width)  # norms; SwiGLU
     weights += sum(operation.weights(a) for operation in operations)
-    if any(isinstance(operation, Branch) for operation in operations):  # q, k, v, gate, out; convolutions
+    if any(
+        isinstance(operation, Branch) for operation in operations
+    ):  # q, k, v, gate and output projections; convolutions
         weights += a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)
     if layer.routed:
         weights += 2 * a.routing_heads * (a.width + 1) + 2 * keys * per_head  # router; weights of the branches
@@ -101,12 +106,21 @@ def _layer_weights(a: Architecture, layer: Layer) -> int:
 
 
 class SpaceCost:
-    """A resource over all architectures of a space, relative to the dearest, where each layer is its densest option.
+    """The cost of every architecture of a space in one resource.
+
+    Relative costs are fractions of the most expensive architecture, in which every layer is its most expensive option.
 
     Args:
         resource: one of `UNITS`.
-        space: softmax_share is averaged over those of its layers that choose or route, if any do.
-        context: tokens of a sequence.
+        space: space of the architectures. softmax_share is the mean over its searchable and routed layers, or over all
+            layers if no layer is searchable or routed.
+        context: length of a sequence in tokens.
+
+    Attributes:
+        lines: cost of each option of each layer.
+        fixed: cost outside the layers.
+        least: cost of the cheapest architecture if its routers send no chunk to softmax.
+        most: cost of the most expensive architecture if its routers send every chunk to softmax.
     """
 
     def __init__(self, resource: str, space: Space, context: int) -> None:
@@ -127,15 +141,15 @@ class SpaceCost:
 
     @property
     def figure(self) -> str:
-        """What the relative cost is called where it is shown: of softmax_share it is the share itself."""
+        """Name of the relative cost in figures: "share" for softmax_share, else "cost"."""
         return "share" if self.resource == SOFTMAX_SHARE else "cost"
 
     def shown(self, cost: float) -> str:
-        """A cost as people read and type it."""
+        """Return a cost in the resource's unit as text, as users type it in `budget.target`."""
         return f"{cost:.3g}" if self.resource == SOFTMAX_SHARE else f"{cost:.0f}"
 
     def of(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
-        """The cost of an architecture in the resource's unit, at ``shares`` of its routed layers, 1 if not given."""
+        """Return the cost of an architecture in the resource's unit. Softmax shares of layers default to 1."""
         each = (
             lines[option].at(shares.get(layer, 1.0))
             for layer, (lines, option) in enumerate(zip(self.lines, code, strict=True))
@@ -143,17 +157,17 @@ class SpaceCost:
         return self.fixed + sum(each)
 
     def relative(self, cost: float) -> float:
-        """A cost in the resource's unit as a part of the dearest architecture's."""
+        """Return a cost in the resource's unit as a fraction of the cost of the most expensive architecture."""
         return cost / self.most if self.most else 0.0
 
     def expected(
         self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]
     ) -> Tensor | float:
-        """The relative cost of a mixture.
+        """Return the relative cost of a mixture of options.
 
         Args:
-            weights: of each layer's options, summing to 1.
-            shares: of softmax chunks, of each layer's options; only those of token_hybrid matter.
+            weights: for each layer, weights of its options, which sum to 1.
+            shares: for each layer, softmax shares of its options; ignored for options without a router.
         """
         total: Tensor | float = self.fixed
         for lines, own_weights, own_shares in zip(self.lines, weights, shares, strict=True):
@@ -164,10 +178,10 @@ class SpaceCost:
 
     @property
     def densest(self) -> tuple[int, ...]:
-        """The code whose layers cost the most."""
+        """The code of the most expensive architecture."""
         return tuple(max(range(len(lines)), key=lambda i: lines[i].at(1.0)) for lines in self.lines)
 
     @property
     def cheapest(self) -> tuple[int, ...]:
-        """The code whose layers cost the least where routers send nothing to softmax."""
+        """The code of the architecture that costs least if routers send no chunk to softmax."""
         return tuple(min(range(len(lines)), key=lambda i: lines[i].base) for lines in self.lines)
