@@ -101,7 +101,7 @@ class Budget(nn.Module):
         super().__init__()
         if not 0 < target <= 1:
             raise UserError(
-                f"budget.target={target} is no fraction of the highest cost; give a number above 0 and at most 1."
+                f"budget.target={target} is no fraction of the highest cost; give a number over 0 and at most 1."
             )
         if start not in STARTS:
             raise UserError(f"budget.start={start} is unknown; choose one of: {', '.join(STARTS)}.")

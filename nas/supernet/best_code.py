@@ -1,4 +1,4 @@
-"""From scores of options to one architecture: the best whose cost is within a limit, or at a target."""
+"""Select the architecture with the best score whose cost is within a limit or near a target."""
 
 import math
 from collections.abc import Sequence
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from nas.search_spaces.space import Code
 
 BINS = 10_000
-"""Steps of the limit in which costs are counted, each option's rounded down: equal parts of the limit still fill it."""
+"""Number of steps into which the limit is divided. Costs are rounded down, so that equal parts of the limit fill it."""
 
 NEAREST_BINS = 2_000
-"""Steps of the dearest cost in which costs are counted, each option's rounded, where they are to come near a target."""
+"""Number of steps into which the highest cost is divided if costs should come near a target. Costs are rounded."""
 
 
 def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], limit: float) -> Code | None:
-    """The code of highest total score whose total cost is at most ``limit``; None where there is none.
+    """Return the code of highest total score whose total cost is at most ``limit``; None if no code is within it.
 
-    A knapsack with one item a layer, by dynamic programming over the cost spent so far: however many architectures
-    there are, exact up to the rounding of costs, by which a limit may be exceeded by a `BINS`-th part of it a layer.
+    This is a knapsack with one item a layer, solved by dynamic programming over the total cost. It is exact for any
+    number of architectures, except that costs are rounded: each layer may exceed the limit by a `BINS`-th part of it.
 
     Args:
-        scores: of each layer's options, for example log-probabilities.
-        costs: of each layer's options, from 0 on.
-        limit: on the sum of costs; infinite for none.
+        scores: scores of each layer's options, for example log-probabilities.
+        costs: costs of each layer's options, at least 0.
+        limit: limit on the sum of costs; infinite for no limit.
 
     >>> best_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]], limit=1.0)
     (1, 0)
@@ -35,12 +35,12 @@ def best_code(scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]
 def nearest_code(
     scores: Sequence[Sequence[float]], costs: Sequence[Sequence[float]], target: float, tolerance: float
 ) -> Code:
-    """The code of highest total score whose total cost is within ``tolerance`` of the target; else the nearest.
+    """Return the code of highest total score whose total cost is within ``tolerance`` of the target, or the nearest.
 
     Args:
         scores, costs: as for `best_code`.
-        target: of the sum of costs.
-        tolerance: in either direction.
+        target: target of the sum of costs.
+        tolerance: largest distance from the target, above or below.
 
     >>> nearest_code([[1.0, 0.0], [3.0, 0.0]], [[1.0, 0.0], [2.0, 0.0]], target=2.2, tolerance=0.5)
     (1, 0)
@@ -55,7 +55,7 @@ def nearest_code(
 def _best_by_cost(
     scores: Sequence[Sequence[float]], costs: Sequence[Sequence[int]], limit: float = math.inf
 ) -> dict[int, tuple[float, Code]]:
-    """For every total cost up to the limit: the highest total score, and a code that has it."""
+    """Return, for each total cost up to the limit, the highest total score and a code with that score."""
     best: dict[int, tuple[float, Code]] = {0: (0.0, ())}
     for own_scores, own_costs in zip(scores, costs, strict=True):
         found: dict[int, tuple[float, Code]] = {}
@@ -69,7 +69,7 @@ def _best_by_cost(
 
 
 def _bins(cost: float, limit: float) -> int:
-    """A cost in steps of the limit; more than `BINS` if it alone is over it."""
+    """Return a cost in steps of the limit; more than `BINS` if the cost alone exceeds the limit."""
     if cost <= 0:
         return 0
     return BINS + 1 if cost > limit else int(cost / limit * BINS)

@@ -1,4 +1,4 @@
-"""From a supernet to one architecture: its weights, its routing, and what these are worth."""
+"""Discretise a supernet to one architecture: its weights, its routing policy and its evaluation."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from nas.supernet.calibration import calibrate
 from nas.supernet.supernet import Supernet
 
 CALIBRATION_BATCHES = 64
-"""Batches of full length on which router thresholds are calibrated."""
+"""Number of batches, at the training length, on which router thresholds are calibrated."""
 
 Validation = Mapping[int, Sequence[Batch]]
-"""Validation batches by length factor: how many times the training length their sequences have. Always has 1."""
+"""Validation batches by length factor, the length of their sequences over the training length. Always contains 1."""
 
 
 @dataclass(frozen=True)
 class Discretised:
-    """One architecture of a supernet, with the weights that it has there.
+    """One architecture of a supernet with its share of the supernet's weights.
 
     Attributes:
-        supernet: with its routers calibrated for this architecture.
-        code: of the architecture in the space of the supernet.
-        model: of this architecture alone.
-        evaluations: of the model under its policy, by length factor; always has 1.
+        supernet: supernet, with routers calibrated for this architecture.
+        code: code of the architecture in the space of the supernet.
+        model: model of this architecture alone.
+        evaluations: evaluations of the model under its policy, by length factor; always contains 1.
     """
 
     supernet: Supernet
@@ -43,7 +43,7 @@ class Discretised:
 
     @property
     def policy(self) -> Policy:
-        """How the chunks of the model are routed, see `Supernet.policy`."""
+        """The routing policy of the model; see `Supernet.policy`."""
         return self.supernet.policy
 
     @property
@@ -55,26 +55,26 @@ class Discretised:
     def shares(self) -> dict[int, float]:
         """Measured softmax share of each routed layer, at the training length.
 
-        Layers whose share is not finite are left out: costs count these as softmax attention.
+        Layers whose share is not finite are left out. Costs count them as softmax attention.
         """
         return {layer: share for layer, share in self.evaluation.layer_shares.items() if math.isfinite(share)}
 
     @property
     def used(self) -> float:
-        """Cost at the measured shares, in the unit of the budget's resource."""
+        """Cost at the measured softmax shares, in the unit of the budget's resource."""
         return self.supernet.cost.of(self.code, self.shares)
 
 
 def discretise(supernet: Supernet, task: Task, validation: Validation, code: Code | None = None) -> Discretised:
-    """Take one architecture out of a supernet, calibrate its routers to the budget and evaluate it.
+    """Take one architecture from a supernet, calibrate its routers to the budget and evaluate it.
 
-    The routers of the supernet move with it, so that controls with the same weights have the same thresholds.
+    Calibration also moves the routers of the supernet, so that controls with the same weights have the same thresholds.
 
     Args:
-        supernet: after training.
-        task: that it was trained on.
-        validation: batches to evaluate on.
-        code: of the architecture; by default what the supernet has learnt.
+        supernet: trained supernet.
+        task: task of the training.
+        validation: batches to evaluate on, by length factor.
+        code: code of the architecture; `Supernet.code` by default.
     """
     code = supernet.code if code is None else code
     if supernet.searches and not supernet.budget.dense and supernet.space.sizes.given_routing is None:

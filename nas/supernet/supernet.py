@@ -1,4 +1,4 @@
-"""The supernet of a search as one value: its space, its shared weights, and what has been learnt so far."""
+"""The supernet of a search as one value: space, shared weights, architecture logits and budget."""
 
 from typing import NamedTuple
 
@@ -13,15 +13,15 @@ from nas.supernet.architecture_logits import ArchitectureLogits
 
 
 class Supernet(NamedTuple):
-    """All architectures of a space with shared weights. A single architecture is a space without a choice.
+    """All architectures of a space with shared weights. A single architecture is a space without searchable layers.
 
     Attributes:
-        space: the architectures.
-        model: the shared weights.
+        space: search space.
+        model: language model with the shared weights.
         architecture_logits: a logit for each option of each searchable layer.
-        cost: of the architectures, in the resource of the budget.
-        budget: at this step of training.
-        seed: of what the policy draws at random.
+        cost: cost of the architectures in the resource of the budget.
+        budget: state of the budget at this step of training.
+        seed: seed of random routing.
     """
 
     space: Space
@@ -33,14 +33,14 @@ class Supernet(NamedTuple):
 
     @property
     def searches(self) -> bool:
-        """Whether a router or a layer decides anything."""
+        """Whether the space has routed or searchable layers."""
         return bool(self.space.routed or self.space.choosing)
 
     @property
     def policy(self) -> Policy:
-        """The policy that was learnt; that of the start before routing begins.
+        """The policy of the architecture, or the policy of the dense phase before routing begins.
 
-        What it draws at random begins anew each time that the policy is read.
+        Random routing restarts from the seed each time this property is read.
         """
         if self.budget.dense:
             return drop_all if self.budget.starts_cheapest else first_alone
@@ -48,10 +48,10 @@ class Supernet(NamedTuple):
 
     @property
     def code(self) -> Code:
-        """The most probable architecture within the budget, or the nearest to it; that of the start before routing
-        begins.
+        """The most probable architecture within the budget, or the nearest to it.
 
-        Where logits do not learn, all architectures are as probable, and this is any one within the budget.
+        Before routing begins, it is the architecture of the dense phase. If architecture logits do not learn, all
+        architectures are equally probable, and it is any architecture within the budget.
         """
         if self.budget.dense:
             return self.cost.cheapest if self.budget.starts_cheapest else self.cost.densest

@@ -1,40 +1,39 @@
-"""Where routers have to draw the line for a given cost: the quantile of their logits.
+"""The router threshold for a given cost, as a quantile of softmax margins.
 
-A route is hard: softmax where its logit is the larger one. So the cost of a step is a function of one threshold on the
-difference of the logits, and the threshold for a wanted cost is a quantile, whatever the scale of the logits.
+The softmax margin of a chunk is its softmax logit minus its linear logit. A hard route is softmax if the margin is at
+least the threshold. The cost of a step is therefore a function of the threshold. The threshold for a given cost is a
+quantile of the margins, whatever their scale.
 """
 
 import torch
 from torch import Tensor
 
-MARGIN = 0.1
-"""How far beyond the last logit a threshold stands that leaves nothing on the other side."""
+GAP = 0.1
+"""Distance from the outermost margin of a threshold that keeps all chunks or none."""
 
 
-def threshold(leads: Tensor, costs: Tensor, allowed: Tensor) -> Tensor:
-    """The threshold over which as many of the largest leads lie as their costs allow: a number, on the same device.
+def threshold(margins: Tensor, costs: Tensor, allowed: Tensor) -> Tensor:
+    """Return the threshold, a scalar tensor, above which the largest margins have the allowed total cost.
 
-    It stands in the middle between the last that is kept and the first that is not. Where all or nothing is to be kept
-    and the threshold 0 does that already, it is 0.
-
-    Where nothing is to be decided it is 0 too.
+    It is the mean of the smallest margin that is kept and the largest that is dropped. It is 0 if a threshold of 0
+    already keeps all or none as required, and if n is 0.
 
     Args:
-        leads: [n] of softmax over linear.
-        costs: [n] of each where it goes to softmax.
-        allowed: for the sum of costs.
+        margins: [n] softmax margins.
+        costs: [n] cost of each decision if it is softmax.
+        allowed: allowed sum of costs, a scalar tensor.
 
-    >>> leads, costs = torch.tensor([-3.0, 1.0, 2.0, 5.0]), torch.full((4,), 0.25)
-    >>> [threshold(leads, costs, torch.tensor(allowed)).item() for allowed in (0.0, 0.5, 0.75)]
+    >>> margins, costs = torch.tensor([-3.0, 1.0, 2.0, 5.0]), torch.full((4,), 0.25)
+    >>> [threshold(margins, costs, torch.tensor(allowed)).item() for allowed in (0.0, 0.5, 0.75)]
     [5.099999904632568, 1.5, -1.0]
     """
-    if not len(leads):
+    if not len(margins):
         return allowed.new_zeros(())
-    ordered, order = leads.sort(descending=True)
+    ordered, order = margins.sort(descending=True)
     each = costs[order]
     kept = (each.cumsum(0) - each / 2 <= allowed).sum()
-    edges = torch.cat([ordered[:1] + 2 * MARGIN, ordered, ordered[-1:] - 2 * MARGIN])
+    edges = torch.cat([ordered[:1] + 2 * GAP, ordered, ordered[-1:] - 2 * GAP])
     middle = edges.index_select(0, torch.stack([kept, kept + 1])).mean()
-    nothing, everything = kept == 0, kept == len(leads)
+    nothing, everything = kept == 0, kept == len(margins)
     middle = torch.where(nothing, middle.clamp(min=0.0), middle)
     return torch.where(everything, middle.clamp(max=0.0), middle)
