@@ -1,6 +1,6 @@
-"""How logits over operations become weights with a gradient. One function each; the last dimension is the choice.
+"""Relaxations: how logits over operations become weights with a gradient.
 
-The same functions serve the logits of routers, a choice for each chunk and head, and those of layers.
+Each relaxation is one function over the last dimension. Router logits and architecture logits use the same functions.
 """
 
 from collections.abc import Callable
@@ -13,36 +13,39 @@ from torch.distributions import Dirichlet
 from nas.kernels.arguments import compute_dtype
 
 Relaxation = Callable[[Tensor, float | Tensor], Tensor]
-"""(logits [..., operations], temperature) to weights [..., operations] that sum to 1."""
+"""Maps (logits [..., operations], temperature) to weights [..., operations] that sum to 1."""
 
 
 def argmax_ste(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """One-hot argmax forwards, softmax(logits / temperature) backwards (straight-through; Bengio et al. 2013)."""
+    """Return the one-hot argmax, with the gradient of softmax(logits / temperature) (Bengio et al. 2013)."""
     return _straight_through((precise(logits) / temperature).softmax(-1)).to(logits.dtype)
 
 
 def gumbel(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """One-hot sample forwards, Gumbel-softmax backwards (Jang et al. 2017; Maddison et al. 2017)."""
+    """Return a one-hot sample, with the gradient of Gumbel-softmax (Jang et al. 2017; Maddison et al. 2017)."""
     soft = F.gumbel_softmax(precise(logits), tau=temperature, hard=True, dim=-1)  # type: ignore[arg-type]  # only divides
     return soft.to(logits.dtype)
 
 
 def darts(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """softmax(logits / temperature), forwards too (DARTS; Liu et al. 2019, eq. 2)."""
+    """Return softmax(logits / temperature) (DARTS; Liu et al. 2019, eq. 2)."""
     return (precise(logits) / temperature).softmax(-1).to(logits.dtype)
 
 
 def gdas(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """One-hot Gumbel sample; only the sampled operation has a gradient, that of its Gumbel-softmax.
+    """Return a one-hot Gumbel sample. Only the sampled operation has a gradient, that of its Gumbel-softmax.
 
-    The others need not be computed (GDAS; Dong & Yang 2019, section 3.2).
+    The other operations need not be computed (GDAS; Dong & Yang 2019, section 3.2).
     """
     soft = F.gumbel_softmax(precise(logits), tau=temperature, dim=-1)  # type: ignore[arg-type]  # only divides
     return (_one_hot(soft) * (1 + (soft - soft.detach()))).to(logits.dtype)
 
 
 def drnas(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """A sample of Dirichlet(elu(logits) + 1), differentiable (DrNAS; Chen et al. 2021, section 2.2); no temperature."""
+    """Return a differentiable sample of Dirichlet(elu(logits) + 1) (DrNAS; Chen et al. 2021, section 2.2).
+
+    The temperature has no effect.
+    """
     concentration = F.elu(precise(logits)) + 1
     smallest = torch.finfo(concentration.dtype).eps
     weights: Tensor = Dirichlet(concentration.clamp(min=smallest), validate_args=False).rsample()
@@ -50,23 +53,23 @@ def drnas(logits: Tensor, temperature: float | Tensor) -> Tensor:
 
 
 def uniform(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """One-hot sample, each operation as often as any other whatever the logits (single path; Guo et al. 2020)."""
+    """Return a uniform one-hot sample, independent of the logits (single path; Guo et al. 2020)."""
     noise = torch.rand(logits.shape, device=logits.device)
     return _one_hot(noise).to(logits.dtype)
 
 
 def precise(x: Tensor) -> Tensor:
-    """In float32 at the least: bfloat16 has three digits, too few for noise and for averages."""
+    """Return x in float32, or float64 if it is float64. The precision of bfloat16 is too low for noise and averages."""
     return x.to(compute_dtype(x.dtype))
 
 
 def _one_hot(x: Tensor) -> Tensor:
-    """One where x is largest, the first of equals."""
+    """Return the one-hot argmax; the first of equal maxima."""
     return torch.zeros_like(x).scatter_(-1, x.argmax(-1, keepdim=True), 1.0)
 
 
 def _straight_through(soft: Tensor) -> Tensor:
-    """Exactly one-hot forwards, the gradient of ``soft`` backwards."""
+    """Return the one-hot argmax of ``soft``, with the gradient of ``soft``."""
     return _one_hot(soft) + (soft - soft.detach())
 
 
@@ -79,11 +82,11 @@ RELAXATIONS: dict[str, Relaxation] = {
     "uniform": uniform,
 }
 SAMPLED = ("gdas", "uniform")
-"""Those whose weights of zero hand no gradient on: what they weigh need not be computed."""
+"""Relaxations whose zero weights have no gradient. Options of weight zero need not be computed."""
 UNLEARNT = ("uniform",)
-"""Those that teach logits nothing: a searcher has to choose afterwards."""
+"""Relaxations that do not train the logits. A searcher selects the architecture afterwards."""
 
 
 def interpolate(start: float, end: float, progress: float) -> float:
-    """The temperature at a fraction of training: geometric from start to end."""
+    """Return the temperature at a fraction of training, geometric from start to end."""
     return start * (end / start) ** progress

@@ -1,4 +1,4 @@
-"""A language model that reads a prompt at once and goes on token by token.
+"""Decoding: a language model processes a prompt in one pass, then one token at a time.
 
 >>> import torch
 >>> from nas.search_spaces.architecture import Architecture, Layer
@@ -34,54 +34,54 @@ from nas.search_spaces.architecture import Layer
 
 
 class Decoder:
-    """Next-token logits of sequences that grow: those that the model gives for them as a whole.
+    """Computes next-token logits of growing sequences, equal to those of the model on the whole sequences.
 
-    Each layer keeps what its tokens need of the past: the last inputs of the short convolutions, keys and values, a
-    linear state. When a chunk is complete, its router decides: heads that leave it to linear attention free its keys
-    and values, the others keep them and take back what it changed in the state. All sequences of a batch are equally
-    long. Runs on the model's device, under the autocast in force; keeps no gradients.
+    Each layer keeps the last inputs of its short convolutions, keys and values, and a linear state. At the end of a
+    chunk the router decides. Heads that send the chunk to linear attention free its keys and values. The other heads
+    keep them and undo the change of the chunk to the state. All sequences of a batch have the same length. Decoding
+    runs on the model's device, under the active autocast, without gradients.
 
     Args:
-        model: of one architecture.
-        policy: how router logits become routes; None for the model's own.
+        model: language model of a single architecture.
+        policy: how router logits become routes; None for the policy of the model.
 
     Raises:
-        ValueError: the model is one of many architectures.
+        ValueError: the model is a supernet.
     """
 
     def __init__(self, model: LanguageModel, policy: Policy | None = None) -> None:
         if any(len(options) > 1 for options in model.options):
-            raise ValueError("model is one of many architectures; give that of one of them, as model.inherit makes it.")
+            raise ValueError("model is a supernet; give the model of one architecture, as model.inherit returns it.")
         self._model, self._policy = model, model.policy if policy is None else policy
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[_Branches | _Alone] = []
         self.length = 0
-        """Tokens of each sequence so far."""
+        """Number of tokens of each sequence so far."""
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor) -> Tensor:
-        """Begin new sequences.
+        """Start new sequences with their prompts.
 
         Args:
             tokens: [B, T] token ids of the prompts, T >= 1.
 
         Returns:
-            Logits [B, vocab] of what comes next.
+            Logits [B, vocab] of the next token.
         """
         if tokens.ndim != 2 or 0 in tokens.shape:
             raise ValueError(f"tokens has shape {list(tokens.shape)}; it must be [B, T] with both at least 1.")
         self._layers = [_layer(block.mixer, self._policy) for block in self._blocks]
         self.length = 0
-        return self._go_on(tokens)
+        return self._process(tokens)
 
     @torch.no_grad()
     def step(self, token: Tensor) -> Tensor:
-        """Go on by one token, [B] token ids; returns logits [B, vocab] of what comes next."""
+        """Append one token [B] to the sequences; returns logits [B, vocab] of the next token."""
         if not self._layers:
-            raise ValueError("step goes on from a prompt; give one to prefill first.")
-        return self._go_on(token.unsqueeze(1))
+            raise ValueError("step needs sequences to continue; call prefill with their prompts first.")
+        return self._process(token.unsqueeze(1))
 
-    def _go_on(self, tokens: Tensor) -> Tensor:
+    def _process(self, tokens: Tensor) -> Tensor:
         model = self._model
         x = model.embedding(tokens)
         for block, layer in zip(self._blocks, self._layers, strict=True):
@@ -94,13 +94,13 @@ class Decoder:
     def bytes_in_use(self) -> int:
         """Bytes of keys, values and states of all sequences, in whole chunks; see `nas.budget.cost.kv_bytes`.
 
-        Waits for the GPU. The pools that pages are taken from, which the allocator sees, are larger.
+        Reading it waits for the GPU. The allocator reports more, since pages come from larger pools.
         """
         return sum(layer.bytes_in_use for layer in self._layers)
 
 
 class _Branches:
-    """The mixer of one layer with branches of shared projections, and what it keeps."""
+    """The decoding state of a layer whose branches share projections."""
 
     def __init__(self, mixer: TokenMixer, option: Layer, policy: Policy) -> None:
         self._mixer, self._chunk_size = mixer, option.chunk_size
@@ -115,7 +115,7 @@ class _Branches:
         self._memories = [branch.memory(mixer, option.chunk_size) for branch in self._branches]
 
     def __call__(self, x: Tensor, start: int) -> Tensor:
-        """The mixer's output [B, T, width] for x [B, T, width]: the prompt, or the one token at position ``start``."""
+        """Return the mixer output [B, T, width] for x [B, T, width]: the prompt, or the token at position ``start``."""
         given = self._mixer.project(x, self._convolve)
         heads = self._heads(given, start)
         if start == 0:
@@ -141,14 +141,14 @@ class _Branches:
         return y
 
     def _heads(self, given: Projected, start: int) -> tuple[Heads, ...]:
-        """What each branch works on."""
+        """Return the inputs of each branch."""
         if self._open is None:
             return (self._branches[0].heads(self._mixer, given, start),)
         assert self._mixer.pair is not None
         return self._mixer.pair.heads(self._mixer, given, start)
 
     def _routes(self, weights: Tensor | None) -> tuple[Tensor | None, ...]:
-        """The route of each branch, of weights [..., R, 2]; None if nothing is routed."""
+        """Return the route of each branch from weights [..., R, 2]; None without a router."""
         return (None,) if weights is None else weights.unbind(-1)
 
     @property
@@ -158,7 +158,7 @@ class _Branches:
 
 
 class _Alone:
-    """The mixer of one layer with an operation that stands alone, and what it keeps."""
+    """The decoding state of a layer with a standalone operation."""
 
     def __init__(self, mixer: TokenMixer, operation: Standalone) -> None:
         self._memory = operation.layer_memory(mixer)
@@ -189,21 +189,21 @@ def generate(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Sample what comes after prompts.
+    """Sample continuations of prompts.
 
     Args:
-        model: of one architecture.
+        model: language model of a single architecture.
         prompt: [B, T] token ids.
-        count: tokens to sample, at least 1.
-        policy: see `Decoder`.
-        temperature: by which logits are divided; 0 for the most probable token.
-        generator: on the model's device; PyTorch's own by default.
+        count: number of tokens to sample, at least 1.
+        policy: how router logits become routes; None for the policy of the model.
+        temperature: divisor of the logits, at least 0; 0 selects the most probable token.
+        generator: random generator on the model's device; PyTorch's default generator if None.
 
     Returns:
         [B, count] token ids.
 
     Raises:
-        ValueError: an argument is not as above.
+        ValueError: count or temperature is out of range, prompt has a wrong shape, or the model is a supernet.
     """
     if count < 1:
         raise ValueError(f"count={count} is not allowed; it must be at least 1.")

@@ -1,4 +1,4 @@
-"""The language model: embedding, blocks of mixer and SwiGLU behind RMSNorms, head."""
+"""The language model: an embedding, blocks of a mixer and a SwiGLU with RMSNorms, and a head."""
 
 from collections.abc import Sequence
 from itertools import repeat
@@ -16,15 +16,15 @@ from nas.models.router import Router
 from nas.search_spaces.architecture import Architecture, Layer
 
 INITIAL_STD = 0.02
-"""Standard deviation of every weight matrix at the start."""
+"""Standard deviation of initial weight matrices."""
 
 
 class Output(NamedTuple):
-    """What a forward pass gives.
+    """Result of a forward pass.
 
     Attributes:
-        logits: [B, T, vocab], or [n, vocab] of the n positions that were asked for.
-        routing: what the routers of each routed layer decided, by layer index: one chunk size each.
+        logits: [B, T, vocab], or [n, vocab] if n positions are given.
+        routing: routings of each routed layer, by layer index; one routing for each chunk size.
     """
 
     logits: Tensor
@@ -47,13 +47,13 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, policy: Policy | None, choice: LayerChoice = FIRST_OPTION
     ) -> tuple[Tensor, list[Routing]]:
-        """x [B, T, width] to [B, T, width], and what routers decided."""
+        """Map x [B, T, width] to [B, T, width]; returns the routings of the layer as well."""
         mixed, routings = self.mixer(self.mixer_norm(x), policy, choice)
         x = x + mixed
         return x + self._feed_forward(self.mlp_norm(x), choice), routings
 
     def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
-        """The SwiGLU in the hidden size of an option; in a mixture each hidden channel counts as its options weigh."""
+        """Apply the SwiGLU in the hidden size of an option. A mixture weighs a channel by the options that have it."""
         if choice.option is not None:
             return self.mlp(x, self._hidden[choice.option])
         computed = range(len(self._hidden)) if choice.among is None else choice.among
@@ -66,7 +66,7 @@ class Block(nn.Module):
         return self.mlp(x, shares=choice.weights @ used)
 
     def narrow(self, of: "Block") -> None:
-        """Take the weights of the SwiGLU of a block that serves several hidden sizes, this block's among them."""
+        """Copy the SwiGLU weights of this block's hidden size from a block with several hidden sizes."""
         with torch.no_grad():
             gate_and_up, down = of.mlp.narrowed(self.mlp.down.in_features)
             self.mlp.gate_and_up.weight.copy_(gate_and_up)
@@ -74,15 +74,16 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """A decoder-only language model of the given architecture, or of all architectures of a space.
+    """A decoder-only language model of one architecture, or a supernet of all architectures of a space.
 
-    In a model of a space the weights of a layer serve each of its options. Its parameters have the names and shapes
-    that they have in a model of any one architecture of the space, so that the weights of that are some of them.
+    In a supernet, the options of a layer share weights. Parameters have the same names and shapes as in a model of a
+    single architecture. The weights of a single architecture are therefore a subset of the supernet's weights.
 
     Args:
-        architecture: sizes, and the mixer of each layer.
-        route_grad: which chunks' routes get a gradient; see `nas.kernels.chunk_softmax_attention`.
-        options: what each layer can be; that of the architecture alone by default.
+        architecture: sizes of the model, and the mixer of each layer.
+        route_grad: chunks whose routes get a gradient, "full" or "selected"; see
+            `nas.kernels.chunk_softmax_attention`.
+        options: options of each layer; the layers of the architecture by default.
     """
 
     def __init__(
@@ -112,13 +113,13 @@ class LanguageModel(nn.Module):
         places: Tensor | None = None,
         layer_choices: Sequence[LayerChoice] | None = None,
     ) -> Output:
-        """Next-token logits.
+        """Return next-token logits and routings.
 
         Args:
             tokens: [B, T] token ids.
-            policy: how router logits become routes; None for the model's own, see `policy`.
-            places: [n] int64, positions in the flattened tokens where logits are wanted; None for everywhere.
-            layer_choices: what each layer is; the first of its options by default.
+            policy: how router logits become routes; None for the policy of the model, see `policy`.
+            places: [n] int64, positions in the flattened tokens at which to compute logits; None for all.
+            layer_choices: options that each layer computes; the first option by default.
         """
         policy = self.policy if policy is None else policy
         x = self.embedding(tokens)
@@ -135,7 +136,7 @@ class LanguageModel(nn.Module):
 
     @property
     def policy(self) -> Policy:
-        """How the model routes chunks by itself: as its routers say, or as its architecture gives the routing."""
+        """The policy of the model: the decisions of its routers, or the routing that its architecture fixes."""
         return policy_of(self.architecture)
 
     @property
@@ -145,7 +146,7 @@ class LanguageModel(nn.Module):
         return all(operation.capturable for operation in in_order(names))
 
     def inherit(self, architecture: Architecture) -> "LanguageModel":
-        """A model of one architecture of the space, with the weights that it has in this one."""
+        """Return a model of one architecture of the space with its share of the weights of this supernet."""
         child = LanguageModel(architecture, self.route_grad).to(self.embedding.weight)
         own, weights = child.state_dict(), self.state_dict()
         same = {name: weights[name] for name, weight in own.items() if weights[name].shape == weight.shape}
@@ -156,7 +157,7 @@ class LanguageModel(nn.Module):
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable parameters, shared ones counted once."""
+    """Return the number of trainable parameters. Shared parameters count once."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 

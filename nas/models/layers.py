@@ -1,4 +1,4 @@
-"""The parts of a block that do not choose anything: short convolution, SwiGLU, and the norm they share."""
+"""Parts of a block without an operation: short convolution, SwiGLU and RMSNorm."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ NORM_EPS = 1e-6
 
 
 def rms_norm(size: int) -> nn.RMSNorm:
-    """The model's RMSNorm over the last dimension (Zhang & Sennrich 2019)."""
+    """Return an RMSNorm over the last dimension with the eps of the model (Zhang & Sennrich 2019)."""
     return nn.RMSNorm(size, eps=NORM_EPS)
 
 
@@ -26,14 +26,14 @@ class ShortConvolution(nn.Module):
         return short_convolution(x, self.convolution.weight.squeeze(1))
 
     def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The same for tokens that come after others.
+        """Apply the layer to tokens that follow earlier tokens.
 
         Args:
             x: [B, T, D].
-            past: [B, kernel_size - 1, D], the last inputs before x; None where x is the beginning.
+            past: [B, kernel_size - 1, D], the last inputs before x; None at the start of a sequence.
 
         Returns:
-            Outputs [B, T, D], and the last inputs for those who come after.
+            Outputs [B, T, D], and the last kernel_size - 1 inputs, to pass as ``past`` of the next tokens.
         """
         size, length = self.convolution.kernel_size[0] - 1, x.shape[1]
         if past is None:
@@ -45,7 +45,7 @@ class ShortConvolution(nn.Module):
 class SwiGLU(nn.Module):
     """Gated feed-forward layer (Shazeer 2020): [B, T, width] to [B, T, width].
 
-    Narrower layers can use its weights: the first hidden channels are those of a layer of that hidden size.
+    Narrower layers can share its weights: a layer of hidden size h has the first h hidden channels.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -58,8 +58,8 @@ class SwiGLU(nn.Module):
 
         Args:
             x: [B, T, width].
-            hidden: hidden channels to use; None for all.
-            shares: [hidden], factor on each hidden channel, in a mixture of several hidden sizes; None for 1.
+            hidden: number of hidden channels to use; None for all.
+            shares: [hidden] factor on each hidden channel, for a mixture of hidden sizes; None for 1.
         """
         if hidden is not None and hidden < self.down.in_features:
             gate_and_up, down = self.narrowed(hidden)
@@ -68,6 +68,6 @@ class SwiGLU(nn.Module):
         return self.down(inner if shares is None else inner * shares.to(inner.dtype))
 
     def narrowed(self, hidden: int) -> tuple[Tensor, Tensor]:
-        """The weights of `gate_and_up` [2 * hidden, width] and `down` [width, hidden] of a narrower layer."""
+        """Return the weights of a narrower layer: `gate_and_up` [2 * hidden, width] and `down` [width, hidden]."""
         gate, up = self.gate_and_up.weight.chunk(2)
         return torch.cat([gate[:hidden], up[:hidden]]), self.down.weight[:, :hidden]

@@ -1,4 +1,4 @@
-"""The mixer of a layer: shared projections, then one operation, or two with a router between them.
+"""The mixer of a layer: shared projections, then one operation, or two operations and a router.
 
 A layer of a supernet has several options, which share one set of projections. A `LayerChoice` selects among them for
 one forward pass.
@@ -21,27 +21,30 @@ from nas.relaxations import precise
 from nas.search_spaces.architecture import Architecture, Layer
 
 Convolve = Callable[[ShortConvolution, Tensor], Tensor]
-"""(a convolution, its inputs [B, T, channels]) to outputs of that shape."""
+"""Maps (a convolution, its inputs [B, T, channels]) to outputs of the same shape."""
 Policy = Callable[[int, Tensor], Tensor]
-"""(layer index, router logits [B, N, R, 2] of N chunks from the first on) to weights of that shape, which
-sum to 1 over the last dimension but where each chunk gets both operations."""
+"""Maps (layer index, router logits [B, N, R, 2] of the first N chunks) to weights of the same shape.
+
+Weights sum to 1 over the last dimension, except if a chunk gets both operations.
+"""
 
 
 def first_alone(layer: int, logits: Tensor) -> Tensor:
-    """The policy under which routers are not used: a layer with a router is its first operation alone.
+    """Reject every call. Under this policy no router is used: a layer with a router is its first operation alone.
 
-    A mixer knows this policy and computes no logits for it, so that it is never called.
+    A mixer recognises this policy, computes no logits and never calls it.
     """
     raise AssertionError("routers are not used under this policy")
 
 
 class LayerChoice(NamedTuple):
-    """What a layer is for one forward pass: one option alone, or a mixture.
+    """The options that a layer computes in one forward pass: a single option, or a mixture.
 
     Attributes:
-        option: index of the option that is computed; None for a mixture.
-        weights: [options] of a mixture; of one option alone its weight, a number that is 1 and hands a gradient on.
-        among: indices of the options of a mixture; None for all of them.
+        option: index of the single option; None for a mixture.
+        weights: [options] weights of a mixture. For a single option, a scalar of value 1 that passes a gradient on, or
+            None.
+        among: indices of the options of a mixture; None for all options.
     """
 
     option: int | None
@@ -49,17 +52,24 @@ class LayerChoice(NamedTuple):
     among: tuple[int, ...] | None = None
 
     def of(self, options: tuple[Layer, ...]) -> tuple[Layer, ...]:
-        """The options that are computed."""
+        """Return the options that are computed."""
         if self.option is not None:
             return (options[self.option],)
         return options if self.among is None else tuple(options[index] for index in self.among)
 
 
 FIRST_OPTION = LayerChoice(0)
+"""The first option of a layer alone."""
 
 
 class Routing(NamedTuple):
-    """What one layer's router decided: its logits and the weights made of them, both [B, N, R, 2], N chunks."""
+    """The decisions of one router.
+
+    Attributes:
+        logits: [B, N, R, 2] router logits of N chunks.
+        weights: [B, N, R, 2] weights that the policy made of the logits.
+        chunk_size: tokens in a chunk.
+    """
 
     logits: Tensor
     weights: Tensor
@@ -67,20 +77,20 @@ class Routing(NamedTuple):
 
 
 class TokenMixer(nn.Module):
-    """Mixes tokens in layer ``index``: [B, T, width] to [B, T, width], and what its routers decided, if anything.
+    """Mixes the tokens of a layer: [B, T, width] to [B, T, width]. Also returns the routings of the layer.
 
-    Branches share the projections of q, k and v and their short convolutions; each output has its own RMSNorm. With two
-    branches, a softmax over the branches, linear in the convolved q, weighs them per token and softmax head. A SiLU
-    gate and the output projection follow. Source: NAtS-L (Deng et al. 2026); gates as in Gated DeltaNet (Yang et al.
-    2025). A layer of another library stands alone, with projections of its own.
+    Branches share the projections of q, k and v and their short convolutions. The output of each branch has its own
+    RMSNorm. With two branches, a softmax over the branches, linear in the convolved q, weighs them per token and
+    softmax head. A SiLU gate and the output projection follow. Source: NAtS-L (Deng et al. 2026), with the gates of
+    Gated DeltaNet (Yang et al. 2025). A standalone operation of another library has projections of its own.
 
-    Under the policy `first_alone` an option with a router is its first operation alone.
+    Under the policy `first_alone`, an option with a router is its first operation alone.
 
     Args:
-        architecture: sizes.
-        index: of the layer.
-        route_grad: which chunks' routes get a gradient.
-        options: what the layer can be; that of the architecture alone by default.
+        architecture: sizes of the model.
+        index: index of the layer.
+        route_grad: chunks whose routes get a gradient, "full" or "selected".
+        options: options of the layer; the layer of the architecture by default.
     """
 
     def __init__(
@@ -112,7 +122,7 @@ class TokenMixer(nn.Module):
             self.out = nn.Linear(values, a.width, bias=False)
 
     def _pair(self) -> Pair | None:
-        """The two branches between which the layer's router chooses; None without a router."""
+        """Return the two branches between which the router chooses; None without a router."""
         routed = sorted({option.operations for option in self.options if option.routed})
         if not routed:
             return None
@@ -132,14 +142,14 @@ class TokenMixer(nn.Module):
         return (y if choice.weights is None else y * choice.weights.to(y.dtype)), routings
 
     def project(self, x: Tensor, convolve: Convolve = ShortConvolution.__call__) -> Projected:
-        """The convolved projections of x [B, T, width], with another way to apply the convolutions if one is given."""
+        """Return the convolved projections of x [B, T, width]; ``convolve`` applies the convolutions."""
         if x.is_cuda:
-            x = x.to(operand_dtype(x))  # under autocast once, and not in each projection
+            x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
         q, k = convolve(self.q_convolution, self.q(x)), convolve(self.k_convolution, self.k(x))
         return Projected(x, q, k, convolve(self.v_convolution, self.v(x)))
 
     def _option(self, x: Tensor, policy: Policy, option: Layer) -> tuple[Tensor, list[Routing]]:
-        """One option alone."""
+        """Compute a single option."""
         operation = find(option.operations[0])
         if isinstance(operation, Standalone):
             return operation.output(self, x), []
@@ -156,11 +166,11 @@ class TokenMixer(nn.Module):
     def _mixture(
         self, x: Tensor, policy: Policy, options: tuple[Layer, ...], weights: Tensor
     ) -> tuple[Tensor, list[Routing]]:
-        """Options, weighed.
+        """Compute a weighted mixture of options.
 
-        Options with a router of one chunk size share its two branches. What the branches see of earlier chunks is the
-        weighted mean of what the options that use them would see, so that a mixture costs no more than a token hybrid,
-        and is exactly an option where that has all the weight. Both operations alone belong to the first chunk size.
+        Options with routers of the same chunk size share two branches. The route of a shared branch is the weighted
+        mean of the routes in these options. A mixture therefore costs no more than a token hybrid, and equals an option
+        that has all the weight. The two operations alone are computed together with the first chunk size.
         """
         alone: dict[str, Tensor] = {}
         routed: dict[int, Tensor] = {}
@@ -190,13 +200,13 @@ class TokenMixer(nn.Module):
         return torch.stack(outputs).sum(0) if len(outputs) > 1 else outputs[0], routings
 
     def _branch(self, branch: Branch, given: Projected, gate: Tensor, chunk_size: int) -> Tensor:
-        """A branch alone: what the output projection gets, [B, T, channels of v]."""
+        """Compute a branch alone; returns the input of the output projection, [B, T, channels of v]."""
         return branch.merge(self, branch.attend(self, branch.heads(self, given), chunk_size), gate)
 
     def _grain(
         self, given: Projected, gate: Tensor, routing: Routing, alone: dict[str, Tensor], hybrid: Tensor
     ) -> Tensor:
-        """One router's option and its two branches alone, each times its weight (numbers), which is used up."""
+        """Compute a routed option and its two branches alone, weighted; removes the branches from ``alone``."""
         assert self.pair is not None
         zero = hybrid.new_zeros(())
         first, second = (alone.pop(branch.name, zero) for branch in self.pair.branches)
@@ -213,7 +223,7 @@ class TokenMixer(nn.Module):
         return Routing(logits, policy(self.index, logits), chunk_size)
 
     def _both(self, given: Projected, routes: tuple[Tensor, ...], chunk_size: int) -> tuple[Tensor, Tensor]:
-        """Both branches, side by side if the machine can."""
+        """Compute both branches, in parallel if the device supports it."""
         assert self.pair is not None
         first, second = routes
         heads = self.pair.heads(self, given)
@@ -221,17 +231,17 @@ class TokenMixer(nn.Module):
 
 
 def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
-    """What a branch sees of earlier chunks: ``plain`` of its weight sees all of them, ``hybrid`` the ``route``."""
+    """Return the mean route of a branch: weight ``plain`` keeps every chunk, weight ``hybrid`` follows ``route``."""
     total = plain + hybrid
     return torch.where(total > 0, (plain + hybrid * route) / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)
 
 
 def kept_weight(routing: Routing) -> Tensor:
-    """[B, N, R]: how much of each chunk the first operation keeps, that is softmax attention."""
+    """Return the weight [B, N, R] of each chunk for the operation that keeps chunks, softmax attention."""
     return routing.weights[..., 0]
 
 
 def kept_margin(routing: Routing) -> Tensor:
-    """[B, N, R]: the logit of the operation that keeps chunks minus the other's; from 0 on a chunk is kept."""
+    """Return the softmax margin [B, N, R] of each chunk, softmax logit minus linear logit; kept from 0 on."""
     kept, dropped = precise(routing.logits).unbind(-1)
     return kept - dropped

@@ -1,4 +1,4 @@
-"""What decoding keeps for a router: the sum of the tokens of the chunk that is not full yet."""
+"""The decoding state of a router: the sum of the inputs of the current, incomplete chunk."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from nas.models.mixers import Policy, TokenMixer
 
 
 class OpenChunk:
-    """What the router of a layer will decide by: the sum of the running chunk's tokens.
+    """Accumulates the router input of the current chunk, and routes the chunk when it is complete.
 
-    A policy is asked with the logits of all chunks so far, of which it decides the last: so chunk n of a sequence is
-    the n-th for it, as in a whole sequence.
+    The policy gets the logits of all chunks so far, and its decision about the last chunk is used. Chunk n then has
+    index n for the policy, as in a forward pass over the whole sequence.
 
     Args:
-        mixer: of the layer.
-        policy: how logits become routes.
-        chunk_size: of the layer.
+        mixer: mixer of the layer.
+        policy: how router logits become routes.
+        chunk_size: tokens in a chunk.
     """
 
     def __init__(self, mixer: TokenMixer, policy: Policy, chunk_size: int) -> None:
@@ -25,7 +25,7 @@ class OpenChunk:
         self._sum: Tensor  # [B, width]
 
     def prefill(self, x: Tensor) -> Tensor:
-        """Weights [B, N, R, 2] of the N chunks of a prompt x [B, T, width], of which the last may not be full."""
+        """Return weights [B, N, R, 2] of the N chunks of a prompt x [B, T, width]; the last may be incomplete."""
         full = x.shape[1] // self._chunk_size
         logits = self._mixer.router(x, self._chunk_size)
         self._logits = logits[:, :full]
@@ -33,11 +33,15 @@ class OpenChunk:
         return self._policy(self._mixer.index, logits)
 
     def add(self, x: Tensor) -> None:
-        """One token more, [B, 1, width]."""
+        """Add the input [B, 1, width] of one more token."""
         self._sum += x.squeeze(1)
 
     def close(self, dtype: torch.dtype) -> Tensor:
-        """Weights [B, R, 2] of the running chunk, which is full; the next one begins. dtype: of the mixer's input."""
+        """Return weights [B, R, 2] of the current chunk, which is complete, and start the next chunk.
+
+        Args:
+            dtype: dtype of the mixer's input.
+        """
         mean = (self._sum / self._chunk_size).to(dtype)
         self._logits = torch.cat([self._logits, self._mixer.router.logits(mean.unsqueeze(1))], dim=1)
         self._sum.zero_()

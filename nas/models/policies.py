@@ -8,36 +8,36 @@ from nas.relaxations import argmax_ste
 from nas.search_spaces.architecture import Architecture
 
 ROUNDING = 1e-4
-"""How much of a chunk is none where shares are added up: 10 times 0.1 is 1, also in float32."""
+"""Tolerance on sums of shares, in chunks, so that 10 times 0.1 is 1 in float32 as well."""
 
 
 def learnt(layer: int, logits: Tensor) -> Tensor:
-    """The routing that was learnt: each chunk gets the operation with the larger logit."""
+    """Follow the router: each chunk gets the operation with the larger logit."""
     return argmax_ste(logits, 1.0)
 
 
 def keep_all(layer: int, logits: Tensor) -> Tensor:
-    """Every chunk gets the first operation of its layer, which keeps it."""
+    """Keep every chunk: it gets the first operation of its layer."""
     return _hard(torch.ones_like(logits[..., 0], dtype=torch.bool), logits)
 
 
 def drop_all(layer: int, logits: Tensor) -> Tensor:
-    """Every chunk gets the second operation of its layer, which compresses it."""
+    """Drop every chunk: it gets the second operation of its layer, which compresses it."""
     return _hard(torch.zeros_like(logits[..., 0], dtype=torch.bool), logits)
 
 
 def both(layer: int, logits: Tensor) -> Tensor:
-    """Every chunk gets both operations of its layer: weights of 1 and 1."""
+    """Give every chunk both operations of its layer, with weights of 1 and 1."""
     return torch.ones_like(logits)
 
 
 def at_random(shares: dict[int, list[float]], generator: torch.Generator) -> Policy:
-    """Softmax at random, as often in each layer and routing head as ``shares`` says."""
+    """Return a policy that sends chunks to softmax at random, with a share for each layer and routing head."""
     return lambda layer, logits: randomly(torch.tensor(shares[layer]), generator)(layer, logits)
 
 
 def randomly(share: float | Tensor, generator: torch.Generator | None = None) -> Policy:
-    """Softmax at random, for this share of the chunks: everywhere the same, or [R] by routing head."""
+    """Return a policy that sends this share of chunks to softmax at random. The share is a number, or [R] by head."""
 
     def policy(layer: int, logits: Tensor) -> Tensor:
         device = logits.device if generator is None else generator.device
@@ -47,7 +47,7 @@ def randomly(share: float | Tensor, generator: torch.Generator | None = None) ->
 
 
 def strided(share: float | Tensor) -> Policy:
-    """Softmax at fixed positions, the same in every layer and head: every 1/share-th chunk.
+    """Return a policy that sends every 1/share-th chunk to softmax, at the same positions in every layer and head.
 
     Chunk n of a sequence is kept where floor((n + 1) * share) > floor(n * share).
     """
@@ -61,19 +61,19 @@ def strided(share: float | Tensor) -> Policy:
 
 
 def _hard(to_softmax: Tensor, logits: Tensor) -> Tensor:
-    """One-hot weights like ``logits`` [B, N, R, 2] of what goes to softmax, bool [B, N, R]."""
+    """Return one-hot weights [B, N, R, 2] in the dtype of ``logits``; ``to_softmax`` is bool [B, N, R]."""
     return torch.stack([to_softmax, ~to_softmax], dim=-1).to(logits)
 
 
 def policy_of(
     architecture: Architecture, share: float | Tensor | None = None, generator: torch.Generator | None = None
 ) -> Policy:
-    """How the chunks of an architecture are routed: as its routers learnt to, or as it is given.
+    """Return the policy of an architecture: the decisions of its routers, or its fixed routing.
 
     Args:
-        architecture: whose routing it is.
-        share: of softmax chunks of a given routing, in place of the architecture's own.
-        generator: of what is drawn at random; PyTorch's own by default.
+        architecture: architecture that routes chunks.
+        share: softmax share of a fixed routing, in [0, 1] or [R]; the share of the architecture by default.
+        generator: generator of random routing; PyTorch's default generator if None.
     """
     if architecture.given_routing is None:
         return learnt

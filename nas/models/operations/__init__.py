@@ -17,21 +17,21 @@ from nas.search_spaces import operations as mixers
 from nas.search_spaces.architecture import Layer
 
 OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in (Softmax(), Linear(), Window())}
-"""Every operation by its name."""
+"""Operations by name."""
 FAMILIES: dict[str, Callable[[str], Operation]] = {fla.PREFIX: fla.operation}
-"""Operations of other libraries: how to make the one of a name, by the prefix before its colon."""
+"""Factories of operations of other libraries, by the prefix of their names. An argument is the name after the colon."""
 
 
 def register(operation: Operation) -> None:
-    """Add an operation from elsewhere, so that spaces, models and reports know it by its name."""
+    """Add an operation to the table, so that spaces, models and reports find it by name."""
     if not isinstance(operation, Branch | Standalone):
-        raise TypeError(f"{operation!r} is no operation; derive its class from Branch or Standalone.")
+        raise TypeError(f"{operation!r} is not an operation; derive its class from Branch or Standalone.")
     OPERATIONS[operation.name] = operation
     mixers.register(operation.name)
 
 
 def find(name: str) -> Operation:
-    """Return the operation of a name; ValueError if there is none, or if the library it needs is not installed."""
+    """Return the operation of a name; ValueError if the name is unknown or the library of the operation is missing."""
     prefix, colon, member = name.partition(":")
     if name not in OPERATIONS and colon and prefix in FAMILIES:
         OPERATIONS[name] = FAMILIES[prefix](member)
@@ -41,7 +41,7 @@ def find(name: str) -> Operation:
 
 
 def _from_plugin(name: str) -> bool:
-    """Register the operation that a plugin adds under a name; False if none does."""
+    """Register the operation that a plugin adds under a name; False if no plugin adds it."""
     added = loading.find(installed.OPERATION, name)
     if added is None:
         return False
@@ -53,17 +53,17 @@ def _from_plugin(name: str) -> bool:
 
 
 def check_operations(layers: Iterable[Layer]) -> None:
-    """Raise ValueError if an operation of the layers is unknown or cannot run here."""
+    """Raise ValueError if an operation of the layers is unknown or cannot run on this machine."""
     in_order({name for layer in layers for name in layer.operations})
 
 
 def dense_share(layer: Layer) -> float:
-    """The softmax share of a layer whose router, if it has one, keeps every chunk: 1 or 0."""
+    """Return the softmax share, 1 or 0, of a layer whose router, if any, keeps every chunk."""
     return float(find(layer.operations[0]).keeps_all)
 
 
 def in_order(names: set[str]) -> list[Operation]:
-    """The operations of these names, in the order of the table."""
+    """Return the operations of these names, in the order of the table."""
     for name in sorted(names):
         find(name)
     return [operation for name, operation in OPERATIONS.items() if name in names]

@@ -1,8 +1,8 @@
-"""Layers of flash-linear-attention as operations: ``fla:kda``, ``fla:mamba2`` and whatever else its `fla.layers` has.
+"""Layers of flash-linear-attention as operations: ``fla:kda``, ``fla:mamba2`` and the other layers of `fla.layers`.
 
-A name is that of a module of `fla.layers`. The layer gets as many heads, and heads of the same size, as linear
-attention has. Its parameters are counted from the layer itself, its state by a short prompt. Needs the extra ``fla``
-and a GPU, on which alone its kernels run.
+The name after the colon is that of a module of `fla.layers`. The layer has as many heads as linear attention, of the
+same size. Its parameters are counted on the layer itself, and its state bytes are measured with short prompts. These
+operations need the extra ``fla`` and a CUDA GPU.
 """
 
 import importlib
@@ -21,23 +21,27 @@ from nas.search_spaces.architecture import Architecture
 PREFIX = "fla"
 COLOURS = (("hybrid3", "#56B4E9"), ("hybrid4", "#D55E00"), ("hybrid5", "#777777"))
 PROMPTS = (64, 128)
-"""Lengths, in tokens, of the prompts by which states are measured: the difference is growth with the length."""
+"""Lengths, in tokens, of the prompts that measure state bytes. The difference gives the growth with the length."""
 
 
 def operation(name: str) -> "FlaOperation":
-    """Make the operation of a layer of flash-linear-attention, by the name of its module.
+    """Return the operation of a layer of flash-linear-attention, given the name of its module.
 
     Raises:
-        ValueError: the library is not installed, there is no GPU, or it has no layer of this name.
+        ValueError: no CUDA GPU is available, the library cannot be imported, or it has no layer of this name.
     """
     if not torch.cuda.is_available():
-        raise ValueError(f"{PREFIX}:{name} needs a CUDA GPU, and there is none; choose other operations, or use a GPU.")
+        raise ValueError(
+            f"{PREFIX}:{name} needs a CUDA GPU, and none is available; choose other operations or use a GPU."
+        )
     layers = _library(f"{PREFIX}:{name}", "fla.layers")
     classes = {
         value.__module__.rpartition(".")[2]: value for value in map(layers.__dict__.get, layers.__all__) if value
     }
     if name not in classes:
-        raise ValueError(f"{PREFIX}:{name} is no layer of flash-linear-attention; choose from: {', '.join(classes)}.")
+        raise ValueError(
+            f"{PREFIX}:{name} is not a layer of flash-linear-attention; choose from: {', '.join(classes)}."
+        )
     return FlaOperation(name, classes[name])
 
 
@@ -55,15 +59,15 @@ class FlaOperation(Standalone):
     """A layer of flash-linear-attention. Its kernels tune themselves as they run, which a CUDA graph cannot capture.
 
     Args:
-        name: of its module in `fla.layers`.
-        layer: its class.
+        name: name of the module in `fla.layers`.
+        layer: class of the layer.
     """
 
     capturable = False
 
     def __init__(self, name: str, layer: type[nn.Module]) -> None:
         self.name, self._layer = f"{PREFIX}:{name}", layer
-        place = sum(map(ord, name)) % len(COLOURS)  # the same colour in every run, whatever else takes part
+        place = sum(map(ord, name)) % len(COLOURS)  # the same colour in every run
         self.look = Look(*COLOURS[place], name[0])
         self._module = f"{PREFIX}_{name}"
 
@@ -86,14 +90,14 @@ class FlaOperation(Standalone):
         return CostLine(round(shorter + growth * (context - short)))
 
     def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """6 for each number of the state, as for Gated DeltaNet: it is read twice and written once."""
+        """Count 6 for each number of the state, as for Gated DeltaNet: it is read twice and written once."""
         return CostLine(6 * self.kv_bytes(a, chunk_size, context, routed).base // torch.finfo(torch.float32).bits * 8)
 
     def _make(self, a: Architecture) -> nn.Module:
-        """A layer in the sizes of an architecture; ValueError if it cannot have them."""
+        """Return a layer in the sizes of an architecture; ValueError if the layer does not support them."""
         known = inspect.signature(self._layer.__init__).parameters
         head_dim, heads = a.key_dim, a.linear_heads
-        if "expand" in known:  # of the Mamba family: heads share the expanded residual stream
+        if "expand" in known:  # Mamba family: heads divide the expanded residual stream
             head_dim = known["expand"].default * a.width // heads
         sizes: dict[str, Any] = {
             "hidden_size": a.width,
@@ -110,11 +114,11 @@ class FlaOperation(Standalone):
             return self._layer(**{name: value for name, value in sizes.items() if name in known})
         except (ValueError, AssertionError, TypeError) as error:
             given = f"width={a.width}, linear_heads={heads}, key_dim={a.key_dim}, value_dim={a.value_dim}"
-            raise ValueError(f"{self.name} cannot have the sizes of this model, {given}: {error}") from error
+            raise ValueError(f"{self.name} does not support the sizes of this model, {given}: {error}") from error
 
 
 class FlaMemory:
-    """The state that a layer of flash-linear-attention keeps while it decodes."""
+    """The decoding state of a layer of flash-linear-attention."""
 
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
@@ -134,7 +138,7 @@ class FlaMemory:
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:
-    """Every tensor of a state, however deep in lists and dicts."""
+    """Yield every tensor of a state, at any depth of lists and dicts."""
     if isinstance(state, Tensor):
         yield state
     elif isinstance(state, dict | list | tuple):
@@ -144,22 +148,22 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 
 @cache
 def _on_meta(operation: FlaOperation, a: Architecture) -> nn.Module:
-    """A layer without memory for its parameters."""
+    """Return a layer on the meta device, whose parameters take no memory."""
     with torch.device("meta"):
         return operation._make(a)
 
 
 @cache
 def _state_bytes(operation: FlaOperation, a: Architecture) -> tuple[int, int]:
-    """Bytes of the state of one sequence after prompts of `PROMPTS` tokens."""
+    """Return the state bytes of one sequence after each prompt of `PROMPTS`."""
     with torch.device("cuda"), torch.random.fork_rng(["cuda"]), torch.no_grad():
         layer = operation._make(a).eval()
         with torch.autocast("cuda", torch.bfloat16):
-            first, second = (_after(layer, length, a.width) for length in PROMPTS)
+            first, second = (_bytes_after(layer, length, a.width) for length in PROMPTS)
     return first, second
 
 
-def _after(layer: nn.Module, length: int, width: int) -> int:
+def _bytes_after(layer: nn.Module, length: int, width: int) -> int:
     memory = FlaMemory(layer)
     memory.prefill(torch.zeros(1, length, width, device="cuda"))
     return memory.bytes_in_use

@@ -18,22 +18,23 @@ from nas.models.operations.operation import STATE_BYTES, Branch, CostLine, Heads
 from nas.search_spaces.architecture import Architecture
 
 INITIAL_DECAY_RATES = (0.02, 0.3)
-"""Smallest and largest decay rate of a linear head at the start, drawn log-uniformly. Published rates are 1 to 16."""
+"""Smallest and largest initial decay rate of a linear head, drawn log-uniformly. Published rates are 1 to 16."""
 INITIAL_WRITE = -4.0
-"""Logit of the strength with which linear attention writes a token at the start. Published strengths are 0.5.
+"""Initial logit of the write strength. Published strengths are 0.5, a logit of 0.
 
-With the published values a small model forgets or overwrites most of what it stores within tens of tokens, no gradient
-asks for more, and linear layers stay on the plateau before recall. With these values they leave it as softmax layers
-do.
+With the published values a small model forgets or overwrites most of its state within tens of tokens. No gradient
+increases retention, and linear layers stay on the plateau before recall. With these values they leave it as softmax
+layers do.
 """
 INITIAL_WIDE_WRITE = 0.0
-"""The same if strengths go up to 2: a strength of 1, in the middle. From small strengths eigenvalues of -1 are too far
-away to be learnt.
+"""Initial logit of the write strength if strengths lie in (0, 2). It gives a strength of 1.
+
+From small strengths, eigenvalues of -1 are too far away to be learnt.
 """
 
 
 class LinearWeights(Protocol):
-    """Parameters that Gated DeltaNet has in a mixer: decay and write strength of a head, norm of its outputs."""
+    """Parameters of Gated DeltaNet in a mixer: decay and write strength of the heads, and the output norm."""
 
     architecture: Architecture
     decay: nn.Linear
@@ -44,7 +45,7 @@ class LinearWeights(Protocol):
 
 
 class Linear(Branch):
-    """Gated DeltaNet. l2-normalises q and k; with negative_eigenvalues write strengths are twice as large."""
+    """Gated DeltaNet with l2-normalised q and k. ``negative_eigenvalues`` doubles the write strengths."""
 
     name = "linear"
     look = Look("linear", "#0072B2", "l")
@@ -60,13 +61,13 @@ class Linear(Branch):
         mixer.linear_norm = rms_norm(a.linear_heads * a.value_dim // a.softmax_heads)
 
     def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
-        """q, k [B, T, H, K], v [B, T, H, V], log-decay and write strength [B, T, H]."""
+        """Return q, k [B, T, H, K], v [B, T, H, V], log-decay and write strength [B, T, H]."""
         heads = cast("LinearWeights", mixer).architecture.linear_heads
         (q, _), (k, _) = (head_norms(z, linear_heads=heads) for z in (given.q, given.k))
         return self.heads_of(mixer, given, q, k)
 
     def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor) -> Heads:
-        """The same from q and k that are normalised already."""
+        """Return the same as `heads` for q and k that are already normalised."""
         own = cast("LinearWeights", mixer)
         v = given.v.unflatten(-1, (q.shape[2], -1))
         g = -own.log_decay_rate.exp() * F.softplus(own.decay(given.x) + own.decay_bias)
@@ -95,21 +96,21 @@ class Linear(Branch):
         return a.linear_heads * (2 * a.width + 3) + a.linear_heads * a.value_dim // a.softmax_heads
 
     def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """The running state, that at the start of the current chunk, and the decay since then."""
+        """Count the running state, the state at the start of the current chunk, and the decay since then."""
         return CostLine(STATE_BYTES * (2 * _state(a) + a.linear_heads))
 
     def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """6 K V for each head: the state is read for the correction and for the output, and written once."""
+        """Count 6 K V for each head: the state is read for the correction and for the output, and written once."""
         return CostLine(6 * _state(a))
 
 
 def _state(a: Architecture) -> int:
-    """Numbers in the state of a layer."""
+    """Return the number of elements of the state of a layer."""
     return a.linear_heads * a.key_dim * a.value_dim
 
 
 class LinearMemory:
-    """The state of Gated DeltaNet. Without a router chunks have no meaning to it, and it closes none."""
+    """The decoding state of Gated DeltaNet. Without a router, chunk ends have no effect on it."""
 
     def __init__(self, chunk_size: int) -> None:
         self._chunk_size = chunk_size

@@ -1,8 +1,8 @@
-"""What an operation is: one way to mix tokens, and everything that only the operation itself knows.
+"""The interface of operations, which mix tokens: parameters, forward pass, decoding state, cost and look.
 
-An operation is either a `Branch` of the shared projections of a layer, as softmax attention and Gated DeltaNet are, or
-a `Standalone` layer with projections of its own. The mixer, decoding, costs, evaluation and reports use these methods
-and attributes; nothing else compares names of operations.
+An operation is a `Branch` or a `Standalone` layer. Branches, such as softmax attention and Gated DeltaNet, use the
+shared projections of a layer. Standalone layers have projections of their own. The mixer, decoding, costs, evaluation
+and reports use these methods and attributes. No other module compares names of operations.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.search_spaces.architecture import Architecture
 
 CACHE_BYTES, STATE_BYTES = 2, 4
-"""Bytes of a number in a cache of keys and values (bf16), and in a state of linear attention (float32)."""
+"""Bytes per element of a cache of keys and values (bf16), and of a state of linear attention (float32)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class CostLine:
     slope: float = 0.0
 
     def at(self, share: float) -> float:
-        """The cost at a share."""
+        """Return the cost at a softmax share."""
         return self.base + self.slope * share
 
     def __add__(self, other: "CostLine") -> "CostLine":
@@ -37,9 +37,9 @@ class Look(NamedTuple):
     """How figures and pages draw an operation.
 
     Attributes:
-        colour: a variable of the style sheet: "softmax", "linear", or "hybrid2" to "hybrid5".
-        figure_colour: colour in figures for papers, as matplotlib takes it.
-        letter: by which a pattern of layers is abbreviated.
+        colour: variable of the style sheet: "softmax", "linear", or "hybrid2" to "hybrid5".
+        figure_colour: colour in figures for papers, in a notation of matplotlib.
+        letter: abbreviation of the operation in patterns of layers.
     """
 
     colour: str
@@ -48,7 +48,7 @@ class Look(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """What every branch of a layer works on: x [B, T, width] and its convolved projections [B, T, channels]."""
+    """The inputs of every branch of a layer: x [B, T, width] and its convolved projections [B, T, channels]."""
 
     x: Tensor
     q: Tensor
@@ -57,56 +57,57 @@ class Projected(NamedTuple):
 
 
 Heads = tuple[Tensor, ...]
-"""What a branch computes with: tensors [B, T, H, ...], of which the first is the queries."""
+"""The inputs of a branch by head: tensors [B, T, H, ...]. The first is the queries."""
 
 
 class Memory(Protocol):
-    """What decoding keeps for one branch of a layer: made by `prefill`, from then on updated token by token."""
+    """The decoding state of one branch of a layer. `prefill` creates it, and each `step` updates it."""
 
     def prefill(self, heads: Heads, route: Tensor | None) -> Tensor:
-        """Begin with a prompt.
+        """Process a prompt.
 
         Args:
-            heads: of its T tokens.
-            route: [B, ceil(T / chunk_size), R]; that of a chunk that is not full is not used. None if all is seen.
+            heads: inputs of the T tokens, by head.
+            route: [B, ceil(T / chunk_size), R] route of each chunk; that of an incomplete chunk is not used. None keeps
+                every chunk.
 
         Returns:
-            [B, T, H, V].
+            Outputs [B, T, H, V].
         """
 
     def step(self, heads: Heads) -> Tensor:
         """Process one more token: its heads to [B, 1, H, V]."""
 
     def close(self, route: Tensor | None) -> None:
-        """End the chunk that is now full; route [B, R] says how much later tokens see of it, None for all."""
+        """Apply the route [B, R] of the chunk that is now complete; None keeps the chunk."""
 
     @property
     def bytes_in_use(self) -> int:
-        """Bytes of all sequences. Waits for the GPU."""
+        """Bytes of all sequences. Reading it waits for the GPU."""
 
 
 class LayerMemory(Protocol):
-    """What decoding keeps for a layer with projections of its own."""
+    """The decoding state of a layer with projections of its own."""
 
     def prefill(self, x: Tensor) -> Tensor:
-        """Begin with a prompt: [B, T, width] to [B, T, width]."""
+        """Process a prompt: [B, T, width] to [B, T, width]."""
 
     def step(self, x: Tensor) -> Tensor:
         """Process one more token: [B, 1, width] to [B, 1, width]."""
 
     @property
     def bytes_in_use(self) -> int:
-        """Bytes of all sequences. Waits for the GPU."""
+        """Bytes of all sequences. Reading it waits for the GPU."""
 
 
 class Operation(ABC):
     """One way to mix tokens.
 
     Attributes:
-        name: by which options, files, tables and pictures call it.
-        look: how pictures draw it.
-        keeps_all: whether it keeps keys and values of every token, so that its layers count as softmax.
-        capturable: whether its forward and backward pass can be captured in a CUDA graph.
+        name: name of the operation in options, files, tables and figures.
+        look: colours and letter of the operation.
+        keeps_all: whether it keeps the keys and values of every token, so that its layers count as softmax.
+        capturable: whether a CUDA graph can capture its forward and backward passes.
     """
 
     name: str
@@ -116,29 +117,29 @@ class Operation(ABC):
 
     @abstractmethod
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
-        """Give a layer's mixer the parameters of the operation, unless another operation that shares them has.
+        """Add the parameters of the operation to a mixer, except those that another operation shares and has added.
 
-        They lie in the mixer under names of their own, so that the weights of a layer serve each of its options.
+        Parameters have names of their own in the mixer, so that the options of a layer share its weights.
         """
 
     @abstractmethod
     def weights(self, a: Architecture) -> int:
-        """Number of weights of the operation in a layer that multiply each token, beside the shared projections."""
+        """Return the number of weights that multiply each token in a layer, without the shared projections."""
 
     @abstractmethod
     def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """Bytes of keys, values and states of one sequence after ``context`` tokens.
+        """Return the bytes of keys, values and states of one sequence after ``context`` tokens.
 
         Args:
-            a: sizes of the model.
-            chunk_size: of the layer.
-            context: tokens of the sequence.
+            a: architecture with the sizes of the model.
+            chunk_size: tokens in a chunk.
+            context: length of the sequence in tokens.
             routed: whether a router decides which chunks the operation keeps.
         """
 
     @abstractmethod
     def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """Forward FLOPs of the last of ``context`` tokens beside those of weights, a multiply-add counted as two."""
+        """Return the forward FLOPs of the last of ``context`` tokens without those of weights; a multiply-add is 2."""
 
 
 class Branch(Operation):
@@ -146,7 +147,7 @@ class Branch(Operation):
 
     @abstractmethod
     def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
-        """What the branch computes with, for tokens of which the first is at position ``start``."""
+        """Return the inputs of the branch by head; the first token is at position ``start``."""
 
     @abstractmethod
     def attend(
@@ -160,14 +161,14 @@ class Branch(Operation):
         """Mix tokens.
 
         Args:
-            mixer: whose parameters are used.
-            heads: as `heads` gives them.
+            mixer: mixer with the parameters of the operation.
+            heads: inputs by head, as `heads` returns them.
             chunk_size: tokens in a chunk.
-            route: [B, N, R], how much later chunks see of each chunk; None for all of it.
-            route_grad: which chunks' routes get a gradient.
+            route: [B, N, R] route of each chunk; None keeps every chunk.
+            route_grad: chunks whose routes get a gradient, "full" or "selected".
 
         Returns:
-            [B, T, H, V].
+            Outputs [B, T, H, V].
         """
 
     @abstractmethod
@@ -176,7 +177,7 @@ class Branch(Operation):
 
     @abstractmethod
     def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
-        """New memory for decoding."""
+        """Return an empty decoding state."""
 
 
 class Standalone(Operation):
@@ -188,9 +189,9 @@ class Standalone(Operation):
 
     @abstractmethod
     def layer_memory(self, mixer: nn.Module) -> LayerMemory:
-        """New memory for decoding."""
+        """Return an empty decoding state."""
 
 
 def submodule(mixer: nn.Module, name: str) -> Any:
-    """A module that an operation gave to a mixer."""
+    """Return a module that an operation added to a mixer."""
     return mixer.get_submodule(name)

@@ -1,6 +1,6 @@
-"""Two branches of a routed layer together: one by one, or by kernels that are fused for a pair.
+"""The two branches of a routed layer: computed one after the other, or by kernels fused for the pair.
 
-A new fused pair is a class with the methods of `Pair` and a line in `FUSED`.
+To add fused kernels for a pair, derive a class from `Pair` and add it to `FUSED`.
 """
 
 from typing import cast
@@ -29,7 +29,7 @@ class Pair:
         self.branches = branches
 
     def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> tuple[Heads, Heads]:
-        """What each branch computes with, for tokens of which the first is at position ``start``."""
+        """Return the inputs of each branch by head; the first token is at position ``start``."""
         first, second = self.branches
         return first.heads(mixer, given, start), second.heads(mixer, given, start)
 
@@ -45,15 +45,15 @@ class Pair:
         """Mix tokens in each branch.
 
         Args:
-            mixer: whose parameters are used.
-            heads: as `heads` gives them.
+            mixer: mixer with the parameters of both operations.
+            heads: inputs of each branch by head, as `heads` returns them.
             values: [B, T, channels of v].
-            routes: [B, N, R] for each branch, how much later chunks see of each chunk.
+            routes: route [B, N, R] of each branch.
             chunk_size: tokens in a chunk.
-            route_grad: which chunks' routes get a gradient.
+            route_grad: chunks whose routes get a gradient, "full" or "selected".
 
         Returns:
-            [B, T, H, V] of each branch.
+            Output [B, T, H, V] of each branch.
         """
         first, second = (
             branch.attend(mixer, own, chunk_size, route, route_grad)
@@ -72,7 +72,7 @@ class Pair:
 
 
 class SoftmaxAndLinear(Pair):
-    """Softmax attention and Gated DeltaNet (NAtS-L, Deng et al. 2026): one kernel norms, mixes or merges for both."""
+    """Softmax attention and Gated DeltaNet (NAtS-L, Deng et al. 2026), with kernels that compute both at once."""
 
     def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> tuple[Heads, Heads]:
         softmax, linear = cast("tuple[Softmax, Linear]", self.branches)
@@ -106,10 +106,10 @@ class SoftmaxAndLinear(Pair):
 
 
 FUSED: dict[tuple[str, str], type[Pair]] = {(Softmax.name, Linear.name): SoftmaxAndLinear}
-"""Pairs of operations for which there are fused kernels, by their names."""
+"""Pairs of operations with fused kernels, by name."""
 
 
 def pair_of(branches: tuple[Branch, Branch]) -> Pair:
-    """The two branches together, by fused kernels if there are any."""
+    """Return the pair of two branches, with fused kernels if `FUSED` has them."""
     first, second = branches
     return FUSED.get((first.name, second.name), Pair)(branches)

@@ -1,4 +1,4 @@
-"""Softmax attention over all earlier tokens, or over those of the chunks that a router keeps."""
+"""Softmax attention over all earlier tokens, or over the chunks that a router keeps."""
 
 from typing import Protocol, cast
 
@@ -18,7 +18,7 @@ from nas.search_spaces.architecture import Architecture
 
 
 class SoftmaxWeights(Protocol):
-    """Parameters that softmax attention has in a mixer: norms of the queries, keys and outputs of a head."""
+    """Parameters of softmax attention in a mixer: norms of the queries, keys and outputs of a head."""
 
     architecture: Architecture
     q_norm: nn.RMSNorm
@@ -27,7 +27,7 @@ class SoftmaxWeights(Protocol):
 
 
 class Softmax(Branch):
-    """Softmax attention. RMS-normalises q and k per head and, with a rope_base, rotates them by their positions."""
+    """Softmax attention with q and k RMS-normalised per head and, given a rope_base, rotated by their positions."""
 
     name = "softmax"
     look = Look("softmax", "#E69F00", "s")
@@ -42,7 +42,7 @@ class Softmax(Branch):
         mixer.softmax_norm = rms_norm(values // a.softmax_heads)
 
     def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
-        """q, k [B, T, H, K] and v [B, T, H, V]."""
+        """Return q, k [B, T, H, K] and v [B, T, H, V]."""
         own = cast("SoftmaxWeights", mixer)
         (_, q), (_, k) = (
             head_norms(z, weight, softmax_heads=own.architecture.softmax_heads, eps=NORM_EPS)
@@ -51,7 +51,7 @@ class Softmax(Branch):
         return self.heads_of(mixer, given, q, k, start)
 
     def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor, start: int) -> Heads:
-        """The same from q and k that are normalised already."""
+        """Return the same as `heads` for q and k that are already normalised."""
         base = cast("SoftmaxWeights", mixer).architecture.rope_base
         if base is not None:
             q, k = rotate(q, k, base, start)
@@ -83,23 +83,23 @@ class Softmax(Branch):
         return CostLine(per_key * keys.base, per_key * keys.slope)
 
     def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """2 (K + V) for each softmax head and visible key."""
+        """Count 2 (K + V) for each softmax head and visible key."""
         keys, per_key = self._keys(a, chunk_size, context, routed), 2 * _channels(a)
         return CostLine(per_key * keys.base, per_key * keys.slope)
 
     def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        """Number of keys that the last token sees: with a router those of its own chunk and of kept chunks."""
+        """Return the number of keys that the last token sees; with a router, those of its own and kept chunks."""
         own = min(chunk_size, context)
         return CostLine(own, context - own) if routed else CostLine(context)
 
 
 def _channels(a: Architecture) -> int:
-    """Channels of the keys and values of a token."""
+    """Return the number of channels of the keys and values of a token."""
     return a.linear_heads * (a.key_dim + a.value_dim)
 
 
 class SoftmaxMemory:
-    """The KV cache of softmax attention, in whose pages a dropped chunk takes no place."""
+    """The KV cache of softmax attention. Dropped chunks free their pages."""
 
     def __init__(self, chunk_size: int) -> None:
         self._chunk_size = chunk_size

@@ -1,4 +1,4 @@
-"""Sliding-window softmax attention: each token attends to itself and to the tokens right before it."""
+"""Sliding-window softmax attention: each token attends to the last w tokens, itself included."""
 
 from typing import cast
 
@@ -15,7 +15,7 @@ from nas.search_spaces.architecture import Architecture
 
 
 class Window(Softmax):
-    """Softmax attention to the last ``architecture.window`` tokens. It shares the norms of softmax attention."""
+    """Softmax attention over the last ``architecture.window`` tokens. It shares the norms of `Softmax`."""
 
     name = "window"
     look = Look("hybrid2", "#CC79A7", "w")
@@ -41,7 +41,7 @@ class Window(Softmax):
 
 
 class WindowMemory:
-    """The keys and values of the last ``window`` tokens."""
+    """The decoding state of a window: keys and values of the last ``window`` tokens."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -59,7 +59,7 @@ class WindowMemory:
         return o.unsqueeze(1)
 
     def close(self, route: Tensor | None) -> None:
-        """Chunks have no meaning to a window."""
+        """Do nothing: a window does not depend on chunks."""
 
     @property
     def bytes_in_use(self) -> int:

@@ -202,13 +202,13 @@ def test_sampling_follows_the_distribution_and_the_generator() -> None:
 
 def test_what_cannot_be_decoded() -> None:
     made, tokens = LanguageModel(small()), torch.randint(11, (2, 5))
-    with pytest.raises(ValueError, match="prefill first"):
+    with pytest.raises(ValueError, match="call prefill with their prompts first"):
         Decoder(made, learnt).step(tokens[:, 0])
     for wrong in (tokens[0], tokens[:, :0]):
         with pytest.raises(ValueError, match=r"it must be \[B, T\]"):
             Decoder(made, learnt).prefill(wrong)
-    for options, told in (({"count": 0}, "count=0"), ({"count": 2, "temperature": -1.0}, "temperature=-1.0")):
-        with pytest.raises(ValueError, match=told):
+    for options, named in (({"count": 0}, "count=0"), ({"count": 2, "temperature": -1.0}, "temperature=-1.0")):
+        with pytest.raises(ValueError, match=named):
             generate(made, tokens, policy=learnt, **options)  # type: ignore[arg-type]
     layers = tuple((small("softmax").layers[0], small("linear").layers[0]) for _ in range(3))
     space = Space("test", small(), layers)

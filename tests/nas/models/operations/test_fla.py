@@ -24,7 +24,7 @@ def test_their_names_are_known_before_the_library_is_asked() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_a_search_is_refused_in_one_line() -> None:
     told = refusal("search", "+space=layer_hybrid", *SMALL, "space.operations=[softmax,fla:kda]")
-    assert "fla:kda needs a CUDA GPU, and there is none; choose other operations, or use a GPU." in told
+    assert "fla:kda needs a CUDA GPU, and none is available; choose other operations or use a GPU." in told
 
 
 def test_without_the_library_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
