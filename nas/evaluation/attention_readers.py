@@ -1,8 +1,8 @@
-"""Who reads a chunk: the later tokens whose softmax attention gives most to it.
+"""Readers of a chunk: the later tokens with the largest softmax attention to it.
 
 >>> import torch
 >>> from nas.evaluation.attention_readers import readers_of_chunks
->>> q = k = torch.ones(4, 1, 2)  # every token attends to all it sees alike
+>>> q = k = torch.ones(4, 1, 2)  # every token attends equally to all visible tokens
 >>> found = readers_of_chunks(q, k, torch.tensor([[1.0], [0.0]]), chunk_size=2, count=1)
 >>> found.tokens.tolist(), found.weights.tolist()
 ([[[2], [-1]]], [[[0.6666666865348816], [0.0]]])
@@ -17,16 +17,16 @@ from torch import Tensor
 from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
 
 LARGEST_BLOCK = 2**23
-"""Attention weights that are held at once: 32 MiB of float32, whatever the length."""
+"""Number of attention weights in memory at once: 32 MiB of float32, at any length."""
 
 
 class Readers(NamedTuple):
-    """The tokens that read each of N chunks most, most first.
+    """The tokens with the largest attention to each of N chunks, largest first.
 
     Attributes:
-        tokens: [R, N, count] int64, their positions; -1 where fewer read the chunk.
-        weights: [R, N, count], the part of a token's attention that the chunk gets, averaged over the softmax heads of
-            the routing head; 0 where there is no token.
+        tokens: [R, N, count] int64 positions of the tokens; -1 if fewer tokens attend to the chunk.
+        weights: [R, N, count] fraction of a token's attention to the chunk, averaged over the softmax heads of the
+            routing head; 0 without a token.
     """
 
     tokens: Tensor
@@ -38,17 +38,18 @@ class Readers(NamedTuple):
 def readers_of_chunks(
     q: Tensor, k: Tensor, route: Tensor, *, chunk_size: int, scale: float | None = None, count: int = 3
 ) -> Readers:
-    """The later tokens that attend most to each chunk, in blocks of queries: memory grows with T, not with T * T.
+    """Return the later tokens with the largest attention to each chunk.
 
-    The attention is that of `nas.kernels.chunk_softmax_attention`. A chunk with a route of 0 has no readers.
+    The attention is that of `nas.kernels.chunk_softmax_attention`. A chunk with a route of 0 has no readers. Queries
+    are processed in blocks, so that memory grows with T and not with T * T.
 
     Args:
         q: [T, H, K] queries of one sequence.
         k: [T, H, K] keys.
-        route: [N, R] how much of each chunk later chunks see.
+        route: [N, R] route of each chunk, in [0, 1].
         chunk_size: tokens in a chunk.
-        scale: of the scores; 1 / sqrt(K) by default.
-        count: how many tokens to find for each chunk.
+        scale: scale of the scores; 1 / sqrt(K) by default.
+        count: number of tokens to return for each chunk.
     """
     length, heads, width = q.shape
     groups, dtype = route.shape[1], compute_dtype(q.dtype)

@@ -1,4 +1,4 @@
-"""What a model is worth and what it costs: quality, softmax share, and how well routes find what was planted."""
+"""Evaluation of a model: quality, softmax shares, and agreement of routes with planted chunks."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,14 @@ class Evaluation:
     """Result of `evaluate`.
 
     Attributes:
-        quality: the figure of merit that was asked for; see `quality_of`.
+        quality: quality in the given measure; see `quality_of`.
         loss: mean cross-entropy of scored tokens, in nats.
-        shares: share of softmax chunks of each routed layer, by routing head.
-        found: agreement with the planted chunks of each routed layer, by routing head, where something is planted.
-        counts_by_layer: for a whole layer, what `found_by_layer` follows from; a chunk counts as routed where any of
-            the layer's heads routes it.
-        by_position: for bits per byte, that of each segment of the sequences; see `bits_by_position`.
+        shares: softmax shares of each routed layer, by routing head.
+        found: precision and recall of planted chunks for each routed layer, by routing head; empty if the task plants
+            nothing.
+        counts_by_layer: counts behind `found_by_layer`. A chunk counts as routed if any head of the layer sends it to
+            softmax.
+        by_position: bits per byte of each segment of the sequences, see `bits_by_position`; None for other measures.
     """
 
     quality: float
@@ -39,22 +40,22 @@ class Evaluation:
 
     @property
     def found_by_layer(self) -> dict[int, Found]:
-        """Agreement of each routed layer with the planted chunks."""
+        """Precision and recall of planted chunks for each routed layer."""
         return {layer: counts.found for layer, counts in self.counts_by_layer.items()}
 
     @property
     def layer_shares(self) -> dict[int, float]:
-        """Share of softmax chunks of each routed layer, averaged over its heads."""
+        """Softmax share of each routed layer, averaged over its heads."""
         return {layer: mean_share({layer: heads}) for layer, heads in self.shares.items()}
 
     @property
     def share(self) -> float:
-        """Share of softmax chunks, averaged over routed layers and heads; nan without routing."""
+        """Softmax share, averaged over routed layers and heads; nan without routing."""
         return mean_share(self.shares)
 
 
 def mean_share(shares: dict[int, list[float]]) -> float:
-    """Average over layers and heads; nan if there are none."""
+    """Return the mean share over layers and heads; nan if ``shares`` is empty."""
     every = [share for heads in shares.values() for share in heads]
     return sum(every) / len(every) if every else math.nan
 
@@ -67,14 +68,14 @@ def evaluate(
     policy: Policy | None = None,
     layer_choices: Sequence[LayerChoice] | None = None,
 ) -> Evaluation:
-    """Quality, share and found chunks of ``model`` on ``batches``.
+    """Evaluate ``model`` on ``batches``.
 
     Args:
-        model: of one architecture, or of a space.
-        batches: to measure on.
-        measure: see `quality_of`.
-        policy: that routes follow; None for the model's own.
-        layer_choices: one architecture of the space; the first by default.
+        model: model of one architecture, or supernet.
+        batches: batches to evaluate on.
+        measure: quality measure; see `quality_of`.
+        policy: how router logits become routes; None for the policy of the model.
+        layer_choices: one architecture of a supernet; the first option of each layer by default.
     """
     device = model.embedding.weight.device
     was_training = model.training
@@ -117,17 +118,17 @@ def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:
 def retrieving_layer(
     model: LanguageModel, batches: Sequence[Batch], measure: str, policy: Policy = learnt
 ) -> int | None:
-    """The routed layer whose softmax matters most: where linear routing alone costs the most loss; None if none.
+    """Return the routed layer that retrieves: dropping its chunks increases the loss most. None without routed layers.
 
     Args:
-        model: of one architecture.
-        batches: to measure on.
-        measure: see `quality_of`.
-        policy: that the routes of the other layers follow.
+        model: model of one architecture.
+        batches: batches to evaluate on.
+        measure: quality measure; see `quality_of`.
+        policy: policy of the other layers.
     """
 
-    def without(silenced: int) -> Policy:
-        return lambda layer, logits: (drop_all if layer == silenced else policy)(layer, logits)
+    def without(dropped: int) -> Policy:
+        return lambda layer, logits: (drop_all if layer == dropped else policy)(layer, logits)
 
     layers = model.architecture.routed_layers
     return max(layers, key=lambda layer: evaluate(model, batches, measure, without(layer)).loss, default=None)

@@ -1,4 +1,4 @@
-"""How long a model takes for a token: of a prompt, which it reads at once, and of what it generates one by one."""
+"""Latency per token: of a prompt, which is processed in one pass, and of decoding, token by token."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ from nas.models.policies import learnt
 
 REPEATS = 5
 WARM_UPS = 2
-"""Runs before those that count, in which kernels are compiled and pages of memory are touched first."""
+"""Runs before the timed runs, which compile kernels and allocate memory."""
 
 
 def prefill_seconds_per_token(
@@ -27,19 +27,21 @@ def prefill_seconds_per_token(
     precision: str = "32-true",
     repeats: int = REPEATS,
 ) -> float:
-    """Seconds for a token of a prompt: those of reading it up to the next token's logits, over its tokens.
+    """Return the seconds per token of a prompt: the time up to the next token's logits over the number of tokens.
+
+    Tokens are random, and routers may keep another share of them than of data. `nas.models.policies.at_random` and
+    `nas.models.policies.strided` route a given share.
 
     Args:
-        model: of one architecture, on the device to measure.
-        length: tokens of a prompt.
-        batch_size: prompts that are read at a time; their tokens count together.
-        policy: that routes follow. The tokens are random, of which routers may send another share to softmax than of
-            data: `nas.models.policies.at_random` and `nas.models.policies.strided` route a share that is given.
-        precision: as `trainer.precision` names it.
-        repeats: of which the median is taken.
+        model: model of one architecture, on the device to measure.
+        length: length of a prompt in tokens.
+        batch_size: number of prompts in a batch. The tokens of all prompts count.
+        policy: how router logits become routes; None for the policy of the model.
+        precision: precision of the computation, a value of `trainer.precision`.
+        repeats: number of timed runs; the median is returned.
 
     Raises:
-        ValueError: a number is not at least 1.
+        ValueError: a count is below 1.
     """
     _check(length=length, batch_size=batch_size, repeats=repeats)
     decoder, tokens = Decoder(model, policy), _random_tokens(model, batch_size, length)
@@ -60,15 +62,16 @@ def decode_seconds_per_token(
     precision: str = "32-true",
     repeats: int = REPEATS,
 ) -> float:
-    """Seconds for a token that is generated after a context: those of ``tokens`` steps, over their tokens.
+    """Return the seconds per decoded token after a context: the time of ``tokens`` steps over their tokens.
 
     Args:
         model, batch_size, policy, precision, repeats: as for `prefill_seconds_per_token`.
-        context: random tokens that come before, read at once each time; that is not counted.
-        tokens: steps that are timed together; a whole number of chunks has its share of their ends.
+        context: number of random tokens in the context. The time to process them is not counted.
+        tokens: number of steps that are timed together. A multiple of the chunk size includes the average cost of chunk
+            ends.
 
     Raises:
-        ValueError: a number is not at least 1.
+        ValueError: a count is below 1.
     """
     _check(context=context, tokens=tokens, batch_size=batch_size, repeats=repeats)
     given = _random_tokens(model, batch_size, context + tokens)
@@ -77,11 +80,11 @@ def decode_seconds_per_token(
     def after_context() -> Callable[[], None]:
         decoder.prefill(given[:, :context])
 
-        def go_on() -> None:
+        def decode() -> None:
             for token in given[:, context:].unbind(1):
                 decoder.step(token)
 
-        return go_on
+        return decode
 
     return _median_seconds(model, precision, repeats, after_context) / (batch_size * tokens)
 
@@ -100,7 +103,7 @@ def _random_tokens(model: LanguageModel, batch_size: int, length: int) -> Tensor
 def _median_seconds(
     model: LanguageModel, precision: str, repeats: int, prepare: Callable[[], Callable[[], None]]
 ) -> float:
-    """Of what ``prepare`` hands back, over several times; preparing is not counted."""
+    """Return the median time of the functions that ``prepare`` returns, without the time of ``prepare``."""
     device, seconds = model.embedding.weight.device, []
     with autocast(device, precision):
         for _ in range(WARM_UPS + repeats):

@@ -1,4 +1,4 @@
-"""Figures of merit: quality, loss, bits per byte by position, and which of two models is better."""
+"""Metrics of a model: quality, loss, bits per byte by position, and a merit that ranks models."""
 
 import math
 from collections.abc import Callable
@@ -11,22 +11,22 @@ from nas.data.batch import HIGHER as HIGHER
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats of each scored token; logits [n, vocab], targets [n]."""
+    """Return the cross-entropy [n] of each scored token, in nats, for logits [n, vocab] and targets [n]."""
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def quality_of(
     measure: str, loss: Tensor, correct: Tensor, sequences: int, mean: Callable[[Tensor], Tensor] = torch.mean
 ) -> Tensor:
-    """The figure of merit, without waiting for a GPU.
+    """Return the quality, a scalar tensor, without waiting for a GPU.
 
     Args:
-        measure: "recall" or "accuracy", the share of scored tokens that are predicted right; "exact_match", the share
-            of sequences in which all of them are; "bits_per_byte", the mean loss in bits.
-        loss: [n] of each scored token, in nats.
-        correct: [n] whether it is predicted right.
-        sequences: how many these tokens are of; for exact_match each has as many of them.
-        mean: over all values.
+        measure: "recall" or "accuracy", the fraction of scored tokens that are predicted correctly; "exact_match", the
+            fraction of sequences with only correct tokens; "bits_per_byte", the mean loss in bits.
+        loss: [n] loss of each scored token, in nats.
+        correct: [n] whether each scored token is predicted correctly.
+        sequences: number of sequences. For exact_match, all sequences have the same number of scored tokens.
+        mean: function that returns the mean of a tensor, over all processes if there are several.
     """
     if measure == "bits_per_byte":
         return mean(loss) / math.log(2)
@@ -40,14 +40,15 @@ FIRST_SEGMENT = 16
 
 
 def bits_by_position(loss: Tensor, position: Tensor, length: int) -> list[tuple[int, float]]:
-    """Bits per byte by position in the context: for each segment where it ends and the mean loss of its tokens in bits.
+    """Return bits per byte by position in the context: for each segment, its end and the mean loss in bits.
 
-    Segments end at 16 tokens, 32, 64, and so on, the last at the end of the sequence; one without tokens is left out.
+    Segments end at 16 tokens, 32, 64, and so on. The last ends at the end of the sequence. Segments without scored
+    tokens are left out.
 
     Args:
-        loss: [n] of each scored token, in nats.
-        position: [n] of each, in its sequence.
-        length: of the sequences, in tokens.
+        loss: [n] loss of each scored token, in nats.
+        position: [n] position of each scored token in its sequence.
+        length: length of the sequences in tokens.
     """
     segments, start, end = [], 0, FIRST_SEGMENT
     while start < length:
@@ -60,13 +61,13 @@ def bits_by_position(loss: Tensor, position: Tensor, length: int) -> list[tuple[
 
 
 TIE = 1e-7
-"""How much the loss counts beside the quality: less than one more right answer in any set to validate on."""
+"""Weight of the loss beside the quality: less than one more correct token in any validation set."""
 
 
 def merit(measure: str, quality: float, loss: float) -> float:
-    """What models are chosen by, larger is better: the quality, and of two that are equal in it the lower loss.
+    """Return the value that ranks models, larger is better: the quality, with ties broken by the lower loss.
 
-    Minus infinity where training diverged.
+    It is minus infinity if training diverged.
     """
     if not (math.isfinite(quality) and math.isfinite(loss)):
         return -math.inf

@@ -1,18 +1,20 @@
-"""Which of several points are worth having where more than one thing counts."""
+"""The Pareto front of points with several losses."""
 
 from collections.abc import Sequence
 
 
 def front(losses: Sequence[Sequence[float]]) -> list[int]:
-    """Indices of the Pareto front, ascending: the points to which no other is better in one loss and at least as good
-    in all. Points that are equal in all losses are on it together.
+    """Return the indices of the Pareto front, ascending.
+
+    A point is on the front if no other point is lower in one loss and at most as high in all others. Points that are
+    equal in all losses are on the front together.
 
     Args:
-        losses: of each point, as many everywhere, each so that smaller is better; none nan.
+        losses: losses of each point, the same number for each point. Smaller is better, and no loss is nan.
     """
     found: list[int] = []
     for index in sorted(range(len(losses)), key=lambda index: tuple(losses[index])):
-        mine = tuple(losses[index])  # whoever is better stands before it
+        mine = tuple(losses[index])  # a point that dominates it comes earlier in this order
         if not any(_dominates(tuple(losses[other]), mine) for other in found):
             found.append(index)
     return sorted(found)

@@ -1,4 +1,4 @@
-"""How well routes find planted chunks: counts, precision and recall."""
+"""Agreement of routes with planted chunks: counts, precision and recall."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Found:
-    """How a route agrees with the planted chunks: precision and recall, each nan where there is nothing to count."""
+    """Precision and recall of planted chunks; nan if the denominator is 0."""
 
     precision: float
     recall: float
 
 
 class Counts(NamedTuple):
-    """How many chunks a route and the planted chunks have in common, and each alone; averages over processes too."""
+    """Numbers of chunks, or their means over processes.
+
+    Attributes:
+        hits: planted chunks that the route keeps.
+        routed: chunks that the route keeps.
+        planted: planted chunks.
+    """
 
     hits: float
     routed: float
@@ -25,12 +31,12 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, routed: Tensor, planted: Tensor) -> "Counts":
-        """Both bool of one shape."""
+        """Count the chunks of ``routed`` and ``planted``, bool tensors of the same shape."""
         return cls(*(int(chunks.sum()) for chunks in (routed & planted, routed, planted)))
 
     @property
     def found(self) -> Found:
-        """What they say of how well the route finds."""
+        """Precision and recall that follow from the counts."""
         return Found(
             precision=self.hits / self.routed if self.routed else math.nan,
             recall=self.hits / self.planted if self.planted else math.nan,
@@ -38,15 +44,15 @@ class Counts(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where there is nothing to count."""
+        """Harmonic mean of precision and recall; 0 without routed and planted chunks."""
         both = self.routed + self.planted
         return 2 * self.hits / both if both else 0.0
 
 
 def most_found(layers: Sequence[Counts]) -> Found:
-    """Precision and recall of the layer of the largest F1, the first of equals.
+    """Return precision and recall of the layer with the largest F1; the first of equal layers.
 
-    By F1 because either figure alone is at its best in a layer that finds nothing: recall where every chunk is kept,
-    precision where a single one is.
+    Neither figure alone selects a layer that finds planted chunks. Recall is 1 in a layer that keeps every chunk, and
+    precision can be 1 in a layer that keeps a single chunk.
     """
     return max(layers, key=lambda counts: counts.f1).found

@@ -1,4 +1,4 @@
-"""The routing of one sequence, as people look at it: which of its chunks went to softmax, and who reads them."""
+"""The routing map of one sequence: the chunks that went to softmax, and the tokens that attend to them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,11 @@ from nas.models.mixers import LayerChoice, Policy, Routing, TokenMixer, kept_wei
 
 T = TypeVar("T")
 TOLERANCE = 1e-3
-"""How far outside [0, 1] rounding may put a probability or a weight."""
+"""Distance from [0, 1] that rounding may give a probability or a weight."""
 
 
 class Reader(NamedTuple):
-    """A later token that attends to a chunk: its position, and the part of its attention that the chunk gets."""
+    """A later token that attends to a chunk: its position, and the fraction of its attention to the chunk."""
 
     token: int
     weight: float
@@ -29,21 +29,21 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class RoutingMap:
-    """Which chunks of one sequence went to softmax.
+    """The chunks of one sequence that went to softmax.
 
     Attributes:
-        tokens: text of each of T tokens.
+        tokens: texts of the T tokens.
         chunk_size: tokens in a chunk; N = ceil(T / chunk_size) chunks, the last may be short.
         layers: layer index -> [routing head][chunk], probability of softmax in [0, 1].
-        chosen: layer index -> [routing head][chunk], the weight actually used, 0 or 1 or between.
-        planted: whether each chunk holds planted content; None where it is not known.
-        decided_in: layer index -> tokens in a chunk as the layer's router sees it, a multiple of ``chunk_size``; that
-            where a layer is not in it.
-        readers: layer index -> [routing head][chunk], the later tokens that attend to the chunk most by the softmax
-            branch, most first; empty where they were not looked for.
+        chosen: layer index -> [routing head][chunk], softmax weight that was used, in [0, 1].
+        planted: whether each chunk contains planted content; None if it is not known.
+        decided_in: layer index -> tokens in a chunk of the layer's router, a multiple of ``chunk_size``. Missing layers
+            have ``chunk_size``.
+        readers: layer index -> [routing head][chunk], later tokens with the largest softmax attention to the chunk,
+            largest first; empty if readers were not computed.
 
     Raises:
-        ValueError: nothing is routed, two fields do not fit, or a number is outside [0, 1].
+        ValueError: nothing is routed, two fields have different shapes, or a number is outside [0, 1].
     """
 
     tokens: list[str]
@@ -56,7 +56,7 @@ class RoutingMap:
 
     def __post_init__(self) -> None:
         if not self.tokens or not self.layers:
-            raise ValueError("tokens or layers is empty; where nothing is routed, give None in place of a RoutingMap.")
+            raise ValueError("tokens or layers is empty; if nothing is routed, use None in place of a RoutingMap.")
         if self.chunk_size < 1:
             raise ValueError(f"chunk_size={self.chunk_size} is not allowed; it must be at least 1.")
         if self.planted is not None and len(self.planted) != self.chunks:
@@ -85,18 +85,18 @@ class RoutingMap:
 
 
 def shape(values: dict[int, list[list[float]]]) -> dict[int, int]:
-    """Routing heads of each layer."""
+    """Return the number of routing heads of each layer."""
     return {layer: len(heads) for layer, heads in values.items()}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The routing of one sequence during training, in little room.
+    """The routing of one sequence at one step of training, in compact form.
 
     Attributes:
-        step: after which it was taken.
+        step: number of training steps before the snapshot.
         chunk_size: tokens in a chunk.
-        layers: layer index -> [routing head], one byte a chunk: the probability of softmax as `code` has it.
+        layers: layer index -> [routing head], one byte a chunk: the probability of softmax, encoded by `code`.
     """
 
     step: int
@@ -105,11 +105,11 @@ class Snapshot:
 
 
 CODES = 254
-"""Probabilities are told apart in so many steps of a byte."""
+"""Number of distinct probabilities in the bytes of a snapshot."""
 
 
 def code(probability: float) -> int:
-    """The byte of a probability: in the upper half of `CODES` exactly where it is at least a half."""
+    """Return the byte of a probability. It is in the upper half of `CODES` if and only if probability >= 0.5."""
     return max(0, min(CODES - 1, int(CODES * probability)))
 
 
@@ -123,18 +123,18 @@ def routing_map(
     batch: Batch | None = None,
     with_readers: bool = False,
 ) -> RoutingMap | None:
-    """The routing of one sequence; None if nothing is routed or a score is not finite.
+    """Return the routing map of one sequence; None if nothing is routed or a logit is not finite.
 
-    Layers of different chunk sizes are shown in chunks of their greatest common divisor. Where a routing is given,
-    routers have no say: a chunk's probability is then 0 or 1.
+    Layers of different chunk sizes are shown in chunks of the greatest common divisor. If the architecture fixes the
+    routing, routers are not used, and the probability of a chunk is 0 or 1.
 
     Args:
-        model: of one architecture, or of a space.
-        task: whose tokens they are.
-        policy: that routes follow.
-        layer_choices: one architecture of the space; the first by default.
-        batch: whose first sequence it is; by default the first batch to validate on.
-        with_readers: whether to look for the tokens that attend to each chunk, which takes another look at all of them.
+        model: model of one architecture, or supernet.
+        task: task of the sequence, which gives the texts of tokens.
+        policy: how router logits become routes; None for the policy of the model.
+        layer_choices: one architecture of a supernet; the first option of each layer by default.
+        batch: batch whose first sequence is used; the first validation batch by default.
+        with_readers: whether to compute the readers of each chunk, which takes another attention pass.
     """
     batch = batch or task.validation_batches()[0]
     tokens, planted = batch.tokens[:1], batch.planted
@@ -162,7 +162,7 @@ def routing_map(
 
 
 class _Shown:
-    """What layers decided in chunks of their own, in N chunks of ``grain`` tokens."""
+    """Converts values of chunks of each layer's own size to values of N chunks of ``grain`` tokens."""
 
     def __init__(self, grain: int, chunks: int) -> None:
         self._grain, self._chunks = grain, chunks
@@ -170,23 +170,23 @@ class _Shown:
     def each(
         self, routing: dict[int, Routing], of: Callable[[Routing], list[list[float]]]
     ) -> dict[int, list[list[float]]]:
-        """By layer and head what ``of`` tells of a layer's own chunks."""
+        """Return, by layer and head, the values that ``of`` gives for the chunks of a layer."""
         return {
             layer: [self.spread(head, decided.chunk_size) for head in of(decided)] for layer, decided in routing.items()
         }
 
     def spread(self, values: list[T], chunk_size: int) -> list[T]:
-        """Each value as often as there are grains in a chunk."""
+        """Repeat each value for every grain of its chunk."""
         return [value for value in values for _ in range(chunk_size // self._grain)][: self._chunks]
 
 
 def _probability(decided: Routing) -> Tensor:
-    """[R, N] probability of softmax, in float64: in float32 the surest are all 1."""
+    """Return the probability of softmax, [R, N], in float64. In float32, probabilities close to 1 round to 1."""
     return decided.logits[0].double().softmax(-1)[..., 0].T
 
 
 def _listed(readers: Readers) -> list[list[list[Reader]]]:
-    """By head and chunk the tokens that there are."""
+    """Return the readers of each chunk, by head, without empty places."""
     tokens, weights = readers.tokens.tolist(), readers.weights.tolist()
     return [
         [
@@ -199,7 +199,7 @@ def _listed(readers: Readers) -> list[list[list[Reader]]]:
 
 @contextmanager
 def _reading(model: LanguageModel, wanted: bool) -> Iterator[dict[int, Readers]]:
-    """While a model runs on one sequence, the readers of each layer's chunks."""
+    """Collect the readers of each layer's chunks while the model runs on one sequence."""
     found: dict[int, Readers] = {}
 
     def read(mixer: Any, given: tuple[Tensor, ...], result: tuple[Tensor, list[Routing]]) -> None:
