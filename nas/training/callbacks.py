@@ -1,4 +1,4 @@
-"""What happens beside the training steps: checkpoints, curves and routing images, the progress bar, stopping."""
+"""Callbacks of training: checkpoints, curves and routing images, the progress bar, stopping on a signal."""
 
 import math
 import signal
@@ -22,7 +22,7 @@ SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact
 
 
 class Checkpoints(lightning.Callback):
-    """A checkpoint every ``every`` steps and at the end, from which a killed run goes on."""
+    """Saves a checkpoint every ``every`` steps and at the end, so that a killed run can resume."""
 
     def __init__(self, run: Run, every: int) -> None:
         self._run, self._every = run, every
@@ -30,17 +30,17 @@ class Checkpoints(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
             assert isinstance(trainer.logger, TensorBoardLogger)
-            trainer.logger.experiment.flush()  # a run that goes on from here does not log again what led here
+            trainer.logger.experiment.flush()  # a resumed run does not log earlier steps again
             if trainer.is_global_zero:
                 self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
             else:
-                trainer.save_checkpoint(self._run.path)  # with its part of what the first process writes
+                trainer.save_checkpoint(self._run.path)  # the first process writes; this one contributes its shard
 
 
 class Recorder(lightning.Callback):
-    """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every``.
+    """Writes scalars every ``log_every`` steps, and validates and draws the routing every ``validate_every`` steps.
 
-    It is there before `Checkpoints`: a run that goes on from a step has all that was recorded up to it.
+    It runs before `Checkpoints`, so that a resumed run has every record up to its checkpoint.
     """
 
     def __init__(self, run: Run) -> None:
@@ -66,14 +66,14 @@ class Recorder(lightning.Callback):
 
 
 def _validated(module: TrainingModule) -> dict[str, float]:
-    """The figures of a validation by their names; without those that there is nothing to count for."""
+    """Return the figures of a validation by name, without figures that are not finite."""
     quality, found = module.validate()
     planted = {} if found is None else {f"validation_planted_{name}": value for name, value in vars(found).items()}
     return {f"validation_{module.task.quality}": quality} | {n: v for n, v in planted.items() if math.isfinite(v)}
 
 
 class ProgressBar(lightning.Callback):
-    """A rich progress bar with the figures of each logged step; a line per validation where nobody watches."""
+    """Shows a progress bar with the figures of each logged step; outside a terminal, a line per validation."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -100,12 +100,12 @@ class ProgressBar(lightning.Callback):
 
 
 class StopOnSignal(lightning.Callback):
-    """The first Ctrl-C (or SIGTERM) ends training after the current step; the second ends the program at once.
+    """Stops training after the current step on Ctrl-C or SIGTERM; a second signal ends the program at once.
 
-    Where there are several processes, one that was signalled ends the training of all after the same step.
+    A signal to one of several processes stops all of them after the same step.
 
-    A context around the training as well as a callback of it, and there before `Checkpoints`: training only stops
-    after a step that has a checkpoint.
+    It is a context around the training and a callback of it. It runs before `Checkpoints`, which then saves the last
+    step.
     """
 
     def __init__(self, console: Console) -> None:
@@ -121,7 +121,7 @@ class StopOnSignal(lightning.Callback):
             signal.signal(number, handler)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        signal.signal(signal.SIGTERM, self._stop)  # Lightning has put its own in between
+        signal.signal(signal.SIGTERM, self._stop)  # Lightning has replaced the handler
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         trainer.should_stop = trainer.strategy.reduce_boolean_decision(self._stopped, all=False)
@@ -130,11 +130,11 @@ class StopOnSignal(lightning.Callback):
         if self._stopped:
             sys.exit(128 + number)
         self._stopped = True
-        say(self._console, "Stopping after this step to save what was learnt; once more to stop at once.")
+        say(self._console, "Stopping after this step to save a checkpoint; a second signal stops at once.")
 
 
 def shown(module: TrainingModule) -> str:
-    """The figures worth a place in the bar."""
+    """Return the text of the figures in the progress bar."""
     names = ("loss", module.task.quality, module.cost.figure, "budget", "multiplier")
     figures = module.figures()
     return "  ".join(f"{SHORT.get(name, name)} {figures[name]:.3f}" for name in names if name in figures)

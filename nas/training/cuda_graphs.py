@@ -1,10 +1,11 @@
-"""Training steps as CUDA graphs: what a step has a GPU do is recorded once and from then on launched as a whole.
+"""Training steps as CUDA graphs: the kernels of a step are recorded once and then launched together.
 
-A step of a small model is hundreds of kernels of a few microseconds each, and a GPU waits while Python launches them
-one by one. A graph launches them all at once. It is bound to the memory it was recorded with and to the sizes in it, so
-there is one for each shape of a batch, before and after routing has begun; batch and schedule are read from buffers
-that are written before each replay, and loss, figures and gradients lie in others. Only forward and backward pass are
-recorded: clipping, optimiser and everything on the host go on as without graphs.
+A step of a small model has hundreds of kernels of a few microseconds each, and the GPU waits while Python launches them
+one by one. A graph launches all of them at once. It is bound to the memory and the shapes of its recording. Each shape
+of a batch therefore has a graph of its own, for the dense phase and for the routed phase. The graph reads batch and
+schedule from buffers that are written before each replay. Loss, figures and gradients are in other buffers. Only the
+forward and backward passes are recorded. Gradient clipping, the optimiser and all work on the host run as without
+graphs.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,23 +21,23 @@ from nas.distributed.devices import AUTO
 from nas.errors import warn
 
 MOST_TOKENS = 65536
-"""Tokens in a batch from which on a GPU has more to do than Python to launch, for the models this was made for."""
+"""Largest batch, in tokens, for which graphs are used by default. Larger batches keep the GPU busy anyway."""
 MOST_GRAPHS = 16
-"""Shapes of batches that are recorded; further ones are computed without."""
+"""Maximum number of recorded shapes. Steps of further shapes run without a graph."""
 WARM_UPS = 3
-"""Steps before a recording, in which kernels are compiled and libraries set themselves up."""
+"""Number of steps before a recording, which compile kernels and initialise libraries."""
 MOST_MEMORY = 0.5
-"""Share of a GPU's memory that a step may need to be recorded: a graph keeps what it needs."""
+"""Largest fraction of GPU memory that a recorded step may need, since a graph keeps its memory."""
 
 
 class Moment(NamedTuple):
-    """What a step's computation knows of when in the training it is.
+    """The state of the schedules at one training step.
 
     Attributes:
-        dense: whether routing has not begun.
-        temperature: of the relaxation.
-        allowed: share of softmax chunks.
-        min_multiplier: lower bound of the budget multiplier.
+        dense: whether the dense phase lasts.
+        temperature: temperature of the relaxation.
+        allowed: allowed relative cost.
+        min_multiplier: minimum of the budget multiplier.
     """
 
     dense: bool
@@ -46,7 +47,7 @@ class Moment(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """What a step computes: the loss to differentiate, and its figures without a gradient."""
+    """Result of a step: the loss, and the figures of the step without gradients."""
 
     loss: Tensor
     figures: dict[str, Tensor]
@@ -57,10 +58,10 @@ Replay = Callable[[], None]
 
 
 def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
-    """Whether a step on these tokens is to be replayed.
+    """Return whether a step on these tokens should use a CUDA graph.
 
-    Not over several processes, which exchange gradients while they differentiate, and not in float16, where the loss is
-    scaled by a factor that changes.
+    Graphs are not used with several processes, which exchange gradients during the backward pass. They are not used in
+    float16 either, since the factor that scales the loss changes.
     """
     if trainer.cuda_graphs is False or not tokens.is_cuda or trainer.precision == "16-mixed":
         return False
@@ -70,12 +71,12 @@ def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
 
 
 class StaticStep:
-    """Forward and backward pass of a step between buffers that stay where they are.
+    """The forward and backward passes of a step, with inputs and outputs in fixed buffers.
 
     Args:
-        compute: the forward pass.
-        parameters: of which gradients are wanted.
-        batch, moment: of the first step; later ones have the same shapes and are dense or not as this one.
+        compute: forward pass of a step.
+        parameters: parameters that get gradients.
+        batch, moment: batch and moment of the first step. Later steps have the same shapes and the same ``dense``.
     """
 
     def __init__(self, compute: Compute, parameters: Sequence[Tensor], batch: Scored, moment: Moment) -> None:
@@ -87,17 +88,17 @@ class StaticStep:
         self._figures: dict[str, Tensor] = {}
         self._gradients: list[Tensor | None] = []
         self.replay: Replay = self.run
-        """Runs the step again on what the buffers hold by then."""
+        """Runs the step on the present contents of the buffers."""
 
     def run(self) -> None:
-        """Compute loss, figures and gradients, each in memory of its own."""
+        """Compute loss, figures and gradients in new memory."""
         self.forget()
         device = self._batch.tokens.device.type
         with torch.autocast(
             device,
             torch.get_autocast_dtype(device),
             enabled=torch.is_autocast_enabled(device),
-            cache_enabled=False,  # a weight's copy in another precision must be made anew by each replay
+            cache_enabled=False,  # each replay must cast the weights again
         ):
             loss, self._figures = self._compute(self._batch, self._moment)
         with torch.autocast(device, enabled=False):
@@ -106,35 +107,35 @@ class StaticStep:
         self._gradients = [parameter.grad for parameter in self._parameters]
 
     def forget(self) -> None:
-        """Let go of what was computed."""
+        """Release loss, figures and gradients."""
         self._loss, self._figures, self._gradients = None, {}, []
         for parameter in self._parameters:
             parameter.grad = None
 
     def __call__(self, batch: Scored, moment: Moment) -> Computed:
-        """What a step on this batch gives; it holds until the next step. The loss is differentiated already."""
+        """Run a step on this batch. The result is valid until the next step; the loss is already differentiated."""
         for buffer, given in zip(self._batch, batch, strict=True):
             if buffer is not None and given is not None:
                 buffer.copy_(given)
         for changing, value in zip(self._changing, moment[1:], strict=True):
-            changing.fill_(value)  # the number goes with the launch: no memory of the host to wait for
+            changing.fill_(value)  # the launch carries the number, without a copy from the host
         self.replay()
         assert self._loss is not None
         return Computed(self._loss, self._figures)
 
     def hand_over_gradients(self) -> None:
-        """Give the parameters the gradients of the latest step, and none to those that had no part in it."""
+        """Set the gradients of the parameters to those of the latest step; None for parameters without a gradient."""
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
 
 
 class Graphs:
-    """The recorded steps of a module.
+    """The recorded steps of a module, by shape of the batch.
 
     Args:
-        compute: forward pass of a step, without waiting for the GPU.
-        parameters: of the model.
-        state: tensors that a step changes in place.
+        compute: forward pass of a step, which does not wait for the GPU.
+        parameters: parameters of the model.
+        state: tensors that a step changes in place. Recordings restore them.
     """
 
     def __init__(self, compute: Compute, parameters: Sequence[Tensor], state: Sequence[Tensor]) -> None:
@@ -144,9 +145,9 @@ class Graphs:
         self._recorder: Recorder | None = None
 
     def find(self, batch: Scored, moment: Moment) -> StaticStep | None:
-        """The recorded step for such a batch, recorded now if it is the first of its shape; None if there is none.
+        """Return the recorded step for a batch of this shape; None if recording failed or too many shapes are recorded.
 
-        Draws random numbers where it records.
+        The first batch of a shape is recorded, which advances the random generators.
         """
         key = (moment.dense, *(None if x is None else x.shape for x in batch))
         if key not in self._steps and not self._failed and len(self._steps) < MOST_GRAPHS:
@@ -160,18 +161,18 @@ class Graphs:
                 self._recorder = Recorder(self._state[0].device)
             step.replay = self._recorder.record(step)
             self._steps[key] = step
-        except Exception as error:  # whatever it was, a step can be computed without
+        except Exception as error:  # a step can always run without a graph
             self._failed = True
             self._steps.clear()
             step.forget()
-            told = str(error).strip().partition("\n")[0] or type(error).__name__
-            warn(f"training goes on without CUDA graphs, slower if the model is small: {told}")
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            warn(f"training continues without CUDA graphs, which is slower for small models: {reason}")
         for x, value in zip(self._state, before, strict=True):
             x.copy_(value)
 
 
 class Recorder:
-    """Records steps as CUDA graphs that share their memory, for no two of them run at a time."""
+    """Records steps as CUDA graphs that share memory, which is safe since only one of them runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -179,7 +180,7 @@ class Recorder:
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, step: StaticStep) -> Replay:
-        """Warm up, then record ``step.run``; what a step changes in place is changed by that."""
+        """Warm up, record ``step.run`` and return its replay. Warming up changes the tensors that a step changes."""
         current = torch.cuda.current_stream(self._device)
         graph = torch.cuda.CUDAGraph()
         try:
@@ -203,10 +204,10 @@ class Recorder:
         current.wait_stream(self._stream)
         needed = torch.cuda.max_memory_allocated(self._device) - before
         if needed > MOST_MEMORY * torch.cuda.get_device_properties(self._device).total_memory:
-            raise MemoryError(f"a step needs {needed / 2**30:.0f} GiB, and a graph would keep them.")
+            raise MemoryError(f"a step needs {needed / 2**30:.0f} GiB, and a graph would keep this memory.")
 
     def _clean_up(self, current: torch.cuda.Stream) -> None:
-        """After a recording that failed: PyTorch still takes it to be under way (pytorch#171263), on its stream."""
+        """End a failed recording, which PyTorch otherwise treats as still running on its stream (pytorch#171263)."""
         torch.cuda.set_stream(current)
         device = self._device.index
         with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Runs the training of a module in its run folder, from its newest checkpoint if there is one."""
+"""Train a module in its run folder, from its newest checkpoint if the folder has one."""
 
 from collections.abc import Sequence
 
@@ -19,23 +19,23 @@ from nas.training.throughput import Throughput
 
 
 def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> bool:
-    """Train to the last step of the config, or until the user stops it.
+    """Train to the last step of the config, or until the user stops the training.
 
     Args:
-        module: what to train, with its config.
-        run: its folder.
-        console: where progress is shown.
-        callbacks: what else is to happen beside the steps; after checkpoints, so that what ends training there loses
-            nothing.
+        module: module to train, with its config.
+        run: run folder.
+        console: console that shows progress.
+        callbacks: further callbacks. They run after the checkpoint callback, so that a callback that ends the training
+            loses no step.
 
     Returns:
-        Whether training reached its last step; if not, the newest checkpoint holds where it stopped.
+        Whether training reached its last step. If not, the newest checkpoint is of the step at which it stopped.
     """
     config = module.config.trainer
     checkpoint, first_step = from_first(lambda: _newest(run))
     if module.config.resume is not None:
         left = config.steps - first_step
-        say(console, f"Going on from step {first_step}: {left or 'no'} steps are left to train.")
+        say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
     timer, throughput = Timer(), Throughput()
     recording = [throughput, Recorder(run), Checkpoints(run, config.checkpoint_every), timer]
     shown = [ProgressBar(console)] if launched().first else []
@@ -60,13 +60,13 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         loader = TrainingStream(module.task, first_step, config.steps, config.bilevel).loader(pin_memory)
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.collect()
-    module.to(trainer.strategy.root_device)  # Lightning leaves it on the CPU
+    module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
     module.tokens_per_second = throughput.tokens_per_second
     return module.global_step >= config.steps
 
 
 def _newest(run: Run) -> tuple[str | None, int]:
-    """The newest checkpoint, if there is one, and its step."""
+    """Return the newest checkpoint and its step; (None, 0) without a checkpoint."""
     checkpoint = run.newest_checkpoint()
     return (None, 0) if checkpoint is None else (str(checkpoint), check_checkpoint(checkpoint))

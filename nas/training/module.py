@@ -42,18 +42,18 @@ from nas.training.optimizer import parameter_groups, router_parameters, routers_
 
 
 def chooses(step: int) -> bool:
-    """Whether a step of bilevel training is for choices (routers and logits of layers) rather than for weights."""
+    """Return whether a step of bilevel training updates routers and architecture logits, and not the weights."""
     return step % 2 == 1
 
 
 class Validation(NamedTuple):
-    """What validation during training tells.
+    """Result of a validation during training.
 
     Attributes:
-        quality: the task's figure of merit.
-        found: precision and recall of the layer that finds most planted chunks, see
-            `nas.evaluation.planted.most_found`; None if the task plants nothing, and while no layer routes. It need not
-            be the layer that retrieves: to find that layer takes an evaluation for each.
+        quality: quality in the measure of the task.
+        found: precision and recall of planted chunks in the layer with the largest F1, see
+            `nas.evaluation.planted.most_found`. None if the task plants nothing, and during the dense phase. It may not
+            be the layer that retrieves, which takes one evaluation per layer to find.
     """
 
     quality: float
@@ -61,7 +61,7 @@ class Validation(NamedTuple):
 
 
 class TrainingStream(IterableDataset[Scored]):
-    """The training batches of a task from a step on, this process's rows of them, as a model needs them."""
+    """The scored training batches of a task from a given step on, with the rows of this process."""
 
     def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False) -> None:
         self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
@@ -74,17 +74,24 @@ class TrainingStream(IterableDataset[Scored]):
             yield own_rows(self._task.train_batch(step, part)).scored()
 
     def loader(self, pin_memory: bool) -> DataLoader[Scored]:
-        """For Lightning: batches as they are, drawn in this process; pinned, they go to a GPU while it computes."""
+        """Return a loader that yields the batches unchanged. Pinned memory lets copies overlap computation."""
         return DataLoader(self, batch_size=None, pin_memory=pin_memory)
 
 
 class TrainingModule(lightning.LightningModule):
-    """Trains a language model on a task: one architecture, or all of a space, with choices and routers in a budget.
+    """Trains a language model on a task: one architecture, or a supernet with routers and architecture logits.
 
-    Everything random in a step follows from the seed and the step, so that a resumed run goes on as the
-    uninterrupted one would have. A step hands its work to the GPU and goes on: nothing in it waits for a result, except
-    that every ``log_every`` steps, while routing has not begun, the budget looks at the loss, and that a relaxation
-    which computes one option alone has to know which.
+    All random numbers of a step follow from the seed and the step. A resumed run therefore ends as an uninterrupted run
+    does.
+
+    A step does not wait for the GPU, with two exceptions. During the dense phase, the budget reads the loss every
+    ``log_every`` steps. A relaxation that computes a single option reads the index of the option.
+
+    Args:
+        space: search space; a single architecture is a space without searchable layers.
+        task: task to train on.
+        config: config of the run.
+        route_grad: chunks whose routes get a gradient, "full" or "selected".
     """
 
     def __init__(self, space: Space, task: Task, config: RunConfig, route_grad: RouteGrad = "full") -> None:
@@ -101,11 +108,11 @@ class TrainingModule(lightning.LightningModule):
             for router in routers_of(self.model):
                 router.lean_to_second()
         self.latest: dict[str, Tensor | float] = {}
-        """The figures of the latest step, where they were computed; see `figures`."""
+        """Figures of the latest step, on the device; see `figures`."""
         self.seconds = 0.0
-        """Wall time of the training, over all processes that took part in turn."""
+        """Wall time of the training in seconds, including earlier parts of a resumed run."""
         self.tokens = 0
-        """That it was trained on, over all processes."""
+        """Number of training tokens, over all processes."""
         self.tokens_per_second: float | None = None
         """See `nas.training.throughput.Throughput`."""
         self._graphs: Graphs | None = None
@@ -118,7 +125,7 @@ class TrainingModule(lightning.LightningModule):
 
     @property
     def supernet(self) -> Supernet:
-        """What is trained, as it is now."""
+        """The supernet at this step of training."""
         return Supernet(self.space, self.model, self.architecture_logits, self.cost, self.budget, self.config.seed)
 
     @property
@@ -127,14 +134,14 @@ class TrainingModule(lightning.LightningModule):
         return self.global_step / self.config.trainer.steps
 
     def configure_model(self) -> None:
-        """Lightning calls this once every process is there."""
+        """Shard the model if the strategy has a device mesh; Lightning calls this once all processes run."""
         if self.device_mesh is not None:
             from nas.distributed.sharding import shard
 
             shard(self.model, self.model.blocks, self.device_mesh["data_parallel"])
 
     def collect(self) -> None:
-        """Where the weights were sharded, give the first process a model with all of them, to be used as on its own."""
+        """Replace the model of the first process by one with all weights, if the weights are sharded."""
         if self.device_mesh is None:
             return
         from nas.distributed.sharding import whole
@@ -156,22 +163,22 @@ class TrainingModule(lightning.LightningModule):
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Differentiate the loss of the latest step; a replayed one is differentiated already."""
+        """Differentiate the loss of the latest step; a replayed step already has its gradients."""
         if self._replayed is None:
             super().backward(loss, *args, **kwargs)
         else:
             self._replayed.hand_over_gradients()
 
     def on_after_backward(self) -> None:
-        """Before the optimiser: thresholds move for an exact budget, and in bilevel training some parameters rest."""
+        """Move router thresholds for an exact budget, and clear gradients that bilevel training does not use."""
         if self.budget.exact and not self.budget.dense:
             for router in routers_of(self.model):
                 router.move_threshold(self.budget.shift)
         if self.config.trainer.bilevel:
-            self._rest()
+            self._clear_unused_gradients()
 
-    def _rest(self) -> None:
-        """First-order bilevel training: weights learn in one step, choices in the next, each from their own batches."""
+    def _clear_unused_gradients(self) -> None:
+        """Keep the gradients of the weights, or of routers and architecture logits, in alternate steps."""
         chosen = {id(p) for p in (*router_parameters(self.model), *self.architecture_logits.parameters())}
         choosing = chooses(self.global_step)
         for parameter in self.parameters():
@@ -179,10 +186,10 @@ class TrainingModule(lightning.LightningModule):
                 parameter.grad = None
 
     def on_train_end(self) -> None:
-        self._graphs = self._replayed = None  # with the memory that they hold
+        self._graphs = self._replayed = None  # frees their memory
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
-        """What a step computes up to the loss: on the batch's device, without waiting for it or knowing the step."""
+        """Compute the loss and figures of a step on the batch's device, without waiting for it."""
         policy, layer_choices = self._start
         if not moment.dense:
             policy = self._relaxed(moment)
@@ -205,14 +212,14 @@ class TrainingModule(lightning.LightningModule):
         return Computed(loss, averages(figures))
 
     def _relaxed(self, moment: Moment) -> Policy:
-        """The policy of a step: what was drawn of the routers' logits, or what is given at the allowed share."""
+        """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share."""
         if self.model.architecture.given_routing is not None:
             return policy_of(self.model.architecture, moment.allowed)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
         return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
 
     def _budgeted(self, loss: Tensor, routing: dict[int, list[Routing]], moment: Moment) -> Tensor:
-        """The relative cost of a step, of which the budget takes note."""
+        """Return the relative cost of a step, and update the budget with it."""
         if moment.dense:
             self.budget.note(average(loss))
             return loss.new_full((), self.budget.first)
@@ -222,7 +229,7 @@ class TrainingModule(lightning.LightningModule):
         else:
             cost = self.architecture_logits.routed_cost(self.cost, routing)
             if not self.space.routed:
-                return cost  # nobody answers for it
+                return cost  # no trainable parameter affects it
         self.budget.update(average(cost.detach()), moment.allowed, moment.min_multiplier)
         if self.budget.exact and by_logits:
             self.budget.move(
@@ -231,7 +238,7 @@ class TrainingModule(lightning.LightningModule):
         return cost
 
     def _moment(self) -> Moment:
-        """The schedules at this step."""
+        """Return the state of the schedules at this step."""
         r, progress = self.config.relaxation, self.progress
         return Moment(
             dense=self.budget.dense,
@@ -241,7 +248,7 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | None:
-        """The CUDA graph for this step, where there is one: not where the host has to know what was drawn."""
+        """Return the CUDA graph of this step; None if graphs are off or the host must read which options were drawn."""
         relaxation = self.config.relaxation
         drawn = self.space.choosing and not moment.dense and (relaxation.pairs or relaxation.name in SAMPLED)
         if drawn or not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
@@ -252,15 +259,15 @@ class TrainingModule(lightning.LightningModule):
         return self._graphs.find(batch, moment)
 
     def logs_at(self, step: int) -> bool:
-        """Whether the figures are read after this many steps."""
+        """Return whether figures are logged after this many steps."""
         return step % self.config.trainer.log_every == 0 or step >= self.config.trainer.steps
 
     def figures(self) -> dict[str, float]:
-        """The figures of the latest step and how probable a layer's options are, as numbers: a GPU is waited for."""
+        """Return the figures of the latest step and the probabilities of options, as numbers. Waits for the GPU."""
         return {name: float(value) for name, value in self.latest.items()} | self._probabilities()
 
     def _probabilities(self) -> dict[str, float]:
-        """By layer and option; none where nothing learns to choose."""
+        """Return the probabilities by layer and option; empty if architecture logits do not learn."""
         if self.config.relaxation.name in UNLEARNT:
             return {}
         return {
@@ -273,17 +280,17 @@ class TrainingModule(lightning.LightningModule):
 
     @property
     def _start(self) -> tuple[Policy, list[LayerChoice]]:
-        """What layers are before anything is chosen."""
+        """The policy and the layer choices of the dense phase."""
         if self.budget.starts_cheapest:
             return drop_all, choices_of_layers(self.cost.cheapest)
         return both if self.config.budget.start == BOTH else first_alone, choices_of_layers(self.cost.densest)
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision as in training, where that is mixed; for all that is measured beside it."""
+        """Return the autocast of training, for evaluations during it."""
         return autocast(self.device, self.config.trainer.precision)
 
     def validate(self) -> Validation:
-        """What was learnt, on the validation batches: shared out, if there are several processes."""
+        """Evaluate the present architecture on the validation batches, which the processes share."""
         batches = own_share(self.task.validation_batches())
         dense = self.budget.dense
         with self.autocast():
@@ -313,7 +320,7 @@ class TrainingModule(lightning.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """By norm. Lightning refuses to with a fused optimiser, though bfloat16 has nothing to unscale before."""
+        """Clip gradients by norm. Lightning refuses this for fused optimisers, although bfloat16 needs no unscaling."""
         if gradient_clip_val:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)

@@ -1,4 +1,4 @@
-"""What the optimiser is told: groups of parameters with rates of their own, and how the rates move."""
+"""Parameter groups of the optimiser, and the schedule of the learning rate."""
 
 import math
 
@@ -13,10 +13,10 @@ from nas.supernet.architecture_logits import ArchitectureLogits
 def parameter_groups(
     model: LanguageModel, architecture_logits: ArchitectureLogits, trainer: TrainerConfig
 ) -> list[dict[str, object]]:
-    """Weight matrices with weight decay, vectors without, routers with a rate of their own and without.
+    """Return the parameter groups: matrices with weight decay, vectors without, routers and architecture logits.
 
-    Routers, and the logits of layers, get a larger eps: once a task is solved their gradients are tiny, and Adam would
-    blow them up to full steps.
+    Routers and architecture logits have learning rates of their own, no weight decay and a larger eps. Once a task is
+    solved, their gradients are tiny, and Adam with a small eps would turn them into full steps.
     """
     routers = router_parameters(model)
     taken = {id(p) for p in routers}
@@ -35,17 +35,17 @@ def parameter_groups(
 
 
 def routers_of(model: LanguageModel) -> list[Router]:
-    """Every router of a model."""
+    """Return every router of a model."""
     return [module for module in model.modules() if isinstance(module, Router)]
 
 
 def router_parameters(model: LanguageModel) -> list[Parameter]:
-    """What they learn."""
+    """Return the parameters of every router of a model."""
     return [parameter for router in routers_of(model) for parameter in router.parameters()]
 
 
 def schedule(step: int, trainer: TrainerConfig) -> float:
-    """Factor on the learning rates: linear warm-up, then half a cosine down to ``final_learning_rate``."""
+    """Return the factor on the learning rates: linear warm-up, then half a cosine to ``final_learning_rate``."""
     if step < trainer.warmup_steps:
         return (step + 1) / trainer.warmup_steps
     done = (step - trainer.warmup_steps) / max(1, trainer.steps - trainer.warmup_steps)

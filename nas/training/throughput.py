@@ -1,4 +1,4 @@
-"""How fast a model trains."""
+"""Throughput of training, in tokens per second."""
 
 import statistics
 import time
@@ -11,14 +11,14 @@ from nas.training.module import TrainingModule
 
 
 class Throughput(lightning.Callback):
-    """Tokens of training per second, over all devices: the median over the stretches between logged steps.
+    """Measures training tokens per second over all devices, as the median over intervals between logged steps.
 
-    A stretch goes from the begin of a step until the figures of a logged one are there, so that validation and
-    checkpoints behind a logged step are outside of it. Of the others the median takes no notice, nor of the first
-    steps, in which kernels are compiled. A checkpoint keeps what was measured.
+    An interval starts at the begin of a step and ends when the figures of a logged step are available. Validation and
+    checkpoints after a logged step are outside the intervals. The median is robust to those within an interval and to
+    the first steps, which compile kernels. Checkpoints contain the measurements.
 
     Attributes:
-        tokens: of all steps so far, over all devices.
+        tokens: number of training tokens so far, over all devices.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Throughput(lightning.Callback):
 
     @property
     def tokens_per_second(self) -> float | None:
-        """None before the first logged step."""
+        """Median throughput; None before the first logged step."""
         return statistics.median(self._rates) if self._rates else None
 
     def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Scored, index: int) -> None:

@@ -59,7 +59,7 @@ def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tm
     copy = shutil.copytree(run, tmp_path / "copy")
     resumed = torchrun(tmp_path / "again", "-m", "nas.search", *OPTIONS, f"resume={run}")
     assert resumed.ended.status == 0, resumed.ended.err
-    assert "Going on from step 10: 10 steps are left to train." in resumed.ended.out
+    assert "Continuing from step 10: 10 steps are left to train." in resumed.ended.out
     assert contents(run)["model.safetensors"] == contents(two.ended.run)["model.safetensors"]
     trained_alike(run, two.ended.run, within=0)
     assert nas("search", f"resume={copy}").status == 0

@@ -128,7 +128,7 @@ def test_what_cannot_be_recorded_is_computed(
     assert rows == [pytest.approx(row, nan_ok=True) for row in computed]
     assert module._replayed is None
     warning = capsys.readouterr().err
-    assert warning.startswith("warning: training goes on without CUDA graphs")
+    assert warning.startswith("warning: training continues without CUDA graphs")
     assert warning.count("\n") == 1
 
 
@@ -182,7 +182,8 @@ def test_a_search_tells_once_that_it_goes_on_without_graphs(tmp_path, monkeypatc
     monkeypatch.setattr(Rerun, "record", fails)
     ended = nas("search", *SEARCH, f"output={tmp_path}")
     assert ended.status == 0
-    assert ended.err == "warning: training goes on without CUDA graphs, slower if the model is small: not permitted\n"
+    warned = "training continues without CUDA graphs, which is slower for small models: not permitted"
+    assert ended.err == f"warning: {warned}\n"
 
 
 @pytest.mark.gpu
@@ -234,5 +235,5 @@ def test_a_search_whose_steps_cannot_be_recorded_goes_on(tmp_path, monkeypatch: 
     monkeypatch.setattr(StaticStep, "run", waits)
     ended = nas("search", *ON_GPU, "relaxation=gumbel", f"output={tmp_path}")
     assert ended.status == 0, ended.err
-    assert ended.err.startswith("warning: training goes on without CUDA graphs")
+    assert ended.err.startswith("warning: training continues without CUDA graphs")
     assert ended.err.count("\n") == 1

@@ -96,7 +96,7 @@ def test_an_interrupted_run_saves_what_it_learnt_and_goes_on_from_there(
 
     resumed = nas("search", f"resume={stopped.run}")
     assert resumed.status == 0, resumed.err
-    assert f"Going on from step {step + 1}: {5 - step} steps are left" in resumed.out
+    assert f"Continuing from step {step + 1}: {5 - step} steps are left" in resumed.out
     same(stopped.run, search.run)
 
 
@@ -170,7 +170,7 @@ def test_a_finished_run_is_not_trained_again(finished: Path) -> None:
     before = contents(finished)
     resumed = nas("search", f"resume={finished}")
     assert resumed.status == 0
-    assert "Going on from step 6: no steps are left to train." in resumed.out
+    assert "Continuing from step 6: no steps are left to train." in resumed.out
     after = contents(finished)
     for name in ("model.safetensors", "architecture.json", "config.yaml", "checkpoints/step=000000006.ckpt"):
         assert after[name] == before[name], name
