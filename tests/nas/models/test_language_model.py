@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nas import search_spaces
 from nas.models.language_model import LanguageModel, count_parameters
-from nas.models.mixers import Path, Policy, first_alone
+from nas.models.mixers import LayerChoice, Policy, first_alone
 from nas.models.policies import drop_all, keep_all, learnt
 from nas.relaxations import argmax_ste
 from nas.search_spaces.architecture import Architecture, Layer
@@ -166,10 +166,10 @@ def test_options_may_differ_in_the_width_of_their_mlp() -> None:
     for number, option in enumerate(WIDTHS):
         child = supernet.inherit(sizes.with_layers([option]))
         assert child.blocks[0].mlp.down.in_features == (option.mlp_width or 16)
-        alone = supernet(tokens, learnt, paths=[Path(number)]).logits
+        alone = supernet(tokens, learnt, layer_choices=[LayerChoice(number)]).logits
         torch.testing.assert_close(child(tokens, learnt).logits, alone, rtol=1e-9, atol=1e-12)
         weights = torch.eye(len(WIDTHS), dtype=torch.float64)[number].requires_grad_()
-        mixed = supernet(tokens, learnt, paths=[Path(None, weights)]).logits
+        mixed = supernet(tokens, learnt, layer_choices=[LayerChoice(None, weights)]).logits
         torch.testing.assert_close(mixed, alone, rtol=1e-9, atol=1e-12)
         (gradient,) = torch.autograd.grad(mixed.square().sum(), weights)
         assert gradient.isfinite().all()
@@ -178,6 +178,6 @@ def test_options_may_differ_in_the_width_of_their_mlp() -> None:
 def test_a_mixture_of_mlp_widths_counts_each_channel_as_often_as_options_have_it() -> None:
     supernet = LanguageModel(small("softmax", mlp_width=16), "full", (WIDTHS[:3],)).double()
     (block,), x = supernet.blocks, torch.randn(2, T, 12, dtype=torch.float64)
-    mixed = block._feed_forward(x, Path(None, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)))
+    mixed = block._feed_forward(x, LayerChoice(None, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)))
     each = [block.mlp(x, hidden) for hidden in (4, 10, 16)]
     torch.testing.assert_close(mixed, 0.2 * each[0] + 0.3 * each[1] + 0.5 * each[2], rtol=1e-9, atol=1e-12)

@@ -63,6 +63,13 @@ def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> No
         module.figures()
 
 
+def test_checkpoints_keep_the_names_of_architecture_logits_in_earlier_versions() -> None:
+    module = made("cpu", "space=joint", "space.chunk_sizes=[8,16]", "model.layers=2")
+    names = {name for name in module.state_dict() if not name.startswith(("model.", "budget."))}
+    assert names == {"choices.shares", "choices.logits.0", "choices.logits.1"}
+    assert dict(module.architecture_logits.named_parameters()).keys() == {"logits.0", "logits.1"}
+
+
 def test_the_figures_tell_how_probable_the_options_of_each_layer_are() -> None:
     joint = ("space=joint", "space.chunk_sizes=[8,16]", "model.layers=2")
     module = made("cpu", *joint)
