@@ -115,8 +115,8 @@ def _leaves(given: Mapping[str, Any], options: Collection[str], prefix: str = ""
     """Each range as it was given, by dotted name."""
     for key, value in given.items():
         name = f"{prefix}{key}"
-        inner = isinstance(value, Mapping) and not set(value) & set(KEYS)
-        if inner and (name not in options or any(isinstance(part, Mapping) for part in value.values())):
+        has_options = any(option.startswith(f"{name}.") for option in options)
+        if isinstance(value, Mapping) and not set(value) & set(KEYS) and (has_options or name not in options):
             yield from _leaves(value, options, f"{name}.")
         else:
             yield name, value

@@ -8,7 +8,7 @@ import pytest
 from nas.errors import UserError
 from nas.sweeps.ranges import Choices, Numbers, read
 
-OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget.target")
+OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget", "budget.target")
 RATE = {"low": 1e-3, "high": 1e-2, "log": True}
 
 
@@ -24,8 +24,16 @@ RATE = {"low": 1e-3, "high": 1e-2, "log": True}
             {"trainer": {"learning_rate": None, "steps": {"low": 1, "high": 1}}},
             {"trainer.steps": Numbers(1, 1, False, None)},
         ),
+        (
+            {"trainer": {"learning_rate": RATE}, "budget": {"target": None}},
+            {"trainer.learning_rate": Numbers(1e-3, 1e-2, True, None)},
+        ),
+        (
+            {"trainer": {"learning_rate": RATE}, "budget": {}},
+            {"trainer.learning_rate": Numbers(1e-3, 1e-2, True, None)},
+        ),
     ],
-    ids=["nested", "dotted", "step", "group", "lists and null", "taken out"],
+    ids=["nested", "dotted", "step", "group", "lists and null", "removed", "all of a group removed", "empty group"],
 )
 def test_what_is_meant(given: dict[str, Any], meant: dict[str, Any]) -> None:
     assert read(given, OPTIONS) == meant
@@ -37,6 +45,7 @@ def test_what_is_meant(given: dict[str, Any], meant: dict[str, Any]) -> None:
         ({}, "sweep.ranges is empty"),
         ({"trainer": {"learning_rate": None}}, "sweep.ranges is empty"),
         ({"trainer": {"learnin_rate": RATE}}, "of the search; did you mean trainer.learning_rate?"),
+        ({"budget": {"lo": 1}}, "has budget.lo, which is not an option of the search"),
         ({"trainer": {"speed": {"lo": 1}}}, "has trainer.speed.lo, which is not an option"),
         ({"model.width": RATE, "model": {"width": RATE}}, "model.width twice"),
         ({"model.width": 3}, "sweep.ranges.model.width=3 is not a range; give {low: ..., high: ...}"),
