@@ -62,7 +62,7 @@ class Task(NamedTuple):
         """Time the models of the comparison, unless all are timed."""
         assert self.begun is not None
         found = Comparison.from_dict(read_json(self.begun / RESULTS))
-        if any(run.decode_seconds is None for one in found.entrants for run in one.runs):
+        if any(run.decode_seconds is None for one in found.contenders for run in one.runs):
             self._compare(None, "timing=true", "workers=1")
 
     def _compare(self, log: TextIO | None, *options: str) -> None:

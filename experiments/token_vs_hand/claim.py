@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 
-from nas.comparisons.results import Comparison, Entrant
+from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.statistics import BETTER, Pair, counted, holm, paired_test, tests, verdict_of
 from nas.report.units import markdown, number, p_value, signed
 
@@ -39,7 +39,7 @@ def claim(found: Mapping[str, Comparison], retrieval: Collection[str]) -> str:
         f"- at any of these lengths, after Holm over models and lengths together: on {_where(tasks, _held_of_all)}\n"
         f"- for the mean over these lengths, after Holm over the models: on {_where(tasks, _held_on_average)}\n"
     )
-    learnt = {task: found[task] for task in tasks if any(one.name in GIVEN for one in found[task].entrants)}
+    learnt = {task: found[task] for task in tasks if any(one.name in GIVEN for one in found[task].contenders)}
     routing = [f"## Learnt routing against routing without content\n\n{_gains(learnt)}"] if learnt else []
     return "\n".join([verdict, *map(_modelling, filter(_is_text, found.values())), *routing, *parts])
 
@@ -50,7 +50,7 @@ def _gains(found: Mapping[str, Comparison]) -> str:
     rows = []
     for task, comparison in found.items():
         pairs = {(pair.baseline, pair.factor): pair for pair in tests(comparison)}
-        for name in (one.name for one in comparison.entrants if one.name in GIVEN):
+        for name in (one.name for one in comparison.contenders if one.name in GIVEN):
             row = {"task": task, "against": name}
             rows.append(row | {f"{factor}x": _gain(pairs.get((name, factor))) for factor in factors})
     return markdown(rows)
@@ -61,12 +61,12 @@ def _gain(pair: Pair | None) -> str:
 
 
 def _is_text(comparison: Comparison) -> bool:
-    return comparison.quality == "bits_per_byte" and any(one.name == SOFTMAX for one in comparison.entrants)
+    return comparison.quality == "bits_per_byte" and any(one.name == SOFTMAX for one in comparison.contenders)
 
 
 def _modelling(comparison: Comparison) -> str:
     """Compare the searched model's bits per byte with softmax at the training length, against the allowed loss."""
-    bits = {one.name: fmean(counted(comparison, one, 1)) for one in comparison.entrants}
+    bits = {one.name: fmean(counted(comparison, one, 1)) for one in comparison.contenders}
     lines = []
     for one in comparison.searched:
         loss = bits[one.name] / bits[SOFTMAX] - 1
@@ -126,8 +126,8 @@ def _held_on_average(comparison: Comparison) -> str | None:
     if not factors or max(_share(comparison, factor) for factor in factors) > MOST_SHARE:
         return None
 
-    def means(entrant: Entrant) -> list[float]:
-        return [fmean(each) for each in zip(*(counted(comparison, entrant, f) for f in factors), strict=True)]
+    def means(contender: TrainedContender) -> list[float]:
+        return [fmean(each) for each in zip(*(counted(comparison, contender, f) for f in factors), strict=True)]
 
     others = [means(one) for one in comparison.baselines if one.name in AGAINST]
     holds = bool(others) and all(
@@ -140,7 +140,7 @@ def _held_on_average(comparison: Comparison) -> str | None:
 
 def _share(comparison: Comparison, factor: int) -> float:
     """Return the mean softmax share of the searched models."""
-    runs = [run for entrant in comparison.searched for run in entrant.runs]
+    runs = [run for contender in comparison.searched for run in contender.runs]
     return fmean(run.share[factor] for run in runs)
 
 
@@ -148,11 +148,11 @@ def _table(comparison: Comparison) -> str:
     """Tabulate a row per model and a column per length: mean quality, and the verdict of the searched model on it."""
     pairs = {(pair.baseline, pair.factor): pair for pair in tests(comparison)}
     rows = []
-    for entrant in comparison.entrants:
-        row = {"model": entrant.name, "share": number(fmean(run.share[1] for run in entrant.runs))}
+    for contender in comparison.contenders:
+        row = {"model": contender.name, "share": number(fmean(run.share[1] for run in contender.runs))}
         for factor in comparison.factors:
-            mean = number(fmean(counted(comparison, entrant, factor)))
-            row[f"{factor}x"] = mean + _verdict(pairs.get((entrant.name, factor)))
+            mean = number(fmean(counted(comparison, contender, factor)))
+            row[f"{factor}x"] = mean + _verdict(pairs.get((contender.name, factor)))
         rows.append(row)
     return markdown(rows)
 

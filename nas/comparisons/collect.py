@@ -8,7 +8,7 @@ from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_
 from nas.comparisons.contenders import Contender
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.metrics_file import layer_shares, shares_at
-from nas.comparisons.results import Comparison, Entrant, Trained
+from nas.comparisons.results import Comparison, Trained, TrainedContender
 from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.runs.metrics import read_metrics
@@ -30,7 +30,7 @@ def collect(jobs: Jobs, timings: Timings) -> Comparison:
         quality=_quality(jobs),
         length=data.length,
         factors=sorted(data.length_factors),
-        entrants=tuple(_entrant(jobs, contender, timings) for contender in jobs.contenders),
+        contenders=tuple(_trained_contender(jobs, contender, timings) for contender in jobs.contenders),
     )
 
 
@@ -41,11 +41,11 @@ def _quality(jobs: Jobs) -> str:
     return read_metrics(run.path).quality
 
 
-def _entrant(jobs: Jobs, contender: Contender, timings: Timings) -> Entrant:
+def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> TrainedContender:
     every = [(job, run) for job in jobs.counted(contender) if (run := jobs.result(job))]
     rate = jobs.best_rate(contender)
     assert rate is not None
-    return Entrant(
+    return TrainedContender(
         name=contender.name,
         searched=contender.searched,
         learning_rate=rate,

@@ -10,7 +10,7 @@ from nas.comparisons.jobs import Jobs
 from nas.comparisons.metrics_file import shares_at
 from nas.comparisons.page import page
 from nas.comparisons.results import RESULTS
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
 from nas.console import say
 from nas.data.seeding import generator
@@ -36,15 +36,15 @@ def finish(jobs: Jobs, run: Run, console: Console) -> None:
     """
     timings = _timed(jobs, run, console)
     comparison = collect(jobs, timings)
-    answer = Answer.of(comparison)
+    summary = Summary.of(comparison)
     run.write_json(RESULTS, comparison.to_dict())
-    run.write_text(MARKDOWN, to_markdown(answer) + _listed(answer.notes))
-    run.write_text(CSV, to_csv(answer))
-    run.write_text(TABLE, to_json(answer))
-    draw(answer, run.path)
-    write_page(run.path / REPORT, page(answer, run.path, run.path))
-    console.print(terminal(answer))
-    for sentence in (*answer.notes, f"Open {run.path / REPORT}; every figure: {run.path / MARKDOWN}."):
+    run.write_text(MARKDOWN, to_markdown(summary) + _listed(summary.notes))
+    run.write_text(CSV, to_csv(summary))
+    run.write_text(TABLE, to_json(summary))
+    draw(summary, run.path)
+    write_page(run.path / REPORT, page(summary, run.path, run.path))
+    console.print(terminal(summary))
+    for sentence in (*summary.notes, f"Open {run.path / REPORT}; every figure: {run.path / MARKDOWN}."):
         say(console, sentence)
 
 

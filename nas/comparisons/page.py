@@ -1,4 +1,4 @@
-"""`report.html` of a comparison: its tables, quality against cost, by length and by position, and its tests."""
+"""`report.html` of a comparison: tables, quality against cost, by length and by position, and pairwise tests."""
 
 import glob
 import math
@@ -13,9 +13,9 @@ from urllib.parse import quote
 from nas.comparisons.figures.quality_against_cost import COSTS, corners, known
 from nas.comparisons.figures.quality_curves import Curve, length_curves, position_curves
 from nas.comparisons.jobs import TRAININGS
-from nas.comparisons.results import RESULTS, Comparison, Entrant
-from nas.comparisons.summary import Answer, value
+from nas.comparisons.results import RESULTS, Comparison, TrainedContender
 from nas.comparisons.summary import Row as Figures
+from nas.comparisons.summary import Summary, value
 from nas.comparisons.table import cost_columns, sentences
 from nas.errors import UserError
 from nas.report.charts import Axis, Band, Mark, bands, scatter
@@ -34,12 +34,25 @@ BYTES = (
     )
     + " : datum.value + ' B'"
 )
-"""Expression of Vega for the words at a tick."""
+"""Vega expression for the label of a tick."""
 
 
 @dataclass(frozen=True)
 class ComparisonPage:
-    """What the template shows. summary: label, value and note of each headline figure."""
+    """The values of the template.
+
+    Attributes:
+        title: title of the page.
+        about: sentences below the title.
+        notes: warnings.
+        summary: label, value and note of each headline figure.
+        tables: tables of quality and cost, or of trainings if the comparison is not finished.
+        against_cost: charts of quality against cost.
+        curves: charts by context length and by position.
+        stacks: diagrams of the layers of each contender.
+        tests: table of the pairwise tests; None without tests.
+        sentences: each test as a sentence.
+    """
 
     title: str
     about: str
@@ -54,19 +67,25 @@ class ComparisonPage:
 
     @property
     def charts(self) -> Charts:
-        """All of them, in their order."""
+        """Return all charts in their order."""
         return Charts([*self.against_cost, *self.curves])
 
 
 def write(folder: Path, output: Path) -> None:
-    """Write the page of a comparison; of one that is not finished, what has been trained so far.
+    """Write the page of a comparison; an unfinished comparison gets a table of its trainings so far.
 
-    Links lead from ``output`` to the reports of the trainings. UserError where the folder is not of a comparison, or is
-    damaged.
+    Args:
+        folder: run folder of the comparison.
+        output: path of the page; links to the reports of the trainings are relative to it.
+
+    Raises:
+        UserError: the folder has no comparison, or is damaged.
     """
     described = Run(folder).described()
     if described["command"] != "compare":
-        raise UserError(f"{folder} is of nas.{described['command']}, not of nas.compare.")
+        raise UserError(
+            f"{folder} is a run of nas.{described['command']}, not of nas.compare; give the folder of a comparison."
+        )
     if not (folder / RESULTS).exists():
         write_page(output, _render(_unfinished(folder, output.parent)))
         return
@@ -74,34 +93,34 @@ def write(folder: Path, output: Path) -> None:
         comparison = Comparison.from_dict(read_json(folder / RESULTS))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"{folder / RESULTS} is damaged: {error} It is written again by python -m nas.compare resume={folder}"
+            f"{folder / RESULTS} is damaged: {error} To write it again, run python -m nas.compare resume={folder}"
         ) from error
-    write_page(output, page(Answer.of(comparison), folder, output.parent))
+    write_page(output, page(Summary.of(comparison), folder, output.parent))
 
 
-def page(answer: Answer, folder: Path, at: Path) -> str:
-    """The page of a finished comparison as text.
+def page(summary: Summary, folder: Path, at: Path) -> str:
+    """Return the page of a finished comparison as text.
 
     Args:
-        answer: what it came to.
-        folder: of the comparison.
-        at: folder in which the page will stand.
+        summary: the summary of the comparison.
+        folder: run folder of the comparison.
+        at: folder of the page; links are relative to it.
     """
-    comparison = answer.comparison
-    runs = {entrant.name: _runs(entrant, folder) for entrant in comparison.entrants}
+    comparison = summary.comparison
+    runs = {contender.name: _runs(contender, folder) for contender in comparison.contenders}
     links = {name: _links(trained, at) for name, trained in runs.items()}
-    tests = _tests(answer)
+    tests = _tests(summary)
     made = ComparisonPage(
         title=folder.resolve().name,
-        about=f"Trained on {comparison.task}, {comparison.length:,} tokens a sequence; {answer.caption}",
-        notes=answer.notes,
-        summary=_summary(answer),
-        tables=[_quality(answer, links), *_costs(answer)],
-        against_cost=[chart for cost in COSTS for chart in _against_cost(answer, cost, links)],
-        curves=_curves(answer),
-        stacks=[_stack(entrant, runs[entrant.name].values()) for entrant in comparison.entrants],
+        about=f"Trained on {comparison.task}, {comparison.length:,} tokens a sequence; {summary.caption}",
+        notes=summary.notes,
+        summary=_headline_figures(summary),
+        tables=[_quality(summary, links), *_costs(summary)],
+        against_cost=[chart for cost in COSTS for chart in _against_cost(summary, cost, links)],
+        curves=_curves(summary),
+        stacks=[_stack(contender, runs[contender.name].values()) for contender in comparison.contenders],
         tests=tests if tests.rows else None,
-        sentences=sentences(answer, answer.pairs),
+        sentences=sentences(summary, summary.pairs),
     )
     return _render(made)
 
@@ -110,18 +129,18 @@ def _render(made: ComparisonPage) -> str:
     return environment().get_template("compared.html.j2").render(page=made)
 
 
-def _runs(entrant: Entrant, folder: Path) -> dict[int, Path]:
-    """By seed the folder of each training that is still there with its report."""
+def _runs(contender: TrainedContender, folder: Path) -> dict[int, Path]:
+    """Return the run folder of each training that still has a report, by seed."""
     runs = {}
-    for seed in entrant.seeds:
-        name = glob.escape(f"{entrant.name}_lr{entrant.learning_rate:g}_seed{seed}")
+    for seed in contender.seeds:
+        name = glob.escape(f"{contender.name}_lr{contender.learning_rate:g}_seed{seed}")
         if reports := sorted((folder / TRAININGS).glob(f"????-??-??_??-??-??_{name}/{REPORT}")):
             runs[seed] = reports[-1].parent
     return runs
 
 
 def _links(runs: Mapping[int, Path], at: Path) -> list[tuple[str, str]]:
-    """From the page to the report of each training, with its seed."""
+    """Return the label of each training, and the link from the page to its report."""
     return [(f"seed {seed}", _relative(run / REPORT, at)) for seed, run in runs.items()]
 
 
@@ -129,35 +148,35 @@ def _relative(report: Path, at: Path) -> str:
     return quote(os.path.relpath(report.resolve(), at.resolve()))
 
 
-def _summary(answer: Answer) -> list[tuple[str, str, str]]:
-    """The best quality at the shortest and at the longest length."""
-    factors, sign = answer.comparison.factors, 1 if answer.comparison.higher else -1
+def _headline_figures(summary: Summary) -> list[tuple[str, str, str]]:
+    """Return label, value and note of the best quality at the shortest and the longest length, and of the models."""
+    factors, sign = summary.comparison.factors, 1 if summary.comparison.higher else -1
     shown = []
     for factor in sorted({min(factors), max(factors)}):
         column = f"quality_{factor}x"
-        best = max(answer.rows, key=lambda row, column=column: sign * value(row, column))  # type: ignore[misc]
-        label = f"best {answer.measure}" + ("" if factor == 1 else f" at {factor}x length")
+        best = max(summary.rows, key=lambda row, column=column: sign * value(row, column))  # type: ignore[misc]
+        label = f"best {summary.measure}" + ("" if factor == 1 else f" at {factor}x length")
         shown.append((label, number(value(best, column)), str(best["model"])))
-    seeds = answer.comparison.entrants[0].seeds
-    return [*shown, ("models", str(len(answer.rows)), f"{len(seeds)} seed{'s' * (len(seeds) > 1)} each")]
+    seeds = summary.comparison.contenders[0].seeds
+    return [*shown, ("models", str(len(summary.rows)), f"{len(seeds)} seed{'s' * (len(seeds) > 1)} each")]
 
 
-def _quality(answer: Answer, links: dict[str, list[tuple[str, str]]]) -> Table:
-    """Quality at every length with its interval, which is drawn as well; the reports of the trainings at the end."""
-    factors = answer.comparison.factors
+def _quality(summary: Summary, links: dict[str, list[tuple[str, str]]]) -> Table:
+    """Return the table of quality at every length, with intervals as text and drawn, and links to the reports."""
+    factors = summary.comparison.factors
     drawn = {
         factor: intervals(
             [
                 (value(row, f"low_{factor}x"), value(row, f"quality_{factor}x"), value(row, f"high_{factor}x"))
-                for row in answer.rows
+                for row in summary.rows
             ]
         )
         for factor in factors
     }
     columns = ["model", "softmax share"]
-    columns += [answer.measure if factor == 1 else f"at {factor}x length" for factor in factors]
+    columns += [summary.measure if factor == 1 else f"at {factor}x length" for factor in factors]
     rows = []
-    for place, row in enumerate(answer.rows):
+    for place, row in enumerate(summary.rows):
         cells = [Cell(str(row["model"])), _figure(row, f"share_{min(factors)}x", number)]
         for factor in factors:
             low, high = value(row, f"low_{factor}x"), value(row, f"high_{factor}x")
@@ -171,7 +190,7 @@ def _quality(answer: Answer, links: dict[str, list[tuple[str, str]]]) -> Table:
     return Table("Quality", [*columns, "reports"], rows)
 
 
-def _costs(answer: Answer) -> list[Table]:
+def _costs(summary: Summary) -> list[Table]:
     return [
         Table(
             title,
@@ -181,10 +200,10 @@ def _costs(answer: Answer) -> list[Table]:
                     [Cell(str(row["model"])), *(_figure(row, column, show) for column, show in columns.values())],
                     marked=bool(row["searched"]),
                 )
-                for row in answer.rows
+                for row in summary.rows
             ],
         )
-        for title, columns in cost_columns(answer).items()
+        for title, columns in cost_columns(summary).items()
     ]
 
 
@@ -193,15 +212,15 @@ def _figure(row: Figures, column: str, show: Callable[[float], str]) -> Cell:
     return Cell(show(found), found) if math.isfinite(found) else Cell(MISSING)
 
 
-def _against_cost(answer: Answer, cost: str, links: dict[str, list[tuple[str, str]]]) -> list[Chart]:
-    """A chart at the shortest length that was measured and one at the longest, of entrants whose cost is known."""
-    given, factors = COSTS[cost], answer.comparison.factors
+def _against_cost(summary: Summary, cost: str, links: dict[str, list[tuple[str, str]]]) -> list[Chart]:
+    """Return charts at the shortest and the longest measured length, of contenders with a known cost."""
+    given, factors = COSTS[cost], summary.comparison.factors
     made = []
     for factor in sorted({min(factors), max(factors)}):
-        rows = [row for row, _ in known(answer, given, factor)]
+        rows = [row for row, _ in known(summary, given, factor)]
         if not rows:
             continue
-        column = given.column(answer, factor)
+        column = given.column(summary, factor)
         marks = [
             Mark(
                 name := str(row["model"]),
@@ -215,33 +234,33 @@ def _against_cost(answer: Answer, cost: str, links: dict[str, list[tuple[str, st
             for row in rows
         ]
         most = max(mark.x for mark in marks)
-        line = corners([(mark.x, mark.y) for mark in marks], answer.comparison.higher, most)
-        x = Axis(given.title(answer), logarithmic=2, labels=BYTES) if given.logarithmic else Axis(given.title(answer))
+        line = corners([(mark.x, mark.y) for mark in marks], summary.comparison.higher, most)
+        x = Axis(given.title(summary), logarithmic=2, labels=BYTES) if given.logarithmic else Axis(given.title(summary))
         times = "" if factor == 1 else f"{factor}x "
-        told = f"at {times}the training length, {answer.comparison.length * factor:,} tokens"
-        title = f"{answer.measure.capitalize()} against {given.title(answer)}"
-        made.append(Chart.of(f"{cost}-{factor}", title, told, scatter(marks, line, x, Axis(answer.measure))))
+        note = f"at {times}the training length, {summary.comparison.length * factor:,} tokens"
+        title = f"{summary.measure.capitalize()} against {given.title(summary)}"
+        made.append(Chart.of(f"{cost}-{factor}", title, note, scatter(marks, line, x, Axis(summary.measure))))
     return made
 
 
-def _curves(answer: Answer) -> list[Chart]:
-    comparison = answer.comparison
+def _curves(summary: Summary) -> list[Chart]:
+    comparison = summary.comparison
     lengths = [comparison.length * factor for factor in comparison.factors]
     made = []
-    if curves := length_curves(answer):
+    if curves := length_curves(summary):
         x = Axis("context length in tokens", ticks=lengths, logarithmic=2, format=",d")
         spec = bands(
-            [_band(curve) for curve in curves], x, Axis(answer.measure), (comparison.length, "training length")
+            [_band(curve) for curve in curves], x, Axis(summary.measure), (comparison.length, "training length")
         )
-        told = f"over {len(lengths)} lengths, with 95 % intervals"
-        made.append(Chart.of("length", f"{answer.measure.capitalize()} by context length", told, spec))
-    if curves := position_curves(answer):
+        note = f"over {len(lengths)} lengths, with 95 % intervals"
+        made.append(Chart.of("length", f"{summary.measure.capitalize()} by context length", note, spec))
+    if curves := position_curves(summary):
         x = Axis("position in the sequence, in tokens", format=",d")
         spec = bands(
             [_band(curve) for curve in curves], x, Axis("bits per byte"), (comparison.length, "training length")
         )
-        told = "of the longest sequences that were measured, with 95 % intervals: lower is better"
-        made.append(Chart.of("position", "Bits per byte by position", told, spec))
+        note = "in the longest measured sequences, with 95 % intervals: lower is better"
+        made.append(Chart.of("position", "Bits per byte by position", note, spec))
     return made
 
 
@@ -249,25 +268,25 @@ def _band(curve: Curve) -> Band:
     return Band(curve.name, list(zip(curve.x, curve.y, curve.low, curve.high, strict=True)))
 
 
-def _stack(entrant: Entrant, runs: Iterable[Path]) -> Stack:
-    """The layers of an entrant; the share of softmax is the mean over its trainings."""
+def _stack(contender: TrainedContender, runs: Iterable[Path]) -> Stack:
+    """Return the layers of a contender; the softmax share is the mean over its trainings."""
     shares = [measured_shares(run) for run in runs]
     blocks = []
-    for index, layer in enumerate(Architecture.from_dict(entrant.architecture).layers):
+    for index, layer in enumerate(Architecture.from_dict(contender.architecture).layers):
         known = [of[index] for of in shares if index in of]
         blocks.append(Block.of(layer, fmean(known) if known else None))
-    return Stack(entrant.name, entrant.searched, tuple(blocks))
+    return Stack(contender.name, contender.searched, tuple(blocks))
 
 
-def _tests(answer: Answer) -> Table:
+def _tests(summary: Summary) -> Table:
     columns = ["model", "against", "length", "difference", "95 % interval", "p", "p (Holm)", "verdict"]
-    drawn = intervals([(pair.interval.low, pair.difference, pair.interval.high) for pair in answer.pairs])
+    drawn = intervals([(pair.interval.low, pair.difference, pair.interval.high) for pair in summary.pairs])
     rows = []
-    for pair, interval in zip(answer.pairs, drawn, strict=True):
+    for pair, interval in zip(summary.pairs, drawn, strict=True):
         low, high = pair.interval
         ends = MISSING if math.isnan(low) else f"{signed(low)} to {signed(high)}"
         cells = [
-            Cell(pair.entrant),
+            Cell(pair.contender),
             Cell(pair.baseline),
             Cell(f"{pair.factor}x", float(pair.factor)),
             Cell(signed(pair.difference), pair.difference),
@@ -280,7 +299,7 @@ def _tests(answer: Answer) -> Table:
 
 
 def _unfinished(folder: Path, at: Path) -> ComparisonPage:
-    """What has been trained so far."""
+    """Return the page of an unfinished comparison: a table of the trainings so far."""
     rows = []
     done = 0
     measure = "quality"
@@ -288,15 +307,15 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
         finished, quality = is_finished(run), math.nan
         done += finished
         if finished:
-            with suppress(ValueError):  # damaged: no figures to show
+            with suppress(ValueError):  # the file is damaged: the row has no quality
                 metrics = read_metrics(run)
                 quality, measure = metrics.learnt.at_training_length.quality, metrics.quality.replace("_", " ")
         report = run / REPORT
         links = [("report", _relative(report, at))] if report.exists() else []
         figure = Cell(MISSING) if math.isnan(quality) else Cell(number(quality), quality)
-        rows.append(Row([Cell(run.name), figure, Cell("finished" if finished else "begun"), Cell("", links=links)]))
+        rows.append(Row([Cell(run.name), figure, Cell("finished" if finished else "started"), Cell("", links=links)]))
     note = (
-        f"Not finished: {done} training{'s' * (done != 1)} done so far. What they come to is told at the end; go on "
+        f"Not finished: {done} training{'s' * (done != 1)} done so far. The results follow once all are done; continue "
         f"with python -m nas.compare resume={folder}"
     )
     tables = [Table("Trainings", ["training", measure, "state", "reports"], rows)] if rows else []

@@ -1,49 +1,54 @@
-"""What trainings of several architectures over several seeds came to: frozen, JSON in and out."""
+"""The results of a comparison: frozen dataclasses that are written to JSON and read back."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from nas.evaluation.metrics import HIGHER
 from nas.runs.folder import plain
 
 RESULTS = "comparison.json"
-"""File of a comparison's folder that holds it."""
+"""File in the run folder of a comparison with its results."""
 CONTEXT = 32768
-"""Tokens at which cost is set against quality, where a comparison knows it."""
+"""Context length in tokens for tables and figures of cost, if the comparison has costs at this length."""
 Key = TypeVar("Key")
 
 
 class _Plain:
-    """A frozen dataclass that goes to JSON; numbers that are not finite go as null and come back as nan,
-    or as None where that is allowed.
+    """A frozen dataclass that is written to JSON.
+
+    Numbers that are not finite become null. They are read back as nan, or as None in fields that allow None.
+
+    Attributes:
+        KEYS: the JSON key of each field whose key differs from its name.
     """
 
+    KEYS: ClassVar[Mapping[str, str]] = {}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; keys of objects are text."""
-        made: dict[str, Any] = plain(self)
-        return made
+        """Return plain JSON values; keys of objects are text."""
+        return {self.KEYS.get(name, name): value for name, value in plain(self).items()}
 
 
 @dataclass(frozen=True)
 class Trained(_Plain):
-    """One training of an entrant, and what it was measured at.
+    """One training of a contender, and its measured figures.
 
     Attributes:
-        seed: of the training.
-        quality: by length factor, which is how many times the training length a sequence has.
+        seed: the seed of the training.
+        quality: quality by length factor, which is the sequence length over the training length.
         loss: mean cross-entropy in nats, by length factor.
-        share: measured share of softmax chunks, by length factor.
-        by_position: by length factor, the bits per byte of each segment of a sequence with the token it ends at;
-            None where that says nothing.
-        planted: "precision" and "recall" of the planted chunks; None where nothing is planted or routed.
+        share: measured softmax share, by length factor.
+        by_position: by length factor, pairs of the last token of a segment and the segment's bits per byte; None if
+            the quality is not bits per byte.
+        planted: "precision" and "recall" of the planted chunks; None if no chunk is planted or routed.
         kv_bytes: bytes of keys, values and states, by context length in tokens.
         flops_per_token: forward FLOPs, by context length in tokens.
-        training_flops: of the whole training.
-        prefill_seconds: for each token of a prompt; None where it was not timed.
-        decode_seconds: for each generated token; None where it was not timed.
-        parameters: how many numbers were learnt.
+        training_flops: FLOPs of the whole training.
+        prefill_seconds: seconds per token of a prompt; None if not timed.
+        decode_seconds: seconds per generated token; None if not timed.
+        parameters: number of parameters.
     """
 
     seed: int
@@ -61,7 +66,7 @@ class Trained(_Plain):
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
-        """Of a dict as `to_dict` makes it; ValueError names what is missing or unknown."""
+        """Build from the values of `to_dict`; ValueError names missing or unknown fields."""
         _check_fields(cls, given)
         by_position, planted = given["by_position"], given["planted"]
         return cls(
@@ -83,15 +88,15 @@ class Trained(_Plain):
 
 
 @dataclass(frozen=True)
-class Entrant(_Plain):
-    """One architecture of a comparison.
+class TrainedContender(_Plain):
+    """One contender with its trainings.
 
     Attributes:
-        name: that tables call it by.
-        searched: True for what a search found, False for a baseline.
-        learning_rate: of its trainings.
-        tried: the merit of each learning rate of the grid that it was chosen from; larger is better.
-        architecture: as plain values.
+        name: its name in tables.
+        searched: True if a search found it, False for a baseline.
+        learning_rate: the learning rate of its trainings.
+        tried: merit by learning rate of the grid; larger is better. Empty if one rate was given.
+        architecture: the architecture as plain values.
         runs: its trainings, one for each seed.
     """
 
@@ -104,12 +109,12 @@ class Entrant(_Plain):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its trainings, in their order."""
+        """Return the seeds of the trainings, in their order."""
         return tuple(run.seed for run in self.runs)
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
-        """Of a dict as `to_dict` makes it; ValueError names what is missing or unknown."""
+        """Build from the values of `to_dict`; ValueError names missing or unknown fields."""
         _check_fields(cls, given)
         return cls(
             name=str(given["name"]),
@@ -123,87 +128,89 @@ class Entrant(_Plain):
 
 @dataclass(frozen=True)
 class Comparison(_Plain):
-    """Entrants that were trained on one task by one recipe, over the same seeds.
+    """Contenders that were trained on one task by one recipe, over the same seeds.
 
     Attributes:
-        task: its name.
-        quality: how it is measured, one of `nas.evaluation.metrics.HIGHER`.
-        length: tokens of a training sequence.
-        factors: of the lengths that were measured, times the training length; ascending.
-        entrants: in the order of the tables.
+        task: name of the task.
+        quality: name of the quality measure, one of `nas.evaluation.metrics.HIGHER`.
+        length: length of a training sequence in tokens.
+        factors: measured lengths as multiples of the training length, ascending.
+        contenders: the contenders in the order of the tables; "entrants" in JSON.
 
     Raises:
-        ValueError: the measure is unknown, two entrants share a name, their seeds differ, or a figure is missing.
+        ValueError: the measure is unknown, two contenders share a name, their seeds differ, or a figure is missing.
     """
+
+    KEYS: ClassVar[Mapping[str, str]] = {"contenders": "entrants"}
 
     task: str
     quality: str
     length: int
     factors: list[int]
-    entrants: tuple[Entrant, ...]
+    contenders: tuple[TrainedContender, ...]
 
     def __post_init__(self) -> None:
         if self.quality not in HIGHER:
             raise ValueError(f"quality={self.quality!r} is unknown; choose from: {', '.join(HIGHER)}.")
-        if not self.entrants or not self.factors:
-            raise ValueError("entrants or factors is empty; give at least one of each.")
-        names = [entrant.name for entrant in self.entrants]
+        if not self.contenders or not self.factors:
+            raise ValueError("contenders or factors is empty; give at least one of each.")
+        names = [contender.name for contender in self.contenders]
         if len(set(names)) < len(names):
-            raise ValueError(f"entrants are named {', '.join(names)}; give each a name of its own.")
-        seeds = self.entrants[0].seeds
-        for entrant in self.entrants:
-            if not entrant.runs or entrant.seeds != seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"contenders are named {', '.join(names)}; give each contender a name of its own.")
+        seeds = self.contenders[0].seeds
+        for contender in self.contenders:
+            if not contender.runs or contender.seeds != seeds or len(set(seeds)) < len(seeds):
                 raise ValueError(
-                    f"{entrant.name} was trained with seeds {list(entrant.seeds)} and {names[0]} with {list(seeds)}; "
-                    "give each the same seeds in the same order, each once and at least one."
+                    f"{contender.name} was trained with seeds {list(contender.seeds)} and {names[0]} with "
+                    f"{list(seeds)}; give each contender the same seeds in the same order, each once and at least one."
                 )
-            for run in entrant.runs:
-                self._check_measured(entrant.name, run)
+            for run in contender.runs:
+                self._check_measured(contender.name, run)
 
-    def _check_measured(self, entrant: str, run: Trained) -> None:
+    def _check_measured(self, contender: str, run: Trained) -> None:
         expected = dict.fromkeys(("quality", "loss", "share"), self.factors)
         expected |= dict.fromkeys(("kv_bytes", "flops_per_token"), self.contexts)
         for name, lengths in expected.items():
             if missing := [length for length in lengths if length not in getattr(run, name)]:
                 raise ValueError(
-                    f"{entrant}, seed {run.seed}, has no {name} for {missing[0]}; measure it for each of {lengths}."
+                    f"{contender}, seed {run.seed}, has no {name} for {missing[0]}; measure it for each of {lengths}."
                 )
 
     @property
     def higher(self) -> bool:
-        """Whether more of the quality is better."""
+        """Return whether higher quality is better."""
         return HIGHER[self.quality]
 
     @property
-    def searched(self) -> tuple[Entrant, ...]:
-        """What searches found."""
-        return tuple(entrant for entrant in self.entrants if entrant.searched)
+    def searched(self) -> tuple[TrainedContender, ...]:
+        """Return the contenders that searches found."""
+        return tuple(contender for contender in self.contenders if contender.searched)
 
     @property
-    def baselines(self) -> tuple[Entrant, ...]:
-        """What was not searched."""
-        return tuple(entrant for entrant in self.entrants if not entrant.searched)
+    def baselines(self) -> tuple[TrainedContender, ...]:
+        """Return the contenders that were not searched."""
+        return tuple(contender for contender in self.contenders if not contender.searched)
 
     @property
     def contexts(self) -> list[int]:
-        """Context lengths at which costs are known, ascending."""
-        return sorted(self.entrants[0].runs[0].kv_bytes)
+        """Return the context lengths in tokens at which costs are known, ascending."""
+        return sorted(self.contenders[0].runs[0].kv_bytes)
 
     @property
     def context(self) -> int:
-        """The context length for cost against quality: `CONTEXT`, or the longest where that is not known."""
+        """Return the context length for tables and figures of cost: `CONTEXT`, or the longest one without it."""
         return CONTEXT if CONTEXT in self.contexts else self.contexts[-1]
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
-        """Of a dict as `to_dict` makes it; ValueError names what is missing, unknown or does not fit."""
+        """Build from the values of `to_dict`; ValueError names missing, unknown or inconsistent fields."""
         _check_fields(cls, given)
         return cls(
             task=str(given["task"]),
             quality=str(given["quality"]),
             length=int(given["length"]),
             factors=[int(factor) for factor in given["factors"]],
-            entrants=tuple(map(Entrant.from_dict, given["entrants"])),
+            contenders=tuple(map(TrainedContender.from_dict, given["entrants"])),
         )
 
 
@@ -211,9 +218,9 @@ def _check_fields(cls: type[Any], given: Any) -> None:
     kind = cls.__name__
     if not isinstance(given, Mapping):
         raise ValueError(f"{kind} must be a JSON object, not {type(given).__name__}.")
-    known = {field.name for field in fields(cls)}
+    known = {cls.KEYS.get(field.name, field.name) for field in fields(cls)}
     if unknown := sorted(given.keys() - known):
-        raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
+        raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; its fields are: {', '.join(sorted(known))}.")
     if missing := sorted(known - given.keys()):
         raise ValueError(f"{kind} misses fields {', '.join(missing)}; it needs: {', '.join(sorted(known))}.")
 
@@ -223,7 +230,7 @@ def _keyed(key: Callable[[str], Key], given: Mapping[str, float | None]) -> dict
 
 
 def _number(given: float | None) -> float:
-    """A whole number stays one; null is nan."""
+    """Return a number as it is; null becomes nan."""
     return math.nan if given is None else given
 
 

@@ -1,7 +1,7 @@
-"""Which differences between architectures are more than the noise of their seeds.
+"""Statistical tests of the differences between contenders over seeds.
 
-Seeds pair the trainings of two entrants: they share their data and their order. Of a training that diverged the quality
-counts as the worst there is (`counted`): leaving it out would reward a recipe that fails.
+Trainings of two contenders with the same seed form a pair: they see the same data in the same order. A training that
+diverged counts with the worst quality (`counted`), because leaving it out would reward a recipe that fails.
 """
 
 import math
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, ttest_rel
 from scipy.stats import t as student
 
-from nas.comparisons.results import Comparison, Entrant
+from nas.comparisons.results import Comparison, TrainedContender
 from nas.evaluation.pareto import front
 
 LEVEL = 0.05
-"""Adjusted p-values from here on are within the noise; intervals are of 1 - LEVEL."""
+"""Significance level of the tests; intervals have a confidence of 1 - LEVEL."""
 RESOLUTION = 1e-3
-"""What a measure is trusted to tell apart, in units of it: the last digit that tables show."""
+"""Smallest difference that counts as measured, in units of the measure: the last digit in tables."""
 NO_MODEL = 8.0
-"""Bits per byte where every byte is as probable as any other: what knowing nothing costs."""
+"""Bits per byte of a uniform distribution over bytes."""
 BETTER, WORSE, NOISE, ONE_SEED = "better", "worse", "within the noise", "one seed: not tested"
 
 
 class Interval(NamedTuple):
-    """Both ends; nan where there is nothing to tell."""
+    """Both ends of an interval; nan if it is not defined."""
 
     low: float
     high: float
@@ -37,20 +37,20 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two entrants at one length.
+    """The test of one contender against another at one length.
 
     Attributes:
-        entrant: whose quality is tested.
-        baseline: against which.
-        factor: of the length, times the training length.
-        difference: mean quality of the entrant less that of the baseline.
-        interval: of the difference, over seeds.
-        p: of the paired test; None with one seed.
-        p_holm: the same, adjusted for all tests at this length.
-        verdict: about the entrant: `BETTER`, `WORSE`, `NOISE` or `ONE_SEED`.
+        contender: name of the contender.
+        baseline: name of the contender that it is tested against.
+        factor: sequence length over the training length.
+        difference: mean quality of the contender minus the mean quality of the baseline.
+        interval: confidence interval of the difference over seeds.
+        p: p-value of the paired test; None with one seed.
+        p_holm: p-value adjusted for all tests at this length; None with one seed.
+        verdict: the verdict on the contender: `BETTER`, `WORSE`, `NOISE` or `ONE_SEED`.
     """
 
-    entrant: str
+    contender: str
     baseline: str
     factor: int
     difference: float
@@ -60,28 +60,31 @@ class Pair:
     verdict: str
 
 
-def counted(comparison: Comparison, entrant: Entrant, factor: int) -> list[float]:
-    """The quality of each seed, with the worst there is in place of what diverged: 0 where higher is better, else
-    `NO_MODEL` bits per byte, or the most of the comparison at that length where that is more.
+def counted(comparison: Comparison, contender: TrainedContender, factor: int) -> list[float]:
+    """Return the quality of each seed, with the worst quality for trainings that diverged.
+
+    The worst quality is 0 if higher is better. Otherwise it is `NO_MODEL` bits per byte, or the largest value of the
+    comparison at that length if that is more.
     """
     worst = 0.0
     if not comparison.higher:
-        every = (run.quality[factor] for each in comparison.entrants for run in each.runs)
+        every = (run.quality[factor] for each in comparison.contenders for run in each.runs)
         worst = max([NO_MODEL, *filter(math.isfinite, every)])
-    values = (run.quality[factor] for run in entrant.runs)
+    values = (run.quality[factor] for run in contender.runs)
     return [value if math.isfinite(value) else worst for value in values]
 
 
-def diverged(entrant: Entrant, factor: int) -> int:
-    """How many of its trainings have no quality at that length."""
-    return sum(not math.isfinite(run.quality[factor]) for run in entrant.runs)
+def diverged(contender: TrainedContender, factor: int) -> int:
+    """Return the number of trainings of a contender without a finite quality at a length."""
+    return sum(not math.isfinite(run.quality[factor]) for run in contender.runs)
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """95 % bootstrap interval of the mean of finite values; nan, nan of one.
+    """Return the 95 % bootstrap interval of the mean of finite values; nan, nan for a single value.
 
-    Bias-corrected and accelerated (Efron 1987), or the plain percentiles where that is not defined, as for values that
-    are all but constant. Of few values it is optimistic: it never leaves their range, so of equal ones it has no width.
+    The interval is bias-corrected and accelerated (Efron 1987), or has the plain percentiles if the former is not
+    defined, as for nearly constant values. For few values it is too narrow: it never exceeds their range, so it has no
+    width for equal values.
     """
     if len(values) < 2:
         return Interval(math.nan, math.nan)
@@ -103,18 +106,20 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def _rounded_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The mean, so that those of the same values in another order are equal: few values have many such resamples, and
-    how many of them count as less than the mean decides the correction of the bias.
+    """Return the mean, rounded so that the order of the values does not change it.
+
+    The correction of the bias counts the resamples below the mean. Few values have many resamples that are equal to the
+    mean but for rounding.
     """
     return np.asarray(values.mean(axis)).round(12)
 
 
 def paired_test(a: Sequence[float], b: Sequence[float], resolution: float = RESOLUTION) -> float | None:
-    """Two-sided p-value of Student's t-test on the differences of pairs of finite values; None of fewer than two pairs.
+    """Return the two-sided p-value of the paired t-test on finite values; None for fewer than two pairs.
 
-    Differences of a few seeds may agree by chance, or because the measure cannot tell them apart (two models that find
-    everything in every seed); their own deviation then says next to nothing, and of none at all p would be 0. So it
-    counts as at least ``resolution``. Differences that are all 0 have p = 1.
+    The standard deviation of the differences counts as at least ``resolution``. The differences of few seeds may agree
+    by chance, or because the measure cannot resolve them (two models with perfect recall for every seed). Without this
+    bound, equal differences would have p = 0. Differences that are all 0 have p = 1.
     """
     differences = [mine - other for mine, other in zip(a, b, strict=True)]
     if len(differences) < 2:
@@ -126,7 +131,7 @@ def paired_test(a: Sequence[float], b: Sequence[float], resolution: float = RESO
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values that keep the chance of any false claim among all of them (Holm 1979, step-down).
+    """Return p-values adjusted for the family-wise error rate (Holm 1979, step-down).
 
     None stays None, and does not count as a test.
     """
@@ -140,35 +145,37 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def pareto(points: Sequence[tuple[float, float]], higher: bool) -> list[int]:
-    """Indices of the points to which no other is at least as good in both and better in one, ascending.
+    """Return the indices of the points on the Pareto front, ascending.
 
     Args:
-        points: cost and quality of each; less cost is better. One with nan is never on the front.
-        higher: whether more quality is better.
+        points: cost and quality of each point; lower cost is better. A point with nan is never on the front.
+        higher: whether higher quality is better.
     """
     known = [index for index, point in enumerate(points) if not any(map(math.isnan, point))]
     losses = [(points[index][0], -points[index][1] if higher else points[index][1]) for index in known]
     return [known[index] for index in front(losses)]
 
 
-def best_baseline(comparison: Comparison, factor: int) -> Entrant:
-    """The baseline of the best mean quality at that length, and of those that are equal the one of the lowest loss; of
-    all entrants where everything was searched.
+def best_baseline(comparison: Comparison, factor: int) -> TrainedContender:
+    """Return the baseline with the best mean quality at a length; of equal ones that with the lowest loss.
+
+    Without baselines it is the best of all contenders.
     """
 
-    def standing(entrant: Entrant) -> tuple[float, float]:
-        quality = fmean(counted(comparison, entrant, factor))
-        loss = fmean(run.loss[factor] for run in entrant.runs)
+    def score(contender: TrainedContender) -> tuple[float, float]:
+        quality = fmean(counted(comparison, contender, factor))
+        loss = fmean(run.loss[factor] for run in contender.runs)
         return (quality if comparison.higher else -quality), (-loss if math.isfinite(loss) else -math.inf)
 
-    return max(comparison.baselines or comparison.entrants, key=standing)
+    return max(comparison.baselines or comparison.contenders, key=score)
 
 
 def tests(comparison: Comparison) -> list[Pair]:
-    """At each length every searched entrant against every baseline; where not both are there, every other entrant
-    against the best one. P-values are adjusted for all tests at one length.
+    """Return the tests of a comparison, at each length with p-values adjusted for all tests at that length.
 
-    The best one is known from the same seeds, so where all are tested against it, its lead is a little overstated.
+    Every searched contender is tested against every baseline. Without searched contenders or without baselines, every
+    other contender is tested against the best one. The best one is then chosen on the same seeds, so the tests slightly
+    overstate its lead.
     """
     return [pair for factor in comparison.factors for pair in _at(comparison, factor)]
 
@@ -176,24 +183,29 @@ def tests(comparison: Comparison) -> list[Pair]:
 def _at(comparison: Comparison, factor: int) -> list[Pair]:
     best = best_baseline(comparison, factor)
     if comparison.searched and comparison.baselines:
-        pairs = [(entrant, baseline) for entrant in comparison.searched for baseline in comparison.baselines]
+        pairs = [(contender, baseline) for contender in comparison.searched for baseline in comparison.baselines]
     else:
-        pairs = [(entrant, best) for entrant in comparison.entrants if entrant is not best]
-    values = {entrant.name: counted(comparison, entrant, factor) for entrant in comparison.entrants}
-    p_values = [paired_test(values[entrant.name], values[baseline.name]) for entrant, baseline in pairs]
+        pairs = [(contender, best) for contender in comparison.contenders if contender is not best]
+    values = {contender.name: counted(comparison, contender, factor) for contender in comparison.contenders}
+    p_values = [paired_test(values[contender.name], values[baseline.name]) for contender, baseline in pairs]
     found = []
-    for (entrant, baseline), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
-        mine, other = values[entrant.name], values[baseline.name]
+    for (contender, baseline), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
+        mine, other = values[contender.name], values[baseline.name]
         differences = [a - b for a, b in zip(mine, other, strict=True)]
         difference = fmean(differences)
         verdict = verdict_of(difference if comparison.higher else -difference, p_holm)
         spread = interval(differences)
-        found.append(Pair(entrant.name, baseline.name, factor, difference, spread, p, p_holm, verdict))
+        found.append(Pair(contender.name, baseline.name, factor, difference, spread, p, p_holm, verdict))
     return found
 
 
 def verdict_of(gain: float, p_holm: float | None) -> str:
-    """What to say of a difference, positive where it is for the better, with its adjusted p-value."""
+    """Return the verdict on a difference.
+
+    Args:
+        gain: the difference; positive if the contender is better.
+        p_holm: the adjusted p-value; None with one seed.
+    """
     if p_holm is None:
         return ONE_SEED
     if p_holm >= LEVEL:

@@ -1,4 +1,4 @@
-"""What a comparison came to: a row for each entrant, and what the tests say of it."""
+"""The summary of a comparison: a row for each contender, and the tests."""
 
 import math
 from collections.abc import Iterable
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeAlias
 
-from nas.comparisons.results import Comparison, Entrant
+from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.statistics import Pair, best_baseline, counted, diverged, interval, tests
 from nas.evaluation.metrics import BETTER
 
 Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Value]
-"""Of an entrant, by column of the CSV; what varies over seeds is their mean."""
+"""The values of a contender by column of the CSV; values that vary over seeds are means."""
 BEST = "best baseline"
-"""Verdict on the entrant that others are compared with."""
+"""Verdict on the contender that others are tested against."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a comparison came to.
+class Summary:
+    """The summary of a comparison.
 
     Attributes:
-        comparison: the trainings behind it.
-        rows: one an entrant, in their order.
+        comparison: the results of the trainings.
+        rows: a row for each contender, in their order.
         pairs: the tests, by length.
-        best: the name of the best baseline by length factor.
+        best: the name of the best baseline, by length factor.
     """
 
     comparison: Comparison
@@ -34,69 +34,71 @@ class Answer:
     best: dict[int, str]
 
     @classmethod
-    def of(cls, comparison: Comparison) -> "Answer":
+    def of(cls, comparison: Comparison) -> "Summary":
+        """Summarize and test the results of a comparison."""
         best = {factor: best_baseline(comparison, factor).name for factor in comparison.factors}
         pairs = tests(comparison)
-        rows = [_row(comparison, entrant, pairs, best) for entrant in comparison.entrants]
+        rows = [_row(comparison, contender, pairs, best) for contender in comparison.contenders]
         return cls(comparison, rows, pairs, best)
 
     @property
     def against_best(self) -> list[Pair]:
-        """The tests against the best baseline of each length."""
+        """Return the tests against the best baseline of each length."""
         return [pair for pair in self.pairs if pair.baseline == self.best[pair.factor]]
 
     @property
     def measure(self) -> str:
-        """What quality is, in words."""
+        """Return the name of the quality measure in words."""
         return self.comparison.quality.replace("_", " ")
 
     @property
     def caption(self) -> str:
-        """What a reader of the table must know."""
+        """Return the caption of the table: the measure, the seeds, the best baselines, and divergence if any."""
         comparison = self.comparison
-        seeds = comparison.entrants[0].seeds
+        seeds = comparison.contenders[0].seeds
         sentences = [f"{self.measure}: {BETTER[comparison.quality]}"]
         sentences += [f"{len(seeds)} seeds: mean [95 % bootstrap interval]" if len(seeds) > 1 else "one seed"]
         sentences += [f"{BEST} {_lengths(of)}: {name}" for name, of in _grouped(self.best).items()]
-        if any(diverged(entrant, factor) for entrant in comparison.entrants for factor in comparison.factors):
-            sentences.append("trainings that diverged count as the worst there is")
+        if any(diverged(contender, factor) for contender in comparison.contenders for factor in comparison.factors):
+            sentences.append("trainings that diverged count with the worst quality")
         return "; ".join(sentences) + "."
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must not miss."""
-        notes, entrants = [], self.comparison.entrants
-        rates = sorted({rate for entrant in entrants for rate in entrant.tried})
+        """Return warnings: learning rates at an end of the grid, and a comparison with one seed."""
+        notes, contenders = [], self.comparison.contenders
+        rates = sorted({rate for contender in contenders for rate in contender.tried})
         ends = {rates[0]: "smallest", rates[-1]: "largest"} if len(rates) > 1 else {}
+        beyond = {"smallest": "smaller", "largest": "larger"}
         for rate, which in ends.items():
-            if at_end := [entrant.name for entrant in entrants if entrant.learning_rate == rate]:
+            if at_end := [contender.name for contender in contenders if contender.learning_rate == rate]:
                 notes.append(
-                    f"The {which} learning rate, {rate:g}, was best for {', '.join(at_end)}: one beyond it may be "
-                    "better."
+                    f"The {which} learning rate, {rate:g}, was best for {', '.join(at_end)}: a {beyond[which]} rate "
+                    "may be better."
                 )
-        if len(entrants[0].runs) == 1:
+        if len(contenders[0].runs) == 1:
             notes.append("One seed: no difference was tested.")
         return notes
 
 
-def _row(comparison: Comparison, entrant: Entrant, pairs: list[Pair], best: dict[int, str]) -> Row:
-    runs, name = entrant.runs, entrant.name
+def _row(comparison: Comparison, contender: TrainedContender, pairs: list[Pair], best: dict[int, str]) -> Row:
+    runs, name = contender.runs, contender.name
     verdicts = {
-        pair.factor: pair.verdict for pair in pairs if (pair.entrant, pair.baseline) == (name, best[pair.factor])
+        pair.factor: pair.verdict for pair in pairs if (pair.contender, pair.baseline) == (name, best[pair.factor])
     }
-    row: Row = {"model": name, "searched": entrant.searched}
+    row: Row = {"model": name, "searched": contender.searched}
     for factor in comparison.factors:
-        values = counted(comparison, entrant, factor)
+        values = counted(comparison, contender, factor)
         ends = interval(values)
         row |= {
             f"share_{factor}x": _mean(run.share[factor] for run in runs),
             f"quality_{factor}x": fmean(values),
             f"low_{factor}x": ends.low,
             f"high_{factor}x": ends.high,
-            f"diverged_{factor}x": diverged(entrant, factor),
+            f"diverged_{factor}x": diverged(contender, factor),
             f"verdict_{factor}x": BEST if best[factor] == name else verdicts.get(factor),
         }
-    row |= {"parameters": _mean(run.parameters for run in runs), "learning_rate": entrant.learning_rate}
+    row |= {"parameters": _mean(run.parameters for run in runs), "learning_rate": contender.learning_rate}
     row["training_flops"] = _mean(run.training_flops for run in runs)
     for length in comparison.contexts:
         row[f"flops_per_token_{length}"] = _mean(run.flops_per_token[length] for run in runs)
@@ -108,13 +110,13 @@ def _row(comparison: Comparison, entrant: Entrant, pairs: list[Pair], best: dict
 
 
 def _mean(values: Iterable[float | None]) -> float:
-    """Of what is known; nan where nothing is."""
+    """Return the mean of the known values; nan if no value is known."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return fmean(known) if known else math.nan
 
 
 def _grouped(best: dict[int, str]) -> dict[str, list[int]]:
-    """Length factors by name, in order."""
+    """Return the length factors by name of the best baseline, in order."""
     grouped: dict[str, list[int]] = {}
     for factor, name in best.items():
         grouped.setdefault(name, []).append(factor)
@@ -126,7 +128,7 @@ def _lengths(factors: list[int]) -> str:
 
 
 def value(row: Row, column: str) -> float:
-    """A number of a row."""
+    """Return a number of a row; the column must not hold text or None."""
     found = row[column]
     assert isinstance(found, int | float), column
     return found

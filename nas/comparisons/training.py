@@ -1,4 +1,4 @@
-"""One training of a comparison in a worker: as nas.train would do it, watched, and measured for selection."""
+"""One training of a comparison in a worker: as `nas.train` runs it, with progress events and a merit for selection."""
 
 from io import StringIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from nas.errors import UserError
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
 from nas.jobs.errors import keep_traceback
-from nas.jobs.events import Began, Ended, Left, Stepped, Tell
+from nas.jobs.events import Began, Ended, Released, Report, Stepped
 from nas.jobs.processes import orphaned
 from nas.report.units import number
 from nas.runs.metrics import read_metrics
@@ -25,57 +25,57 @@ from nas.workflows.train import run_training
 
 
 class Watch(lightning.Callback):
-    """Tells of the steps, and ends training where nobody is left to listen."""
+    """Reports the steps of a training, and stops it once the command's process is gone."""
 
-    def __init__(self, job: int, tell: Tell, parent: int | None) -> None:
-        self._job, self._tell, self._parent = job, tell, parent
+    def __init__(self, job: int, report: Report, parent: int | None) -> None:
+        self._job, self._report, self._parent = job, report, parent
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
         if module.logs_at(trainer.global_step):
             figures = f"{module.config.name}  {shown(module)}"
-            self._tell(Stepped(self._job, trainer.global_step, int(trainer.max_steps), figures))
+            self._report(Stepped(self._job, trainer.global_step, int(trainer.max_steps), figures))
             if orphaned(self._parent):
                 trainer.should_stop = True
 
 
-def work(config: TrainConfig, job: int, tunes: bool, tell: Tell, parent: int | None = None) -> bool:
-    """Make one training, in its run folder.
+def work(config: TrainConfig, job: int, tunes: bool, report: Report, parent: int | None = None) -> bool:
+    """Run one training in its run folder.
 
     Args:
-        config: of the training.
+        config: options of the training.
         job: number of the training among all, from 0.
-        tunes: whether a learning rate is chosen by it.
-        tell: hears of it.
-        parent: process without which this one is to stop; None for none.
+        tunes: whether the training serves to choose a learning rate.
+        report: called with the events of the training.
+        parent: process id of the command; the training stops once that process is gone. None for no such process.
 
     Returns:
-        Whether to go on with others: not once the user has stopped it.
+        True to continue with other trainings; False if the user has stopped this one.
     """
-    tell(Began(job, config.name))
+    report(Began(job, config.name))
     try:
         check(config)
-        outcome = run_training(config, Console(file=StringIO()), [Watch(job, tell, parent)])
+        outcome = run_training(config, Console(file=StringIO()), [Watch(job, report, parent)])
     except UserError as error:
-        tell(Left(job, str(error)))
+        report(Released(job, str(error)))
         return True
-    except Exception as error:  # memory is short beside others, say
-        tell(Left(job, keep_traceback(error, Path(config.output), config.name)))
+    except Exception as error:  # for example too little memory beside other trainings
+        report(Released(job, keep_traceback(error, Path(config.output), config.name)))
         return True
     if outcome.status:
-        tell(Left(job, "stopped"))
+        report(Released(job, "stopped"))
         return False
     if tunes:
         assert outcome.discretised is not None
         outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module, outcome.discretised)})
     metrics = read_metrics(outcome.run.path)
     quality = ", ".join(f"{factor}x {number(own.quality)}" for factor, own in metrics.learnt.by_factor.items())
-    tell(Ended(job, f"{config.name}: {metrics.quality.replace('_', ' ')} {quality}", 0, ""))
+    report(Ended(job, f"{config.name}: {metrics.quality.replace('_', ' ')} {quality}", 0, ""))
     return True
 
 
 def _merit(module: TrainingModule, trained: Discretised) -> float:
-    """Merit of a trained model on batches that no reported figure is measured on."""
+    """Return the merit of a trained model on selection batches, which reported figures do not use."""
     task = module.task
     with module.autocast():
         batches = task.selection_batches(module.config.data.validation_batches)

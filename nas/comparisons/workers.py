@@ -1,4 +1,4 @@
-"""The processes of a comparison: one training after the other in this one, or several workers that are given them."""
+"""The processes of a comparison: trainings run one after the other in this process, or in several workers."""
 
 import os
 from contextlib import suppress
@@ -19,27 +19,27 @@ from nas.jobs.events import Ended, Event
 from nas.jobs.pool import Worker, start_pool
 
 SMALL = 20_000_000
-"""Parameters up to which several trainings share a GPU."""
+"""Largest number of parameters with which several trainings share a GPU."""
 SIDE_BY_SIDE = 12
-"""That do so."""
+"""Number of small trainings that share a GPU."""
 
 
 def run_jobs(jobs: Jobs, console: Console) -> int:
-    """Make all trainings that are not there yet.
+    """Run all trainings that are not done.
 
     Returns:
-        The exit status: 0 once every training is done, otherwise whether the user stopped it or some failed.
+        The exit status: 0 if every training is done, `INTERRUPTED` if the user stopped one, 1 if one failed.
     """
     with Display(console, "training", len(jobs), len(jobs.done), "") as display:
         workers = min(_workers(jobs), len(jobs) - len(jobs.done))
-        went_on = _alone(jobs, display) if workers <= 1 else _together(jobs, workers, display)
+        completed = _run_here(jobs, display) if workers <= 1 else _run_in_workers(jobs, workers, display)
     if len(jobs.done) == len(jobs):
         return 0
-    return 1 if went_on else INTERRUPTED
+    return 1 if completed else INTERRUPTED
 
 
 def _workers(jobs: Jobs) -> int:
-    """How many trainings to make at a time: small models leave most of a GPU, and of many cores, to others."""
+    """Return the number of trainings to run at a time: small models share GPUs and cores."""
     if jobs.config.workers != AUTO:
         return int(jobs.config.workers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -50,29 +50,29 @@ def _workers(jobs: Jobs) -> int:
     return min(cores, max(1, torch.cuda.device_count()) * (SIDE_BY_SIDE if small else 1))
 
 
-def _alone(jobs: Jobs, display: Display) -> bool:
-    """In this process; returns False where the user stopped it."""
+def _run_here(jobs: Jobs, display: Display) -> bool:
+    """Run the trainings in this process; return False if the user stopped one."""
     with suppress(KeyboardInterrupt):
         while (job := jobs.take()) is not None:
-            heard: list[Event] = []
+            latest: list[Event] = []
 
-            def tell(event: Event, heard: list[Event] = heard) -> None:
-                heard[:] = [event]
+            def report(event: Event, latest: list[Event] = latest) -> None:
+                latest[:] = [event]
                 if not isinstance(event, Ended):
-                    display.hear(event)
+                    display.show(event)
 
-            go_on = work(jobs.train_config(job), jobs.number(job), job.tunes, tell)
+            proceed = work(jobs.train_config(job), jobs.number(job), job.tunes, report)
             jobs.end(job)
-            if isinstance(heard[0], Ended):
-                display.hear(replace(heard[0], finished=len(jobs.done)))
-            if not go_on:
+            if isinstance(latest[0], Ended):
+                display.show(replace(latest[0], finished=len(jobs.done)))
+            if not proceed:
                 return False
         return True
     return False
 
 
-def _together(jobs: Jobs, count: int, display: Display) -> bool:
-    """Give trainings to workers and show what they report; returns False where the user stopped one."""
+def _run_in_workers(jobs: Jobs, count: int, display: Display) -> bool:
+    """Distribute the trainings to workers and show their events; return False if the user stopped one."""
     given: dict[Worker, Job] = {}
     stopped = False
     with start_pool(count, _work) as pool:
@@ -80,28 +80,28 @@ def _together(jobs: Jobs, count: int, display: Display) -> bool:
             for worker in pool.alive:
                 if worker not in given and not stopped and (job := jobs.take()) is not None:
                     given[worker] = job
-                    with suppress(BrokenPipeError):  # it has just died, which its line tells next
+                    with suppress(BrokenPipeError):  # the worker has just died; its line reports the end next
                         worker.line.send((jobs.train_config(job), jobs.number(job), job.tunes))
             if not given:
                 return not stopped
             for worker, message in pool.messages():
                 if message is None:
                     stopped |= worker.stopped
-                    _bury(worker, given.pop(worker, None), jobs, display)
+                    _end_worker(worker, given.pop(worker, None), jobs, display)
                 elif isinstance(message, bool):
                     jobs.end(given.pop(worker))
                     stopped |= not message
                 else:
-                    display.hear(_counted(message, jobs), worker.number)
+                    display.show(_with_count(message, jobs), worker.number)
 
 
-def _counted(event: Event, jobs: Jobs) -> Event:
-    """Add to an event of a worker what it does not know: how many trainings are done, this one among them."""
+def _with_count(event: Event, jobs: Jobs) -> Event:
+    """Add the number of finished trainings, including the event's own, to the event of a worker."""
     return replace(event, finished=len(jobs.done) + 1) if isinstance(event, Ended) else event
 
 
-def _bury(worker: Worker, job: Job | None, jobs: Jobs, display: Display) -> None:
-    """Take the training of a worker whose process has ended as ended, and say so if the process failed."""
+def _end_worker(worker: Worker, job: Job | None, jobs: Jobs, display: Display) -> None:
+    """Record the end of the training of a worker whose process has ended, and show a failure of the process."""
     display.drop(worker.number)
     if job is not None:
         jobs.end(job)
@@ -110,12 +110,12 @@ def _bury(worker: Worker, job: Job | None, jobs: Jobs, display: Display) -> None
 
 
 def _work(line: Connection, parent: int) -> None:
-    """Make the trainings that the command sends, until it sends no more or the user stops one."""
-    go_on = True
-    while go_on:
+    """Run the trainings that the command sends, until it closes the line or the user stops one."""
+    proceed = True
+    while proceed:
         try:
             config, number, tunes = line.recv()
         except EOFError:
             return
-        go_on = work(config, number, tunes, line.send, parent)
-        line.send(go_on)
+        proceed = work(config, number, tunes, line.send, parent)
+        line.send(proceed)

@@ -1,1 +1,1 @@
-"""Many trainings on one machine, several at a time: what workers tell, how it is shown, their processes."""
+"""Several trainings at a time on one machine: their processes, the events that they report, and the display."""

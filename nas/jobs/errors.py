@@ -1,19 +1,19 @@
-"""What is kept of a job that failed by an error of the program."""
+"""Tracebacks of jobs that failed by an error of the program."""
 
 import traceback
 from pathlib import Path
 
 ERRORS = "errors"
-"""Folder of the tracebacks, below that of all jobs."""
+"""Folder of the tracebacks, inside the folder of all jobs."""
 
 
 def keep_traceback(error: Exception, folder: Path, name: str) -> str:
-    """Write the traceback of the error that is being handled; returns what to tell of it.
+    """Write the traceback of the error that is being handled, and return one line about it with the path.
 
     Args:
-        error: which it is.
-        folder: of all jobs.
-        name: of this one.
+        error: the error.
+        folder: folder of all jobs.
+        name: name of the job, for the file.
     """
     place = folder / ERRORS / f"{name}.txt"
     place.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a worker tells of its jobs while it works, to whoever shows it: plain values, so that they cross processes."""
+"""Events that a worker reports about its jobs; plain values, so that they can be sent between processes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Began:
-    """A job has begun. job: from 0; values: what was chosen for it."""
+    """A job has begun.
+
+    Attributes:
+        job: number of the job, from 0.
+        values: the values of the job's options, as text.
+    """
 
     job: int
     values: str
@@ -14,7 +19,14 @@ class Began:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A step of its training is done. figures: those of the step, as text; empty where they were not read."""
+    """A training step of a job is done.
+
+    Attributes:
+        job: number of the job, from 0.
+        step: number of the step.
+        steps: number of steps in all.
+        figures: loss and other figures of the step, as text; empty if they were not read.
+    """
 
     job: int
     step: int
@@ -24,21 +36,34 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job has ended. told: how; finished: how many of all have; best: the best of them, as text."""
+    """A job has ended.
+
+    Attributes:
+        job: number of the job, from 0.
+        outcome: figures of the job, or how it failed, as text.
+        finished: number of jobs that have ended.
+        best: the best job so far, as text.
+    """
 
     job: int
-    told: str
+    outcome: str
     finished: int
     best: str
 
 
 @dataclass(frozen=True)
-class Left:
-    """A job goes on no longer here, and will be run again. reason: why."""
+class Released:
+    """A worker has stopped working on a job that has not ended; the job can be run again.
+
+    Attributes:
+        job: number of the job, from 0.
+        reason: why the worker stopped.
+    """
 
     job: int
     reason: str
 
 
-Event = Began | Left | Stepped | Ended
-Tell = Callable[[Event], None]
+Event = Began | Released | Stepped | Ended
+Report = Callable[[Event], None]
+"""Function that is called with each event."""

@@ -1,4 +1,4 @@
-"""Worker processes on one machine: started together, heard as they report, reported where one dies, ended together."""
+"""Worker processes on one machine: a pool that starts them, receives their messages and ends them."""
 
 import multiprocessing
 import os
@@ -11,12 +11,12 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from nas.errors import UserError
-from nas.jobs.events import Began, Ended, Left
-from nas.jobs.processes import how_it_failed, prepare, start, stopping, was_stopped
+from nas.jobs.events import Began, Ended, Released
+from nas.jobs.processes import failure_of, prepare, start, stopping, was_stopped
 from nas.plugins.loading import LOADED
 
 Work = Callable[..., None]
-"""What a worker does: called with its end of the line, the process id of the command, and arguments of its owner."""
+"""Function that a worker runs: called with its end of the line, the command's process id, and further arguments."""
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class Worker:
         number: its number among the workers of its command, from 0.
         process: the process.
         line: the command's end of the connection to it.
-        job: number of the job that it works on, or died in; None between jobs.
+        job: number of the job that it works on, or worked on when it died; None between jobs.
     """
 
     number: int
@@ -44,27 +44,27 @@ class Worker:
             return None
         if isinstance(message, Began):
             self.job = message.job
-        elif isinstance(message, Left | Ended):
+        elif isinstance(message, Released | Ended):
             self.job = None
         return message
 
     @property
     def stopped(self) -> bool:
-        """Whether the process has ended because the user stopped it, or with its work done."""
+        """Return whether the process was stopped by the user or has completed its work."""
         return was_stopped(self.process)
 
     @property
     def failure(self) -> str | None:
-        """How the process failed, as text for the user; None if it did not fail."""
-        return None if self.stopped else how_it_failed(self.process)
+        """Return how the process failed, as text for the user; None if it did not fail."""
+        return None if self.stopped else failure_of(self.process)
 
 
 class Pool:
     """The workers of one command.
 
     Attributes:
-        workers: all of them.
-        alive: those whose end has not been reported.
+        workers: all workers.
+        alive: the workers whose end has not been reported.
     """
 
     def __init__(self, workers: Sequence[Worker]) -> None:
@@ -72,7 +72,7 @@ class Pool:
         self.alive = list(workers)
 
     def messages(self) -> Iterator[tuple[Worker, Any]]:
-        """Wait until workers report, then yield each of these workers with its message; None is its end."""
+        """Wait for messages, then yield each worker that sent one with its message; None reports the worker's end."""
         by_line = {worker.line: worker for worker in self.alive}
         for line in wait(list(by_line)):
             assert isinstance(line, Connection)
@@ -83,7 +83,7 @@ class Pool:
             yield worker, message
 
     def close(self) -> None:
-        """Close the lines, which ends workers that wait for a job, and wait for the last process to end."""
+        """Close the lines, which ends workers that wait for a job, and wait until all processes have ended."""
         for worker in self.workers:
             worker.line.close()
         for worker in self.workers:
@@ -92,12 +92,12 @@ class Pool:
 
 @contextmanager
 def start_pool(count: int, work: Work, *arguments: object) -> Iterator[Pool]:
-    """Start workers, each with a GPU of its own if there are several; Ctrl-C and SIGTERM reach all until they end.
+    """Start workers, each with a GPU of its own if there are several; Ctrl-C and SIGTERM stop all of them.
 
     Args:
         count: number of workers.
-        work: what each one does; a function of a module, since its process imports it.
-        arguments: for ``work``; plain values.
+        work: function that each worker runs, at the top level of a module because each process imports it.
+        arguments: further arguments of ``work``; plain values.
     """
     pool = Pool([_started(number, count, work, arguments) for number in range(count)])
     with stopping([worker.process for worker in pool.workers]):
@@ -119,7 +119,7 @@ def _started(number: int, count: int, work: Work, arguments: Sequence[object]) -
 def _run(
     line: Connection, count: int, plugins: list[str], parent: int, work: Work, arguments: Sequence[object]
 ) -> None:
-    """Work in the worker's process until there is nothing left, the user stops it, or the command is gone."""
+    """Run ``work`` in the worker's process until it returns, the user stops it, or the command is gone."""
     try:
         prepare(count, plugins)
         work(line, parent, *arguments)

@@ -1,4 +1,4 @@
-"""Processes that work beside each other on one machine: each with its GPU, its share of the cores, and an end."""
+"""Worker processes that share one machine: their GPUs and cores, and how they end."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def start(process: SpawnProcess, number: int) -> None:
-    """Start a worker's process, with a GPU of its own where there are several.
+    """Start the process of a worker, with a GPU of its own if there are several.
 
-    A terminal's Ctrl-C does not reach it, which would show where it is by a traceback: see `stopping`.
+    The process ignores Ctrl-C of the terminal, which would print a traceback; `stopping` ends it instead.
 
     Args:
-        process: to start.
-        number: of the worker, from 0.
+        process: the process to start.
+        number: number of the worker, from 0.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -34,11 +34,11 @@ def start(process: SpawnProcess, number: int) -> None:
 
 
 def prepare(workers: int, plugins: Sequence[str]) -> None:
-    """What a worker's process does first.
+    """Set up the process of a worker: signals, threads, plugins and warnings.
 
     Args:
-        workers: how many share the cores.
-        plugins: option ``plugins`` of the command, as it is loaded there.
+        workers: number of workers that share the cores.
+        plugins: modules to load, as in the option ``plugins`` of the command.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "OMP_NUM_THREADS" not in os.environ:
@@ -49,23 +49,23 @@ def prepare(workers: int, plugins: Sequence[str]) -> None:
 
 
 def orphaned(parent: int | None) -> bool:
-    """Whether the process that started this one, if any, is gone."""
+    """Return whether the process that started this one is gone; False if no process is given."""
     return parent is not None and os.getppid() != parent
 
 
 def was_stopped(process: SpawnProcess) -> bool:
-    """Whether a process that is over was stopped, by itself or before it could do so, rather than failed."""
+    """Return whether a process that has ended completed or was stopped by SIGTERM, rather than failed."""
     return process.exitcode in (0, -signal.SIGTERM)
 
 
-def how_it_failed(process: SpawnProcess) -> str:
-    """What to tell of a process that is over and was not stopped."""
+def failure_of(process: SpawnProcess) -> str:
+    """Return how a process failed, as text; the process must have ended without being stopped."""
     code = process.exitcode or 0
     return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed (exit status {code})"
 
 
 def _gpu(number: int) -> dict[str, str]:
-    """The environment in which a worker sees one of this machine's GPUs."""
+    """Return the environment variables that limit a worker to one GPU; empty with at most one GPU."""
     given = os.environ.get(GPUS)
     gpus = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
     return {GPUS: gpus[number % len(gpus)]} if len(gpus) > 1 else {}
@@ -87,7 +87,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def stopping(processes: Sequence[SpawnProcess]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM stops the processes, told once each time, and this one once they have stopped."""
+    """Forward each Ctrl-C and SIGTERM to the processes as one SIGTERM while the block runs."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for process in processes:

@@ -1,1 +1,1 @@
-"""What `python -m nas.sweep` is made of: ranges, the study and its workers, a trial, the answer."""
+"""The parts of `python -m nas.sweep`: ranges, the study and its workers, a trial, and the results."""

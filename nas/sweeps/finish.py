@@ -1,4 +1,4 @@
-"""The end of a sweep: the best trials, the line that runs them again, what mattered; told and written down."""
+"""The end of a sweep: print and write the best trials, the commands that repeat them, and the importances."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from nas.report.embed import write_page
 from nas.runs.folder import METRICS, REPORT, TENSORBOARD, Run
 from nas.sweeps.hparams import log_trial
 from nas.sweeps.objectives import Objective
-from nas.sweeps.options import line
+from nas.sweeps.options import search_command
 from nas.sweeps.page import option_charts, page
 from nas.sweeps.plots import plot
 from nas.sweeps.queue import Attribute, Slot
@@ -22,13 +22,19 @@ from nas.sweeps.study import Sweep
 from nas.sweeps.summary import summary
 
 SHOWN = 5
-"""Trials in the table."""
+"""Number of trials in the table."""
 LINES = 5
-"""Lines to run of a Pareto front."""
+"""Largest number of printed commands, and of printed reasons of failures."""
 
 
-def answer(sweep: Sweep, run: Run, console: Console) -> bool:
-    """Write and tell what came out; returns whether any trial is worth something."""
+def finish(sweep: Sweep, run: Run, console: Console) -> bool:
+    """Write and print the results of a sweep, and return whether any trial is complete.
+
+    Args:
+        sweep: the sweep and its study.
+        run: the run folder of the sweep.
+        console: where the results are printed.
+    """
     slots, objectives, measure = sweep.slots(), sweep.plan.objectives, sweep.plan.measure
     front, given = best(slots, objectives), sweep.plan.config.sweep.search
     for slot in slots:
@@ -37,19 +43,19 @@ def answer(sweep: Sweep, run: Run, console: Console) -> bool:
     metrics = summary(sweep)
     run.write_json(METRICS, metrics)
     write_page(run.path / REPORT, page(metrics, run.path, run.path))
-    _tell_failures(slots, console)
+    _say_failures(slots, console)
     if not front:
-        say(console, f"No trial came to its end, so there is no answer. Open {run.path / REPORT}")
+        say(console, f"No trial is complete, so the sweep has no result. Open {run.path / REPORT}")
         return False
     console.print(_table(slots, front, objectives, measure, list(sweep.plan.ranges)))
     for name, shares in metrics["importances"].items():
         if shares:
-            told = ", ".join(f"{option} {share:.2f}" for option, share in shares.items())
-            say(console, f"What mattered for {name} (PED-ANOVA, {len(complete(slots))} trials): {told}")
+            listed = ", ".join(f"{option} {share:.2f}" for option, share in shares.items())
+            say(console, f"Importance of the options for {name} (PED-ANOVA, {len(complete(slots))} trials): {listed}")
     plot(run.path, slots, objectives, measure)
     for chart in option_charts(metrics):
         save_chart(chart, run.path)
-    _tell_lines(front, given, console)
+    _say_commands(front, given, console)
     say(console, f"Open {run.path / REPORT}, or compare with: tensorboard --logdir {run.path / TENSORBOARD}")
     return True
 
@@ -57,10 +63,10 @@ def answer(sweep: Sweep, run: Run, console: Console) -> bool:
 def _table(
     slots: Sequence[Slot], front: Sequence[Slot], objectives: Sequence[Objective], measure: str, options: list[str]
 ) -> Table:
-    """The best trials side by side: what came of them, and their values; the best one in bold."""
+    """Return a table of the best trials, one a column: their objectives and their values; the best one is bold."""
     several = len(objectives) > 1
     shown = front if several else ranked(slots, objectives)
-    ended = f"{len(complete(slots))} of {len(slots)} trials came to their end"
+    ended = f"{len(complete(slots))} of {len(slots)} trials are complete"
     table = Table(
         title="The Pareto front" if several else "The best trials",
         caption=ended if len(shown) <= SHOWN else f"{ended}; {SHOWN} of {len(shown)} are shown",
@@ -77,16 +83,20 @@ def _table(
     return table
 
 
-def _tell_failures(slots: Sequence[Slot], console: Console) -> None:
-    """The reasons of trials that failed, the most frequent first."""
+def _say_failures(slots: Sequence[Slot], console: Console) -> None:
+    """Print the reasons of failed trials, the most frequent first."""
     failed = [slot.latest for slot in slots if slot.finished and slot.latest.state == TrialState.FAIL]
     for reason, count in Counter(trial.user_attrs[Attribute.REASON] for trial in failed).most_common(LINES):
         say(console, f"{count} trial{'s' * (count > 1)} failed: {reason}")
 
 
-def _tell_lines(front: Sequence[Slot], given: list[str], console: Console) -> None:
-    say(console, "Run the best again with:" if len(front) == 1 else "Run one of the front again with:")
+def _say_commands(front: Sequence[Slot], given: list[str], console: Console) -> None:
+    """Print the commands that repeat the searches of the best trials."""
+    several = len(front) > 1
+    say(
+        console, "Repeat a search of the Pareto front with:" if several else "Repeat the search of the best trial with:"
+    )
     for slot in front[:LINES]:
-        say(console, f"  {line(given, slot.latest.params)}")
+        say(console, f"  {search_command(given, slot.latest.params)}")
     if len(front) > LINES:
         say(console, f"  and {len(front) - LINES} more in {METRICS}")

@@ -1,4 +1,4 @@
-"""Signs of life of a running trial, written beside the training: where they stop, its worker was killed."""
+"""Heartbeats of a running trial, written to the storage during training: when they stop, its worker was killed."""
 
 import os
 import threading
@@ -15,11 +15,11 @@ TAKEN_OVER = "another worker took it over"
 
 
 class Heartbeat(AbstractContextManager["Heartbeat"]):
-    """Beats every ``interval`` seconds while the block runs.
+    """A context that writes a heartbeat every ``interval`` seconds while the block runs.
 
     Attributes:
-        stop: why the trial must not go on, once there is a reason: another worker has it now (this one was taken for
-            dead), or the command that started this worker is gone.
+        stop: why the trial must stop: another worker has taken it over, or the command that started this worker is
+            gone. None as long as it may continue.
     """
 
     def __init__(self, storage: BaseStorage, trial_id: int, interval: float, parent: int | None) -> None:
@@ -45,7 +45,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
             except UpdateFinishedTrialError:
                 self.stop = TAKEN_OVER
             except StorageInternalError:
-                pass  # out of reach for the moment; the next beat may come through
+                pass  # the storage cannot be reached at the moment; the next heartbeat may succeed
             if orphaned(self._parent):
                 self.stop = "the command that started this worker is gone"
             if self._over.wait(self._interval):

@@ -1,4 +1,4 @@
-"""Every trial's values and what came of them, for TensorBoard's HParams."""
+"""The values and objectives of every trial for the HParams page of TensorBoard."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from nas.sweeps.trial import name_of
 
 
 def log_trial(folder: Path, number: int, trial: FrozenTrial, objectives: Sequence[Objective]) -> None:
-    """Write a trial that has ended, unless that has been done.
+    """Write a trial that has ended, unless it has been written before.
 
-    Its metrics go into the first call, which is all that HParams looks at; a trial without them has nan.
+    The metrics are part of the first call, because HParams reads no later ones. A trial without objectives has nan.
 
     Args:
-        folder: of the sweep.
-        number: of the trial, from 0.
-        trial: as the study has it.
-        objectives: names of its values, in order.
+        folder: run folder of the sweep.
+        number: number of the trial, from 0.
+        trial: the trial in the study.
+        objectives: the objectives of the trial's values, in their order.
     """
     place = folder / TENSORBOARD / name_of(number)
     if any(place.glob("events*")):

@@ -1,4 +1,4 @@
-"""What a sweep is for: figures of a finished search, each to be made larger or smaller."""
+"""The objectives of a sweep: figures of a finished search, each to be maximized or minimized."""
 
 import math
 from collections.abc import Callable
@@ -16,23 +16,32 @@ Direction = Literal["maximize", "minimize"]
 
 
 class Objective(NamedTuple):
-    """One figure of a search. direction: as Optuna has it; of: reads the figure, nan where a search has none."""
+    """One objective.
+
+    Attributes:
+        name: the name in ``sweep.objectives``.
+        direction: the direction as Optuna names it.
+        of: function from the metrics of a search to the figure; nan if the search has none.
+    """
 
     name: str
     direction: Direction
     of: Callable[[Metrics], float]
 
     def best(self, values: list[float]) -> float:
-        """The best of several."""
+        """Return the best of several values."""
         return max(values) if self.direction == "maximize" else min(values)
 
 
 def objectives(study: StudyConfig, measure: str) -> list[Objective]:
-    """The objectives of a study; UserError for one that there is not.
+    """Return the objectives of a study.
 
     Args:
-        study: its options.
-        measure: how the task measures quality.
+        study: options of the study.
+        measure: name of the quality measure of the task.
+
+    Raises:
+        UserError: an objective is unknown or given twice, or costs are not measured at the context length.
     """
     context = study.context
     known: dict[str, Callable[[Metrics], float]] = {
@@ -47,9 +56,9 @@ def objectives(study: StudyConfig, measure: str) -> list[Objective]:
         raise UserError(f"sweep.objectives is empty; give one or more of: {', '.join(known)}.")
     for name in study.objectives:
         if name not in known:
-            raise UserError(f"sweep.objectives has {name}, which is unknown; choose among: {', '.join(known)}.")
+            raise UserError(f"sweep.objectives has {name}, which is unknown; choose from: {', '.join(known)}.")
         if study.objectives.count(name) > 1:
-            raise UserError(f"sweep.objectives has {name} twice.")
+            raise UserError(f"sweep.objectives has {name} twice; give each objective once.")
     if study.context not in CONTEXTS:
         raise UserError(
             f"sweep.context={study.context} is not measured; choose one of: {', '.join(map(str, CONTEXTS))}."
@@ -62,7 +71,7 @@ def _direction(name: str, measure: str) -> Direction:
 
 
 def diverged(metrics: Metrics) -> str | None:
-    """Why the figures of a finished search cannot be used; None if they can."""
+    """Return why the figures of a finished search cannot be used; None if they can."""
     if not math.isfinite(metrics.learnt.at_training_length.loss):
-        return "training diverged: the loss of what was learnt is not a finite number"
+        return "training diverged: the loss of the final model is not a finite number"
     return None

@@ -1,7 +1,7 @@
-"""The options of the searches of a sweep: what the user gave, and what a trial sets on top of it.
+"""The options of the searches of a sweep: the user's options, and the values that a trial sets after them.
 
-A trial's config is composed as `python -m nas.search` composes it from the same words, so that a value that others
-follow by interpolation, or a group such as relaxation, means the same, and the answer's line gives what was measured.
+The config of a trial is composed from a command line like that of `python -m nas.search`. So interpolated values and
+groups such as relaxation have the same meaning, and the printed command repeats the search of the trial.
 """
 
 import shlex
@@ -25,16 +25,16 @@ from nas.plugins.hydra_sources import register
 from nas.runs.options import CODE, FOLDER, MACHINE, PLACES
 
 GROUPS = ("model", "relaxation", "budget", "trainer", "experiment")
-"""Groups that a range may choose from. Not data: trials on different data cannot be compared; nor space."""
+"""Groups that may have a range. Data and space may not: trials that differ in them cannot be compared."""
 NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
 NOT_VARIED = ("space.name", "data.name", *PLACES, *CODE, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
 MAY_DIFFER = {*MACHINE, *PLACES, *CODE} - {"trainer.strategy", "trainer.num_nodes"}
-"""Options in which machines that work on one study may differ: a trial is one process, on whichever device."""
+"""Options that may differ between machines that work on one study: a trial is one process, on any device."""
 
 
 def given_search() -> list[str]:
-    """The options of this command line that a search has too, and where else than in conf/ options are to be found."""
+    """Return the options of this command line that a search has too, and Hydra's search path if it was extended."""
     given = [option for option in overrides.given() if overrides.name_of(option).split(".")[0] not in NOT_OF_THE_SEARCH]
     sources = HydraConfig.get().runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
@@ -42,42 +42,42 @@ def given_search() -> list[str]:
 
 
 def compose_search(given: list[str], values: Mapping[str, Value] | None = None) -> SearchConfig:
-    """The config of a search with these options; UserError where there is no such search.
+    """Return the config of a search; UserError if Hydra cannot compose it.
 
     Args:
         given: options as a user types them.
-        values: options set after them.
+        values: values that replace or follow them, by option.
     """
     register()
     with ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():
             stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
         try:
-            return cast(SearchConfig, typed(compose("search", words(given, values or {})), {}))
+            return cast(SearchConfig, typed(compose("search", arguments(given, values or {})), {}))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error)) from error
 
 
-def words(given: list[str], values: Mapping[str, Value]) -> list[str]:
-    """The options of a search as a command line has them: what was given unless a value replaces it, and the values."""
+def arguments(given: list[str], values: Mapping[str, Value]) -> list[str]:
+    """Return the arguments of a search's command line: the given options that no value replaces, then the values."""
     kept = [option for option in given if overrides.name_of(option) not in values]
-    in_order = sorted(values, key=lambda option: option not in GROUPS)  # a value of a group's option comes after it
+    in_order = sorted(values, key=lambda option: option not in GROUPS)  # groups come before options of a group
     return [*kept, *(overrides.assignment(option, values[option]) for option in in_order)]
 
 
-def line(given: list[str], values: Mapping[str, Value]) -> str:
-    """The search with these options as a command line."""
-    return f"python -m nas.search {shlex.join(words(given, values))}"
+def search_command(given: list[str], values: Mapping[str, Value]) -> str:
+    """Return the command line of a search."""
+    return f"python -m nas.search {shlex.join(arguments(given, values))}"
 
 
 def names(config: SearchConfig) -> list[str]:
-    """What may have a range in a sweep of this search."""
+    """Return the names of the options and groups that may have a range in a sweep of this search."""
     every = (*flat(searched(config)), *GROUPS)
     return [name for name in every if not any(name == fixed or name.startswith(f"{fixed}.") for fixed in NOT_VARIED)]
 
 
 def searched(config: SearchConfig) -> dict[str, Any]:
-    """The plain options of a search, without those that are the sweep's or say where it is kept."""
+    """Return the options of a search as plain values, without the options of the sweep and of its folder."""
     values = asdict(config)
     for name in NOT_OF_THE_SEARCH:
         values.pop(name, None)
@@ -85,7 +85,7 @@ def searched(config: SearchConfig) -> dict[str, Any]:
 
 
 def fixed(config: SweepConfig, ranges: Mapping[str, object]) -> dict[str, Any]:
-    """The options that all trials share, on whatever machine, as text: by what two studies can be told apart."""
+    """Return the options that all trials share on every machine, as text; they identify the study of a sweep."""
     return {
         name: str(value)
         for name, value in flat(searched(config)).items()

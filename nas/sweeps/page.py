@@ -1,4 +1,4 @@
-"""`report.html` of a sweep: what came out of its trials, which options mattered, and every trial with its report."""
+"""`report.html` of a sweep: objectives of the trials, importance of the options, and a table with links to reports."""
 
 import math
 import os
@@ -19,22 +19,33 @@ from nas.report.parallel import RAMP, Dimension, parallel
 from nas.report.table import Cell, Row, Table
 from nas.runs.folder import METRICS, REPORT
 from nas.sweeps.ranking import number, short, title
-from nas.sweeps.summary import standing
+from nas.sweeps.summary import sweep_metrics
 
 PER_AXIS = 118
-"""Pixels that an axis of parallel coordinates needs at least."""
+"""Smallest width of an axis of parallel coordinates, in pixels."""
 CLASSES = ("worst fifth", "second", "middle", "fourth", "best fifth")
-"""Of complete trials by the first objective, from worst to best."""
-LOOKS = {"trial": "c8", "Pareto front": "q5"}
+"""Fifths of the complete trials by the first objective, from worst to best."""
+COLOURS = {"trial": "c8", "Pareto front": "q5"}
 COMPLETE = "complete"
 
 Trial = dict[str, Any]
-"""As `metrics.json` has it."""
+"""A trial of `metrics.json`."""
 
 
 @dataclass(frozen=True)
 class SweepPage:
-    """What the template shows. summary: label, value and note of each headline figure."""
+    """The values of the template.
+
+    Attributes:
+        title: title of the page.
+        about: sentences below the title.
+        notes: warnings.
+        summary: label, value and note of each headline figure.
+        outcome: charts of the objectives.
+        options: charts of the options.
+        trials: table of all trials.
+        commands: command lines that repeat the searches of the best trials.
+    """
 
     title: str
     about: str
@@ -47,31 +58,36 @@ class SweepPage:
 
     @property
     def charts(self) -> Charts:
-        """All of them, in their order."""
+        """Return all charts in their order."""
         return Charts([*self.outcome, *self.options])
 
 
 def write(folder: Path, output: Path) -> None:
-    """Write the page of a sweep that is finished, running or stopped; links lead from ``output`` to the trials.
+    """Write the page of a sweep that is finished, running or stopped.
 
-    UserError where the folder is not of a sweep, or is damaged.
+    Args:
+        folder: run folder of the sweep.
+        output: path of the page; links to the reports of the trials are relative to it.
+
+    Raises:
+        UserError: the folder has no sweep, or is damaged.
     """
-    write_page(output, page(standing(folder), folder, output.parent))
+    write_page(output, page(sweep_metrics(folder), folder, output.parent))
 
 
 def page(metrics: Mapping[str, Any], folder: Path, at: Path) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Args:
-        metrics: of the sweep, as `nas.sweeps.summary` makes them.
-        folder: of the sweep.
-        at: folder in which the page will stand.
+        metrics: metrics of the sweep, see `nas.sweeps.summary`.
+        folder: run folder of the sweep.
+        at: folder of the page; links are relative to it.
     """
     try:
         made = _page(metrics, folder, at)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(
-            f"{folder / METRICS} is damaged ({type(error).__name__}: {error}); it is written again by "
+            f"{folder / METRICS} is damaged ({type(error).__name__}: {error}); to write it again, run "
             f"python -m nas.sweep resume={folder}"
         ) from error
     return environment().get_template("sweep.html.j2").render(page=made)
@@ -82,8 +98,8 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
     done = [trial for trial in trials if trial["state"] == COMPLETE]
     names = _names(metrics)
     links = {trial["trial"]: link for trial in trials if (link := _link(trial, folder, at))}
-    asked = metrics["trials_asked_for"]
-    summary = [("trials", f"{metrics['finished']} of {asked}", f"{len(done)} complete")]
+    count = metrics["trials_asked_for"]
+    summary = [("trials", f"{metrics['finished']} of {count}", f"{len(done)} complete")]
     if done:
         first = next(iter(names))
         best = metrics["best"][0] if len(names) == 1 else max(done, key=lambda trial: _merit(trial, metrics, first))
@@ -101,13 +117,13 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
 
 
 def option_charts(metrics: Mapping[str, Any]) -> list[Chart]:
-    """How much each option mattered, and parallel coordinates of all; none where no trial came to its end."""
+    """Return charts of the importance of options and of parallel coordinates; none if no trial is complete."""
     done = [trial for trial in metrics["trials"] if trial["state"] == COMPLETE]
     return _options(metrics, done, _names(metrics)) if done else []
 
 
 def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """The objectives, and what each is called."""
+    """Return the title of each objective, by name."""
     return {name: title(name, metrics["quality"]) for name in metrics["objectives"]}
 
 
@@ -121,21 +137,25 @@ def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 
 def _notes(metrics: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
-    """What a reader must not miss: what is still to come, and why trials failed or were pruned."""
+    """Return warnings: unfinished trials, and why trials failed or were pruned."""
     notes = []
     if metrics["finished"] < metrics["trials_asked_for"]:
         notes.append(f"Not finished: {metrics['finished']} of {metrics['trials_asked_for']} trials have ended so far.")
     failed = Counter(trial["reason"] or "its worker was killed" for trial in trials if trial["state"] == "fail")
     notes += [f"{count} trial{'s' * (count > 1)} failed: {reason}" for reason, count in failed.most_common(5)]
     if pruned := sum(trial["state"] == "pruned" for trial in trials):
-        notes.append(f"{pruned} trial{'s were' if pruned > 1 else ' was'} pruned: stopped early, as worse than others.")
+        was = "s were" if pruned > 1 else " was"
+        notes.append(f"{pruned} trial{was} pruned: stopped early, because other trials were better.")
     if trials and not any(trial["state"] == COMPLETE for trial in trials):
-        notes.append("No trial has come to its end, so there is nothing to draw.")
+        notes.append("No trial is complete yet, so the page has no charts.")
     return notes
 
 
 def _link(trial: Trial, folder: Path, at: Path) -> str | None:
-    """From the page to the report of a trial; None where there is none. A sweep's folder may have been moved."""
+    """Return the link from the page to the report of a trial; None if the report is missing.
+
+    The folder of the sweep may have been moved.
+    """
     if not trial["run"]:
         return None
     run = Path(trial["run"])
@@ -145,7 +165,7 @@ def _link(trial: Trial, folder: Path, at: Path) -> str | None:
 
 
 def _merit(trial: Trial, metrics: Mapping[str, Any], objective: str) -> float:
-    """More is better."""
+    """Return the value of an objective, with the sign that makes larger better."""
     value = float(trial["objectives"][objective])
     return value if metrics["objectives"][objective] == "maximize" else -value
 
@@ -153,7 +173,7 @@ def _merit(trial: Trial, metrics: Mapping[str, Any], objective: str) -> float:
 def _outcome(
     metrics: Mapping[str, Any], done: Sequence[Trial], names: Mapping[str, str], links: Mapping[int, str]
 ) -> list[Chart]:
-    """The Pareto front of each two objectives, and how the best of each came along."""
+    """Return charts of the Pareto front of each pair of objectives, and of the history of each objective."""
     on_front = {trial["trial"] for trial in metrics["best"]}
     made: list[Chart] = []
     for first, second in combinations(names, 2):
@@ -168,16 +188,16 @@ def _outcome(
             for trial in done
         ]
         line = _corners(marks, metrics["objectives"], first, second)
-        told = f"on the front: {_listed(sorted(on_front))}"
-        spec = scatter(marks, line, Axis(names[first]), Axis(names[second]), LOOKS)
-        made.append(Chart.of(f"front-{len(made)}", f"{sentence(names[second])} against {names[first]}", told, spec))
+        note = f"on the Pareto front: {_listed(sorted(on_front))}"
+        spec = scatter(marks, line, Axis(names[first]), Axis(names[second]), COLOURS)
+        made.append(Chart.of(f"front-{len(made)}", f"{sentence(names[second])} against {names[first]}", note, spec))
     return made + [_history(metrics, done, name, shown, links) for name, shown in names.items()]
 
 
 def _corners(
     marks: Sequence[Mark], objectives: Mapping[str, str], first: str, second: str
 ) -> list[tuple[float, float]]:
-    """Of the line through the points to which none is better in both of two objectives."""
+    """Return the corners of the step line through the Pareto front of two objectives."""
     signs = [-1 if objectives[name] == "maximize" else 1 for name in (first, second)]
     points = sorted({(mark.x, mark.y) for mark in marks})
     kept = [points[index] for index in front([(signs[0] * x, signs[1] * y) for x, y in points])]
@@ -188,6 +208,7 @@ def _corners(
 def _history(
     metrics: Mapping[str, Any], done: Sequence[Trial], name: str, shown: str, links: Mapping[int, str]
 ) -> Chart:
+    """Return the chart of an objective over the trials, with a line for the best value so far."""
     values = [float(trial["objectives"][name]) for trial in done]
     pick = max if metrics["objectives"][name] == "maximize" else min
     so_far = list(accumulate(values, pick))
@@ -199,18 +220,19 @@ def _history(
     steps = [(at[0], so_far[0])]
     for here, (before, best) in zip(at[1:], pairwise(so_far), strict=True):
         steps += [(here, before), (here, best)]
-    told = f"the line is the best so far: {number(so_far[-1])} after {len(done)} trials"
+    note = f"the line is the best value so far: {number(so_far[-1])} after {len(done)} trials"
     spec = scatter(marks, steps, Axis("trial", format="d"), Axis(shown), {"trial": "c1"})
-    return Chart.of(f"history-{name}", f"{sentence(shown)} over the trials", told, spec)
+    return Chart.of(f"history-{name}", f"{sentence(shown)} over the trials", note, spec)
 
 
 def _options(metrics: Mapping[str, Any], done: Sequence[Trial], names: Mapping[str, str]) -> list[Chart]:
-    """How much each option mattered, and parallel coordinates of all."""
+    """Return charts of the importance of options for each objective, and of parallel coordinates of the trials."""
     made = []
     for place, (objective, shares) in enumerate(metrics["importances"].items()):
         if shares:
-            told = f"how much each option decided which trials are among the best tenth (PED-ANOVA, {len(done)} trials)"
-            chart = Chart.of(f"importances-{place}", f"What mattered for {objective}", told, bars(shares))
+            note = f"for being among the best tenth of trials (PED-ANOVA, {len(done)} trials)"
+            name = f"Importance of the options for {objective}"
+            chart = Chart.of(f"importances-{place}", name, note, bars(shares))
             made.append(chart)
     options = list(done[0]["values"])
     dimensions = [_option(option, metrics.get("ranges", {}).get(option, {}), done) for option in options]
@@ -222,9 +244,9 @@ def _options(metrics: Mapping[str, Any], done: Sequence[Trial], names: Mapping[s
     fifths = {trial["trial"]: len(RAMP) * behind // len(done) for behind, trial in enumerate(order)}
     classes = [len(RAMP) - 1 - fifths[trial["trial"]] for trial in done]
     spec = parallel([f"trial {trial['trial']}" for trial in done], classes, dimensions, CLASSES)
-    told = f"a line is a trial; its colour tells how good its {names[first]} is among all"
+    note = f"each line is a trial; its colour shows the rank of its {names[first]} among all trials"
     made.append(
-        Chart.of("parallel", "Trials by their options", told, spec, wide=True, least=PER_AXIS * len(dimensions))
+        Chart.of("parallel", "Trials by their options", note, spec, wide=True, least=PER_AXIS * len(dimensions))
     )
     return made
 
@@ -245,16 +267,16 @@ def _objective(shown: str, values: Sequence[float]) -> Dimension:
     return _numeric(shown, values, min(values), max(values), False, number)
 
 
-def _numeric(shown: str, values: Sequence[float], low: float, high: float, log: bool, tell: Any) -> Dimension:
-    """An axis from ``low`` to ``high``, with ticks at both ends and in the middle."""
+def _numeric(shown: str, values: Sequence[float], low: float, high: float, log: bool, show: Any) -> Dimension:
+    """Return an axis from ``low`` to ``high``, with ticks at both ends and in the middle."""
     scale = math.log if log and low > 0 else float
     width = scale(high) - scale(low)
     if not width:
-        return Dimension(shown, [0.5] * len(values), list(map(tell, values)), {0.5: tell(low)})
+        return Dimension(shown, [0.5] * len(values), list(map(show, values)), {0.5: show(low)})
     middle = math.sqrt(low * high) if scale is math.log else (low + high) / 2
-    ticks = {at: tell(value) for at, value in ((0.0, low), (0.5, middle), (1.0, high))}
+    ticks = {at: show(value) for at, value in ((0.0, low), (0.5, middle), (1.0, high))}
     places = [(scale(value) - scale(low)) / width for value in values]
-    return Dimension(shown, places, list(map(tell, values)), ticks)
+    return Dimension(shown, places, list(map(show, values)), ticks)
 
 
 def _table(
@@ -264,9 +286,9 @@ def _table(
     options = list(dict.fromkeys(option for trial in trials for option in trial["values"]))
     rows = []
     for trial in trials:
-        told = f"trial {trial['trial']}"
+        label = f"trial {trial['trial']}"
         link = links.get(trial["trial"])
-        cells = [Cell("" if link else told, float(trial["trial"]), links=[(told, link)] if link else [])]
+        cells = [Cell("" if link else label, float(trial["trial"]), links=[(label, link)] if link else [])]
         found = trial["objectives"] or {}
         cells += [_figure(found.get(name), number) for name in names]
         cells += [_value(trial["values"].get(option)) for option in options]
@@ -276,8 +298,8 @@ def _table(
     return Table("Trials", ["trial", *names.values(), *options, "trial seconds", "state"], rows)
 
 
-def _figure(value: float | None, tell: Any) -> Cell:
-    return Cell("-") if value is None else Cell(tell(value), float(value))
+def _figure(value: float | None, show: Any) -> Cell:
+    return Cell("-") if value is None else Cell(show(value), float(value))
 
 
 def _value(value: Any) -> Cell:

@@ -1,4 +1,4 @@
-"""The picture of a sweep: the Pareto front of several objectives, or how one came along over the trials."""
+"""The figure of a sweep: the Pareto front of several objectives, or the history of one over the trials."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,13 +19,13 @@ FRONT, OTHERS = VERMILION, "#9aa5b1"
 
 
 def plot(folder: Path, slots: Sequence[Slot], objectives: Sequence[Objective], measure: str) -> list[Path]:
-    """Draw the picture of a sweep with a complete trial, as PNG and SVG; returns their paths.
+    """Draw the figure of a sweep as PNG and SVG and return their paths; at least one trial must be complete.
 
     Args:
-        folder: where to.
+        folder: folder of the files.
         slots: the trials.
-        objectives: one for the history; several for the front, drawn for each pair of neighbours.
-        measure: how quality is measured.
+        objectives: one for the history; several for the front, with a panel for each pair of successive objectives.
+        measure: name of the quality measure.
     """
     pairs = list(pairwise(range(len(objectives)))) or [(0, 0)]
     with plain_style(STYLE):

@@ -1,13 +1,14 @@
-"""Which trial a worker runs next: exactly as many as asked for, each finished once, whoever is killed meanwhile.
+"""The queue of trials: N trials in all, each finished once, even if workers are killed.
 
-Workers meet in the storage alone, so everything follows from the trials that it lists. It must do two things as a
-whole: give a new trial the next number, and let one worker alone turn a waiting trial into a running one.
+Workers share nothing but the storage, so the state of the queue follows from its list of trials. The storage must do
+two things atomically: give a new trial the next number, and let a single worker change a waiting trial to running.
 
-A *slot* is one of the N trials asked for: the n-th trial of the study that is no retry, and the retries after it. When
-the worker of a trial is killed, the signs of life that it wrote into the trial stop changing; whoever sees that fails
-the trial. A failed trial without a reason is one that its worker did not end, and is run again by a retry: a new trial
-with the same values. Two workers that act at once add a trial or a retry too many; of two retries of one trial the
-first counts, of trials beyond N none, and what does not count is never run.
+A *slot* is one of the N trials: the n-th trial of the study that is not a retry, and its retries. When a worker is
+killed, the heartbeat in its trial stops changing, and another worker sets the trial to failed. A failed trial without a
+reason was not ended by its worker. A retry runs it again: a new trial with the same values.
+
+Two workers that act at the same time may add one trial or one retry too many. Of two retries of one trial the first
+counts; trials beyond N do not count. Trials that do not count are never run.
 """
 
 import time
@@ -22,42 +23,47 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 
 class Attribute(StrEnum):
-    """What a sweep notes in a trial."""
+    """User attributes of a trial."""
 
-    REASON = "reason"  # why it failed
-    PRUNED = "pruned"  # where it was pruned
-    RETRY_OF = "retry_of"  # number of the trial whose values it has, because that one's worker was killed
-    BEAT = "beat"  # changes while its worker lives
-    LEFT = "left"  # its worker gave it back, alive
-    RUN = "run"  # its run folder
-    FIGURES = "figures"  # what was measured, by name
+    REASON = "reason"  # why the trial failed
+    PRUNED = "pruned"  # quality and step at which the trial was pruned
+    RETRY_OF = "retry_of"  # number of the trial that this one repeats
+    BEAT = "beat"  # heartbeat: changes while the worker of the trial is alive
+    LEFT = "left"  # the worker of the trial stopped and released it
+    RUN = "run"  # run folder of the trial
+    FIGURES = "figures"  # objectives by name
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One of the trials asked for. number: from 0; attempts: the trials that stand for it, the last one counts."""
+    """One of the N trials of a sweep.
+
+    Attributes:
+        number: number of the slot, from 0.
+        attempts: the trial and its retries in the study; the last one counts.
+    """
 
     number: int
     attempts: tuple[FrozenTrial, ...]
 
     @property
     def latest(self) -> FrozenTrial:
-        """The trial that counts."""
+        """Return the trial that counts."""
         return self.attempts[-1]
 
     @property
     def abandoned(self) -> bool:
-        """Whether the worker was killed, so that a retry is due."""
+        """Return whether the trial failed without a reason, so that it must be retried."""
         return self.latest.state == TrialState.FAIL and Attribute.REASON not in self.latest.user_attrs
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended for good: completed, pruned, or failed for a reason."""
+        """Return whether the trial is complete, pruned, or failed with a reason."""
         return self.latest.state.is_finished() and not self.abandoned
 
 
 def slots(trials: Sequence[FrozenTrial], count: int) -> list[Slot]:
-    """The first ``count`` slots of a study, or as many as there are."""
+    """Return the first ``count`` slots of a study, or all of them if it has fewer."""
     retries: dict[int, FrozenTrial] = {}
     for trial in trials:
         if (retried := trial.user_attrs.get(Attribute.RETRY_OF)) is not None:
@@ -72,15 +78,15 @@ def slots(trials: Sequence[FrozenTrial], count: int) -> list[Slot]:
 
 
 class Queue:
-    """The trials of a study that are still to be run, as one worker sees them.
+    """The trials of a study that are not finished, as seen by one worker.
 
     Args:
-        study: of Optuna.
-        storage: the study's.
-        count: how many trials are asked for.
-        grace: seconds without a sign of life after which a trial's worker is taken for dead, by this worker's clock.
-        retries: how often one slot is run again.
-        clock: tells seconds.
+        study: the study.
+        storage: the storage of the study.
+        count: number of trials in all.
+        grace: seconds without a new heartbeat, on this worker's clock, after which a trial's worker counts as dead.
+        retries: largest number of retries of a slot after killed workers.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(
@@ -98,12 +104,12 @@ class Queue:
         self._seen: dict[int, tuple[object, float]] = {}
 
     def slots(self) -> list[Slot]:
-        """All slots there are."""
+        """Return all slots of the study so far."""
         return slots(self._study.get_trials(deepcopy=False), self._count)
 
     def take(self) -> Slot | None:
-        """A slot whose latest trial is now this worker's to run; None where there is none at the moment."""
-        self._bury(self.slots())
+        """Return a slot whose latest trial this worker must run; None if no trial is waiting at the moment."""
+        self._fail_silent(self.slots())
         found = self.slots()
         for slot in found:
             if slot.abandoned:
@@ -116,12 +122,12 @@ class Queue:
         return None
 
     def done(self) -> bool:
-        """Whether every trial asked for has ended."""
+        """Return whether all trials are finished."""
         found = self.slots()
         return len(found) == self._count and all(slot.finished for slot in found)
 
-    def _bury(self, found: Sequence[Slot]) -> None:
-        """Fail the running trials that have shown no sign of life for too long."""
+    def _fail_silent(self, found: Sequence[Slot]) -> None:
+        """Fail the running trials whose heartbeat has not changed for ``grace`` seconds."""
         now = self._clock()
         for slot in found:
             trial = slot.latest
@@ -143,7 +149,7 @@ class Queue:
                 self._storage.set_trial_user_attr(trial_id, Attribute.REASON, reason)
             self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:
-            pass  # another worker was faster, or its own was alive after all
+            pass  # another worker has failed the trial already, or its own worker was alive and has ended it
 
     def _retry(self, slot: Slot) -> None:
         trial = slot.latest

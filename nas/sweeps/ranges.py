@@ -1,8 +1,8 @@
-"""Search ranges: which options of a search a sweep varies, read from plain values and checked.
+"""The ranges of the options that a sweep varies, read from plain values and checked.
 
-A range is ``{low, high}``, with ``log: true`` or a ``step`` if wanted, or ``{choices: [...]}``. It stands under the
-option's name, dotted (``trainer.learning_rate: {...}``) or nested (``trainer: {learning_rate: {...}}``); an option with
-null has none. Whole numbers at both ends make an integer range.
+A range is ``{low, high}``, optionally with ``log: true`` or a ``step``, or ``{choices: [...]}``. Its key is the name of
+the option, dotted (``trainer.learning_rate: {...}``) or nested (``trainer: {learning_rate: {...}}``). An option with
+null has no range. A range is of integers if both ends are integers.
 """
 
 import json
@@ -23,7 +23,7 @@ KEYS = ("low", "high", "log", "step", "choices")
 
 @dataclass(frozen=True)
 class Numbers:
-    """From ``low`` to ``high``, both included; ``step`` is None for any number between."""
+    """A range of numbers from ``low`` to ``high``, both included; ``step`` is None if every number is allowed."""
 
     low: float
     high: float
@@ -32,52 +32,52 @@ class Numbers:
 
     @property
     def whole(self) -> bool:
-        """Whether all are integers."""
+        """Return whether all values are integers."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step or 1))
 
     @property
     def size(self) -> float:
-        """How many values there are."""
+        """Return the number of values, which may be infinite."""
         step = self.step or (1 if self.whole else None)
         return math.inf if step is None else math.floor((self.high - self.low) / step + 1e-9) + 1
 
     def suggest(self, trial: "Trial", option: str) -> Value:
-        """A value for a trial, as its sampler chooses."""
+        """Return a value that the sampler of a trial chooses."""
         if self.whole:
             return trial.suggest_int(option, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
         return trial.suggest_float(option, self.low, self.high, step=self.step, log=self.log)
 
     def values(self) -> list[Value]:
-        """All of them, where ``size`` is finite."""
+        """Return all values; ``size`` must be finite."""
         step = self.step or 1
         return [self.low + number * step for number in range(int(self.size))]
 
     def to_plain(self) -> dict[str, Any]:
-        """What it is made of, to compare with another."""
+        """Return plain values that identify the range."""
         return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """One of several values; lists are among them as the text that Hydra reads."""
+    """A choice among several values; lists and mappings are given as text that Hydra reads."""
 
     choices: tuple[Value, ...]
 
     @property
     def size(self) -> float:
-        """How many values there are."""
+        """Return the number of values."""
         return len(self.choices)
 
     def suggest(self, trial: "Trial", option: str) -> Value:
-        """A value for a trial, as its sampler chooses."""
+        """Return a value that the sampler of a trial chooses."""
         return trial.suggest_categorical(option, self.choices)
 
     def values(self) -> list[Value]:
-        """All of them."""
+        """Return all values."""
         return list(self.choices)
 
     def to_plain(self) -> dict[str, Any]:
-        """What it is made of, to compare with another."""
+        """Return plain values that identify the range."""
         return {"choices": list(self.choices)}
 
 
@@ -85,11 +85,14 @@ Range = Numbers | Choices
 
 
 def read(given: Mapping[str, Any], options: Collection[str]) -> dict[str, Range]:
-    """The ranges of a config by option, in alphabetical order; UserError for the first that cannot work.
+    """Return the ranges of a config by option, in alphabetical order.
 
     Args:
-        given: ``sweep.ranges``.
-        options: names that a range may have.
+        given: the value of ``sweep.ranges``.
+        options: names of the options and groups that may have a range.
+
+    Raises:
+        UserError: a range is malformed or has an unknown name, or no range is given.
     """
     found: dict[str, Range] = {}
     for option, value in _leaves(given, options):
@@ -100,23 +103,23 @@ def read(given: Mapping[str, Any], options: Collection[str]) -> dict[str, Range]
                 f"sweep.ranges has {option}, which is not an option of the search; {meant}nas.search --help lists them."
             )
         if option in found:
-            raise UserError(f"sweep.ranges has {option} twice, dotted and nested; give one.")
+            raise UserError(f"sweep.ranges has {option} twice, dotted and nested; give the range once.")
         if value is not None:
             found[option] = _range(option, value)
     if not found:
         raise UserError(
-            "sweep.ranges is empty, so there is nothing to sweep; give one, for example "
+            "sweep.ranges is empty, so no option would vary; give a range, for example "
             "+sweep.ranges.trainer.learning_rate='{low: 1e-3, high: 1e-2, log: true}'."
         )
     return dict(sorted(found.items()))
 
 
 def _leaves(given: Mapping[str, Any], options: Collection[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each range as it was given, by dotted name."""
+    """Yield the dotted name and the value of each range as it was given."""
     for key, value in given.items():
         name = f"{prefix}{key}"
-        inner = isinstance(value, Mapping) and not set(value) & set(KEYS)
-        if inner and (name not in options or any(isinstance(part, Mapping) for part in value.values())):
+        has_options = any(option.startswith(f"{name}.") for option in options)
+        if isinstance(value, Mapping) and not set(value) & set(KEYS) and (has_options or name not in options):
             yield from _leaves(value, options, f"{name}.")
         else:
             yield name, value
@@ -130,7 +133,8 @@ def _range(option: str, given: Any) -> Range:
         raise UserError(f"{name} has {', '.join(unknown)}; a range has low, high, log and step, or choices.")
     if "choices" in given:
         if len(given) > 1:
-            raise UserError(f"{name} has choices and {', '.join(set(given) - {'choices'})}; give one or the other.")
+            others = ", ".join(key for key in KEYS if key in given and key != "choices")
+            raise UserError(f"{name} has choices and {others}; give one or the other.")
         return _choices(name, given["choices"])
     if missing := [key for key in ("low", "high") if given.get(key) is None]:
         raise UserError(f"{name} has no {' and no '.join(missing)}; give both ends, or choices.")
@@ -139,26 +143,26 @@ def _range(option: str, given: Any) -> Range:
 
 def _choices(name: str, given: Any) -> Choices:
     if not isinstance(given, list) or not given:
-        raise UserError(f"{name}.choices={given} has nothing to choose from; give a list, for example [8, 16, 32].")
+        raise UserError(f"{name}.choices={given} is not a list of values; give one, for example [8, 16, 32].")
     choices = tuple(json.dumps(value) if isinstance(value, list | dict) else value for value in given)
     if len(set(map(repr, choices))) < len(choices):
-        raise UserError(f"{name}.choices={given} has one of them twice.")
+        raise UserError(f"{name}.choices={given} has a value twice; give each value once.")
     return Choices(choices)
 
 
 def _numbers(name: str, given: Mapping[str, Any]) -> Numbers:
     log, step = given.get("log") or False, given.get("step")
     if not isinstance(log, bool):
-        raise UserError(f"{name}.log={log} is neither true nor false.")
+        raise UserError(f"{name}.log={log} is not allowed; give true or false.")
     numbers = {key: value for key, value in (*given.items(),) if key != "log" and value is not None}
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise UserError(f"{name}.{key}={value} is not a number.")
+            raise UserError(f"{name}.{key}={value} is not allowed; give a finite number.")
     low, high = given["low"], given["high"]
     if low > high:
-        raise UserError(f"{name} is empty: low={low} is over high={high}.")
+        raise UserError(f"{name} is empty: low={low} is over high={high}; give low of at most high.")
     if log and low <= 0:
-        raise UserError(f"{name} has log=true, which needs low over 0; it has low={low}.")
+        raise UserError(f"{name} has log=true and low={low}; give low over 0, or log=false.")
     if log and step is not None:
         raise UserError(f"{name} has log=true and step={step}; give one of them.")
     if step is not None and step <= 0:

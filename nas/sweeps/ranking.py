@@ -1,4 +1,4 @@
-"""Which trials are best: by one objective, or the Pareto front of several; and how they are told of."""
+"""Rank trials by one objective, or find the Pareto front of several; format trials as text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from nas.sweeps.queue import Slot
 
 
 def complete(slots: Sequence[Slot]) -> list[Slot]:
-    """Those whose search came to its end."""
+    """Return the slots whose trial is complete."""
     return [slot for slot in slots if slot.latest.state == TrialState.COMPLETE]
 
 
 def losses(slot: Slot, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """Its objectives, each so that smaller is better."""
+    """Return the objectives of a complete trial, with signs so that smaller is better."""
     values = slot.latest.values
     return tuple(
         -value if objective.direction == "maximize" else value
@@ -26,50 +26,51 @@ def losses(slot: Slot, objectives: Sequence[Objective]) -> tuple[float, ...]:
 
 
 def ranked(slots: Sequence[Slot], objectives: Sequence[Objective]) -> list[Slot]:
-    """The complete ones, the best first; by the first objective where there are several."""
+    """Return the complete trials, the best first; the first objective decides before the others."""
     return sorted(complete(slots), key=lambda slot: losses(slot, objectives))
 
 
 def best(slots: Sequence[Slot], objectives: Sequence[Objective]) -> list[Slot]:
-    """The Pareto front, sorted by the first objective: those to which no other is better in one objective and at least
-    as good in all; the first of equals.
+    """Return the Pareto front of the complete trials, sorted by the first objective; of equal trials the first.
+
+    With one objective it is the best trial.
     """
     first = {losses(slot, objectives): slot for slot in reversed(ranked(slots, objectives))}
-    apart = sorted(first)
-    return [first[apart[index]] for index in front(apart)]
+    distinct = sorted(first)
+    return [first[distinct[index]] for index in front(distinct)]
 
 
 def figures(values: Sequence[float], objectives: Sequence[Objective], measure: str) -> str:
-    """Objectives as text."""
+    """Return the values of the objectives as text."""
     return ", ".join(
         f"{title(objective.name, measure)} {number(value)}" for value, objective in zip(values, objectives, strict=True)
     )
 
 
 def title(objective: str, measure: str) -> str:
-    """What an objective is called: quality by what it measures."""
+    """Return the title of an objective; quality has the name of its measure."""
     return (measure if objective == QUALITY else objective).replace("_", " ")
 
 
 def number(value: float) -> str:
-    """Short, as tables have it; whole numbers as they are."""
+    """Return a number with three decimals, or without decimals from 1000 on; "-" if it is not finite."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3f}" if math.isfinite(value) else "-"
 
 
 def chosen(values: Mapping[str, Value]) -> str:
-    """The values of a trial as text."""
+    """Return the values of a trial as text."""
     return "  ".join(f"{option}={short(value)}" for option, value in values.items())
 
 
 def short(value: Value) -> str:
-    """Three digits tell a value in a table; the line to run has all."""
+    """Return a value as text; floating-point numbers have three digits, unlike in the printed commands."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def best_so_far(slots: Sequence[Slot], objectives: Sequence[Objective], measure: str) -> str:
-    """The best trials as text; empty where none is complete."""
+    """Return the best trials as text; empty if no trial is complete."""
     leading = best(slots, objectives)
     if not leading:
         return ""

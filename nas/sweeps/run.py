@@ -8,7 +8,7 @@ from rich.console import Console
 from nas.config import SweepConfig
 from nas.console import say
 from nas.runs.folder import start
-from nas.sweeps.finish import answer
+from nas.sweeps.finish import finish
 from nas.sweeps.options import given_search
 from nas.sweeps.queue import Slot
 from nas.sweeps.storage import while_reachable
@@ -17,7 +17,7 @@ from nas.sweeps.workers import run_workers
 
 
 def sweep(config: SweepConfig, console: Console) -> int:
-    """One sweep, or its part on this machine. Returns the exit status."""
+    """Run one sweep, or its part on this machine, and return the exit status."""
     config.sweep.search = config.sweep.search or given_search()
     plan = Plan.of(config)
     if config.sweep.storage is not None:
@@ -32,13 +32,13 @@ def sweep(config: SweepConfig, console: Console) -> int:
     )
     with while_reachable(config.sweep.storage, run.path):
         status = run_workers(here, console)
-        worth = answer(here, run, console)
+        any_complete = finish(here, run, console)
     if status:
-        say(console, f"Go on with: resume={run.path}")
-    return status or int(not worth)
+        say(console, f"Continue with: resume={run.path}")
+    return status or int(not any_complete)
 
 
 def _so_far(slots: Sequence[Slot], trials: int) -> str:
-    """How much of the study there is to do."""
+    """Return the number of trials as text, with the number of finished ones if the study exists."""
     finished = sum(slot.finished for slot in slots)
     return f"{trials} trials" if not slots else f"joining a study with {finished} of {trials} trials finished"

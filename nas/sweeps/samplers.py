@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 
 AUTO, NONE = "auto", "none"
 SHARED_SEED = ("QMC", "Grid")
-"""Samplers whose workers must draw from one sequence."""
+"""Samplers that draw all trials from one sequence, so that their seed must not depend on the trial."""
 EXHAUSTIBLE = ("Grid", "BruteForce")
 """Samplers that try every combination once."""
 
 
 def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, trial: int) -> "BaseSampler":
-    """The sampler for one trial; UserError where there is no such sampler, or not with these options.
+    """Return the sampler of one trial.
 
-    Each trial has a sampler of its own, which knows of the others what the storage has of them: so what it draws does
-    not depend on which worker runs it, or on whether one was killed before.
+    Each trial has its own sampler, which reads earlier trials from the storage. So the drawn values do not depend on
+    which worker runs the trial, or on whether a worker was killed before.
 
     Args:
-        study: names the sampler.
-        ranges: what is swept.
-        seed: of the sweep.
+        study: options of the study, with the name of the sampler.
+        ranges: the ranges by option.
+        seed: seed of the sweep.
         trial: number of the trial, from 0.
+
+    Raises:
+        UserError: the sampler or one of its options is unknown, or the sampler does not fit the ranges.
     """
     name = class_name("sweep.sampler", study.sampler, optuna.samplers, "Sampler")
     short = name.removesuffix("Sampler")
@@ -42,8 +45,8 @@ def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, tr
         size = _combinations(study, short, ranges)
         if study.trials > size:
             raise UserError(
-                f"sweep.trials={study.trials}, but the ranges have {size} combinations, and sweep.sampler="
-                f"{study.sampler} tries each once; give sweep.trials={size} or fewer."
+                f"sweep.trials={study.trials} is too many for sweep.sampler={study.sampler}, which tries each of the "
+                f"{size} combinations of the ranges once; give sweep.trials={size} or fewer."
             )
     if short == "Grid":
         options.setdefault("search_space", {option: allowed.values() for option, allowed in ranges.items()})
@@ -54,7 +57,7 @@ def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, tr
 
 
 def build_pruner(study: StudyConfig) -> "BasePruner":
-    """The pruner of a study; UserError where there is no such pruner, or where nothing can be pruned."""
+    """Return the pruner of a study; UserError if it is unknown, or if the objectives do not allow pruning."""
     prunable = study.objectives == [QUALITY]
     given = study.pruner
     if given == AUTO:
@@ -64,7 +67,7 @@ def build_pruner(study: StudyConfig) -> "BasePruner":
     if not prunable:
         raise UserError(
             f"sweep.pruner={study.pruner} prunes by quality alone, but sweep.objectives={study.objectives}; give "
-            "sweep.pruner=none, or quality as the one objective."
+            "sweep.pruner=none or sweep.objectives=[quality]."
         )
     name = class_name("sweep.pruner", given, optuna.pruners, "Pruner", f"{AUTO}, {NONE}, ")
     built: BasePruner = build("sweep.pruner", optuna.pruners, name, study.pruner_options)
@@ -72,12 +75,13 @@ def build_pruner(study: StudyConfig) -> "BasePruner":
 
 
 def _combinations(study: StudyConfig, short: str, ranges: Mapping[str, Range]) -> int:
+    """Return the number of combinations of values; UserError if a range has infinitely many values."""
     size = 1.0
     for option, allowed in ranges.items():
         if allowed.size == float("inf"):
             raise UserError(
-                f"sweep.sampler={study.sampler} tries every value, but sweep.ranges.{option} has endlessly many; give "
-                "it choices or a step."
+                f"sweep.sampler={study.sampler} tries every value, but sweep.ranges.{option} has infinitely many; give "
+                "choices or a step."
             )
         size *= allowed.size
     return int(size)

@@ -1,4 +1,4 @@
-"""Where a study is kept, so that its workers find each other: SQLite, a database server, or a journal file."""
+"""The storage of a study, which its workers share: SQLite, a database server, or a journal file."""
 
 import random
 import time
@@ -22,66 +22,70 @@ if TYPE_CHECKING:
 JOURNAL = "journal:"
 DATABASE = "study.db"
 PATIENCE = 60
-"""Seconds to wait for another worker's write to SQLite."""
+"""Seconds to wait while another worker writes to SQLite."""
 CONNECT = 10
-"""Seconds to wait for a database server."""
+"""Seconds to wait for a connection to a database server."""
 ATTEMPTS = 5
-"""To make the tables of a database."""
+"""Number of attempts to create the tables of a database."""
 STALE_LOCK = 10
-"""Seconds after which a journal's lock is taken for that of a killed worker; a write takes milliseconds."""
+"""Age in seconds at which the lock of a journal counts as left by a killed worker; a write takes milliseconds."""
 
 
 def open_storage(given: str | None, folder: Path) -> BaseStorage:
-    """The storage of a study; UserError where it cannot be reached.
+    """Return the storage of a study; UserError if it cannot be reached.
 
     Args:
-        given: ``sweep.storage``.
-        folder: of the sweep, for where nothing is given.
+        given: the value of ``sweep.storage``; None for a SQLite file in ``folder``.
+        folder: run folder of the sweep.
     """
     url = given or f"sqlite:///{folder.resolve() / DATABASE}"
     try:
         return _journal(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else _database(url)
     except ArgumentError as error:
         raise UserError(
-            f"sweep.storage={_shown(url)} is not a storage; give a database URL such as "
+            f"sweep.storage={_without_password(url)} is not a storage; give a database URL such as "
             f"postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name, or {JOURNAL}FILE."
         ) from error
     except ImportError as error:
-        raise UserError(f"sweep.storage={_shown(url)} needs a driver: {_first(error)}; install it.") from error
+        raise UserError(
+            f"sweep.storage={_without_password(url)} needs a driver: {_first_line(error)}; install it."
+        ) from error
     except (OSError, SQLAlchemyError, OptunaError) as error:
-        raise UserError(f"sweep.storage={_shown(url)} cannot be reached: {_first(error)}") from error
+        raise UserError(f"sweep.storage={_without_password(url)} cannot be reached: {_first_line(error)}") from error
 
 
 @contextmanager
 def while_reachable(given: str | None, folder: Path) -> Iterator[None]:
-    """Turn the loss of the storage in the middle of a sweep into a UserError that says how to go on."""
+    """Convert a lost connection to the storage during a sweep into a UserError that says how to continue."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise UserError(
-            f"sweep.storage={_shown(given or str(folder / DATABASE))} cannot be reached any more: {_first(error)}. "
-            f"Nothing that has ended is lost; go on with resume={folder}."
+            f"sweep.storage={_without_password(given or str(folder / DATABASE))} cannot be reached any more: "
+            f"{_first_line(error)}. Finished trials are kept; continue with resume={folder}."
         ) from error
 
 
 def _journal(path: str) -> BaseStorage:
-    """A file that workers append to, with a lock that works on NFS and that a kill leaves behind for seconds only.
+    """Return a storage in a file that workers append to, with a lock that works on NFS.
 
-    The path is absolute: the lock is a link to it, whose age could not be told otherwise.
+    A lock that a killed worker left is removed after `STALE_LOCK` seconds. The path is absolute, because the lock is a
+    link to it and the age of a link to a relative path cannot be read.
     """
     file = Path(path).resolve()
     if not path or not file.parent.is_dir():
-        raise UserError(f"sweep.storage={JOURNAL}{path} is in no folder that exists; make it first.")
+        raise UserError(f"sweep.storage={JOURNAL}{path} is not in an existing folder; create the folder first.")
     return JournalStorage(JournalFileBackend(str(file), JournalFileSymlinkLock(str(file), grace_period=STALE_LOCK)))
 
 
 def _database(url: str) -> BaseStorage:
+    """Return a storage in a database, after a test connection."""
     parsed = make_url(url)
     backend, driver = parsed.get_backend_name(), parsed.get_driver_name()
     connect: dict[str, Any] = {}
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):
-            raise UserError(f"sweep.storage={url} is in memory, where no other worker finds it; give a file.")
+            raise UserError(f"sweep.storage={url} is in memory, which other workers cannot read; give a file.")
         connect["timeout"] = PATIENCE
     elif driver in ("psycopg", "psycopg2", "pymysql", "mysqldb"):
         connect["connect_timeout"] = CONNECT
@@ -94,9 +98,9 @@ def _database(url: str) -> BaseStorage:
 
 
 def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
-    """The storage of a database that is there, with its tables: made now unless they are.
+    """Return the storage in an existing database, and create its tables if they are missing.
 
-    Where several workers begin at once, all but one fail to make them, and find them later.
+    If several workers start at the same time, only one of them can create the tables. The others retry.
     """
     for _ in range(ATTEMPTS):
         with suppress(SQLAlchemyError, OptunaError):
@@ -106,32 +110,32 @@ def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 def _lock_from_the_start(storage: RDBStorage) -> None:
-    """Have every transaction take SQLite's write lock as it begins.
+    """Make every transaction take SQLite's write lock when it begins, as SQLAlchemy documents it.
 
-    SQLite knows no SELECT ... FOR UPDATE, and Python's driver begins a transaction no earlier than the first write: two
-    workers that look at a waiting trial at once would both run it (SQLAlchemy documents this remedy).
+    SQLite has no SELECT ... FOR UPDATE, and Python's driver begins a transaction only with the first write. Without the
+    lock, two workers that read a waiting trial at the same time would both run it.
     """
 
     @event.listens_for(storage.engine, "connect")
-    def no_begin_of_the_driver(connection: Any, record: object) -> None:
+    def disable_begin_of_driver(connection: Any, record: object) -> None:
         connection.isolation_level = None
 
     @event.listens_for(storage.engine, "begin")
     def begin(connection: "Connection") -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    storage.engine.dispose()  # connections from before have not heard of it
+    storage.engine.dispose()  # connections opened before lack these listeners
 
 
-def _shown(url: str) -> str:
-    """The URL without its password."""
+def _without_password(url: str) -> str:
+    """Return the URL with its password masked."""
     with suppress(ArgumentError):
         return make_url(url).render_as_string()
     return url
 
 
-def _first(error: BaseException) -> str:
-    """The first line of what went wrong at the bottom of it."""
+def _first_line(error: BaseException) -> str:
+    """Return the first line of the error at the start of the chain of causes."""
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""The study of a sweep: made by the first command that names it, joined by those after."""
+"""The study of a sweep: the first command that names it creates it, later commands join it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,19 +19,26 @@ from nas.sweeps.samplers import build_pruner, build_sampler
 from nas.sweeps.storage import open_storage
 
 MADE_FOR = "made for"
-"""User attribute of a study: the space, ranges, objectives and options of its sweep."""
+"""User attribute of a study with the space, ranges, objectives and options of its sweep."""
 
 
 class Study(optuna.Study):
-    """A study whose trials are counted elsewhere: samplers that have tried everything do not end it."""
+    """A study that samplers cannot stop: the queue of the sweep counts the trials."""
 
     def stop(self) -> None:
-        """Samplers call it."""
+        """Ignore the call of a sampler that has tried all combinations."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep will do, checked before anything is written. measure: how the task measures quality."""
+    """The checked options of a sweep.
+
+    Attributes:
+        config: the config of the sweep.
+        ranges: the ranges by option.
+        objectives: the objectives in their order.
+        measure: name of the quality measure of the task.
+    """
 
     config: SweepConfig
     ranges: Mapping[str, Range]
@@ -40,13 +47,13 @@ class Plan:
 
     @classmethod
     def of(cls, config: SweepConfig) -> "Plan":
-        """UserError for the first option that cannot work."""
+        """Build a plan from a config; UserError for the first option that is not allowed."""
         silence()
         sweep = config.sweep
         if not 0 < 2 * sweep.heartbeat <= sweep.grace:
             raise UserError(
-                f"sweep.heartbeat={sweep.heartbeat} and sweep.grace={sweep.grace} cannot work: give a heartbeat over 0 "
-                "and a grace of twice that or more."
+                f"sweep.heartbeat={sweep.heartbeat} and sweep.grace={sweep.grace} are not allowed together; give a "
+                "heartbeat over 0 and a grace of twice that or more."
             )
         search = compose_search(sweep.search)
         ranges = read(sweep.ranges, names(search))
@@ -56,7 +63,7 @@ class Plan:
         return cls(config, ranges, objectives(sweep, task.quality), task.quality)
 
     def made_for(self) -> dict[str, Any]:
-        """By what two studies can be told apart."""
+        """Return plain values that identify the study of the sweep."""
         return {
             "space": self.config.space.name,
             "objectives": [objective.name for objective in self.objectives],
@@ -66,11 +73,11 @@ class Plan:
 
 
 class Sweep:
-    """A plan and its study in a storage, as one process has it.
+    """A plan and its study in a storage, opened by one process.
 
     Args:
-        plan: see there.
-        folder: of this command; trials leave their run folders in it.
+        plan: the checked options of the sweep.
+        folder: run folder of this command, which contains the run folders of its trials.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -85,7 +92,7 @@ class Sweep:
         self.study = self.study_for(0)
 
     def study_for(self, trial: int) -> Study:
-        """The study with the sampler and pruner for a trial, which is numbered from 0."""
+        """Return the study with the sampler and pruner of a trial, numbered from 0."""
         config = self.plan.config
         return Study(
             study_name=config.sweep.study,
@@ -95,48 +102,48 @@ class Sweep:
         )
 
     def queue(self) -> Queue:
-        """The trials still to be run, for one worker."""
+        """Return the queue of trials for one worker."""
         sweep = self.plan.config.sweep
         return Queue(self.study, self.storage, sweep.trials, sweep.grace, sweep.retries)
 
     def slots(self) -> list[Slot]:
-        """The trials so far."""
+        """Return the trials so far."""
         return self.queue().slots()
 
     def claim(self) -> None:
-        """Say what the study is for if nobody has; UserError where it is for something else."""
+        """Record in the study which sweep it belongs to; UserError if it belongs to another sweep."""
         ours = self.plan.made_for()
         name = f"sweep.study={self.plan.config.sweep.study}"
         if MADE_FOR not in self.study.user_attrs:
             if self.study.get_trials(deepcopy=False):
-                raise UserError(f"{name} is a study that nas.sweep has not made; give another name.")
+                raise UserError(f"{name} is a study that nas.sweep did not create; give another sweep.study.")
             self.study.set_user_attr(MADE_FOR, ours)
         theirs = self.study.user_attrs[MADE_FOR]
         if different := _differences(ours, theirs):
             raise UserError(
-                f"{name} was made for another sweep. Different: {'; '.join(different)}. Give the options it was made "
-                "with, or another sweep.study."
+                f"{name} was created for another sweep. Different: {'; '.join(different)}. Give the options of that "
+                "sweep, or another sweep.study."
             )
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """In what a study differs from this sweep, as sentences' parts."""
+    """Return the differences between this sweep and the study, each as text."""
     found = [
-        f"{key} {_told(ours[key])} (it has {_told(theirs.get(key))})"
+        f"{key} {_as_text(ours[key])} (the study has {_as_text(theirs.get(key))})"
         for key in ("space", "objectives")
         if ours[key] != theirs.get(key)
     ]
     for kind, prefix in (("ranges", "sweep.ranges."), ("options", "")):
         mine, its = ours[kind], theirs.get(kind, {})
         found += [
-            f"{prefix}{key}={_told(mine.get(key))} (it has {_told(its.get(key))})"
+            f"{prefix}{key}={_as_text(mine.get(key))} (the study has {_as_text(its.get(key))})"
             for key in {**mine, **its}
             if mine.get(key) != its.get(key)
         ]
     return found
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A sweep as plain values: its trials, the best of them and what mattered, as they stand now."""
+"""The metrics of a sweep as plain values: its trials so far, the best trials and the importance of the options."""
 
 import warnings
 from pathlib import Path
@@ -13,7 +13,7 @@ from nas.errors import UserError
 from nas.plugins.record import require
 from nas.runs.folder import METRICS, Run, read_json
 from nas.sweeps.objectives import Objective
-from nas.sweeps.options import line
+from nas.sweeps.options import search_command
 from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best, title
 from nas.sweeps.storage import DATABASE
@@ -21,10 +21,10 @@ from nas.sweeps.study import Plan, Sweep
 
 
 def summary(sweep: Sweep) -> dict[str, Any]:
-    """What `metrics.json` tells."""
+    """Return the contents of `metrics.json`."""
     slots, objectives, measure = sweep.slots(), sweep.plan.objectives, sweep.plan.measure
     given = sweep.plan.config.sweep.search
-    mattered = (
+    by_objective = (
         {
             title(objective.name, measure): importances(sweep.study, objective, index)
             for index, objective in enumerate(objectives)
@@ -39,21 +39,30 @@ def summary(sweep: Sweep) -> dict[str, Any]:
         "ranges": {option: allowed.to_plain() for option, allowed in sweep.plan.ranges.items()},
         "finished": sum(slot.finished for slot in slots),
         "trials_asked_for": sweep.plan.config.sweep.trials,
-        "best": [_described(slot) | {"command": line(given, slot.latest.params)} for slot in best(slots, objectives)],
-        "importances": mattered,
-        "trials": [_described(slot) for slot in slots],
+        "best": [
+            _trial_metrics(slot) | {"command": search_command(given, slot.latest.params)}
+            for slot in best(slots, objectives)
+        ],
+        "importances": by_objective,
+        "trials": [_trial_metrics(slot) for slot in slots],
     }
 
 
-def standing(folder: Path) -> dict[str, Any]:
-    """What `metrics.json` would tell of a sweep that is running or was stopped; what it told where that is finished.
+def sweep_metrics(folder: Path) -> dict[str, Any]:
+    """Return the metrics of a sweep: recomputed from its study, or read from `metrics.json` if that is not possible.
 
-    UserError where the folder is not of a sweep, or its study cannot be read.
+    Args:
+        folder: run folder of a sweep that is finished, running or stopped.
+
+    Raises:
+        UserError: the folder has no sweep, or neither its study nor `metrics.json` can be read.
     """
     run, written = Run(folder), read_json(folder / METRICS)
     described = run.described()
     if described["command"] != "sweep":
-        raise UserError(f"{folder} is of nas.{described['command']}, not of nas.sweep.")
+        raise UserError(
+            f"{folder} is a run of nas.{described['command']}, not of nas.sweep; give the folder of a sweep."
+        )
     written = written if isinstance(written, dict) else None
     try:
         require(f"run={folder}", described)
@@ -65,23 +74,25 @@ def standing(folder: Path) -> dict[str, Any]:
 
 
 def _opened(folder: Path, stored: dict[str, Any], written: dict[str, Any] | None) -> Sweep:
-    """The sweep of a folder, to be looked at."""
+    """Return the sweep of a folder, to be read only."""
     try:
         config = restore("sweep", stored)
     except ValueError as error:
-        raise UserError(f"{folder} has a config that is none of this version: {error}") from error
+        raise UserError(f"{folder} has a config that this version cannot read: {error}") from error
     assert isinstance(config, SweepConfig)
     if config.sweep.storage is None and not (folder / DATABASE).exists():
-        raise UserError(f"{folder / DATABASE} is missing, so there is nothing to tell of this sweep.")
+        raise UserError(
+            f"{folder / DATABASE} is missing, so the trials of this sweep cannot be read; restore the file."
+        )
     config.sweep.trials = max(config.sweep.trials, (written or {}).get("trials_asked_for", 0))
     return Sweep(Plan.of(config), folder)
 
 
 def importances(study: optuna.Study, objective: Objective, index: int) -> dict[str, float]:
-    """How much each option's value decided whether a trial is among the best tenth; the largest first, 1 in all.
+    """Return the importance of each option for being among the best tenth of trials, the largest first; the sum is 1.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) compares where the best trials lie with where all lie, and needs
-    neither a forest nor its package. Empty where trials are too few or too alike to tell.
+    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) compares the distribution of the best trials with that of all
+    trials, and needs no further package. The result is empty if there are too few different values.
     """
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.values[index] for trial in trials}) < 2:
@@ -91,11 +102,11 @@ def importances(study: optuna.Study, objective: Objective, index: int) -> dict[s
     def value(trial: FrozenTrial) -> float:
         return sign * float(trial.values[index])
 
-    with warnings.catch_warnings(action="ignore"):  # that it takes smaller values for better: they are
+    with warnings.catch_warnings(action="ignore"):  # it warns that smaller values count as better, as intended here
         return optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=value)
 
 
-def _described(slot: Slot) -> dict[str, Any]:
+def _trial_metrics(slot: Slot) -> dict[str, Any]:
     trial = slot.latest
     seconds = trial.duration.total_seconds() if trial.duration else None
     notes = trial.user_attrs

@@ -1,4 +1,4 @@
-"""One trial of a sweep: a search with the values that the sampler chose, watched while it trains."""
+"""One trial of a sweep: a search with the values that the sampler chose, and a callback that can end it early."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from nas.cli.overrides import Value
 from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
 from nas.jobs.errors import keep_traceback
-from nas.jobs.events import Stepped, Tell
+from nas.jobs.events import Report, Stepped
 from nas.runs.folder import CONFIG
 from nas.runs.metrics import Metrics, read_metrics
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
@@ -37,11 +37,18 @@ class State(StrEnum):
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
-    STOPPED = "stopped"  # by the user, or because it is no longer this worker's
+    STOPPED = "stopped"  # by the user, or because another worker has taken the trial over
 
 
 class Outcome(NamedTuple):
-    """How a trial ended. values: of the objectives, where it is complete; reason: where it is not."""
+    """How a trial ended.
+
+    Attributes:
+        state: the state of the trial.
+        values: values of the objectives; empty unless the trial is complete.
+        figures: the same values by name of the objective.
+        reason: why the trial is not complete; empty if it is.
+    """
 
     state: State
     values: list[float]
@@ -50,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 class _Ended(Exception):
-    """Training is over before its last step."""
+    """Ends a training before its last step."""
 
     def __init__(self, state: State, reason: str) -> None:
         super().__init__(reason)
@@ -58,11 +65,21 @@ class _Ended(Exception):
 
 
 class Watch(lightning.Callback):
-    """Beside the steps of a trial: tells of them, reports to the pruner, and ends what need not go on."""
+    """Reports the steps of a trial, reports its quality to the pruner, and ends it early for a reason.
 
-    def __init__(self, trial: optuna.Trial, number: int, prune_every: int | None, beat: Heartbeat, tell: Tell) -> None:
+    Args:
+        trial: the trial in the study.
+        number: number of the trial, from 0.
+        prune_every: training steps between two reports to the pruner; None for no pruning.
+        beat: the heartbeat, which may have a reason to stop.
+        report: called with the events of the trial.
+    """
+
+    def __init__(
+        self, trial: optuna.Trial, number: int, prune_every: int | None, beat: Heartbeat, report: Report
+    ) -> None:
         self._trial, self._number, self._every = trial, number, prune_every
-        self._beat, self._tell = beat, tell
+        self._beat, self._report = beat, report
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         assert isinstance(trainer.logger, TensorBoardLogger)
@@ -72,7 +89,7 @@ class Watch(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
         step = trainer.global_step
-        self._tell(Stepped(self._number, step, int(trainer.max_steps), shown(module) if module.logs_at(step) else ""))
+        self._report(Stepped(self._number, step, int(trainer.max_steps), shown(module) if module.logs_at(step) else ""))
         if self._beat.stop:
             raise _Ended(State.STOPPED, self._beat.stop)
         if trainer.should_stop:
@@ -95,16 +112,16 @@ def run_trial(
     folder: Path,
     number: int,
 ) -> Outcome:
-    """One search with these values, in a run folder of its own below the sweep's.
+    """Run the search of a trial in its own run folder, and return how it ended.
 
     Args:
-        config: of the sweep.
-        values: by option.
-        objectives: what to measure.
-        run: the run folder of the trial that this one retries, to go on from where that one is.
-        watch: makes the callback beside its steps.
-        folder: of the sweep.
-        number: of the trial, from 0.
+        config: config of the sweep.
+        values: values of the trial, by option.
+        objectives: the objectives to measure.
+        run: run folder of the trial that this one retries, to resume from its checkpoint; None otherwise.
+        watch: function that makes the callback of the training.
+        folder: run folder of the sweep.
+        number: number of the trial, from 0.
     """
     try:
         searched = run_search(trial_config(config, values, run, folder, number), _quiet(), [watch()])
@@ -113,46 +130,50 @@ def run_trial(
     except UpdateFinishedTrialError:
         return Outcome(State.STOPPED, [], {}, TAKEN_OVER)
     except UserError as error:
-        if run is not None:  # what is there cannot be gone on with, on this machine at least
+        if run is not None:  # the run cannot be resumed, at least not on this machine
             return run_trial(config, values, objectives, None, watch, folder, number)
         return Outcome(State.FAILED, [], {}, str(error))
     except (OptunaError, SQLAlchemyError, OSError):
-        raise  # not for what the trial is: the next one would end here as well
-    except Exception as error:  # memory is short for these values, or a step cannot compute with them: others may do
+        raise  # the values of the trial are not the cause: the next trial would fail as well
+    except Exception as error:  # the cause may be the values, for example too little memory: other values may work
         return Outcome(State.FAILED, [], {}, keep_traceback(error, folder, name_of(number)))
-    return _measured(read_metrics(searched.run.path), objectives)
+    return _outcome(read_metrics(searched.run.path), objectives)
 
 
 def name_of(number: int) -> str:
-    """What a trial is called in folders: counted from 1, as in all that is shown."""
+    """Return the name of a trial in names of folders; trials are numbered from 1 wherever they are shown."""
     return f"trial_{number + 1:04d}"
 
 
 def trial_config(
     config: SweepConfig, values: Mapping[str, Value], run: Path | None, folder: Path, number: int
 ) -> SearchConfig:
-    """The search of a trial: the sweep's options with these values, checked; see `run_trial`."""
+    """Return the checked config of a trial's search: the options of the sweep with these values; see `run_trial`."""
     search = compose_search(config.sweep.search, values)
     search.output, search.name, search.plugins = str(folder), name_of(number), config.plugins
     if search.trainer.devices == "auto":
         search.trainer.devices = 1
-    search.resume = None if run is None else _found(run, folder)
+    search.resume = None if run is None else _local(run, folder)
     check(search)
     return search
 
 
-def _found(run: Path, folder: Path) -> str | None:
-    """The run folder to go on in, where this machine has it; a sweep's folder may have been moved."""
+def _local(run: Path, folder: Path) -> str | None:
+    """Return the path of a trial's run folder on this machine; None if it is missing.
+
+    The folder of the sweep may have been moved.
+    """
     places = (run, folder / "search" / run.name)
     return next((str(place) for place in places if (place / CONFIG).exists()), None)
 
 
 def _quiet() -> Console:
-    """What a search says of itself is in its run folder; the sweep tells of its steps."""
+    """Return a console that discards the messages of a search; the sweep shows its steps instead."""
     return Console(file=StringIO())
 
 
-def _measured(metrics: Metrics, objectives: list[Objective]) -> Outcome:
+def _outcome(metrics: Metrics, objectives: list[Objective]) -> Outcome:
+    """Return the outcome of a finished search, which failed if an objective is not finite."""
     if reason := diverged(metrics):
         return Outcome(State.FAILED, [], {}, reason)
     measured = {objective.name: objective.of(metrics) for objective in objectives}

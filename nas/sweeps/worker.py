@@ -1,4 +1,4 @@
-"""A worker of a sweep: takes one trial after the other from the study until all have ended."""
+"""A worker of a sweep: takes one trial after the other from the queue until all are finished."""
 
 import time
 from contextlib import suppress
@@ -8,7 +8,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.jobs.events import Began, Ended, Left, Tell
+from nas.jobs.events import Began, Ended, Released, Report
 from nas.jobs.processes import orphaned
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.hparams import log_trial
@@ -18,25 +18,25 @@ from nas.sweeps.study import Sweep
 from nas.sweeps.trial import Outcome, State, Watch, run_trial
 
 POLL = 0.5
-"""Seconds between two looks at the study while others run its last trials."""
+"""Seconds between two reads of the study while other workers run its last trials."""
 
 
-def work(sweep: Sweep, tell: Tell, parent: int | None = None) -> bool:
-    """Run trials until every one asked for has ended, here or elsewhere.
+def work(sweep: Sweep, report: Report, parent: int | None = None) -> bool:
+    """Run trials until every trial of the sweep is finished, by this worker or another.
 
     Args:
-        sweep: what to do.
-        tell: hears of each trial.
-        parent: process without which this one is to stop; None for none.
+        sweep: the sweep and its study.
+        report: called with the events of each trial.
+        parent: process id of the command; the worker stops once that process is gone. None for no such process.
 
     Returns:
-        Whether all have ended; if not, the user has stopped this worker.
+        True if all trials are finished; False if the user has stopped this worker or the command is gone.
     """
     queue = sweep.queue()
     while True:
         slot = queue.take()
         if slot is not None:
-            if not _run(sweep, slot, tell, parent):
+            if not _run(sweep, slot, report, parent):
                 return False
         elif queue.done():
             return True
@@ -46,8 +46,8 @@ def work(sweep: Sweep, tell: Tell, parent: int | None = None) -> bool:
             time.sleep(POLL)
 
 
-def _run(sweep: Sweep, slot: Slot, tell: Tell, parent: int | None) -> bool:
-    """Run the trial of a slot that is this worker's; returns whether to go on with others."""
+def _run(sweep: Sweep, slot: Slot, report: Report, parent: int | None) -> bool:
+    """Run the trial of a slot that this worker has taken; return whether to continue with other trials."""
     config, number = sweep.plan.config, slot.number
     study = sweep.study_for(number)
     trial = optuna.Trial(study, slot.latest._trial_id)
@@ -55,32 +55,32 @@ def _run(sweep: Sweep, slot: Slot, tell: Tell, parent: int | None) -> bool:
     try:
         with Heartbeat(sweep.storage, slot.latest._trial_id, config.sweep.heartbeat, parent) as beat:
             values = {option: allowed.suggest(trial, option) for option, allowed in sweep.plan.ranges.items()}
-            tell(Began(number, chosen(values)))
+            report(Began(number, chosen(values)))
             every = None if isinstance(study.pruner, optuna.pruners.NopPruner) else config.sweep.prune_every
             outcome = run_trial(
                 config,
                 values,
                 sweep.plan.objectives,
                 None if run is None else Path(run),
-                lambda: Watch(trial, number, every, beat, tell),
+                lambda: Watch(trial, number, every, beat, report),
                 sweep.folder,
                 number,
             )
     except BaseException:
-        _give_back(study, trial)
+        _release(study, trial)
         raise
     if outcome.state == State.STOPPED:
-        _give_back(study, trial)
-        tell(Left(number, outcome.reason))
+        _release(study, trial)
+        report(Released(number, outcome.reason))
         return outcome.reason == TAKEN_OVER
-    ended = _tell(study, trial, outcome)
+    ended = _record(study, trial, outcome)
     log_trial(sweep.folder, number, ended, sweep.plan.objectives)
-    tell(_ended(sweep, number, outcome))
+    report(_ended(sweep, number, outcome))
     return True
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> FrozenTrial:
-    """Write into the study how a trial ended; unless another worker has it, taking this one for dead."""
+def _record(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> FrozenTrial:
+    """Write the outcome of a trial to the study, unless another worker has taken the trial over; return the trial."""
     notes = {State.COMPLETE: Attribute.FIGURES, State.PRUNED: Attribute.PRUNED, State.FAILED: Attribute.REASON}
     with suppress(UpdateFinishedTrialError):
         trial.set_user_attr(notes[outcome.state], outcome.figures or outcome.reason)
@@ -89,15 +89,16 @@ def _tell(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> FrozenT
     return study.tell(trial, values, states[outcome.state], skip_if_finished=True)
 
 
-def _give_back(study: optuna.Study, trial: optuna.Trial) -> None:
-    """Let another worker, or this one another time, run the trial again: failed without a reason."""
+def _release(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Fail a trial without a reason, so that a worker runs it again."""
     with suppress(UpdateFinishedTrialError):
         trial.set_user_attr(Attribute.LEFT, True)
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def _ended(sweep: Sweep, number: int, outcome: Outcome) -> Ended:
+    """Return the event for the end of a trial."""
     objectives, measure = sweep.plan.objectives, sweep.plan.measure
     slots = sweep.slots()
-    told = figures(outcome.values, objectives, measure) if outcome.values else f"{outcome.state}: {outcome.reason}"
-    return Ended(number, told, sum(slot.finished for slot in slots), best_so_far(slots, objectives, measure))
+    text = figures(outcome.values, objectives, measure) if outcome.values else f"{outcome.state}: {outcome.reason}"
+    return Ended(number, text, sum(slot.finished for slot in slots), best_so_far(slots, objectives, measure))

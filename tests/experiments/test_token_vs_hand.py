@@ -11,20 +11,20 @@ from experiments.token_vs_hand import __main__ as command
 from experiments.token_vs_hand import claim
 from experiments.token_vs_hand.__main__ import options_of, settings_of
 from nas.comparisons.contenders import contenders
-from nas.comparisons.results import Comparison, Entrant
+from nas.comparisons.results import Comparison, TrainedContender
 from nas.data import build_task
 from tests.nas.commands import composed
-from tests.nas.comparisons.examples import comparison, entrant, trained
+from tests.nas.comparisons.examples import comparison, contender, trained
 
 STUDY: dict[str, Any] = yaml.safe_load((Path(claim.__file__).parent / "config.yaml").read_text())
 
 
-def model(name: str, at_4x: float, share: float = 1.0, noise: float = 0.01) -> Entrant:
+def model(name: str, at_4x: float, share: float = 1.0, noise: float = 0.01) -> TrainedContender:
     runs = (trained(seed, {1: 1.0, 4: at_4x + noise * (seed % 2)}, share) for seed in range(5))
-    return entrant(name, *runs, searched=name.startswith("searched"))
+    return contender(name, *runs, searched=name.startswith("searched"))
 
 
-def beside(*others: Entrant, share: float = 0.1) -> Comparison:
+def beside(*others: TrainedContender, share: float = 0.1) -> Comparison:
     return comparison(model("searched_token_hybrid", 0.8, share), *others, factors=(1, 4))
 
 
@@ -48,9 +48,9 @@ def test_when_the_claim_holds(found: Comparison, holds: bool) -> None:
 
 
 def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
-    def one(name: str, at_4x: float, at_8x: float) -> Entrant:
+    def one(name: str, at_4x: float, at_8x: float) -> TrainedContender:
         runs = (trained(seed, {1: 1.0, 4: at_4x, 8: at_8x + 0.01 * (seed % 2)}, 0.1) for seed in range(5))
-        return entrant(name, *runs, searched=name.startswith("searched"))
+        return contender(name, *runs, searched=name.startswith("searched"))
 
     found = comparison(one("searched_token_hybrid", 0.2, 0.8), one("softmax", 0.9, 0.1), factors=(1, 4, 8))
     text = claim.claim({"planted": found}, {"planted"})
@@ -59,12 +59,12 @@ def test_the_claim_can_hold_at_one_length_and_not_on_average() -> None:
 
 
 def test_adjusting_over_all_lengths_needs_a_smaller_p() -> None:
-    def one(name: str, *qualities: float) -> Entrant:
+    def one(name: str, *qualities: float) -> TrainedContender:
         lengths = (4, 8, 16, 32, 64)
         runs = (
             trained(seed, {1: 1.0, 64: qualities[seed], **dict.fromkeys(lengths[:-1], 0.5)}, 0.1) for seed in range(5)
         )
-        return entrant(name, *runs, searched=name.startswith("searched"))
+        return contender(name, *runs, searched=name.startswith("searched"))
 
     searched, softmax = one("searched_token_hybrid", *[0.8] * 5), one("softmax", 0.7, 0.6, 0.3, 0.5, 0.75)
     text = claim.claim({"planted": comparison(searched, softmax, factors=(1, 4, 8, 16, 32, 64))}, {"planted"})
@@ -91,7 +91,7 @@ def test_the_gain_of_learnt_routing_is_tabulated() -> None:
 def test_loss_on_text_is_relative_to_softmax() -> None:
     bits = {"searched_token_hybrid": 1.96, "softmax": 1.95, "linear": 1.93}
     runs = {name: [trained(seed, {1: value}, 0.2) for seed in range(2)] for name, value in bits.items()}
-    every = [entrant(name, *own, searched=name.startswith("searched")) for name, own in runs.items()]
+    every = [contender(name, *own, searched=name.startswith("searched")) for name, own in runs.items()]
     text = claim.claim({"text": comparison(*every, quality="bits_per_byte")}, set())
     assert "reaches 1.960 bits per byte at a softmax share of 0.200; softmax reaches 1.950. The difference is" in text
     assert "The difference is +0.5 %, within the allowed 1 %." in text

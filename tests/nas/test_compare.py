@@ -19,15 +19,15 @@ from tests.nas.comparisons.comparing import compare, comparison
 def test_everything_is_trained_by_the_recipe_of_the_run(compared: Ended, searched: Path) -> None:
     found = comparison(compared.run)
     names = ["searched_token_hybrid", "linear", "softmax_rope", "random_routing"]
-    assert [entrant.name for entrant in found.entrants] == names
-    assert [entrant.searched for entrant in found.entrants] == [True, False, False, False]
+    assert [contender.name for contender in found.contenders] == names
+    assert [contender.searched for contender in found.contenders] == [True, False, False, False]
     assert (found.task, found.quality, found.length, found.factors) == ("recall", "recall", 64, [1, 2])
-    for entrant in found.entrants:
-        assert entrant.seeds == (7, 8)
-        assert set(entrant.tried) == {0.001, 0.01}
-        assert entrant.tried[entrant.learning_rate] == max(entrant.tried.values())
-        assert all(run.prefill_seconds and run.decode_seconds for run in entrant.runs)
-    parameters = [run.parameters for entrant in found.entrants for run in entrant.runs]
+    for contender in found.contenders:
+        assert contender.seeds == (7, 8)
+        assert set(contender.tried) == {0.001, 0.01}
+        assert contender.tried[contender.learning_rate] == max(contender.tried.values())
+        assert all(run.prefill_seconds and run.decode_seconds for run in contender.runs)
+    parameters = [run.parameters for contender in found.contenders for run in contender.runs]
     assert max(parameters) <= 1.01 * min(parameters)
     own = yaml.safe_load((searched / "config.yaml").read_text())["config"]
     trainings = [yaml.safe_load(p.read_text())["config"] for p in (compared.run / "train").glob("*/config.yaml")]
@@ -89,13 +89,13 @@ def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
     assert ended.status == 0, ended.err
     assert "One seed: no difference was tested." in ended.out
     assert "one seed: not tested" in (ended.run / MARKDOWN).read_text()
-    assert comparison(ended.run).entrants[0].tried == {}
+    assert comparison(ended.run).contenders[0].tried == {}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("runs=[nowhere]",), "runs has nowhere, which is no folder; give run folders of: nas.search, nas.train."),
+        (("runs=[nowhere]",), "runs has nowhere, which is not a folder; give run folders of: nas.search, nas.train."),
         (
             ("baselines=[softmax,sofmax]",),
             "baselines has sofmax, which is unknown; choose from: softmax, softmax_rope,",
@@ -107,7 +107,7 @@ def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
         (("learning_rates=[]",), "learning_rates=[] is not allowed; give one or more numbers over 0."),
         (("learning_rates=[0.1,-1]",), "learning_rates=[0.1, -1.0] is not allowed"),
         (("baselines=[softmax,interleaved_3_1]",), "baselines has interleaved_3_1: "),
-        (("budget.target=2",), "budget.target=2 is no share of the chunks; give a number from 0 to 1."),
+        (("budget.target=2",), "budget.target=2 is not a softmax share; give a number from 0 to 1."),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""`python -m nas.sweep`: what a sweep leaves behind and says, over one worker and over many."""
+"""`python -m nas.sweep`: the files and messages of a sweep."""
 
 import html
 import re
@@ -11,7 +11,7 @@ import yaml
 from nas.distributed.launch import launched
 from nas.errors import UserError
 from nas.sweeps.page import write
-from nas.sweeps.summary import standing
+from nas.sweeps.summary import sweep_metrics
 from tests.nas.commands import SEARCH, Ended, nas, refusal
 from tests.nas.sweeps.sweeping import SPEED, SWEEP, metrics
 
@@ -54,7 +54,7 @@ def test_it_says_what_it_does_and_what_came_out(swept: Ended) -> None:
         len(re.findall(r"^trial \d of 3  recall \d\.\d{3}  \(best recall \d\.\d{3} \(trial \d\)\)$", swept.out, re.M))
         == 3
     )
-    assert "3 of 3 trials came to their end" in swept.out
+    assert "3 of 3 trials are complete" in swept.out
     assert f"  {metrics(swept.run)['best'][0]['command']}\n" in swept.out
     told = f"Open {swept.run}/report.html, or compare with: tensorboard --logdir {swept.run}/tensorboard\n"
     assert told in swept.out
@@ -69,7 +69,7 @@ def test_its_page_leads_to_the_reports_of_its_trials_and_tells_of_a_sweep_that_w
     assert metrics(swept.run)["best"][0]["command"] in html.unescape(page)
     moved = Path(shutil.copytree(swept.run, tmp_path / "moved"))
     (moved / "metrics.json").unlink()
-    assert standing(moved)["trials"] == metrics(swept.run)["trials"]
+    assert sweep_metrics(moved)["trials"] == metrics(swept.run)["trials"]
     write(moved, tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text().count('<a href="') == 3
     (moved / "study.db").unlink()
@@ -107,13 +107,13 @@ def test_a_finished_sweep_runs_nothing_again_and_one_with_more_trials_goes_on(sw
         (("sweep.pruner=modal",), "sweep.pruner=modal is unknown"),
         (("sweep.pruner=median", "sweep.objectives=[quality,share]"), "prunes by quality alone"),
         (("sweep.objectives=[]",), "sweep.objectives is empty; give one or more of: quality, share"),
-        (("sweep.objectives=[speed]",), "sweep.objectives has speed, which is unknown; choose among: quality"),
-        (("sweep.objectives=[share,share]",), "sweep.objectives has share twice"),
+        (("sweep.objectives=[speed]",), "sweep.objectives has speed, which is unknown; choose from: quality"),
+        (("sweep.objectives=[share,share]",), "sweep.objectives has share twice; give each objective once."),
         (("sweep.context=100",), "sweep.context=100 is not measured; choose one of: 4096"),
-        ((f"{SPEED}.low=1",), "sweep.ranges.trainer.learning_rate is empty: low=1 is over high=0.01."),
-        ((f"{SPEED}.low=0",), "has log=true, which needs low over 0"),
+        ((f"{SPEED}.low=1",), "learning_rate is empty: low=1 is over high=0.01; give low of at most high."),
+        ((f"{SPEED}.low=0",), "has log=true and low=0; give low over 0, or log=false."),
         ((f"+{SPEED}.hgih=0",), "has hgih; a range has low, high, log and step, or choices."),
-        (("+sweep.ranges.model.chunk_size.choices=[]",), "has nothing to choose from"),
+        (("+sweep.ranges.model.chunk_size.choices=[]",), "choices=[] is not a list of values"),
         (("+sweep.ranges.trainer.speed={low: 1, high: 2}",), "has trainer.speed, which is not an option"),
         (("+sweep.ranges.seed={low: 1, high: 2}",), "has seed, which is not an option"),
         (("~sweep.ranges.trainer", "~sweep.ranges.budget", "~sweep.ranges.model"), "sweep.ranges is empty"),
@@ -136,7 +136,7 @@ def test_an_option_that_cannot_work(tmp_path: Path, options: tuple[str, ...], to
 def test_commands_started_beside_each_other_are_workers_of_a_study_and_not_processes_of_a_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Under srun each would otherwise wait for the others to train with it."""
+    """Otherwise each process under srun would wait for the others to train together."""
     for name, value in (("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2"), ("SLURM_NNODES", "2")):
         monkeypatch.setenv(name, value)
     assert launched().world == 2

@@ -1,16 +1,16 @@
-"""The figures of a comparison as files, each as PNG and SVG."""
+"""Write the figures of a comparison, each as PNG and SVG."""
 
 from pathlib import Path
 
 from nas.comparisons.figures.quality_against_cost import COSTS, quality_against_cost
 from nas.comparisons.figures.quality_curves import bits_by_position, quality_against_length
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from nas.report.style import save
 
 
-def draw(answer: Answer, folder: Path) -> list[Path]:
-    """Write every figure that the comparison has something for; returns the paths, a PNG and an SVG of each."""
-    figures = {f"quality_by_{cost}": quality_against_cost(answer, cost) for cost in COSTS}
-    figures["quality_by_length"] = quality_against_length(answer)
-    figures["bits_by_position"] = bits_by_position(answer)
+def draw(summary: Summary, folder: Path) -> list[Path]:
+    """Write every figure for which the comparison has data and return the paths, a PNG and an SVG of each."""
+    figures = {f"quality_by_{cost}": quality_against_cost(summary, cost) for cost in COSTS}
+    figures["quality_by_length"] = quality_against_length(summary)
+    figures["bits_by_position"] = bits_by_position(summary)
     return [path for name, figure in figures.items() if figure for path in save(figure, folder, name)]

@@ -1,4 +1,4 @@
-"""Names beside what they name, in place of a legend: of points and of the ends of curves, none over another."""
+"""Labels beside points and at the ends of curves, placed without overlap; they replace a legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from scipy.optimize import isotonic_regression
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right and top in pixels."""
 DISTANCES = (9, 18, 30, 44, 60)
-"""Points of type from the middle of a mark to its label; beyond the first a line leads there."""
+"""Distances from the centre of a marker to its label in typographic points; a line connects all but the nearest."""
 DIRECTIONS = {
     (1, 0): ("left", "center"),
     (-1, 0): ("right", "center"),
@@ -28,20 +28,20 @@ DIRECTIONS = {
     (-0.75, 0.75): ("right", "bottom"),
     (-0.75, -0.75): ("right", "top"),
 }
-"""Where a label may stand from its mark, and how its text is aligned there; the first that is free is taken."""
+"""Directions from a marker to its label, with the alignment of the text; the first free direction is used."""
 SIDES = {"left": 0.0, "bottom": 0.0, "center": 0.5, "right": 1.0, "top": 1.0}
-"""The side of a text that stands in its place, in widths or heights of it; a line leads there."""
+"""Anchor of a text by alignment, in widths or heights of the text; the connecting line ends there."""
 MARK = 6.0
-"""Points from the middle of a mark to its edge."""
+"""Distance from the centre of a marker to its edge, in typographic points."""
 ORDERS = 20
-"""Random orders in which names are tried; whoever comes first takes the nearest place."""
+"""Number of random orders in which labels are placed; earlier labels get nearer places."""
 ASIDE = 1.06
-"""Where names of curves begin, in widths of the axes."""
+"""Left end of the labels of curves, in widths of the axes."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A name at a point of the data; ``low`` and ``high`` are the ends of the bar through it."""
+    """A name for a point of the data; ``low`` and ``high`` are the ends of its error bar."""
 
     text: str
     x: float
@@ -53,15 +53,15 @@ class Label:
 
 
 def label_points(axes: Axes, labels: Sequence[Label], steps: Sequence[tuple[float, float]] = ()) -> None:
-    """Put each name beside its mark, as near as there is room: inside the axes, and off all marks, bars, steps, other
-    names and the lines that lead to them.
+    """Put each label beside its marker, as near as possible without overlap.
 
-    The figure's layout and the limits of its axes must be final.
+    Labels and their lines stay inside the axes. They avoid markers, error bars, steps and other labels. The layout of
+    the figure and the limits of the axes must be final.
 
     Args:
-        axes: whose marks are named.
-        labels: the names.
-        steps: corners of a line of steps, in the data.
+        axes: the axes with the markers.
+        labels: the labels.
+        steps: corners of a step line, in data coordinates.
     """
     point = _figure(axes).dpi / 72
     inside = np.array([axes.get_window_extent().extents])
@@ -81,7 +81,14 @@ def label_points(axes: Axes, labels: Sequence[Label], steps: Sequence[tuple[floa
 
 
 class _Candidate(NamedTuple):
-    """A place for a name: the boxes [n, 4] that its text and line cover, and how much of the text is off the axes."""
+    """A place for a label.
+
+    Attributes:
+        distance: from the marker, one of `DISTANCES`.
+        direction: from the marker, one of `DIRECTIONS`.
+        boxes: [n, 4] boxes that the text and the line cover, in pixels.
+        outside: area of the text outside the axes, in square pixels.
+    """
 
     distance: int
     direction: tuple[float, float]
@@ -90,7 +97,7 @@ class _Candidate(NamedTuple):
 
 
 def _candidates(axes: Axes, label: Label, inside: NDArray[np.float64], point: float) -> list[_Candidate]:
-    """Every place for a name, the nearest first."""
+    """Return every place for a label, the nearest first."""
     at, size = tuple(axes.transData.transform((label.x, label.y))), _size(axes, label)
     found = []
     for distance, direction in product(DISTANCES, DIRECTIONS):
@@ -103,7 +110,13 @@ def _candidates(axes: Axes, label: Label, inside: NDArray[np.float64], point: fl
 def _placed(
     rivals: Sequence[Sequence[_Candidate]], marks: Sequence[Box], order: Sequence[int]
 ) -> tuple[float, int, list[_Candidate]]:
-    """The best place for each name, one after the other; how much is covered twice, and how far names are in all."""
+    """Place labels one after the other; return the overlapping area, the total distance, and the place of each label.
+
+    Args:
+        rivals: the possible places of each label.
+        marks: boxes that labels must avoid, in pixels.
+        order: indices of the labels in the order of placing.
+    """
     taken, total, chosen = np.array(marks), 0.0, {}
     for index in order:
         covered = [round(_shared(one.boxes, taken) + one.outside, 3) for one in rivals[index]]
@@ -115,9 +128,9 @@ def _placed(
 
 
 def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
-    """Put each name to the right of the axes, as near to the height of its curve's end as the others leave it.
+    """Put each label to the right of the axes, as near to the height of its curve's end as possible without overlap.
 
-    The limits of the axes must be final; the figure's layout makes room for the names.
+    The limits of the axes must be final; the layout of the figure reserves the width of the labels.
     """
     texts = [_annotate(axes, label, True, "left", "center", (ASIDE, 0.5), "axes fraction") for label in labels]
     _figure(axes).draw_without_rendering()
@@ -129,8 +142,9 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places at least ``gap`` apart and within ``low`` and ``high``, if there is room, in the order of those that are
-    wanted and with the least squared distance from them.
+    """Return positions at least ``gap`` apart, in the order of ``wanted`` and with least squared distance from it.
+
+    They lie between ``low`` and ``high`` if this range is large enough.
     """
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
@@ -178,7 +192,7 @@ def _weight(label: Label) -> str:
 
 
 def _size(axes: Axes, label: Label) -> tuple[float, float]:
-    """Width and height of the text, in pixels."""
+    """Return width and height of the text in pixels."""
     text = axes.text(0, 0, label.text, fontweight=_weight(label))
     extent = text.get_window_extent()
     text.remove()
@@ -186,18 +200,18 @@ def _size(axes: Axes, label: Label) -> tuple[float, float]:
 
 
 def _around(a: Sequence[float], b: Sequence[float], half: float) -> Box:
-    """The box between two points, wider on all sides by ``half``."""
+    """Return the box between two points, extended by ``half`` on all sides."""
     return min(a[0], b[0]) - half, min(a[1], b[1]) - half, max(a[0], b[0]) + half, max(a[1], b[1]) + half
 
 
 def _mark(axes: Axes, label: Label, point: float) -> list[Box]:
-    """What a mark and its bar cover, in pixels."""
+    """Return the boxes of a marker and its error bar, in pixels."""
     middle, low, high = axes.transData.transform([(label.x, at) for at in (label.y, label.low, label.high)])
     return [_around(middle, middle, MARK * point), _around(low, high, point)]
 
 
 def _box(at: Sequence[float], size: tuple[float, float], distance: float, direction: tuple[float, float]) -> Box:
-    """What a text of that size covers in that place, in pixels."""
+    """Return the box of a text at a distance and direction from its marker, in pixels."""
     across, up = DIRECTIONS[direction]
     left = at[0] + distance * direction[0] - size[0] * SIDES[across]
     bottom = at[1] + distance * direction[1] - size[1] * SIDES[up]
@@ -205,13 +219,13 @@ def _box(at: Sequence[float], size: tuple[float, float], distance: float, direct
 
 
 def _line(at: Sequence[float], distance: float, direction: tuple[float, float], point: float) -> list[Box]:
-    """What the line to a label covers between the edge of the mark and the text, in pixels."""
+    """Return boxes that cover the line from the edge of a marker to its label, in pixels."""
     along = np.arange(2 * MARK * point, distance - point, 2 * point)
     ends = [(at[0] + step * direction[0], at[1] + step * direction[1]) for step in along]
     return [_around(end, end, point) for end in ends]
 
 
 def _shared(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """The area that boxes of ``a`` [n, 4] and of ``b`` [m, 4] have in common, over all pairs."""
+    """Return the total overlapping area of boxes ``a`` [n, 4] and ``b`` [m, 4], over all pairs."""
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     return float(np.clip(high - low, 0, None).prod(-1).sum())

@@ -1,4 +1,4 @@
-"""Quality against cost: a mark for each entrant, and the Pareto front."""
+"""Quality against cost: a marker for each contender, and the Pareto front."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,97 +9,102 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from nas.comparisons.figures.entrant_style import Look, looks, quality_title
+from nas.comparisons.figures.contender_style import Style, quality_title, styles
 from nas.comparisons.figures.labels import Label, label_points
 from nas.comparisons.statistics import pareto
-from nas.comparisons.summary import Answer, Row, value
+from nas.comparisons.summary import Row, Summary, value
 from nas.report.style import MUTED, STYLE, plain_style
 from nas.report.units import context, size
 
 FRONT: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 2))}
-"""The Pareto front's line."""
+"""Style of the line of the Pareto front."""
 Point: TypeAlias = tuple[float, float]
 
 
 class Cost(NamedTuple):
-    """What quality is set against."""
+    """A cost on the horizontal axis.
 
-    column: Callable[[Answer, int], str]
-    title: Callable[[Answer], str]
+    Attributes:
+        column: the column of the rows, for a summary and a length factor.
+        title: the title of the axis.
+        logarithmic: whether the axis is logarithmic.
+    """
+
+    column: Callable[[Summary, int], str]
+    title: Callable[[Summary], str]
     logarithmic: bool
 
 
 COSTS = {
-    "share": Cost(lambda answer, factor: f"share_{factor}x", lambda answer: "softmax share", False),
+    "share": Cost(lambda summary, factor: f"share_{factor}x", lambda summary: "softmax share", False),
     "kv_bytes": Cost(
-        lambda answer, factor: f"kv_bytes_{answer.comparison.context}",
-        lambda answer: f"keys, values and states at {context(answer.comparison.context)} tokens",
+        lambda summary, factor: f"kv_bytes_{summary.comparison.context}",
+        lambda summary: f"cache size at {context(summary.comparison.context)} tokens",
         True,
     ),
 }
-"""By name, in the figures' file names."""
+"""Costs by their name in file names."""
 
 
-def quality_against_cost(answer: Answer, cost: str) -> Figure | None:
-    """A mark for each entrant with the interval of its quality, and the Pareto front as a line.
+def quality_against_cost(summary: Summary, cost: str) -> Figure | None:
+    """Draw quality with its interval against cost, and the Pareto front; return None if no contender has a known cost.
 
-    One panel at the shortest length that was measured and one at the longest. Entrants whose cost is not known are left
-    out; None where that is all of them.
+    One panel shows the shortest measured length and one the longest. Contenders without a known cost are left out.
 
     Args:
-        answer: of the comparison.
-        cost: one of `COSTS`.
+        summary: the summary of the comparison.
+        cost: the cost, one of `COSTS`.
     """
-    factors = answer.comparison.factors
-    shown = [factor for factor in sorted({min(factors), max(factors)}) if known(answer, COSTS[cost], factor)]
+    factors = summary.comparison.factors
+    shown = [factor for factor in sorted({min(factors), max(factors)}) if known(summary, COSTS[cost], factor)]
     if not shown:
         return None
     with plain_style(STYLE):
         figure = Figure(figsize=(1.2 + 5.2 * len(shown), 4.6), layout="constrained")
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-        drawn = [_marks(axes, answer, COSTS[cost], factor) for axes, factor in zip(panels, shown, strict=True)]
-        panels[0].set_ylabel(quality_title(answer))
-        figure.legend(handles=_legend(answer), loc="outside lower center", ncols=3, frameon=False)
+        drawn = [_marks(axes, summary, COSTS[cost], factor) for axes, factor in zip(panels, shown, strict=True)]
+        panels[0].set_ylabel(quality_title(summary))
+        figure.legend(handles=_legend(summary), loc="outside lower center", ncols=3, frameon=False)
         figure.draw_without_rendering()
         for axes, (labels, front) in zip(panels, drawn, strict=True):
             label_points(axes, labels, front)
     return figure
 
 
-def known(answer: Answer, cost: Cost, factor: int) -> list[tuple[Row, Look]]:
-    """The entrants whose cost is known."""
-    column = cost.column(answer, factor)
-    every = zip(answer.rows, looks(answer), strict=True)
-    return [(row, look) for row, look in every if math.isfinite(value(row, column))]
+def known(summary: Summary, cost: Cost, factor: int) -> list[tuple[Row, Style]]:
+    """Return row and style of each contender with a known cost at a length factor."""
+    column = cost.column(summary, factor)
+    every = zip(summary.rows, styles(summary), strict=True)
+    return [(row, style) for row, style in every if math.isfinite(value(row, column))]
 
 
-def _marks(axes: Axes, answer: Answer, cost: Cost, factor: int) -> tuple[list[Label], list[Point]]:
-    """Draw a panel of quality against cost; returns the names to put in it and the corners of the front's line."""
-    column = cost.column(answer, factor)
-    shown = known(answer, cost, factor)
+def _marks(axes: Axes, summary: Summary, cost: Cost, factor: int) -> tuple[list[Label], list[Point]]:
+    """Draw a panel; return its labels and the corners of the line of the Pareto front."""
+    column = cost.column(summary, factor)
+    shown = known(summary, cost, factor)
     points = [(value(row, column), value(row, f"quality_{factor}x")) for row, _ in shown]
     _cost_axis(axes, cost, [x for x, _ in points])
-    front = corners(points, answer.comparison.higher, axes.get_xlim()[1])
+    front = corners(points, summary.comparison.higher, axes.get_xlim()[1])
     axes.plot(*zip(*front, strict=True), zorder=1.5, **FRONT)
     labels = []
-    for (row, look), (x, y) in zip(shown, points, strict=True):
+    for (row, style), (x, y) in zip(shown, points, strict=True):
         low, high = _ends(row, factor, y)
         axes.errorbar(
             x,
             y,
             [[y - low], [high - y]],
-            fmt=look.marker,
-            color=look.colour,
+            fmt=style.marker,
+            color=style.colour,
             capsize=3,
             elinewidth=1.4,
             markersize=8.5,
-            markerfacecolor=look.face,
+            markerfacecolor=style.face,
             markeredgewidth=1.6,
-            zorder=3 + look.searched,
+            zorder=3 + style.searched,
         )
-        labels.append(Label(str(row["model"]), x, y, low, high, look.colour, look.searched))
-    axes.set_xlabel(cost.title(answer))
-    length = answer.comparison.length
+        labels.append(Label(str(row["model"]), x, y, low, high, style.colour, style.searched))
+    axes.set_xlabel(cost.title(summary))
+    length = summary.comparison.length
     times = "" if factor == 1 else f"{factor}x "
     axes.set_title(f"at {times}the training length, {length * factor:,} tokens")
     axes.margins(y=0.18)
@@ -107,14 +112,20 @@ def _marks(axes: Axes, answer: Answer, cost: Cost, factor: int) -> tuple[list[La
 
 
 def corners(points: Sequence[Point], higher: bool, end: float) -> list[Point]:
-    """Of the line that tells the best quality up to each cost, from the cheapest entrant to the end of the axis."""
+    """Return the corners of the step line of best quality up to each cost.
+
+    Args:
+        points: cost and quality of each contender.
+        higher: whether higher quality is better.
+        end: cost at the end of the line.
+    """
     front = sorted(points[index] for index in pareto(points, higher))
     following = [x for x, _ in front[1:]] + [end]
     return [corner for (x, y), until in zip(front, following, strict=True) for corner in ((x, y), (until, y))]
 
 
 def _ends(row: Row, factor: int, mean: float) -> tuple[float, float]:
-    """Of the bar through a mark, which has no length where there is no interval."""
+    """Return the ends of an error bar; both are the mean if there is no interval."""
     low, high = value(row, f"low_{factor}x"), value(row, f"high_{factor}x")
     return (mean, mean) if math.isnan(low) else (low, high)
 
@@ -130,14 +141,14 @@ def _cost_axis(axes: Axes, cost: Cost, costs: Sequence[float]) -> None:
         axes.set_xlim(-0.06, 1.06)
 
 
-def _legend(answer: Answer) -> list[Line2D]:
-    """What fillings and the line mean; who is who stands at the marks."""
+def _legend(summary: Summary) -> list[Line2D]:
+    """Return the legend of filled markers, hollow markers and the line; labels name the contenders."""
     style: dict[str, Any] = {"color": MUTED, "marker": "o", "linestyle": "", "markersize": 8}
     marks = [
         Line2D([], [], label="found by a search", markerfacecolor=MUTED, **style),
         Line2D([], [], label="baseline", markerfacecolor="white", **style),
     ]
-    kinds = [bool(answer.comparison.searched), bool(answer.comparison.baselines)]
+    kinds = [bool(summary.comparison.searched), bool(summary.comparison.baselines)]
     return [
         *(mark for mark, some in zip(marks, kinds, strict=True) if some),
         Line2D([], [], label="Pareto front", **FRONT),

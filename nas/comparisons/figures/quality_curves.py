@@ -1,4 +1,4 @@
-"""Quality against the length of the context, and by the position in it: a curve for each entrant."""
+"""Quality by context length and by position in the sequence: a curve for each contender."""
 
 import math
 from collections.abc import Sequence
@@ -9,50 +9,53 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from nas.comparisons.figures.entrant_style import Look, looks, quality_title
+from nas.comparisons.figures.contender_style import Style, quality_title, styles
 from nas.comparisons.figures.labels import Label, label_ends
-from nas.comparisons.results import Entrant
+from nas.comparisons.results import TrainedContender
 from nas.comparisons.statistics import interval
-from nas.comparisons.summary import Answer, value
+from nas.comparisons.summary import Summary, value
 from nas.report.style import MUTED, STYLE, plain_style
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Of one entrant: points by x, with the ends of their intervals."""
+    """The curve of one contender: points by ``x``, with the ends of their intervals."""
 
     name: str
-    look: Look
+    style: Style
     x: list[float]
     y: list[float]
     low: list[float]
     high: list[float]
 
 
-def length_curves(answer: Answer) -> list[Curve]:
-    """Quality by the length of the context, of each entrant; none of one length."""
-    length, factors = answer.comparison.length, answer.comparison.factors
+def length_curves(summary: Summary) -> list[Curve]:
+    """Return the curves of quality by context length; empty if only one length was measured."""
+    length, factors = summary.comparison.length, summary.comparison.factors
     curves = []
-    for row, look in zip(answer.rows, looks(answer), strict=True):
+    for row, style in zip(summary.rows, styles(summary), strict=True):
         y, low, high = ([value(row, f"{name}_{factor}x") for factor in factors] for name in ("quality", "low", "high"))
-        curves.append(Curve(str(row["model"]), look, [length * factor for factor in factors], y, low, high))
+        curves.append(Curve(str(row["model"]), style, [length * factor for factor in factors], y, low, high))
     return curves if len(factors) > 1 else []
 
 
-def position_curves(answer: Answer) -> list[Curve]:
-    """Bits per byte of each segment of the longest sequences by the token it ends at, of the trainings that have it."""
+def position_curves(summary: Summary) -> list[Curve]:
+    """Return the curves of bits per byte by position in the longest sequences, of contenders that have them.
+
+    A point stands for a segment, at its last token.
+    """
     curves = []
-    for entrant, look in zip(answer.comparison.entrants, looks(answer), strict=True):
-        if values := _segments(entrant):
+    for contender, style in zip(summary.comparison.contenders, styles(summary), strict=True):
+        if values := _segments(contender):
             low, high = zip(*map(interval, values.values()), strict=True)
             x, y = [float(end) for end in values], [fmean(bits) for bits in values.values()]
-            curves.append(Curve(entrant.name, look, x, y, list(low), list(high)))
+            curves.append(Curve(contender.name, style, x, y, list(low), list(high)))
     return curves
 
 
-def quality_against_length(answer: Answer) -> Figure | None:
-    """A curve for each entrant with its intervals as a band; the training length is marked. None of one length."""
-    length, factors, curves = answer.comparison.length, answer.comparison.factors, length_curves(answer)
+def quality_against_length(summary: Summary) -> Figure | None:
+    """Draw quality by context length, with intervals as bands; return None if only one length was measured."""
+    length, factors, curves = summary.comparison.length, summary.comparison.factors, length_curves(summary)
     if not curves:
         return None
     with plain_style(STYLE):
@@ -62,14 +65,14 @@ def quality_against_length(answer: Answer) -> Figure | None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}\n{x / length:g}x")
         axes.set_xlabel("context length in tokens, and times the training length")
-        axes.set_ylabel(quality_title(answer))
-        _draw_curves(axes, answer, curves)
+        axes.set_ylabel(quality_title(summary))
+        _draw_curves(axes, summary, curves)
     return figure
 
 
-def bits_by_position(answer: Answer) -> Figure | None:
-    """The `position_curves` of a comparison; None where none has any."""
-    curves = position_curves(answer)
+def bits_by_position(summary: Summary) -> Figure | None:
+    """Draw bits per byte by position, with intervals as bands; return None if no contender has them."""
+    curves = position_curves(summary)
     if not curves:
         return None
     with plain_style(STYLE):
@@ -77,13 +80,13 @@ def bits_by_position(answer: Answer) -> Figure | None:
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("position in the sequence, in tokens")
         axes.set_ylabel("bits per byte (lower is better)")
-        _draw_curves(axes, answer, curves)
+        _draw_curves(axes, summary, curves)
     return figure
 
 
-def _segments(entrant: Entrant) -> dict[int, list[float]]:
-    """Of its longest sequences, by the token that a segment ends at, the bits per byte of each seed that are finite."""
-    given = [run.by_position for run in entrant.runs if run.by_position]
+def _segments(contender: TrainedContender) -> dict[int, list[float]]:
+    """Return the finite bits per byte over seeds, by the last token of each segment of the longest sequences."""
+    given = [run.by_position for run in contender.runs if run.by_position]
     longest = max((factor for segments in given for factor in segments), default=0)
     values: dict[int, list[float]] = {}
     for segments in given:
@@ -98,24 +101,24 @@ def _one_panel() -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _draw_curves(axes: Axes, answer: Answer, curves: Sequence[Curve]) -> None:
-    """Curves with their bands and names, the training length marked; limits and scale are final after it."""
+def _draw_curves(axes: Axes, summary: Summary, curves: Sequence[Curve]) -> None:
+    """Draw curves with bands and labels, and mark the training length; the limits of the axes are final afterwards."""
     few = max(len(curve.x) for curve in curves) <= 10
     for curve in curves:
-        look = curve.look
-        axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=0.15, linewidth=0)
+        style = curve.style
+        axes.fill_between(curve.x, curve.low, curve.high, color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(
             curve.x,
             curve.y,
-            color=look.colour,
-            linewidth=look.width,
-            marker=look.marker if few else "",
+            color=style.colour,
+            linewidth=style.width,
+            marker=style.marker if few else "",
             markersize=7,
-            markerfacecolor=look.face,
+            markerfacecolor=style.face,
             markeredgewidth=1.5,
-            zorder=3 + look.searched,
+            zorder=3 + style.searched,
         )
-    length = answer.comparison.length
+    length = summary.comparison.length
     axes.axvline(length, color=MUTED, linewidth=1, linestyle=":", zorder=1.5)
     axes.annotate(
         "training length",
@@ -130,7 +133,7 @@ def _draw_curves(axes: Axes, answer: Answer, curves: Sequence[Curve]) -> None:
     axes.set_xlim(axes.get_xlim())
     axes.set_ylim(axes.get_ylim())
     ends = [
-        Label(curve.name, curve.x[-1], curve.y[-1], curve.y[-1], curve.y[-1], curve.look.colour, curve.look.searched)
+        Label(curve.name, curve.x[-1], curve.y[-1], curve.y[-1], curve.y[-1], curve.style.colour, curve.style.searched)
         for curve in curves
     ]
     label_ends(axes, ends)

@@ -1,4 +1,4 @@
-"""Small comparisons by the command."""
+"""Small comparisons that the command runs."""
 
 import json
 from functools import partial
@@ -18,7 +18,7 @@ def comparison(run: Path) -> Comparison:
 
 
 def compare(*options: str) -> Ended:
-    """Run ``python -m nas.compare`` in this process, with few tokens to time."""
+    """Run ``python -m nas.compare`` in this process, and time it on few tokens."""
     few = partial(decode_seconds_per_token, tokens=2, repeats=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nas.comparisons.finish.decode_seconds_per_token", few)

@@ -1,9 +1,9 @@
-"""Comparisons as finished trainings would leave them."""
+"""Results of comparisons, as finished trainings would give them."""
 
 import math
 from collections.abc import Sequence
 
-from nas.comparisons.results import Comparison, Entrant, Trained
+from nas.comparisons.results import Comparison, Trained, TrainedContender
 from tests.nas.architectures import small
 
 CONTEXTS = (4096, 32768, 131072)
@@ -28,22 +28,22 @@ def trained(
     )
 
 
-def entrant(name: str, *runs: Trained, searched: bool = False) -> Entrant:
-    return Entrant(name, searched, 2e-3, {1e-3: 0.4, 2e-3: 0.5}, small("softmax", "linear").to_dict(), runs)
+def contender(name: str, *runs: Trained, searched: bool = False) -> TrainedContender:
+    return TrainedContender(name, searched, 2e-3, {1e-3: 0.4, 2e-3: 0.5}, small("softmax", "linear").to_dict(), runs)
 
 
-def by_seed(name: str, *qualities: float, searched: bool = False, share: float = 0.5) -> Entrant:
-    """At the training length alone."""
+def by_seed(name: str, *qualities: float, searched: bool = False, share: float = 0.5) -> TrainedContender:
+    """Return a contender that was measured at the training length alone."""
     runs = [trained(seed, {1: quality}, share) for seed, quality in enumerate(qualities)]
-    return entrant(name, *runs, searched=searched)
+    return contender(name, *runs, searched=searched)
 
 
-def comparison(*entrants: Entrant, quality: str = "recall", factors: Sequence[int] = (1,)) -> Comparison:
-    return Comparison("associative recall", quality, 512, list(factors), entrants)
+def comparison(*contenders: TrainedContender, quality: str = "recall", factors: Sequence[int] = (1,)) -> Comparison:
+    return Comparison("associative recall", quality, 512, list(factors), contenders)
 
 
 def recall() -> Comparison:
-    """Two searched models and six baselines over three seeds and four lengths, much of it at 1."""
+    """Return two searched models and six baselines over three seeds and four lengths; many have quality 1."""
     means = {
         "token_hybrid": (0.031, True, (1.0, 1.0, 0.99, 0.97)),
         "layer_hybrid": (0.25, True, (1.0, 0.97, 0.8, 0.5)),
@@ -61,12 +61,12 @@ def recall() -> Comparison:
             noise = 0.03 * math.sin(7.0 * seed + 3.0 * len(name))
             noisy = (min(1.0, max(0.0, value + noise * (value < 1))) for value in qualities)
             runs.append(trained(seed, dict(zip((1, 2, 4, 8), noisy, strict=True)), min(1.0, share * (1 + noise))))
-        made.append(entrant(name, *runs, searched=searched))
+        made.append(contender(name, *runs, searched=searched))
     return comparison(*made, factors=(1, 2, 4, 8))
 
 
 def text() -> Comparison:
-    """Three searched or hand-designed models in bits per byte, with segments by position at two lengths."""
+    """Return one searched and two hand-designed models in bits per byte, with segments by position at two lengths."""
     made = []
     for name, share, level in (("token_hybrid", 0.1, 1.95), ("softmax", 1.0, 2.1), ("linear", 0.0, 1.93)):
         runs = []
@@ -76,5 +76,5 @@ def text() -> Comparison:
                 factor: [(end, start + 20 / (end + 20)) for end in range(64, 512 * factor + 1, 64)] for factor in (1, 2)
             }
             runs.append(trained(seed, {1: start, 2: start - 0.02}, share, segments))
-        made.append(entrant(name, *runs, searched=name == "token_hybrid"))
+        made.append(contender(name, *runs, searched=name == "token_hybrid"))
     return comparison(*made, quality="bits_per_byte", factors=(1, 2))

@@ -1,13 +1,13 @@
-"""A small comparison, tested."""
+"""The summary of a small comparison."""
 
 import math
 
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from tests.nas.comparisons.examples import by_seed, comparison
 
 
-def small() -> Answer:
-    return Answer.of(
+def small() -> Summary:
+    return Summary.of(
         comparison(
             by_seed("token_hybrid", 0.90, 0.91, 0.92, searched=True, share=0.03),
             by_seed("softmax", 0.01, 0.02, math.nan, share=1.0),

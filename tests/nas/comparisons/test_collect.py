@@ -1,4 +1,4 @@
-"""From the trainings of a comparison to its results."""
+"""Results of a comparison, collected from its trainings."""
 
 import json
 
@@ -7,7 +7,7 @@ from tests.nas.comparisons.comparing import comparison
 
 
 def test_costs_follow_from_what_was_trained(compared: Ended) -> None:
-    by_name = {entrant.name: entrant for entrant in comparison(compared.run).entrants}
+    by_name = {contender.name: contender for contender in comparison(compared.run).contenders}
     linear, softmax, random = (by_name[name].runs[0] for name in ("linear", "softmax_rope", "random_routing"))
     assert linear.share == {1: 0.0, 2: 0.0}
     assert softmax.share == {1: 1.0, 2: 1.0}

@@ -1,4 +1,4 @@
-"""Who takes part: of one size, under which budget, and what cannot."""
+"""Contenders: their size, their budgets, and models that cannot be compared."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def test_all_have_as_many_parameters_as_the_largest() -> None:
 
 def test_models_that_cannot_be_of_one_size_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.comparisons.contenders.TOLERANCE", 1e-4)  # a column of an MLP is more
-    with pytest.raises(UserError, match=r"softmax cannot have .* parameters within 0.01 %, as the largest has"):
+    with pytest.raises(UserError, match=r"softmax cannot have .* parameters within 0.01 %, as the largest model has"):
         contenders(config("baselines=[softmax,token_hybrid]"), [], VOCAB)
 
 

@@ -1,4 +1,4 @@
-"""The end of a comparison: timing, later seeds, and what is written."""
+"""The end of a comparison: timing, later seeds, and the written files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.nas.commands import SMALL, Ended, contents
 from tests.nas.comparisons.comparing import compare, comparison
 
 
-def test_the_answer_is_told_written_and_drawn(compared: Ended) -> None:
+def test_the_results_are_printed_written_and_drawn(compared: Ended) -> None:
     names = {path.name for path in compared.run.iterdir()}
     assert {RESULTS, TIMINGS, MARKDOWN, CSV, TABLE, "config.yaml", "train", "contenders"} <= names
     assert {"quality_by_length.png", "quality_by_length.svg", "quality_by_share.png"} <= names
@@ -26,10 +26,10 @@ def test_seeds_can_be_added_and_models_timed_later(tmp_path: Path) -> None:
     first = compare(*given, "seeds=1", "timing=false")
     assert first.status == 0, first.err
     assert not (first.run / TIMINGS).exists()
-    assert all(run.decode_seconds is None for entrant in comparison(first.run).entrants for run in entrant.runs)
+    assert all(run.decode_seconds is None for contender in comparison(first.run).contenders for run in contender.runs)
     before = contents(first.run / "train")
     more = compare(*given, "seeds=2", f"resume={first.run}")
     assert more.status == 0, more.err
     assert before.items() <= contents(first.run / "train").items()
-    assert [entrant.seeds for entrant in comparison(first.run).entrants] == [(0, 1)] * 2
-    assert all(run.decode_seconds for entrant in comparison(first.run).entrants for run in entrant.runs)
+    assert [contender.seeds for contender in comparison(first.run).contenders] == [(0, 1)] * 2
+    assert all(run.decode_seconds for contender in comparison(first.run).contenders for run in contender.runs)

@@ -1,4 +1,4 @@
-"""Which trainings a comparison makes, in which order, and which learning rate counts."""
+"""The trainings of a comparison, their order, and the choice of the learning rate."""
 
 import json
 import math

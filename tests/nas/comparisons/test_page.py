@@ -1,4 +1,4 @@
-"""The page of a comparison: its numbers are those of the comparison, whatever its models are called."""
+"""The page of a comparison: its numbers, its links, and names that are harmful as HTML."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nas.comparisons.page import page, write
-from nas.comparisons.summary import Answer, value
+from nas.comparisons.summary import Summary, value
 from nas.errors import UserError
 from nas.report.units import number
 from tests.nas.architectures import small
@@ -18,10 +18,10 @@ from tests.nas.sweeps.test_page import SCRIPT, rows, specs
 
 
 def test_tables_and_charts_have_the_figures_of_the_comparison(tmp_path: Path) -> None:
-    answer = Answer.of(recall())
-    made = page(answer, tmp_path, tmp_path)
-    for row in answer.rows:
-        for factor in answer.comparison.factors:
+    summary = Summary.of(recall())
+    made = page(summary, tmp_path, tmp_path)
+    for row in summary.rows:
+        for factor in summary.comparison.factors:
             mean = value(row, f"quality_{factor}x")
             assert f'data-value="{mean}">{number(mean)} [' in made
     charts = specs(made)
@@ -31,16 +31,16 @@ def test_tables_and_charts_have_the_figures_of_the_comparison(tmp_path: Path) ->
     }
     marks = {row["name"]: row for row in rows(charts["chart-share-8"]) if "name" in row}
     assert {name: row["y"] for name, row in marks.items()} == {
-        str(row["model"]): pytest.approx(value(row, "quality_8x"), rel=1e-4) for row in answer.rows
+        str(row["model"]): pytest.approx(value(row, "quality_8x"), rel=1e-4) for row in summary.rows
     }
     curve = [row["value"] for row in rows(charts["chart-length"]) if row.get("line") == "softmax"]
-    (softmax,) = (row for row in answer.rows if row["model"] == "softmax")
+    (softmax,) = (row for row in summary.rows if row["model"] == "softmax")
     assert curve == [pytest.approx(value(softmax, f"quality_{factor}x"), rel=1e-4) for factor in (1, 2, 4, 8)]
-    assert made.count("<td>within the noise</td>") == sum(pair.verdict == "within the noise" for pair in answer.pairs)
+    assert made.count("<td>within the noise</td>") == sum(pair.verdict == "within the noise" for pair in summary.pairs)
 
 
 def test_bits_by_position_are_a_chart(tmp_path: Path) -> None:
-    charts = specs(page(Answer.of(text()), tmp_path, tmp_path))
+    charts = specs(page(Summary.of(text()), tmp_path, tmp_path))
     assert len([row for row in rows(charts["chart-position"]) if row.get("line") == "linear"]) == 16
 
 
@@ -49,29 +49,29 @@ def test_links_lead_to_the_trainings_that_are_there(tmp_path: Path) -> None:
     for name in (*names, "2026-01-01_00-00-00_not_softmax_lr0.002_seed0"):
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "report.html").touch()
-    answer = Answer.of(comparison(by_seed("softmax", 0.5, 0.6), by_seed("linear", 0.4, 0.5)))
+    summary = Summary.of(comparison(by_seed("softmax", 0.5, 0.6), by_seed("linear", 0.4, 0.5)))
     (tmp_path / "pages").mkdir()
-    made = page(answer, tmp_path, tmp_path / "pages")
+    made = page(summary, tmp_path, tmp_path / "pages")
     assert re.findall(r'<a href="([^"]*)">([^<]*)', made) == [(f"../train/{names[1]}/report.html", "seed 0")]
 
 
 def test_hybrid_layers_tell_their_share_over_seeds(tmp_path: Path) -> None:
     hybrid = by_seed("routed", 0.5, 0.6)
     hybrid = replace(hybrid, architecture=small("linear", "token_hybrid").to_dict())
-    answer = Answer.of(comparison(hybrid))
-    assert '%"' not in page(answer, tmp_path, tmp_path).split("<h2>Layers</h2>")[1].split("</table>")[0]
+    summary = Summary.of(comparison(hybrid))
+    assert '%"' not in page(summary, tmp_path, tmp_path).split("<h2>Layers</h2>")[1].split("</table>")[0]
     for seed, share in enumerate((0.25, 0.75)):
         run = tmp_path / "train" / f"2026-01-01_00-00-00_routed_lr{hybrid.learning_rate:g}_seed{seed}"
         run.mkdir(parents=True)
         (run / "report.html").touch()
         (run / "architecture.json").write_text(json.dumps({"measured": {"shares": {"1": [share, share]}}}))
-    assert "hybrid, 50 % softmax" in page(answer, tmp_path, tmp_path)
+    assert "hybrid, 50 % softmax" in page(summary, tmp_path, tmp_path)
 
 
 def test_one_model_one_seed_and_costs_that_are_not_known_leave_charts_out(tmp_path: Path) -> None:
     one = by_seed("softmax", 0.5)
     runs = tuple(replace(run, share={1: math.nan}, kv_bytes=dict.fromkeys(run.kv_bytes, math.nan)) for run in one.runs)
-    made = page(Answer.of(comparison(replace(one, runs=runs))), tmp_path, tmp_path)
+    made = page(Summary.of(comparison(replace(one, runs=runs))), tmp_path, tmp_path)
     assert 'id="charts"' not in made
     assert "One seed: no difference was tested." in made
     assert "Pairwise tests" not in made
@@ -79,7 +79,7 @@ def test_one_model_one_seed_and_costs_that_are_not_known_leave_charts_out(tmp_pa
 
 def test_nothing_hostile_becomes_an_element(tmp_path: Path) -> None:
     made, harmless = (
-        page(Answer.of(comparison(by_seed(name, 0.5, 0.6), by_seed("b", 0.4, 0.5))), tmp_path, tmp_path)
+        page(Summary.of(comparison(by_seed(name, 0.5, 0.6), by_seed("b", 0.4, 0.5))), tmp_path, tmp_path)
         for name in (SCRIPT, "a")
     )
     assert made.count("<script") == harmless.count("<script")
@@ -90,7 +90,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.yaml is missing or damaged"):
         write(tmp_path, tmp_path / "page.html")
     (tmp_path / "config.yaml").write_text("command: sweep\nconfig: {}\n")
-    with pytest.raises(UserError, match=r"is of nas\.sweep, not of nas\.compare"):
+    with pytest.raises(UserError, match=r"is a run of nas\.sweep, not of nas\.compare"):
         write(tmp_path, tmp_path / "page.html")
     (tmp_path / "config.yaml").write_text("command: compare\nconfig: {}\n")
     (tmp_path / "comparison.json").write_text(json.dumps({"task": "recall"}))

@@ -1,4 +1,4 @@
-"""The runs of a comparison: what is read of them, and what is refused."""
+"""The runs of a comparison: their shares, and runs that are refused."""
 
 import json
 import math
@@ -52,5 +52,5 @@ def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_finished_run(tmp_path: Path, how: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_run(str(folder(tmp_path / "run", **how)))
-    with pytest.raises(UserError, match="which is no folder"):
+    with pytest.raises(UserError, match="which is not a folder"):
         read_run(str(tmp_path / "none"))

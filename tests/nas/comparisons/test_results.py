@@ -1,4 +1,4 @@
-"""Results of trainings: JSON in and out, and what does not fit."""
+"""Results of trainings: JSON, and inconsistent results that are refused."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nas.comparisons.results import Comparison, Trained
-from tests.nas.comparisons.examples import by_seed, comparison, entrant, recall, text, trained
+from tests.nas.comparisons.examples import by_seed, comparison, contender, recall, text, trained
 
 
 @pytest.mark.parametrize("given", [recall, text], ids=["recall", "text"])
@@ -17,11 +17,11 @@ def test_a_comparison_comes_back_from_json(given: Any) -> None:
     written = json.dumps(made.to_dict(), allow_nan=False)
     back = Comparison.from_dict(json.loads(written))
     assert json.dumps(back.to_dict()) == written
-    run = back.entrants[0].runs[0]
-    assert run.seed == made.entrants[0].runs[0].seed
-    assert run.quality == made.entrants[0].runs[0].quality  # keys are numbers again
-    assert run.by_position == made.entrants[0].runs[0].by_position  # and segments tuples
-    assert back.entrants[0].tried == {1e-3: 0.4, 2e-3: 0.5}
+    run = back.contenders[0].runs[0]
+    assert run.seed == made.contenders[0].runs[0].seed
+    assert run.quality == made.contenders[0].runs[0].quality  # keys are numbers again
+    assert run.by_position == made.contenders[0].runs[0].by_position  # and segments tuples
+    assert back.contenders[0].tried == {1e-3: 0.4, 2e-3: 0.5}
 
 
 def test_numbers_that_are_not_finite_come_back_as_nan() -> None:
@@ -54,9 +54,9 @@ def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match="a name of its own"):
         comparison(one, by_seed("softmax", 0.1, 0.2))
     with pytest.raises(ValueError, match=r"linear was trained with seeds \[1, 0\]"):
-        comparison(one, entrant("linear", trained(1, {1: 0.5}), trained(0, {1: 0.5})))
+        comparison(one, contender("linear", trained(1, {1: 0.5}), trained(0, {1: 0.5})))
     with pytest.raises(ValueError, match="at least one"):
-        comparison(entrant("linear"))
+        comparison(contender("linear"))
     with pytest.raises(ValueError, match="softmax, seed 0, has no quality for 2"):
         comparison(one, factors=(1, 2))
     with pytest.raises(ValueError, match="is empty"):
@@ -67,7 +67,7 @@ def test_costs_are_compared_at_32k_or_the_longest_context() -> None:
     assert comparison(by_seed("a", 0.5)).context == 32768
     run = trained(0, {1: 0.5})
     short = replace(run, kv_bytes={512: 1.0, 1024: 2.0}, flops_per_token={512: 1.0, 1024: 2.0})
-    assert comparison(entrant("a", short)).context == 1024
+    assert comparison(contender("a", short)).context == 1024
     lacking = replace(run, flops_per_token={})
     with pytest.raises(ValueError, match="no flops_per_token for 4096"):
-        comparison(entrant("a", lacking))
+        comparison(contender("a", lacking))

@@ -1,4 +1,4 @@
-"""A comparison that is killed or interrupted goes on where it was."""
+"""A comparison that is killed or interrupted continues from its trainings."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, victim: str) -
         begun.go()
         killed = wait_for_end(begun.process)
         assert "A worker was killed (SIGKILL) in " in killed.out
-        assert "3 of 4 trainings are done. Go on with: resume=" in killed.out
+        assert "3 of 4 trainings are done. Continue with: resume=" in killed.out
         assert killed.status == 1
     (run,) = (tmp_path / "compare").iterdir()
     ended = compare(f"resume={run}", *SMALL, *options, "workers=1")
@@ -34,7 +34,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, victim: str) -
     trainings = [path.name.split("_", 2)[2] for path in (run / "train").iterdir()]
     assert sorted(trainings) == sorted({*trainings}), "each went on in its own folder"
     assert len(trainings) == 4
-    assert [entrant.seeds for entrant in comparison(run).entrants] == [(0, 1)] * 2
+    assert [contender.seeds for contender in comparison(run).contenders] == [(0, 1)] * 2
 
 
 def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
@@ -45,5 +45,5 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
     begun.go()
     stopped = wait_for_end(begun.process)
     assert stopped.status == 130, stopped.err
-    assert "0 of 2 trainings are done. Go on with: resume=" in stopped.out
+    assert "0 of 2 trainings are done. Continue with: resume=" in stopped.out
     assert stopped.err == ""

@@ -1,4 +1,4 @@
-"""Intervals, tests, adjusted p-values and fronts, against values from elsewhere."""
+"""Intervals, tests, adjusted p-values and Pareto fronts, compared with published or independent values."""
 
 import math
 import warnings
@@ -98,15 +98,15 @@ def test_the_pareto_front_by_cost_and_quality() -> None:
 
 def test_what_diverged_counts_as_the_worst() -> None:
     accuracy = comparison(by_seed("a", 1.0, math.nan, 0.5), by_seed("b", 0.2, 0.2, 0.2))
-    assert statistics.counted(accuracy, accuracy.entrants[0], 1) == [1.0, 0.0, 0.5]
-    assert statistics.diverged(accuracy.entrants[0], 1) == 1
+    assert statistics.counted(accuracy, accuracy.contenders[0], 1) == [1.0, 0.0, 0.5]
+    assert statistics.diverged(accuracy.contenders[0], 1) == 1
     bits = comparison(by_seed("a", 2.0, math.inf), by_seed("b", 2.1, 2.2), quality="bits_per_byte")
-    assert statistics.counted(bits, bits.entrants[0], 1) == [2.0, 8.0]
+    assert statistics.counted(bits, bits.contenders[0], 1) == [2.0, 8.0]
     worse = comparison(by_seed("a", 2.0, math.nan), by_seed("b", 2.1, 11.0), quality="bits_per_byte")
-    assert statistics.counted(worse, worse.entrants[0], 1) == [2.0, 11.0]
+    assert statistics.counted(worse, worse.contenders[0], 1) == [2.0, 11.0]
 
 
-def test_every_searched_entrant_is_tested_against_every_baseline() -> None:
+def test_every_searched_contender_is_tested_against_every_baseline() -> None:
     given = comparison(
         by_seed("found", 0.90, 0.93, 0.91, searched=True),
         by_seed("other", 0.50, 0.60, 0.55, searched=True),
@@ -114,7 +114,7 @@ def test_every_searched_entrant_is_tested_against_every_baseline() -> None:
         by_seed("linear", 0.01, 0.02, 0.04),
     )
     pairs = statistics.tests(given)
-    assert [(pair.entrant, pair.baseline) for pair in pairs] == [
+    assert [(pair.contender, pair.baseline) for pair in pairs] == [
         ("found", "softmax"),
         ("found", "linear"),
         ("other", "softmax"),
@@ -156,7 +156,7 @@ def test_without_both_kinds_every_other_is_tested_against_the_best(searched: boo
         by_seed("b", 0.8, 0.9, searched=searched),
         by_seed("c", 0.8, 0.7, searched=searched),
     )
-    assert [(pair.entrant, pair.baseline) for pair in statistics.tests(given)] == [("a", "b"), ("c", "b")]
+    assert [(pair.contender, pair.baseline) for pair in statistics.tests(given)] == [("a", "b"), ("c", "b")]
 
 
 def test_of_equally_good_baselines_the_one_of_the_lower_loss_is_the_best() -> None:

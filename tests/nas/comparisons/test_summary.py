@@ -1,11 +1,11 @@
-"""What a comparison came to: rows, caption and notes."""
+"""The summary of a comparison: rows, caption and notes."""
 
 import math
 
 import pytest
 
 from nas.comparisons.statistics import interval
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from nas.comparisons.table import to_markdown
 from tests.nas.comparisons.examples import recall
 from tests.nas.comparisons.tables import small as small_answer
@@ -30,12 +30,12 @@ def test_a_diverged_training_counts_and_is_told() -> None:
     assert small.rows[1]["quality_1x"] == pytest.approx(0.01)
     assert small.rows[1]["diverged_1x"] == 1
     assert "1 of 3 diverged" in to_markdown(small)
-    assert "diverged count as the worst" in small.caption
+    assert "trainings that diverged count with the worst quality" in small.caption
 
 
 def test_the_caption_names_the_best_baseline_of_each_length() -> None:
-    answer = Answer.of(recall())
-    assert answer.caption == (
+    summary = Summary.of(recall())
+    assert summary.caption == (
         "recall: higher is better; 3 seeds: mean [95 % bootstrap interval]; best baseline at 1x: softmax; "
         "best baseline at 2x, 4x, 8x: nats_l."
     )

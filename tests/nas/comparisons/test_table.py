@@ -1,4 +1,4 @@
-"""The table of a comparison in four renderings, and its sentences."""
+"""The table of a comparison in four formats, and its sentences."""
 
 import csv
 import io
@@ -8,35 +8,35 @@ import re
 import pytest
 from rich.console import Console
 
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from nas.comparisons.table import sentences, terminal, to_csv, to_json, to_markdown
 from tests.nas.comparisons.examples import by_seed, comparison, recall, text
 from tests.nas.comparisons.tables import small as small_answer
 
 
 @pytest.fixture(scope="module")
-def answer() -> Answer:
-    return Answer.of(recall())
+def summary() -> Summary:
+    return Summary.of(recall())
 
 
-def shown(answer: Answer, width: int) -> str:
+def shown(summary: Summary, width: int) -> str:
     console = Console(width=width, file=io.StringIO())
-    console.print(terminal(answer))
+    console.print(terminal(summary))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_terminal_shows_whole_names_and_numbers(answer: Answer, width: int) -> None:
-    told = shown(answer, width)
-    for row in answer.rows:
+def test_the_terminal_shows_whole_names_and_numbers(summary: Summary, width: int) -> None:
+    told = shown(summary, width)
+    for row in summary.rows:
         assert str(row["model"]) in told
     assert "25.0 T" in told
     assert width == 80 or {"[0.942, 0.962]", "556 KiB"} <= set(re.findall(r"\[[\d., ]+\]|\d+ KiB", told))
     assert "token_hybrid retrieves better than nats_l at 8x the training length" in told.replace("\n", " ")
 
 
-def test_markdown_has_every_entrant_and_every_test(answer: Answer) -> None:
-    page = to_markdown(answer)
+def test_markdown_has_every_contender_and_every_test(summary: Summary) -> None:
+    page = to_markdown(summary)
     assert [line for line in page.splitlines() if line.startswith("## ")] == [
         "## Quality",
         "## Cost of training",
@@ -46,8 +46,8 @@ def test_markdown_has_every_entrant_and_every_test(answer: Answer) -> None:
     ]
     assert "| **token_hybrid** | 0.030         | 1.000 [1.000, 1.000], within the noise |" in page
     assert "| softmax          | 1.23 M     | 0.002         | 25.0 T         |" in page
-    assert sum(line.startswith("- ") for line in page.splitlines()) == len(answer.pairs) == 48
-    assert sum(line.count("|") == 9 for line in page.splitlines()) == len(answer.pairs) + 2
+    assert sum(line.startswith("- ") for line in page.splitlines()) == len(summary.pairs) == 48
+    assert sum(line.count("|") == 9 for line in page.splitlines()) == len(summary.pairs) + 2
 
 
 def test_csv_has_raw_numbers() -> None:
@@ -84,12 +84,12 @@ def test_claims_are_plain_sentences() -> None:
 
 
 def test_claims_of_other_measures_and_of_one_seed() -> None:
-    bits = Answer.of(text())
+    bits = Summary.of(text())
     assert sentences(bits, bits.pairs[:1]) == [
         "token_hybrid is better than softmax at the training length: 1.960 against 2.110 bits per byte, p < 0.001."
     ]
     assert "bits per byte: lower is better" in bits.caption
-    single = Answer.of(comparison(by_seed("token_hybrid", 1.0, searched=True), by_seed("linear", 0.02)))
+    single = Summary.of(comparison(by_seed("token_hybrid", 1.0, searched=True), by_seed("linear", 0.02)))
     assert sentences(single, single.pairs) == [
         "token_hybrid against linear at the training length: 1.000 against 0.020 recall, from one seed, not tested."
     ]
@@ -97,7 +97,7 @@ def test_claims_of_other_measures_and_of_one_seed() -> None:
     assert "| **token_hybrid** | 0.500         | 1.000, one seed: not tested |" in to_markdown(single)
 
 
-def test_an_entrant_alone_has_no_tests() -> None:
-    alone = Answer.of(comparison(by_seed("softmax [red]", 0.5, 0.6)))
+def test_a_single_contender_has_no_tests() -> None:
+    alone = Summary.of(comparison(by_seed("softmax [red]", 0.5, 0.6)))
     assert "Pairwise" not in to_markdown(alone)
     assert "softmax [red]" in shown(alone, 100)

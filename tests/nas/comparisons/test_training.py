@@ -1,4 +1,4 @@
-"""One training of a comparison: what it tells, and what it leaves to choose a learning rate by."""
+"""One training of a comparison: its events, and the merit for choosing a learning rate."""
 
 import json
 import os
@@ -8,18 +8,18 @@ import pytest
 
 from nas.comparisons.jobs import SELECTION, TUNING, Job
 from nas.comparisons.training import work
-from nas.jobs.events import Began, Ended, Event, Left, Stepped
+from nas.jobs.events import Began, Ended, Event, Released, Stepped
 from tests.nas.comparisons.test_jobs import made
 
 
-def test_a_training_that_tunes_tells_its_steps_and_leaves_its_merit(tmp_path: Path) -> None:
+def test_a_tuning_training_reports_its_steps_and_writes_its_merit(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01,0.1]", "trainer.steps=2")
     job, heard = Job(jobs.contenders[1], 0.01, TUNING, tunes=True), list[Event]()
     assert work(jobs.train_config(job), 3, True, heard.append)
     assert heard[0] == Began(3, job.name)
     assert [(one.step, one.steps) for one in heard if isinstance(one, Stepped)] == [(1, 2), (2, 2)]
     assert isinstance(heard[-1], Ended)
-    assert heard[-1].told.startswith(f"{job.name}: recall 1x 0.")
+    assert heard[-1].outcome.startswith(f"{job.name}: recall 1x 0.")
     run = jobs.result(job)
     assert run is not None
     assert isinstance(json.loads((run.path / SELECTION).read_text())["merit"], float)
@@ -30,7 +30,7 @@ def test_what_cannot_be_trained_is_left_with_its_reason(tmp_path: Path) -> None:
     config, heard = jobs.train_config(Job(jobs.contenders[0], 0.01, 0, tunes=False)), list[Event]()
     config.trainer.steps = 0
     assert work(config, 0, False, heard.append)
-    assert heard[1:] == [Left(0, "trainer.steps=0 is not allowed; give 1 or more.")]
+    assert heard[1:] == [Released(0, "trainer.steps=0 is not allowed; give 1 or more.")]
 
 
 def test_an_error_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_an_error_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatc
     jobs = made(tmp_path, "learning_rates=[0.01]")
     job, heard = Job(jobs.contenders[0], 0.01, 0, tunes=False), list[Event]()
     assert work(jobs.train_config(job), 0, False, heard.append)
-    assert isinstance(heard[1], Left)
+    assert isinstance(heard[1], Released)
     assert heard[1].reason.startswith("RuntimeError: out of memory (see ")
     assert "RuntimeError: out of memory" in (tmp_path / "errors" / f"{job.name}.txt").read_text()
 
@@ -51,5 +51,5 @@ def test_it_stops_where_the_process_that_started_it_is_gone(tmp_path: Path) -> N
     heard = list[Event]()
     config = jobs.train_config(Job(jobs.contenders[1], 0.01, 0, tunes=False))
     assert not work(config, 0, False, heard.append, parent=os.getppid() + 1)
-    assert heard[-1] == Left(0, "stopped")
+    assert heard[-1] == Released(0, "stopped")
     assert sum(isinstance(one, Stepped) for one in heard) == 1

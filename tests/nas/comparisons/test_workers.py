@@ -1,4 +1,4 @@
-"""How many trainings are made at a time."""
+"""The number of trainings at a time."""
 
 from pathlib import Path
 

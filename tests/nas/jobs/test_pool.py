@@ -1,4 +1,4 @@
-"""Worker processes: what they report is heard in order, and so is how each of them ends."""
+"""Worker processes: their messages arrive in order, and so does the end of each."""
 
 import os
 import signal
@@ -6,12 +6,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from nas.errors import UserError
-from nas.jobs.events import Began, Ended, Left
+from nas.jobs.events import Began, Ended, Released
 from nas.jobs.pool import start_pool
 
 
 def work(line: Connection, parent: int, offset: int) -> None:
-    """Do jobs as they come in: a number begins and ends a job, a word is a way for the process to end."""
+    """Run the received jobs: a number begins and ends a job, a word ends the process in the way it names."""
     assert os.getppid() == parent
     while True:
         try:
@@ -48,16 +48,16 @@ def test_every_message_and_every_end_is_reported() -> None:
     assert not any(worker.process.is_alive() for worker in pool.workers)
 
 
-def test_a_job_that_is_left_is_no_longer_its_workers() -> None:
+def test_a_released_job_is_no_longer_its_workers() -> None:
     with start_pool(1, leave) as pool:
         (worker,) = pool.workers
         seen = []
         while pool.alive:
             for _, message in pool.messages():
                 seen.append((message, worker.job))
-    assert seen == [(Began(0, ""), 0), (Left(0, "taken over"), None), (None, None)]
+    assert seen == [(Began(0, ""), 0), (Released(0, "taken over"), None), (None, None)]
 
 
 def leave(line: Connection, parent: int) -> None:
     line.send(Began(0, ""))
-    line.send(Left(0, "taken over"))
+    line.send(Released(0, "taken over"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nas.comparisons.page import page as comparison_page
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from nas.report.charts import (
     Axis,
     Band,
@@ -116,8 +116,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {name: tmp_path / f"{name}.html" for name in ("run", "sweep", "comparison", "text")}
     write_report(found["run"], report(history=HISTORY, stacks=by_hand(8)))
     write_page(found["sweep"], sweep_page(swept, tmp_path, tmp_path))
-    write_page(found["comparison"], comparison_page(Answer.of(recall()), tmp_path, tmp_path))
-    write_page(found["text"], comparison_page(Answer.of(text()), tmp_path, tmp_path))
+    write_page(found["comparison"], comparison_page(Summary.of(recall()), tmp_path, tmp_path))
+    write_page(found["text"], comparison_page(Summary.of(text()), tmp_path, tmp_path))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Small sweeps, and what they leave behind."""
+"""Small sweeps, and access to their results."""
 
 import json
 import os
@@ -30,11 +30,11 @@ SWEEP = (
 
 
 QUICK = ("sweep.heartbeat=0.2", "sweep.grace=4")
-"""A dead worker is found after four seconds, and so is one that gets no time of the processor for as long."""
+"""A worker counts as dead after four seconds without a heartbeat, also if the processor was busy for that long."""
 
 
 PATIENT = ("sweep.heartbeat=0.2", "sweep.grace=20")
-"""For several workers on a machine that is shared."""
+"""Options for several workers on a shared machine."""
 
 
 SPEED = "sweep.ranges.trainer.learning_rate"
@@ -50,14 +50,14 @@ def study(run: Path) -> list[FrozenTrial]:
 
 
 def line(found: dict[str, Any]) -> list[str]:
-    """The options of the line to run the best trial again."""
+    """Return the options of the command that repeats the search of the best trial."""
     start, *options = found["best"][0]["command"].split("nas.search ")
     assert start == "python -m "
     return shlex.split(*options)
 
 
 def signalled_in_trial(trial: int, step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    """Have the training of a trial, counted from 1 and from now on, signalled in a step."""
+    """Send a signal in a step of the training of a trial, counted from 1 and from now on."""
     training_step: Callable[..., Tensor] = TrainingModule.training_step
     begun: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The end of a sweep: what it says, its page and its pictures."""
+"""The end of a sweep: its messages, its page and its figures."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_several_objectives_end_in_a_pareto_front(front: Ended) -> None:
     for shares in found["importances"].values():
         assert set(shares) == set(found["trials"][0]["values"]) or not shares
     assert sum(found["importances"]["parameters"].values()) == pytest.approx(1)
-    assert "What mattered for parameters (PED-ANOVA, 4 trials): " in front.out
+    assert "Importance of the options for parameters (PED-ANOVA, 4 trials): " in front.out
 
 
 def _beats(one: dict[str, float], other: dict[str, float]) -> bool:

@@ -1,4 +1,4 @@
-"""Signs of life of a trial, and the reasons for which it must stop."""
+"""Heartbeats of a trial, and the reasons for which it must stop."""
 
 import os
 from pathlib import Path

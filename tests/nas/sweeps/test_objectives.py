@@ -1,22 +1,22 @@
-"""What a sweep is for: figures of a finished search, and which way each is better."""
+"""The objectives of a sweep: their figures and directions."""
 
-from typing import Any
+import math
 
 import pytest
 
 from nas.config import StudyConfig
 from nas.errors import UserError
+from nas.runs.metrics import Cost
 from nas.sweeps.objectives import Objective, diverged, objectives
 from tests.nas.commands import SEARCH, composed
+from tests.nas.runs.examples import metrics, row
 
-METRICS: dict[str, Any] = {
-    "training_seconds": 3.0,
-    "routings": {
-        "searched routing": {"1x": {"quality": 0.75, "share": 0.25, "loss": 0.5}},
-        "all softmax": {"1x": {"quality": 1.0, "share": 1.0, "loss": 0.1}},
-    },
-    "cost": {"parameters": 7, "kv_bytes": {"4096": 11}, "flops_per_token": {"4096": 13}},
-}
+METRICS = metrics(
+    training_seconds=3.0,
+    learnt=row(quality=0.75, share=0.25),
+    controls=(row("all softmax", 1.0, share=1.0),),
+    cost=Cost(7, {4096: 11}, {4096: 13}),
+)
 
 
 def study(*names: str, context: int = 4096) -> StudyConfig:
@@ -37,7 +37,7 @@ def test_bits_per_byte_are_made_smaller() -> None:
     (quality,) = objectives(study("quality"), "bits_per_byte")
     assert quality.direction == "minimize"
     assert quality.best([2.0, 1.0]) == 1.0
-    assert Objective("quality", "maximize", lambda metrics: None).best([2.0, 1.0]) == 2.0
+    assert Objective("quality", "maximize", lambda metrics: 0.0).best([2.0, 1.0]) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_what_is_no_objective_is_refused(given: StudyConfig, told: str) -> None:
         objectives(given, "recall")
 
 
-@pytest.mark.parametrize(("loss", "worth"), [(0.5, True), (None, False), (float("inf"), False)])
-def test_a_search_without_a_finite_loss_is_worth_nothing(loss: float | None, worth: bool) -> None:
-    assert (diverged({"routings": {"searched routing": {"1x": {"loss": loss}}}}) is None) == worth
+@pytest.mark.parametrize(("loss", "usable"), [(0.5, True), (math.nan, False), (math.inf, False)])
+def test_a_search_without_a_finite_loss_has_diverged(loss: float, usable: bool) -> None:
+    assert (diverged(metrics(learnt=row(loss=loss))) is None) == usable

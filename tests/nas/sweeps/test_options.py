@@ -1,4 +1,4 @@
-"""The options of the searches of a sweep, and the line that runs one of them again."""
+"""The options of the searches of a sweep, and the command that repeats one of them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of a sweep: what it shows of its trials, whatever they are called and however they ended."""
+"""The page of a sweep: its trials in every state, and names that are harmful as HTML."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def trial(number: int, quality: float | None, share: float, state: str = "comple
 
 
 def metrics(*trials: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    """Of a sweep over width and relaxation with two objectives, whose first trial is best."""
+    """Return metrics of a sweep over width and relaxation with two objectives, whose first trial is best."""
     return {
         "study": SCRIPT,
         "objectives": {"quality": "maximize", "share": "minimize"},
@@ -43,7 +43,7 @@ def metrics(*trials: dict[str, Any], **changed: Any) -> dict[str, Any]:
 
 
 def specs(text: str) -> dict[str, Any]:
-    """The charts of a page."""
+    """Return the charts of a page."""
     found: dict[str, Any] = json.loads(text.split('id="charts">')[1].split("</script>")[0])
     return found
 
@@ -111,7 +111,7 @@ def test_nothing_hostile_becomes_an_element(tmp_path: Path) -> None:
     ("trials", "told"),
     [
         ([], "No trial has begun."),
-        ([trial(1, None, 0.0, "running")], "No trial has come to its end"),
+        ([trial(1, None, 0.0, "running")], "No trial is complete yet"),
         ([trial(1, 0.5, 0.5)], "1 complete"),
     ],
     ids=["none", "running", "one"],
@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_sweep_and_metrics_that_are_damaged_are_refused(tmp_
     with pytest.raises(UserError, match=r"config\.yaml is missing or damaged"):
         write(tmp_path, tmp_path / "page.html")
     (tmp_path / "config.yaml").write_text("command: search\nconfig: {}\n")
-    with pytest.raises(UserError, match=r"is of nas\.search, not of nas\.sweep"):
+    with pytest.raises(UserError, match=r"is a run of nas\.search, not of nas\.sweep"):
         write(tmp_path, tmp_path / "page.html")
     damaged = metrics(trial(1, 0.9, 0.1))
     del damaged["trials"][0]["state"]

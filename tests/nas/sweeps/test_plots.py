@@ -1,4 +1,4 @@
-"""The picture of a sweep: how one objective came along, or the Pareto front of several."""
+"""The figure of a sweep: the history of one objective, or the Pareto front of several."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which trial is run next: as many as asked for, each once, in whatever order workers come, die and come back."""
+"""The queue of trials: N trials, each finished once, in any order in which workers start and die."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ while not queue.done():
 
 
 class Clock:
-    """Time passes when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -81,7 +81,7 @@ def test_as_many_trials_as_asked_for_and_then_none(url: str) -> None:
 
 
 def test_workers_that_take_at_once_share_the_trials(url: str) -> None:
-    """Four processes, forty trials: SQLite without a lock from a transaction's start gives some of them to two."""
+    """Without a lock from the start of a transaction, SQLite gives some of the forty trials to two processes."""
     command = [sys.executable, "-c", WORKER, url, "40"]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) for _ in range(4)]
     taken = [int(number) for worker in workers for number in worker.communicate()[0].split()]

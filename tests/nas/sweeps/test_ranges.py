@@ -1,4 +1,4 @@
-"""Ranges as users write them: what they mean, and one clear message where they cannot work."""
+"""Ranges as users write them: their meaning, and one clear message for each mistake."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from nas.errors import UserError
 from nas.sweeps.ranges import Choices, Numbers, read
 
-OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget.target")
+OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget", "budget.target")
 RATE = {"low": 1e-3, "high": 1e-2, "log": True}
 
 
@@ -24,8 +24,16 @@ RATE = {"low": 1e-3, "high": 1e-2, "log": True}
             {"trainer": {"learning_rate": None, "steps": {"low": 1, "high": 1}}},
             {"trainer.steps": Numbers(1, 1, False, None)},
         ),
+        (
+            {"trainer": {"learning_rate": RATE}, "budget": {"target": None}},
+            {"trainer.learning_rate": Numbers(1e-3, 1e-2, True, None)},
+        ),
+        (
+            {"trainer": {"learning_rate": RATE}, "budget": {}},
+            {"trainer.learning_rate": Numbers(1e-3, 1e-2, True, None)},
+        ),
     ],
-    ids=["nested", "dotted", "step", "group", "lists and null", "taken out"],
+    ids=["nested", "dotted", "step", "group", "lists and null", "removed", "all of a group removed", "empty group"],
 )
 def test_what_is_meant(given: dict[str, Any], meant: dict[str, Any]) -> None:
     assert read(given, OPTIONS) == meant
@@ -37,23 +45,24 @@ def test_what_is_meant(given: dict[str, Any], meant: dict[str, Any]) -> None:
         ({}, "sweep.ranges is empty"),
         ({"trainer": {"learning_rate": None}}, "sweep.ranges is empty"),
         ({"trainer": {"learnin_rate": RATE}}, "of the search; did you mean trainer.learning_rate?"),
+        ({"budget": {"lo": 1}}, "has budget.lo, which is not an option of the search"),
         ({"trainer": {"speed": {"lo": 1}}}, "has trainer.speed.lo, which is not an option"),
-        ({"model.width": RATE, "model": {"width": RATE}}, "model.width twice"),
+        ({"model.width": RATE, "model": {"width": RATE}}, "model.width twice, dotted and nested; give the range once."),
         ({"model.width": 3}, "sweep.ranges.model.width=3 is not a range; give {low: ..., high: ...}"),
         ({"model.width": {"low": 3, "hi": 4}}, "model.width has hi; a range has low, high, log and step, or choices."),
         ({"model.width": {"lo": 3, "hi": 4}}, "model.width has lo, hi"),
         ({"model.width": {}}, "has no low and no high; give both ends, or choices."),
         ({"model.width": {"low": 3}}, "has no high"),
-        ({"model.width": {"low": 4, "high": 3}}, "is empty: low=4 is over high=3"),
-        ({"budget.target": {"low": 0, "high": 1, "log": True}}, "log=true, which needs low over 0; it has low=0"),
+        ({"model.width": {"low": 4, "high": 3}}, "is empty: low=4 is over high=3; give low of at most high."),
+        ({"budget.target": {"low": 0, "high": 1, "log": True}}, "log=true and low=0; give low over 0, or log=false."),
         ({"budget.target": {"low": 0.1, "high": 1, "log": True, "step": 0.1}}, "log=true and step=0.1; give one"),
         ({"budget.target": {"low": 0, "high": 1, "step": 0}}, "step=0 is not allowed"),
-        ({"budget.target": {"low": "a", "high": 1}}, "low=a is not a number"),
-        ({"budget.target": {"low": 0, "high": float("nan")}}, "high=nan is not a number"),
-        ({"budget.target": {"low": 0, "high": 1, "log": "very"}}, "log=very is neither true nor false"),
-        ({"model.width": {"choices": []}}, "choices=[] has nothing to choose from"),
-        ({"model.width": {"choices": 8}}, "choices=8 has nothing to choose from"),
-        ({"model.width": {"choices": [8, 8]}}, "has one of them twice"),
+        ({"budget.target": {"low": "a", "high": 1}}, "low=a is not allowed; give a finite number."),
+        ({"budget.target": {"low": 0, "high": float("nan")}}, "high=nan is not allowed; give a finite number."),
+        ({"budget.target": {"low": 0, "high": 1, "log": "very"}}, "log=very is not allowed; give true or false."),
+        ({"model.width": {"choices": []}}, "choices=[] is not a list of values"),
+        ({"model.width": {"choices": 8}}, "choices=8 is not a list of values"),
+        ({"model.width": {"choices": [8, 8]}}, "has a value twice; give each value once"),
         ({"model.width": {"choices": [8], "low": 1}}, "has choices and low; give one or the other"),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""Which trials are best."""
+"""The ranking of trials."""
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -11,7 +11,7 @@ SHARE = Objective("share", "minimize", lambda metrics: None)
 
 
 def slots(*values: tuple[float, ...] | None) -> list[Slot]:
-    """Complete trials with these values, and failed ones for None."""
+    """Return complete trials with these values, and failed trials for None."""
     return [Slot(number, (_trial(one),)) for number, one in enumerate(values)]
 
 

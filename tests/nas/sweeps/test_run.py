@@ -1,4 +1,4 @@
-"""A sweep as its command runs it: on a terminal, and with nothing to show for it."""
+"""The command of a sweep: on a terminal, and without a complete trial."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_a_sweep_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
     ended = nas("sweep", *SWEEP, *ranges, "sweep.trials=2", f"output={tmp_path}")
     assert ended.status == 1
     assert ended.out.count("training diverged") >= 2
-    assert "No trial came to its end, so there is no answer." in ended.out
+    assert "No trial is complete, so the sweep has no result." in ended.out
     assert metrics(ended.run)["best"] == []
 
 

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name: those of Optuna, with their options, or one clear message."""
+"""Samplers and pruners of Optuna by name with their options, and one clear message for each mistake."""
 
 from typing import Any
 
@@ -45,8 +45,12 @@ def test_samplers_by_name(name: str, options: dict[str, Any], kind: str) -> None
         ({"sampler_options": {"speed": 1}}, RANGES, "has speed, which TPESampler does not take; it takes: "),
         ({"sampler": "NSGAII", "sampler_options": {"population_size": 0}}, RANGES, "must be greater than"),
         ({"sampler": "PartialFixed"}, RANGES, "cannot be made"),
-        ({"sampler": "Grid", "trials": 10}, RANGES, "have 9 combinations, and sweep.sampler=Grid tries each once"),
-        ({"sampler": "BruteForce"}, OPEN, "sweep.ranges.x has endlessly many; give it choices or a step"),
+        (
+            {"sampler": "Grid", "trials": 10},
+            RANGES,
+            "sweep.trials=10 is too many for sweep.sampler=Grid, which tries each of the 9 combinations",
+        ),
+        ({"sampler": "BruteForce"}, OPEN, "sweep.ranges.x has infinitely many; give choices or a step"),
         ({"sampler": "CmaEs"}, OPEN, "needs the package cmaes: pip install cmaes"),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""Storages that cannot be reached are refused in one sentence, without the password."""
+"""Storages that cannot be reached are refused in one line, without the password."""
 
 import socket
 from pathlib import Path
@@ -23,9 +23,9 @@ def refused(url: str, folder: Path) -> str:
     ("url", "told"),
     [
         ("sqlite:////nowhere/at/all/study.db", "cannot be reached: unable to open database file"),
-        ("sqlite://", "is in memory, where no other worker finds it"),
-        ("journal:/nowhere/at/all/study.journal", "is in no folder that exists"),
-        ("journal:", "is in no folder that exists"),
+        ("sqlite://", "is in memory, which other workers cannot read"),
+        ("journal:/nowhere/at/all/study.journal", "is not in an existing folder"),
+        ("journal:", "is not in an existing folder"),
         ("study", "sweep.storage=study is not a storage; give a database URL such as postgresql+psycopg://"),
         ("oracle+nothing://host/name", "is not a storage"),
     ],
@@ -69,7 +69,7 @@ def test_a_storage_that_is_lost_ends_a_sweep_that_can_be_resumed(
     assert ended.status == 1
     assert ended.err.startswith("error: sweep.storage=")
     assert (
-        f"cannot be reached any more: the server is gone. Nothing that has ended is lost; go on with resume={ended.run}"
+        f"cannot be reached any more: the server is gone. Finished trials are kept; continue with resume={ended.run}"
         in ended.err
     )
     assert nas("sweep", f"resume={ended.run}").status == 0

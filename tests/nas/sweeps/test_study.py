@@ -1,4 +1,4 @@
-"""The study of a sweep: joined by the sweep it was made for, refused to others."""
+"""The study of a sweep: the same sweep can join it, other sweeps are refused."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from tests.nas.sweeps.sweeping import SPEED, SWEEP
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("trainer.steps=7",), "trainer.steps=7 (it has 6)"),
-        ((f"{SPEED}.high=0.5",), "high: 0.5, log: True} (it has {low: 0.001, high: 0.01, log: True})"),
-        ((f"{SPEED}=null",), "sweep.ranges.trainer.learning_rate=none (it has {low: 0.001"),
-        (("sweep.objectives=[share]",), "objectives share (it has quality)"),
-        (("space.route_grad=selected",), "space.route_grad=selected (it has full)"),
+        (("trainer.steps=7",), "trainer.steps=7 (the study has 6)"),
+        ((f"{SPEED}.high=0.5",), "high: 0.5, log: True} (the study has {low: 0.001, high: 0.01, log: True})"),
+        ((f"{SPEED}=null",), "sweep.ranges.trainer.learning_rate=none (the study has {low: 0.001"),
+        (("sweep.objectives=[share]",), "objectives share (the study has quality)"),
+        (("space.route_grad=selected",), "space.route_grad=selected (the study has full)"),
     ],
     ids=str,
 )
@@ -25,7 +25,7 @@ def test_a_study_that_was_made_for_something_else(
 ) -> None:
     shared = (f"sweep.storage=sqlite:///{swept.run}/study.db", f"output={tmp_path / 'outputs'}")
     message = refusal("sweep", *SWEEP, *shared, *options)
-    assert "sweep.study=token_hybrid_recall was made for another sweep. Different: " in message
+    assert "sweep.study=token_hybrid_recall was created for another sweep. Different: " in message
     assert told in message
     assert not (tmp_path / "outputs").exists()
 
@@ -35,7 +35,7 @@ def test_a_study_of_another_space_and_one_that_is_not_a_sweeps(tmp_path: Path, m
     made = optuna.create_study(study_name="theirs", storage=storage)
     made.optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)
     shared = (f"sweep.storage={storage}", f"output={tmp_path / 'outputs'}")
-    assert "is a study that nas.sweep has not made" in refusal("sweep", *SWEEP, *shared, "sweep.study=theirs")
+    assert "is a study that nas.sweep did not create" in refusal("sweep", *SWEEP, *shared, "sweep.study=theirs")
     other = optuna.create_study(study_name="other", storage=storage)
     other.set_user_attr("made for", {"space": "layer_hybrid", "objectives": ["quality"], "ranges": {}, "options": {}})
-    assert "space token_hybrid (it has layer_hybrid)" in refusal("sweep", *SWEEP, *shared, "sweep.study=other")
+    assert "space token_hybrid (the study has layer_hybrid)" in refusal("sweep", *SWEEP, *shared, "sweep.study=other")

@@ -1,4 +1,4 @@
-"""What mattered: importances of a study in which it is known."""
+"""The importance of options, in a study in which it is known."""
 
 import optuna
 
@@ -10,7 +10,7 @@ LEAST = Objective("share", "minimize", lambda metrics: None)
 
 
 def values(trial: optuna.Trial) -> tuple[float, float]:
-    """The first objective follows x, the second y; z is idle."""
+    """Return a study whose first objective depends on x and the second on y; z has no effect."""
     x, y, z = (trial.suggest_float(name, 0, 1) for name in "xyz")
     return -((x - 0.9) ** 2) + 1e-6 * z, y
 

@@ -62,7 +62,7 @@ def test_an_error_of_the_program_fails_its_trial_and_leaves_its_traceback(
 
 
 def worse_from_the_third(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the validation of the first trials give 1, of later ones 0."""
+    """Replace the validation: it returns quality 1 for the first trials and 0 for later ones."""
     modules: list[int] = []
 
     def validate(self: TrainingModule) -> Validation:

@@ -1,4 +1,4 @@
-"""A worker of a sweep takes trials of a study that others work on too."""
+"""A worker of a sweep takes trials of a study that other workers share."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.nas.processes import Halted, wait_for_end
 from tests.nas.sweeps.sweeping import PATIENT, SWEEP, metrics
 
 
-def test_the_same_command_joins_a_study_and_both_answer(tmp_path: Path) -> None:
+def test_the_same_command_joins_a_study_and_both_write_results(tmp_path: Path) -> None:
     study = (f"sweep.storage=journal:{tmp_path}/study.journal", "sweep.study=ours", "sweep.trials=4")
     begun = Halted(tmp_path, 3, "sweep", *SWEEP, *PATIENT, *study, f"output={tmp_path / 'one'}")
     begun.waiting(1)

@@ -1,4 +1,4 @@
-"""Workers of a sweep: killed, stopped, several beside each other, and commands that join a study."""
+"""Workers of a sweep: several at a time, killed, stopped, and resumed."""
 
 import os
 import signal
@@ -36,15 +36,15 @@ def test_a_killed_sweep_goes_on_without_losing_or_repeating_a_trial(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_sweep_gives_its_trial_back_and_goes_on(
+def test_a_stopped_sweep_releases_its_trial_and_continues(
     swept: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     signalled_in_trial(2, 3, monkeypatch, number)
     stopped = nas("sweep", *SWEEP, f"output={tmp_path}")
     monkeypatch.undo()
     assert stopped.status == 130
-    assert "trial 2 of 3  is left to be run again: stopped by the user" in stopped.out
-    assert f"Go on with: resume={stopped.run}" in stopped.out
+    assert "trial 2 of 3  has not ended and can be run again: stopped by the user" in stopped.out
+    assert f"Continue with: resume={stopped.run}" in stopped.out
     assert [trial.state.name for trial in study(stopped.run)] == ["COMPLETE", "FAIL"]
     resumed = nas("sweep", f"resume={stopped.run}")  # at once: there is no worker to wait for
     assert resumed.status == 0, resumed.err

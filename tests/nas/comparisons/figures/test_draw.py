@@ -1,24 +1,24 @@
-"""The figures of a comparison: what they show, that no names overlap, and the files."""
+"""The files of the figures of a comparison."""
 
 import math
 from dataclasses import replace
 from pathlib import Path
 
 from nas.comparisons.figures.draw import draw
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from tests.nas.comparisons.examples import by_seed, comparison, text
 
 
 def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
     one = by_seed("softmax", 0.5)
     unknown = replace(one, runs=tuple(replace(run, share={1: math.nan}) for run in one.runs))
-    paths = draw(Answer.of(comparison(unknown)), tmp_path)
+    paths = draw(Summary.of(comparison(unknown)), tmp_path)
     assert [path.name for path in paths] == ["quality_by_kv_bytes.png", "quality_by_kv_bytes.svg"]
 
 
 def test_figures_are_written_as_png_and_svg_the_same_each_time(tmp_path: Path) -> None:
-    answer = Answer.of(text())
-    paths = draw(answer, tmp_path)
+    summary = Summary.of(text())
+    paths = draw(summary, tmp_path)
     assert sorted(path.name for path in paths) == sorted(path.name for path in tmp_path.iterdir())
     assert {path.stem for path in paths} == {
         "quality_by_share",
@@ -28,4 +28,4 @@ def test_figures_are_written_as_png_and_svg_the_same_each_time(tmp_path: Path) -
     }
     first = {path: path.read_bytes() for path in paths}
     assert all(first[path].startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml") for path in paths)
-    assert {path: path.read_bytes() for path in draw(answer, tmp_path)} == first
+    assert {path: path.read_bytes() for path in draw(summary, tmp_path)} == first

@@ -1,4 +1,4 @@
-"""Names beside what they name."""
+"""Positions of labels."""
 
 from nas.comparisons.figures.labels import spread
 

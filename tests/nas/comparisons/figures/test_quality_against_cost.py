@@ -1,10 +1,10 @@
-"""Quality against cost: marks, names that do not overlap, and the front."""
+"""Quality against cost: markers, labels that do not overlap, and the Pareto front."""
 
 import pytest
 
 from nas.comparisons.figures.quality_against_cost import quality_against_cost
 from nas.comparisons.results import Comparison
-from nas.comparisons.summary import Answer
+from nas.comparisons.summary import Summary
 from tests.nas.comparisons.examples import by_seed, comparison, recall, text
 from tests.nas.comparisons.figures.drawn import assert_apart
 
@@ -12,10 +12,10 @@ from tests.nas.comparisons.figures.drawn import assert_apart
 @pytest.mark.parametrize("cost", ["share", "kv_bytes"])
 @pytest.mark.parametrize("given", [recall(), text()], ids=["recall", "text"])
 def test_quality_against_cost(given: Comparison, cost: str) -> None:
-    answer = Answer.of(given)
-    figure = quality_against_cost(answer, cost)
+    summary = Summary.of(given)
+    figure = quality_against_cost(summary, cost)
     assert figure is not None
-    assert_apart(figure, answer)
+    assert_apart(figure, summary)
     assert [axes.get_title() for axes in figure.axes] == [
         "at the training length, 512 tokens",
         f"at {given.factors[-1]}x the training length, {512 * given.factors[-1]:,} tokens",
@@ -24,7 +24,7 @@ def test_quality_against_cost(given: Comparison, cost: str) -> None:
 
 
 def test_the_front_goes_through_those_that_none_dominates() -> None:
-    answer = Answer.of(
+    summary = Summary.of(
         comparison(
             by_seed("softmax", 0.9, 0.9, share=1.0),
             by_seed("linear", 0.1, 0.1, share=0.0),
@@ -32,7 +32,7 @@ def test_the_front_goes_through_those_that_none_dominates() -> None:
             by_seed("worse", 0.7, 0.7, share=0.5),
         )
     )
-    figure = quality_against_cost(answer, "share")
+    figure = quality_against_cost(summary, "share")
     assert figure is not None
     (axes,) = figure.axes
     line = axes.lines[0].get_xydata().tolist()  # type: ignore[union-attr]

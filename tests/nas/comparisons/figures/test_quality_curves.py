@@ -1,32 +1,32 @@
-"""Quality against length and by position: curves, bands and their names."""
+"""Quality by length and by position: curves, bands and labels."""
 
 import math
 
 import pytest
 
 from nas.comparisons.figures.quality_curves import bits_by_position, quality_against_length
-from nas.comparisons.summary import Answer
-from tests.nas.comparisons.examples import comparison, entrant, recall, text, trained
+from nas.comparisons.summary import Summary
+from tests.nas.comparisons.examples import comparison, contender, recall, text, trained
 from tests.nas.comparisons.figures.drawn import assert_apart, names
 
 
 def test_quality_against_length_has_a_curve_and_a_band_for_each() -> None:
-    answer = Answer.of(recall())
-    figure = quality_against_length(answer)
+    summary = Summary.of(recall())
+    figure = quality_against_length(summary)
     assert figure is not None
-    assert_apart(figure, answer)
+    assert_apart(figure, summary)
     (axes,) = figure.axes
     assert axes.lines[0].get_xdata().tolist() == [512, 1024, 2048, 4096]  # type: ignore[union-attr]
-    assert axes.lines[0].get_ydata()[-1] == answer.rows[0]["quality_8x"]  # type: ignore[index]
-    assert len(axes.collections) == len(answer.rows)
+    assert axes.lines[0].get_ydata()[-1] == summary.rows[0]["quality_8x"]  # type: ignore[index]
+    assert len(axes.collections) == len(summary.rows)
     assert "training length" in [one.get_text() for one in axes.texts]
 
 
 def test_bits_by_position_are_of_the_longest_sequences() -> None:
-    answer = Answer.of(text())
-    figure = bits_by_position(answer)
+    summary = Summary.of(text())
+    figure = bits_by_position(summary)
     assert figure is not None
-    assert_apart(figure, answer)
+    assert_apart(figure, summary)
     (axes,) = figure.axes
     assert axes.lines[0].get_xdata().tolist() == list(range(64, 1025, 64))  # type: ignore[union-attr]
     assert axes.lines[0].get_ydata()[0] == pytest.approx(1.96 + 20 / 84)  # type: ignore[index]
@@ -35,8 +35,8 @@ def test_bits_by_position_are_of_the_longest_sequences() -> None:
 def test_segments_that_diverged_are_left_out() -> None:
     runs = [trained(seed, {1: 2.0}, segments={1: [(64, bits)]}) for seed, bits in enumerate((2.0, math.nan, 3.0))]
     gone = [trained(seed, {1: 2.0}, segments={1: [(64, math.nan)]}) for seed in range(3)]
-    answer = Answer.of(comparison(entrant("softmax", *runs), entrant("linear", *gone), quality="bits_per_byte"))
-    figure = bits_by_position(answer)
+    summary = Summary.of(comparison(contender("softmax", *runs), contender("linear", *gone), quality="bits_per_byte"))
+    figure = bits_by_position(summary)
     assert figure is not None
-    assert list(names(figure.axes[0], answer)) == ["softmax"]
+    assert list(names(figure.axes[0], summary)) == ["softmax"]
     assert figure.axes[0].lines[0].get_ydata().tolist() == [2.5]  # type: ignore[union-attr]
