@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import yaml
 
-from nas.config import CONF
+from nas.config import CONF, FOLDERS
 from nas.errors import UserError
 
 FLAGS = {"-sc", "--shell-completion"}
@@ -92,7 +92,7 @@ def _candidates(typed: str, name: str, added: Collection[str], run: Callable[[],
     found = []
     for candidate in candidates:
         group, equals, choice = candidate.lstrip("+").partition("=")
-        if not equals or not (CONF / group).is_dir():
+        if not equals or not _is_group(group):
             found.append(candidate)
         elif choice == "schema" or choice.endswith("_schema"):
             continue
@@ -111,6 +111,11 @@ def _from_hydra(typed: str, run: Callable[[], None]) -> list[str]:
     with suppress(Exception, SystemExit), redirect_stdout(out), redirect_stderr(io.StringIO()):
         run()
     return [line for line in out.getvalue().splitlines() if line]
+
+
+def _is_group(name: str) -> bool:
+    """Return whether nas or an installed plugin has YAML files of this group."""
+    return any((folder / name).is_dir() for folder in FOLDERS)
 
 
 def _groups(name: str) -> set[str]:

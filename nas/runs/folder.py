@@ -5,14 +5,11 @@ Reading executes nothing: YAML and JSON are data, checkpoints are loaded with ``
 Only the command that resumes a run imports the modules that the run's option ``plugins`` names.
 """
 
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +33,7 @@ from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
+from nas.runs.versions import commit, versions
 from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
@@ -43,7 +41,6 @@ METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "chec
 CANDIDATES = "candidates.json"
 NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search"}
 """Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
-PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 
 @contextmanager
@@ -78,7 +75,7 @@ class Run:
                 "command": command,
                 "config": asdict(config),
                 "versions": versions(),
-                "commit": _commit(),
+                "commit": commit(),
                 "created": stamp,
             }
             if used := record(asdict(config)):
@@ -288,11 +285,6 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is computed."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-
-
 def command_line() -> str:
     """Return the command as the user could type it again."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
@@ -324,16 +316,3 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         if id(weight) not in seen:
             seen.add(id(weight))
             yield name, weight
-
-
-def _commit() -> str | None:
-    """Commit of the code, with "+" where the working tree differs from it; None outside a git checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
