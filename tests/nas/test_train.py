@@ -22,7 +22,7 @@ def test_an_architecture_by_name(tmp_path: Path, name: str) -> None:
     assert load_architecture(ended.run / "architecture.json").mixers == (name, name)
     assert len(metrics(ended.run)["routings"]) == (4 if name == "token_hybrid" else 1)
     if name != "token_hybrid":
-        assert "What was trained" in ended.out
+        assert "The trained model" in ended.out
         assert "share" not in next(line for line in ended.out.splitlines() if line.startswith("step 3"))
 
 
