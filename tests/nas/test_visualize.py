@@ -174,7 +174,7 @@ def test_data_that_is_gone_is_told_of(of_text: Path, tmp_path: Path) -> None:
         (("run={run}", "text=/"), "text=/ cannot be read (Is a directory)"),
         (("run={run}", "prompt=''"), "prompt is empty; give at least one character"),
         (("run={run}", "text=/dev/null"), "text=/dev/null is empty"),
-        (("run={run}", "text=a", "prompt=b"), "text=a and prompt were both given; give one of them."),
+        (("run={run}", "text=a", "prompt=b"), "text=a and prompt are both given; give only one of them."),
         (("run={run}", "tokens=0"), "tokens=0 is not allowed; give 1 or more."),
         (("run={run}", "output=."), "output=. is a folder; give a file"),
         (("run={run}", "output=nowhere/page.html"), "output=nowhere/page.html: there is no folder nowhere"),

@@ -223,7 +223,7 @@ def test_ctrl_c_while_searching_keeps_what_was_scored(tmp_path: Path, monkeypatc
     end_at_candidate(2, monkeypatch, interrupt)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
-    assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"
+    assert stopped.err == "error: stopped; resume=FOLDER continues a run that had begun.\n"
     assert len(read(stopped.run, "candidates.json")) == 2
 
 
