@@ -147,9 +147,9 @@ class OptunaConfig(RandomConfig):
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`.
 
-    resource: softmax_share, kv_bytes or flops; context: tokens of the sequence for which kv_bytes and flops are counted;
-    target: allowed cost, in the resource's unit; exact: whether the cost must equal the target, not only stay below it;
-    start: dearest, both or cheapest, the cost from which training moves to the target.
+    resource: softmax_share, kv_bytes or flops; context: tokens of the sequence for kv_bytes and flops; target: allowed
+    cost, in the resource's unit; exact: whether the cost must equal the target, not only stay below it; start: dearest,
+    both or cheapest, the cost from which training moves to the target.
     """
 
     resource: str = MISSING

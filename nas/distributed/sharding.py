@@ -1,10 +1,10 @@
 """Training with sharded weights (PyTorch's fully_shard; Zhao et al. 2023, arXiv 2304.11277).
 
 Each process holds its rows of each weight, gradient and optimiser state; the weights of a block are gathered when they
-are needed. Checkpoints hold whole tensors, as those of a single process, so that a run can be resumed with any number of
-processes and any strategy. Lightning's own checkpoints do not work here, for two reasons: they number the optimiser's
-states in the order of the model's parameters, not of our groups; and they load only if every parameter has a state,
-which routers lack before routing begins.
+are needed. Checkpoints hold whole tensors, so that a run can be resumed with any number of processes and any strategy.
+Lightning's own checkpoints do not work here, for two reasons: they number the optimiser's states in the order of the
+model's parameters, not of our groups; and they load only if every parameter has a state, which routers lack before
+routing begins.
 """
 
 from collections.abc import Mapping

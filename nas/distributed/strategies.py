@@ -87,7 +87,7 @@ def _check_started(trainer: TrainerConfig, started: Launch) -> None:
             )
     if started.local * started.nodes != started.world:
         raise UserError(
-            f"{started.by} started {started.world} processes on {started.nodes} machines; start the same number on each."
+            f"{started.by} started {started.world} processes on {started.nodes} machines; start equally many on each."
         )
 
 

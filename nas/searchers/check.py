@@ -78,8 +78,8 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
         raise UserError(f"searcher.name={searcher.name} is unknown; choose one of: {', '.join(_names())}.")
     if space.size == 1:
         raise UserError(
-            f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose routers "
-            "learn by gradient; give searcher=gradient, or a space in which layers have several options."
+            f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
+            "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
         )
     if isinstance(searcher, EvolutionConfig):
         _check_evolution(searcher)

@@ -12,7 +12,7 @@ from nas.searchers.optuna_parts import silence
 from nas.searchers.samplers import build_sampler
 
 SUGGESTIONS = 20
-"""Unusable suggestions in a row after which the sampler gets a random architecture: samplers often repeat themselves."""
+"""Unusable suggestions in a row after which the sampler gets a random architecture, since samplers repeat."""
 
 
 class Study(optuna.Study):

@@ -100,7 +100,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
         ),
         (("architecture=softmax", "model.softmax_heads=3"), "softmax_heads=3"),
         (("architecture=interleaved_3_1",), "but model.layers=2; give at least 4."),
-        (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give as many."),
+        (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give equally many."),
     ):
         assert told in refusal("train", *SMALL, *options, f"output={tmp_path / 'outputs'}")
     assert not (tmp_path / "outputs").exists()

@@ -42,7 +42,7 @@ def test_files_of_earlier_versions_have_two_lists() -> None:
     earlier = given | {"mixers": ["linear", "token_hybrid"], "chunk_sizes": [4, 8]}
     assert Architecture.from_dict(earlier) == small("linear", "token_hybrid", chunk_sizes=(4, 8))
     for wrong in ({"chunk_sizes": [4]}, {"mixers": "linear"}):
-        with pytest.raises(ValueError, match="must be lists of one length"):
+        with pytest.raises(ValueError, match="must be lists of the same length"):
             Architecture.from_dict(earlier | wrong)
 
 
@@ -82,7 +82,7 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
         ({"rope_base": "10000"}, "rope_base='10000'"),
         (
             {"rope_base": 10000, "key_dim": 6},
-            "rope_base=10000 turns pairs of channels, but a softmax head has keys of 3",
+            "rope_base=10000 rotates pairs of channels, but the keys of a softmax head have 3",
         ),
         ({"softmax_heads": 3}, "softmax_heads=3"),
         ({"softmax_heads": 1}, "softmax_heads=1"),

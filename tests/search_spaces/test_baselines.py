@@ -97,7 +97,9 @@ def test_a_pattern_is_spelt_layer_by_layer() -> None:
 
 
 def test_a_pattern_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give as many"):
+    with pytest.raises(
+        ValueError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give equally many"
+    ):
         built("linear-softmax")
 
 

@@ -22,11 +22,14 @@ def test_it_has_the_sizes_of_the_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"chunk_sizes": []}, r"space.chunk_sizes=\[\] is not a choice; give one or more, each once"),
-        ({"chunk_sizes": [4, 4]}, r"space.chunk_sizes=\[4, 4\] is not a choice"),
-        ({"chunk_sizes": [0]}, "space.chunk_sizes has 0; give numbers of tokens from 1 on"),
-        ({"operations": ["linear"] * 2}, r"space.operations=\['linear', 'linear'\] is not a choice"),
-        ({"operations": ["hyena"]}, "space.operations has hyena; choose from: softmax, linear, window, token_hybrid"),
+        ({"chunk_sizes": []}, r"space.chunk_sizes=\[\] is not allowed; give one or more values, each once"),
+        ({"chunk_sizes": [4, 4]}, r"space.chunk_sizes=\[4, 4\] is not allowed"),
+        ({"chunk_sizes": [0]}, "space.chunk_sizes has 0; give numbers of tokens of at least 1"),
+        ({"operations": ["linear"] * 2}, r"space.operations=\['linear', 'linear'\] is not allowed"),
+        (
+            {"operations": ["hyena"]},
+            "space.operations has hyena, which is unknown; choose from: softmax, linear, window, token_hybrid",
+        ),
         ({"routing_heads": 3}, "model.routing_heads=3 does not divide linear_heads=2; choose"),
     ],
     ids=str,
