@@ -52,10 +52,10 @@ def _output(config: VisualizeConfig, usual: Path) -> Path:
     """Return the path of the page: ``usual`` only if the options show the same content as the run's own report."""
     if config.output is not None:
         return Path(config.output).expanduser()
-    asked = [] if config.text is None else [Path(config.text).stem]
-    asked += [] if config.prompt is None else ["prompt"]
-    asked += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]
-    return usual.with_name("-".join([usual.stem, *asked]) + usual.suffix)
+    parts = [] if config.text is None else [Path(config.text).stem]
+    parts += [] if config.prompt is None else ["prompt"]
+    parts += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]
+    return usual.with_name("-".join([usual.stem, *parts]) + usual.suffix)
 
 
 def _check_output(output: Path) -> None:

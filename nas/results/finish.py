@@ -23,7 +23,7 @@ from nas.training.module import TrainingModule
 
 
 class Measured(NamedTuple):
-    """A discretised model with its figures and, where it routes, the routing of one sequence."""
+    """A discretised model with its figures, and the routing of one sequence if a layer routes."""
 
     discretised: Discretised
     metrics: Metrics

@@ -66,7 +66,7 @@ def test_it_writes_the_page_that_the_run_wrote(finished: Path) -> None:
     ]
     assert {"loss.svg", "routing.png", "layers.png"} <= {path.name for path in (finished / "figures").iterdir()}
     again = (finished / "report.html").read_text()
-    made_by = re.compile(r"<h2>Made by</h2>.*", re.DOTALL)
+    made_by = re.compile(r"<h2>Command</h2>.*", re.DOTALL)
     shown = [made_by.sub("", text) for text in (first, again)]
     assert shown[0] == shown[1]
     assert data(first)[0]["snapshots"]["steps"] == [3, 6]
@@ -119,7 +119,7 @@ def test_a_model_without_routing_has_a_page_too(tmp_path: Path) -> None:
     ended = nas("train", "architecture=linear", *SEARCH[1:], f"output={tmp_path}")
     assert ended.status == 0, ended.err
     text = page(ended.run)
-    assert "There is nothing to map" in text
+    assert "No routing to show" in text
     assert not data(text)
 
 
@@ -129,7 +129,7 @@ def test_an_unfinished_run_shows_what_it_has(finished: Path) -> None:
     text = page(finished)
     assert "This run is unfinished: it has no weights and no final figures." in text
     assert "Its log ends at step 6 of 6." in text
-    assert "This is the routing at step 6 of the training, the latest that was kept" in text
+    assert "This is the routing at step 6 of training, the latest snapshot" in text
     (shown,) = data(text)
     assert (shown["snapshots"]["steps"], shown["end"]) == ([3], "step 6")
     (finished / SNAPSHOTS).unlink()
