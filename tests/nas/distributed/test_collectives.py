@@ -45,7 +45,7 @@ def test_two_processes_train_as_one(two: Processes, tmp_path: Path) -> None:
 
 def test_two_processes_speak_with_one_voice(two: Processes) -> None:
     assert two.second == ""
-    for said in ("run folder", "step 10 of 20", "step 20 of 20", "tokens a second", "report.html"):
+    for said in ("run folder", "step 10 of 20", "step 20 of 20", "tokens per second", "report.html"):
         assert two.ended.out.count(said) == 1, said
     assert "Warning" not in two.ended.err
 

@@ -230,8 +230,8 @@ def test_a_task_with_the_options_of_another() -> None:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (lambda score: None, "of searcher own returned None; it must return a score"),
-        (lambda score: {(0,): 1.0}, r"returned \{\(0,\): 1.0\}; it must return a score"),
+        (lambda score: None, "of searcher own returned None; it must return a dict of scores by code"),
+        (lambda score: {(0,): 1.0}, r"returned \{\(0,\): 1.0\}; it must return a dict of scores by code"),
         (lambda score: {(7,): score((7,))}, r"scored \(7,\); it must score codes of the space"),
         (lambda score: {0: score([0])}, r"scored \[0\]; it must score codes of the space"),
     ],

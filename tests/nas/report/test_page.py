@@ -60,7 +60,7 @@ def test_the_head_that_mixes_most_is_shown_first_also_without_a_script() -> None
     page = Parsed(render(report(routing=uniform_first)))
     assert selected(page) == ["3", "1"]
     assert classes(page, "chunk") == ["chunk softmax", "chunk linear"]
-    assert "The colours below are those of layer 3 head 1" in page.text
+    assert "The colours below show layer 3 head 1" in page.text
 
 
 def classes(page: Parsed, kind: str) -> list[str]:
