@@ -1,6 +1,6 @@
-"""What every option is: typed fields, registered with Hydra as the schemas of `conf/`, where the values stand.
+"""Types of all options: dataclasses, registered with Hydra as the schemas of the YAML files in `conf/`.
 
-A field made by `option` says which numbers it may be; `nas.cli.checks` checks all of these.
+The YAML files hold the values. A field made by `option` has bounds, which `nas.cli.checks` checks.
 """
 
 from dataclasses import dataclass, field, fields
@@ -16,17 +16,18 @@ from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.options import option
 
 CONF = Path(__file__).parent / "conf"
-"""The folder of the YAML files, which Hydra finds by this path: any module named conf may be on Python's path."""
+"""Folder of the YAML files. Hydra gets this path, since another module on Python's path may be named conf."""
 FOLDERS = [CONF]
-"""All folders of YAML files: that of nas, and behind it those that `nas.plugins` adds."""
+"""All folders of YAML files: the folder of nas first, then the folders that `nas.plugins` adds."""
 
 
 @dataclass
 class DataConfig:
-    """What every task has.
+    """Options of every task.
 
-    length: tokens in a training sequence; batch_size: sequences of that length in a step; length_factors: at how many
-    times the training length to measure at the end, 1 among them.
+    length: tokens of a training sequence; batch_size: sequences in a training step, over all processes;
+    validation_batches: batches of a validation; length_factors: sequence lengths of the final evaluation, as multiples
+    of the training length; must contain 1.
     """
 
     name: str = MISSING
@@ -66,8 +67,8 @@ class MQARConfig(DataConfig):
 class NeedleConfig(DataConfig):
     """A needle in a haystack, after RULER; see `nas.data.needle.Needle`.
 
-    path: null for Python's standard library; min_length: null for a short one with room for needle and question;
-    value_length: null for that of the form in RULER.
+    path: file or folder, null for Python's standard library; min_length: shortest training sequence in tokens, null for
+    a short one with room for needle and question; value_length: tokens of the value, null for the length in RULER.
     """
 
     form: str = MISSING
@@ -87,17 +88,18 @@ class StateTrackingConfig(DataConfig):
 
 @dataclass
 class TextConfig(DataConfig):
-    """Bytes of a file or folder; see `nas.data.text.Text`. path: null for Python's standard library."""
+    """Bytes of a text; see `nas.data.text.Text`. path: file or folder, null for Python's standard library."""
 
     path: str | None = None
 
 
 @dataclass
 class RelaxationConfig:
-    """How logits become weights, of routers and of layers.
+    """How the logits of routers and of layers become weights.
 
-    name: a function of `nas.relaxations`; router: one for routers alone, null for the same; pairs: whether only two
-    options of a layer compete in a step; temperature goes from start to end.
+    name: a relaxation of `nas.relaxations`; router: relaxation of routers, null for the same; pairs: whether only two
+    options of each layer are computed and compete in a step; temperature_start, temperature_end: temperature at the
+    first and at the last step.
     """
 
     name: str = MISSING
@@ -109,16 +111,16 @@ class RelaxationConfig:
 
 @dataclass
 class SearcherConfig:
-    """Who chooses an architecture, and which options that has; see `nas.searchers`."""
+    """The searcher, which selects the architecture, and its options; see `nas.searchers`."""
 
     name: str = MISSING
 
 
 @dataclass
 class RandomConfig(SearcherConfig):
-    """What every searcher has that scores candidates with the shared weights.
+    """Options of every searcher that scores candidates with the shared weights.
 
-    evaluations: how many different architectures are scored at most; batches: that each is scored on.
+    evaluations: largest number of different architectures to score; batches: batches that each is scored on.
     """
 
     evaluations: int = option(at_least=1)
@@ -127,7 +129,7 @@ class RandomConfig(SearcherConfig):
 
 @dataclass
 class EvolutionConfig(RandomConfig):
-    """Regularised evolution. population: members; sample: how many of them compete to be the next parent."""
+    """Regularised evolution. population: number of members; sample: members that compete to be the next parent."""
 
     population: int = option(at_least=1)
     sample: int = option(at_least=1)
@@ -135,7 +137,7 @@ class EvolutionConfig(RandomConfig):
 
 @dataclass
 class OptunaConfig(RandomConfig):
-    """Optuna over architectures. sampler: name of one of its samplers; sampler_options: arguments of that."""
+    """Optuna over architectures. sampler: name of an Optuna sampler; sampler_options: arguments of the sampler."""
 
     sampler: str = MISSING
     sampler_options: dict[str, Any] = field(default_factory=dict)
@@ -145,9 +147,9 @@ class OptunaConfig(RandomConfig):
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`.
 
-    resource: softmax_share, kv_bytes or flops; context: tokens of a sequence for which the last two are counted;
-    target: in the resource's unit; exact: whether the budget is to be used up rather than not exceeded; start: dearest,
-    both or cheapest, from where the target is approached.
+    resource: softmax_share, kv_bytes or flops; context: tokens of the sequence for kv_bytes and flops; target: allowed
+    cost, in the resource's unit; exact: whether the cost must equal the target, not only stay below it; start: dearest,
+    both or cheapest, the cost from which training moves to the target.
     """
 
     resource: str = MISSING
@@ -167,12 +169,13 @@ class BudgetConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long, how fast and on what; the optimiser is AdamW with warm-up and cosine decay.
+    """Length of training, optimiser (AdamW with warm-up and cosine decay) and devices.
 
-    strategy: ddp, fsdp or "auto"; see `nas.distributed.strategies`. devices: how many, or which; num_nodes:
-    how many machines. "auto" is as many as torchrun or srun started processes, and one device without them.
-    architecture_learning_rate: of the logits of layers; bilevel: whether routers and these logits learn from held-out
-    batches, in turn with the weights; cuda_graphs: true, false or "auto", see `nas.training.cuda_graphs.wanted`.
+    strategy: ddp, fsdp or "auto"; see `nas.distributed.strategies`. devices: number of devices of each machine, or a
+    list of them; num_nodes: number of machines. "auto" is the number of processes that torchrun or srun started, and
+    one device without them. architecture_learning_rate: learning rate of the architecture logits; bilevel: whether
+    routers and architecture logits learn from held-out batches, in alternation with the weights; cuda_graphs: true,
+    false or "auto", see `nas.training.cuda_graphs.wanted`.
     """
 
     steps: int = option(at_least=1)
@@ -199,7 +202,7 @@ class TrainerConfig:
 
 @dataclass
 class RunConfig:
-    """What every training command has. plugins: modules, or paths of .py files, that register more to choose from."""
+    """Options of every training command. plugins: modules, or paths of .py files, that register plugins."""
 
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
@@ -215,7 +218,7 @@ class RunConfig:
 
 @dataclass
 class SearchConfig(RunConfig):
-    """`python -m nas.search`."""
+    """Options of `python -m nas.search`."""
 
     space: SpaceConfig = MISSING
     searcher: SearcherConfig = MISSING
@@ -223,14 +226,15 @@ class SearchConfig(RunConfig):
 
 @dataclass
 class StudyConfig:
-    """The study of a sweep: what is varied, by which sampler, towards what, and how its workers agree.
+    """The study of a sweep: ranges of the options, sampler, objectives and workers.
 
-    trials: how many searches, over all workers; workers: processes that this command starts; objectives: names of
-    `nas.sweeps.objectives`; context: the context length, in tokens, that costs are given for; ranges: see
-    `nas.sweeps.ranges`; sampler, pruner: names of Optuna's, or "auto" and "none"; prune_every: training steps;
-    storage: null for SQLite in the sweep's folder, a database URL, or journal:FILE; study: the name by which workers
-    find each other in the storage; heartbeat, grace: seconds; retries: how often a trial whose worker was killed is run
-    again; search: options of the search as they were given, which the command fills in.
+    trials: number of searches, over all workers; workers: processes that this command starts; objectives: names of
+    `nas.sweeps.objectives`; context: context length of the costs, in tokens; ranges: see `nas.sweeps.ranges`; sampler,
+    pruner: names of Optuna's classes, or "auto" and "none" for the pruner; prune_every: training steps between two
+    decisions to prune; storage: null for SQLite in the sweep's folder, a database URL, or journal:FILE; study: name of
+    the study in the storage, common to all workers; heartbeat: seconds between two heartbeats of a running trial;
+    grace: seconds without a heartbeat after which a trial counts as killed; retries: how often a killed trial is run
+    again; search: given options of the search, set by the command.
     """
 
     trials: int = option(at_least=1)
@@ -253,25 +257,30 @@ class StudyConfig:
 
 @dataclass
 class SweepConfig(SearchConfig):
-    """`python -m nas.sweep`: the options of its searches, and the study."""
+    """Options of `python -m nas.sweep`: the options of its searches, and the study."""
 
     sweep: StudyConfig = MISSING
 
 
 @dataclass
 class TrainConfig(RunConfig):
-    """`python -m nas.train`. architecture: softmax, linear, or the architecture.json of a run."""
+    """Options of `python -m nas.train`.
+
+    architecture: name of a baseline (`nas.search_spaces.baselines`), the mixer of each layer as in linear-softmax, or
+    the path of the architecture.json of a run.
+    """
 
     architecture: str = MISSING
 
 
 @dataclass
 class CompareConfig(RunConfig):
-    """`python -m nas.compare`.
+    """Options of `python -m nas.compare`.
 
-    runs: folders of finished runs; baselines: see `nas.search_spaces.baselines`; seeds: trainings of each;
-    learning_rates: the grid that each is tuned over; tuning_seeds: trainings for each of them; workers: trainings at a
-    time, or "auto"; context: tokens at which reading and generating are timed; timing: whether they are.
+    runs: folders of finished runs; baselines: see `nas.search_spaces.baselines`; seeds: trainings of each contender;
+    learning_rates: grid from which each contender gets its own; tuning_seeds: trainings of each contender at each
+    learning rate; workers: trainings at a time, or "auto"; context: tokens at which prefill and generation are timed;
+    timing: whether they are timed.
     """
 
     runs: list[str] = MISSING
@@ -286,11 +295,12 @@ class CompareConfig(RunConfig):
 
 @dataclass
 class VisualizeConfig:
-    """`python -m nas.visualize`.
+    """Options of `python -m nas.visualize`.
 
-    run: folder of a run, a sweep or a comparison; compare: of a run to show beside it; text: a file, prompt: a text, to
-    show the routing of; tokens: at most so many of it; output: the page, null for one in the run's folder: report.html,
-    or with text, prompt or compare report-<of what>.html; plugins: as in `RunConfig`.
+    run: folder of a run, a sweep or a comparison; compare: folder of a run to show beside it; text: file whose routing
+    is shown; prompt: text whose routing is shown; tokens: largest number of tokens of the file or prompt to show;
+    output: path of the page, null for report.html in the run's folder, or for report-NAME.html there with text, prompt
+    or compare; plugins: as in `RunConfig`.
     """
 
     run: str = MISSING
@@ -327,7 +337,7 @@ SCHEMAS: dict[str, type] = {
 
 
 def register() -> None:
-    """Tell Hydra the schemas that the files in `conf/` name in their defaults, and what `--help` has to list."""
+    """Register with Hydra the schemas of the files in `conf/`, and the resolver that lists choices in `--help`."""
     store = ConfigStore.instance()
     for path, schema in SCHEMAS.items():
         group, _, name = path.rpartition("/")
@@ -336,12 +346,12 @@ def register() -> None:
 
 
 def choices(group: str) -> str:
-    """The files of a group in `conf/`, and in the folders of plugins."""
+    """Return the choices of a group, from the YAML files of nas and of plugins, as text."""
     return ", ".join(sorted({file.stem for folder in FOLDERS for file in (folder / group).glob("*.yaml")}))
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts to one dict with dotted keys."""
+    """Return nested dicts as one dict with dotted keys."""
     found: dict[str, Any] = {}
     for key, inner in value.items():
         found |= flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
@@ -349,10 +359,14 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def restore(command: str, values: dict[str, Any]) -> RunConfig:
-    """The config of a command from plain values, as ``dataclasses.asdict`` makes them of one; ValueError if not so."""
+    """Return the config of a command from plain values, as made by ``dataclasses.asdict``.
+
+    Raises:
+        ValueError: the values are not those of such a config.
+    """
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
-        for group in ("data", "searcher"):  # each choice has options of its own
+        for group in ("data", "searcher"):  # each choice has its own options
             if any(own.name == group for own in fields(SCHEMAS[f"{command}_schema"])):
                 schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
         if "space" in values and (own_space := SCHEMAS.get(f"space/{values['space']['name']}_schema")):

@@ -1,4 +1,4 @@
-"""What people see on a terminal: sentences, progress bars, and silence of other packages."""
+"""Terminal output: sentences, progress bars, and fewer warnings of other packages."""
 
 import logging
 import warnings
@@ -13,19 +13,19 @@ from nas.distributed.launch import launched
 
 
 def say(console: Console, sentence: str) -> None:
-    """Print a sentence as it is: paths in it are neither markup nor broken over lines."""
+    """Print a sentence without markup and without line breaks, so that paths in it stay whole."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bars(Progress):
-    """A progress bar for each task, and its figures in a line below it: side by side they are wider than a terminal."""
+    """A progress bar for each task, with the figures of the task on the line below."""
 
     several: bool = False
-    """Whether tasks run beside each other: their figures are then cut at the terminal's width, not wrapped."""
+    """Whether several tasks run at a time: their figures are then cut at the terminal's width, not wrapped."""
 
     @classmethod
     def on(cls, console: Console, several: bool = False) -> Self:
-        """Make the bars of a console; they show nothing where nobody watches. One task alone tells the time left."""
+        """Make the bars of a console, disabled if it is no terminal; a single task also shows the remaining time."""
         left = () if several else (TextColumn("<"), TimeRemainingColumn())
         bars = cls(
             TextColumn("{task.description}"),
@@ -47,7 +47,7 @@ class Bars(Progress):
 
 
 def silence() -> None:
-    """Tips and notes of Lightning and TensorBoard say nothing that a user here could act on."""
+    """Hide tips and warnings of other packages that users of this package cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "tensorboard"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in (
@@ -55,9 +55,9 @@ def silence() -> None:
         ".*LeafSpec.*",
         ".*dataloader is not resumable.*",
         ".*Cannot dispatch to fused implementation.*",  # torch, of a norm in mixed precision
-        ".*`broadcast_buffers` is deprecated.*",  # torch 2.13, of what 2.11 has no other name for
+        ".*`broadcast_buffers` is deprecated.*",  # torch 2.13; torch 2.11 has no other name for it
         ".*FSDP2-wrapped module .* returned a view tensor.*",  # torch; nothing is changed in place here
     ):
         warnings.filterwarnings("ignore", message)
     if not launched().first:
-        warnings.simplefilter("ignore")  # the first process says the same
+        warnings.simplefilter("ignore")  # the first process shows the same warnings

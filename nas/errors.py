@@ -1,4 +1,4 @@
-"""Errors that a user is expected to cause, and warnings: shown as a sentence, never as a traceback."""
+"""Errors that users can cause, and warnings: shown as a sentence, not as a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from rich.markup import escape
 
 
 class UserError(Exception):
-    """Something given cannot work. The message says what was given and what would do."""
+    """An option or a file of the user cannot work. The message says what was given and what to give instead."""
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn a ValueError of the block, with which a library function refuses an argument, into a UserError."""
+    """Turn a ValueError of the block into a UserError: library functions raise it for a wrong argument."""
     try:
         yield
     except ValueError as error:
@@ -25,12 +25,12 @@ def user_errors() -> Iterator[None]:
 
 
 def warn(message: str) -> None:
-    """Tell what a user should know and a run goes on with, in one line."""
+    """Print a warning on one line of standard error."""
     Console(stderr=True).print(f"[bold yellow]warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
 def explain(error: Exception) -> str:
-    """What Hydra or OmegaConf refused, as a `UserError` would say it."""
+    """Return the message for an error of Hydra or OmegaConf, in the form of a `UserError`."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, given = error.missing_cfg_file.rpartition("/")
         choices = [option for option in error.options if not option.endswith("schema")]
@@ -41,13 +41,13 @@ def explain(error: Exception) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and is_dataclass(cause.object_type):
         return _unknown_option(str(cause.full_key), [field.name for field in fields(cause.object_type)])
     lines = [line.strip() for line in str(cause).splitlines()]
-    told = " ".join(line for line in lines if line and "_type=" not in line and "full_key:" not in line)
+    reason = " ".join(line for line in lines if line and "_type=" not in line and "full_key:" not in line)
     option = getattr(cause, "full_key", None)
-    return f"{option}: {told}." if option else told
+    return f"{option}: {reason}." if option else reason
 
 
 def _unknown_option(given: str, known: list[str]) -> str:
-    """An option that its group does not know."""
+    """Return the message for an option that does not exist in its group."""
     group, dot, name = given.rpartition(".")
     near = get_close_matches(name, known, 1)
     meant = f"did you mean {group}{dot}{near[0]}? " if near else ""
@@ -55,4 +55,4 @@ def _unknown_option(given: str, known: list[str]) -> str:
 
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""

@@ -1,4 +1,4 @@
-"""The page of a finished run, sweep or comparison."""
+"""Write the page of a run, a sweep or a comparison."""
 
 from pathlib import Path
 from shlex import quote
@@ -16,11 +16,11 @@ from nas.runs.folder import REPORT
 from nas.sweeps import page as sweep_page
 
 OF_MANY = ("sweep", "compare")
-"""The commands whose folders are of many runs."""
+"""Commands whose folders contain many runs."""
 
 
 def visualize(config: VisualizeConfig, console: Console) -> int:
-    """Write the page, and tell where it is. Returns the exit status."""
+    """Write the page and print its path; return the exit status."""
     _check(config)
     made_by = command_of("run", config.run)
     figures: list[Path] = []
@@ -43,40 +43,41 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
 
 
 def _check(config: VisualizeConfig) -> None:
-    """UserError where two texts are given."""
+    """Raise a UserError if two texts are given."""
     if config.text is not None and config.prompt is not None:
-        raise UserError(f"text={config.text} and prompt were both given; give one of them.")
+        raise UserError(f"text={config.text} and prompt are both given; give only one of them.")
 
 
 def _output(config: VisualizeConfig, usual: Path) -> Path:
-    """Where the page goes: the run's own report is written again only by what shows the same as it."""
+    """Return the path of the page: ``usual`` only if the options show the same content as the run's own report."""
     if config.output is not None:
         return Path(config.output).expanduser()
-    asked = [] if config.text is None else [Path(config.text).stem]
-    asked += [] if config.prompt is None else ["prompt"]
-    asked += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]
-    return usual.with_name("-".join([usual.stem, *asked]) + usual.suffix)
+    parts = [] if config.text is None else [Path(config.text).stem]
+    parts += [] if config.prompt is None else ["prompt"]
+    parts += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]
+    return usual.with_name("-".join([usual.stem, *parts]) + usual.suffix)
 
 
 def _check_output(output: Path) -> None:
-    """UserError where the page cannot be written."""
+    """Raise a UserError if the page cannot be written."""
     if output.is_dir():
         raise UserError(f"output={output} is a folder; give a file, such as {output / 'report.html'}.")
     if not output.parent.is_dir():
-        raise UserError(f"output={output}: there is no folder {output.parent}; give a file in one that there is.")
+        raise UserError(f"output={output}: there is no folder {output.parent}; give a file in an existing folder.")
 
 
 def _check_alone(config: VisualizeConfig, made_by: str) -> None:
-    """UserError where options are given that a page of many runs has no use for."""
+    """Raise a UserError if an option is given that has no effect on a page of many runs."""
     for option in ("compare", "text", "prompt"):
         if getattr(config, option) is not None:
             raise UserError(
-                f"{option} is for a run of nas.search or nas.train; run={config.run} is one of nas.{made_by}."
+                f"{option} has no effect on run={config.run}, a run of nas.{made_by}; "
+                "give a run of nas.search or nas.train."
             )
 
 
 def _folders(config: VisualizeConfig) -> str:
-    """The option with which TensorBoard shows the runs."""
+    """Return the option for TensorBoard that names the folders of the runs."""
     if config.compare is None:
         return f"--logdir {quote(config.run)}"
     return f"--logdir_spec {quote(f'run:{config.run},compare:{config.compare}')}"

@@ -1,7 +1,7 @@
-"""What can be searched: one module for each space, with a function ``space(config, model, vocab_size) -> Space``.
+"""Search spaces: one module for each, with a function ``space(config, model, vocab_size) -> Space``.
 
-The config of a space (a YAML file in the group ``space``) names its module. A space from elsewhere is added by
-`register`. Nothing here imports ``nas``.
+The config of a space (a YAML file in the group ``space``) names its module. `register` adds a space of a plugin.
+Nothing here imports modules of nas outside this folder.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.space import Space
 
 Make = Callable[[SpaceConfig, ModelConfig, int], Space]
-"""(options of the space, sizes of the model, number of token ids) to the space; ValueError if they do not fit."""
+"""Options of the space, sizes of the model and number of token ids to the space; ValueError if they do not fit."""
 
 _added: dict[str, Make] = {}
 
 
 def register(name: str, make: Make) -> None:
-    """Add a space from elsewhere; ValueError where a space has the name already."""
+    """Add a space of a plugin; raise a ValueError if the name is taken."""
     if name in names():
         raise ValueError(f"space {name} exists already; choose another name.")
     _added[name] = make
 
 
 def forget(name: str) -> None:
-    """Take back what `register` added under a name."""
+    """Remove a space that `register` added."""
     del _added[name]
 
 
@@ -49,5 +49,5 @@ def build(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
 
 
 def _make(name: str) -> Make | None:
-    """The function that builds a space; None for a module that is no space."""
+    """Return the function that builds a space; None if the module is not a space."""
     return _added.get(name) or getattr(import_module(f"{__name__}.{name}"), "space", None)

@@ -12,12 +12,12 @@ GIVEN_ROUTINGS: tuple[str, ...] = get_args(GivenRouting)
 
 
 class Layer(NamedTuple):
-    """What can differ from layer to layer.
+    """The properties in which layers can differ.
 
     Attributes:
-        mixer: name of the operation that mixes tokens, or of a mixer with a router (`nas.search_spaces.operations`).
-        chunk_size: tokens in a chunk, the grain of routing.
-        mlp_width: hidden size of the layer's SwiGLU; None for that of the architecture.
+        mixer: name of an operation, or of a mixer with a router (`nas.search_spaces.operations`).
+        chunk_size: tokens of a chunk, the grain of routing.
+        mlp_width: hidden size of the layer's SwiGLU; None for the architecture's ``mlp_width``.
     """
 
     mixer: str
@@ -26,7 +26,7 @@ class Layer(NamedTuple):
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The operations that mix tokens: one alone, or those between which a router chooses."""
+        """The operations of the mixer: a single one, or the operations between which its router chooses."""
         return operations_of(self.mixer)
 
     @property
@@ -39,8 +39,8 @@ class Layer(NamedTuple):
 class Architecture:
     """A decoder-only language model whose layers mix tokens by softmax attention, Gated DeltaNet, or both.
 
-    Every layer has the same projections of linear_heads * key_dim channels for queries and keys and
-    linear_heads * value_dim for values. The softmax branch may split the same channels into more heads.
+    All layers have projections of the same size: linear_heads * key_dim channels for queries and keys, and
+    linear_heads * value_dim for values. The softmax branch may split these channels into more heads.
 
     Attributes:
         vocab_size: number of token ids.
@@ -50,22 +50,22 @@ class Architecture:
         key_dim: key size of a linear head.
         value_dim: value size of a linear head.
         softmax_heads: heads of the softmax branch; a multiple of linear_heads.
-        routing_heads: independent routes in a layer; divides linear_heads.
+        routing_heads: routing heads of a layer; divides linear_heads.
         mlp_width: hidden size of the SwiGLU.
         conv_size: kernel of the causal convolutions on q, k and v.
         tie_embeddings: whether the head shares the embedding's weights.
-        rope_base: of the rotary position encoding of queries and keys in softmax attention (`nas.models.rotary`); None
-            for no encoding of positions.
-        negative_eigenvalues: whether linear attention writes with strengths up to 2 rather than 1, so that its state
-            transitions may have negative eigenvalues, without which it cannot track states (Grazzi et al. 2025, arXiv
+        rope_base: base of the rotary position encoding of queries and keys in softmax attention (`nas.models.rotary`);
+            None for no position encoding.
+        negative_eigenvalues: whether the write strength of linear attention ranges up to 2 instead of 1. Its state
+            transitions may then have negative eigenvalues, which tracking states requires (Grazzi et al. 2025, arXiv
             2411.12537).
-        given_routing: which chunks go to softmax whatever their content: "random", or "strided" at fixed positions, the
-            same in every layer and head (`nas.models.policies.policy_of`); None where routers decide.
-        window: tokens that the operation ``window`` attends to, the token itself among them.
-        given_share: the share of them that do; None exactly where given_routing is.
+        given_routing: routing that does not depend on content: "random", or "strided" at fixed positions, the same in
+            every layer and head (`nas.models.policies.policy_of`); None if routers decide.
+        given_share: softmax share of the given routing, in [0, 1]; None if and only if given_routing is None.
+        window: tokens that the operation ``window`` attends to, including the token itself.
 
     Raises:
-        ValueError: a field is not allowed, or two do not fit; the message names it.
+        ValueError: a field is not allowed, or two fields do not fit; the message names them.
     """
 
     vocab_size: int
@@ -112,7 +112,7 @@ class Architecture:
             raise ValueError(f"layers={self.layers!r} is not allowed; give one or more layers.")
         for layer in self.layers:
             if not isinstance(layer, Layer):
-                raise ValueError(f"layers has {layer!r}, which is not a layer; give its mixer and its chunk_size.")
+                raise ValueError(f"layers has {layer!r}, which is not a Layer; give its mixer and its chunk_size.")
             if not isinstance(layer.mixer, str) or not known(layer.mixer):
                 raise ValueError(f"mixers has {layer.mixer!r}, which is unknown; choose from: {allowed()}.")
             if not _is_count(layer.chunk_size):
@@ -137,8 +137,8 @@ class Architecture:
             raise ValueError(f"rope_base={base!r} is not allowed; it must be a number over 0, or null.")
         if key_dim % 2:
             raise ValueError(
-                f"rope_base={base!r} turns pairs of channels, but a softmax head has keys of {key_dim}; choose key_dim "
-                "and softmax_heads so that linear_heads * key_dim / softmax_heads is even."
+                f"rope_base={base!r} rotates pairs of channels, but the keys of a softmax head have {key_dim}; choose "
+                "key_dim and softmax_heads so that linear_heads * key_dim / softmax_heads is even."
             )
 
     def _check_divides(self, small: str, large: str) -> None:
@@ -150,9 +150,11 @@ class Architecture:
 
     @property
     def chunk_size(self) -> int:
-        """The chunk size of all layers; ValueError where they differ."""
+        """The chunk size of all layers; ValueError if layers differ."""
         if len(set(self.chunk_sizes)) > 1:
-            raise ValueError(f"chunk_sizes={self.chunk_sizes} differ, so there is no one chunk_size.")
+            raise ValueError(
+                f"chunk_sizes={self.chunk_sizes} differ, so the model has no single chunk_size; use chunk_sizes."
+            )
         return self.chunk_sizes[0]
 
     @property
@@ -162,11 +164,11 @@ class Architecture:
 
     @property
     def chunk_sizes(self) -> tuple[int, ...]:
-        """Tokens in a chunk of each layer, first to last."""
+        """The chunk size of each layer in tokens, first to last."""
         return tuple(layer.chunk_size for layer in self.layers)
 
     def with_layers(self, layers: Sequence[Layer]) -> Self:
-        """The same sizes with these layers."""
+        """Return the architecture with other layers and the same sizes."""
         return replace(self, layers=tuple(layers))
 
     @property
@@ -175,23 +177,26 @@ class Architecture:
         return tuple(index for index, layer in enumerate(self.layers) if layer.routed)
 
     def with_mixer(self, mixer: str) -> Self:
-        """The same sizes with one mixer in every layer: the hand-designed baselines of the same size."""
+        """Return the architecture with the same mixer in every layer, as in hand-designed baselines."""
         return self.with_layers([layer._replace(mixer=mixer) for layer in self.layers])
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict of JSON values."""
+        """Return a dict of JSON values."""
         layers = [{k: v for k, v in layer._asdict().items() if v is not None} for layer in self.layers]
         return asdict(self) | {"layers": layers}
 
     def to_json(self) -> str:
-        """JSON text that `from_json` turns back into an equal architecture."""
+        """Return JSON text from which `from_json` makes an equal architecture."""
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
-        """The architecture of a dict as `to_dict` makes it; ValueError names what is missing, unknown or wrong.
+        """Return the architecture of a dict from `to_dict`.
 
-        Files of versions before 0.2 have two lists, mixers and chunk_sizes, in place of the list of layers.
+        Files of versions before 0.2 have two lists, mixers and chunk_sizes, instead of the list of layers.
+
+        Raises:
+            ValueError: a field is missing, unknown or wrong; the message names it.
         """
         if not isinstance(given, dict):
             raise ValueError(f"an architecture must be a JSON object, not {type(given).__name__}.")
@@ -208,7 +213,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The architecture of a JSON text; ValueError says what is wrong with it."""
+        """Return the architecture of a JSON text; raise a ValueError if the text or a field is wrong."""
         try:
             given = json.loads(text)
         except json.JSONDecodeError as error:
@@ -217,12 +222,12 @@ class Architecture:
 
 
 def _with_layers(given: dict[str, Any]) -> dict[str, Any]:
-    """The dict of an architecture with a list of layers, whichever of the two forms it has."""
+    """Return the dict of an architecture in the form with a list of layers."""
     if "layers" not in given and {"mixers", "chunk_sizes"} <= given.keys():
         mixers, chunk_sizes = given["mixers"], given["chunk_sizes"]
         given = {name: value for name, value in given.items() if name not in ("mixers", "chunk_sizes")}
         if not isinstance(mixers, list) or not isinstance(chunk_sizes, list) or len(mixers) != len(chunk_sizes):
-            raise ValueError(f"mixers={mixers!r} and chunk_sizes={chunk_sizes!r} must be lists of one length.")
+            raise ValueError(f"mixers={mixers!r} and chunk_sizes={chunk_sizes!r} must be lists of the same length.")
         pairs = zip(mixers, chunk_sizes, strict=True)
         given["layers"] = [{"mixer": mixer, "chunk_size": chunk_size} for mixer, chunk_size in pairs]
     if not isinstance(given.get("layers", []), list):
@@ -233,7 +238,7 @@ def _with_layers(given: dict[str, Any]) -> dict[str, Any]:
 def _layer(given: Any) -> Layer:
     if not isinstance(given, dict) or not {"mixer", "chunk_size"} <= given.keys() <= set(Layer._fields):
         raise ValueError(
-            f"layers has {given!r}; a layer has: {', '.join(Layer._fields)}, of which the last is optional."
+            f"layers has {given!r}; a layer has the fields {', '.join(Layer._fields)}, the last of which is optional."
         )
     return Layer(**given)
 

@@ -1,4 +1,4 @@
-"""Hybrids that people design by hand, by name: what a search is measured against."""
+"""Hand-designed hybrids by name: the baselines of a search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.operations import known
 
 Pattern = Callable[[int], list[str]]
-"""Number of layers to the mixer of each."""
+"""Number of layers to the mixer of each layer."""
 
 
 def interleaved(linear: int) -> Pattern:
-    """``linear`` linear layers, then one of softmax, over and over (as in Jamba, Lieber et al. 2024)."""
+    """Return the repeated pattern of ``linear`` linear layers and a softmax layer (Jamba, Lieber et al. 2024)."""
 
     def pattern(layers: int) -> list[str]:
         if layers <= linear:
             raise ValueError(
-                f"architecture=interleaved_{linear}_1 has its first softmax layer behind {linear} linear ones, but "
+                f"architecture=interleaved_{linear}_1 has its first softmax layer after {linear} linear layers, but "
                 f"model.layers={layers}; give at least {linear + 1}."
             )
         return ["softmax" if index % (linear + 1) == linear else "linear" for index in range(layers)]
@@ -28,12 +28,12 @@ def interleaved(linear: int) -> Pattern:
 
 
 def everywhere(mixer: str) -> Pattern:
-    """One mixer in every layer."""
+    """Return the pattern with the same mixer in every layer."""
     return lambda layers: [mixer] * layers
 
 
 def nats_l(layers: int) -> list[str]:
-    """Routers in every fourth layer and the last, the others linear (Deng et al. 2026: 3, 7, 11, 15, 19, 20 of 21)."""
+    """Return routers in every fourth layer and the last (Deng et al. 2026: 3, 7, 11, 15, 19, 20 of 21), else linear."""
     return ["token_hybrid" if index % 4 == 3 or index == layers - 1 else "linear" for index in range(layers)]
 
 
@@ -42,10 +42,10 @@ class Baseline:
     """A hand-designed hybrid.
 
     Attributes:
-        pattern: the mixer of each layer.
-        as_searched: whether only ``model.routed_layers`` have its mixer, as in a search; the others are linear.
-        given: how chunks are routed if content does not decide; None for routers.
-        rotary: whether softmax attention rotates queries and keys even if the model does not say so.
+        pattern: mixer of each layer.
+        as_searched: whether only ``model.routed_layers`` have its mixer, as in a search; other layers are linear.
+        given: routing that does not depend on content; None for routers.
+        rotary: whether softmax attention has rotary positions even if ``model.rope_base`` is null.
     """
 
     pattern: Pattern
@@ -68,16 +68,16 @@ BASELINES: dict[str, Baseline] = {
     "strided_routing": Baseline(everywhere("token_hybrid"), as_searched=True, given="strided"),
 }
 ROPE_BASE = 10000.0
-"""Base of the rotary encoding of softmax_rope if the model gives none (Su et al. 2021)."""
+"""Base of the rotary encoding of softmax_rope if ``model.rope_base`` is null (Su et al. 2021)."""
 
 
 def names() -> list[str]:
-    """The hand-designed hybrids there are."""
+    """Return the names of all hand-designed hybrids."""
     return list(BASELINES)
 
 
 def layers_of(name: str, layers: int) -> tuple[Layer, ...]:
-    """The layers of a hand-designed hybrid by its pattern alone, in chunks of one token.
+    """Return the layers of a hand-designed hybrid by its pattern alone, with chunks of one token.
 
     Raises:
         ValueError: the hybrid needs more layers.
@@ -86,13 +86,13 @@ def layers_of(name: str, layers: int) -> tuple[Layer, ...]:
 
 
 def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) -> Architecture | None:
-    """The hand-designed hybrid of a name, in the sizes of ``model``; None if no hybrid has this name.
+    """Return the hand-designed hybrid of a name, with the sizes of ``model``; None if no hybrid has this name.
 
     Args:
         name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-window.
-        model: sizes.
+        model: sizes of the model.
         vocab_size: number of token ids.
-        given_share: share of softmax chunks of random_routing and strided_routing, in the layers that route.
+        given_share: softmax share of random_routing and strided_routing in the routed layers, in [0, 1].
 
     Raises:
         ValueError: the model has too few layers, or its sizes do not fit.
@@ -110,7 +110,7 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
     elif all(map(known, mixers := name.split("-"))):
         if len(mixers) != model.layers:
             raise ValueError(
-                f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give as many."
+                f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give equally many."
             )
     else:
         return None

@@ -1,4 +1,4 @@
-"""Routing grains: each routed layer chooses how many tokens its router decides about at a time."""
+"""The space of chunk sizes: each routed layer has one of several chunk sizes."""
 
 from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.layers import layerwise, routed_layers
@@ -6,5 +6,5 @@ from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
-    """Each of ``model.routed_layers`` (null for all) chooses one of ``space.chunk_sizes``, the others are linear."""
+    """Return the space: ``space.chunk_sizes`` in ``model.routed_layers`` (null for all), linear in other layers."""
     return layerwise(config, model, vocab_size, routed_layers(model))

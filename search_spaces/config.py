@@ -12,10 +12,11 @@ from nas.search_spaces.options import option
 
 @dataclass
 class SpaceConfig:
-    """A search space.
+    """Options of a search space.
 
-    name: file in search_spaces; route_grad: "full" or "selected"; operations: mixers that a layer may choose;
-    chunk_sizes: of its router, null for the model's; tiny_layers: layers of the model tiny.
+    name: module in search_spaces, or a plugin's name; route_grad: gradient of routes, "full" or "selected"; operations:
+    mixers of a searchable layer; chunk_sizes: chunk sizes of mixers with a router, null for the model's; tiny_layers:
+    number of layers of the model tiny.
     """
 
     name: str = MISSING
@@ -29,7 +30,7 @@ class SpaceConfig:
 class ModelConfig:
     """Sizes of the language model; see `nas.search_spaces.architecture.Architecture` for the fields they become.
 
-    routed_layers: which layers get a router in the token_hybrid space, the others are linear; null for all.
+    routed_layers: indices of the layers with a router in the token_hybrid space, null for all; other layers are linear.
     """
 
     name: str = MISSING
@@ -50,7 +51,16 @@ class ModelConfig:
     window: int = 128
 
     def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
-        """A model of these sizes with these layers, ``changed`` in some fields; ValueError where sizes do not fit."""
+        """Return the architecture of these sizes and layers.
+
+        Args:
+            layers: layers, first to last.
+            vocab_size: number of token ids.
+            changed: fields of the architecture that override these sizes.
+
+        Raises:
+            ValueError: sizes do not fit; the message names the option.
+        """
         given = {field.name for field in fields(Architecture)} & vars(self).keys() - {"layers"}
         sizes = {name: getattr(self, name) for name in given} | changed
         try:

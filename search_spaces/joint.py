@@ -1,4 +1,4 @@
-"""Everything at once: each layer chooses its operation, and where that is a token hybrid its chunk size too."""
+"""The joint space: each layer has one of several operations, and a token hybrid one of several chunk sizes."""
 
 from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.layers import layerwise
@@ -6,5 +6,5 @@ from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
-    """Every layer chooses one of ``space.operations``, token_hybrid in each of ``space.chunk_sizes``."""
+    """Return the space: ``space.operations`` in every layer, token_hybrid with each of ``space.chunk_sizes``."""
     return layerwise(config, model, vocab_size, range(model.layers))

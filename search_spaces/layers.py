@@ -1,4 +1,4 @@
-"""What the layer-wise spaces share: which layers choose, and among which options."""
+"""Searchable layers and their options, for the layer-wise spaces."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from nas.search_spaces.space import Space
 
 
 def routed_layers(model: ModelConfig) -> tuple[int, ...]:
-    """``model.routed_layers``, all layers where it is null; ValueError for one that is not there."""
+    """Return ``model.routed_layers``, or all layers if it is null; raise a ValueError for a missing layer."""
     routed = tuple(range(model.layers)) if model.routed_layers is None else tuple(model.routed_layers)
     for layer in routed:
         if not 0 <= layer < model.layers:
@@ -18,7 +18,7 @@ def routed_layers(model: ModelConfig) -> tuple[int, ...]:
 
 
 def layerwise(config: SpaceConfig, model: ModelConfig, vocab_size: int, choosing: Sequence[int]) -> Space:
-    """Layers ``choosing`` have every option of the config, the others are linear."""
+    """Return the space with every option of the config in the layers ``choosing``; other layers are linear."""
     linear = Layer("linear", model.chunk_size)
     options = _options(config, model)
     layers = tuple(options if index in choosing else (linear,) for index in range(model.layers))
@@ -26,17 +26,17 @@ def layerwise(config: SpaceConfig, model: ModelConfig, vocab_size: int, choosing
 
 
 def _options(config: SpaceConfig, model: ModelConfig) -> tuple[Layer, ...]:
-    """Each operation, token_hybrid in each chunk size."""
+    """Return a layer for each operation, and for mixers with a router for each chunk size."""
     chunk_sizes = [model.chunk_size] if config.chunk_sizes is None else config.chunk_sizes
     for name, given in (("operations", config.operations), ("chunk_sizes", chunk_sizes)):
         if not given or len(set(given)) < len(given):
-            raise ValueError(f"space.{name}={list(given)} is not a choice; give one or more, each once.")
+            raise ValueError(f"space.{name}={list(given)} is not allowed; give one or more values, each once.")
     for operation in config.operations:
         if not known(operation):
-            raise ValueError(f"space.operations has {operation}; choose from: {allowed()}.")
+            raise ValueError(f"space.operations has {operation}, which is unknown; choose from: {allowed()}.")
     for chunk_size in chunk_sizes:
         if chunk_size < 1:
-            raise ValueError(f"space.chunk_sizes has {chunk_size}; give numbers of tokens from 1 on.")
+            raise ValueError(f"space.chunk_sizes has {chunk_size}; give numbers of tokens of at least 1.")
     return tuple(
         Layer(operation, chunk_size)
         for operation in config.operations

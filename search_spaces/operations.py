@@ -1,12 +1,12 @@
-"""Names of the mixers that a layer may have: one operation, or several operations with a router between them.
+"""Names of mixers: a single operation, or several operations with a router.
 
-What an operation computes is not known here. The package that computes operations registers the name of each.
+This module has no implementation of operations. The package that implements them registers their names.
 """
 
 from collections.abc import Callable
 
 ROUTED: dict[str, tuple[str, ...]] = {"token_hybrid": ("softmax", "linear")}
-"""Mixers with a router, and the operations between which it chooses. The first keeps a chunk's keys and values, so a
+"""Mixers with a router, and the operations between which it chooses. The first operation stores keys and values, so a
 chunk that is routed to it counts as kept."""
 
 _operations: list[str] = []
@@ -21,13 +21,13 @@ def register(name: str) -> None:
 
 
 def register_family(prefix: str) -> None:
-    """Add the operations whose names are ``prefix``, a colon and a name of their own."""
+    """Add all operations whose names consist of ``prefix``, a colon and another name."""
     if prefix not in _families:
         _families.append(prefix)
 
 
 def register_finder(find: Callable[[str], bool]) -> None:
-    """Add a function that looks for an operation elsewhere: it registers the one of a name, or returns False."""
+    """Add a function that finds operations of plugins: it registers the operation of a name, or returns False."""
     if find not in _finders:
         _finders.append(find)
 
@@ -38,17 +38,17 @@ def names() -> list[str]:
 
 
 def known(mixer: str) -> bool:
-    """Whether a mixer has this name. Every name is taken as known while no operation is registered."""
+    """Return whether a mixer has this name; True for every name while no operation is registered."""
     if not _operations or mixer in names() or (":" in mixer and mixer.split(":")[0] in _families):
         return True
     return any(find(mixer) for find in _finders)
 
 
 def allowed() -> str:
-    """The names of all mixers as a message lists them."""
+    """Return the names of all mixers, as text for messages."""
     return ", ".join([*names(), *(f"{prefix}:NAME" for prefix in _families)])
 
 
 def operations_of(mixer: str) -> tuple[str, ...]:
-    """The operations of a mixer: itself alone, or those between which its router chooses."""
+    """Return the operations of a mixer: a single one, or the operations between which its router chooses."""
     return ROUTED.get(mixer, (mixer,))

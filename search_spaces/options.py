@@ -1,4 +1,4 @@
-"""Numeric options of a config: dataclass fields that say which numbers are allowed."""
+"""Numeric options of a config: dataclass fields with bounds."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any
 from omegaconf import MISSING
 
 BOUNDS = "bounds"
-"""Key of a field's metadata under which its `Bounds` stand."""
+"""Key of the `Bounds` in a field's metadata."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The numbers that an option may be: all that are finite, within one or two ends.
+    """Bounds of a numeric option: a lower end, and perhaps an upper end; values must be finite.
 
     Attributes:
         at_least: lower end, included.
@@ -28,7 +28,7 @@ class Bounds:
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.above is None) or None not in (self.at_most, self.below):
-            raise ValueError(f"{self} needs one lower end, and takes one upper end.")
+            raise ValueError(f"{self} must have exactly one lower end and at most one upper end.")
 
     def allow(self, value: float) -> bool:
         """Return whether an option may have this value.
@@ -46,7 +46,7 @@ class Bounds:
 
     @property
     def advice(self) -> str:
-        """What to give instead of a number that is not allowed.
+        """Advice for a number that is not allowed, as text for messages.
 
         >>> Bounds(at_least=1).advice, Bounds(above=0).advice, Bounds(at_least=0, below=1).advice
         ('give 1 or more', 'give a number over 0', 'give a number from 0 to below 1')
@@ -60,7 +60,7 @@ class Bounds:
 
 
 def option(*, default: Any = MISSING, **bounds: float) -> Any:
-    """Make the field of a numeric option whose value must lie within `Bounds`; null, where it is allowed, always does.
+    """Return the dataclass field of a numeric option with `Bounds`; bounds do not apply to null.
 
     >>> from dataclasses import dataclass
     >>> @dataclass

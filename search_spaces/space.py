@@ -1,4 +1,4 @@
-"""A search space: a set of architectures of the same sizes, which in each layer choose one of a few options."""
+"""A search space: a set of architectures of the same sizes, with one of several options in each layer."""
 
 import math
 import random
@@ -10,30 +10,30 @@ from typing import Protocol, Self
 from nas.search_spaces.architecture import Architecture, Layer
 
 Code = tuple[int, ...]
-"""An architecture of a space: the index of the option that each layer took."""
+"""An architecture of a space, as the index of each layer's option."""
 
 
 class Trial(Protocol):
-    """What `Space.suggest` needs of an Optuna trial."""
+    """The part of an Optuna trial that `Space.suggest` uses."""
 
     def suggest_categorical(self, name: str, choices: tuple[str, ...]) -> str:
-        """One of the choices."""
+        """Return one of the choices."""
         ...
 
 
 @dataclass(frozen=True)
 class Space:
-    """What can be chosen, layer by layer.
+    """The options of each layer.
 
-    Everything random is drawn from a generator that the caller gives, so that a seed decides it.
+    All random numbers come from a generator of the caller, so that a seed determines the result.
 
     Attributes:
-        name: of its file in search_spaces.
-        sizes: any architecture of these sizes; its layers do not matter.
-        options: of each layer, first to last; a layer with one option has nothing to choose.
+        name: name of the space.
+        sizes: an architecture with the sizes of the space; its layers are not used.
+        options: options of each layer, first to last; a layer is searchable if it has more than one.
 
     Raises:
-        ValueError: a layer has no option, or one twice.
+        ValueError: a layer has no option, or the same option twice.
 
     >>> from nas.search_spaces.architecture import Architecture, Layer
     >>> sizes = Architecture(
@@ -58,17 +58,17 @@ class Space:
 
     @classmethod
     def of(cls, architecture: Architecture) -> Self:
-        """The space of one architecture: nothing to choose."""
+        """Return the space that contains a single architecture."""
         return cls("architecture", architecture, tuple((layer,) for layer in architecture.layers))
 
     @property
     def size(self) -> int:
-        """How many architectures there are."""
+        """Number of architectures."""
         return math.prod(map(len, self.options))
 
     @property
     def choosing(self) -> tuple[int, ...]:
-        """Indices of the layers that have a choice."""
+        """Indices of the searchable layers, which have more than one option."""
         return tuple(index for index, options in enumerate(self.options) if len(options) > 1)
 
     @property
@@ -77,11 +77,11 @@ class Space:
         return tuple(index for index, options in enumerate(self.options) if any(o.routed for o in options))
 
     def codes(self) -> Iterator[Code]:
-        """Every code, in order: many, where `size` is large."""
+        """Return an iterator over all codes in lexicographic order; there are `size` of them."""
         return product(*(range(len(options)) for options in self.options))
 
     def decode(self, code: Code) -> Architecture:
-        """The architecture of a code; ValueError where it has none."""
+        """Return the architecture of a code; raise a ValueError if the code is not of this space."""
         if len(code) != len(self.options) or any(
             not 0 <= index < len(options) for index, options in zip(code, self.options, strict=True)
         ):
@@ -89,7 +89,7 @@ class Space:
         return self.sizes.with_layers([options[index] for index, options in zip(code, self.options, strict=True)])
 
     def encode(self, architecture: Architecture) -> Code:
-        """The code of an architecture; ValueError where it is not of this space."""
+        """Return the code of an architecture; raise a ValueError if it is not of this space."""
         try:
             code = tuple(options.index(layer) for layer, options in zip(architecture.layers, self.options, strict=True))
         except ValueError:
@@ -99,11 +99,11 @@ class Space:
         return code
 
     def sample(self, random: random.Random) -> Architecture:
-        """One drawn uniformly."""
+        """Draw an architecture uniformly."""
         return self.decode(tuple(random.randrange(len(options)) for options in self.options))
 
     def mutate(self, architecture: Architecture, random: random.Random) -> Architecture:
-        """One of its `neighbours`, drawn layer first (Real et al. 2019); itself where there is no other."""
+        """Draw a layer, then another option of it (Real et al. 2019); the same architecture if there is no other."""
         if not self.choosing:
             return architecture
         layer = random.choice(self.choosing)
@@ -112,7 +112,7 @@ class Space:
         return self.decode((*code[:layer], random.choice(others), *code[layer + 1 :]))
 
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
-        """Every architecture that differs in one layer."""
+        """Return all architectures that differ from ``architecture`` in exactly one layer."""
         code = self.encode(architecture)
         return [
             self.decode((*code[:layer], index, *code[layer + 1 :]))
@@ -122,7 +122,7 @@ class Space:
         ]
 
     def suggest(self, trial: Trial) -> Architecture:
-        """One that an Optuna sampler chooses: a categorical parameter ``layer_<index>`` for each choice."""
+        """Return the suggestion of an Optuna sampler: a parameter ``layer_<index>`` for each searchable layer."""
         code = [0] * len(self.options)
         for layer in self.choosing:
             names = tuple(map(option_name, self.options[layer]))
@@ -134,6 +134,6 @@ class Space:
 
 
 def option_name(layer: Layer) -> str:
-    """An option as people read it: the mixer, its chunk size if it has a router, its MLP width if it has its own."""
+    """Return the name of an option: mixer, chunk size if it has a router, MLP width if it differs from the model's."""
     name = f"{layer.mixer}@{layer.chunk_size}" if layer.routed else layer.mixer
     return name if layer.mlp_width is None else f"{name},mlp={layer.mlp_width}"

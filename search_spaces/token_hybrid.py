@@ -1,6 +1,6 @@
-"""Token-level hybrids (NAtS-L): in each routed layer and head, every chunk of tokens chooses its own operation.
+"""The space of token-level hybrids (NAtS-L): in each routed layer and head, a router chooses an operation by chunk.
 
-What is searched is the routing function, not the layers: as a set of architectures the space has one element, and its
+The search learns the routing function, not the layers. As a set of architectures the space has one element, whose
 weights serve every routing.
 """
 
@@ -11,7 +11,7 @@ from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
-    """Routers in ``model.routed_layers`` (null for all), Gated DeltaNet in the other layers."""
+    """Return the space: routers in ``model.routed_layers`` (null for all), Gated DeltaNet in other layers."""
     routed = routed_layers(model)
     layers = tuple(
         Layer("token_hybrid" if index in routed else "linear", model.chunk_size) for index in range(model.layers)

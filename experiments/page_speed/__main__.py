@@ -80,7 +80,7 @@ def _open(page: Any) -> float:
     """Reload the page; returns the milliseconds until the routing can be explored and every chart is drawn."""
     started = time.monotonic()
     page.reload()
-    page.wait_for_selector(".told:not(:empty)")
+    page.wait_for_selector(".status:not(:empty)")
     page.evaluate("window.ready.then(() => null)")
     return 1e3 * (time.monotonic() - started)
 

@@ -1,4 +1,4 @@
-"""The config that a command runs: checked, or read from the run to resume, once all processes are connected."""
+"""The checked config of a command, from its options or from the run to resume."""
 
 from nas.cli.checks import check, check_bounds
 from nas.config import RunConfig, VisualizeConfig
@@ -10,15 +10,18 @@ from nas.runs.folder import restored
 def checked(
     name: str, given: RunConfig | VisualizeConfig | None, resume: str | None, plugins: list[str]
 ) -> RunConfig | VisualizeConfig:
-    """Return a config that can be run; UserError for the first option that cannot work.
+    """Connect the processes of the run and return its checked config.
 
     Args:
         name: name of the command.
-        given: config of the options; None to take the one that the run in ``resume`` was started with.
-        resume: folder of that run.
-        plugins: option ``plugins``, already loaded; empty to load those of that run.
+        given: config of the options; None for the config of the run in ``resume``.
+        resume: folder of the run to resume; None for a new run.
+        plugins: option ``plugins``, already loaded; empty to load the plugins of the run in ``resume``.
+
+    Raises:
+        UserError: an option cannot work; the message names it.
     """
-    silence()  # now: Lightning sets its own levels when it is imported
+    silence()  # after the import of Lightning, which sets its own levels
     connect()
     if given is None:
         assert resume is not None

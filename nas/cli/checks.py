@@ -1,4 +1,4 @@
-"""What every command checks of its options before anything is written; others check how options go together."""
+"""Checks of single options in every command, before anything is written; other modules check combinations."""
 
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass
@@ -16,7 +16,7 @@ from nas.search_spaces.options import BOUNDS, Bounds
 
 
 def check(config: RunConfig) -> None:
-    """UserError for the first option that cannot work."""
+    """Raise a UserError for the first option that cannot work."""
     check_bounds(config)
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
     if config.relaxation.router is not None:
@@ -30,11 +30,11 @@ def check(config: RunConfig) -> None:
 
 
 def check_bounds(config: Any, group: str = "") -> None:
-    """UserError for the first numeric option outside the `Bounds` of its field.
+    """Raise a UserError for the first numeric option outside the `Bounds` of its field.
 
     Args:
-        config: dataclass of options, and of groups of options.
-        group: what its options' names begin with.
+        config: dataclass of options and groups of options.
+        group: prefix of the names of its options.
     """
     for own in fields(config):
         name, value = f"{group}{own.name}", getattr(config, own.name)
@@ -46,20 +46,20 @@ def check_bounds(config: Any, group: str = "") -> None:
 
 
 def check_choice(option: str, given: str, choices: Collection[str]) -> None:
-    """UserError where an option is none of its choices."""
+    """Raise a UserError if the value of an option is not one of its choices."""
     if given not in choices:
         raise UserError(f"{option}={given} is unknown; choose one of: {', '.join(choices)}.")
 
 
 def _check_one_device(trainer: TrainerConfig) -> None:
-    """UserError where a trial of a sweep would need several."""
+    """Raise a UserError if a trial of a sweep would need several devices."""
     devices = trainer.devices
     if devices not in (AUTO, 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-        raise UserError(f"trainer.devices={devices}: a trial has one device; give 1, and sweep.workers for more.")
+        raise UserError(f"trainer.devices={devices}, but a trial has one device; give 1, and sweep.workers for more.")
 
 
 def _check_device(trainer: TrainerConfig) -> None:
-    """UserError where Lightning cannot compute on these devices in this precision."""
+    """Raise a UserError if Lightning cannot compute on these devices in this precision."""
     try:
         root_device(trainer)
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:

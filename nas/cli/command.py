@@ -1,4 +1,4 @@
-"""What every command does around its job: compose the config, show errors as sentences, end with the right status."""
+"""The frame of every command: compose the config, show errors as sentences, exit with the right status."""
 
 import atexit
 import errno
@@ -34,7 +34,7 @@ from nas.plugins.loading import load
 from nas.plugins.record import use
 
 LOST = " by peer"
-"""Part of what torch.distributed says when a process that it talks to is gone: the connection was closed, or reset."""
+"""Part of the error of torch.distributed after another process has ended: the connection was closed or reset."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
 
 
@@ -43,10 +43,10 @@ def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
 
     Args:
         name: name of the command and of its file in conf/.
-        job: "module:function", imported once the options are understood, since torch takes seconds; the function gets
-            the config and a console and returns the exit status.
-        missing: for each option without a default, the message for a user who did not give it; ${choices:space} in it
-            lists the files of a group.
+        job: "module:function", imported after the options are parsed, since importing torch takes seconds. The function
+            takes the config and a console, and returns the exit status.
+        missing: message for each option without a default, for a user who did not give it. ${choices:space} in it lists
+            the files of a group.
     """
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
@@ -59,8 +59,8 @@ def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
 
     def main() -> None:
         if not launched().first:
-            logging.disable()  # Hydra's, of a multirun
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra leaves its errors to us
+            logging.disable()  # Hydra's messages of a multirun
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and does not print them
         with _sentences():
             register()
             request = requested(sys.argv[1:])
@@ -75,12 +75,13 @@ def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
 
 @functools.cache
 def _function(job: str) -> Callable[..., Any]:
-    """Import "module:function", and with it torch and Lightning.
+    """Return the function of "module:function"; its import also imports torch and Lightning.
 
-    That takes seconds, which help and most refusals do without. The garbage collector would take a quarter of the time
-    to look through new objects, nearly all of which stay, so these are exempt from it, in training as well.
+    The import takes seconds, which help and most errors do not need. A quarter of them would go to the garbage
+    collector, which scans new objects that nearly all stay alive. These objects are therefore exempt from garbage
+    collection, in training too.
     """
-    if launched().world > 1:  # for DDP, which warns of looking for unused parameters once routing has begun
+    if launched().world > 1:  # DDP warns of its search for unused parameters after routing has begun
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     gc.disable()
     try:
@@ -89,18 +90,18 @@ def _function(job: str) -> Callable[..., Any]:
     finally:
         gc.freeze()
         gc.enable()
-        atexit.register(gc.unfreeze)  # Triton's bindings complain of what is left at the end
+        atexit.register(gc.unfreeze)  # Triton's bindings report objects that are left at the end
     return function
 
 
 def _rendezvous() -> ModuleType:
-    """The module by which the processes of a run end together; it imports torch."""
+    """Import and return the module by which the processes of a run end together; it imports torch."""
     return import_module("nas.distributed.rendezvous")
 
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """Show as a sentence whatever a user can mend, and exit; anything else is a bug and shows its traceback."""
+    """Print errors that a user can fix as a sentence and exit; any other error is a bug and shows its traceback."""
     try:
         yield
     except UserError as error:
@@ -108,7 +109,7 @@ def _sentences() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain(error))
     except KeyboardInterrupt:
-        _fail("stopped; a run that had begun goes on with resume=FOLDER.", INTERRUPTED)
+        _fail("stopped; resume=FOLDER continues a run that had begun.", INTERRUPTED)
     except BrokenPipeError:
         Console().on_broken_pipe()
     except Exception as error:
@@ -117,40 +118,42 @@ def _sentences() -> Iterator[None]:
             raise
         where = f" {error.filename}" if error.filename else ""
         _fail(
-            f"cannot write{where}: {error.strerror}. What was written before is kept; make room or permission, then go "
-            "on with resume=FOLDER of this run, or give another place with output=FOLDER."
+            f"cannot write{where}: {error.strerror}. Files that were complete are kept; free disk space or change "
+            "permissions and continue with resume=FOLDER of this run, or give another folder with output=FOLDER."
         )
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:
-    """Say why and exit; of several processes one says it, and all exit with the same status."""
+    """Print an error and exit; of several processes one prints it, and all exit with the same status."""
     started = launched()
     if started.world == 1:
         _say_error(message)
         sys.exit(status)
-    if "nas.distributed.rendezvous" not in sys.modules:  # it is about the command line, which all have in common
+    if (
+        "nas.distributed.rendezvous" not in sys.modules
+    ):  # an error in the command line, which is the same in all processes
         if started.first:
             _say_error(message)
         sys.exit(status)
-    told = _rendezvous().tell_of_failure(status)
-    if told is None:
+    reported = _rendezvous().report_failure(status)
+    if reported is None:
         _say_error(message if started.first else f"{_name_of(started)}: {message}")
     leave: Callable[[int], NoReturn] = _rendezvous().leave
-    leave(status if told is None else told)
+    leave(status if reported is None else reported)
 
 
 def _fail_over(error: Exception) -> None:
-    """After a bug, or what another process's end did to this one: of several processes one shows its traceback."""
+    """End this process after a bug or the end of another process; of several processes one shows its traceback."""
     if launched().world == 1:
         return
     rendezvous = _rendezvous()
-    told = error.status if isinstance(error, rendezvous.FailedElsewhere) else rendezvous.tell_of_failure(1)
-    if told is None:
+    reported = error.status if isinstance(error, rendezvous.FailedElsewhere) else rendezvous.report_failure(1)
+    if reported is None:
         if LOST in str(error):
-            _say_error("another process of this run is gone without a word; go on with resume=FOLDER of this run.")
+            _say_error("another process of this run ended without a message; continue with resume=FOLDER of this run.")
         else:
             traceback.print_exception(error)
-    rendezvous.leave(1 if told is None else told)
+    rendezvous.leave(1 if reported is None else reported)
 
 
 def _name_of(started: Launch) -> str:
@@ -162,7 +165,7 @@ def _say_error(message: str) -> None:
 
 
 def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
-    """The typed config, checked; on resume without other options, the one the run was started with."""
+    """Return the typed and checked config; for ``resume`` without other options, the config of the resumed run."""
     resume, plugins = _resumed(composed), load(composed.plugins)
     given = None if resume is not None and overrides.resume_alone() else typed(composed, missing)
     if given is not None:
@@ -171,30 +174,33 @@ def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConf
 
 
 def _resumed(composed: DictConfig) -> str | None:
-    """The folder that is given to go on in; None for a command that does not train, too."""
+    """Return the value of ``resume``; None if it is not given, or if the command has no such option."""
     return composed.resume if "resume" in composed else None
 
 
 def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
-    """The config of the options that were given; UserError for one that there is not.
+    """Return the typed config of the given options.
 
     Args:
-        composed: as Hydra composes it.
+        composed: config as composed by Hydra.
         missing: see `command`.
+
+    Raises:
+        UserError: an option is missing, does not exist, or has a wrong value.
     """
     for key, advice in missing.items():
         if OmegaConf.is_missing(composed, key):
             resume = _resumed(composed)
-            alone = "" if resume is None else f"resume={resume} goes alone, or with all options of its run: "
+            alone = "" if resume is None else f"resume={resume} must be given alone, or with all options of its run: "
             raise UserError(alone + str(OmegaConf.create({"advice": advice}).advice))
     try:
         config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException:
         raise
-    except ValueError as error:  # of a plugin's options that check themselves
+    except ValueError as error:  # from the options of a plugin that check themselves
         raise UserError(str(error)) from error
     use(asdict(config))
     given = cast(dict[str, Any], OmegaConf.to_container(composed))
-    if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra lets them in behind a "+"
-        raise UserError(f"{', '.join(sorted(unknown))} is not an option; --help lists what there is.")
+    if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra accepts them after a "+"
+        raise UserError(f"{', '.join(sorted(unknown))} is not an option; --help lists the options.")
     return config

@@ -1,7 +1,7 @@
-"""Shell completion: the script that `-sc install=SHELL` prints, and the candidates that it queries while a user types.
+"""Shell completion: the script that `-sc install=SHELL` prints, and the candidates that this script queries.
 
-Hydra knows the options and groups. Its own scripts do not complete `python -m`, change how bash splits words in other
-programs, and offer choices that this project's commands refuse.
+Hydra provides the options and groups. Its own scripts do not complete `python -m`, change how bash splits words in
+other programs, and offer choices that the commands of this project refuse.
 """
 
 import glob
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import yaml
 
-from nas.config import CONF
+from nas.config import CONF, FOLDERS
 from nas.errors import UserError
 
 FLAGS = {"-sc", "--shell-completion"}
@@ -30,18 +30,23 @@ REMOVE = {
     "set -e __nas_name; functions -e __nas_command __nas_complete",
 }
 COMMAND = re.compile(r"\s*(?:.*?\s-m\s+nas\.\w+|\S+)(?:\s+|$)")
-"""The command at the start of a line: `nas-search`, or any way to start `python -m nas.search`."""
+"""Matches the command at the start of a line: `nas-search`, or `python -m nas.search` in any form."""
 
 
 class Request(NamedTuple):
-    """What a shell requests: an action, which is install, uninstall or query, and its own name."""
+    """Request of a shell.
+
+    Attributes:
+        action: install, uninstall or query.
+        shell: name of the shell.
+    """
 
     action: str
     shell: str
 
 
 def requested(arguments: Sequence[str]) -> Request | None:
-    """Return the request of `-sc ACTION=SHELL`, None where there is none; UserError for one that is unknown."""
+    """Return the request of `-sc ACTION=SHELL`; None without `-sc`, UserError if action or shell is unknown."""
     given = [argument for argument in arguments if argument not in FLAGS]
     if len(given) == len(arguments):
         return None
@@ -55,13 +60,13 @@ def requested(arguments: Sequence[str]) -> Request | None:
 
 
 def answer(request: Request, name: str, added: Collection[str], run: Callable[[], None]) -> str:
-    """Return what the shell reads.
+    """Return the text for the shell: a script, or candidates, one a line.
 
     Args:
-        request: of the shell.
+        request: request of the shell.
         name: name of the command.
         added: options that a user adds with "+", since the command has no default for them.
-        run: the command, which Hydra completes.
+        run: main function of the command, from which Hydra makes the candidates.
     """
     if request.action == "install":
         script = (Path(__file__).parent / "shells" / SCRIPTS[request.shell]).read_text()
@@ -75,7 +80,7 @@ def answer(request: Request, name: str, added: Collection[str], run: Callable[[]
 
 
 def _commands() -> list[str]:
-    """What to complete: the installed commands, and Python where this command was started with it."""
+    """Return the commands to complete: the installed commands, and Python if it started this command."""
     installed = {point.name for point in entry_points(group="console_scripts") if point.value.startswith("nas.")}
     if Path(sys.argv[0]).name in installed:
         return sorted(installed)
@@ -83,7 +88,7 @@ def _commands() -> list[str]:
 
 
 def _candidates(typed: str, name: str, added: Collection[str], run: Callable[[], None]) -> list[str]:
-    """Return the words that may stand in place of the last word of a line, which is empty after a space."""
+    """Return the possible continuations of the last word of a line; after a space this word is empty."""
     *before, word = re.split(r"\s+", typed)
     candidates = _from_hydra(typed, run)
     if not candidates:
@@ -92,7 +97,7 @@ def _candidates(typed: str, name: str, added: Collection[str], run: Callable[[],
     found = []
     for candidate in candidates:
         group, equals, choice = candidate.lstrip("+").partition("=")
-        if not equals or not (CONF / group).is_dir():
+        if not equals or not _is_group(group):
             found.append(candidate)
         elif choice == "schema" or choice.endswith("_schema"):
             continue
@@ -104,8 +109,8 @@ def _candidates(typed: str, name: str, added: Collection[str], run: Callable[[],
 
 
 def _from_hydra(typed: str, run: Callable[[], None]) -> list[str]:
-    """Return Hydra's candidates; none for a line that it cannot read yet."""
-    os.environ["COMP_LINE"] = f"nas {typed}"  # Hydra reads past any one word, but not past python -m
+    """Return Hydra's candidates; empty if Hydra cannot parse the line."""
+    os.environ["COMP_LINE"] = f"nas {typed}"  # Hydra skips a single word, but not python -m
     sys.argv[1:] = ["-sc", "query=fish"]  # the shell for which Hydra prints one candidate a line
     out = io.StringIO()
     with suppress(Exception, SystemExit), redirect_stdout(out), redirect_stderr(io.StringIO()):
@@ -113,8 +118,13 @@ def _from_hydra(typed: str, run: Callable[[], None]) -> list[str]:
     return [line for line in out.getvalue().splitlines() if line]
 
 
+def _is_group(name: str) -> bool:
+    """Return whether nas or an installed plugin has YAML files of this group."""
+    return any((folder / name).is_dir() for folder in FOLDERS)
+
+
 def _groups(name: str) -> set[str]:
-    """Return the groups from which the defaults of a file in conf/, and of the files that it includes, choose."""
+    """Return the groups in the defaults of a file in conf/ and of the files that it includes."""
     found: set[str] = set()
     for entry in yaml.safe_load((CONF / f"{name}.yaml").read_text())["defaults"]:
         if isinstance(entry, dict):
@@ -125,7 +135,7 @@ def _groups(name: str) -> set[str]:
 
 
 def _files(word: str) -> list[str]:
-    """Return the files and folders that an option's value may be, or the last item of a list of values."""
+    """Return the files and folders that complete the value of an option, or the last item of a list."""
     option = re.match(r".*[=\[,]", word)
     if option is None:
         return []

@@ -1,4 +1,4 @@
-"""Options as a command line has them, read by Hydra's own parser and written as that parser reads them."""
+"""Options in the syntax of a command line, read by Hydra's parser and written for it."""
 
 import functools
 import json
@@ -8,9 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 Value = float | int | str | bool | None
-"""Value of an option on a command line; a list is the text that Hydra reads."""
+"""Value of an option on a command line; a list is given as text in Hydra's syntax."""
 PLAIN_WORD = re.compile(r"[A-Za-z_][\w./-]*")
-"""Strings that Hydra reads as they are."""
+"""Matches strings that need no quotes for Hydra."""
 
 
 def given() -> list[str]:
@@ -19,7 +19,7 @@ def given() -> list[str]:
 
 
 def name_of(option: str) -> str:
-    """Return what an option of a command line sets: a dotted name or a group.
+    """Return the dotted name or the group that an option of a command line sets.
 
     >>> [name_of(option) for option in ("trainer.steps=3", "+space=joint", "~sweep.ranges.model", "model@other=tiny")]
     ['trainer.steps', 'space', 'sweep.ranges.model', 'model']
@@ -28,12 +28,12 @@ def name_of(option: str) -> str:
 
 
 def resume_alone() -> bool:
-    """Return whether this command line has no option but ``resume``, and perhaps where the plugins of the run are."""
+    """Return whether this command line has no option except ``resume`` and ``plugins``."""
     return all(name_of(option) in ("resume", "plugins") for option in given())
 
 
 def assignment(option: str, value: Value) -> str:
-    """Write the option with this value, in quotes where Hydra needs them.
+    """Return the text that sets an option to a value, in quotes if Hydra needs them.
 
     >>> assignment("name", "two words")
     "name='two words'"

@@ -1,8 +1,8 @@
-"""One batch over several processes: each has its rows, and every figure is that of the whole batch.
+"""Split a batch over processes, and combine figures into those of the whole batch.
 
-What a process computes on its rows is such that the average over all processes is what one process would have computed
-on the whole batch, gradients included: they are what DDP and FSDP average. On one's own every function here changes
-nothing.
+Each process computes a part of every loss and figure such that the average over all processes equals the value of the
+whole batch. DDP and FSDP average gradients, so this holds for gradients too. With one process every function here
+returns its argument.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,19 +17,19 @@ from nas.errors import UserError
 
 
 def check_batch_size(batch_size: int) -> None:
-    """UserError where the processes cannot have the same number of sequences of a batch."""
+    """Raise a UserError if a batch cannot be split evenly over the processes."""
     world = launched().world
     if batch_size % world:
         above = -(-batch_size // world) * world
         fewer = max(processes for processes in range(1, world) if batch_size % processes == 0)
         raise UserError(
-            f"data.batch_size={batch_size} is the number of sequences in a step over all processes and cannot be split "
-            f"evenly over {world} of them; give {above}, or start {fewer}."
+            f"data.batch_size={batch_size} counts the sequences of a step over all processes and cannot be split "
+            f"evenly over {world} processes; give {above}, or start {fewer}."
         )
 
 
 def own_rows(batch: Batch) -> Batch:
-    """This process's sequences of a batch."""
+    """Return this process's sequences of a batch."""
     started = launched()
     if started.world == 1:
         return batch
@@ -39,14 +39,17 @@ def own_rows(batch: Batch) -> Batch:
 
 
 def own_share(batches: Sequence[Batch]) -> list[Batch]:
-    """This process's sequences of each batch; all of them where one cannot be split evenly."""
+    """Return this process's sequences of each batch; all sequences if a batch cannot be split evenly."""
     if any(len(batch.tokens) % launched().world for batch in batches):
         return list(batches)
     return [own_rows(batch) for batch in batches]
 
 
 def part_of_mean(values: Tensor) -> Tensor:
-    """This process's part of the mean over the values of all processes, however many each has: parts average to it."""
+    """Return this process's part of the mean over the values of all processes.
+
+    The average of the parts is this mean, even if processes have different numbers of values.
+    """
     world = launched().world
     if world == 1:
         return values.mean()
@@ -56,7 +59,7 @@ def part_of_mean(values: Tensor) -> Tensor:
 
 
 def average(value: Tensor) -> Tensor:
-    """The average over all processes, the same number in each; without a gradient."""
+    """Return the average over all processes; without a gradient."""
     world = launched().world
     if world == 1:
         return value
@@ -66,7 +69,7 @@ def average(value: Tensor) -> Tensor:
 
 
 def averages(figures: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The average of each figure over all processes, exchanged together."""
+    """Return the average of each figure over all processes, by a single all-reduce."""
     if launched().world == 1:
         return figures
     together = average(torch.stack([figure.detach().float() for figure in figures.values()]))
@@ -74,7 +77,7 @@ def averages(figures: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def average_over(batches: Sequence[Batch], value: float, device: torch.device) -> float:
-    """The average over all processes of what each measured on its batches, weighed by the tokens scored in them."""
+    """Return the average over all processes of a figure, weighted by the number of scored tokens of each."""
     if launched().world == 1:
         return value
     scored = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
@@ -84,9 +87,9 @@ def average_over(batches: Sequence[Batch], value: float, device: torch.device) -
 
 
 def over_all_rows(weigh: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-    """``weigh`` with the random numbers that these rows [B, ...] have in the whole batch.
+    """Apply ``weigh`` to rows [B, ...] with the random numbers that these rows have in the whole batch.
 
-    Every process draws for the whole batch, from generators of one seed, and keeps what is its own.
+    Every process draws for the whole batch, from generators of the same seed, and returns its own rows.
     """
     started = launched()
     if started.world == 1:

@@ -1,4 +1,4 @@
-"""What follows from the machine a run is on: the precision it trains in, and what its GPU can compute at most."""
+"""Properties of the machine: the precision for training, and the peak FLOPs of the GPU."""
 
 import torch
 
@@ -14,14 +14,14 @@ PEAK_FLOPS = {
     "H100": 989.4e12,
     "A100": 312.0e12,
 }
-"""Dense bfloat16 and float16 FLOPs a second of a whole GPU, by a part of its name; the first that fits counts.
+"""Dense bfloat16 and float16 FLOPs per second of a whole GPU, by a part of its name; the first match counts.
 
-From NVIDIA's data sheets, where the figures with sparsity are twice these.
+Source: NVIDIA's data sheets, whose figures with sparsity are twice these.
 """
 
 
 def precision_here(trainer: TrainerConfig) -> str:
-    """The precision to train in: "auto" is bf16-mixed on a CUDA GPU that has bfloat16, 32-true elsewhere."""
+    """Return the precision for training: "auto" is bf16-mixed on a CUDA GPU with bfloat16, 32-true elsewhere."""
     if trainer.precision != AUTO:
         return trainer.precision
     on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -29,20 +29,20 @@ def precision_here(trainer: TrainerConfig) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Mixed precision as `trainer.precision` names it, on tensors of ``device``; nothing where it is not mixed."""
+    """Return the autocast context of `trainer.precision` for ``device``; disabled if the precision is not mixed."""
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision.endswith("-mixed"))
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """FLOPs a second that the device could compute at most in this precision; None where it is not known."""
+    """Return the peak FLOPs per second of a device in a precision; None if it is not known."""
     if device.type != "cuda" or not precision.startswith(("bf16", "16")):
         return None
     return peak_of(torch.cuda.get_device_name(device))
 
 
 def peak_of(name: str) -> float | None:
-    """`PEAK_FLOPS` of a GPU's name; None for one that is not listed, or a part of one."""
+    """Return the entry of `PEAK_FLOPS` for a GPU's name; None for an unlisted GPU or a MIG slice."""
     if "MIG" in name:
         return None
     return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)

@@ -1,7 +1,7 @@
-"""Where the processes of a run agree: one makes the run folder, one measures and writes, one says what went wrong.
+"""Coordination of the processes of a run: the first makes the run folder, evaluates and writes; one reports an error.
 
-They meet at the key-value store that torch.distributed finds its peers with, before there is a process group and beside
-it: it needs no GPU, and nobody has to arrive in time. On one's own every function here is what it does for the first.
+The processes use the key-value store of torch.distributed, which exists before the process group and needs no GPU.
+Processes may start in any order. With one process every function here acts as for the first process.
 """
 
 import functools
@@ -28,20 +28,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TO_CONNECT = timedelta(minutes=5)
-"""How long processes may start one after another."""
+"""Largest time between the start of the first and of the last process."""
 TO_LEAVE = 5.0
-"""Seconds that the first process waits at its end, for the others to have heard what it said."""
+"""Seconds for which the first process waits at its end until the others have read its values."""
 PATIENCE = 2.0
-"""Seconds in which a failure that all processes share is left to the first of them to tell."""
-FAILED, HEARD = "failed", "heard"
+"""Seconds for which the other processes leave it to the first to report an error that all of them have."""
+FAILED, LEAVING = "failed", "leaving"
+"""Keys of the store: rank and status of the process that reports the error, and the number of processes that end."""
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
-"""Variable in which torchrun tells that it keeps the store; otherwise the first process does."""
+"""Variable that is "True" if torchrun holds the store; otherwise the first process holds it."""
 
 _numbers = itertools.count()
 
 
 class FailedElsewhere(Exception):
-    """Another process has failed, and has said why. status: the exit status of all."""
+    """Another process has failed and reports the error. status: exit status of all processes."""
 
     def __init__(self, status: int) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class FailedElsewhere(Exception):
 
 
 def connect() -> None:
-    """Reach the other processes; UserError where they are not to be reached."""
+    """Connect to the other processes; raise a UserError if they cannot be reached."""
     if launched().world == 1:
         return
     try:
@@ -57,8 +58,8 @@ def connect() -> None:
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"the processes of this run cannot reach each other at {where} ({str(error).splitlines()[0]}); see that "
-            "their machines can talk to each other there, or set MASTER_ADDR and MASTER_PORT."
+            f"the processes of this run cannot connect at {where} ({str(error).splitlines()[0]}); make this address "
+            "reachable from all machines, or set MASTER_ADDR and MASTER_PORT."
         ) from error
 
 
@@ -78,9 +79,10 @@ def _store() -> Store:
 
 
 def _renew(store: Store, first: bool) -> None:
-    """Have a process group meet elsewhere: torchrun starts processes again with the store of those before.
+    """Move the process group to a new store, since torchrun restarts processes with the store of the last attempt.
 
-    What they left there would be taken for new, and the group would wait for them (pytorch#135712; so still in 2.13).
+    A process group would take old entries there for new ones and wait for processes that have ended (pytorch#135712,
+    open in torch 2.13).
     """
     if first:
         with socket.socket() as free:
@@ -91,7 +93,10 @@ def _renew(store: Store, first: bool) -> None:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What ``make`` gives in the first process, in every process: plain values as JSON has them.
+    """Call ``make`` in the first process and return its result in every process.
+
+    Args:
+        make: function that returns JSON values.
 
     Raises:
         FailedElsewhere: the first process, or any other, has failed.
@@ -112,7 +117,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def by_first(function: Callable[P, T]) -> Callable[P, T]:
-    """A function that the first process runs, while the others wait for what it returns."""
+    """Make a function run in the first process only, while the others wait for its result and return it too."""
 
     @functools.wraps(function)
     def shared(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -122,7 +127,7 @@ def by_first(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def together() -> None:
-    """Wait until every process is here; FailedElsewhere if one of them does not come."""
+    """Wait until every process has called this; raise FailedElsewhere if a process fails meanwhile."""
     world = launched().world
     if world == 1:
         return
@@ -132,7 +137,7 @@ def together() -> None:
 
 
 def _wait(condition: Callable[[], bool], at_most: float = float("inf")) -> None:
-    """Look again and again until it is so; FailedElsewhere if a process fails meanwhile."""
+    """Wait until a condition holds; raise FailedElsewhere if a process fails meanwhile."""
     end = time.monotonic() + at_most
     pause = 0.001
     while not condition() and time.monotonic() < end:
@@ -143,44 +148,48 @@ def _wait(condition: Callable[[], bool], at_most: float = float("inf")) -> None:
 
 
 def _failure() -> int | None:
-    """The exit status with which a process has failed, if one has."""
+    """Return the exit status of the process that failed; None if no process has failed."""
     store = _store()
     return int(store.get(FAILED).split()[1]) if store.check([FAILED]) else None
 
 
-def tell_of_failure(status: int) -> int | None:
-    """Whether this process, which is about to fail, is the one to say why.
+def report_failure(status: int) -> int | None:
+    """Report to the other processes that this process fails, unless another process has reported a failure before.
+
+    Args:
+        status: exit status of this process.
 
     Returns:
-        None if it is; otherwise the exit status of the process that does.
+        None if this process is the first to fail, so that it prints the error; otherwise the exit status of the process
+        that prints it.
     """
     started = launched()
     if started.world == 1:
         return None
-    if not _store.cache_info().currsize:  # it fails over its command line, as all of them do
+    if not _store.cache_info().currsize:  # an error in the command line, which all processes have
         return None if started.first else status
     ours = f"{started.rank} {status}"
     try:
         end = time.monotonic() + PATIENCE
         while not started.first and _failure() is None and time.monotonic() < end:
             time.sleep(0.05)
-        told = _store().compare_set(FAILED, "", ours).decode()
-    except RuntimeError:  # the store went with the process that keeps it
+        reported = _store().compare_set(FAILED, "", ours).decode()
+    except RuntimeError:  # the process that holds the store has ended
         return status
-    return None if told == ours else int(told.split()[1])
+    return None if reported == ours else int(reported.split()[1])
 
 
 def leave(status: int) -> NoReturn:
-    """End a process that failed, or heard of a failure, without waiting for what is under way with the others."""
+    """End this process after a failure of any process, without waiting for collectives that are in progress."""
     started = launched()
     if started.world == 1:
         sys.exit(status)
     with suppress(RuntimeError):  # the store is gone
         if _store.cache_info().currsize:
-            _store().add(HEARD, 1)
-            keeps_store = started.first and os.environ.get(AGENT_STORE) != "True"
+            _store().add(LEAVING, 1)
+            holds_store = started.first and os.environ.get(AGENT_STORE) != "True"
             end = time.monotonic() + TO_LEAVE
-            while keeps_store and _store().add(HEARD, 0) < started.world and time.monotonic() < end:
+            while holds_store and _store().add(LEAVING, 0) < started.world and time.monotonic() < end:
                 time.sleep(0.05)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -188,8 +197,8 @@ def leave(status: int) -> NoReturn:
 
 
 def leave_together(status: int) -> NoReturn:
-    """End a run that was stopped, in every process with the same status."""
+    """End every process of a stopped run with the same exit status."""
     if launched().world > 1:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which torchrun ends the others once one of them has ended
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to the others once a process has ended
         together()
     leave(status)

@@ -1,10 +1,10 @@
-"""Training with weights that are shared out over the processes (PyTorch's fully_shard; Zhao et al. 2023, 2304.11277).
+"""Training with sharded weights (PyTorch's fully_shard; Zhao et al. 2023, arXiv 2304.11277).
 
-Each process keeps its rows of each weight, of its gradient and of the optimiser's state; the weights of a block are
-collected when they are needed. Checkpoints hold everything whole, as those of a single process do, so that a run can go
-on over any number of processes, by any strategy. Lightning's own way of saving numbers the optimiser's states in the
-order of the model's parameters, which is not that of our groups, and loads only if every parameter has one, which
-routers do not have before routing begins.
+Each process holds its rows of each weight, gradient and optimiser state; the weights of a block are gathered when they
+are needed. Checkpoints hold whole tensors, so that a run can be resumed with any number of processes and any strategy.
+Lightning's own checkpoints do not work here, for two reasons: they number the optimiser's states in the order of the
+model's parameters, not of our groups; and they load only if every parameter has a state, which routers lack before
+routing begins.
 """
 
 from collections.abc import Mapping
@@ -60,14 +60,14 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def shard(model: nn.Module, blocks: nn.ModuleList, mesh: DeviceMesh) -> None:
-    """Leave this process its share of each weight of ``model``, to be collected block by block."""
+    """Shard each weight of ``model`` over the processes, to be gathered block by block."""
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
 
 def whole(state: dict[str, Any]) -> dict[str, Any]:
-    """A state with all of each tensor, on the CPU: in the first process, while the others only send their part."""
+    """Return a state with whole tensors on the CPU in the first process; an empty dict in the others."""
     first = launched().first
 
     def collected(tensor: Tensor) -> Tensor | None:
@@ -79,7 +79,7 @@ def whole(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def shared_out(value: Any, like: Tensor | None) -> Any:
-    """This process's share of a whole tensor, as ``like`` of the same shape is shared out; anything else as it is."""
+    """Return this process's shard of a whole tensor, sharded as ``like`` of the same shape; other values unchanged."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor) or value.shape != like.shape:
         return value
     return distribute_tensor(value.to(like.to_local().device), like.device_mesh, like.placements, src_data_rank=None)

@@ -1,7 +1,7 @@
-"""How Lightning trains over several processes: what each keeps of the model, and who the others are.
+"""Lightning's strategy, devices and environment for training over several processes.
 
-``ddp``: every process keeps the whole model, and gradients are averaged. ``fsdp``: every process keeps its share of it;
-see `nas.distributed.sharding`.
+``ddp``: every process holds the whole model, and gradients are averaged. ``fsdp``: every process holds a shard of each
+weight; see `nas.distributed.sharding`.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ STRATEGIES = (AUTO, "ddp", "fsdp")
 
 
 def root_device(trainer: TrainerConfig) -> torch.device:
-    """Where Lightning computes with these options."""
+    """Return the device on which Lightning computes with these options."""
     made = lightning.Trainer(
         **engine(trainer),
         logger=False,
@@ -35,7 +35,11 @@ def root_device(trainer: TrainerConfig) -> torch.device:
 
 
 def engine(trainer: TrainerConfig) -> dict[str, Any]:
-    """Where and how to compute, as arguments of Lightning's Trainer; UserError where processes are missing or left."""
+    """Return the arguments of Lightning's Trainer for devices, strategy and precision.
+
+    Raises:
+        UserError: an option is unknown, or the number of processes differs from the options.
+    """
     started = launched()
     if trainer.strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={trainer.strategy} is unknown; choose one of: {', '.join(STRATEGIES)}.")
@@ -53,7 +57,7 @@ def engine(trainer: TrainerConfig) -> dict[str, Any]:
 
 
 def _check_started(trainer: TrainerConfig, started: Launch) -> None:
-    """UserError where other processes were started than the options ask for."""
+    """Raise a UserError if the number of processes or machines differs from the options."""
     devices, nodes = _count(trainer.devices), None if trainer.num_nodes == AUTO else trainer.num_nodes
     if started.by is None:
         if trainer.strategy == AUTO and (devices or 1) * (nodes or 1) <= 1:
@@ -63,10 +67,12 @@ def _check_started(trainer: TrainerConfig, started: Launch) -> None:
             for option, value in (("devices", trainer.devices), ("num_nodes", trainer.num_nodes))
             if value != AUTO
         ]
-        asked = " and ".join([*given, *([] if trainer.strategy == AUTO else [f"trainer.strategy={trainer.strategy}"])])
+        wanted_by = " and ".join(
+            [*given, *([] if trainer.strategy == AUTO else [f"trainer.strategy={trainer.strategy}"])]
+        )
         processes = devices or max(2, torch.cuda.device_count())
         raise UserError(
-            f"{asked} needs a process for each device, and this is one on its own; type: "
+            f"{wanted_by} needs a process for each device, but this is a single process; run: "
             f"{how_to_start(processes, nodes or 1)} (or srun under SLURM)."
         )
     for option, wanted, there, advice in (
@@ -81,12 +87,12 @@ def _check_started(trainer: TrainerConfig, started: Launch) -> None:
             )
     if started.local * started.nodes != started.world:
         raise UserError(
-            f"{started.by} started {started.world} processes on {started.nodes} machines; start as many on each."
+            f"{started.by} started {started.world} processes on {started.nodes} machines; start equally many on each."
         )
 
 
 def _count(devices: Any) -> int | None:
-    """How many devices an option asks for: a number, or a list of them as Lightning has it; None for auto."""
+    """Return the number of devices of an option that is a number or a list in Lightning's syntax; None for auto."""
     if devices == AUTO:
         return None
     if isinstance(devices, str) and not devices.lstrip("-").isdigit():
@@ -98,19 +104,19 @@ def _count(devices: Any) -> int | None:
 
 def _strategy(trainer: TrainerConfig, started: Launch) -> Strategy | str:
     if trainer.strategy == "fsdp":
-        from nas.distributed.sharding import ShardedStrategy  # half a second of imports that others do without
+        from nas.distributed.sharding import ShardedStrategy  # its imports take half a second
 
         return ShardedStrategy()
     if trainer.strategy == "ddp" or started.world > 1:
-        # Routers, and the branches that they choose, have no part in a step before routing begins.
+        # Routers and unused branches get no gradient before routing begins.
         return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     return AUTO
 
 
 def _environment(started: Launch) -> ClusterEnvironment:
-    """Who Lightning's other processes are; by itself it takes a SLURM job's script for one of many."""
+    """Return Lightning's environment; by default it takes the script of a SLURM job for one of several processes."""
     if started.by == "torchrun":
         return TorchElasticEnvironment()
     if started.by == "srun":
-        return SLURMEnvironment(auto_requeue=False)  # a run stops on SIGTERM, and goes on from its folder
+        return SLURMEnvironment(auto_requeue=False)  # a run stops on SIGTERM and is resumed from its folder
     return LightningEnvironment()

@@ -1,4 +1,4 @@
-"""What Hydra needs of plugins: their YAML on its search path, their schemas, and their names before it composes."""
+"""Plugins for Hydra: their YAML files on its search path, their schemas, and the value of option ``plugins``."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ SCHEMA = "_schema"
 
 
 def register() -> None:
-    """Tell Hydra the schemas and YAML files of nas and of installed plugins, and how to list them in ``--help``."""
+    """Register with Hydra the schemas and YAML files of nas and of installed plugins."""
     config.register()
     FOLDERS.extend(folder for folder in yaml_folders() if folder not in FOLDERS)
     for plugin in (PluginFolders, PluginSchemas):
@@ -29,10 +29,10 @@ def register() -> None:
 
 
 def given(arguments: Sequence[str]) -> list[str]:
-    """Return the value of option ``plugins`` on a command line: its modules are imported before Hydra composes.
+    """Return the value of option ``plugins`` on a command line, whose modules are imported before Hydra composes.
 
     Raises:
-        UserError: the value is no list of names.
+        UserError: the value is not a list of names.
     """
     words = [word for word in arguments if word.lstrip("+").startswith(f"{OPTION}=")]
     if not words:
@@ -41,11 +41,11 @@ def given(arguments: Sequence[str]) -> list[str]:
     value = None if last.is_sweep_override() else last.value()
     if isinstance(value, list) and all(isinstance(name, str) and name for name in value):
         return value
-    raise UserError(f"{words[-1]} is no list of modules; give for example {OPTION}=[my_module,folder/my_file.py].")
+    raise UserError(f"{words[-1]} is not a list of modules; give for example {OPTION}=[my_module,folder/my_file.py].")
 
 
 class PluginFolders(SearchPathPlugin):
-    """Adds the folders with YAML files of plugins behind that of nas."""
+    """Adds the plugins' folders of YAML files to Hydra's search path, after the folder of nas."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for folder in FOLDERS:
@@ -55,10 +55,10 @@ class PluginFolders(SearchPathPlugin):
 
 
 class PluginSchemas(ConfigSource):
-    """The schemas of installed plugins. A plugin is imported when the defaults of a YAML file name its schema.
+    """The schemas of installed plugins; a plugin is imported when the defaults of a YAML file name its schema.
 
-    Importing it stores the schema, but Hydra composes from a deep copy of its store, made before. This source is copied
-    with it, so that ``_store`` tells what Hydra finds by itself.
+    The import stores the schema in Hydra's config store. Hydra, however, composes from a deep copy of the store that it
+    made before. It copies this object too, so ``_store`` is that copy and contains only what Hydra finds by itself.
     """
 
     def __init__(self, provider: str, path: str) -> None:
@@ -91,7 +91,7 @@ class PluginSchemas(ConfigSource):
 
 
 def _announced(config_path: str) -> tuple[Kind, str] | None:
-    """What an installed plugin announces whose schema this is."""
+    """Return kind and name of the installed plugin whose schema this is; None for other files."""
     group, _, file = config_path.removesuffix(".yaml").strip("/").rpartition("/")
     name = file.removesuffix(SCHEMA)
     if name == file:

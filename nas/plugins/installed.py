@@ -1,4 +1,4 @@
-"""Entry points of installed plugins: what they are named and where their YAML is. Nothing here imports a plugin."""
+"""Entry points of installed plugins and their folders of YAML files. Nothing here imports a plugin."""
 
 import functools
 import sys
@@ -13,12 +13,12 @@ from nas.errors import UserError
 
 @dataclass(frozen=True)
 class Kind:
-    """Something that a plugin can add.
+    """Kind of addition by a plugin.
 
     Attributes:
-        name: in messages.
+        name: name in messages.
         entry_points: group of entry points.
-        group: folder in conf/ with its YAML files; None where it has none.
+        group: Hydra group of its YAML files; None if it has none.
     """
 
     name: str
@@ -33,31 +33,31 @@ SEARCHER = Kind("searcher", "nas.searchers", "searcher")
 KINDS = (SPACE, OPERATION, TASK, SEARCHER)
 
 YAML = "conf"
-"""Folder of a plugin's YAML files, in its package or beside its module."""
+"""Name of the folder of a plugin's YAML files, in its package or in the folder of its module."""
 
 
 def names(kind: Kind) -> list[str]:
-    """Return the names that installed plugins announce, sorted."""
+    """Return the names of the entry points of a kind, sorted."""
     return sorted({entry.name for entry in _entries() if entry.group == kind.entry_points})
 
 
 def entry_point(kind: Kind, name: str) -> EntryPoint | None:
-    """Return the entry point that announces a name; UserError where two distributions announce it."""
+    """Return the entry point of a name, None if there is none; raise a UserError if two distributions have one."""
     found = [entry for entry in _entries() if (entry.group, entry.name) == (kind.entry_points, name)]
     if len(found) > 1:
-        offers = " and ".join(map(describe, found))
-        raise UserError(f"{kind.name} {name} is announced by {offers}; uninstall one of them.")
+        both = " and ".join(map(describe, found))
+        raise UserError(f"{kind.name} {name} is in two packages, {both}; uninstall one of them.")
     return found[0] if found else None
 
 
 def describe(entry: EntryPoint) -> str:
-    """Return an entry point as messages name it: its distribution with the version, and its line in the project."""
+    """Return an entry point as text for messages: distribution, version, and its line in the project file."""
     place = f"entry point {entry.name} = {entry.value} in {entry.group}"
     return f"{entry.dist.name} {entry.dist.version} ({place})" if entry.dist else place
 
 
 def yaml_folders() -> list[Path]:
-    """Return the folders with YAML files of all installed plugins."""
+    """Return the folders of YAML files of all installed plugins."""
     folders = [folder for entry in _entries() for folder in _folders_of(entry.module)]
     return list(dict.fromkeys(folders))
 
@@ -68,13 +68,13 @@ def _entries() -> tuple[EntryPoint, ...]:
 
 @functools.cache
 def _entries_on(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """Entry points of every kind on ``sys.path``, which is an argument so that a change of it is noticed."""
+    """Return the entry points of every kind; ``path`` is ``sys.path``, so that its changes invalidate the cache."""
     found = entry_points()
     return tuple(entry for kind in KINDS for entry in found.select(group=kind.entry_points))
 
 
 def _folders_of(module: str) -> Iterator[Path]:
-    """Folders with YAML files in the packages that a module is in, found without importing them."""
+    """Yield the folders of YAML files in the packages that contain a module, without importing them."""
     top, *inner = module.split(".")
     try:
         spec = find_spec(top)

@@ -1,4 +1,4 @@
-"""Importing plugins: the modules of option ``plugins``, and installed ones by the name that is used."""
+"""Import of plugins: the modules of option ``plugins``, and installed plugins by a name that a run uses."""
 
 import importlib
 import os
@@ -14,11 +14,11 @@ from nas.plugins.installed import YAML, Kind, describe, entry_point, names
 from nas.plugins.registry import Added, loading, registered, registered_names
 
 LOADED: dict[str, str] = {}
-"""Modules of option ``plugins`` that this process has imported, each as `load` returned it."""
+"""Imported modules of option ``plugins`` by name, with the result of `load` for each."""
 
 
 def find(kind: Kind, name: str) -> Added | None:
-    """Return what a plugin adds under a name, importing an installed plugin that announces it; None where none does.
+    """Return the addition of a name, after importing the installed plugin that has it; None if no plugin has it.
 
     Raises:
         UserError: the plugin cannot be imported, or does not register the name.
@@ -36,27 +36,27 @@ def find(kind: Kind, name: str) -> Added | None:
 
 
 def known(kind: Kind) -> list[str]:
-    """Return the names that plugins add, of installed and of imported ones, sorted."""
+    """Return the names that installed and imported plugins add, sorted."""
     return sorted({*names(kind), *registered_names(kind)})
 
 
 def load(plugins: Sequence[str]) -> list[str]:
-    """Import the modules of option ``plugins``; those that were imported before stay as they are.
+    """Import the modules of option ``plugins`` that are not imported yet.
 
     Args:
         plugins: names of modules, and paths of files that end in .py.
 
     Returns:
-        The same, paths of files in full.
+        ``plugins``, with absolute paths of files.
 
     Raises:
-        UserError: one cannot be imported, or registers nothing.
+        UserError: a module cannot be imported, or registers nothing.
     """
     return [_load(given) for given in plugins]
 
 
 def module_of(plugin: str) -> ModuleType | None:
-    """Return the module of an item of option ``plugins`` that was loaded; None for others."""
+    """Return the loaded module of an item of option ``plugins``; None if it is not loaded."""
     return sys.modules.get(Path(plugin).stem if _is_file(plugin) else plugin)
 
 
@@ -94,13 +94,13 @@ def _same_file(module: ModuleType, path: Path) -> bool:
 
 
 def _importable(folder: Path) -> None:
-    """Put a folder where ``python -m`` and ``python file.py`` put theirs. Spawned processes take it over."""
+    """Put a folder first in ``sys.path``, as ``python -m`` and ``python file.py`` do; spawned processes inherit it."""
     if not {str(folder), str(folder.resolve())} & {os.path.abspath(entry) for entry in sys.path}:
         sys.path.insert(0, str(folder))
 
 
 def _add_yaml(module: ModuleType) -> None:
-    """Let Hydra find the YAML files beside a module."""
+    """Add the YAML files in the folder of a module to Hydra's folders."""
     if module.__file__ is None:
         return
     folder = Path(module.__file__).parent / YAML
@@ -109,7 +109,7 @@ def _add_yaml(module: ModuleType) -> None:
 
 
 def _import(plugin: str, importing: Callable[[], ModuleType]) -> ModuleType:
-    """Import a module of a plugin; UserError that names the plugin where that fails."""
+    """Import a module of a plugin; raise a UserError that names the plugin if that fails."""
     try:
         return importing()
     except UserError as error:
@@ -122,7 +122,7 @@ def _import(plugin: str, importing: Callable[[], ModuleType]) -> ModuleType:
 
 
 def _place(error: BaseException) -> str:
-    """Where the error was raised, for the author of the plugin; nothing where importing itself failed."""
+    """Return file and line of an error, for the author of the plugin; empty if the import itself failed."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or frames[-1].filename.startswith("<frozen"):
         frames = traceback.StackSummary(frame for frame in frames if not frame.filename.startswith("<frozen"))

@@ -1,7 +1,7 @@
-"""The plugins of a run: recorded in its `config.yaml`, and required by whatever reads it.
+"""The plugins of a run: their record in `config.yaml`, and their import when the run is read.
 
-Reading a run imports installed plugins only, by their names. The modules of its option ``plugins`` are code of whoever
-made the folder: they are imported if the user gives that option, or resumes the run.
+Reading a run imports installed plugins only, by their names. The modules of its option ``plugins`` are code of the
+person who made the folder. They are imported only if the user gives that option, or resumes the run.
 """
 
 import hashlib
@@ -19,31 +19,31 @@ from nas.plugins.registry import registered, registered_names
 from nas.search_spaces import operations as mixers
 
 ABSENT = "absent"
-"""In place of the version of a plugin that is not here."""
+"""Text in place of the version of a plugin that is not installed."""
 RECORD = "plugins"
-"""Key of the record in `config.yaml`; the option of this name is among the options there."""
+"""Key of the record at the top level of `config.yaml`; the option ``plugins`` is below its key ``config``."""
 
 
 def use(values: Mapping[str, Any]) -> None:
     """Import the installed plugins that the options of a run name.
 
     Args:
-        values: options as plain values, as ``dataclasses.asdict`` makes them of a config.
+        values: options as plain values, as made by ``dataclasses.asdict``.
 
     Raises:
-        UserError: one cannot be imported, or does not register the name.
+        UserError: a plugin cannot be imported, or does not register the name.
     """
     for kind, name in _named(values):
         if kind == OPERATION:
-            continue  # imported where a layer has it
+            continue  # imported when a layer uses it
         if not _of_nas(kind, name):
             find(kind, name)
         elif (entry := entry_point(kind, name)) and registered(kind, name) is None and entry.dist:
-            warn(f"{entry.dist.name} announces a {kind.name} {name}, which is one of nas itself; that one is used.")
+            warn(f"{entry.dist.name} has a {kind.name} {name}, but nas has one of this name too; that of nas is used.")
 
 
 def record(values: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the plugins of a run, each with its version: modules of option ``plugins``, and installed ones it uses.
+    """Return name and version of each plugin of a run: modules of option ``plugins``, and installed plugins in use.
 
     Args:
         values: see `use`.
@@ -57,14 +57,14 @@ def record(values: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def require(where: str, described: Mapping[str, Any]) -> None:
-    """Import the installed plugins of a run that was made before; warn where their versions have changed.
+    """Import the installed plugins of an earlier run, and warn if their versions have changed.
 
     Args:
-        where: the option with which the user named the run, for messages: "run=FOLDER".
-        described: what the run's `config.yaml` holds.
+        where: option of the user that names the run, for messages: "run=FOLDER".
+        described: content of the run's `config.yaml`.
 
     Raises:
-        UserError: what the run uses of a plugin is not there.
+        UserError: a plugin that the run uses is not available.
     """
     values, recorded = described["config"], _recorded(described)
     if not recorded:
@@ -74,14 +74,14 @@ def require(where: str, described: Mapping[str, Any]) -> None:
     now_here = {name: _version(name) for name in recorded}
     if lacking or (ABSENT in now_here.values() and not LOADED):
         of = f"the {' and the '.join(lacking)} of " if lacking else ""
-        raise UserError(f"{where} uses {of}a plugin; {_advice(values, recorded)}.")
+        raise UserError(f"{where} uses {of}a plugin that is not loaded; {_advice(values, recorded)}.")
     for name, then in recorded.items():
         if (now := now_here[name]) not in (then, ABSENT):
-            warn(f"{where} was made with plugin {name} {then}; here it is {now}.")
+            warn(f"{where} was made with plugin {name} {then}; the version here is {now}.")
 
 
 def _advice(values: Mapping[str, Any], recorded: Mapping[str, str]) -> str:
-    """How to get the plugins of a run."""
+    """Return the advice how to load the plugins of a run."""
     modules = [name for name in recorded if name in values.get("plugins", ())]
     installed = [f"{name} ({then} then)" for name, then in recorded.items() if name not in modules]
     advice = [f"give plugins=[{','.join(modules)}] as well"] if modules else []
@@ -89,13 +89,13 @@ def _advice(values: Mapping[str, Any], recorded: Mapping[str, str]) -> str:
 
 
 def _recorded(described: Mapping[str, Any]) -> dict[str, str]:
-    """Versions by plugin, as `record` wrote them."""
+    """Return the recorded versions by plugin."""
     found = described.get(RECORD)
     return {str(each["name"]): str(each["version"]) for each in found} if isinstance(found, list) else {}
 
 
 def _named(values: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:
-    """Everything that a plugin may have added, of what the options name."""
+    """Yield kind and name of every space, task, searcher and operation in the options."""
     for kind in (SPACE, TASK, SEARCHER):
         group = values.get(kind.group or "")
         if isinstance(group, Mapping) and isinstance(group.get("name"), str):
@@ -107,7 +107,7 @@ def _named(values: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:
 
 
 def _of_nas(kind: Kind, name: str) -> bool:
-    """Whether a name is one that no plugin added."""
+    """Return whether a name is built into nas."""
     if registered(kind, name) is not None:
         return False
     if kind == OPERATION:
@@ -122,7 +122,7 @@ def _there(kind: Kind, name: str) -> bool:
 
 
 def _version(plugin: str) -> str:
-    """Version of a distribution; for a module, of that which it is from, else its own, else a hash of its file."""
+    """Return the version of a distribution; of a module that of its distribution, else its own, else a file hash."""
     module = module_of(plugin)
     if module is None:
         try:

@@ -1,4 +1,4 @@
-"""What plugins have registered, each checked when it is registered."""
+"""Registry of the additions of plugins, with checks at registration."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,17 +21,17 @@ from nas.search_spaces.space import Space
 
 NAME = re.compile(r"\w[\w-]*")
 NOT_OF_A_TASK = ("name", "length_factors")
-"""Options of data that `nas.data.build_task` uses itself."""
+"""Options of data that `nas.data.build_task` does not pass to the task."""
 
 
 @dataclass(frozen=True)
 class Added:
-    """Something that a plugin registered.
+    """A registered addition of a plugin.
 
     Attributes:
-        make: the function or class of the plugin; the operation itself.
-        options: the dataclass of its options; NoneType where it has none.
-        plugin: that registered it, as messages name it.
+        make: function or class of the plugin, or the operation itself.
+        options: dataclass of its options; NoneType if it has none.
+        plugin: name of the plugin in messages.
     """
 
     make: Any
@@ -40,7 +40,7 @@ class Added:
 
 
 class Offer(NamedTuple):
-    """Something that a plugin is registering; see `Added`."""
+    """An addition that a plugin is registering; see `Added`."""
 
     kind: Kind
     name: str
@@ -49,18 +49,18 @@ class Offer(NamedTuple):
 
     @property
     def plugin(self) -> str:
-        """The plugin, as messages name it: the one that is being imported, else the module of the function."""
+        """The plugin's name in messages: the plugin that is being imported, else the module of the function."""
         return _loading[-1] if _loading else str(getattr(self.make, "__module__", "__main__"))
 
     def refusal(self, reason: str) -> UserError:
-        """Return the error for what cannot be registered; the loader puts the plugin in front where it imports one."""
+        """Return the error of a failed registration; the loader adds the plugin's name while it imports one."""
         where = "" if _loading else f"plugin {self.plugin}: "
         return UserError(f"{where}{self.kind.name} {self.name}: {reason}")
 
 
 _added: dict[tuple[Kind, str], Added] = {}
 _loading: list[str] = []
-"""The plugins that are being imported, the innermost last."""
+"""Plugins that are being imported, the innermost last."""
 
 
 def register_space(
@@ -69,10 +69,10 @@ def register_space(
     """Add a search space.
 
     Args:
-        name: as in ``+space=name`` and in ``space.name`` of its YAML.
-        make: called with the options of the space, the sizes of the model and the number of token ids; returns the
-            space. ValueError from it is shown as one line.
-        options: dataclass derived from `SpaceConfig`, where the space has options of its own. Its YAML begins with
+        name: name in ``+space=name`` and in ``space.name`` of its YAML.
+        make: function of the options of the space, the sizes of the model and the number of token ids that returns the
+            space. A ValueError from it is shown as one line.
+        options: dataclass derived from `SpaceConfig`, for a space with its own options. Its YAML begins with
             ``defaults: [/space/<name>_schema@space]``, without own options with ``[/space/schema@space]``.
     """
     offer = Offer(SPACE, name, make, options)
@@ -94,9 +94,9 @@ def register_task(name: str, make: Callable[..., Any], options: type[DataConfig]
     """Add a task to train on.
 
     Args:
-        name: as in ``data=name`` and in ``name`` of its YAML.
-        make: called with every option except ``name`` and ``length_factors``, and with ``seed``, all by keyword;
-            returns a `nas.data.Task`. UserError or ValueError from it is shown as one line.
+        name: name in ``data=name`` and in ``name`` of its YAML.
+        make: function that returns a `nas.data.Task`, called with ``seed`` and every option except ``name`` and
+            ``length_factors``, all by keyword. A UserError or ValueError from it is shown as one line.
         options: dataclass derived from `DataConfig`. The task's YAML begins with ``defaults: [<name>_schema]``.
     """
     offer = Offer(TASK, name, make, options)
@@ -111,8 +111,9 @@ def register_searcher(name: str, search: Callable[..., Any], options: type[Rando
     """Add a searcher.
 
     Args:
-        name: as in ``searcher=name`` and in ``searcher.name`` of its YAML.
-        search: called as `nas.searchers` says; returns the score of each architecture that it scored, by code.
+        name: name in ``searcher=name`` and in ``searcher.name`` of its YAML.
+        search: function with the signature in `nas.searchers`, which returns the score of each scored architecture by
+            code.
         options: dataclass derived from `RandomConfig`. The searcher's YAML begins with
             ``defaults: [/searcher/<name>_schema@searcher]``.
     """
@@ -127,8 +128,8 @@ def register_operation(operation: Any) -> None:
     """Add an operation.
 
     Args:
-        operation: object of a class derived from `nas.models.operations.Branch` or `Standalone`. Its ``name`` is that
-            in ``space.operations=[name]`` and ``architecture=name-softmax``.
+        operation: object of a class derived from `nas.models.operations.Branch` or `Standalone`, with its name in
+            ``space.operations=[name]`` and ``architecture=name-softmax`` as attribute ``name``.
     """
     offer = Offer(OPERATION, getattr(operation, "name", ""), operation, type(None))
     if isinstance(operation, type):
@@ -138,21 +139,21 @@ def register_operation(operation: Any) -> None:
 
 
 def registered(kind: Kind, name: str) -> Added | None:
-    """Return what is registered under a name; None where nothing is."""
+    """Return the addition of a name; None if the name is not registered."""
     return _added.get((kind, name))
 
 
 def registered_names(kind: Kind) -> list[str]:
-    """Return the names that are registered, sorted."""
+    """Return the registered names of a kind, sorted."""
     return sorted(name for own, name in _added if own == kind)
 
 
 @contextmanager
 def loading(plugin: str) -> Iterator[list[tuple[Kind, str]]]:
-    """Register in the name of a plugin; what it registered is taken back where the block fails.
+    """Register additions of the block under the name of a plugin, and remove them if the block fails.
 
     Yields:
-        Receives at the end what was registered in the block.
+        A list that contains, after the block, kind and name of each addition of the block.
     """
     before = dict(_added)
     new: list[tuple[Kind, str]] = []
@@ -169,14 +170,14 @@ def loading(plugin: str) -> Iterator[list[tuple[Kind, str]]]:
 
 
 def misbehaviour(kind: Kind, name: str, did: str, wanted: str, given: object) -> UserError:
-    """Return the error for a plugin's function that did something else than it must.
+    """Return the error for a plugin's function with a wrong value.
 
     Args:
-        kind: of what the function was registered for.
-        name: of that.
-        did: what the function did with ``given``: "returned".
-        wanted: what it must do.
-        given: what it returned, or gave.
+        kind: kind of the addition.
+        name: name of the addition.
+        did: verb for the message, such as "returned".
+        wanted: requirement for the message, after "it must".
+        given: wrong value.
     """
     added = _added[kind, name]
     what = f"{_function(added.make)} of {kind.name} {name}"
@@ -186,7 +187,7 @@ def misbehaviour(kind: Kind, name: str, did: str, wanted: str, given: object) ->
 def _add(offer: Offer) -> None:
     kind, name = offer.kind, offer.name
     if (kind, name) in _added:
-        _forget(kind, name)  # the same function again: its module was reloaded
+        _forget(kind, name)  # the same function after a reload of its module
     _added[kind, name] = Added(offer.make, offer.options, offer.plugin)
     if kind.group is not None:
         SCHEMAS[f"{kind.group}/{name}_schema"] = offer.options
@@ -203,10 +204,10 @@ def _forget(kind: Kind, name: str) -> None:
 
 
 def _check_name(offer: Offer, known: bool) -> None:
-    """UserError where a name cannot be one, or belongs to something else."""
+    """Raise a UserError if a name is not valid or is taken."""
     kind, name = offer.kind, offer.name
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise offer.refusal("is no name; give letters, digits, _ and -, as in the name of a file.")
+        raise offer.refusal("is not a valid name; give letters, digits, _ and -, as in the name of a file.")
     if (earlier := _added.get((kind, name))) is not None:
         if _function(earlier.make) == _function(offer.make):
             return
@@ -221,16 +222,16 @@ def _check_name(offer: Offer, known: bool) -> None:
 
 
 def _check_options(offer: Offer, base: type) -> None:
-    """UserError where the options cannot be merged into a config, or cannot be sent to a worker."""
+    """Raise a UserError if the options cannot be merged into a config, or cannot be sent to a worker."""
     options = offer.options
     given = getattr(options, "__qualname__", _short(options))
     if not isinstance(options, type) or not issubclass(options, base):
         needed = f"{base.__name__} of {base.__module__}"
         raise offer.refusal(f"options {given} must be a dataclass derived from {needed}.")
     if "__dataclass_fields__" not in vars(options):
-        raise offer.refusal(f"options {given} is no dataclass; put @dataclass in front of it.")
+        raise offer.refusal(f"options {given} is not a dataclass; put @dataclass in front of it.")
     if "<locals>" in given:
-        raise offer.refusal(f"options {given} must stand at the top level of a module, where workers find it.")
+        raise offer.refusal(f"options {given} must be at the top level of a module, so that workers can import it.")
     try:
         OmegaConf.structured(options)
     except OmegaConfBaseException as error:
@@ -238,13 +239,15 @@ def _check_options(offer: Offer, base: type) -> None:
 
 
 def _check_call(offer: Offer, form: str, given: tuple[None, ...], named: dict[str, None]) -> None:
-    """UserError where a function does not take the arguments that it will be called with."""
+    """Raise a UserError if a function does not take the arguments of its calls."""
     if not callable(offer.make):
-        raise offer.refusal(f"{_short(offer.make)} is no function; give what makes it.")
+        raise offer.refusal(
+            f"{_short(offer.make)} is not a function; give a function that makes the {offer.kind.name}."
+        )
     try:
         takes = signature(offer.make)
     except ValueError:
-        return  # written in C: it does not tell
+        return  # written in C, without a signature
     try:
         takes.bind(*given, **named)
     except TypeError as error:

@@ -1,1 +1,1 @@
-"""What every page shares: charts, tables, units, templates; and the report of one run."""
+"""Charts, tables, units and templates of all pages, and the report of one run."""

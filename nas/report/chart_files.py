@@ -1,4 +1,4 @@
-"""Charts of a page as files for papers, PNG and SVG: drawn by Vega itself, in the light colours of the style sheet."""
+"""Charts of a page as PNG and SVG files for papers, drawn by Vega in the light colours of the style sheet."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from nas.report.embed import Chart
 from nas.runs.folder import replacing
 
 WIDTH, WIDE = 560, 960
-"""Units that a chart is wide, and one that takes the whole width of a page."""
+"""Width of a chart in units, and of a chart that takes the whole width of a page."""
 SCALE = 2
-"""Dots of a PNG for a unit."""
+"""Pixels of a PNG per unit."""
 SHEETS = ("page.css", "charts.css")
 
 
 def save_chart(chart: Chart, folder: Path) -> list[Path]:
-    """Write a chart as PNG and as SVG, named as it is; returns their paths, none where nothing can be drawn."""
+    """Write a chart as PNG and as SVG under its name; return the paths, empty if the chart has nothing to draw."""
     if chart.spec is None:
         return []
     spec = _drawn_alone(chart)
@@ -33,7 +33,7 @@ def save_chart(chart: Chart, folder: Path) -> list[Path]:
 
 
 def _drawn_alone(chart: Chart) -> dict[str, Any]:
-    """The chart with colours and a width of its own, on white: a file has neither style sheet nor place in a page."""
+    """Return the chart with fixed colours, a fixed width and a white background, as a file without a page needs."""
     text = re.sub(r"var\((--[\w-]+)\)", lambda match: colours()[match[1]], json.dumps(chart.spec))
     spec: dict[str, Any] = json.loads(text.replace("system-ui, sans-serif", "sans-serif"))
     width = max(WIDE if chart.wide else WIDTH, chart.least)
@@ -44,7 +44,7 @@ def _drawn_alone(chart: Chart) -> dict[str, Any]:
 
 @cache
 def colours() -> dict[str, str]:
-    """The style sheets' colours on white by the names of their variables."""
+    """Return the light colours of the style sheets by the names of their variables."""
     found: dict[str, str] = {}
     for sheet in SHEETS:
         text = (files("nas.report") / "templates" / sheet).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The kinds of charts that pages have, as Vega-Lite: lines over steps, points with a front, bars, shares.
+"""Charts of pages, as Vega-Lite: lines over steps, points with a Pareto front, bars, shares.
 
-Colours are names of the style sheet's variables ("softmax", "ink", "c1"), so that a page decides on light and dark.
+Colours are names of variables of the style sheet ("softmax", "ink", "c1"), which has light and dark values for them.
 """
 
 import json
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 HEIGHT = 220
-"""Pixels of most charts."""
+"""Height of most charts in pixels."""
 MOST = 200
-"""Points of a line that are kept: more cannot be told apart on a screen."""
+"""Largest number of points of a line: a screen does not resolve more."""
 MOST_SHARES = 3000
-"""Points of all the areas of a chart of shares."""
+"""Largest number of points of all areas in a chart of shares."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
 
@@ -32,7 +32,7 @@ STEPS: Spec = {
 
 
 class Series(NamedTuple):
-    """A line of a chart: points by x, a colour, and whether it is dashed."""
+    """A line of a chart: name, points sorted by x, colour, and whether it is dashed."""
 
     name: str
     points: Points
@@ -44,11 +44,11 @@ class Mark(NamedTuple):
     """A point of a chart.
 
     Attributes:
-        name: what it stands for.
-        kind: as the legend has it; it decides colour and shape.
-        x: place; y likewise.
-        low: lower end of the interval of y, nan for none; ``high`` likewise.
-        href: where a click leads, None for nowhere.
+        name: name in the tooltip.
+        kind: entry of the legend, which sets colour and shape.
+        x: x coordinate; ``y`` likewise.
+        low: lower end of the interval of y, nan for none; ``high`` likewise the upper end.
+        href: link that a click opens; None for none.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Band(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures.
+    """An axis of a chart.
 
-    title: beside it.
-    limits: None for those of the data.
-    ticks: None for as many as fit.
-    logarithmic: with this base; None for linear.
-    format: of its numbers, as d3 has it.
-    labels: of its ticks, as an expression of Vega; in place of a format.
+    title: title beside the axis.
+    limits: both ends; None for the range of the data.
+    ticks: values of the ticks; None for automatic ticks.
+    logarithmic: base of a logarithmic scale; None for a linear scale.
+    format: number format in the syntax of d3.
+    labels: labels of the ticks, as a Vega expression; replaces the format.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Axis:
     labels: str | None = None
 
     def encoded(self, field: str) -> Spec:
-        """The channel of a field."""
+        """Return the Vega-Lite channel of a field on this axis."""
         scale: Spec = {"zero": False, "nice": self.limits is None}
         if self.limits is not None:
             scale["domain"] = list(self.limits)
@@ -104,30 +104,30 @@ class Axis:
 
 
 def css(colour: str) -> str:
-    """A variable of the style sheet."""
+    """Return the CSS expression of a variable of the style sheet."""
     return f"var(--{colour})"
 
 
 def digits(value: float) -> float:
-    """Five digits: what a chart can show; files stay small."""
+    """Return a number rounded to five significant digits, which keeps files small."""
     return float(f"{value:.5g}")
 
 
 def thinned(points: Points, most: int = MOST) -> list[tuple[float, float]]:
-    """As many points at most, with the least and the largest value of each stretch; the first and the last stay."""
+    """Return at most ``most`` points: the first, the last, and the smallest and largest value of each section."""
     finite = [point for point in points if math.isfinite(point[1])]
     if len(finite) <= most:
         return finite
     size = math.ceil(2 * len(finite) / (most - 2))
     kept = {finite[0], finite[-1]}
     for start in range(0, len(finite), size):
-        stretch = finite[start : start + size]
-        kept |= {min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
+        section = finite[start : start + size]
+        kept |= {min(section, key=lambda point: point[1]), max(section, key=lambda point: point[1])}
     return sorted(kept)
 
 
 def lines(series: Sequence[Series], y: Axis) -> Spec:
-    """Lines over steps; a rule follows the pointer and tells what each is there."""
+    """Return a chart of lines over steps; a rule at the pointer shows the value of each line."""
     rows = [
         {"step": step, "value": digits(value), "line": one.name}
         for one in series
@@ -159,7 +159,7 @@ def lines(series: Sequence[Series], y: Axis) -> Spec:
 
 
 def _follower(x: str, names: Sequence[str], number_format: str, title: str) -> Spec:
-    """A rule at the x nearest to the pointer, with the values of all lines there."""
+    """Return the layer of a rule at the x nearest to the pointer, with the values of all lines in its tooltip."""
     tooltip: list[Spec] = [{"field": x, "type": "quantitative", "format": ",", "title": title}]
     tooltip += [
         {"field": _field(name), "type": "quantitative", "title": name, "format": number_format} for name in names
@@ -187,12 +187,12 @@ def _follower(x: str, names: Sequence[str], number_format: str, title: str) -> S
 
 
 def _field(name: str) -> str:
-    """A name as Vega-Lite takes it for that of a field: dots and brackets would lead into nested values."""
+    """Return a name escaped as a field of Vega-Lite, which takes dots and brackets for paths into nested values."""
     return "".join(f"\\{character}" if character in ".[]\\" else character for character in name)
 
 
 def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] | None = None) -> Spec:
-    """Curves with their intervals; ``mark_at`` draws a line across at an x, with words beside it."""
+    """Return a chart of curves with their intervals; ``mark_at`` adds a vertical line at an x, with a label."""
     rows = [
         {"x": at, "value": digits(value), "low": low, "high": high, "line": curve.name}
         for curve in curves
@@ -215,7 +215,7 @@ def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] |
 
 
 def _intervals(mark: Spec, y: Axis, colour: Spec) -> Spec:
-    """The layer of intervals, where they have both ends."""
+    """Return the layer of all intervals that have both ends."""
     return {
         "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
         "mark": mark | {"aria": False},
@@ -235,7 +235,7 @@ def _marked(at: float, words: str) -> list[Spec]:
 
 
 def kinds(field: str, names: Sequence[str]) -> tuple[Spec, Spec]:
-    """Colour and shape of each kind, with one legend for both."""
+    """Return the channels of colour and shape by kind, with one legend for both."""
     legend = {"orient": "bottom", "columns": 2, "symbolOpacity": 1, "symbolFillColor": None}
     colours = [css(COLOURS[place % len(COLOURS)]) for place in range(len(names))]
     shapes = [SHAPES[place % len(SHAPES)] for place in range(len(names))]
@@ -245,15 +245,15 @@ def kinds(field: str, names: Sequence[str]) -> tuple[Spec, Spec]:
     }
 
 
-def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mapping[str, str] | None = None) -> Spec:
-    """Points with the intervals of y, and the Pareto front as a line; a click opens what a point links to.
+def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, colours: Mapping[str, str] | None = None) -> Spec:
+    """Return a chart of points with intervals of y, and the Pareto front as a line; a click opens a point's link.
 
     Args:
-        marks: the points.
-        front: corners of the front's line, by x; empty for none.
-        x: what is measured across.
-        y: what is measured upwards.
-        looks: colour by kind; None for those of `kinds`.
+        marks: points of the chart.
+        front: corners of the Pareto front, sorted by x; empty for none.
+        x: horizontal axis.
+        y: vertical axis.
+        colours: colour by kind; None for the colours of `kinds`.
     """
     rows = [
         {
@@ -267,10 +267,10 @@ def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mappi
         }
         for mark in marks
     ]
-    names = list(looks or dict.fromkeys(mark.kind for mark in marks))
+    names = list(colours or dict.fromkeys(mark.kind for mark in marks))
     colour, shape = kinds("kind", names)
-    if looks is not None:
-        colour["scale"]["range"] = [css(one) for one in looks.values()]
+    if colours is not None:
+        colour["scale"]["range"] = [css(one) for one in colours.values()]
     tooltip: list[Spec] = [
         {"field": "name", "type": "nominal", "title": " "},
         {"field": "x", "type": "quantitative", "title": x.title, "format": ".4~g"},
@@ -312,7 +312,7 @@ def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, looks: Mappi
 
 
 def bars(shares: Mapping[str, float], colour: str = "c1") -> Spec:
-    """A bar for each name with its value written at its end, the largest first."""
+    """Return a chart with a bar for each name, in the order of ``shares``, and its value at the end of the bar."""
     rows = [{"name": name, "value": digits(share)} for name, share in shares.items()]
     y = {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 210, "ticks": False}}
     x = {"field": "value", "type": "quantitative", "scale": {"domain": [0, 1.08]}, "axis": None}
@@ -329,11 +329,11 @@ def bars(shares: Mapping[str, float], colour: str = "c1") -> Spec:
 
 
 def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str]) -> Spec:
-    """Shares that add up to one, over steps: a row for each layer, filled by its options from below.
+    """Return a chart of shares that add up to 1, over steps: a row for each layer, with stacked areas of its options.
 
     Args:
-        by_layer: name of a layer, first to last, to its options, to the share of each over steps.
-        colours: by option.
+        by_layer: points (step, share) by name of the layer, first to last, and by option.
+        colours: colour by option, in the order of the stack from below.
     """
     layers, rows = list(by_layer), []
     options_of_all = sum(map(len, by_layer.values()))

@@ -1,4 +1,4 @@
-"""The curves of a run: one panel for each thing that was logged against steps, and what each layer was likely to be."""
+"""The curves of a run: a panel for each logged quantity, and the probability of each layer's options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from nas.report.embed import Chart, Charts
 from nas.runs.history import PROBABILITY
 
 SHARES = ("recall", "accuracy", "exact_match")
-"""Figures of merit from 0 to 1."""
+"""Figures of merit in [0, 1]."""
 
 PLANTED = {"precision": ("ink", True), "recall": ("validation", False)}
-"""Colour of how well planted chunks are found, and whether it is dashed."""
+"""Colour of the precision and the recall of planted chunks, and whether the line is dashed."""
 
 
 class Line(NamedTuple):
-    """One key of the history, and how it is drawn: a colour by the page's name for it."""
+    """A key of the history, with the label, the colour in the style sheet and the dash of its line."""
 
     key: str
     label: str
@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: lines that share an axis; ``limits`` where the axis has natural ends."""
+    """A chart of lines on the same axes; ``limits`` are the ends of the vertical axis, None for automatic ends."""
 
     name: str
     title: str
@@ -36,39 +36,43 @@ class Panel:
     limits: tuple[float, float] | None = None
 
     def series(self, history: list[dict[str, float]]) -> list[tuple[Line, list[tuple[float, float]]]]:
-        """The lines for which the history has anything, with their points."""
+        """Return the lines that have points in the history, with their points."""
         return [(line, points) for line in self.lines if (points := _points(history, line.key))]
 
 
 def panels(quality: str, cost: str = "share") -> list[Panel]:
-    """Every panel that a report can have; ``cost`` is "share" or, of another resource, "cost"."""
+    """Return all panels of a report; ``cost`` is "share", or "cost" for another resource than softmax_share."""
     measured = Line(quality, "training", "muted"), Line(f"validation_{quality}", "validation", "validation")
     budgeted = Line(cost, cost, "softmax"), Line("target", "target", "ink", True)
     planted = tuple(Line(f"validation_planted_{name}", name, *look) for name, look in PLANTED.items())
-    title = "Softmax share and its target" if cost == "share" else "Cost and its target, as parts of the largest cost"
+    title = (
+        "Softmax share and its target"
+        if cost == "share"
+        else "Cost and its target, relative to the most expensive architecture"
+    )
     return [
         Panel("loss", "Loss", (Line("loss", "loss"),)),
         Panel("quality", sentence(quality), measured, (-0.02, 1.02) if quality in SHARES else None),
         Panel(cost, title, budgeted, (-0.02, 1.02)),
-        Panel("planted", "Planted chunks found by the layer that finds most", planted, (-0.02, 1.02)),
+        Panel("planted", "Planted chunks kept by the layer that keeps most", planted, (-0.02, 1.02)),
         Panel("multiplier", "Budget multiplier", (Line("multiplier", "multiplier"),)),
     ]
 
 
 def panels_of(history: list[dict[str, float]], quality: str) -> list[Panel]:
-    """The panels for which the history has anything."""
+    """Return the panels that have points in the history."""
     cost = "cost" if any("cost" in row for row in history) else "share"
     return [panel for panel in panels(quality, cost) if panel.series(history)]
 
 
 def sentence(name: str) -> str:
-    """A name as it stands at the start of a sentence: "bits_per_byte" becomes "Bits per byte"."""
+    """Return a name in the form for the start of a sentence: "bits_per_byte" becomes "Bits per byte"."""
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
 
 
 def draw_curves(history: list[dict[str, float]], quality: str) -> Charts:
-    """The charts for which the history has anything."""
+    """Return the charts that have points in the history."""
     made = [_chart(panel, history) for panel in panels_of(history, quality)]
     if layers := probabilities(history):
         made.append(_probabilities(layers))
@@ -77,15 +81,15 @@ def draw_curves(history: list[dict[str, float]], quality: str) -> Charts:
 
 def _chart(panel: Panel, history: list[dict[str, float]]) -> Chart:
     series = panel.series(history)
-    told = _last(series)
+    summary = _last(series)
     if not any(isfinite(value) for _, points in series for _, value in points):
-        return Chart(panel.name, panel.title, f"{told}; no finite value to draw", None)
+        return Chart(panel.name, panel.title, f"{summary}; no finite value to draw", None)
     drawn = [Series(line.label, points, line.colour, line.dashed) for line, points in series]
-    return Chart.of(panel.name, panel.title, told, lines(drawn, Axis("", panel.limits)))
+    return Chart.of(panel.name, panel.title, summary, lines(drawn, Axis("", panel.limits)))
 
 
 def probabilities(history: list[dict[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """By layer and option the probability over steps; empty where layers choose nothing."""
+    """Return the points (step, probability) by layer and by option; empty if no layer is searchable."""
     keys = {key for row in history for key in row if key.startswith(f"{PROBABILITY}/")}
     found: dict[int, dict[str, list[tuple[float, float]]]] = {}
     for key in keys:
@@ -95,11 +99,11 @@ def probabilities(history: list[dict[str, float]]) -> dict[str, dict[str, list[t
 
 
 HYBRIDS = tuple(f"hybrid{place}" for place in range(1, 6))
-"""Colours of the style sheet for options with a router, and for operations that have none of their own."""
+"""Colours of the style sheet for options with a router, and for operations without a colour."""
 
 
 def option_colours(options: set[str]) -> dict[str, str]:
-    """A colour for each option: those that keep all first, then those with a router, other operations last."""
+    """Return a colour for each option: first operations that keep every token, then routers, then other operations."""
     alone = {option: OPERATIONS[option] for option in OPERATIONS if option in options}
     others = sorted(options - alone.keys(), key=lambda option: (len(option), option))
     free = [colour for colour in HYBRIDS if colour not in {operation.look.colour for operation in alone.values()}]
@@ -112,14 +116,14 @@ def option_colours(options: set[str]) -> dict[str, str]:
 
 def _probabilities(layers: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> Chart:
     colours = option_colours({option for options in layers.values() for option in options})
-    told = [f"{layer} {_likeliest(options)}" for layer, options in layers.items()]
-    title = "Architecture probabilities of each layer: the taller, the likelier"
-    words = f"most likely at the end: {', '.join(told)}"
-    return Chart.of(PROBABILITY, title, words, shares_over_steps(layers, colours), wide=True)
+    likeliest = [f"{layer} {_likeliest(options)}" for layer, options in layers.items()]
+    title = "Probability of each layer's options: the height of its area"
+    summary = f"most likely at the end: {', '.join(likeliest)}"
+    return Chart.of(PROBABILITY, title, summary, shares_over_steps(layers, colours), wide=True)
 
 
 def _likeliest(options: Mapping[str, list[tuple[float, float]]]) -> str:
-    """Of a layer, at the end."""
+    """Return the most probable option of a layer at the last step."""
     return max(options, key=lambda option: options[option][-1][1])
 
 

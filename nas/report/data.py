@@ -1,4 +1,4 @@
-"""What a report is made of: plain values that any command can fill in."""
+"""Content of a report, as plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,24 +9,24 @@ from nas.report.diagram import Stack
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that `report.html` shows.
+    """The content of `report.html`.
 
     Attributes:
-        title: what was run, for example "token_hybrid on recall".
+        title: title of the page, for example "token_hybrid on recall".
         summary: label and value of each headline figure, for example ("softmax share", "0.034 (budget 0.035)").
         quality: name of the figure of merit, for example "recall" or "bits_per_byte".
-        comparison: rows of the closing table, each with the same keys; the first column names the row, the first
+        comparison: rows of the final table, all with the same keys. The first column is the name of the row, the first
             row is the searched model. May be empty.
         history: one dict per logged step: always "step", and any of "loss", the quality, "share", "target",
-            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall";
-            where layers choose, "probability/layer_<index>/<option>" too.
-        routing: the routing of one sequence; None where no layer has a router.
-        notes: sentences that a reader must not miss, for example "Interrupted at step 300 of 1500."
-        command: the command line that made the run.
-        snapshots: the routing of the sequence of ``routing`` during training, by step. May be empty.
-        compared: another run to be shown beside this one, of which the headline figures and the routing count.
-        routing_at: the step of training that ``routing`` is of; None for that after training.
-        stacks: the layers of what was found, and of hybrids designed by hand beside it. May be empty.
+            "multiplier", "validation_" + quality, "validation_planted_precision" and "validation_planted_recall"; for
+            searchable layers also "probability/layer_<index>/<option>".
+        routing: routing of one sequence; None if no layer routes.
+        notes: sentences to show above the figures, for example "Stopped at step 300 of 1500."
+        command: command line of the run.
+        snapshots: routing of the sequence of ``routing`` during training, by step. May be empty.
+        compared: another run whose headline figures and routing are shown beside this one's; None for none.
+        routing_at: training step of ``routing``; None for the routing after training.
+        stacks: layers of the run's architecture, and of hand-designed hybrids. May be empty.
     """
 
     title: str

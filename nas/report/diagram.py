@@ -1,4 +1,4 @@
-"""An architecture as a stack of blocks, one for each layer, beside the stacks that people design by hand."""
+"""Diagram of an architecture: a stack of blocks, one for each layer, beside stacks of hand-designed hybrids."""
 
 import math
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.baselines import layers_of
 
 BY_HAND = ("interleaved_1_1", "interleaved_3_1", "interleaved_7_1", "nats_l", "softmax", "linear", "token_hybrid")
-"""Baselines whose layers differ; others differ from these in what no diagram of layers shows."""
+"""Baselines with different diagrams; the diagram of any other baseline equals one of these."""
 
 
 class Block(NamedTuple):
     """A layer of a stack.
 
     Attributes:
-        looks: of its operations: one alone, or the two between which a router chooses.
+        looks: looks of its operations: a single one, or those between which its router chooses.
         words: text in the block.
-        share: of chunks that the first operation keeps, in [0, 1]; None if it is not known.
-        keeps_all: whether an operation alone keeps every token; blocks that do not are dashed.
+        share: share of chunks of the first operation, in [0, 1]; None if it is not known.
+        keeps_all: False for a single operation that does not keep every token, whose block is dashed.
     """
 
     looks: tuple[Look, ...]
@@ -34,17 +34,17 @@ class Block(NamedTuple):
 
     @property
     def routed(self) -> bool:
-        """Whether a router chooses between operations."""
+        """Whether the layer has a router."""
         return len(self.looks) > 1
 
     @property
     def kind(self) -> str:
-        """Class of the block in the style sheet."""
+        """CSS class of the block."""
         return "hybrid" if self.routed else self.looks[0].colour
 
     @classmethod
     def of(cls, layer: Layer, share: float | None = None, with_chunk_size: bool = True) -> "Block":
-        """The block of a layer; with a router it tells its chunk size and its share, if that is known."""
+        """Return the block of a layer; with a router its text has the chunk size, and the share if it is known."""
         operations = [find(name) for name in layer.operations]
         looks = tuple(operation.look for operation in operations)
         width = "" if layer.mlp_width is None else f", MLP of {layer.mlp_width}"
@@ -57,7 +57,7 @@ class Block(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """The layers of a model, first to last. searched: whether it is what the page is about."""
+    """The layers of a model, first to last. searched: whether the model is the subject of the page."""
 
     name: str
     searched: bool
@@ -65,13 +65,13 @@ class Stack(NamedTuple):
 
 
 def stack(name: str, architecture: Architecture, shares: Mapping[int, float], searched: bool) -> Stack:
-    """The stack of an architecture; ``shares`` has the share of softmax chunks of its routed layers."""
+    """Return the stack of an architecture; ``shares`` are the softmax shares of its routed layers by index."""
     blocks = (Block.of(layer, shares.get(index)) for index, layer in enumerate(architecture.layers))
     return Stack(name, searched, tuple(blocks))
 
 
 def by_hand(layers: int) -> list[Stack]:
-    """The baselines of that many layers, without those that need more of them or are the same as one before."""
+    """Return the different stacks of the baselines with this number of layers; some baselines need more layers."""
     found: dict[tuple[Block, ...], Stack] = {}
     for name in BY_HAND:
         try:
@@ -84,9 +84,9 @@ def by_hand(layers: int) -> list[Stack]:
 
 
 def stacks_of(folder: Path) -> list[Stack]:
-    """What a run found, as its `architecture.json` tells, and the hybrids that people design by hand.
+    """Return the stack of a run's `architecture.json`, then those of hand-designed hybrids.
 
-    None where the file is not there yet, or is damaged.
+    The list is empty if the file is missing or damaged.
     """
     try:
         architecture = load_architecture(folder / ARCHITECTURE)
@@ -96,7 +96,7 @@ def stacks_of(folder: Path) -> list[Stack]:
 
 
 def measured_shares(folder: Path) -> dict[int, float]:
-    """The share of softmax of each routed layer of a run, as its `architecture.json` tells; empty where it does not."""
+    """Return the softmax share of each routed layer from a run's `architecture.json`; empty if it has none."""
     try:
         measured = read_json(folder / ARCHITECTURE)["measured"]["shares"]
         return {int(layer): fmean(heads) for layer, heads in measured.items() if None not in heads}

@@ -1,4 +1,4 @@
-"""Charts inside a page: Vega-Lite is made into Vega here, and the page carries what draws it in the browser."""
+"""Charts inside a page: Vega-Lite is compiled to Vega, and the page contains the library that draws it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nas.runs.folder import plain, replacing
 
 VEGA_LITE = "6.4"
-"""Version of the language in which charts are written."""
+"""Version of Vega-Lite."""
 
 CONFIG: dict[str, Any] = {
     "background": None,
@@ -41,48 +41,48 @@ CONFIG: dict[str, Any] = {
     "text": {"color": "var(--muted)", "fontSize": 11},
     "header": {"labelColor": "var(--ink)", "titleColor": "var(--ink)"},
 }
-"""The style sheet's colours, so that light and dark need no second drawing."""
+"""Config of all charts. Its colours are variables of the style sheet, so that one chart serves light and dark."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart that is ready to be put into a page.
+    """A chart for a page.
 
     Attributes:
-        name: in ids; unique in the page.
-        title: above it.
-        told: what it comes to, in words: it stands beside the title.
-        spec: in Vega; None where there is nothing that can be drawn.
-        wide: whether it takes the whole width of the page.
-        least: pixels that it needs in width; where the page has fewer, it can be scrolled.
+        name: unique part of its ids in the page.
+        title: title above the chart.
+        summary: summary of the chart in words, beside the title.
+        spec: Vega specification; None if there is nothing to draw.
+        wide: whether the chart takes the whole width of the page.
+        least: minimum width in pixels, below which the chart scrolls.
     """
 
     name: str
     title: str
-    told: str
+    summary: str
     spec: dict[str, Any] | None
     wide: bool = False
     least: int = 0
 
     @classmethod
     def of(
-        cls, name: str, title: str, told: str, vega_lite: dict[str, Any], wide: bool = False, least: int = 0
+        cls, name: str, title: str, summary: str, vega_lite: dict[str, Any], wide: bool = False, least: int = 0
     ) -> "Chart":
-        """A chart that is written in Vega-Lite; as wide as its place, and described to screen readers by its words."""
-        given = {"width": "container", "description": f"{title}. {told}", "config": CONFIG} | vega_lite
+        """Make a chart from Vega-Lite, with the width of its container, and its words as text for screen readers."""
+        given = {"width": "container", "description": f"{title}. {summary}", "config": CONFIG} | vega_lite
         spec: dict[str, Any] = vl_convert.vegalite_to_vega(plain(given), vl_version=VEGA_LITE)
-        return cls(name, title, told, spec, wide, least)
+        return cls(name, title, summary, spec, wide, least)
 
 
 @dataclass(frozen=True)
 class Charts:
-    """The charts of a page, in their order, with what the page needs to draw them."""
+    """The charts of a page in order, with the data and the script that draw them."""
 
     charts: Sequence[Chart]
 
     @property
     def specs(self) -> dict[str, dict[str, Any]]:
-        """By the id of the place where each is drawn."""
+        """The Vega specifications by the id of the element of each chart."""
         return {f"chart-{chart.name}": chart.spec for chart in self.charts if chart.spec is not None}
 
     @property
@@ -93,14 +93,14 @@ class Charts:
 
 @cache
 def library() -> str:
-    """Vega and Vega-Embed as one script, with their licences; fit to stand inside an HTML page."""
+    """Return Vega and Vega-Embed as one script with their licences, escaped for an HTML page."""
     script: str = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;", vl_version=VEGA_LITE)
     licences = (files("nas.report") / "templates" / "licences.txt").read_text(encoding="utf-8")
     return f"/*!\n{licences}*/\n{script}".replace("</script", r"<\/script")
 
 
 def environment() -> Environment:
-    """In which the templates of pages are filled in: what is put into them is escaped."""
+    """Return the Jinja environment of all page templates, which escapes every inserted value."""
     return Environment(
         loader=PackageLoader("nas.report"),
         autoescape=True,
@@ -111,6 +111,6 @@ def environment() -> Environment:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Write a page. Whatever fails, ``path`` holds either what it held before or the whole new page."""
+    """Write a page completely or not at all: after an error ``path`` is unchanged."""
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")

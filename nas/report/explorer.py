@@ -1,4 +1,4 @@
-"""The routing of a sequence as the page's script explores it: tokens once, numbers of every layer and head in bytes."""
+"""Data of the routing explorer of a page: tokens once, and packed numbers of every layer and head."""
 
 import math
 import statistics
@@ -15,28 +15,28 @@ from nas.evaluation.routing_map import CODES, RoutingMap, Snapshot
 from nas.report.routing import Row, findings, mean_share, rows
 
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of characters that show as nothing or change how others show: they are spelt out."""
+"""Unicode categories of characters that are invisible or change other characters; they are shown as escapes."""
 
 JOINER = "\u200d"
-"""The one of them that is kept: it stands inside emoji."""
+"""The only such character that is not escaped, since emoji contain it."""
 
 READERS = 3
-"""Tokens that are told of for each chunk."""
+"""Number of readers that are shown for each chunk."""
 
 LEAD_UNIT = 1 / 256
-"""Leads of softmax's logit are told in units of this, in two bytes."""
+"""Unit of the stored logit differences, which have two bytes each."""
 
 MOST_LEAD = 127.0
-"""What a lead is at most, and where a probability is 0 or 1."""
+"""Largest stored logit difference, also used for probabilities of 0 and 1."""
 
 WEIGHT_UNIT = 1 / 65535
-"""Parts of a token's attention are told in units of this, in two bytes."""
+"""Unit of the stored attention weights, which have two bytes each."""
 
 NOT_ROUTED = 255
-"""In a byte of a snapshot, where a head did not route at that step."""
+"""Byte of a snapshot for a head that did not route at that step."""
 
 SNAPSHOT_BYTES = 2**20
-"""Room for all snapshots of a page, before base64 makes 4 bytes of 3; where it is too small, fewer are shown."""
+"""Largest size of all snapshots of a page, before base64 turns 3 bytes into 4; fewer are shown if it is exceeded."""
 
 
 def explorer(
@@ -46,14 +46,14 @@ def explorer(
     step: int | None = None,
     snapshot_bytes: int = SNAPSHOT_BYTES,
 ) -> dict[str, Any]:
-    """What the template shows of a routing map, and what the script knows.
+    """Return the data of a routing map for the template and for the script.
 
     Args:
-        name: of its elements' ids.
-        routing: of one sequence.
-        snapshots: of that sequence during training; those of others are left out.
-        step: of training that the map is of; None for after training.
-        snapshot_bytes: room for them.
+        name: prefix of its elements' ids.
+        routing: routing of one sequence.
+        snapshots: snapshots during training; those of another sequence are left out.
+        step: training step of the routing; None for after training.
+        snapshot_bytes: largest size of all snapshots.
     """
     given = rows(routing)
     starts = range(0, len(routing.tokens), routing.chunk_size)
@@ -85,7 +85,7 @@ def explorer(
 
 
 def visible(token: str) -> str:
-    r"""The token with every character that would not show, or would reorder its neighbours, spelt as ``\xNN``."""
+    r"""Return the token with invisible and reordering characters escaped as ``\xNN``."""
     return "".join(_spelt(character) for character in token)
 
 
@@ -96,7 +96,7 @@ def _spelt(character: str) -> str:
 
 
 def _column(lengths: list[int]) -> int:
-    """Least width of a chunk's box, in characters: what most chunks need on one line, within reason."""
+    """Return the minimum width of a chunk's box in characters: the median length of a chunk, within [16, 32]."""
     return min(32, max(16, round(statistics.median(lengths))))
 
 
@@ -106,7 +106,7 @@ def _layer(layer: int, heads: list[Row], routing: RoutingMap) -> dict[str, Any]:
 
 
 def _data(routing: RoutingMap, given: list[Row]) -> dict[str, Any]:
-    """The numbers of the end of training: bytes are little-endian, [rows, chunks], in base64."""
+    """Return the figures after training; arrays [rows, chunks] are little-endian bytes in base64."""
     token_bytes = 2 if len(routing.tokens) < 2**16 else 4
     return {
         "heads": [[row.layer, row.head] for row in given],
@@ -128,14 +128,14 @@ def _data(routing: RoutingMap, given: list[Row]) -> dict[str, Any]:
 
 
 def lead(probability: float) -> float:
-    """By how much softmax's logit leads, at most `MOST_LEAD` either way."""
+    """Return softmax's logit minus the other logit, in [-`MOST_LEAD`, `MOST_LEAD`]."""
     if 0 < probability < 1:
         return max(-MOST_LEAD, min(MOST_LEAD, math.log(probability) - math.log1p(-probability)))
     return math.copysign(MOST_LEAD, probability - 0.5)
 
 
 def _readers(routing: RoutingMap, given: list[Row], token_bytes: int) -> dict[str, str]:
-    """By row and chunk the positions of `READERS` tokens, each plus one, 0 where there is none; and their weights."""
+    """Return the readers by row and chunk: `READERS` token positions plus 1, 0 for none, and their weights."""
     each = [
         reader
         for row in given
@@ -151,7 +151,7 @@ def _readers(routing: RoutingMap, given: list[Row], token_bytes: int) -> dict[st
 def _snapshots(
     routing: RoutingMap, given: list[Row], snapshots: Sequence[Snapshot], room: int
 ) -> dict[str, Any] | None:
-    """Steps and bytes [steps, rows, chunks] of the snapshots of this sequence; None where there are none."""
+    """Return steps and bytes [steps, rows, chunks] of the snapshots of this sequence; None if there are none."""
     own = [one for one in snapshots if _is_of(one, routing)]
     most = max(room // (len(given) * routing.chunks), 1)
     if not own:
@@ -168,7 +168,7 @@ def _is_of(snapshot: Snapshot, routing: RoutingMap) -> bool:
 
 
 def _codes(snapshot: Snapshot, row: Row, routing: RoutingMap) -> bytes:
-    """A snapshot of one head in the map's chunks: of several of its own the mean."""
+    """Return a head's snapshot in the chunks of the map: the mean of the snapshot's chunks in each."""
     heads = snapshot.layers.get(row.layer, [])
     if row.head >= len(heads):
         return bytes([NOT_ROUTED]) * routing.chunks

@@ -1,4 +1,4 @@
-"""The routing of one sequence as an image, for TensorBoard and for files."""
+"""Figure of the routing of one sequence, for TensorBoard and for files."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +12,11 @@ from nas.report.routing import LINEAR_HEIGHT, Row, mean_share, rows, two_decimal
 from nas.report.style import plain_style
 
 ORANGE, BLUE, GREY = "#E69F00", "#0072B2", "#DDDDDD"
-"""Softmax and linear in colours that colour-blind readers tell apart (Okabe and Ito 2008), and planted."""
+"""Colours of softmax and linear, distinguishable for colour-blind readers (Okabe and Ito 2008), and of planted."""
 
 
 def routing_figure(routing: RoutingMap) -> Figure:
-    """The routing heads (rows) against the chunks of the sequence: softmax tall, linear low, planted marked above."""
+    """Return the figure of routing heads (rows) over chunks: tall bars for softmax, low bars for linear attention."""
     given = rows(routing)
     with plain_style():
         height = min(1.3 + 0.28 * len(given), 16)

@@ -1,4 +1,4 @@
-"""`report.html`: one file that explains a run to whoever opens it, with no network and no server."""
+"""`report.html`: the report of a run as a single file, which needs no network and no server."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ from nas.report.routing import two_decimals
 from nas.report.table import table_of
 
 QUALITIES = {
-    "recall": "Recall is the share of scored positions that the model predicts right: higher is better.",
-    "accuracy": "Accuracy is the share of scored positions that the model predicts right: higher is better.",
-    "exact_match": "Exact match is the share of sequences whose whole answer the model predicts: higher is better.",
-    "bits_per_byte": "Bits per byte is what the model needs on average to tell the next byte: lower is better.",
+    "recall": "Recall is the share of scored positions that the model predicts correctly: higher is better.",
+    "accuracy": "Accuracy is the share of scored positions that the model predicts correctly: higher is better.",
+    "exact_match": "Exact match is the share of sequences whose whole value the model predicts: higher is better.",
+    "bits_per_byte": "Bits per byte is the mean cross-entropy of the next byte, in bits: lower is better.",
 }
 
 
 @dataclass(frozen=True)
 class RunPage:
-    """What the frame of all pages shows of a run. summary: label, value and note of each headline figure."""
+    """Content of a run for the frame of all pages. summary: label, value and note of each headline figure."""
 
     title: str
     notes: list[str]
@@ -30,12 +30,12 @@ class RunPage:
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Write the page. Whatever fails, ``path`` holds either what it held before or the whole new page."""
+    """Write the report completely or not at all: after an error ``path`` is unchanged."""
     write_page(path, render(data))
 
 
 def render(data: ReportData) -> str:
-    """The page as text."""
+    """Return the report as HTML."""
     templates = environment()
     templates.filters["two_decimals"] = two_decimals
     return templates.get_template("page.html.j2").render(
@@ -49,7 +49,7 @@ def render(data: ReportData) -> str:
 
 
 def _views(data: ReportData) -> list[dict[str, Any]]:
-    """The routing of the run, and that of another beside it; None in place of one that routes nothing."""
+    """Return the routing of the run and of the compared run; ``routing`` is None if no layer routes."""
     shown = [data] if data.compared is None else [data, data.compared]
     room = SNAPSHOT_BYTES // len(shown)
     return [
@@ -62,13 +62,13 @@ def _views(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _summary(data: ReportData) -> list[tuple[str, str, str]]:
-    """The headline figures; what stands in brackets is a note."""
+    """Return label, value and note of the headline figures; the note is the part of the value in brackets."""
     parts = [(label, *value.partition(" (")) for label, value in data.summary]
     return [(label, value, bracket.lstrip() + note) for label, value, bracket, note in parts]
 
 
 def _labels(data: ReportData) -> list[tuple[str, list[str]]]:
-    """The headline figures of two runs side by side: each label, and its value for both."""
+    """Return each label of two runs with its two values; empty without a compared run."""
     if data.compared is None:
         return []
     each = [dict(data.summary), dict(data.compared.summary)]

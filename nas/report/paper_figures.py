@@ -1,4 +1,4 @@
-"""The figures of a run as PNG and SVG files for papers: its curves, what layers became, its routing."""
+"""Figures of a run as PNG and SVG files for papers: curves, layers and routing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from nas.report.image import routing_figure
 from nas.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILION, plain_style, save
 
 FOLDER = "figures"
-"""Beside the report of a run; of another page behind the page's name."""
+"""Name of the folder beside the report of a run; for another page it follows the page's name."""
 COLOURS = {
     "ink": INK,
     "muted": MUTED,
@@ -24,17 +24,17 @@ COLOURS = {
     "validation": GREEN,
     **dict(zip((f"hybrid{place}" for place in range(1, 6)), (GREEN, PURPLE, SKY, VERMILION, "#777777"), strict=True)),
 }
-"""What the page's names for colours are on paper."""
+"""Colours in files by their names in the style sheet."""
 SIZE = (5.2, 3.2)
-"""Inches of a curve."""
+"""Width and height of a curve in inches."""
 FEW_POINTS = 40
-"""A line with at most so many points shows each of them."""
+"""Largest number of points for which a line has markers."""
 PALE = 0.25
-"""Strength of the colours behind words."""
+"""Opacity of the colours behind text."""
 
 
 def write_figures(folder: Path, data: ReportData) -> list[Path]:
-    """Write every figure that a run has something for into ``folder``, as PNG and SVG; returns the paths."""
+    """Write every figure that the report has data for into ``folder``, as PNG and SVG; return the paths."""
     figures = {panel.name: curve_figure(panel, data.history) for panel in panels_of(data.history, data.quality)}
     if layers := probabilities(data.history):
         figures["probabilities"] = probability_figure(layers)
@@ -47,7 +47,7 @@ def write_figures(folder: Path, data: ReportData) -> list[Path]:
 
 
 def curve_figure(panel: Panel, history: list[dict[str, float]]) -> Figure:
-    """The lines of a panel over steps."""
+    """Return the figure of a panel: its lines over steps."""
     with plain_style(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
@@ -67,7 +67,7 @@ def curve_figure(panel: Panel, history: list[dict[str, float]]) -> Figure:
 
 
 def probability_figure(layers: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> Figure:
-    """How probable each option of each layer is over steps: a row for each layer, options stacked."""
+    """Return the figure of option probabilities over steps: a row for each layer, with stacked areas."""
     colours = option_colours({option for options in layers.values() for option in options})
     with plain_style(STYLE):
         figure = Figure(figsize=(SIZE[0] + 1, 1 + 0.55 * len(layers)), layout="constrained")
@@ -88,7 +88,7 @@ def probability_figure(layers: Mapping[str, Mapping[str, Sequence[tuple[float, f
 
 
 def layer_figure(stacks: Sequence[Stack]) -> Figure:
-    """The layers of models side by side as blocks, the first layer at the top."""
+    """Return the figure of the models' layers as blocks side by side, the first layer at the top."""
     layers = max(len(stack.blocks) for stack in stacks)
     with plain_style(STYLE):
         figure = Figure(figsize=(0.7 + 1.45 * len(stacks), 0.5 + 0.5 * layers), layout="constrained")
@@ -110,7 +110,7 @@ def layer_figure(stacks: Sequence[Stack]) -> Figure:
 
 
 def _draw_block(axes: Axes, column: int, layer: int, block: Block) -> None:
-    """A box in the colour of its operation; with a router the first one's part is as wide as its share of chunks."""
+    """Draw a box in the colour of its operation; with a router in both, with widths by their shares of chunks."""
     share = 1.0 if not block.routed else 0.5 if block.share is None else block.share
     left, width, top, height = column + 0.04, 0.92, layer + 0.08, 0.84
     parts = ((left, share * width), (left + share * width, (1 - share) * width))

@@ -1,4 +1,4 @@
-"""Parallel coordinates, as Vega-Lite: a line for each of many things, through its place on several axes."""
+"""Parallel coordinates, as Vega-Lite: a line for each item, through its values on several axes."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,16 +6,16 @@ from typing import NamedTuple
 from nas.report.charts import Spec, css, digits
 
 RAMP = tuple(f"q{number}" for number in range(1, 6))
-"""From worst to best."""
+"""Colours from worst to best."""
 
 
 class Dimension(NamedTuple):
-    """An axis of parallel coordinates: where on it, from 0 to 1, each line is, and its ticks by place.
+    """An axis of parallel coordinates.
 
-    title: below it.
-    places: one for each line.
-    shown: what to say of each line's place.
-    ticks: what to write at a place.
+    title: title below the axis.
+    places: position of each line on the axis, in [0, 1].
+    shown: text of each line's value.
+    ticks: text of each tick by its position.
     """
 
     title: str
@@ -27,13 +27,13 @@ class Dimension(NamedTuple):
 def parallel(
     names: Sequence[str], classes: Sequence[int], dimensions: Sequence[Dimension], words: Sequence[str]
 ) -> Spec:
-    """Parallel coordinates: a line for each name through its place on every axis.
+    """Return a chart of parallel coordinates.
 
     Args:
-        names: of the lines.
-        classes: of each line, its place in `RAMP`.
-        dimensions: the axes, from left to right.
-        words: what each class means, in the order of `RAMP`.
+        names: names of the lines.
+        classes: class of each line, an index of `RAMP`.
+        dimensions: axes from left to right.
+        words: labels of the classes, in the order of `RAMP`.
     """
     titles = [one.title for one in dimensions]
     rows = [
@@ -44,7 +44,7 @@ def parallel(
             "at": digits(one.places[line]),
             "shown": one.shown[line],
         }
-        for line in sorted(range(len(names)), key=lambda line: classes[line])  # the best above the others
+        for line in sorted(range(len(names)), key=lambda line: classes[line])  # best lines on top
         for one in dimensions
     ]
     ticks = [{"axis": one.title, "at": at, "tick": tick} for one in dimensions for at, tick in one.ticks.items()]
@@ -61,7 +61,11 @@ def parallel(
         "select": {"type": "point", "fields": ["name"], "on": "pointerover", "clear": "pointerout"},
     }
     dim = {"condition": {"param": "hover", "empty": True, "value": 0.9}, "value": 0.12}
-    tooltip = [{"field": "name", "title": " "}, {"field": "axis", "title": "option"}, {"field": "shown", "title": "is"}]
+    tooltip = [
+        {"field": "name", "title": " "},
+        {"field": "axis", "title": "option"},
+        {"field": "shown", "title": "value"},
+    ]
     return {
         "height": 320,
         "data": {"values": rows},
@@ -94,7 +98,7 @@ def parallel(
 
 
 def _across(titles: Sequence[str]) -> Spec:
-    """The channel of the axes, side by side, named below."""
+    """Return the channel of the axes side by side, with their titles below."""
     return {
         "field": "axis",
         "type": "nominal",

@@ -1,4 +1,4 @@
-"""Routing of one sequence: what each routing head did, in numbers and in words."""
+"""Figures and findings on the routing heads of one sequence."""
 
 import math
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from operator import attrgetter
 from nas.evaluation.routing_map import RoutingMap
 
 NEAR = 0.01
-"""A head of which every weight is this near to one operation uses that operation alone."""
+"""Tolerance of weights: a head uses one operation only if every weight is this near to it."""
 
 UNDECIDED = 0.95
-"""Bits of entropy from which on a head's choices are close to a coin's; one bit is a coin's."""
+"""Entropy in bits from which a head counts as undecided; 1 bit is a fair coin."""
 
 LINEAR_HEIGHT = 0.3
-"""Height of a linear chunk's bar where a softmax chunk's is 1: told apart without colour."""
+"""Height of a linear chunk's bar relative to a softmax chunk's, to distinguish them without colour."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One routing head of one layer, over the N chunks of a sequence.
+    """A routing head of a layer, over the N chunks of a sequence.
 
     Attributes:
         probability: [N] probability of softmax.
-        weight: [N] weight actually used.
-        planted: [N] whether the chunk holds planted content, or None.
+        weight: [N] route that the model used.
+        planted: [N] whether the chunk contains planted content; None if the task plants nothing.
     """
 
     layer: int
@@ -40,27 +40,27 @@ class Row:
 
     @property
     def share(self) -> float:
-        """Share of the chunks that went to softmax."""
+        """Softmax share of the head."""
         return sum(self.weight) / len(self.weight)
 
     @property
     def entropy(self) -> float:
-        """Mean over the chunks of the entropy of softmax or linear, in bits: 0 where all are sure, 1 a coin's."""
+        """Mean entropy of the probability over the chunks, in bits: 0 for certain choices, 1 for a fair coin."""
         return sum(map(_bits, self.probability)) / len(self.probability)
 
     @property
     def precision(self) -> float | None:
-        """Of the chunks that went to softmax, the part that is planted; None where none went, or nothing is known."""
+        """Share of planted chunks among the softmax chunks; None without softmax chunks or without planting."""
         return None if self.planted is None else _ratio(self._found, sum(self.weight))
 
     @property
     def recall(self) -> float | None:
-        """Of the planted chunks, the part that went to softmax; None where none is planted."""
+        """Share of softmax chunks among the planted chunks; None without planted chunks."""
         return _ratio(self._found, sum(self.planted or []))
 
     @property
     def keeps(self) -> bool | None:
-        """Whether every chunk is kept; None if some are and others are not."""
+        """True if every chunk is kept, False if none is kept, otherwise None."""
         if max(self.weight) <= NEAR:
             return False
         return True if min(self.weight) >= 1 - NEAR else None
@@ -75,7 +75,7 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def rows(routing: RoutingMap) -> list[Row]:
-    """Every routing head, by layer."""
+    """Return all routing heads, sorted by layer."""
     return [
         Row(layer, head, _clip(probability), _clip(routing.chosen[layer][head]), routing.planted)
         for layer in sorted(routing.layers)
@@ -88,29 +88,29 @@ def _clip(values: list[float]) -> list[float]:
 
 
 def two_decimals(value: float | None) -> str:
-    """A figure, or a dash where there is none; halves are rounded up, as the page's script does."""
+    """Return a figure as text, a dash for None; halves are rounded up, as in the page's script."""
     return "\N{EN DASH}" if value is None else str(Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def mean_share(given: list[Row]) -> float:
-    """Share of the chunks that went to softmax, over all layers and heads."""
+    """Return the softmax share over all layers and heads."""
     return sum(row.share for row in given) / len(given)
 
 
 def findings(given: list[Row]) -> list[str]:
-    """Sentences on the heads of each layer that choose nothing: dead, collapsed or undecided ones.
+    """Return sentences on dead, collapsed and undecided heads of each layer.
 
-    None where the sequence is a single chunk, of which nothing can be told.
+    The list is empty if the sequence is a single chunk, which shows nothing on choices.
     """
     if len(given[0].weight) < 2:
         return []
     sentences = []
     for layer, group in groupby(given, key=attrgetter("layer")):
         heads = list(group)
-        for keeps, operation, what in ((False, "linear", "Dead"), (True, "softmax", "Collapsed")):
+        for keeps, operation, state in ((False, "linear", "Dead"), (True, "softmax", "Collapsed")):
             if alone := [row.head for row in heads if row.keeps is keeps]:
                 subject, verb = _subject(layer, alone, len(heads))
-                sentences.append(f"{what}: {subject} {verb} every chunk to {operation}.")
+                sentences.append(f"{state}: {subject} {verb} every chunk to {operation}.")
         for same in _alike([row for row in heads if row.keeps is None]):
             subject, verb = _subject(layer, same, len(heads))
             sentences.append(f"Collapsed: {subject} {verb} the same chunks to softmax.")
@@ -122,7 +122,7 @@ def findings(given: list[Row]) -> list[str]:
 
 
 def _alike(heads: list[Row]) -> list[list[int]]:
-    """Groups of two or more heads that treat every chunk the same."""
+    """Return the groups of two or more heads with the same routes."""
     groups: list[list[Row]] = []
     for row in heads:
         for group in groups:
@@ -135,7 +135,7 @@ def _alike(heads: list[Row]) -> list[list[int]]:
 
 
 def _subject(layer: int, some: list[int], heads: int) -> tuple[str, str]:
-    """These heads of a layer, and what they do with chunks."""
+    """Return the subject and the verb of a sentence on these heads of a layer."""
     if len(some) == 1:
         return f"layer {layer} head {some[0]}", "sends"
     if len(some) == heads:
@@ -144,5 +144,5 @@ def _subject(layer: int, some: list[int], heads: int) -> tuple[str, str]:
 
 
 def _bits(probability: float) -> float:
-    """Entropy of a choice between two, in bits."""
+    """Return the entropy of a probability, in bits."""
     return -sum(p * math.log2(p) for p in (probability, 1 - probability) if p > 0)

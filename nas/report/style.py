@@ -1,4 +1,4 @@
-"""How matplotlib draws what goes into papers: one style, colours that everyone can tell apart, PNG and SVG files."""
+"""Style of matplotlib figures for papers: rc parameters, colours, and PNG and SVG files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from nas.runs.folder import replacing
 INK, MUTED, RULE = "#222222", "#555555", "#dddddd"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, INK, ORANGE, SKY, "#777777")
-"""Told apart by colour-blind readers (Okabe and Ito 2008); grey in place of their yellow, which is faint on white."""
+"""Colours for colour-blind readers (Okabe and Ito 2008), with grey instead of their yellow, which is faint on white."""
 
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "path",  # names stay clear of each other whatever fonts a reader has
+    "svg.fonttype": "path",  # the layout of text does not depend on the reader's fonts
     "svg.hashsalt": "figure",
     "savefig.dpi": 200,
     "text.parse_math": False,
@@ -41,12 +41,12 @@ STYLE: dict[Any, Any] = {
 }
 
 METADATA = {"png": {}, "svg": dict.fromkeys(["Creator", "Date", "Format", "Type"])}
-"""By ending; without what would differ from one time to the next."""
+"""Metadata by file ending, without entries that differ from run to run."""
 
 
 @contextmanager
 def plain_style(style: dict[Any, Any] | None = None) -> Iterator[None]:
-    """Draw with matplotlib's defaults and ``style``, whatever the user's own matplotlibrc says."""
+    """Draw with matplotlib's defaults and ``style``, ignoring the user's matplotlibrc."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style or {})
@@ -54,7 +54,7 @@ def plain_style(style: dict[Any, Any] | None = None) -> Iterator[None]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG and as SVG; returns their paths."""
+    """Write a figure as PNG and as SVG; return their paths."""
     paths = []
     for ending, metadata in METADATA.items():
         path = folder / f"{name}.{ending}"

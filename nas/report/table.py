@@ -1,4 +1,4 @@
-"""Tables that readers can sort: text as it is shown, and beside it the number to sort by."""
+"""Sortable tables: the text of each cell, and the number to sort by."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Interval(NamedTuple):
-    """An interval as a cell draws it: in percent of the column's range where it begins, its length and its middle."""
+    """An interval in a cell: start, length and middle, in percent of the column's range."""
 
     start: float
     length: float
@@ -15,14 +15,14 @@ class Interval(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One cell.
+    """A cell of a table.
 
     Attributes:
-        text: what it says.
-        value: what it is sorted by; None to sort by the text.
-        interval: to draw beside the text.
-        note: below the text, small.
-        links: words and where they lead, behind the text.
+        text: text of the cell.
+        value: number to sort by; None to sort by the text.
+        interval: interval to draw below the text; None for none.
+        note: small text below the text.
+        links: text and target of each link after the text.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The cells of a row; the first names it. marked: whether it stands out."""
+    """The cells of a row; the first is its name. marked: whether the row is highlighted."""
 
     cells: Sequence[Cell]
     marked: bool = False
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table. name: what it is, for screen readers; columns: their headings."""
+    """A table. name: name for screen readers; columns: headings of the columns."""
 
     name: str
     columns: Sequence[str]
@@ -49,12 +49,12 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Whether each column holds numbers."""
+        """Whether each column contains numbers."""
         return [any(row.cells[place].value is not None for row in self.rows) for place in range(len(self.columns))]
 
 
 def table_of(rows: Sequence[Mapping[str, str]]) -> Table | None:
-    """The closing table of a run, its first row marked; None of no rows."""
+    """Return the final table of a run with its first row marked; None without rows."""
     if not rows:
         return None
     return Table("Comparison", list(rows[0]), [Row(_cells(row), marked=not place) for place, row in enumerate(rows)])
@@ -66,7 +66,7 @@ def _cells(row: Mapping[str, str]) -> list[Cell]:
 
 
 def _figure(text: str) -> float | None:
-    """The number that a text is; None where it is none."""
+    """Return the number in a text; None if the text is not a number."""
     try:
         return float(text.replace(",", "").replace("\N{MINUS SIGN}", "-"))
     except ValueError:
@@ -74,9 +74,13 @@ def _figure(text: str) -> float | None:
 
 
 def intervals(ends: Sequence[tuple[float, float, float]]) -> list[Interval | None]:
-    """The intervals of a column, given as (low, middle, high), on one scale; None for one without a middle.
+    """Return the intervals of a column on a common scale.
 
-    One without ends, as of a single seed, is its middle alone.
+    Args:
+        ends: (low, middle, high) of each cell. Without finite ends, as for a single seed, the interval has length 0.
+
+    Returns:
+        None for each cell without a finite middle.
     """
     known = [value for triple in ends for value in triple if math.isfinite(value)]
     if not known:

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as text: counts, sizes, durations, p-values and Markdown tables."""
 
 import math
 
@@ -7,17 +7,17 @@ PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z")
 
 
 def count(value: float) -> str:
-    """Three digits and a decimal prefix: 12,345,678 is "12.3 M"."""
+    """Return a count with three digits and a decimal prefix: 12,345,678 is "12.3 M"."""
     return _prefixed(value, 1000, PREFIXES)
 
 
 def size(bytes_: float) -> str:
-    """Three digits and a binary unit: 1,572,864 is "1.50 MiB"."""
+    """Return a size with three digits and a binary unit: 1,572,864 is "1.50 MiB"."""
     return _prefixed(bytes_, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
 
 
 def duration(seconds: float | None) -> str:
-    """Three digits of milliseconds, microseconds or nanoseconds where a second is too long."""
+    """Return a duration with three digits in s, ms, µs or ns; a dash for None and nan."""
     if seconds is None:
         return MISSING
     for unit, length in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
@@ -27,30 +27,30 @@ def duration(seconds: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """As sentences and tables have it: no more digits than a few seeds can bear."""
+    """Return a p-value with three decimals, "< 0.001" below that, a dash for None."""
     if p is None:
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def signed(value: float) -> str:
-    """A difference to three decimals; one that rounds to nothing has no minus."""
+    """Return a difference with its sign and three decimals; a difference that rounds to 0 is "+0.000"."""
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def context(tokens: int) -> str:
-    """A context length: 32,768 is "32k"."""
+    """Return a context length as text: 32,768 is "32k"."""
     return f"{tokens // 1024}k" if tokens % 1024 == 0 else str(tokens)
 
 
 def _prefixed(value: float, step: int, units: tuple[str, ...]) -> str:
-    """Whole numbers without a prefix are shown as they are."""
+    """Return a number with three digits and a unit; whole numbers below ``step`` have all their digits."""
     if not math.isfinite(value):
         return MISSING
     if value == int(value) and abs(value) < step:
         return f"{int(value)}{units[0]}"
     for unit in units[:-1]:
-        if abs(value) < 999.5:  # what rounds to more is told in the next unit
+        if abs(value) < 999.5:  # larger values round to 1000, so they take the next unit
             return _three_digits(value) + unit
         value /= step
     return _three_digits(value) + units[-1]
@@ -62,7 +62,7 @@ def _three_digits(value: float) -> str:
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
-    """A Markdown table of rows that share their keys, columns padded so that the source reads as a table too."""
+    """Return a Markdown table of rows with the same keys, with padded columns."""
     columns = list(rows[0])
     widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in columns}
 
@@ -74,5 +74,5 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, or a dash where there is nothing to report: None, or nan."""
+    """Return a number with three decimals; a dash for None and nan."""
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"

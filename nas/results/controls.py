@@ -19,19 +19,23 @@ FOUND = "found architecture"
 """Row of an architecture that was searched with shared weights."""
 RANDOM = "random, same share"
 """Row of a random routing."""
+RANDOM_ARCHITECTURE = "random, same cost or less"
+"""Row of a random architecture that costs at most as much as the one that was found."""
+MOST_EXPENSIVE, CHEAPEST = "most expensive", "cheapest"
+"""Rows of the two ends of the space."""
 
 
 def learnt(discretised: Discretised) -> Row:
-    """The row of what was learnt."""
+    """Return the row of the learnt routing and architecture."""
     return _row(_name(discretised), discretised.supernet, discretised.code, discretised.evaluations)
 
 
 def controls(discretised: Discretised, validation: Validation, measure: str) -> tuple[Row, ...]:
-    """Evaluate the controls of what was learnt; none where neither a layer nor a router decides anything.
+    """Evaluate the controls; return no row if neither a layer nor a router decides anything.
 
     Args:
-        discretised: what was learnt.
-        validation: batches to evaluate on.
+        discretised: the trained model after discretising.
+        validation: batches by length factor.
         measure: figure of merit, see `nas.evaluation.metrics.quality_of`.
     """
     supernet = discretised.supernet
@@ -53,7 +57,7 @@ def controls(discretised: Discretised, validation: Validation, measure: str) -> 
 
 
 def _name(discretised: Discretised) -> str:
-    """Name of the row of what was learnt."""
+    """Return the name of the row of the learnt routing and architecture."""
     space = discretised.supernet.space
     if space.choosing:
         return FOUND
@@ -64,7 +68,7 @@ def _name(discretised: Discretised) -> str:
 
 
 def _routes_by_content(discretised: Discretised) -> bool:
-    """Whether routers decide: not before routing begins, and not where the routing is given."""
+    """Return whether routers decide: False before routing begins and for a given routing."""
     space = discretised.supernet.space
     return bool(discretised.policy is not first_alone and space.routed and space.sizes.given_routing is None)
 
@@ -74,7 +78,7 @@ def _row(name: str, supernet: Supernet, code: Code, evaluations: Mapping[int, Ev
 
 
 def _share(supernet: Supernet, code: Code, evaluation: Evaluation) -> float:
-    """Softmax share over the layers that choose or route, or over all layers where none does."""
+    """Return the softmax share over the searchable and the routed layers; over all layers if there are none."""
     space = supernet.space
     counted = sorted({*space.choosing, *space.routed}) or range(len(code))
     measured = evaluation.layer_shares
@@ -83,7 +87,7 @@ def _share(supernet: Supernet, code: Code, evaluation: Evaluation) -> float:
 
 
 def _routings(discretised: Discretised) -> dict[str, dict[int, Policy | None]]:
-    """The other routings by name: policies by length factor."""
+    """Return the policies of the other routings, by name and by length factor."""
     seed, factors = discretised.supernet.seed, discretised.evaluations
     random: dict[int, Policy | None] = {
         factor: at_random(one.shares, generator(seed, "random routing", factor)) for factor, one in factors.items()
@@ -97,12 +101,15 @@ def _routings(discretised: Discretised) -> dict[str, dict[int, Policy | None]]:
 
 
 def _architectures(supernet: Supernet, learnt: Code) -> dict[str, Code]:
-    """Other architectures of the space by name: one drawn at random of at most the same cost, and both ends."""
+    """Return other architectures of the space by name.
+
+    One is drawn at random among those that cost at most as much as ``learnt``; the others are both ends of the space.
+    """
     cost, architecture_logits = supernet.cost, supernet.architecture_logits
     limit = architecture_logits.cost_of(cost, learnt) + 1e-6
-    ends = {"dearest": cost.densest} if cost.densest != cost.cheapest else {}
-    ends = {name: code for name, code in (ends | {"cheapest": cost.cheapest}).items() if code != learnt}
+    ends = {MOST_EXPENSIVE: cost.densest} if cost.densest != cost.cheapest else {}
+    ends = {name: code for name, code in (ends | {CHEAPEST: cost.cheapest}).items() if code != learnt}
     random = Random(stable_seed(supernet.seed, "random architecture"))
     draws = Draws(supernet.space, lambda code: architecture_logits.cost_of(cost, code) - limit, random)
     drawn = draws.fresh({learnt, *ends.values()})
-    return ({"random, no dearer": drawn} if drawn else {}) | ends
+    return ({RANDOM_ARCHITECTURE: drawn} if drawn else {}) | ends

@@ -23,7 +23,7 @@ from nas.training.module import TrainingModule
 
 
 class Measured(NamedTuple):
-    """A discretised model with its figures and, where it routes, the routing of one sequence."""
+    """A discretised model with its figures, and the routing of one sequence if a layer routes."""
 
     discretised: Discretised
     metrics: Metrics
@@ -31,11 +31,11 @@ class Measured(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The end of a run.
+    """The result of `finish`.
 
     Attributes:
         status: exit status of the command.
-        discretised: what was learnt; None in all processes but the first.
+        discretised: the trained model after discretising; None in all processes but the first.
     """
 
     status: int
@@ -45,20 +45,20 @@ class Finished(NamedTuple):
 def finish(
     module: TrainingModule, run: Run, console: Console, finished: bool, selection: Selection | None = None
 ) -> Finished:
-    """Write weights, architecture, metrics and report of a trained module. The first process does, others wait.
+    """Write weights, architecture, metrics and report of a trained module in the first process; the others wait.
 
     Args:
-        module: after training.
-        run: its folder.
-        console: where the results are printed.
+        module: module after training.
+        run: folder to write to.
+        console: console that the results are printed on.
         finished: whether training reached its last step.
-        selection: of a searcher; None where the architecture logits decide.
+        selection: architecture that a searcher selected; None if the architecture logits decide.
     """
     discretised = None
 
     def first() -> int:
         nonlocal discretised
-        with console.status("Measuring what was learnt ..."), module.autocast():
+        with console.status("Measuring the trained model ..."), module.autocast():
             discretised, metrics, routing = _measured(module, finished, selection)
         assert isinstance(module.logger, TensorBoardLogger)
         write_results(run, discretised, metrics, module.config)

@@ -1,4 +1,4 @@
-"""From a discretised model to the figures of its run."""
+"""Metrics of a run, from its discretised model."""
 
 import math
 import time
@@ -27,16 +27,16 @@ def measure(
     searched: Searched | None,
     started: float,
 ) -> Metrics:
-    """All final figures of a run.
+    """Return all final figures of a run.
 
     Args:
-        discretised: what was learnt.
-        rows: of what was learnt, and of its controls.
-        training: how it went.
-        config: of the run.
-        task: that it was trained on.
-        searched: the work of a searcher; None where none ran.
-        started: `time.monotonic` when evaluating began.
+        discretised: trained model after discretising.
+        rows: row of the learnt routing and architecture, then the controls.
+        training: steps and speed of the training.
+        config: options of the run.
+        task: task of the training.
+        searched: result of the searcher; None if no searcher ran.
+        started: value of `time.monotonic` when the evaluation began.
     """
     budget = budget_use(discretised, config.budget, training.steps)
     learns = config.relaxation.name not in UNLEARNT
@@ -61,10 +61,10 @@ def measure(
 
 
 def choices_of(discretised: Discretised, learns: bool) -> tuple[Choice, ...] | None:
-    """The option of each layer; None where no layer has several.
+    """Return the option of each layer; None if no layer is searchable.
 
     Args:
-        discretised: what was learnt.
+        discretised: trained model after discretising.
         learns: whether architecture logits learn, so that options have probabilities.
     """
     space, architecture_logits = discretised.supernet.space, discretised.supernet.architecture_logits
@@ -83,12 +83,12 @@ def choices_of(discretised: Discretised, learns: bool) -> tuple[Choice, ...] | N
 
 
 def budget_use(discretised: Discretised, config: BudgetConfig, steps: int) -> BudgetUse:
-    """The budget, how much of it the model uses, and the range of the space.
+    """Return the budget, the cost of the model, and the costs of both ends of the space.
 
     Args:
-        discretised: what was learnt.
-        config: of the budget.
-        steps: of the whole training.
+        discretised: trained model after discretising.
+        config: options of the budget.
+        steps: number of training steps of a complete run.
     """
     cost, budget = discretised.supernet.cost, discretised.supernet.budget
     began = budget.began.item()
@@ -105,7 +105,7 @@ def budget_use(discretised: Discretised, config: BudgetConfig, steps: int) -> Bu
 
 
 def cost_of(discretised: Discretised) -> Cost:
-    """Parameters of the model; its bytes and FLOPs per token at the measured softmax shares."""
+    """Return the parameters of the model, and its bytes and FLOPs per token at the measured softmax shares."""
     architecture, shares = discretised.architecture, discretised.shares
     return Cost(
         parameters=count_parameters(discretised.model),
@@ -115,12 +115,12 @@ def cost_of(discretised: Discretised) -> Cost:
 
 
 def flops_share(discretised: Discretised, training: TrainingRecord, length: int) -> float | None:
-    """Share of the devices' peak FLOPs that training used; None where speed or peak are not known.
+    """Return the share of the devices' peak FLOPs that training used, in [0, 1]; None if speed or peak is unknown.
 
     Args:
-        discretised: what was learnt.
-        training: how it went.
-        length: of a training sequence, in tokens.
+        discretised: trained model after discretising.
+        training: speed of the training and peak of the devices.
+        length: length of a training sequence, in tokens.
     """
     if not training.tokens_per_second or not training.peak_flops:
         return None
@@ -129,11 +129,14 @@ def flops_share(discretised: Discretised, training: TrainingRecord, length: int)
 
 
 def planted_chunks_found(discretised: Discretised, task: Task) -> RetrievingLayer | None:
-    """The layer that retrieves, and how well it finds planted chunks; None where nothing is planted or routed.
+    """Return the layer that retrieves, with its precision and recall of planted chunks.
 
     Args:
-        discretised: what was learnt.
-        task: that it was trained on.
+        discretised: trained model after discretising.
+        task: task of the training.
+
+    Returns:
+        None if the task plants nothing or no layer routes.
     """
     if not discretised.evaluation.found:
         return None

@@ -1,4 +1,4 @@
-"""Notes on a run: what a reader must know before reading its figures."""
+"""Notes on a run: sentences to read before its figures."""
 
 import math
 
@@ -10,20 +10,20 @@ from nas.supernet.architecture_logits import TOLERANCE
 from nas.supernet.discretised import Discretised
 
 NOTHING = 5e-4
-"""Softmax shares below it count as next to nothing: tables show 0.000."""
+"""Softmax share below which routers count as keeping no chunk: tables show 0.000."""
 
 
 def notes(
     discretised: Discretised, budget: BudgetUse, training: TrainingRecord, learns: bool, searched: Searched | None
 ) -> list[str]:
-    """Sentences for the terminal, the report and `metrics.json`.
+    """Return the notes for the terminal, the report and `metrics.json`.
 
     Args:
-        discretised: what was learnt.
-        budget: and its use.
-        training: how it went.
+        discretised: trained model after discretising.
+        budget: budget and the cost of the model.
+        training: steps of the training.
         learns: whether architecture logits learn.
-        searched: the work of a searcher; None where none ran.
+        searched: result of the searcher; None if no searcher ran.
     """
     return [
         *_routing_not_begun(discretised),
@@ -46,7 +46,7 @@ def _routing_not_begun(discretised: Discretised) -> list[str]:
 def _stopped(training: TrainingRecord) -> list[str]:
     if training.finished:
         return []
-    return [f"Stopped at step {training.step} of {training.steps}; what was learnt is saved."]
+    return [f"Stopped at step {training.step} of {training.steps}; the model at this step is saved."]
 
 
 def _few_chunks_kept(discretised: Discretised) -> list[str]:
@@ -54,8 +54,8 @@ def _few_chunks_kept(discretised: Discretised) -> list[str]:
     if discretised.supernet.budget.dense or given or not discretised.evaluation.share < NOTHING:
         return []
     return [
-        "Routers keep next to no chunk. If quality is poor, or falls with the length, linear attention may have "
-        "learnt the task, imprecisely, before softmax did: try half of trainer.learning_rate."
+        "Routers keep almost no chunk. If quality is poor, or falls with the length, linear attention may have "
+        "learnt the task imprecisely before softmax attention did: try half of trainer.learning_rate."
     ]
 
 
@@ -66,23 +66,23 @@ def _diverged(discretised: Discretised) -> list[str]:
 
 
 def _selection(discretised: Discretised, learns: bool, searched: Searched | None) -> list[str]:
-    """A note where no searcher selected an architecture, or none of those that it scored was within the budget."""
+    """Return a note if no searcher ran, or if no architecture that it scored was within the budget."""
     if searched is not None:
-        nearest = "No architecture that was scored kept to the budget: this is the one that came nearest."
+        nearest = "No scored architecture is within the budget: this one is nearest to it."
         return [nearest] if searched.best is None else []
     if discretised.supernet.space.choosing and not learns and discretised.policy is not first_alone:
-        return ["No searcher has chosen yet: this is any architecture within the budget."]
+        return ["No searcher has run yet: this is an arbitrary architecture within the budget."]
     return []
 
 
 def _budget_missed(budget: BudgetUse) -> list[str]:
-    """A note where the model costs more than the budget, or less than an exact one."""
+    """Return a note if the model costs more than the budget, or less than an exact budget."""
     if budget.least == budget.most:
         return []
     over = (budget.used - budget.target) / budget.most
     if over <= TOLERANCE and not (budget.exact and over < -TOLERANCE):
         return []
     return [
-        f"The budget was not met: what was found needs {budget.used:.6g} {UNITS[budget.resource]}, not "
-        f"{budget.target:.6g}. Nothing that could be chosen comes nearer."
+        f"The budget is not met: the model needs {budget.used:.6g} {UNITS[budget.resource]}, the target is "
+        f"{budget.target:.6g}. No architecture of the space is nearer."
     ]

@@ -1,4 +1,4 @@
-"""A run that was trained before: load what its folder has, and make the report of that."""
+"""The report of a run that was trained before, from its run folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,18 +24,18 @@ from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architectu
 from nas.runs.metrics import Metrics, read_metrics
 
 COMMANDS = ("search", "train")
-"""Whose runs are of one model."""
+"""Commands whose runs train one model."""
 
 
 class Viewed(NamedTuple):
-    """A run, and what can be loaded of it.
+    """A run loaded from its folder.
 
     Attributes:
-        run: its folder.
-        config: that it was started with.
-        task: what it was trained on.
-        metrics: its final figures; None where it has none, or they are damaged.
-        model: with its weights; None where it has none yet.
+        run: run folder.
+        config: options that the run was started with.
+        task: task of the training.
+        metrics: final figures; None if the file is missing or damaged.
+        model: model with the weights of the run; None if the run has no weights yet.
     """
 
     run: Run
@@ -46,13 +46,13 @@ class Viewed(NamedTuple):
 
     @property
     def validation(self) -> Batch:
-        """Its first sequence to validate on."""
+        """The first validation sequence of the task."""
         batch = self.task.validation_batches()[0]
         return Batch(batch.tokens[:1], batch.targets[:1], None if batch.planted is None else batch.planted[:1])
 
 
 def report(config: VisualizeConfig) -> ReportData:
-    """The report of a run, on the sequence that is asked for, with another beside it if one is given."""
+    """Return the report of a run on the sequence of the options, with the run of ``compare`` beside it if given."""
     first = _load("run", config.run)
     shown, notes = _sequence(config, first)
     data = _report(first, shown, notes)
@@ -64,25 +64,25 @@ def report(config: VisualizeConfig) -> ReportData:
 
 
 def _load(option: str, folder: str) -> Viewed:
-    """What there is of a run; UserError where it is none."""
+    """Load a run; raise a UserError if the folder is not the folder of a run."""
     run = Run(Path(folder))
     command = command_of(option, folder)
     if command not in COMMANDS:
-        raise UserError(f"{option}={folder} is a run of nas.{command}; give one of: nas.{', nas.'.join(COMMANDS)}.")
+        raise UserError(f"{option}={folder} is a run of nas.{command}; give a run of: nas.{', nas.'.join(COMMANDS)}.")
     require(f"{option}={folder}", run.described())
     try:
         config = restore(command, run.config())
     except ValueError as error:
-        raise UserError(f"{option}={folder} has a config that is none of this version: {error}") from error
+        raise UserError(f"{option}={folder} has a config that this version cannot read: {error}") from error
     try:
         task = build_task(config.data, config.seed)
     except UserError as error:
-        raise UserError(f"{option}={folder} was trained on data that is not to be had here: {error}") from error
+        raise UserError(f"{option}={folder} was trained on data that is not available here: {error}") from error
     return Viewed(run, config, task, _metrics(run), _model(run))
 
 
 def command_of(option: str, folder: str) -> str:
-    """The command that made a folder; UserError where it is not the folder of a run."""
+    """Return the command that made a folder; raise a UserError if it is not the folder of a run."""
     run = Run(Path(folder))
     if not run.path.is_dir():
         raise UserError(f"{option}={folder}: there is no such folder; give the folder of a run.")
@@ -91,7 +91,7 @@ def command_of(option: str, folder: str) -> str:
 
 
 def _metrics(run: Run) -> Metrics | None:
-    """The final figures of a run; None where it has none, or they are damaged."""
+    """Return the final figures of a run; None if the file is missing or damaged."""
     try:
         return read_metrics(run.path)
     except ValueError:
@@ -99,7 +99,7 @@ def _metrics(run: Run) -> Metrics | None:
 
 
 def _model(run: Run) -> LanguageModel | None:
-    """The model of a run with its weights; None where it has none yet, UserError where they are damaged."""
+    """Return the model of a run with its weights; None if the run has no weights yet, UserError if damaged."""
     if not (run.path / WEIGHTS).exists():
         return None
     model = LanguageModel(load_architecture(run.path / ARCHITECTURE))
@@ -108,27 +108,29 @@ def _model(run: Run) -> LanguageModel | None:
 
 
 def _sequence(config: VisualizeConfig, viewed: Viewed) -> tuple[Batch, list[str]]:
-    """The sequence to show, as a batch, and what a reader must know of it."""
+    """Return the sequence to show, as a batch, and notes on it."""
     if config.text is None and config.prompt is None:
         return viewed.validation, []
     option = f"text={config.text}" if config.text is not None else "prompt"
     if not isinstance(viewed.task, Needle | Text):
         raise UserError(
-            f"{option}: the tokens of {viewed.task.name} are no bytes, so that it has no words for a text; give a run "
-            "on data needle or text, or neither text nor prompt for a sequence of its own."
+            f"{option} is a text, but the tokens of {viewed.task.name} are not bytes; give a run on data needle or "
+            "text, or omit text and prompt to show a sequence of the task."
         )
     if viewed.model is None:
-        raise UserError(f"{option}: {viewed.run.path} has no weights yet to read it with; finish the run first.")
+        raise UserError(
+            f"{option} needs a trained model, but {viewed.run.path} has no weights yet; finish the run first."
+        )
     given = _bytes(config)
     if not given:
         raise UserError(f"{option} is empty; give at least one character.")
     tokens = torch.frombuffer(bytearray(given[: config.tokens]), dtype=torch.uint8)[None].long()
-    cut = f"The text goes on: this is the routing of its first {config.tokens:,} bytes."
+    cut = f"The text is longer: this is the routing of its first {config.tokens:,} bytes."
     return Batch(tokens, tokens, None), [cut] if len(given) > config.tokens else []
 
 
 def _bytes(config: VisualizeConfig) -> bytes:
-    """The bytes that were given, one more than are to be shown at most."""
+    """Return the bytes of ``text`` or ``prompt``; of a file at most one more than are shown."""
     if config.text is None:
         assert config.prompt is not None
         return config.prompt.encode("utf-8", "surrogateescape")
@@ -136,11 +138,11 @@ def _bytes(config: VisualizeConfig) -> bytes:
         with Path(config.text).expanduser().open("rb") as file:
             return file.read(config.tokens + 1)
     except OSError as error:
-        raise UserError(f"text={config.text} cannot be read ({error.strerror}); give a file of text.") from error
+        raise UserError(f"text={config.text} cannot be read ({error.strerror}); give a readable file.") from error
 
 
 def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) -> None:
-    """UserError where the tokens of one run are not those of the other."""
+    """Raise a UserError if two runs do not have the same tokens."""
     same = first.task.vocab_size == other.task.vocab_size
     if config.text is None and config.prompt is None:
         same = same and first.task.name == other.task.name
@@ -148,14 +150,13 @@ def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) ->
         same = same and isinstance(other.task, Needle | Text)
     if not same:
         raise UserError(
-            f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} tokens and "
-            f"run={config.run} on {first.task.name} with {first.task.vocab_size}: they cannot read the same sequence; "
-            "give runs on the same data."
+            f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} token ids, but "
+            f"run={config.run} on {first.task.name} with {first.task.vocab_size}; give two runs on the same data."
         )
 
 
 def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
-    """The report of one run, with what its folder has."""
+    """Return the report of one run on a sequence."""
     own = shown.tokens.equal(viewed.validation.tokens)
     routing = _routing(viewed, shown)
     metrics = viewed.metrics
@@ -166,7 +167,7 @@ def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
 
 
 def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
-    """The routing by the run's weights; None where there are none, or nothing is routed."""
+    """Return the routing of a sequence by the run's weights; None if there are no weights, or no layer routes."""
     model = viewed.model
     if model is None:
         return None
@@ -179,10 +180,10 @@ def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
 
 
 def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:
-    """What to say of a run without final figures."""
+    """Return the notes on a run without final figures."""
     if viewed.model is not None:
-        return [f"{METRICS} is missing or damaged: there are no final figures to show."]
+        return [f"{METRICS} is missing or damaged, so no final figures are shown."]
     steps = viewed.config.trainer.steps
-    at = f" It has logged up to step {data.history[-1]['step']:,.0f} of {steps:,}." if data.history else ""
-    seen = "" if data.routing else " It has no routing to show yet."
-    return [f"This run is not finished, or was killed: it has no weights and no final figures.{at}{seen}"]
+    at = f" Its log ends at step {data.history[-1]['step']:,.0f} of {steps:,}." if data.history else ""
+    seen = "" if data.routing else " It has no routing snapshot yet."
+    return [f"This run is unfinished: it has no weights and no final figures.{at}{seen}"]

@@ -1,4 +1,4 @@
-"""What the report of one run shows, from its metrics and its run folder."""
+"""Content of the report of one run, from its metrics and its run folder."""
 
 from dataclasses import replace
 
@@ -17,14 +17,14 @@ from nas.runs.snapshots import map_of, read_snapshots
 def report_of(
     run: Run, metrics: Metrics | None, quality: str, routing: RoutingMap | None, notes: list[str]
 ) -> ReportData:
-    """The report of a run.
+    """Return the content of the report of a run.
 
     Args:
-        run: its folder, whose curves and snapshots are shown.
-        metrics: its final figures; None where it has none yet.
-        quality: name of its figure of merit.
-        routing: of one sequence.
-        notes: what a reader must not miss.
+        run: run folder with the curves and snapshots to show.
+        metrics: final figures; None if the run has none yet.
+        quality: name of the figure of merit.
+        routing: routing of one sequence; None if no layer routes.
+        notes: sentences to show above the figures.
     """
     return ReportData(
         title=run.path.resolve().name,
@@ -41,21 +41,21 @@ def report_of(
 
 
 def with_latest_routing(data: ReportData, task: Task) -> ReportData:
-    """A report with the routing of its latest snapshot, where it has snapshots but no routing after training.
+    """Return the report with the routing of its latest snapshot, if it has snapshots but no routing after training.
 
-    That is so where a run is not finished, and where layers routed on the way of which the search chose none.
+    This is the case if the run is not finished, or if the search chose none of the layers that routed in training.
     """
     if data.routing is not None or not data.snapshots:
         return data
     *earlier, latest = data.snapshots
     try:
         return replace(data, routing=map_of(latest, task), routing_at=latest.step, snapshots=earlier)
-    except ValueError:  # of another sequence: the data is not what it was
+    except ValueError:  # of another sequence: the data has changed
         return replace(data, snapshots=[])
 
 
 def cells(metrics: Metrics) -> list[dict[str, str]]:
-    """The final table: name, softmax share and quality by length of each row."""
+    """Return the rows of the final table: name, softmax share and quality by length."""
     measure = metrics.quality.replace("_", " ")
     return [_cells(row, measure) for row in metrics.rows]
 
@@ -68,13 +68,13 @@ def _cells(row: Row, measure: str) -> dict[str, str]:
 
 
 def memory(metrics: Metrics) -> str:
-    """Cache size of a sequence of `LONG` tokens."""
+    """Return the cache size of a sequence of `LONG` tokens, as text."""
     size = metrics.cost.kv_bytes.get(LONG)
     return MISSING if size is None else f"{size / 2**20:.2f} MiB"
 
 
 def _summary(metrics: Metrics) -> list[tuple[str, str]]:
-    """Label and value of each headline figure."""
+    """Return the label and the value of each headline figure."""
     summary = [(metrics.quality.replace("_", " "), number(metrics.learnt.at_training_length.quality))]
     summary.append(("parameters", f"{metrics.cost.parameters:,}"))
     if metrics.controls:
@@ -84,11 +84,11 @@ def _summary(metrics: Metrics) -> list[tuple[str, str]]:
     if metrics.choices:
         summary.insert(0, ("found", ", ".join(choice.found for choice in metrics.choices)))
     if layer := metrics.retrieving_layer:
-        label = f"planted chunks found by layer {layer.layer}"
+        label = f"planted chunks kept by layer {layer.layer}"
         summary.append((label, f"{number(layer.recall)} (precision {number(layer.precision)})"))
-    return [*summary, (f"memory at {LONG // 1024}k tokens", memory(metrics))]
+    return [*summary, (f"cache size at {LONG // 1024}k tokens", memory(metrics))]
 
 
 def _amount(value: float) -> str:
-    """A share with three digits, bytes and FLOPs in full."""
+    """Return a share with three digits, bytes and FLOPs in full."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

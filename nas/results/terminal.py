@@ -1,4 +1,4 @@
-"""What the end of a run prints: a table of quality by row, and sentences."""
+"""Print the results of a run: a table of quality by row, and sentences."""
 
 from rich.console import Console
 from rich.table import Table
@@ -14,19 +14,19 @@ from nas.runs.metrics import Metrics
 
 
 def print_results(console: Console, run: Run, metrics: Metrics) -> None:
-    """Print the results of a run, and how to look at them or continue."""
+    """Print the results of a run, and how to view them or resume the run."""
     console.print(table(metrics))
     for sentence in (*sentences(metrics), *metrics.notes):
         say(console, sentence)
     say(console, f"Open {run.path / REPORT}, or watch with: tensorboard --logdir {run.path}")
     if not metrics.finished:
-        say(console, f"Go on with: resume={run.path}")
+        say(console, f"Continue with: resume={run.path}")
 
 
 def table(metrics: Metrics) -> Table:
-    """Softmax share and quality by length, of what was learnt and of its controls."""
+    """Return the table of softmax share and quality by length: the learnt row, then its controls."""
     others = "as other architectures" if metrics.learnt.name == FOUND else "under other routings"
-    title = f"The same weights {others}" if metrics.controls else "What was trained"
+    title = f"The same weights {others}" if metrics.controls else "The trained model"
     made = Table(title=title, caption=f"{metrics.quality.replace('_', ' ')}: {BETTER[metrics.quality]}")
     shown = cells(metrics)
     for place, column in enumerate(shown[0]):
@@ -37,21 +37,21 @@ def table(metrics: Metrics) -> Table:
 
 
 def sentences(metrics: Metrics) -> list[str]:
-    """What the table does not show: the layer that retrieves, the options of layers, cost and speed."""
+    """Return sentences on the layer that retrieves, the options of layers, cost and speed."""
     made = []
     layer = metrics.retrieving_layer
     if layer is not None and layer.recall > 0:
         made.append(
-            f"Layer {layer.layer} retrieves: it finds planted chunks with precision {number(layer.precision)} "
+            f"Layer {layer.layer} retrieves: it keeps planted chunks with precision {number(layer.precision)} "
             f"and recall {number(layer.recall)}."
         )
     if metrics.choices:
         made.append("Found: " + ", ".join(choice.found for choice in metrics.choices) + ".")
     made.append(
-        f"{metrics.cost.parameters:,} parameters; at {LONG:,} tokens a sequence keeps "
-        f"{memory(metrics)} of keys, values and states."
+        f"{metrics.cost.parameters:,} parameters. Cache size at {LONG:,} tokens: {memory(metrics)} of keys, values "
+        "and states."
     )
     if metrics.tokens_per_second:
         of_peak = "" if metrics.flops_share is None else f", {100 * metrics.flops_share:.1f} % of the GPU's peak FLOPs"
-        made.append(f"Trained on {metrics.tokens_per_second:,.0f} tokens a second{of_peak}.")
+        made.append(f"Training throughput: {metrics.tokens_per_second:,.0f} tokens per second{of_peak}.")
     return made

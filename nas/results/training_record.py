@@ -1,20 +1,20 @@
-"""How far a training got and how fast it was."""
+"""Steps, tokens and speed of a training."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """Facts of a training that has ended.
+    """Steps, tokens and speed of a training that has ended.
 
     Attributes:
-        finished: whether it reached its last step.
-        step: at which it ended.
-        steps: its last step.
-        seconds: wall time, over all processes that took part in turn.
-        tokens: that it was trained on, over all processes.
-        tokens_per_second: over all processes; None where it was not measured.
-        peak_flops: FLOPs per second of all devices at their peak; None where that is not known.
+        finished: whether the training reached its last step.
+        step: step at which the training ended.
+        steps: number of steps of a complete training.
+        seconds: wall time, summed over the first start and every resumption.
+        tokens: training tokens, over all processes.
+        tokens_per_second: throughput over all processes; None if it was not measured.
+        peak_flops: peak FLOPs per second of all devices together; None if it is not known.
     """
 
     finished: bool

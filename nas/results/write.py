@@ -1,4 +1,4 @@
-"""What the end of a run writes: weights, architecture, metrics, TensorBoard's HParams and the report."""
+"""Write the results of a run: weights, architecture, metrics, TensorBoard's HParams and the report."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def write_results(run: Run, discretised: Discretised, metrics: Metrics, config: 
 
 
 def architecture_file(discretised: Discretised, metrics: Metrics, config: RunConfig) -> dict[str, Any]:
-    """`architecture.json`: the architecture, how it was searched, and its measured quality and softmax shares."""
+    """Return the content of `architecture.json`: architecture, relaxation, budget, quality and softmax shares."""
     own = metrics.learnt.at_training_length
     return {
         "architecture": discretised.architecture.to_dict(),
@@ -34,7 +34,7 @@ def architecture_file(discretised: Discretised, metrics: Metrics, config: RunCon
 
 
 def log_hyperparameters(logger: TensorBoardLogger, run: Run, metrics: Metrics) -> None:
-    """Log the options and the final quality for HParams, in one call, since HParams reads the first call only."""
+    """Log the options and the final quality for HParams in one call, since HParams reads only the first call."""
     options = {option: str(value) for option, value in flat(run.config()).items()}
     quality = metrics.learnt.at_training_length.quality
     logger.log_hyperparams(options, {FINAL + metrics.quality: quality}, metrics.step)
@@ -42,6 +42,6 @@ def log_hyperparameters(logger: TensorBoardLogger, run: Run, metrics: Metrics) -
 
 
 def write_run_report(run: Run, metrics: Metrics, routing: RoutingMap | None, task: Task) -> None:
-    """Write the report of the run, with the curves and snapshots that are in its folder."""
+    """Write the report of the run, with the curves and snapshots of its folder."""
     report = report_of(run, metrics, task.quality, routing, list(metrics.notes))
     write_report(run.path / REPORT, with_latest_routing(report, task))

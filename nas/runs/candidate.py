@@ -1,4 +1,4 @@
-"""One architecture that a searcher scored, as `candidates.json` and `metrics.json` have it."""
+"""An architecture that a searcher scored, as stored in `candidates.json` and `metrics.json`."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from nas.search_spaces.space import Code, Space, option_name
 
 @dataclass(frozen=True)
 class Candidate:
-    """One architecture with the shared weights.
+    """An architecture and its figures with the shared weights.
 
     Attributes:
-        code: of the space.
-        options: what each layer is, first to last.
-        quality: figure of merit on the batches to choose by.
-        loss: mean cross-entropy there, in nats.
-        cost: relative to the dearest architecture, at the share of softmax chunks that its routers had there.
-        seconds: that it took.
+        code: code of the architecture in its space.
+        options: name of the option of each layer, first to last.
+        quality: figure of merit on the selection batches.
+        loss: mean cross-entropy on the selection batches, in nats.
+        cost: cost relative to the most expensive architecture, at the softmax shares measured on the selection batches.
+        seconds: wall time of the evaluation.
     """
 
     code: Code
@@ -30,10 +30,10 @@ class Candidate:
 
     @classmethod
     def named(cls, space: Space, code: Code, quality: float, loss: float, cost: float, seconds: float) -> Self:
-        """With the options of a code."""
+        """Make the candidate of a code, with the names of its options."""
         names = tuple(option_name(options[index]) for options, index in zip(space.options, code, strict=True))
         return cls(code, names, quality, loss, cost, seconds)
 
     def score(self, measure: str, within: bool) -> float:
-        """What it is chosen by: its merit (`nas.evaluation.metrics.merit`); minus infinity if not within the budget."""
+        """Return the merit (`nas.evaluation.metrics.merit`); minus infinity if not within the budget."""
         return merit(measure, self.quality, self.loss) if within else -math.inf

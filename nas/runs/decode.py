@@ -1,4 +1,4 @@
-"""Typed values from JSON: what `nas.runs.folder.plain` writes, read back into frozen dataclasses and checked."""
+"""Typed values from JSON: read and check what `nas.runs.folder.plain` made of frozen dataclasses."""
 
 import math
 import types
@@ -8,16 +8,19 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 
 def decode(kind: Any, given: Any, name: str) -> Any:
-    """Convert a JSON value to a type; ValueError names the place that does not fit.
+    """Convert a JSON value to a type.
 
-    Unknown fields of an object are ignored, and missing ones take the default of the dataclass if it has one. So files
-    of earlier and later versions can be read as far as they have the same figures.
+    Unknown fields of an object are ignored. A missing field takes its default, if it has one. Files of earlier and
+    later versions are therefore readable as far as their fields agree.
 
     Args:
-        kind: a dataclass, bool, int, float, str or Any, ``X | None``, or a list, tuple or dict of these. null is nan
-            where a float is wanted, since JSON has no other way to write it. Keys of a dict may be int.
-        given: what `json.loads` returned; parts of it may be instances of the dataclass already.
-        name: of the value, for the message.
+        kind: a dataclass, bool, int, float, str or Any, ``X | None``, or a list, tuple or dict of these. For a float,
+            null becomes nan, since JSON cannot write nan. Keys of a dict may be int.
+        given: result of `json.loads`; parts of it may already be instances of the dataclass.
+        name: name of the value, for the message.
+
+    Raises:
+        ValueError: a part of the value does not fit; the message names its place.
 
     >>> decode(dict[int, list[float]], {"0": [0.5, None]}, "shares")
     {0: [0.5, nan]}
@@ -40,7 +43,7 @@ def decode(kind: Any, given: Any, name: str) -> Any:
 
 
 def decode_key(kind: Any, given: str, name: str) -> Any:
-    """Convert the key of a JSON object to int or str; ValueError where it is no whole number."""
+    """Convert the key of a JSON object to int or str; raise a ValueError if an int key is not a whole number."""
     try:
         return kind(given)
     except ValueError as error:
@@ -63,7 +66,7 @@ def _has_default(field: "Field[Any]") -> bool:
 
 
 def _items(inner: tuple[Any, ...], given: list[Any], name: str) -> list[Any]:
-    """The items of a list or tuple: of one type, or each of its own where the tuple has a fixed length."""
+    """Return the converted items: all of one type, or each of its own type if the tuple has a fixed length."""
     kinds = [inner[0]] * len(given) if len(inner) == 1 or inner[-1] is Ellipsis else list(inner)
     if len(kinds) != len(given):
         raise ValueError(f"{name} has {len(given)} items; it needs {len(kinds)}.")
@@ -78,7 +81,7 @@ def _scalar(kind: Any, given: Any, name: str) -> Any:
     else:
         fits = isinstance(given, kind) and not (kind is int and isinstance(given, bool))
     if not fits:
-        raise ValueError(f"{name} is {given!r}, which is no {kind.__name__}.")
+        raise ValueError(f"{name} is {given!r}, which is not of type {kind.__name__}.")
     return given
 
 

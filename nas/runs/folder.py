@@ -1,18 +1,15 @@
-"""The run folder: what a run leaves behind, how it is written and how it is read again.
+"""The run folder: its files, and how to write and read them.
 
-Every file is written beside its final name and then moved over it, so that a kill or a full disk leaves the old one.
-Reading executes nothing: YAML and JSON are data, checkpoints are loaded with ``weights_only``, weights are safetensors.
-Only the command that resumes a run imports the modules that the run's option ``plugins`` names.
+Every file is written under a temporary name and then renamed, so that a kill or a full disk leaves the old file.
+Reading executes no code: YAML and JSON are data, checkpoints are loaded with ``weights_only``, weights are safetensors.
+Only the command that resumes a run imports the modules of the run's option ``plugins``.
 """
 
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -36,19 +33,19 @@ from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
+from nas.runs.versions import commit, versions
 from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
 NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search"}
-"""Options that may differ between a run and its resumption: at most they change how much is computed, and rounding."""
-PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
+"""Options that may differ between a run and its resumption: they change at most the amount of work, and rounding."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; moved over ``path`` when the block ends well."""
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` if the block raises no error."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
@@ -65,7 +62,7 @@ class Run:
 
     @classmethod
     def create(cls, command: str, config: RunConfig) -> "Run":
-        """A new folder ``output/command/date_time_name`` holding the config; UserError where it cannot be written."""
+        """Make the folder ``output/command/date_time_name`` with the config; raise a UserError if that fails."""
         if os.sep in config.name or not config.name.strip():
             raise UserError(f"name={config.name!r} cannot be part of a folder's name; give a word without {os.sep!r}.")
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -78,7 +75,7 @@ class Run:
                 "command": command,
                 "config": asdict(config),
                 "versions": versions(),
-                "commit": _commit(),
+                "commit": commit(),
                 "created": stamp,
             }
             if used := record(asdict(config)):
@@ -90,7 +87,7 @@ class Run:
 
     @classmethod
     def reopen(cls, command: str, folder: str) -> "Run":
-        """The folder of an earlier run of this command, to go on with; UserError where it is not one."""
+        """Return the folder of an earlier run to resume; raise a UserError if it is not of this command."""
         run = cls(Path(folder))
         if not run.path.is_dir():
             raise UserError(f"resume={folder}: there is no such folder; give the folder of an earlier run.")
@@ -99,17 +96,17 @@ class Run:
             raise UserError(f"resume={folder} is a run of nas.{described['command']}, not of nas.{command}.")
         if run.newest_checkpoint() is None and (run.path / WEIGHTS).exists():
             raise UserError(
-                f"resume={folder} has results and no checkpoint in {CHECKPOINTS}/ to go on from; start anew."
+                f"resume={folder} has results but no checkpoint in {CHECKPOINTS}/ to resume from; start a new run."
             )
         return run
 
     def config(self) -> dict[str, Any]:
-        """The config this run was started with, as plain values."""
+        """Return the config that the run was started with, as plain values."""
         config: dict[str, Any] = self.described()["config"]
         return config
 
     def described(self) -> dict[str, Any]:
-        """What `config.yaml` tells; UserError where it is missing or damaged."""
+        """Return the content of `config.yaml`; raise a UserError if it is missing or damaged."""
         damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
         try:
             described = yaml.safe_load((self.path / CONFIG).read_text())
@@ -122,7 +119,7 @@ class Run:
         return described
 
     def differences(self, config: RunConfig) -> list[str]:
-        """The options in which ``config`` differs from the one this run was started with, as sentences name them."""
+        """Return the options that differ between ``config`` and the run's own, each as text for a message."""
         ours, given = flat(self.config()), flat(asdict(config))
         return [
             f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
@@ -131,19 +128,19 @@ class Run:
         ]
 
     def require_same_config(self, config: RunConfig) -> None:
-        """UserError naming the options in which ``config`` differs from the one this run was started with."""
+        """Raise a UserError that names the options in which ``config`` differs from the config of the run."""
         if different := self.differences(config):
             raise UserError(
                 f"resume={self.path} was started with another config. Different: {'; '.join(different)}. "
-                "Give the options it was started with, or none but resume."
+                "Give the options that it was started with, or resume alone."
             )
 
     def newest_checkpoint(self) -> Path | None:
-        """The checkpoint of the latest step."""
+        """Return the path of the checkpoint of the latest step; None if there is no checkpoint."""
         return max((self.path / CHECKPOINTS).glob("step=*.ckpt"), default=None)
 
     def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
-        """Let ``write`` make the checkpoint of a step, then drop older ones."""
+        """Save the checkpoint of a step by calling ``write`` with a path, then delete older checkpoints."""
         final = self.path / CHECKPOINTS / f"step={step:09d}.ckpt"
         final.parent.mkdir(exist_ok=True)
         with replacing(final) as temporary:
@@ -153,7 +150,7 @@ class Run:
                 other.unlink()
 
     def write_text(self, name: str, text: str) -> None:
-        """Write one file of the folder as a whole or not at all."""
+        """Write a file of the folder completely or not at all."""
         with replacing(self.path / name) as temporary:
             temporary.write_text(text)
 
@@ -168,11 +165,11 @@ class Run:
 
 
 def start(name: str, config: RunConfig) -> Run:
-    """The run folder: a new one, or the one to resume, which must have been started with the same config.
+    """Return the run folder: a new one, or the one to resume, which must have the same config.
 
-    What the config leaves to the machine is settled here, so that the folder tells it and a resumed run keeps it. Where
-    several processes share a run, the first makes the folder once all are ready. A run that torchrun or SLURM starts
-    again resumes by itself.
+    Options that depend on the machine are resolved here, so that the folder records them and a resumed run keeps them.
+    If several processes share a run, the first makes the folder once all are ready. A run that torchrun or SLURM
+    restarts resumes by itself.
     """
     config.trainer.precision = precision_here(config.trainer)
     together()
@@ -181,7 +178,7 @@ def start(name: str, config: RunConfig) -> Run:
 
 
 def _claimed(name: str, config: RunConfig) -> tuple[str, str | None]:
-    """The run folder, and the folder that is resumed if one is."""
+    """Return the path of the run folder, and the path that is resumed or None."""
     resume = config.resume or _of_this_launch(name, config)
     if resume is None:
         return str(Run.create(name, config).path), None
@@ -191,7 +188,7 @@ def _claimed(name: str, config: RunConfig) -> tuple[str, str | None]:
 
 
 def _of_this_launch(name: str, config: RunConfig) -> str | None:
-    """The folder in which a launch that was started again had begun this run."""
+    """Return the folder in which a restarted launch began this run; None if there is none."""
     if not restarted():
         return None
     for folder in sorted((Path(config.output) / name).glob("*/"), reverse=True):
@@ -203,13 +200,13 @@ def _of_this_launch(name: str, config: RunConfig) -> str | None:
 
 
 def restored(name: str, folder: str, plugins: Sequence[str]) -> RunConfig:
-    """The config that a run was started with.
+    """Return the config that a run was started with.
 
     Args:
-        name: of its command.
-        folder: of the run.
-        plugins: option ``plugins``, already loaded, in place of that of the run; empty to load that of the run, which
-            executes the code of these modules.
+        name: name of its command.
+        folder: run folder.
+        plugins: option ``plugins``, already loaded, in place of the run's own. If empty, the modules of the run's own
+            option are loaded, which executes their code.
     """
     described = Run.reopen(name, folder).described()
     stored = described["config"]
@@ -218,13 +215,15 @@ def restored(name: str, folder: str, plugins: Sequence[str]) -> RunConfig:
     try:
         config = restore(name, stored)
     except ValueError as error:
-        raise UserError(f"resume={folder} has a config that is none of this version: {error} Start anew.") from error
+        raise UserError(
+            f"resume={folder} has a config that this version cannot read: {error} Start a new run."
+        ) from error
     config.resume = folder
     return config
 
 
 def read_json(path: Path) -> Any:
-    """Plain values that a run wrote; None where the file is missing or damaged."""
+    """Return the content of a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -232,7 +231,7 @@ def read_json(path: Path) -> Any:
 
 
 def load_architecture(path: Path) -> Architecture:
-    """The architecture of an `architecture.json`, as a run writes it; UserError where there is none."""
+    """Return the architecture of an `architecture.json`; raise a UserError if it cannot be read."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -245,7 +244,7 @@ def load_architecture(path: Path) -> Architecture:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `Run.write_weights` wrote for the same architecture; UserError where they do not fit."""
+    """Load weights that `Run.write_weights` wrote for the same architecture; raise a UserError if they do not fit."""
     try:
         load_model(model, path)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -253,32 +252,32 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def check_checkpoint(path: Path) -> int:
-    """The step of a checkpoint that can be loaded; UserError where it is damaged."""
+    """Return the step of a checkpoint; raise a UserError if it is damaged."""
     try:
         with warnings.catch_warnings(action="ignore"):
             step: int = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
     except Exception as error:  # a damaged file can fail in as many ways as there are formats inside it
         raise UserError(
-            f"{path} is damaged and cannot be resumed from ({type(error).__name__}); start anew."
+            f"{path} is damaged and cannot be resumed from ({type(error).__name__}); start a new run."
         ) from error
     return step
 
 
 @contextmanager
 def cannot_write(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into a UserError that names the place."""
+    """Turn an OSError of the block into a UserError that names the path."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
-            f"cannot write {error.filename or path}: {reason}. Make room or give another place with output=FOLDER; "
-            "what was written before is kept."
+            f"cannot write {error.filename or path}: {reason}. Free disk space or give another folder with "
+            "output=FOLDER; files that were complete are kept."
         ) from error
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and numbers that are not finite as JSON has them: objects, lists and null; keys as text."""
+    """Return a value as JSON values: dataclasses become objects, tuples lists, non-finite numbers null, keys text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
@@ -288,19 +287,14 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is computed."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-
-
 def command_line() -> str:
-    """Return the command as the user could type it again."""
+    """Return the command line, quoted for a shell."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return shlex.join([*(("python", "-m", spec.name) if spec else _program(sys.argv[0])), *sys.argv[1:]])
 
 
 def _program(path: str) -> tuple[str, ...]:
-    """Return the words that start a script: its name if the shell finds the same file by it, else its path."""
+    """Return the words that start a script: its name if the shell finds this file by its name, else its path."""
     if path.endswith(".py") or shutil.which(path) is None:
         return ("python", path)
     name = Path(path).name
@@ -308,32 +302,19 @@ def _program(path: str) -> tuple[str, ...]:
 
 
 def _make_new(path: Path) -> Path:
-    """Make the folder, with a number behind its name where another run has it already."""
+    """Make the folder, with a number after its name if the name is taken; return its path."""
     for number in range(1, 1000):
         candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
         with suppress(FileExistsError):
             candidate.mkdir()
             return candidate
-    raise UserError(f"{path} and 998 more of that name exist; give another name=.")
+    raise UserError(f"{path} and 998 more folders of that name exist; give another name.")
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each weight once: a tied one under its first name."""
+    """Yield each weight once, a tied weight under its first name."""
     seen: set[int] = set()
     for name, weight in model.state_dict(keep_vars=True).items():
         if id(weight) not in seen:
             seen.add(id(weight))
             yield name, weight
-
-
-def _commit() -> str | None:
-    """Commit of the code, with "+" where the working tree differs from it; None outside a git checkout."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -1,4 +1,4 @@
-"""The scalars of a training, as TensorBoard's files in its run folder have them."""
+"""The scalars of a training, read from TensorBoard's files in its run folder."""
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -10,7 +10,7 @@ FINAL = "final/"
 
 
 def history(run: Run) -> list[dict[str, float]]:
-    """The scalars of training by step, the report's names for them; none where nothing was logged."""
+    """Return the logged scalars, one dict for each step with the report's names; empty if nothing was logged."""
     if not (run.path / TENSORBOARD).is_dir():
         return []
     events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
@@ -24,4 +24,4 @@ def history(run: Run) -> list[dict[str, float]]:
 
 
 PROBABILITY = "probability"
-"""First part of the names under which a run logs how probable each option of a layer is."""
+"""First part of the names of the logged probabilities of each layer's options."""

@@ -1,7 +1,7 @@
 """`metrics.json`: the final figures of a run of nas.search or nas.train, as frozen dataclasses.
 
-Fields have the names that they have in the file. The rows (what was learnt, and its controls) are an object by name
-there, ``routings``; ``learnt`` names the row of what was learnt. Files without ``learnt`` have that row first.
+Fields have the same names as in the file. There the learnt row and the controls form one object by name, ``routings``,
+and ``learnt`` is the name of the learnt row. In files without ``learnt`` the learnt row comes first.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class Figures:
 
     Attributes:
         quality: figure of merit.
-        by_position: for bits per byte, that of each segment with the token it ends at; None for other measures.
+        by_position: for bits per byte, last token and figure of each segment; None for other measures.
         loss: mean cross-entropy, in nats.
-        share: of softmax chunks, over the layers that are searched or route.
-        shares: of softmax chunks of each routed layer, by routing head; nan where training diverged.
+        share: softmax share, in [0, 1], over the searchable and the routed layers.
+        shares: softmax share of each routed layer, by routing head; nan if training diverged.
         found: precision and recall of planted chunks of each routed layer, by routing head.
         found_by_layer: the same for whole layers, where a chunk counts as routed if any head routes it.
     """
@@ -43,7 +43,7 @@ class Figures:
 
     @classmethod
     def of(cls, evaluation: Evaluation, share: float) -> Self:
-        """The figures of an evaluation."""
+        """Make the figures of an evaluation."""
         return cls(
             quality=evaluation.quality,
             by_position=evaluation.by_position,
@@ -60,8 +60,8 @@ class Row:
     """One routing or architecture of the trained weights.
 
     Attributes:
-        name: for tables.
-        by_factor: figures by length factor: how many times the training length the sequences have. Always has 1.
+        name: name in tables.
+        by_factor: figures by length factor, the sequence length over the training length; always contains 1.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RetrievingLayer:
-    """The layer whose softmax attention matters most, and how well its routes match the planted chunks."""
+    """The layer whose softmax attention matters most, with its precision and recall of planted chunks."""
 
     layer: int
     precision: float
@@ -84,7 +84,7 @@ class RetrievingLayer:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the model costs at its measured softmax shares; bytes and FLOPs per token by context length in tokens."""
+    """Cost of the model at its measured softmax shares; bytes and FLOPs per token by context length in tokens."""
 
     parameters: int
     kv_bytes: dict[int, int]
@@ -97,8 +97,8 @@ class Choice:
 
     Attributes:
         layer: index of the layer.
-        found: name of the option that was chosen, see `nas.search_spaces.space.option_name`.
-        probabilities: of each option by name; None where the logits do not learn.
+        found: name of the chosen option, see `nas.search_spaces.space.option_name`.
+        probabilities: probability of each option by name; None if the logits do not learn.
     """
 
     layer: int
@@ -108,17 +108,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """The budget, and how much of it the model uses.
+    """The budget and the cost of the model.
 
     Attributes:
-        resource: one of `nas.budget.cost.UNITS`, in whose unit the costs are.
+        resource: one of `nas.budget.cost.UNITS`; all costs are in its unit.
         target: allowed cost.
-        exact: whether the target must be met from below too.
+        exact: whether the cost must equal the target, not only stay below it.
         used: cost of the model at its measured softmax shares.
         least: cost of the cheapest architecture of the space.
         most: cost of the most expensive architecture of the space.
-        multiplier: at the end of training.
-        dense_steps: training steps before routing began; None where it never began.
+        multiplier: budget multiplier at the end of training.
+        dense_steps: training steps before routing began; None if it never began.
     """
 
     resource: str
@@ -138,14 +138,14 @@ class BudgetUse:
 
 @dataclass(frozen=True)
 class Searched:
-    """The work of a searcher.
+    """The result of a searcher.
 
     Attributes:
-        searcher: its name.
-        evaluations: how many different architectures were scored.
-        best: the architecture that it selected, as scored; None where no architecture was within the budget.
-        target: of the budget, relative to the most expensive architecture.
-        seconds: of all evaluations.
+        searcher: name of the searcher.
+        evaluations: number of different architectures that were scored.
+        best: selected architecture and its figures; None if no scored architecture was within the budget.
+        target: target of the budget, relative to the most expensive architecture.
+        seconds: wall time of all evaluations.
     """
 
     searcher: str
@@ -161,21 +161,21 @@ class Metrics:
 
     Attributes:
         finished: whether training reached its last step.
-        step: at which training ended.
+        step: step at which training ended.
         training_seconds: wall time of training.
-        training_tokens: tokens that the model was trained on.
-        tokens_per_second: throughput; None where it was not measured.
-        flops_share: share of the GPU's peak FLOPs; None where the peak is not known.
+        training_tokens: number of training tokens.
+        tokens_per_second: throughput; None if it was not measured.
+        flops_share: share of the GPU's peak FLOPs, in [0, 1]; None if the peak is not known.
         quality: name of the figure of merit.
-        learnt: the routing and architecture that were learnt.
-        controls: other routings of the same weights, or other architectures of the space.
-        retrieving_layer: None where nothing is planted or routed.
-        cost: of the model.
-        choices: of each layer; None where no layer has several options.
-        budget: and its use.
-        searched: None where no searcher ran.
-        notes: sentences that a reader must not miss.
-        evaluation_seconds: that all of this took to measure.
+        learnt: row of the learnt routing and architecture.
+        controls: rows of other routings of the same weights, or of other architectures of the space.
+        retrieving_layer: layer that retrieves; None if the task plants nothing or no layer routes.
+        cost: cost of the model.
+        choices: option of each layer; None if no layer is searchable.
+        budget: budget and the cost of the model.
+        searched: result of the searcher; None if no searcher ran.
+        notes: sentences to read before the figures.
+        evaluation_seconds: wall time of the final evaluation.
     """
 
     finished: bool
@@ -197,11 +197,11 @@ class Metrics:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """What was learnt, then its controls."""
+        """The learnt row, then the controls."""
         return (self.learnt, *self.controls)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; null for numbers that are not finite."""
+        """Return the metrics as JSON values; numbers that are not finite become null."""
         written: dict[str, Any] = {}
         for name in (one.name for one in fields(self)):
             if name == "learnt":
@@ -212,7 +212,7 @@ class Metrics:
 
     @classmethod
     def from_json(cls, given: Any) -> Self:
-        """Read what `to_json` wrote; ValueError names what is missing or does not fit."""
+        """Return the metrics of JSON values; raise a ValueError that names a missing or unfit field."""
         if not isinstance(given, Mapping):
             raise ValueError(f"metrics are {type(given).__name__}; they must be an object.")
         rows = [
@@ -231,10 +231,10 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> Metrics:
-    """Read the metrics of a run folder; ValueError where the file is missing, damaged or of another version."""
+    """Return the metrics of a run folder; raise a ValueError if the file is missing, damaged or of another version."""
     path = folder / METRICS
     if (given := read_json(path)) is None:
-        raise ValueError(f"{path} is missing or is no JSON.")
+        raise ValueError(f"{path} is missing or is not JSON.")
     try:
         return Metrics.from_json(given)
     except ValueError as error:
@@ -242,7 +242,7 @@ def read_metrics(folder: Path) -> Metrics:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run's metrics say that training reached its last step; False where there are none."""
+    """Return whether the metrics of a run say that training reached its last step; False if there are no metrics."""
     given = read_json(folder / METRICS)
     return isinstance(given, dict) and bool(given.get("finished"))
 

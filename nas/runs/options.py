@@ -1,19 +1,19 @@
-"""Options that say where, on what and how far something is computed, rather than what is computed.
+"""Options that decide where and how much is computed, not what is computed.
 
-Whoever compares two configs, or takes options over from another run, sets some of these apart.
+Code that compares two configs, or that takes options from another run, leaves some of these out.
 """
 
 FOLDER = ("resume", "output", "name")
-"""Where a run is kept."""
+"""Options for the run folder."""
 PLACES = ("data.path",)
-"""Where a machine keeps what a run reads."""
+"""Options for paths of data, which differ between machines."""
 CODE = ("plugins",)
-"""Which modules add spaces, operations, tasks and searchers; they may be installed in another way elsewhere."""
+"""Options for modules of plugins, which another machine may have installed as packages."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
-"""Over which processes a run is spread."""
+"""Options for the processes of a run."""
 DEVICE = ("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs")
-"""On what each process computes, and in which precision."""
+"""Options for the device and the precision of each process."""
 MACHINE = (*PROCESSES, *DEVICE)
-"""What belongs to the machine, wherever a run was made."""
+"""Options that depend on the machine."""
 AMOUNT = ("sweep.trials", "sweep.workers", "sweep.retries", "workers", "seeds", "timing")
-"""How much a sweep or a comparison computes, and how much of it at a time."""
+"""Options for the amount of work of a sweep or a comparison, and how much of it runs at a time."""

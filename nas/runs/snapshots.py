@@ -1,4 +1,4 @@
-"""Snapshots of the routing of one sequence during training, in the run folder: to see afterwards how it came about."""
+"""Snapshots of the routing of one sequence during training, stored in the run folder for the report."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
@@ -11,28 +11,29 @@ from nas.runs.folder import Run, read_json
 
 SNAPSHOTS = "routing.json"
 MOST = 64
-"""Snapshots of a run, the last aside: as many as a slider tells apart."""
+"""Largest number of snapshots of a run before the last one: the resolution of the report's slider."""
 
 
 def is_kept(step: int, validate_every: int, steps: int) -> bool:
-    """Whether the validation after a step leaves a snapshot: spread evenly over training, and the last one.
+    """Return whether the validation after a step saves a snapshot: at even distances, and at the last step.
 
-    A matter of the options alone, so that a resumed run keeps those that an uninterrupted one keeps.
+    The result depends on the options alone, so that a resumed run saves the same snapshots as an uninterrupted run.
     """
     apart = validate_every * max(-(-(steps // validate_every) // MOST), 1)
     return step >= steps or step % apart == 0
 
 
 def snapshot_of(routing: RoutingMap, step: int) -> Snapshot:
-    """The probabilities of a routing map, a byte each."""
+    """Return the probabilities of a routing map, one byte each."""
     layers = {layer: [bytes(map(code, head)) for head in heads] for layer, heads in routing.layers.items()}
     return Snapshot(step, routing.chunk_size, layers)
 
 
 def map_of(taken: Snapshot, task: Task) -> RoutingMap:
-    """The routing that a snapshot has kept, of the first sequence to validate on.
+    """Return the routing of a snapshot, on the first validation sequence.
 
-    ValueError where it is of another sequence.
+    Raises:
+        ValueError: the snapshot is of another sequence.
     """
     batch, size = task.validation_batches()[0], taken.chunk_size
     return RoutingMap(
@@ -49,13 +50,13 @@ def _each(taken: Snapshot, of: Callable[[int], float]) -> dict[int, list[list[fl
 
 
 def add_snapshot(run: Run, taken: Snapshot) -> None:
-    """Write a snapshot behind those of earlier steps. What a killed run had of later steps goes: they come again."""
+    """Append a snapshot to those of earlier steps, and drop later ones, which a resumed run saves again."""
     earlier = [other for other in read_snapshots(run) if other.step < taken.step]
     run.write_json(SNAPSHOTS, [_packed(one) for one in (*earlier, taken)])
 
 
 def read_snapshots(run: Run) -> list[Snapshot]:
-    """The snapshots of a run by step; none where the file is missing or damaged."""
+    """Return the snapshots of a run by step; empty if the file is missing or damaged."""
     try:
         return [_unpacked(one) for one in read_json(run.path / SNAPSHOTS) or []]
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -71,7 +72,7 @@ def _unpacked(stored: dict[str, Any]) -> Snapshot:
     layers = {int(layer): _heads(heads) for layer, heads in stored["layers"].items()}
     taken = Snapshot(int(stored["step"]), int(stored["chunk_size"]), layers)
     if taken.chunk_size < 1 or not layers:
-        raise ValueError("it shows nothing")
+        raise ValueError("the snapshot has no layer or no chunk size")
     return taken
 
 

@@ -1,13 +1,13 @@
-"""Searchers beside gradient descent: they propose architectures of a space and learn from how those score.
+"""Searchers other than gradient descent: they propose architectures of a space and learn from their scores.
 
-Each is one function of one shape, so that they can be compared at an equal number of evaluations:
+All are functions of the same signature, so that they can be compared at an equal number of evaluations:
 
-    (space, score, excess, settings, random) -> {code: score}, in the order in which they were scored
+    (space, score, excess, settings, random) -> {code: score}, in the order of scoring
 
-``score`` is what takes time: a searcher asks for it once an architecture, ``settings.evaluations`` times at the most.
-Larger is better, and minus infinity is no candidate. ``excess`` takes none: only what it puts at 0 or below is scored.
-Everything random comes from ``random``, so that a seed decides the search, and a search that is begun again with scores
-that are remembered takes the same way.
+``score`` is expensive: a searcher calls it once for each architecture, at most ``settings.evaluations`` times. Larger
+scores are better; minus infinity means that the architecture cannot be selected. ``excess`` is fast: a searcher scores
+only architectures for which it is at most 0. All random numbers come from ``random``, so that the seed determines the
+search. A search that is started again with stored scores therefore proposes the same architectures.
 """
 
 from nas.searchers.check import GRADIENT, SEARCHERS, check_searcher, find_searcher

@@ -1,4 +1,4 @@
-"""The architectures that a searcher had scored: kept in the run folder one by one, so that none is scored twice."""
+"""The scored architectures of a search, each stored in the run folder at once, so that none is scored twice."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from nas.search_spaces.space import Code, Space
 
 
 class Candidates:
-    """The candidates of a run, those of an earlier start included; UserError where their file is damaged.
+    """The candidates of a run, including those from before a resumption; UserError if their file is damaged.
 
     Args:
-        run: whose folder holds them.
-        space: that they are of.
+        run: run folder that stores the candidates.
+        space: space of the candidates.
     """
 
     def __init__(self, run: Run, space: Space) -> None:
@@ -30,11 +30,11 @@ class Candidates:
         return iter(self._found.values())
 
     def get(self, code: Code) -> Candidate | None:
-        """The candidate of a code; None where it was not scored."""
+        """Return the candidate of a code; None if the code was not scored."""
         return self._found.get(code)
 
     def add(self, candidate: Candidate) -> None:
-        """Keep one more."""
+        """Add a candidate and store it."""
         self._found[candidate.code] = candidate
         self._run.write_json(CANDIDATES, [asdict(one) for one in self])
 
@@ -48,5 +48,5 @@ def _read(run: Run, space: Space) -> list[Candidate]:
             figures = {name: math.nan if value is None else float(value) for name, value in given.items()}
             found.append(Candidate.named(space, space.encode(space.decode(tuple(entry["code"]))), **figures))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it and its candidates are scored again.") from error
+        raise UserError(f"{path} is damaged; delete it to score its candidates again.") from error
     return found

@@ -1,4 +1,4 @@
-"""Which searchers there are, and whether one can search a space: known before anything is trained."""
+"""The searchers by name, and the check before training that a searcher can search a space."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -15,16 +15,16 @@ from nas.search_spaces.space import Code, Space
 from nas.searchers.draws import Excess, Score, Scores
 
 Searcher = Callable[[Space, Score, Excess, Any, Random], Scores]
-"""See `nas.searchers`; settings are those of its own group of options."""
+"""See `nas.searchers`; settings are the options of the searcher."""
 
 GRADIENT = "gradient"
-"""The searcher whose answer is in the logits that were trained."""
+"""Searcher that selects the architecture by the trained architecture logits."""
 SEARCHERS = {"random": "random_search", "evolution": "evolution", "optuna": "optuna_search"}
-"""The others of nas: the module, and in it the function. Plugins add more."""
+"""Module, and function in it, of the other searchers of nas by name. Plugins add more."""
 
 
 def find_searcher(name: str) -> Searcher:
-    """A searcher by name; imports it, and with it what it is built on."""
+    """Import and return a searcher by name; raise a UserError if the name is unknown."""
     if (function := SEARCHERS.get(name)) is not None:
         return cast(Searcher, getattr(import_module(f"nas.searchers.{function}"), function))
     added = find(SEARCHER, name)
@@ -34,25 +34,27 @@ def find_searcher(name: str) -> Searcher:
 
 
 def _names() -> list[str]:
-    """Every searcher: those of nas first."""
+    """Return the names of all searchers, those of nas first."""
     return [GRADIENT, *SEARCHERS, *known(SEARCHER)]
 
 
 def _checked(name: str, search: Searcher) -> Searcher:
-    """A searcher of a plugin, which is refused where it asks for or returns something else than it must."""
+    """Wrap a searcher of a plugin: raise a UserError if it scores or returns a wrong value."""
 
     def checked(space: Space, score: Score, excess: Excess, settings: Any, random: Random) -> Scores:
-        asked: set[Code] = set()
+        scored: set[Code] = set()
 
-        def noted(code: Code) -> float:
+        def recorded(code: Code) -> float:
             if not _is_code(space, code):
                 raise misbehaviour(SEARCHER, name, "scored", "score codes of the space, see Space.codes", code)
-            asked.add(code)
+            scored.add(code)
             return score(code)
 
-        scores: object = search(space, noted, excess, settings, random)
-        if not isinstance(scores, dict) or not scores.keys() <= asked:
-            raise misbehaviour(SEARCHER, name, "returned", "return a score by each code that it had scored", scores)
+        scores: object = search(space, recorded, excess, settings, random)
+        if not isinstance(scores, dict) or not scores.keys() <= scored:
+            raise misbehaviour(
+                SEARCHER, name, "returned", "return a dict of scores by code, of scored codes only", scores
+            )
         return scores
 
     return checked
@@ -67,7 +69,7 @@ def _is_code(space: Space, code: object) -> bool:
 
 
 def check_searcher(config: SearchConfig, space: Space) -> None:
-    """UserError where the searcher cannot search this space, or an option of it cannot work."""
+    """Raise a UserError if the searcher cannot search this space, or if one of its options cannot work."""
     searcher = config.searcher
     if searcher.name == GRADIENT:
         _check_gradient(config, space)
@@ -76,7 +78,7 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
         raise UserError(f"searcher.name={searcher.name} is unknown; choose one of: {', '.join(_names())}.")
     if space.size == 1:
         raise UserError(
-            f"searcher={searcher.name} has nothing to choose from: {space.name} is a single architecture here, whose "
+            f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
             "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
         )
     if isinstance(searcher, EvolutionConfig):
@@ -90,8 +92,8 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
 def _check_gradient(config: SearchConfig, space: Space) -> None:
     if space.choosing and config.relaxation.name in UNLEARNT:
         raise UserError(
-            f"relaxation={config.relaxation.name} teaches the logits of layers nothing, so searcher={GRADIENT} would "
-            f"find nothing; give another relaxation, or another searcher: {', '.join(_names()[1:])}."
+            f"relaxation={config.relaxation.name} does not train the architecture logits, which searcher={GRADIENT} "
+            f"needs; give another relaxation, or another searcher: {', '.join(_names()[1:])}."
         )
 
 
@@ -99,8 +101,8 @@ def _check_evolution(searcher: SearcherConfig) -> None:
     assert isinstance(searcher, EvolutionConfig)
     if searcher.sample > searcher.population:
         raise UserError(
-            f"searcher.sample={searcher.sample} is more than searcher.population={searcher.population}, of which it is "
-            "drawn; give at most that many."
+            f"searcher.sample={searcher.sample} is more than searcher.population={searcher.population}, from which the "
+            f"sample is drawn; give at most {searcher.population}."
         )
     if searcher.population > searcher.evaluations:
         raise UserError(

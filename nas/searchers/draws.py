@@ -1,4 +1,4 @@
-"""Architectures within a limit, none of them twice: what every searcher draws its candidates from."""
+"""Draws of distinct architectures within the budget, for every searcher."""
 
 from collections.abc import Callable, Container
 from random import Random
@@ -6,27 +6,27 @@ from random import Random
 from nas.search_spaces.space import Code, Space
 
 Score = Callable[[Code], float]
-"""How good an architecture is: larger is better, minus infinity is no candidate."""
+"""Code of an architecture to its score: larger is better, minus infinity cannot be selected."""
 Excess = Callable[[Code], float]
-"""By how much an architecture is over the budget; 0 or less where it is within."""
+"""Code of an architecture to its cost over the budget; at most 0 if it is within the budget."""
 Scores = dict[Code, float]
-"""What was scored, in that order."""
+"""Scores by code, in the order of scoring."""
 
 LISTED = 10_000
-"""Spaces of up to this many architectures are listed, so that a draw is exact and it is known when none is left."""
+"""Largest size of a space that is listed: draws from a list are exactly uniform and notice its end."""
 DRAWS = 200
-"""How often to draw from a larger space before what was drawn is mended."""
+"""Draws from a larger space before the last one is mutated until it is within the budget."""
 STEPS = 5000
-"""Mutations of a walk: more than it takes to bring a model of 24 layers with 7 options each down to the cheapest."""
+"""Largest number of mutations of a walk: enough to reach the cheapest of 24 layers with 7 options each."""
 
 
 class Draws:
-    """Architectures of a space that are within the budget and new.
+    """Draws of architectures of a space that are within the budget and new.
 
     Args:
-        space: what can be chosen.
-        excess: see `Excess`. A sum over layers, as costs are, has no local minimum in which a walk could stay.
-        random: decides every draw.
+        space: search space.
+        excess: see `Excess`. As a sum over layers it has no local minimum, so that a walk cannot get stuck.
+        random: generator of all draws.
     """
 
     def __init__(self, space: Space, excess: Excess, random: Random) -> None:
@@ -34,11 +34,11 @@ class Draws:
         self._left = [code for code in space.codes() if excess(code) <= 0] if space.size <= LISTED else None
 
     def fresh(self, known: Container[Code]) -> Code | None:
-        """One within the budget that is not known; None where none is left, or none was found.
+        """Draw an architecture within the budget that is not in ``known``; return its code, or None if none is found.
 
-        Drawn uniformly of those that are left, in spaces of up to `LISTED` architectures. In larger ones the same by
-        rejection, unless so few are within the budget that `DRAWS` draws find none: then the last one drawn is mutated
-        until it is within.
+        The draw is uniform over the remaining architectures, in spaces of up to `LISTED` architectures from a list, in
+        larger spaces by rejection. If `DRAWS` draws are all rejected, the last one is mutated until it is within the
+        budget.
         """
         if self._left is not None:
             self._left = [code for code in self._left if code not in known]
@@ -50,13 +50,13 @@ class Draws:
         return self._walk(code, known)
 
     def near(self, code: Code, known: Container[Code]) -> Code | None:
-        """One within the budget that is not known, mutated from ``code`` until it is so; else a `fresh` one."""
+        """Mutate ``code`` until it is within the budget and not in ``known``; return a `fresh` one if that fails."""
         if self._left is not None and self.fresh(known) is None:
             return None
         return self._walk(code, known) or self.fresh(known)
 
     def _walk(self, code: Code, known: Container[Code]) -> Code | None:
-        """Mutate until the architecture is wanted: over the budget no step goes further away from it."""
+        """Mutate a code until it is within the budget and not known; over the budget, no step raises the cost."""
         over = self._excess(code)
         for _ in range(STEPS):
             step = self._space.encode(self._space.mutate(self._space.decode(code), self._random))

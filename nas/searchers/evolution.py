@@ -1,4 +1,4 @@
-"""Regularised evolution: tournaments in a population whose oldest member dies (Real et al. 2019, algorithm 1)."""
+"""Regularised evolution: tournaments in a population that drops its oldest member (Real et al. 2019, algorithm 1)."""
 
 from collections import deque
 from random import Random
@@ -11,10 +11,9 @@ from nas.searchers.draws import Draws, Excess, Score, Scores
 def evolution(space: Space, score: Score, excess: Excess, settings: EvolutionConfig, random: Random) -> Scores:
     """Score ``settings.population`` random architectures, then children of the best of ``settings.sample`` members.
 
-    As in the paper, the sample is drawn with replacement, every child joins the population, and for it the oldest
-    member leaves, however good. Other than there, a child is a mutation that is within the budget and was never scored:
-    the same weights would score an architecture the same again. Where one mutation leads to no such child, it is
-    mutated further.
+    As in the paper, the sample is drawn with replacement, and every child replaces the oldest member, whatever their
+    scores. Unlike in the paper, a child must be within the budget and not scored before, since the same weights would
+    give the same score again. If one mutation does not lead to such a child, it is mutated further.
     """
     draws, scores = Draws(space, excess, random), Scores()
     population: deque[Code] = deque(maxlen=settings.population)  # a full one drops its oldest

@@ -13,24 +13,27 @@ import optuna
 from nas.errors import UserError
 
 NEEDS = {"CmaEs": "cmaes"}
-"""Packages that a sampler imports when it draws first, which would be late."""
+"""Packages that a sampler imports only at its first draw, by sampler."""
 
 
 def silence() -> None:
-    """Optuna tells each trial and each experimental feature; our commands have progress of their own."""
+    """Hide Optuna's messages on trials and experimental features; the commands show their own progress."""
     optuna.logging.set_verbosity(logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def class_name(option: str, given: str, module: ModuleType, suffix: str, also: str = "") -> str:
-    """The class that is meant by a name in any case, with or without its suffix; UserError where there is none.
+    """Return the name of an Optuna class from a name in any case, with or without its suffix.
 
     Args:
-        option: that gave the name.
-        given: the name.
-        module: of Optuna.
-        suffix: of its classes.
+        option: option that has the name.
+        given: value of the option.
+        module: module of Optuna with the class.
+        suffix: suffix of its class names.
         also: other values of the option, for the message.
+
+    Raises:
+        UserError: the module has no class of this name.
     """
     known = [name for name in module.__all__ if name.endswith(suffix) and not name.startswith("Base")]
     for name in known:
@@ -42,15 +45,15 @@ def class_name(option: str, given: str, module: ModuleType, suffix: str, also: s
 
 
 def parameters(module: ModuleType, name: str) -> Mapping[str, inspect.Parameter]:
-    """What a class takes."""
+    """Return the parameters of a class by name."""
     return inspect.signature(getattr(module, name)).parameters
 
 
 def build(option: str, module: ModuleType, name: str, options: Mapping[str, Any]) -> Any:
-    """The sampler or pruner; an option that is one itself is given as {name: ..., and its options}.
+    """Return a sampler or pruner with its options; an inner sampler or pruner is given as {name: ..., options}.
 
     Raises:
-        UserError: it does not take these options, or needs a package that is not there.
+        UserError: the class does not take these options, or needs a package that is not installed.
     """
     known = parameters(module, name)
     short = name.removesuffix("Sampler").removesuffix("Pruner")
@@ -63,7 +66,7 @@ def build(option: str, module: ModuleType, name: str, options: Mapping[str, Any]
         )
     built = {key: _inner(option, module, value) for key, value in options.items()}
     try:
-        with warnings.catch_warnings(action="ignore"):  # that some are experimental
+        with warnings.catch_warnings(action="ignore"):  # on experimental classes
             return getattr(module, name)(**built)
     except ImportError as error:
         raise UserError(f"{option}={short} needs a package that is not installed: {error}") from error

@@ -1,4 +1,4 @@
-"""Optuna directly over architectures: a categorical parameter for every layer that chooses, any of its samplers."""
+"""Optuna directly over architectures: a categorical parameter for every searchable layer, with any sampler."""
 
 from random import Random
 
@@ -11,41 +11,41 @@ from nas.searchers.draws import Draws, Excess, Score, Scores
 from nas.searchers.optuna_parts import silence
 from nas.searchers.samplers import build_sampler
 
-ASKS = 20
-"""How often to ask the sampler before it is given an architecture: samplers like to say the same again."""
+SUGGESTIONS = 20
+"""Unusable suggestions in a row after which the sampler gets a random architecture, since samplers repeat."""
 
 
 class Study(optuna.Study):
-    """A study that ends by its evaluations alone: samplers that have tried everything do not end it."""
+    """A study that samplers cannot end: it ends after its evaluations only."""
 
     def stop(self) -> None:
-        """Samplers call it."""
+        """Ignore the request of a sampler that has suggested every architecture."""
 
 
 def optuna_search(space: Space, score: Score, excess: Excess, settings: OptunaConfig, random: Random) -> Scores:
-    """Score what the sampler suggests, each architecture once.
+    """Score the suggestions of the sampler, each architecture once.
 
-    A suggestion over the budget is told as pruned, which is how Optuna's samplers learn where not to look; one that was
-    scored before is taken back. After `ASKS` of these in a row the sampler is given a random architecture instead, and
-    learns from that.
+    A suggestion over the budget counts as a pruned trial, from which Optuna's samplers learn; a suggestion that was
+    scored before counts as a failed trial. After `SUGGESTIONS` such suggestions in a row, a random architecture is
+    scored instead, from which the sampler learns too.
     """
     silence()
     seed = random.randrange(2**32)
     made = optuna.create_study(direction="maximize", sampler=build_sampler(settings, space, seed))
     study = Study(made.study_name, made._storage, made.sampler, made.pruner)
     draws, scores = Draws(space, excess, random), Scores()
-    while len(scores) < settings.evaluations and (asked := _ask(study, space, scores, excess, draws)):
-        trial, code = asked
+    while len(scores) < settings.evaluations and (suggested := _suggest(study, space, scores, excess, draws)):
+        trial, code = suggested
         scores[code] = score(code)
-        _tell(study, trial, scores[code])
+        _report(study, trial, scores[code])
     return scores
 
 
-def _ask(
+def _suggest(
     study: Study, space: Space, scores: Scores, excess: Excess, draws: Draws
 ) -> tuple[optuna.trial.Trial, Code] | None:
-    """A suggestion that is within the budget and new, a random one where the sampler has none; None if none is left."""
-    for _ in range(ASKS):
+    """Return a new suggestion within the budget, a random one if the sampler has none; None if none is left."""
+    for _ in range(SUGGESTIONS):
         trial = study.ask()
         code = space.encode(space.suggest(trial))
         if excess(code) > 0:
@@ -63,7 +63,7 @@ def _ask(
     return trial, space.encode(space.suggest(trial))
 
 
-def _tell(study: Study, trial: optuna.trial.Trial, value: float) -> None:
+def _report(study: Study, trial: optuna.trial.Trial, value: float) -> None:
     if value == -float("inf"):
         study.tell(trial, state=TrialState.PRUNED)
     else:

@@ -1,4 +1,4 @@
-"""Random search: what every other searcher has to beat (Li & Talwalkar 2019)."""
+"""Random search: the baseline of every other searcher (Li & Talwalkar 2019)."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from nas.searchers.draws import Draws, Excess, Score, Scores
 
 
 def random_search(space: Space, score: Score, excess: Excess, settings: RandomConfig, random: Random) -> Scores:
-    """Score architectures drawn uniformly from those within the budget, each once."""
+    """Score architectures that are drawn uniformly within the budget, each once."""
     draws, scores = Draws(space, excess, random), Scores()
     while len(scores) < settings.evaluations and (code := draws.fresh(scores)) is not None:
         scores[code] = score(code)

@@ -1,4 +1,4 @@
-"""Optuna's samplers for the choices of layers."""
+"""Optuna's samplers over the options of layers."""
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -11,7 +11,7 @@ OPTION = "searcher.sampler"
 
 
 def build_sampler(settings: OptunaConfig, space: Space, seed: int) -> BaseSampler:
-    """The sampler of a search; UserError where there is none of this name, or not with these options."""
+    """Return the sampler of a search; raise a UserError if its name is unknown or it does not take its options."""
     silence()
     name, options = class_name(OPTION, settings.sampler, optuna.samplers, "Sampler"), dict(settings.sampler_options)
     known = parameters(optuna.samplers, name)
@@ -24,5 +24,5 @@ def build_sampler(settings: OptunaConfig, space: Space, seed: int) -> BaseSample
 
 
 def _parameters(space: Space) -> dict[str, list[str]]:
-    """The parameters that `Space.suggest` asks for, and their values."""
+    """Return the parameters of `Space.suggest` and the values of each."""
     return {f"layer_{layer}": list(map(option_name, space.options[layer])) for layer in space.choosing}

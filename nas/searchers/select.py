@@ -1,4 +1,4 @@
-"""After training: a searcher selects an architecture by how candidates score with the shared weights."""
+"""Selection of an architecture after training, by the scores of candidates with the shared weights."""
 
 import math
 import time
@@ -23,15 +23,15 @@ from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
 
 LINES = 10
-"""Progress lines where the console is no terminal."""
+"""Number of progress lines if the console is no terminal."""
 
 
 class Selection(NamedTuple):
     """The selected architecture.
 
     Attributes:
-        code: in the space of the supernet; None where no architecture was scored.
-        searched: the work of the searcher.
+        code: code in the space of the supernet; None if no architecture was scored.
+        searched: result of the searcher.
     """
 
     code: Code | None
@@ -39,10 +39,10 @@ class Selection(NamedTuple):
 
 
 def select(module: TrainingModule, run: Run, console: Console) -> Selection | None:
-    """Let the searcher of the config select an architecture; None where the architecture logits already did.
+    """Select an architecture with the searcher of the config; return None if the architecture logits select it.
 
-    The candidates follow from the seed and the scores. So a search that was killed scores the same candidates again,
-    and reads from the run folder the scores that it had.
+    The candidates depend on the seed and the scores only. A search that was killed therefore proposes the same
+    candidates again, and reads their scores from the run folder.
     """
     config = module.config
     assert isinstance(config, SearchConfig)
@@ -82,17 +82,17 @@ def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candida
 
 
 def _excess(module: TrainingModule) -> Excess:
-    """How far each architecture is from the budget, at the softmax shares that its routers had in training."""
+    """Return the function from a code to its cost over the budget, at the softmax shares measured in training."""
     costs, fixed = module.architecture_logits.costs(module.cost), module.cost.relative(module.cost.fixed)
     return lambda code: _over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))
 
 
-def _over(module: TrainingModule, code: Code, spent: float) -> float:
-    return module.architecture_logits.excess(module.cost, code, spent, module.budget.target, module.budget.exact)
+def _over(module: TrainingModule, code: Code, cost: float) -> float:
+    return module.architecture_logits.excess(module.cost, code, cost, module.budget.target, module.budget.exact)
 
 
 class _Progress:
-    """A progress bar over evaluations with the best so far; a few lines where the console is no terminal."""
+    """A progress bar over evaluations with the best candidate so far; a few lines if the console is no terminal."""
 
     def __init__(self, module: TrainingModule, console: Console, excess: Excess) -> None:
         assert isinstance(module.config, SearchConfig)

@@ -1,1 +1,1 @@
-"""A search and a training from data to report, for their commands, for sweeps and for comparisons."""
+"""A whole search and a whole training, for their commands, for sweeps and for comparisons."""

@@ -1,4 +1,4 @@
-"""A search: supernet, choice of an architecture, measurements and report."""
+"""A search: train a supernet, select an architecture, measure it and write the report."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast, get_args
@@ -35,9 +35,9 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     """Train a supernet, select an architecture, measure it and write its run folder.
 
     Args:
-        config: checked, as `nas.cli.command` does.
-        console: where progress and results are printed.
-        callbacks: of the training, called after those of a search itself.
+        config: options, checked by `nas.cli.checked`.
+        console: console for progress and results.
+        callbacks: further callbacks of the training, called after the search's own.
     """
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
@@ -55,15 +55,15 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
 
 
 def _warn_of_long_chunks(space: Space, length: int) -> None:
-    """Warn of chunks as long as the training sequences: there a router decides nothing."""
+    """Warn of chunks that are as long as the training sequences, so that a router decides nothing."""
     chunks = sorted({o.chunk_size for own in space.options for o in own if o.routed})
     if space.choosing and (long := [chunk for chunk in chunks if chunk >= length]):
         warn(
-            f"space.chunk_sizes has {', '.join(map(str, long))}, and data.length={length}: in training such a chunk is "
-            "the whole sequence, so that a router has nothing to decide, and nothing tells how it does on longer ones."
+            f"space.chunk_sizes has {', '.join(map(str, long))}, but data.length={length}: in training such a chunk is "
+            "the whole sequence, so its router decides nothing and its quality on longer sequences is unknown."
         )
 
 
 def search(config: SearchConfig, console: Console) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     return run_search(config, console).status

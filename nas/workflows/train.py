@@ -1,4 +1,4 @@
-"""A training: one architecture from scratch, with the recipe of a search."""
+"""A training of one architecture from scratch, with the recipe of a search."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +24,11 @@ from nas.training.module import TrainingModule
 
 
 class Outcome(NamedTuple):
-    """The end of a training.
+    """The result of a training.
 
     Attributes:
-        run: its folder.
-        module: after training.
+        run: run folder.
+        module: module after training.
         discretised: the trained model; None in all processes but the first.
         status: exit status of the command.
     """
@@ -43,9 +43,9 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     """Train one architecture, measure it and write its run folder.
 
     Args:
-        config: checked, as `nas.cli.command` does.
-        console: where progress and results are printed.
-        callbacks: of the training, called after its own.
+        config: options, checked by `nas.cli.checked`.
+        console: console for progress and results.
+        callbacks: further callbacks of the training, called after its own.
     """
     task = build_task(config.data, config.seed)
     architecture = _architecture(config, task.vocab_size)
@@ -61,12 +61,12 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
 
 
 def train(config: TrainConfig, console: Console) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     return run_training(config, console).status
 
 
 def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
-    """A hand-designed hybrid in the sizes of the config's model, or the architecture of a file."""
+    """Return a hand-designed hybrid with the sizes of the config's model, or the architecture of a file."""
     share = config.budget.target if config.budget.resource == SOFTMAX_SHARE else 1.0
     with user_errors():
         by_hand = baselines.build(config.architecture, config.model, vocab_size, share)
@@ -82,14 +82,14 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
     architecture = load_architecture(path)
     if architecture.vocab_size != vocab_size:
         raise UserError(
-            f"architecture={path} is for {architecture.vocab_size} tokens, but data={config.data.name} has "
-            f"{vocab_size}; give the data it was searched on."
+            f"architecture={path} has {architecture.vocab_size} token ids, but data={config.data.name} has "
+            f"{vocab_size}; give the data that it was searched on."
         )
     return architecture
 
 
 def _check_budget(config: TrainConfig, architecture: Architecture) -> None:
-    """UserError where the budget differs from the softmax share of a given routing."""
+    """Raise a UserError if the budget differs from the softmax share of a given routing."""
     share, budget = architecture.given_share, config.budget
     if share is None:
         return

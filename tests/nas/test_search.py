@@ -263,7 +263,7 @@ def test_a_search_uses_the_gpu_in_bfloat16_and_can_be_resumed(tmp_path, monkeypa
     assert yaml.safe_load((stopped.run / "config.yaml").read_text())["config"]["trainer"]["precision"] == "bf16-mixed"
     resumed = nas("search", f"resume={stopped.run}")
     assert resumed.status == 0, resumed.err
-    assert "tokens a second" in resumed.out
+    assert "tokens per second" in resumed.out
     metrics = json.loads((stopped.run / "metrics.json").read_text())
     assert metrics["finished"] is True
     assert metrics["tokens_per_second"] > 0

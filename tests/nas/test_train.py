@@ -22,7 +22,7 @@ def test_an_architecture_by_name(tmp_path: Path, name: str) -> None:
     assert load_architecture(ended.run / "architecture.json").mixers == (name, name)
     assert len(metrics(ended.run)["routings"]) == (4 if name == "token_hybrid" else 1)
     if name != "token_hybrid":
-        assert "What was trained" in ended.out
+        assert "The trained model" in ended.out
         assert "share" not in next(line for line in ended.out.splitlines() if line.startswith("step 3"))
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
         ),
         (("architecture=softmax", "model.softmax_heads=3"), "softmax_heads=3"),
         (("architecture=interleaved_3_1",), "but model.layers=2; give at least 4."),
-        (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give as many."),
+        (("architecture=linear-softmax-linear",), "has 3 layers, but model.layers=2; give equally many."),
     ):
         assert told in refusal("train", *SMALL, *options, f"output={tmp_path / 'outputs'}")
     assert not (tmp_path / "outputs").exists()

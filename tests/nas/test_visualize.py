@@ -66,7 +66,7 @@ def test_it_writes_the_page_that_the_run_wrote(finished: Path) -> None:
     ]
     assert {"loss.svg", "routing.png", "layers.png"} <= {path.name for path in (finished / "figures").iterdir()}
     again = (finished / "report.html").read_text()
-    made_by = re.compile(r"<h2>Made by</h2>.*", re.DOTALL)
+    made_by = re.compile(r"<h2>Command</h2>.*", re.DOTALL)
     shown = [made_by.sub("", text) for text in (first, again)]
     assert shown[0] == shown[1]
     assert data(first)[0]["snapshots"]["steps"] == [3, 6]
@@ -83,7 +83,7 @@ def test_it_shows_a_text_and_a_prompt(of_text: Path, tmp_path: Path) -> None:
     assert tokens(page(of_text, 'prompt="a, {b}: [c]"')) == "a,·{b}:·[c]"
     short = page(of_text, "prompt=abc", "tokens=2")
     assert tokens(short) == "ab"
-    assert "The text goes on: this is the routing of its first 2 bytes." in short
+    assert "The text is longer: this is the routing of its first 2 bytes." in short
 
 
 def test_what_shows_something_else_leaves_the_report_of_the_run_alone(of_text: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_model_without_routing_has_a_page_too(tmp_path: Path) -> None:
     ended = nas("train", "architecture=linear", *SEARCH[1:], f"output={tmp_path}")
     assert ended.status == 0, ended.err
     text = page(ended.run)
-    assert "There is nothing to map" in text
+    assert "No routing to show" in text
     assert not data(text)
 
 
@@ -127,15 +127,15 @@ def test_an_unfinished_run_shows_what_it_has(finished: Path) -> None:
     for name in ("model.safetensors", "metrics.json", "architecture.json", "report.html"):
         (finished / name).unlink()
     text = page(finished)
-    assert "This run is not finished, or was killed: it has no weights and no final figures." in text
-    assert "It has logged up to step 6 of 6." in text
-    assert "This is the routing at step 6 of the training, the latest that was kept" in text
+    assert "This run is unfinished: it has no weights and no final figures." in text
+    assert "Its log ends at step 6 of 6." in text
+    assert "This is the routing at step 6 of training, the latest snapshot" in text
     (shown,) = data(text)
     assert (shown["snapshots"]["steps"], shown["end"]) == ([3], "step 6")
     (finished / SNAPSHOTS).unlink()
     shutil.rmtree(finished / "tensorboard")
     text = page(finished)
-    assert "It has no routing to show yet." in text
+    assert "It has no routing snapshot yet." in text
     assert "This run logged no steps." in text
 
 
@@ -144,7 +144,7 @@ def test_damaged_figures_are_told_of(finished: Path, damaged: str) -> None:
     routing = data((finished / "report.html").read_text())
     (finished / "metrics.json").write_text(damaged)
     text = page(finished)
-    assert re.search(r"metrics.json is (missing or )?damaged: there are no final figures to show", text)
+    assert re.search(r"metrics.json is (missing or )?damaged, so no final figures are shown", text)
     assert data(text) == routing
 
 
@@ -160,7 +160,7 @@ def test_data_that_is_gone_is_told_of(of_text: Path, tmp_path: Path) -> None:
     shutil.copytree(of_text, moved)
     config = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(re.sub(r"path: \S+", "path: nowhere", config))
-    assert "was trained on data that is not to be had here: data.path=nowhere" in refusal("visualize", f"run={moved}")
+    assert "was trained on data that is not available here: data.path=nowhere" in refusal("visualize", f"run={moved}")
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_data_that_is_gone_is_told_of(of_text: Path, tmp_path: Path) -> None:
         (("run={run}", "text=/"), "text=/ cannot be read (Is a directory)"),
         (("run={run}", "prompt=''"), "prompt is empty; give at least one character"),
         (("run={run}", "text=/dev/null"), "text=/dev/null is empty"),
-        (("run={run}", "text=a", "prompt=b"), "text=a and prompt were both given; give one of them."),
+        (("run={run}", "text=a", "prompt=b"), "text=a and prompt are both given; give only one of them."),
         (("run={run}", "tokens=0"), "tokens=0 is not allowed; give 1 or more."),
         (("run={run}", "output=."), "output=. is a folder; give a file"),
         (("run={run}", "output=nowhere/page.html"), "output=nowhere/page.html: there is no folder nowhere"),
         (("run={run}", "seed=3"), "seed is not an option"),
-        (("run={recall}", "prompt=b"), "prompt: the tokens of recall are no bytes"),
-        (("run={run}", "compare={recall}"), "they cannot read the same sequence; give runs on the same data"),
-        (("run={run}", "compare={recall}", "prompt=b"), "they cannot read the same sequence"),
+        (("run={recall}", "prompt=b"), "prompt is a text, but the tokens of recall are not bytes"),
+        (("run={run}", "compare={recall}"), "give two runs on the same data"),
+        (("run={run}", "compare={recall}", "prompt=b"), "give two runs on the same data"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(

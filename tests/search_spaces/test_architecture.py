@@ -1,4 +1,4 @@
-"""An architecture: a frozen value, to JSON and back, and what it refuses."""
+"""Architectures: frozen values, their JSON form, and the errors of wrong fields."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import MIXERS, small
 
 
-def test_it_is_a_value() -> None:
+def test_an_architecture_is_a_frozen_hashable_value() -> None:
     assert small() == small()
     assert len({small(), small(), small("linear"), small(chunk_size=8)}) == 3
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -30,7 +30,7 @@ def test_json_and_back() -> None:
         assert Architecture.from_dict(json.loads(given.to_json())) == given
 
 
-def test_what_has_a_usual_value_may_be_left_out() -> None:
+def test_fields_with_a_default_may_be_omitted() -> None:
     given = small().to_dict()
     del given["conv_size"], given["tie_embeddings"]
     assert Architecture.from_dict(given) == small()
@@ -42,7 +42,7 @@ def test_files_of_earlier_versions_have_two_lists() -> None:
     earlier = given | {"mixers": ["linear", "token_hybrid"], "chunk_sizes": [4, 8]}
     assert Architecture.from_dict(earlier) == small("linear", "token_hybrid", chunk_sizes=(4, 8))
     for wrong in ({"chunk_sizes": [4]}, {"mixers": "linear"}):
-        with pytest.raises(ValueError, match="must be lists of one length"):
+        with pytest.raises(ValueError, match="must be lists of the same length"):
             Architecture.from_dict(earlier | wrong)
 
 
@@ -52,7 +52,7 @@ def test_routed_layers_are_those_with_a_router() -> None:
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
+def test_the_same_mixer_in_every_layer_at_the_same_sizes(mixer: Any) -> None:
     assert small().with_mixer(mixer) == small(mixer, mixer, mixer)
 
 
@@ -82,7 +82,7 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
         ({"rope_base": "10000"}, "rope_base='10000'"),
         (
             {"rope_base": 10000, "key_dim": 6},
-            "rope_base=10000 turns pairs of channels, but a softmax head has keys of 3",
+            "rope_base=10000 rotates pairs of channels, but the keys of a softmax head have 3",
         ),
         ({"softmax_heads": 3}, "softmax_heads=3"),
         ({"softmax_heads": 1}, "softmax_heads=1"),
@@ -97,7 +97,7 @@ def test_one_mixer_everywhere_in_the_same_sizes(mixer: Any) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_named_with_what_would_do(changed: dict[str, Any], named: str) -> None:
+def test_an_error_names_the_wrong_field_and_allowed_values(changed: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError) as caught:
         Architecture.from_dict(small().to_dict() | changed)
     message = str(caught.value)
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_named_with_what_would_do(changed: dict[str, Any], name
     assert any(advice in message for advice in ("; it must be", "; choose", "; give", "; a layer has"))
 
 
-def test_an_unknown_mixer_is_answered_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_mixer_lists_the_known_mixers() -> None:
     with pytest.raises(ValueError, match="softmax, linear, window, token_hybrid"):
         small("hyena")
 
@@ -120,12 +120,12 @@ def test_missing_and_unknown_fields_are_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", "'a'", "{'width': 3}"])
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_text_that_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not JSON"):
         Architecture.from_json(text)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"width"', "null"])
-def test_json_of_something_else_is_refused(text: str) -> None:
+def test_json_without_an_architecture_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a JSON object"):
         Architecture.from_json(text)

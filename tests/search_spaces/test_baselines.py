@@ -15,7 +15,7 @@ def built(name: str, given_share: float = 0.3, **changed: Any) -> Architecture |
 
 
 def softmax_layers(name: str, layers: int) -> list[int]:
-    """Which layers are softmax; the others must be linear."""
+    """Return whether each layer is softmax; other layers must be linear."""
     found = built(name, layers=layers)
     assert found is not None
     assert set(found.mixers) <= {"softmax", "linear"}
@@ -30,14 +30,14 @@ def test_every_name_is_an_architecture_of_the_model() -> None:
 
 
 @pytest.mark.parametrize("mixer", ["softmax", "linear", "token_hybrid"])
-def test_one_mixer_everywhere(mixer: str) -> None:
+def test_the_same_mixer_in_every_layer(mixer: str) -> None:
     found = built(mixer)
     assert found is not None
     assert found.mixers == (mixer,) * 4
     assert found.given_routing is None
 
 
-def test_interleaved_has_softmax_behind_every_so_many_linear_layers() -> None:
+def test_interleaved_has_softmax_after_a_fixed_number_of_linear_layers() -> None:
     assert softmax_layers("interleaved_1_1", 5) == [1, 3]
     assert softmax_layers("interleaved_3_1", 4) == [3]
     assert softmax_layers("interleaved_3_1", 12) == [3, 7, 11]
@@ -50,14 +50,14 @@ def test_too_few_layers_to_interleave_are_refused(name: str, layers: int) -> Non
         built(name, layers=layers)
 
 
-def test_nats_l_routes_where_it_was_published_to() -> None:
+def test_nats_l_routes_in_the_published_layers() -> None:
     found = built("nats_l", layers=21)
     assert found is not None
     assert found.routed_layers == (3, 7, 11, 15, 19, 20)
     assert set(found.mixers) == {"token_hybrid", "linear"}
 
 
-def test_softmax_rope_has_a_base_of_its_own_or_the_model_s() -> None:
+def test_softmax_rope_has_the_model_s_base_or_a_default() -> None:
     for given, base in ((None, 10000), (500.0, 500)):
         found = built("softmax_rope", rope_base=given)
         assert found is not None
@@ -72,7 +72,7 @@ ROUTED = [name for name, baseline in baselines.BASELINES.items() if baseline.as_
 
 
 @pytest.mark.parametrize("name", ROUTED)
-def test_routers_are_where_a_search_has_them(name: str) -> None:
+def test_routers_are_in_the_same_layers_as_in_a_search(name: str) -> None:
     found = built(name, routed_layers=[1, 3])
     assert found is not None
     assert found.routed_layers == (1, 3)
@@ -82,14 +82,14 @@ def test_routers_are_where_a_search_has_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("routing", ["random", "strided"])
-def test_a_given_routing_spends_its_share_whatever_the_content(routing: str) -> None:
+def test_a_given_routing_has_its_share_for_any_content(routing: str) -> None:
     found = built(f"{routing}_routing", given_share=0.2)
     assert found is not None
     assert found.mixers == ("token_hybrid",) * 4
     assert (found.given_routing, found.given_share) == (routing, 0.2)
 
 
-def test_a_pattern_is_spelt_layer_by_layer() -> None:
+def test_a_pattern_may_be_given_by_the_mixer_of_each_layer() -> None:
     found = built("linear-softmax-token_hybrid-linear")
     assert found is not None
     assert found.mixers == ("linear", "softmax", "token_hybrid", "linear")
@@ -97,7 +97,9 @@ def test_a_pattern_is_spelt_layer_by_layer() -> None:
 
 
 def test_a_pattern_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give as many"):
+    with pytest.raises(
+        ValueError, match=r"architecture=linear-softmax has 2 layers, but model.layers=4; give equally many"
+    ):
         built("linear-softmax")
 
 

@@ -1,9 +1,9 @@
-"""The space of routing grains: every routed layer chooses its chunk size."""
+"""The space of chunk sizes."""
 
 from tests.search_spaces.sizes import names, space
 
 
-def test_chunk_size_lets_every_routed_layer_choose_its_grain() -> None:
+def test_every_routed_layer_has_every_chunk_size() -> None:
     grains = ["token_hybrid@2", "token_hybrid@8"]
     assert names(space("chunk_size", [2, 8])) == [grains] * 4
     some = space("chunk_size", [2, 8], routed_layers=[1, 3])

@@ -1,4 +1,4 @@
-"""Options of model sizes, and the architecture they become."""
+"""Options of model sizes, and the architecture that they define."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the layer-wise spaces share: the options of a layer, sizes, and what they refuse."""
+"""Layer-wise spaces: the options of a layer, sizes, and errors of wrong options."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from nas.search_spaces.architecture import Layer
 from tests.search_spaces.sizes import OPERATIONS, space
 
 
-def test_plain_operations_are_there_once_whatever_the_grains() -> None:
+def test_an_operation_without_a_router_is_one_option_for_all_chunk_sizes() -> None:
     assert space("joint", [2, 8]).options[0][:2] == (Layer("softmax", 4), Layer("linear", 4))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_has_the_sizes_of_the_model(name: str) -> None:
+def test_a_space_has_the_sizes_of_the_model(name: str) -> None:
     sizes = space(name, [2, 8], width=12, mlp_width=20).sizes
     assert (sizes.vocab_size, sizes.width, sizes.mlp_width, len(sizes.mixers)) == (11, 12, 20, 4)
 
@@ -22,20 +22,23 @@ def test_it_has_the_sizes_of_the_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"chunk_sizes": []}, r"space.chunk_sizes=\[\] is not a choice; give one or more, each once"),
-        ({"chunk_sizes": [4, 4]}, r"space.chunk_sizes=\[4, 4\] is not a choice"),
-        ({"chunk_sizes": [0]}, "space.chunk_sizes has 0; give numbers of tokens from 1 on"),
-        ({"operations": ["linear"] * 2}, r"space.operations=\['linear', 'linear'\] is not a choice"),
-        ({"operations": ["hyena"]}, "space.operations has hyena; choose from: softmax, linear, window, token_hybrid"),
+        ({"chunk_sizes": []}, r"space.chunk_sizes=\[\] is not allowed; give one or more values, each once"),
+        ({"chunk_sizes": [4, 4]}, r"space.chunk_sizes=\[4, 4\] is not allowed"),
+        ({"chunk_sizes": [0]}, "space.chunk_sizes has 0; give numbers of tokens of at least 1"),
+        ({"operations": ["linear"] * 2}, r"space.operations=\['linear', 'linear'\] is not allowed"),
+        (
+            {"operations": ["hyena"]},
+            "space.operations has hyena, which is unknown; choose from: softmax, linear, window, token_hybrid",
+        ),
         ({"routing_heads": 3}, "model.routing_heads=3 does not divide linear_heads=2; choose"),
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(name: str, given: dict[str, Any], told: str) -> None:
+def test_options_that_cannot_work_are_refused(name: str, given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         space(name, **given)
 
 
-def test_a_layer_that_is_not_there_is_refused() -> None:
+def test_a_missing_layer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
         space("chunk_size", [2], routed_layers=[4])

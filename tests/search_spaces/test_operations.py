@@ -1,4 +1,4 @@
-"""Names of mixers: registered operations, families of them, and those with a router."""
+"""Names of mixers: registered operations, families of operations, and mixers with a router."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("empty")
-def test_names_are_known_once_they_are_registered() -> None:
+def test_registered_names_are_known() -> None:
     assert operations.known("anything"), "while no operation is registered"
     operations.register("softmax")
     assert not operations.known("anything")
@@ -23,7 +23,7 @@ def test_names_are_known_once_they_are_registered() -> None:
 
 
 @pytest.mark.usefixtures("empty")
-def test_a_family_has_names_of_its_own_behind_a_colon() -> None:
+def test_names_of_a_family_follow_a_colon() -> None:
     operations.register("softmax")
     assert not operations.known("theirs:one")
     operations.register_family("theirs")
@@ -32,6 +32,6 @@ def test_a_family_has_names_of_its_own_behind_a_colon() -> None:
     assert operations.allowed() == "softmax, theirs:NAME"
 
 
-def test_the_operations_of_a_mixer_are_itself_or_those_of_its_router() -> None:
+def test_a_mixer_has_one_operation_or_those_of_its_router() -> None:
     assert operations.operations_of("linear") == ("linear",)
     assert operations.operations_of("token_hybrid") == ("softmax", "linear")

@@ -1,4 +1,4 @@
-"""Bounds of numeric options: which numbers they allow, and what they advise."""
+"""Bounds of numeric options: allowed numbers, and the advice for others."""
 
 import math
 
@@ -20,7 +20,9 @@ from nas.search_spaces.options import Bounds
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_allowed(bounds: Bounds, allowed: list[float], refused: list[float], advice: str) -> None:
+def test_bounds_allow_the_numbers_within_them(
+    bounds: Bounds, allowed: list[float], refused: list[float], advice: str
+) -> None:
     assert all(bounds.allow(number) for number in allowed)
     assert not any(bounds.allow(number) for number in (*refused, math.nan, math.inf, -math.inf))
     assert bounds.advice == advice

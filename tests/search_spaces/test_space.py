@@ -1,4 +1,4 @@
-"""The four spaces as sets of architectures: drawn uniformly, to code and back, changed one layer at a time."""
+"""The four spaces as sets of architectures: uniform draws, codes, and mutations of one layer."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.nas.architectures import small
 from tests.nas.commands import MODEL, composed
 
 SIZES = {"token_hybrid": 1, "layer_hybrid": 3**3, "chunk_size": 5**3, "joint": 7**3}
-"""Of three layers with the options that a space has by default."""
+"""The four spaces with three layers and their default options."""
 
 
 def space(name: str) -> Space:
@@ -25,11 +25,11 @@ def space(name: str) -> Space:
 
 @pytest.fixture(params=SIZES)
 def every(request: pytest.FixtureRequest) -> Space:
-    """Each space in turn."""
+    """Return each space in turn."""
     return space(request.param)
 
 
-def test_all_are_here() -> None:
+def test_there_are_four_spaces() -> None:
     assert set(search_spaces.names()) == set(SIZES)
 
 
@@ -38,7 +38,7 @@ def test_size_is_the_number_of_codes(every: Space) -> None:
     assert len(set(every.codes())) == every.size
 
 
-def test_decode_and_encode_are_inverse_over_all_of_it(every: Space) -> None:
+def test_decode_and_encode_are_inverse_for_every_code(every: Space) -> None:
     architectures = {every.decode(code): code for code in every.codes()}
     assert len(architectures) == every.size
     for architecture, code in architectures.items():
@@ -55,7 +55,7 @@ def test_sampling_is_uniform(every: Space) -> None:
     assert abs(chi_squared - freedom) <= 4 * (2 * freedom) ** 0.5, "four standard deviations"
 
 
-def test_a_seed_decides_what_is_drawn(every: Space) -> None:
+def test_a_seed_determines_the_draws(every: Space) -> None:
     draws = [[every.sample(random) for _ in range(20)] for random in (Random(1), Random(1), Random(2))]
     assert draws[0] == draws[1]
     assert (draws[0] != draws[2]) == (every.size > 1)
@@ -70,7 +70,7 @@ def test_neighbours_differ_in_exactly_one_layer_and_are_all_that_do(every: Space
         }
 
 
-def test_a_mutation_is_a_neighbour_layers_as_often_as_each_other(every: Space) -> None:
+def test_a_mutation_changes_each_layer_equally_often(every: Space) -> None:
     random = Random(3)
     architecture = every.sample(random)
     neighbours = set(every.neighbours(architecture))
@@ -90,7 +90,7 @@ def test_a_mutation_is_a_neighbour_layers_as_often_as_each_other(every: Space) -
     assert all(280 <= changed[layer] <= 390 for layer in every.choosing), "a third of 1000, within four deviations"
 
 
-def test_optuna_suggests_all_of_a_space(every: Space) -> None:
+def test_optuna_suggests_every_architecture(every: Space) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     trials = [study.ask() for _ in range(3000)]
     suggested = {every.encode(every.suggest(trial)) for trial in trials}
@@ -100,7 +100,7 @@ def test_optuna_suggests_all_of_a_space(every: Space) -> None:
     assert len(trials[0].params) == len(every.choosing)
 
 
-def test_a_layer_without_a_choice_is_no_parameter_and_never_changes() -> None:
+def test_a_layer_with_one_option_is_no_parameter_and_never_changes() -> None:
     layers = ((Layer("linear", 4),), (Layer("softmax", 4), Layer("linear", 4)))
     mixed = Space("mixed", small("linear", "softmax"), layers)
     assert mixed.choosing == (1,)
@@ -111,7 +111,7 @@ def test_a_layer_without_a_choice_is_no_parameter_and_never_changes() -> None:
     assert trial.params.keys() == {"layer_1"}
 
 
-def test_options_are_named_by_their_operation_and_grain() -> None:
+def test_options_are_named_by_mixer_and_chunk_size() -> None:
     assert [option_name(option) for option in space("joint").options[0]] == [
         *("softmax", "linear", "token_hybrid@16", "token_hybrid@32", "token_hybrid@64", "token_hybrid@128"),
         "token_hybrid@256",
@@ -155,6 +155,6 @@ def test_an_architecture_of_another_space_is_refused(changed: dict[str, Any]) ->
     ],
     ids=["too few", "none", "twice"],
 )
-def test_options_that_cannot_be_are_refused(options: Any, told: str) -> None:
+def test_wrong_options_are_refused(options: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Space("wrong", small("softmax", "linear"), options)

@@ -1,4 +1,4 @@
-"""The token-level space: which layers get a router, and what it refuses."""
+"""The space of token-level hybrids: layers with a router, and errors of wrong options."""
 
 import pytest
 
@@ -16,17 +16,17 @@ def mixers(*options: str) -> tuple[str, ...]:
     return built(*options).sizes.mixers
 
 
-def test_it_is_listed() -> None:
+def test_the_space_is_listed() -> None:
     assert "token_hybrid" in search_spaces.names()
 
 
-def test_every_layer_has_a_router_unless_told_otherwise() -> None:
+def test_every_layer_has_a_router_by_default() -> None:
     assert mixers() == ("token_hybrid",) * 4
     assert mixers("model.routed_layers=[1,3]") == ("linear", "token_hybrid", "linear", "token_hybrid")
     assert mixers("model.routed_layers=[]") == ("linear",) * 4
 
 
-def test_layers_choose_nothing() -> None:
+def test_no_layer_is_searchable() -> None:
     space = built()
     assert space.size == 1
     assert space.choosing == ()
@@ -34,7 +34,7 @@ def test_layers_choose_nothing() -> None:
 
 
 @pytest.mark.parametrize("layer", [4, -1])
-def test_a_layer_that_is_not_there_is_refused(layer: int) -> None:
+def test_a_missing_layer_is_refused(layer: int) -> None:
     with pytest.raises(ValueError, match=f"model.routed_layers has {layer}; the model has layers 0 to 3"):
         mixers(f"model.routed_layers=[0,{layer}]")
 

@@ -15,7 +15,7 @@ _nas_complete() {
             break
         done
     fi
-    ((${#command[@]})) || return # another program: files, as without this function
+    ((${#command[@]})) || return # another program: complete files, as without this function
     command[0]="${command[0]/#\~\//$HOME/}"
     mapfile -t COMPREPLY < <(COMP_LINE="$line" COMP_POINT="${#line}" "${command[@]}" -sc query=bash 2>/dev/null)
     ((${#COMPREPLY[@]} == 1)) && [[ ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace 2>/dev/null

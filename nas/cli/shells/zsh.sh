@@ -16,7 +16,7 @@ _nas_complete() {
     command[1]="${command[1]/#\~\//$HOME/}"
     found=("${(@f)$(COMP_LINE="$line" COMP_POINT="$#line" "${command[@]}" -sc query=zsh 2>/dev/null)}")
     local -a more=(${(M)found:#*[=./]}) whole=(${found:#*[=./]})
-    compadd -S '' -a more # an option that goes on: no space behind it
+    compadd -S '' -a more # an incomplete option: no space after it
     compadd -a whole
 }
 compdef _nas_complete @commands@

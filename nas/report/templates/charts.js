@@ -1,10 +1,10 @@
 const charts = JSON.parse(document.getElementById("charts")?.textContent ?? "{}");
-/* Text beside the pointer, escaped; a line that has no number there has a dash. */
+/* Text of a tooltip, escaped; a dash for a line without a value. */
 const sanitize = (value) => String(value).replace(/^NaN$/, "–").replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 const how = { mode: "vega", ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { sanitize } };
 window.ready = Promise.all(Object.entries(charts).map(([id, spec]) => vegaEmbed(`#${id}`, spec, how)));
 
-/* Charts are as wide as the window leaves them; on paper they are at most as wide as a page, not made smaller. */
+/* Charts are as wide as their container; for printing, charts wider than a page are drawn again at its width. */
 const PAPER = 640;
 window.ready.then((drawn) => {
   const views = drawn.map((one) => one.view);
@@ -25,7 +25,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     const numeric = head.classList.contains("number");
     const key = (row) => numeric ? Number(row.cells[column].dataset.value ?? NaN) : row.cells[column].textContent.trim();
     const compare = (a, b) => {
-      if (numeric && (isNaN(a) || isNaN(b))) return isNaN(a) - isNaN(b); // what is not known comes last
+      if (numeric && (isNaN(a) || isNaN(b))) return isNaN(a) - isNaN(b); // unknown values last
       return (down ? -1 : 1) * (numeric ? a - b : order.compare(a, b));
     };
     heads.forEach((other) => other.removeAttribute("aria-sort"));

@@ -2,7 +2,7 @@
 
 const HEIGHT = 12, PLANTED = 2, LOW = 0.3, NOT_ROUTED = 255;
 
-/* By index: to iterate over a string of a million characters takes a fifth of a second. */
+/* Bytes of a base64 text; a loop by index, since iterating over a million characters takes a fifth of a second. */
 function bytes(text) {
   const decoded = atob(text), made = new Uint8Array(decoded.length);
   for (let at = 0; at < made.length; at++) made[at] = decoded.charCodeAt(at);
@@ -24,7 +24,7 @@ function element(name, text, className) {
   return made;
 }
 
-/* The routing of one sequence in one run: numbers from the page's data, everything shown of them. */
+/* Show the routing of one sequence in one run, from the numbers in the page's data. */
 function explore(view) {
   const data = JSON.parse(view.querySelector("script[type='application/json']").textContent);
   const { heads, chunks, chunkSize, planted } = data;
@@ -43,7 +43,7 @@ function explore(view) {
   const cells = Array.from(view.querySelectorAll(".heads button"));
   const canvases = cells.map((cell) => cell.querySelector("canvas").getContext("2d"));
   const [layer, head] = [view.querySelector("select.layer"), view.querySelector("select.head")];
-  const told = view.querySelector(".told"), inspector = view.querySelector(".inspector");
+  const status = view.querySelector(".status"), inspector = view.querySelector(".inspector");
   const slider = view.querySelector(".step"), output = view.querySelector("output"), play = view.querySelector(".play");
   let row = cells.findIndex((cell) => cell.getAttribute("aria-pressed") === "true");
   let frame = last, chosen = null, timer = null;
@@ -57,13 +57,13 @@ function explore(view) {
     return code(at) === NOT_ROUTED ? null : (code(at) + 0.5) / data.codes;
   }
 
-  /* How much of a chunk softmax keeps: at the end as used, during training as the router chose. */
+  /* Softmax's weight of a chunk: the route in use after training, the router's choice during training. */
   function weight(at) {
     if (frame === last) return weights[index(at)] / 255;
     return code(at) === NOT_ROUTED ? null : Number(code(at) >= data.codes / 2);
   }
 
-  /* Share, entropy, precision and recall of a head; null where there is nothing to count. */
+  /* Share, entropy, precision and recall of a head; null if the head did not route at that step. */
   function figures(of) {
     let sum = 0, bits = 0, found = 0, count = 0;
     for (let chunk = 0; chunk < chunks; chunk++) {
@@ -135,7 +135,7 @@ function explore(view) {
     const found = figures(row);
     const parts = found ? [`share ${two(found.share)}`, `entropy ${two(found.entropy)} bits`] : ["not routed at this step"];
     if (found && planted) parts.push(`precision ${two(found.precision)}`, `recall ${two(found.recall)}`);
-    told.textContent = `layer ${ofLayer} head ${ofHead}: ${parts.join(" · ")}`;
+    status.textContent = `layer ${ofLayer} head ${ofHead}: ${parts.join(" · ")}`;
     inspect(chosen);
   }
 
@@ -163,7 +163,7 @@ function explore(view) {
     return found;
   }
 
-  /* A line on a token that reads the chunk, which leads to it. */
+  /* A list item on a token that reads the chunk, with a button that selects the token's chunk. */
   function readerLine(reader) {
     const line = document.createElement("li"), button = element("button", `token ${reader.position}`);
     button.type = "button";
@@ -203,14 +203,14 @@ function explore(view) {
     inspector.replaceChildren(...lines);
   }
 
-  /* Who reads a chunk, in words and marked in the text. */
+  /* The readers of a chunk as a list, also marked in the text. */
   function read(chunk, kept) {
     if (frame !== last || !readers) {
-      return [element("p", !readers ? "Who reads it was not kept." : `Who reads it is known at the last position of the slider only: ${data.end}.`)];
+      return [element("p", !readers ? "The readers of this chunk were not stored." : `Readers are known at the last position of the slider only: ${data.end}.`)];
     }
     const found = readersOf(chunk);
     if (!found.length) {
-      const none = kept > 0 ? "No later token reads it." : "No later token reads it by softmax: its head left it to linear attention.";
+      const none = kept > 0 ? "No later token reads it." : "No later token reads it by softmax attention: this head sends it to linear attention.";
       return [element("p", none)];
     }
     found.forEach((reader) => token(reader.position).classList.add("reader"));
@@ -246,7 +246,7 @@ function explore(view) {
     timer = setInterval(() => (frame < last ? go(frame + 1) : stop()), 300);
   }
 
-  /* Arrow keys among things in a grid of so many columns; returns where they lead, or null. */
+  /* The index that an arrow key selects from `from` in a grid of `count` elements; null for none. */
   function moved(key, from, count, columns) {
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
     if (key === "Home") return 0;

@@ -234,7 +234,7 @@ def test_a_search_uses_up_an_exact_budget(tmp_path: Path, space: str, resource: 
     assert spent["least"] < spent["target"] < spent["most"]
     assert spent["used"] / spent["most"] == pytest.approx(target / spent["most"], abs=0.02)
     assert spent["dense_steps"] == 1
-    assert "The budget was not met" not in ended.out
+    assert "The budget is not met" not in ended.out
 
 
 def test_an_exact_budget_that_no_choice_uses_up_is_told_of(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_an_exact_budget_that_no_choice_uses_up_is_told_of(tmp_path: Path) -> No
     assert ended.status == 0, ended.err
     spent = json.loads((ended.run / "metrics.json").read_text())["budget"]
     assert spent["used"] in (0.0, 0.25)
-    assert f"The budget was not met: what was found needs {spent['used']:g} of the chunks, not 0.125." in ended.out
+    assert f"The budget is not met: the model needs {spent['used']:g} of the chunks, the target is 0.125." in ended.out
 
 
 LAYERS = "+space=layer_hybrid"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.nas.commands import nas
+from tests.nas.plugins.written import Plugins
 
 SPACES = ["chunk_size", "joint", "layer_hybrid", "token_hybrid"]
 
@@ -109,3 +110,12 @@ def test_an_unknown_request(given: tuple[str, ...]) -> None:
         f"{told} is unknown; give install, uninstall or query, and one of: bash, zsh, fish. "
         "For example: -sc install=bash\n"
     )
+
+
+def test_choices_and_groups_of_an_installed_plugin(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> None:
+    plugins.write("theirs/__init__.py", "")
+    plugins.write("theirs/conf/space/their_space.yaml", "")
+    plugins.write("theirs/conf/their_group/their_choice.yaml", "")
+    plugins.install("their-package", "1.0", spaces="their_space = theirs")
+    assert candidates(monkeypatch, "nas-search +space=th") == ["+space=their_space"]
+    assert candidates(monkeypatch, "nas-search their_group=") == []  # no command has a default for it

@@ -45,7 +45,7 @@ def test_two_processes_train_as_one(two: Processes, tmp_path: Path) -> None:
 
 def test_two_processes_speak_with_one_voice(two: Processes) -> None:
     assert two.second == ""
-    for said in ("run folder", "step 10 of 20", "step 20 of 20", "tokens a second", "report.html"):
+    for said in ("run folder", "step 10 of 20", "step 20 of 20", "tokens per second", "report.html"):
         assert two.ended.out.count(said) == 1, said
     assert "Warning" not in two.ended.err
 
@@ -53,7 +53,7 @@ def test_two_processes_speak_with_one_voice(two: Processes) -> None:
 def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tmp_path: Path) -> None:
     killed = in_trouble(tmp_path, 13, 1, KILLED)
     assert killed.ended.status == 1
-    assert killed.ended.err.count("error: another process of this run is gone without a word") == 1
+    assert killed.ended.err.count("error: another process of this run ended without a message") == 1
     run = searched(tmp_path)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000010.ckpt"]
     copy = shutil.copytree(run, tmp_path / "copy")
@@ -69,7 +69,7 @@ def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tm
 def test_a_batch_that_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, TORCHRUN)
     check_batch_size(16)
-    with pytest.raises(UserError, match=r"data.batch_size=20 .* over 8 of them; give 24, or start 5."):
+    with pytest.raises(UserError, match=r"data.batch_size=20 .* over 8 processes; give 24, or start 5."):
         check_batch_size(20)
 
 
@@ -87,7 +87,7 @@ MEANS = """
 import json, torch
 from nas.distributed.collectives import average_over, averages, over_all_rows, part_of_mean
 from nas.data import IGNORE, Batch
-from nas.distributed.rendezvous import FailedElsewhere, connect, from_first, tell_of_failure, together
+from nas.distributed.rendezvous import FailedElsewhere, connect, from_first, report_failure, together
 from nas.distributed.launch import launched
 connect()
 torch.distributed.init_process_group("gloo")
@@ -105,12 +105,12 @@ found = {
     "agreed": from_first(lambda: rank + 10),
 }
 together()
-told = tell_of_failure(7) if rank == 0 else None
+reported = report_failure(7) if rank == 0 else None
 try:
     from_first(lambda: None) if rank else None
 except FailedElsewhere as error:
-    told = error.status
-print(json.dumps(found | {"told": told}))
+    reported = error.status
+print(json.dumps(found | {"reported": reported}))
 """
 
 
@@ -127,5 +127,5 @@ def test_figures_of_processes_with_unequal_parts(tmp_path: Path) -> None:
         assert found["validation"] == 5.0
         assert found["agreed"] == 10
         assert torch.equal(torch.tensor(found["drawn"]), rows)
-    assert first["told"] is None
-    assert second["told"] == 7
+    assert first["reported"] is None
+    assert second["reported"] == 7

@@ -72,7 +72,7 @@ def test_speed_is_told_and_its_share_only_where_a_peak_is_known(
     found = json.loads((search.run / "metrics.json").read_text())
     assert found["tokens_per_second"] > 0
     assert found["flops_share"] is None
-    assert f"Trained on {found['tokens_per_second']:,.0f} tokens a second.\n" in search.out
+    assert f"Training throughput: {found['tokens_per_second']:,.0f} tokens per second.\n" in search.out
     monkeypatch.setattr("nas.results.finish.peak_flops", lambda device, precision: 1e9)
     ended = nas("search", *SEARCH, *SHORT, f"output={tmp_path}")
     found = json.loads((ended.run / "metrics.json").read_text())

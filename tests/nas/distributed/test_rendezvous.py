@@ -26,7 +26,7 @@ def test_a_signal_to_one_process_of_a_job_stops_all_after_the_same_step(tmp_path
     processes = [as_by_srun(rank, script, *OPTIONS, f"output={tmp_path}") for rank in range(2)]
     (out, _), (second, _) = (process.communicate() for process in processes)
     assert [process.returncode for process in processes] == [130, 130]
-    assert "Stopped at step 7 of 20; what was learnt is saved." in out
+    assert "Stopped at step 7 of 20; the model at this step is saved." in out
     assert second == ""
     run = searched(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["finished"] is False

@@ -50,7 +50,7 @@ def test_other_processes_than_asked_for(monkeypatch: pytest.MonkeyPatch, option:
 
 def test_processes_spread_unevenly(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, TORCHRUN | {"WORLD_SIZE": "7"})
-    with pytest.raises(UserError, match="7 processes on 2 machines; start as many on each"):
+    with pytest.raises(UserError, match="7 processes on 2 machines; start equally many on each"):
         engine(composed("search", *SEARCH).trainer)
 
 

@@ -22,7 +22,7 @@ def test_the_modules_of_a_command_line(arguments: list[str], modules: list[str])
 
 @pytest.mark.parametrize("argument", ["plugins=a", "plugins=[a],[b]", "plugins=[1]", "plugins={a: 1}", "plugins=null"])
 def test_what_is_no_list_of_modules(argument: str) -> None:
-    with pytest.raises(UserError, match="is no list of modules; give for example plugins="):
+    with pytest.raises(UserError, match="is not a list of modules; give for example plugins="):
         given([argument])
 
 

@@ -21,7 +21,9 @@ def test_names_are_known_without_importing(plugins: Plugins) -> None:
 def test_two_distributions_with_one_name(plugins: Plugins) -> None:
     plugins.install("their-project", "1.2", spaces="theirs = one")
     plugins.install("other-project", "0.1", spaces="theirs = two")
-    with pytest.raises(UserError, match=r"space theirs is announced by .* and .*; uninstall one of them\.") as refused:
+    with pytest.raises(
+        UserError, match=r"space theirs is in two packages, .* and .*; uninstall one of them\."
+    ) as refused:
         entry_point(SPACE, "theirs")
     assert "their-project 1.2" in str(refused.value)
     assert "other-project 0.1" in str(refused.value)

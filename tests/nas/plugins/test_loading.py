@@ -136,6 +136,6 @@ def test_a_plugin_that_announces_a_name_of_nas(plugins: Plugins) -> None:
     plugins.write("pack.py", GOOD)
     plugins.install("their-project", "1.2", tasks="recall = pack")
     ended = nas("search", "+space=token_hybrid", "model.width=0", *SMALL[1:])
-    told = "warning: their-project announces a task recall, which is one of nas itself; that one is used.\n"
+    told = "warning: their-project has a task recall, but nas has one of this name too; that of nas is used.\n"
     assert ended.err.startswith(told)
     assert registered_names(SPACE) == []

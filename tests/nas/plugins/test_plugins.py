@@ -74,7 +74,7 @@ def test_an_installed_operation_is_trained_by_name(installed: Path, tmp_path: Pa
     assert (shown.status, shown.err) == (0, "")
     absent = process("-m", "nas.visualize", f"run={again.run}")
     _, err = absent.communicate()
-    assert "uses a plugin; install their-project (1.2 then)" in err
+    assert "uses a plugin that is not loaded; install their-project (1.2 then)" in err
 
 
 def test_help_lists_an_installed_project(installed: Path) -> None:

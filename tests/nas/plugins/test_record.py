@@ -33,7 +33,7 @@ def test_a_run_with_a_file_is_resumed_and_shown(plugins: Plugins) -> None:
     version = f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     assert described(run)["plugins"] == [{"name": str(path), "version": version}]
     assert described(run)["config"]["plugins"] == [str(path)]  # type: ignore[index]
-    told = f"run={run} uses the task theirs of a plugin; give plugins=[{path}] as well.\n"
+    told = f"run={run} uses the task theirs of a plugin that is not loaded; give plugins=[{path}] as well.\n"
     assert refusal("visualize", f"run={run}") == f"error: {told}"
     assert registered_names(TASK) == []
     shown = nas("visualize", f"run={run}", "plugins=[inner/echo.py]")
@@ -58,7 +58,7 @@ def test_a_run_with_an_installed_plugin(plugins: Plugins) -> None:
     installed = plugins.install("their-project", "1.2", tasks="theirs = pack.tasks")
     run = trained(plugins).run
     assert described(run)["plugins"] == [{"name": "their-project", "version": "1.2"}]
-    told = f"run={run} uses the task theirs of a plugin; install their-project (1.2 then)."
+    told = f"run={run} uses the task theirs of a plugin that is not loaded; install their-project (1.2 then)."
     assert refusal("visualize", f"run={run}") == f"error: {told}\n"
     message = refusal("train", f"resume={run}")
     assert message == f"error: {told.replace('run=', 'resume=', 1)}\n"
@@ -68,7 +68,7 @@ def test_a_run_with_an_installed_plugin(plugins: Plugins) -> None:
     plugins.install("their-project", "1.3", tasks="theirs = pack.tasks")
     shown = nas("visualize", f"run={run}")
     assert shown.status == 0, shown.err
-    assert shown.err == f"warning: run={run} was made with plugin their-project 1.2; here it is 1.3.\n"
+    assert shown.err == f"warning: run={run} was made with plugin their-project 1.2; the version here is 1.3.\n"
 
 
 def test_a_run_without_plugins_records_none(search: Ended) -> None:
@@ -80,6 +80,8 @@ def test_a_comparison_of_a_run_with_a_plugin(plugins: Plugins, folder: str) -> N
     plugins.copy("tasks", "echo.py")
     run = trained(plugins, "plugins=[echo.py]").run
     message = refusal("compare", folder.format(run=run))
-    assert message == f"error: {folder.format(run=run)} uses the task theirs of a plugin; give plugins=[" + (
-        f"{plugins.folder}/echo.py] as well.\n"
+    assert (
+        message
+        == f"error: {folder.format(run=run)} uses the task theirs of a plugin that is not loaded; give plugins=["
+        + (f"{plugins.folder}/echo.py] as well.\n")
     )

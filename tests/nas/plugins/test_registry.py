@@ -109,13 +109,13 @@ def test_the_same_function_may_register_again() -> None:
         (lambda: register_searcher("gradient", find_searcher("random")), "taken by nas itself"),
         (lambda: register_operation(Half), r"test_registry\.Half is a class; give an object of it: Half\(\)"),
         (lambda: register_operation(Window()), "operation window: the name is taken by nas itself"),
-        (lambda: register_operation(3), "is no name"),
-        (lambda: register_space("a/b", one_space), "space a/b: is no name; give letters"),
+        (lambda: register_operation(3), "is not a valid name"),
+        (lambda: register_space("a/b", one_space), "space a/b: is not a valid name; give letters"),
         (
             lambda: register_space("two", two_arguments),
             r"two_arguments\(config, model\) cannot be called with \(config, model, vocab_size\)",
         ),
-        (lambda: register_space("two", "one_space"), "space two: 'one_space' is no function"),
+        (lambda: register_space("two", "one_space"), "space two: 'one_space' is not a function"),
         (
             lambda: register_task("own", task_without_symbols, OwnData),
             r"called with \(length=.*symbols=.*seed=...\): got an unexp",
@@ -128,7 +128,10 @@ def test_the_same_function_may_register_again() -> None:
             lambda: register_space("two", one_space, DataConfig),
             "DataConfig must be a dataclass derived from SpaceConfig",
         ),
-        (lambda: register_space("two", one_space, Undecorated), "options Undecorated is no dataclass; put @dataclass"),
+        (
+            lambda: register_space("two", one_space, Undecorated),
+            "options Undecorated is not a dataclass; put @dataclass",
+        ),
         (lambda: register_task("own", own_task, Untyped), "options Untyped cannot be a config: "),
         (
             lambda: register_task("own", own_task, 3),
@@ -151,7 +154,7 @@ def test_options_that_a_worker_could_not_find() -> None:
     class Local(DataConfig):
         symbols: int = 3
 
-    with pytest.raises(UserError, match="Local must stand at the top level of a module"):
+    with pytest.raises(UserError, match="Local must be at the top level of a module"):
         register_task("own", own_task, Local)
 
 
@@ -227,8 +230,8 @@ def test_a_task_with_the_options_of_another() -> None:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (lambda score: None, "of searcher own returned None; it must return a score"),
-        (lambda score: {(0,): 1.0}, r"returned \{\(0,\): 1.0\}; it must return a score"),
+        (lambda score: None, "of searcher own returned None; it must return a dict of scores by code"),
+        (lambda score: {(0,): 1.0}, r"returned \{\(0,\): 1.0\}; it must return a dict of scores by code"),
         (lambda score: {(7,): score((7,))}, r"scored \(7,\); it must score codes of the space"),
         (lambda score: {0: score([0])}, r"scored \[0\]; it must score codes of the space"),
     ],

@@ -173,7 +173,7 @@ def test_a_chunk_tells_its_tokens_and_who_reads_it(browser: Any, tmp_path: Path)
         assert "Chunk 3, tokens 12 to 13" in page.inner_text(".inspector")
         assert "No later token reads it." in page.inner_text(".inspector")
         page.hover(".chunk >> nth=0")
-        assert "its head left it to linear attention" in page.inner_text(".inspector")
+        assert "this head sends it to linear attention" in page.inner_text(".inspector")
         assert page.locator(".reader").count() == 0
 
 
@@ -248,7 +248,7 @@ def test_paper_is_light_and_charts_are_no_wider(browser: Any, tmp_path: Path, sc
 
 def test_without_a_script_the_page_says_what_it_can(browser: Any, search: Ended) -> None:
     with opened(browser, search.run / "report.html", java_script_enabled=False) as page:
-        assert "to choose another needs JavaScript" in page.inner_text("main")
+        assert "selecting another head needs JavaScript" in page.inner_text("main")
         assert not page.is_visible("select.layer")
         assert not page.is_visible(".step")
 

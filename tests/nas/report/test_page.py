@@ -60,7 +60,7 @@ def test_the_head_that_mixes_most_is_shown_first_also_without_a_script() -> None
     page = Parsed(render(report(routing=uniform_first)))
     assert selected(page) == ["3", "1"]
     assert classes(page, "chunk") == ["chunk softmax", "chunk linear"]
-    assert "The colours below are those of layer 3 head 1" in page.text
+    assert "The colours below show layer 3 head 1" in page.text
 
 
 def classes(page: Parsed, kind: str) -> list[str]:
@@ -123,7 +123,7 @@ def test_a_run_with_nothing_to_show_says_so() -> None:
     text = words(given)
     assert "no layer of this model routes" in text
     assert "This run logged no steps." in text
-    assert "This run compared no other model." in text
+    assert "This run has no final figures." in text
     (script,) = Parsed(render(given)).scripts
     assert "data-sortable" in script
 
@@ -154,7 +154,7 @@ def test_two_runs_are_beside_each_other() -> None:
 
 def test_a_run_that_routes_nothing_stands_beside_one_that_does() -> None:
     text = words(report(routing=None, compared=report(title="other")))
-    assert "There is nothing to map" in text
+    assert "No routing to show" in text
     assert "Layers by heads" in text
 
 

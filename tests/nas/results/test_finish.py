@@ -60,5 +60,5 @@ def test_routers_that_keep_nothing_are_told_of_with_what_may_help(tmp_path: Path
     ended = nas("search", *SEARCH, *given)
     assert ended.status == 0, ended.err
     assert figures(ended.run)["routings"]["searched routing"]["1x"]["share"] == 0
-    assert "Routers keep next to no chunk." in ended.out
+    assert "Routers keep almost no chunk." in ended.out
     assert "try half of trainer.learning_rate" in (ended.run / "report.html").read_text()

@@ -48,7 +48,7 @@ def test_routing_that_never_began(start: str, operation: str) -> None:
 
 def test_a_training_that_was_stopped() -> None:
     stopped = replace(ENDED, finished=False, step=4)
-    assert noted(discretised(), training=stopped) == ["Stopped at step 4 of 6; what was learnt is saved."]
+    assert noted(discretised(), training=stopped) == ["Stopped at step 4 of 6; the model at this step is saved."]
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.0, True), (4e-4, True), (6e-4, False), (math.nan, False)])
@@ -57,7 +57,7 @@ def test_routers_that_keep_next_to_no_chunk(share: float, told: bool) -> None:
     few = replace(one.evaluation, shares={layer: [share, share] for layer in one.evaluation.shares})
     found = noted(replace(one, evaluations={1: few}))
     assert len(found) == told
-    assert all(note.startswith("Routers keep next to no chunk.") for note in found)
+    assert all(note.startswith("Routers keep almost no chunk.") for note in found)
     assert all("try half of trainer.learning_rate" in note for note in found)
 
 
@@ -70,11 +70,11 @@ def test_a_training_that_diverged(loss: float) -> None:
 
 def test_an_architecture_that_nothing_selected() -> None:
     several = discretised("layer_hybrid")
-    assert "No searcher has chosen yet" in noted(several, learns=False)[0]
+    assert "No searcher has run yet" in noted(several, learns=False)[0]
     assert noted(discretised(), learns=False) == []
     assert noted(several, learns=False, searched=Searched("random", 3, BEST, 0.5, 1.0)) == []
     (note,) = noted(several, learns=False, searched=Searched("random", 3, None, 0.5, 1.0))
-    assert note.startswith("No architecture that was scored kept to the budget")
+    assert note.startswith("No scored architecture is within the budget")
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_an_architecture_that_nothing_selected() -> None:
 def test_a_budget_that_was_not_met(used: float, exact: bool, missed: bool) -> None:
     found = noted(discretised(), budget=replace(MET, used=used, exact=exact))
     assert len(found) == missed
-    assert all(f"needs {used:g} of the chunks, not 0.5." in note for note in found)
+    assert all(f"needs {used:g} of the chunks, the target is 0.5." in note for note in found)
     assert noted(discretised(), budget=replace(MET, used=used, exact=exact, least=1.0)) == [], "nothing to decide"

@@ -32,7 +32,7 @@ def test_a_run_without_weights_shows_what_it_logged(finished: Path) -> None:
     for name in ("model.safetensors", "metrics.json"):
         (finished / name).unlink()
     shown = report(VisualizeConfig(run=str(finished), tokens=64))
-    assert "It has logged up to step 6 of 6." in shown.notes[0]
+    assert "Its log ends at step 6 of 6." in shown.notes[0]
     assert len(shown.history) == 6
     assert shown.comparison == []
 

@@ -30,7 +30,7 @@ def test_where_nothing_is_routed_in_the_end_the_latest_snapshot_is_shown() -> No
     assert (shown.routing.chosen, shown.routing.planted) == ({1: [[1.0, 0.0]]}, [False, True])
     assert (shown.routing_at, shown.snapshots) == (6, [first])
     page = render(shown)
-    assert "This is the routing at step 6 of the training, the latest that was kept" in page
+    assert "This is the routing at step 6 of training, the latest snapshot" in page
     assert "after training" not in page.split("<h2>Routing</h2>")[1].split("<script")[0]
 
 

@@ -34,7 +34,7 @@ def test_the_table_has_a_row_for_what_was_learnt_and_each_control() -> None:
     [
         (metrics(), "The same weights under other routings"),
         (metrics(learnt=row(FOUND)), "The same weights as other architectures"),
-        (metrics(learnt=row("trained model"), controls=()), "What was trained"),
+        (metrics(learnt=row("trained model"), controls=()), "The trained model"),
     ],
 )
 def test_the_title_says_what_the_rows_have_in_common(given: Metrics, title: str) -> None:
@@ -44,10 +44,10 @@ def test_the_title_says_what_the_rows_have_in_common(given: Metrics, title: str)
 
 def test_sentences_say_what_the_table_does_not() -> None:
     assert sentences(metrics(flops_share=0.4567)) == [
-        "Layer 1 retrieves: it finds planted chunks with precision 0.750 and recall 0.500.",
+        "Layer 1 retrieves: it keeps planted chunks with precision 0.750 and recall 0.500.",
         "Found: linear, token_hybrid@8.",
-        "1,234 parameters; at 131,072 tokens a sequence keeps 1.00 MiB of keys, values and states.",
-        "Trained on 3,000 tokens a second, 45.7 % of the GPU's peak FLOPs.",
+        "1,234 parameters. Cache size at 131,072 tokens: 1.00 MiB of keys, values and states.",
+        "Training throughput: 3,000 tokens per second, 45.7 % of the GPU's peak FLOPs.",
     ]
 
 
@@ -63,4 +63,4 @@ def test_it_says_how_to_look_at_a_run_and_how_to_continue_one_that_was_stopped()
     watch = "Open folder/report.html, or watch with: tensorboard --logdir folder\n"
     assert printed(metrics()).endswith(watch)
     stopped = printed(metrics(finished=False, notes=("Stopped at step 3.",)))
-    assert stopped.endswith(f"Stopped at step 3.\n{watch}Go on with: resume=folder\n")
+    assert stopped.endswith(f"Stopped at step 3.\n{watch}Continue with: resume=folder\n")

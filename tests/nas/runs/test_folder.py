@@ -197,7 +197,7 @@ def test_a_damaged_config(finished: Path, damaged: bytes | None) -> None:
 
 def test_a_config_of_another_version(finished: Path) -> None:
     text = (finished / "config.yaml").read_text()
-    told = f"error: resume={finished} has a config that is none of this version: "
+    told = f"error: resume={finished} has a config that this version cannot read: "
     for old, new, said in (
         ("warmup_steps", "warm_up_steps", "trainer.warm_up_steps is not an option; did you mean trainer.warmup_steps?"),
         ("steps: 6", "steps: six", "trainer.steps: Value 'six' of type 'str' could not be converted to Integer"),

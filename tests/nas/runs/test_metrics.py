@@ -83,8 +83,8 @@ def test_keys_of_other_versions_are_no_matter() -> None:
         ({"learnt": "other"}, "learnt is 'other'; it must be one of routings: searched routing, all linear."),
         ({"learnt": []}, "learnt is []; it must be one of routings: searched routing, all linear."),
         ({"cost": {"parameters": 3}}, "metrics.cost has no kv_bytes; it has: parameters."),
-        ({"finished": "yes"}, "metrics.finished is 'yes', which is no bool."),
-        ({"quality": 3}, "metrics.quality is 3, which is no str."),
+        ({"finished": "yes"}, "metrics.finished is 'yes', which is not of type bool."),
+        ({"quality": 3}, "metrics.quality is 3, which is not of type str."),
         ({"routings": {"searched routing": {"2x": None}}}, "routings.searched routing.2x is NoneType; it must be an"),
         ({"routings": {"searched routing": {"1": {}}}}, "routings.searched routing.1 has no quality; it has: nothing."),
         ({"routings": {"searched routing": {"half": {}}}}, "routings has a key 'half', which is not a whole number."),
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_a_damaged_file_is_said(tmp_path: Path, change: dict[
 def test_a_file_that_is_missing_or_no_json(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(ValueError, match=r"metrics\.json is missing or is no JSON"):
+    with pytest.raises(ValueError, match=r"metrics\.json is missing or is not JSON"):
         read_metrics(tmp_path)
     assert not is_finished(tmp_path)
 

@@ -54,7 +54,7 @@ def test_people_can_read_them(tmp_path: Path) -> None:
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "candidates.json").write_text(content)
-    with pytest.raises(UserError, match=r"candidates.json is damaged; delete it and its candidates are scored again"):
+    with pytest.raises(UserError, match=r"candidates.json is damaged; delete it to score its candidates again"):
         Candidates(Run(tmp_path), SPACE)
 
 

@@ -41,7 +41,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (("searcher=optuna", "+searcher.sampler_options.a=1"), "searcher.sampler_options has a", "it takes: "),
         (
             ("relaxation=uniform",),
-            "relaxation=uniform teaches the logits of layers nothing",
+            "relaxation=uniform does not train the architecture logits",
             "random, evolution, optuna",
         ),
     ],
@@ -57,7 +57,7 @@ def test_an_option_that_cannot_work(tmp_path: Path, options: tuple[str, ...], gi
 @pytest.mark.parametrize("searcher", ["random", "evolution", "optuna"])
 def test_a_space_of_one_architecture_has_nothing_to_choose(tmp_path: Path, searcher: str) -> None:
     message = refusal("search", "+space=token_hybrid", *SMALL, f"searcher={searcher}", f"output={tmp_path / 'outputs'}")
-    assert f"searcher={searcher} has nothing to choose from: token_hybrid is a single architecture" in message
+    assert f"searcher={searcher} has nothing to search: token_hybrid is a single architecture" in message
     assert "give searcher=gradient, or a space in which layers have several options" in message
     assert not (tmp_path / "outputs").exists()
 

@@ -210,7 +210,7 @@ def test_an_interrupted_training_has_nothing_chosen_yet(tmp_path: Path, monkeypa
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     monkeypatch.undo()
     assert stopped.status == 130
-    assert "No searcher has chosen yet: this is any architecture within the budget." in stopped.out
+    assert "No searcher has run yet: this is an arbitrary architecture within the budget." in stopped.out
     assert not (stopped.run / "candidates.json").exists()
     assert nas("search", f"resume={stopped.run}").status == 0
     assert len(read(stopped.run, "candidates.json")) == 9
@@ -223,7 +223,7 @@ def test_ctrl_c_while_searching_keeps_what_was_scored(tmp_path: Path, monkeypatc
     end_at_candidate(2, monkeypatch, interrupt)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
-    assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"
+    assert stopped.err == "error: stopped; resume=FOLDER continues a run that had begun.\n"
     assert len(read(stopped.run, "candidates.json")) == 2
 
 
@@ -237,7 +237,7 @@ def test_a_budget_that_no_candidate_keeps_to_is_told(tmp_path: Path, monkeypatch
     ended = nas("search", *SEARCH, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert "none within the budget so far" in ended.out
-    assert "No architecture that was scored kept to the budget: this is the one that came nearest." in ended.out
+    assert "No scored architecture is within the budget: this one is nearest to it." in ended.out
     metrics, candidates = read(ended.run, "metrics.json"), read(ended.run, "candidates.json")
     assert metrics["searched"]["best"] is None
     cheapest = min(candidates, key=lambda one: one["cost"])
@@ -264,7 +264,7 @@ def test_another_searcher_is_another_run(evolved: Ended) -> None:
 
 
 def test_help_lists_them() -> None:
-    assert "pick one with searcher=choice: evolution, gradient, optuna, pairs, random" in nas("search", "--help").out
+    assert "select one with searcher=choice: evolution, gradient, optuna, pairs, random" in nas("search", "--help").out
 
 
 def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolved: Ended) -> None:

@@ -147,7 +147,7 @@ def test_ctrl_c_while_measuring_stops_at_once_and_measuring_can_be_done_again(
     monkeypatch.setattr("nas.results.finish.controls", interrupted)
     stopped = nas("search", *SEARCH, f"output={tmp_path}")
     assert stopped.status == 130
-    assert stopped.err == "error: stopped; a run that had begun goes on with resume=FOLDER.\n"
+    assert stopped.err == "error: stopped; resume=FOLDER continues a run that had begun.\n"
     monkeypatch.undo()
     assert nas("search", f"resume={stopped.run}").status == 0
     same(stopped.run, search.run)

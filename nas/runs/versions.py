@@ -1,0 +1,46 @@
+"""Versions of the packages and the commit of the code that a run uses, for its `config.yaml`."""
+
+import importlib.metadata
+import platform
+import subprocess
+import tomllib
+from pathlib import Path
+
+PROJECT = "nas-hybrid-attention"
+"""Name of this project in `pyproject.toml`."""
+PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the results of a run depend on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def commit() -> str | None:
+    """Return the commit of this project's checkout, with "+" if the working tree has uncommitted changes.
+
+    Returns:
+        None if the package is not imported from a git checkout of this project. An installed package often lies in the
+        repository of another project, for example in its virtual environment; the commit of that one is not returned.
+    """
+    package = Path(__file__).parents[1]
+    try:
+        top = Path(_git(package, "rev-parse", "--show-toplevel"))
+        if not _is_checkout(top, package):
+            return None
+        return _git(package, "rev-parse", "HEAD") + ("+" if _git(package, "status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _is_checkout(top: Path, package: Path) -> bool:
+    """Return whether a repository is this project's, and ``package`` is the package in it."""
+    try:
+        name = tomllib.loads((top / "pyproject.toml").read_text())["project"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):  # missing, not TOML, or not of a project
+        return False
+    return name == PROJECT and (top / package.name).resolve() == package.resolve()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
