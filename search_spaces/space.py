@@ -103,23 +103,13 @@ class Space:
         return self.decode(tuple(random.randrange(len(options)) for options in self.options))
 
     def mutate(self, architecture: Architecture, random: random.Random) -> Architecture:
-        """One of its `neighbours`, drawn layer first (Real et al. 2019); itself where there is no other."""
+        """A change of one layer, drawn layer first (Real et al. 2019); the same architecture where no layer has a choice."""
         if not self.choosing:
             return architecture
         layer = random.choice(self.choosing)
         code = self.encode(architecture)
         others = [index for index in range(len(self.options[layer])) if index != code[layer]]
         return self.decode((*code[:layer], random.choice(others), *code[layer + 1 :]))
-
-    def neighbours(self, architecture: Architecture) -> list[Architecture]:
-        """Every architecture that differs in one layer."""
-        code = self.encode(architecture)
-        return [
-            self.decode((*code[:layer], index, *code[layer + 1 :]))
-            for layer in self.choosing
-            for index in range(len(self.options[layer]))
-            if index != code[layer]
-        ]
 
     def suggest(self, trial: Trial) -> Architecture:
         """One that an Optuna sampler chooses: a categorical parameter ``layer_<index>`` for each choice."""

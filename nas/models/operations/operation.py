@@ -7,7 +7,7 @@ and attributes; nothing else compares names of operations.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -189,8 +189,3 @@ class Standalone(Operation):
     @abstractmethod
     def layer_memory(self, mixer: nn.Module) -> LayerMemory:
         """New memory for decoding."""
-
-
-def submodule(mixer: nn.Module, name: str) -> Any:
-    """A module that an operation gave to a mixer."""
-    return mixer.get_submodule(name)
