@@ -103,7 +103,10 @@ class Space:
         return self.decode(tuple(random.randrange(len(options)) for options in self.options))
 
     def mutate(self, architecture: Architecture, random: random.Random) -> Architecture:
-        """A change of one layer, drawn layer first (Real et al. 2019); the same architecture where no layer has a choice."""
+        """Return the architecture with another option in one layer, drawn layer first (Real et al. 2019).
+
+        Without a layer that has a choice, the architecture stays the same.
+        """
         if not self.choosing:
             return architecture
         layer = random.choice(self.choosing)

@@ -128,9 +128,7 @@ def summarise(
         c_last = tl.load(c_in + tile * BT + BT - 1)
         written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _next_state(
-            state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION
-        )
+        state, base = _next_state(state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION)
     part = bh * SEGMENTS + segment
     if is_end:
         store_rows(ends + part * K * V, state, 0, K, V, column, V, BK, BV)
@@ -212,9 +210,7 @@ def _scan_segment(
         store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
         written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _next_state(
-            state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION
-        )
+        state, base = _next_state(state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION)
     if segment == SEGMENTS - 1:
         store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
 
