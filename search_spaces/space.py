@@ -111,16 +111,6 @@ class Space:
         others = [index for index in range(len(self.options[layer])) if index != code[layer]]
         return self.decode((*code[:layer], random.choice(others), *code[layer + 1 :]))
 
-    def neighbours(self, architecture: Architecture) -> list[Architecture]:
-        """Return all architectures that differ from ``architecture`` in exactly one layer."""
-        code = self.encode(architecture)
-        return [
-            self.decode((*code[:layer], index, *code[layer + 1 :]))
-            for layer in self.choosing
-            for index in range(len(self.options[layer]))
-            if index != code[layer]
-        ]
-
     def suggest(self, trial: Trial) -> Architecture:
         """Return the suggestion of an Optuna sampler: a parameter ``layer_<index>`` for each searchable layer."""
         code = [0] * len(self.options)

@@ -25,12 +25,9 @@ from nas.kernels.chunk_softmax_attention.kv_cache import (
     KVCache,
     bytes_in_use,
     cache_of_prefill,
-    check_cache,
     close_chunk,
     empty_cache,
-    ensure_pages,
     pages_in_use,
-    release,
 )
 from nas.kernels.triton_support import choose
 
@@ -42,8 +39,8 @@ def chunk_softmax_attention_step(
     """Compute one token of `nas.kernels.chunk_softmax_attention`; no gradients, no host synchronisation.
 
     The token is written to the page of the running chunk and attends to that page and the kept pages. Call
-    `close_chunk` when the chunk is full, before the next step. A step on a full chunk writes nothing and returns NaN
-    for that sequence until it is released; `check_cache` reports this.
+    `close_chunk` when the chunk is full, before the next step. A step on a full chunk writes nothing, and from then on
+    every step returns NaN for that sequence.
 
     Args:
         q, k: [B, H, K].
@@ -108,11 +105,8 @@ __all__ = [
     "KVCache",
     "bytes_in_use",
     "cache_of_prefill",
-    "check_cache",
     "chunk_softmax_attention_step",
     "close_chunk",
     "empty_cache",
-    "ensure_pages",
     "pages_in_use",
-    "release",
 ]

@@ -26,7 +26,7 @@ GROWTH = 1.5
 class KVCache(NamedTuple):
     """State of decoding between tokens: G = H / R heads share a page, C tokens are a chunk.
 
-    Steps, `close_chunk` and `release` update the tensors in place, so that a captured CUDA graph can be replayed.
+    Steps and `close_chunk` update the tensors in place, so that a captured CUDA graph can be replayed.
     Always continue with the returned cache: growing replaces tensors, and the cache holds the host's bounds.
     """
 
@@ -171,28 +171,26 @@ def cache_of_prefill(
 
 
 @torch.no_grad()
-def close_chunk(cache: KVCache, route: Tensor | None = None, *, grow: bool = True) -> KVCache:
+def close_chunk(cache: KVCache, route: Tensor | None = None) -> KVCache:
     """End the running chunk of every sequence in which it is full; other sequences stay unchanged.
 
-    Where route == 0 the page is reused for the next chunk; elsewhere it is kept and a new page is taken. If no page is
-    left for a sequence, its chunk stays full: enlarge the cache and call `close_chunk` again. A step before that
-    returns NaN.
+    Where route == 0 the page is reused for the next chunk; elsewhere it is kept and a new page is taken. Pool and lists
+    grow where needed. A replayed CUDA graph cannot grow them: give `empty_cache` enough ``pages`` and ``max_chunks``
+    for all replays. A sequence for which a replay finds no page keeps its chunk full, and its next step returns NaN.
 
     Args:
         cache: the cache, updated in place unless it has to grow.
         route: [B, R] in [0, 1] of these chunks; None means ones.
-        grow: whether to enlarge pool and lists where needed. For CUDA graphs give False and call `ensure_pages` first.
     """
     batch, routing_heads, most = cache.table.shape
     if route is None:
         route = torch.ones_like(cache.weight[..., 0])
     check_shape("route", route, (batch, routing_heads), "[B, R]")
-    if grow:
-        if cache.spare_pages < batch * routing_heads or cache.spare_chunks < 1:
-            cache = ensure_pages(cache)
-            most = cache.table.shape[-1]
-        spare_pages, spare_chunks = cache.spare_pages - batch * routing_heads, cache.spare_chunks - 1
-        cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
+    if cache.spare_pages < batch * routing_heads or cache.spare_chunks < 1:
+        cache = _with_spare_pages(cache)
+        most = cache.table.shape[-1]
+    spare_pages, spare_chunks = cache.spare_pages - batch * routing_heads, cache.spare_chunks - 1
+    cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
 
     route = route.to(cache.weight.dtype)
     keep = (route > 0) & (cache.fill == cache.chunk_size)[:, None]
@@ -213,40 +211,18 @@ def close_chunk(cache: KVCache, route: Tensor | None = None, *, grow: bool = Tru
     return cache
 
 
-@torch.no_grad()
-def release(cache: KVCache, finished: Tensor) -> KVCache:
-    """Empty the sequences where ``finished`` [B] bool is true, in place; their pages become free for new sequences."""
-    batch, _, most = cache.table.shape
-    if finished.shape != (batch,) or finished.dtype != torch.bool:
-        raise ValueError(
-            f"finished has shape {list(finished.shape)} and dtype {finished.dtype}; it must be [B] = [{batch}], bool."
-        )
-    entry = torch.arange(most, device=cache.table.device)
-    returned = ((entry < cache.kept[..., None]) & finished[:, None, None]).flatten()
-    place = cache.free_count + returned.cumsum(0) - 1
-    beyond = cache.free.shape[0]  # index of an extra slot, for pages that stay in use
-    stack = F.pad(cache.free, (0, 1)).scatter_(0, torch.where(returned, place, beyond), cache.table.flatten())
-    cache.free.copy_(stack[:-1])
-    cache.free_count.add_(returned.sum())
-    cache.kept.masked_fill_(finished[:, None], 0)
-    cache.fill.masked_fill_(finished, 0)
-    return cache
+def _with_spare_pages(cache: KVCache) -> KVCache:
+    """Return a cache with room for the next call of `close_chunk`, enlarged if needed. Waits for the GPU.
 
-
-@torch.no_grad()
-def ensure_pages(cache: KVCache, closes: int = 1) -> KVCache:
-    """Return a cache with room for the next ``closes`` calls of `close_chunk`, enlarged if needed. Waits for the GPU.
-
-    A larger pool is a copy, at least `GROWTH` times as large: capture CUDA graphs that use the old pool again.
+    A larger pool is a copy, at least `GROWTH` times as large.
     """
-    check_sizes(closes=closes)
     spare_pages, spare_chunks = int(cache.free_count), cache.table.shape[-1] - int(cache.kept.max())
     cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
-    if (missing := closes - spare_chunks) > 0:
-        more = max(missing, _larger(cache.table.shape[-1]) - cache.table.shape[-1])
+    if spare_chunks < 1:
+        more = _larger(cache.table.shape[-1]) - cache.table.shape[-1]
         table, weight = F.pad(cache.table, (0, more)), F.pad(cache.weight, (0, more))
         cache = cache._replace(table=table, weight=weight, spare_chunks=spare_chunks + more)
-    if (missing := closes * cache.kept.numel() - spare_pages) > 0:
+    if (missing := cache.kept.numel() - spare_pages) > 0:
         pages = cache.free.shape[0]
         more = max(missing, _larger(pages) - pages)
         keys, values = (torch.cat([x, x.new_empty(more, *x.shape[1:])]) for x in (cache.keys, cache.values))
@@ -255,17 +231,6 @@ def ensure_pages(cache: KVCache, closes: int = 1) -> KVCache:
         count = cache.free_count + more
         cache = cache._replace(keys=keys, values=values, free=free, free_count=count, spare_pages=spare_pages + more)
     return cache
-
-
-def check_cache(cache: KVCache) -> None:
-    """Raise RuntimeError if a token was lost because its chunk was full. Waits for the GPU."""
-    lost = (cache.fill > cache.chunk_size).nonzero().flatten().tolist()
-    if lost:
-        raise RuntimeError(
-            f"Sequences {lost} got a token while their chunk of {cache.chunk_size} was full, so their output is NaN "
-            "from there on; call close_chunk after every chunk_size tokens, with ensure_pages before it if grow=False. "
-            "release() empties these sequences."
-        )
 
 
 def pages_in_use(cache: KVCache) -> int:

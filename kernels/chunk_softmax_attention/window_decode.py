@@ -5,12 +5,12 @@ does not depend on the order of its keys, so a step reads the slots in memory or
 
 >>> import torch
 >>> from nas.kernels.chunk_softmax_attention.window_decode import (
-...     bytes_in_use, empty_window_cache, window_attention_step
+...     bytes_in_use, window_attention_step, window_cache_of_prefill
 ... )
->>> cache = empty_window_cache(batch=1, heads=2, key_dim=8, value_dim=8, window=4)
+>>> prompt = torch.ones(1, 9, 2, 8)
+>>> cache = window_cache_of_prefill(prompt, prompt, window=4)
 >>> q = k = v = torch.ones(1, 2, 8)
->>> for token in range(10):
-...     o, cache = window_attention_step(q, k, v, cache)
+>>> o, cache = window_attention_step(q, k, v, cache)
 >>> bytes_in_use(cache)  # 4 tokens, 2 heads, 8 + 8 channels, 4 bytes
 512
 """
@@ -26,7 +26,7 @@ from nas.kernels.arguments import check_prefix, check_sizes, check_token, comput
 class WindowCache(NamedTuple):
     """State of decoding between tokens; its size does not depend on the number of tokens.
 
-    Steps and `release` update the tensors in place, so that a captured CUDA graph can be replayed.
+    Steps update the tensors in place, so that a captured CUDA graph can be replayed.
     """
 
     keys: Tensor
@@ -42,33 +42,6 @@ class WindowCache(NamedTuple):
         return self.keys.shape[2]
 
 
-def empty_window_cache(
-    batch: int,
-    heads: int,
-    key_dim: int,
-    value_dim: int,
-    *,
-    window: int,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-) -> WindowCache:
-    """Allocate the cache before the first token.
-
-    Args:
-        batch, heads, key_dim, value_dim: B, H, K, V.
-        window: tokens that a query sees, itself included.
-        dtype, device: of the cache. Keys and values are rounded to this dtype.
-    """
-    check_sizes(batch=batch, heads=heads, key_dim=key_dim, value_dim=value_dim, window=window)
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype={dtype} is not allowed; it must be a floating-point dtype.")
-    return WindowCache(
-        keys=torch.zeros(batch, heads, window, key_dim, dtype=dtype, device=device),
-        values=torch.zeros(batch, heads, window, value_dim, dtype=dtype, device=device),
-        seen=torch.zeros(batch, dtype=torch.int64, device=device),
-    )
-
-
 @torch.no_grad()
 def window_cache_of_prefill(k: Tensor, v: Tensor, *, window: int, dtype: torch.dtype | None = None) -> WindowCache:
     """Return the cache after a whole prefix; it holds copies of the last ``window`` tokens.
@@ -76,17 +49,23 @@ def window_cache_of_prefill(k: Tensor, v: Tensor, *, window: int, dtype: torch.d
     Args:
         k, v: [B, T, H, K] and [B, T, H, V], the inputs of `nas.kernels.chunk_softmax_attention`.
         window: tokens that a query sees, itself included.
-        dtype: dtype of the cache; that of k by default.
+        dtype: dtype of the cache, to which keys and values are rounded; that of k by default.
     """
     check_prefix(k, v)
-    batch, length, heads, key_dim = k.shape
-    sizes = (batch, heads, key_dim, v.shape[-1])
-    cache = empty_window_cache(*sizes, window=window, dtype=dtype or k.dtype, device=k.device)
+    check_sizes(window=window)
+    dtype = k.dtype if dtype is None else dtype
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype} is not allowed; it must be a floating-point dtype.")
+    batch, length, heads, _ = k.shape
+    cache = WindowCache(
+        keys=k.new_zeros(batch, heads, window, k.shape[-1], dtype=dtype),
+        values=v.new_zeros(batch, heads, window, v.shape[-1], dtype=dtype),
+        seen=torch.full((batch,), length, dtype=torch.int64, device=k.device),
+    )
     first = max(0, length - window)
     slot = torch.arange(first, length, device=k.device) % window
     for ring, x in ((cache.keys, k), (cache.values, v)):
-        ring.index_copy_(2, slot, x[:, first:].transpose(1, 2).to(ring.dtype))
-    cache.seen.fill_(length)
+        ring.index_copy_(2, slot, x[:, first:].transpose(1, 2).to(dtype))
     return cache
 
 
@@ -127,20 +106,6 @@ def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> 
     return torch.einsum("bhw,bhwv->bhv", p, cache.values.to(dtype)).to(v.dtype)
 
 
-@torch.no_grad()
-def release(cache: WindowCache, finished: Tensor) -> WindowCache:
-    """Empty the sequences where ``finished`` [B] bool is true, in place; new sequences can start there."""
-    if finished.shape != cache.seen.shape or finished.dtype != torch.bool:
-        raise ValueError(
-            f"finished has shape {list(finished.shape)} and dtype {finished.dtype}; it must be [B] = "
-            f"{list(cache.seen.shape)}, bool."
-        )
-    for ring in (cache.keys, cache.values):
-        ring.masked_fill_(finished[:, None, None, None], 0.0)
-    cache.seen.masked_fill_(finished, 0)
-    return cache
-
-
 def bytes_in_use(cache: WindowCache) -> int:
     """Count the bytes of keys and values of tokens in the window; the ring may be larger. Waits for the GPU."""
     tokens = int(cache.seen.clamp(max=cache.window).sum())
@@ -150,8 +115,6 @@ def bytes_in_use(cache: WindowCache) -> int:
 __all__ = [
     "WindowCache",
     "bytes_in_use",
-    "empty_window_cache",
-    "release",
     "window_attention_step",
     "window_cache_of_prefill",
 ]

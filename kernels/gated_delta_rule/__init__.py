@@ -20,7 +20,6 @@ def gated_delta_rule(
     *,
     chunk_size: int = 64,
     scale: float | None = None,
-    decay_skipped: bool = True,
     initial_state: Tensor | None = None,
     return_final_state: Literal[False] = False,
     route_grad: RouteGrad = "selected",
@@ -39,7 +38,6 @@ def gated_delta_rule(
     *,
     chunk_size: int = 64,
     scale: float | None = None,
-    decay_skipped: bool = True,
     initial_state: Tensor | None = None,
     return_final_state: Literal[True],
     route_grad: RouteGrad = "selected",
@@ -57,7 +55,6 @@ def gated_delta_rule(
     *,
     chunk_size: int = 64,
     scale: float | None = None,
-    decay_skipped: bool = True,
     initial_state: Tensor | None = None,
     return_final_state: bool = False,
     route_grad: RouteGrad = "selected",
@@ -71,8 +68,7 @@ def gated_delta_rule(
 
     With S'_n the state at the chunk's end and G_n = prod exp(g_t) over the chunk, the next chunk starts from::
 
-        S_{n+1} = G_n S_n + route_n (S'_n - G_n S_n)    # decay_skipped=True
-        S_{n+1} =     S_n + route_n (S'_n -     S_n)    # decay_skipped=False
+        S_{n+1} = G_n S_n + route_n (S'_n - G_n S_n)
 
     Sources: Gated DeltaNet (Yang et al. 2025, eq. 10); the linear branch of NAtS-L (Deng et al. 2026, arXiv
     2602.03681). With ``route=None`` it is plain Gated DeltaNet. q and k are used as given: normalise before.
@@ -86,7 +82,6 @@ def gated_delta_rule(
         route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H; None means all ones.
         chunk_size: tokens in a chunk, any integer >= 1.
         scale: factor on the output; 1 / sqrt(K) by default.
-        decay_skipped: whether a chunk with route 0 still decays the state.
         initial_state: [B, H, K, V] state before the first token; zeros by default.
         return_final_state: whether to return the state after the last chunk too, as the next chunk would see it.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
@@ -107,7 +102,7 @@ def gated_delta_rule(
         check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
         check_device(q, initial_state=initial_state)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    arguments = (q, k, v, g, beta, route, chunk_size, scale, decay_skipped, initial_state, route_grad == "full")
+    arguments = (q, k, v, g, beta, route, chunk_size, scale, initial_state, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":
         from nas.kernels.gated_delta_rule import triton_op
 

@@ -29,7 +29,7 @@ from nas.kernels.triton_support import CHUNK_SIZES, choose
 class LinearState(NamedTuple):
     """State of decoding between tokens; float32 (float64 for float64 inputs), contiguous.
 
-    Steps, `close_chunk` and `release` update these buffers in place, so that a captured CUDA graph can be replayed. Two
+    Steps and `close_chunk` update these buffers in place, so that a captured CUDA graph can be replayed. Two
     continuations of one prefix need a copy each.
     """
 
@@ -54,22 +54,14 @@ def initial_linear_state(
     for name, size in (("batch", batch), ("heads", heads), ("key_dim", key_dim), ("value_dim", value_dim)):
         if size < 1:
             raise ValueError(f"{name}={size} is not allowed; it must be at least 1.")
-    return linear_state_from(torch.zeros(batch, heads, key_dim, value_dim, dtype=dtype, device=device))
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype={dtype} is not allowed; it must be float32 or float64.")
+    return _start_of_chunk(torch.zeros(batch, heads, key_dim, value_dim, dtype=dtype, device=device))
 
 
-def linear_state_from(final_state: Tensor) -> LinearState:
-    """Return the state at the start of a chunk, from `gated_delta_rule`'s final state for a prefix of whole chunks.
-
-    Args:
-        final_state: [B, H, K, V]; copied. For a prefix that ends inside a chunk see `gated_delta_rule_prefill`.
-    """
-    if final_state.ndim != 4 or 0 in final_state.shape:
-        raise ValueError(
-            f"final_state has shape {list(final_state.shape)}; it must be [B, H, K, V] with every size at least 1."
-        )
-    if final_state.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"final_state has dtype {final_state.dtype}; it must be float32 or float64.")
-    state = final_state.detach().contiguous()
+def _start_of_chunk(state: Tensor) -> LinearState:
+    """Return the state of decoding at the start of a chunk, from copies of ``state`` [B, H, K, V]."""
+    state = state.detach().contiguous()
     return LinearState(state.clone(), state.clone(), state.new_zeros(state.shape[:2]))
 
 
@@ -84,13 +76,12 @@ def gated_delta_rule_prefill(
     *,
     chunk_size: int = 64,
     scale: float | None = None,
-    decay_skipped: bool = True,
     impl: Impl = "auto",
 ) -> tuple[Tensor, LinearState]:
     """Process a whole prefix: `gated_delta_rule` without gradients, and the state from which decoding continues.
 
     Args:
-        q, k, v, g, beta, route, chunk_size, scale, decay_skipped, impl: as for `gated_delta_rule`. A last chunk that is
+        q, k, v, g, beta, route, chunk_size, scale, impl: as for `gated_delta_rule`. A last chunk that is
             not full stays open, and its route is not used.
 
     Returns:
@@ -110,11 +101,10 @@ def gated_delta_rule_prefill(
             None if route is None else route[:, : closed // chunk_size],
             chunk_size=chunk_size,
             scale=scale,
-            decay_skipped=decay_skipped,
             return_final_state=True,
             impl=impl,
         )
-        state = linear_state_from(final)
+        state = _start_of_chunk(final)
         outputs.append(o)
     if closed < length:
         o, current = gated_delta_rule(
@@ -184,15 +174,12 @@ def _reference_step(
 
 
 @torch.no_grad()
-def close_chunk(
-    state: LinearState, route: Tensor | None = None, *, decay_skipped: bool = True, where: Tensor | None = None
-) -> LinearState:
+def close_chunk(state: LinearState, route: Tensor | None = None, *, where: Tensor | None = None) -> LinearState:
     """End the running chunk: pass on as much of its change of the state as the route says.
 
     Args:
         state: the state after the chunk's last token, updated in place.
         route: [B, R] in [0, 1] of this chunk, R divides H; None means ones.
-        decay_skipped: whether a chunk with route 0 still decays the state.
         where: [B] bool, true for the sequences whose chunk ends; all by default.
 
     Returns:
@@ -207,7 +194,7 @@ def close_chunk(
         )
     check_shape("route", route, (batch, route.shape[1]), "[B, R]")
     seen = route.to(state.current.dtype).repeat_interleave(heads // route.shape[1], dim=1)[..., None, None]
-    unseen = state.start * state.log_decay.exp()[..., None, None] if decay_skipped else state.start
+    unseen = state.start * state.log_decay.exp()[..., None, None]
     following = torch.lerp(unseen, state.current, seen)
     if where is None:
         state.start.copy_(following)
@@ -219,15 +206,6 @@ def close_chunk(
         following = torch.where(ends, following, state.current)
         state.log_decay.masked_fill_(where[:, None], 0.0)
     state.current.copy_(following)
-    return state
-
-
-@torch.no_grad()
-def release(state: LinearState, finished: Tensor) -> LinearState:
-    """Reset the state to zeros, in place, where ``finished`` [B] is true; new sequences can start there."""
-    _check_mask("finished", finished, state.current.shape[0])
-    for buffer in state:
-        buffer.masked_fill_(finished.view(-1, *[1] * (buffer.ndim - 1)), 0.0)
     return state
 
 
@@ -273,6 +251,4 @@ __all__ = [
     "gated_delta_rule_prefill",
     "gated_delta_rule_step",
     "initial_linear_state",
-    "linear_state_from",
-    "release",
 ]

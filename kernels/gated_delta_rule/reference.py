@@ -32,7 +32,6 @@ def gated_delta_rule(
     route: Tensor | None,
     chunk_size: int,
     scale: float,
-    decay_skipped: bool,
     initial_state: Tensor | None,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -52,9 +51,7 @@ def gated_delta_rule(
     to_end = (c[:, -1:] - c).exp()
     kept = c[:, -1:].exp()  # G_n
     if route is not None:
-        r = _route_of_chunks(route.to(dtype), heads, full_route_grad)
-        to_end = to_end * r
-        kept = kept if decay_skipped else 1 + r * (kept - 1)
+        to_end = to_end * _route_of_chunks(route.to(dtype), heads, full_route_grad)
     state = q.new_zeros(batch, heads, key_dim, v.shape[-1]) if initial_state is None else initial_state.to(dtype)
     attention = torch.bmm(q, k.mT) * decay
     o, final = _ChunkLoop.apply(from_start * q, attention, u, w, to_end * k, kept, state.flatten(0, 1))

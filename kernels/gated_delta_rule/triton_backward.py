@@ -34,7 +34,7 @@ def scan_back(
     HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
     """Scan the state's gradient backwards through every segment of every head, BV of its columns at a time.
@@ -48,13 +48,13 @@ def scan_back(
             _scan_segment_back(
                 work, k, do, route, c_in, w_in, q_in, ends, dstates, starts,
                 T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
-                K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_END, SAVE, PRECISION, STAGES,
+                K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
             )  # fmt: skip
     else:
         _scan_segment_back(
             tl.program_id(0), k, do, route, c_in, w_in, q_in, ends, dstates, starts,
             T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
-            K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_END, SAVE, PRECISION, STAGES,
+            K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
         )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def _scan_segment_back(
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Scan one segment of one head, BV columns."""
@@ -102,14 +102,11 @@ def _scan_segment_back(
         kept = tl.exp(c_last)
         if SUB == 1:
             to_end = to_end * r
-            if not DECAY_SKIPPED:
-                kept = 1.0 + r * (kept - 1.0)
         else:
             ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
             dbase = tl.where(ends_chunk, (1.0 - r) * dstate, dbase)
             dstate = tl.where(ends_chunk, r * dstate, dstate)
-            if DECAY_SKIPPED:
-                dbase = dbase * kept
+            dbase = dbase * kept
         y = dot(k_tile, dstate.to(dtype), None, PRECISION) * to_end[:, None]
         dstate = dot(tl.trans(q_tile), do_tile, dstate * kept, PRECISION)
         dstate = dot(tl.trans(w_tile), y.to(dtype), dstate, PRECISION)
@@ -165,7 +162,6 @@ def _store_gate_gradients(
     dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
     overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
     BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
-    DECAY_SKIPPED: tl.constexpr,
 ):  # fmt: skip
     """Store dg and dbeta of one tile, and droute where a chunk ends.
 
@@ -186,11 +182,10 @@ def _store_gate_gradients(
     gained_sum = tl.sum(gained)
     kept = tl.exp(c_last)
     kept_by = r_here
-    if DECAY_SKIPPED and SUB == 1:
+    if SUB == 1:
         kept_by = 1.0
     d_last = r_here * gained_sum + kept_by * kept * overlap
-    kept_of_chunk = 1.0
-    if SUB > 1 and DECAY_SKIPPED:
+    if SUB > 1:
         kept_of_chunk = _kept_of_chunk(c_in, tile, n, NT, SUB, BT)
         d_last += (1.0 - r) * kept_of_chunk * base_overlap
     # g_t is part of every c_i with i >= t; a decay between two tokens has c of the later minus c of the earlier token.
@@ -201,8 +196,6 @@ def _store_gate_gradients(
         added = gained_sum
         if SUB > 1:
             added += kept * overlap - kept_of_chunk * base_overlap
-        elif not DECAY_SKIPPED:
-            added += (kept - 1.0) * overlap
         if not FULL_ROUTE_GRAD:
             added = tl.where(r == 0.0, 0.0, added)
         tl.store(droute + bh * N + n // SUB, added)
@@ -318,7 +311,7 @@ def differentiate_keys(
     scale, T, H, NT, N, R, V_BLOCKS,
     q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
-    SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, DECAY_SKIPPED: tl.constexpr,
+    SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute BKB columns of dq and dk for one tile; the first block of columns also sums dg, dbeta and droute."""
@@ -388,5 +381,5 @@ def differentiate_keys(
         _store_gate_gradients(
             dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
             overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
-            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, DECAY_SKIPPED,
+            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD,
         )  # fmt: skip

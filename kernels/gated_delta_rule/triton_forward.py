@@ -65,19 +65,15 @@ def prepare(
 @triton.jit
 def _next_state(
     state, base, k_tile, written, c, c_last, r, first_of_chunk, last_of_chunk,
-    SUB: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr,
+    SUB: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Return the state after a tile, with its chunk's route applied at the chunk's end; SUB > 1 keeps ``base`` too."""
     to_end = tl.exp(c_last - c)
     kept = tl.exp(c_last)
     if SUB == 1:
         to_end = to_end * r
-        if not DECAY_SKIPPED:
-            kept = 1.0 + r * (kept - 1.0)
     else:
-        base = tl.where(first_of_chunk, state, base)
-        if DECAY_SKIPPED:
-            base = base * kept
+        base = tl.where(first_of_chunk, state, base) * kept
     state = dot(tl.trans(k_tile), (written * to_end[:, None]).to(k_tile.dtype), state * kept, PRECISION)
     if SUB > 1:
         state = tl.where(last_of_chunk, base + r * (state - base), state)
@@ -90,8 +86,7 @@ def summarise(
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
-    SAVE: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, SAVE: tl.constexpr,
 ):  # fmt: skip
     """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
@@ -133,9 +128,7 @@ def summarise(
         c_last = tl.load(c_in + tile * BT + BT - 1)
         written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _next_state(
-            state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
-        )
+        state, base = _next_state(state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION)
     part = bh * SEGMENTS + segment
     if is_end:
         store_rows(ends + part * K * V, state, 0, K, V, column, V, BK, BV)
@@ -149,7 +142,7 @@ def scan(
     HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
     """Scan the state through every segment of every head, BV of its columns at a time.
@@ -162,13 +155,13 @@ def scan(
             _scan_segment(
                 work, k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
                 T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
-                K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_START, SAVE, PRECISION, STAGES,
+                K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
             )  # fmt: skip
     else:
         _scan_segment(
             tl.program_id(0), k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
             T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
-            K, V, BK, BV, BT, SUB, HAS_ROUTE, DECAY_SKIPPED, HAS_START, SAVE, PRECISION, STAGES,
+            K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
         )  # fmt: skip
 
 
@@ -178,7 +171,7 @@ def _scan_segment(
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, DECAY_SKIPPED: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Scan one segment of one head, BV columns."""
@@ -217,9 +210,7 @@ def _scan_segment(
         store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
         written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _next_state(
-            state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, DECAY_SKIPPED, PRECISION
-        )
+        state, base = _next_state(state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION)
     if segment == SEGMENTS - 1:
         store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
 

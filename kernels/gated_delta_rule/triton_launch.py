@@ -180,7 +180,7 @@ class Prepared(NamedTuple):
 
 def prepare(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, g: Tensor, beta: Tensor, initial_state: Tensor | None,
-    chunk_size: int, scale: float, decay_skipped: bool, save: bool,
+    chunk_size: int, scale: float, save: bool,
 ) -> Prepared:  # fmt: skip
     """Compute everything that does not depend on the order of the tiles; ``save`` as in `scan`.
 
@@ -193,7 +193,7 @@ def prepare(
     a = torch.empty_like(p) if save else q.new_empty(0)
     w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
     c = q.new_empty(heads, s.NT * bt, dtype=torch.float32)
-    constants = _constants(s, blocks, q.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
+    constants = _constants(s, blocks, q.dtype, route)
     counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
     sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}
     with on_device(q):
@@ -223,7 +223,7 @@ def prepare(
 
 
 def scan(
-    k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, decay_skipped: bool, save: bool
+    k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, save: bool
 ) -> tuple[Tensor, Tensor]:
     """Return o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` write ``prepared.saved.states``."""
     blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype)
@@ -237,16 +237,15 @@ def scan(
         triton_forward.scan[(programs,)](
             k, v, route, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, o, saved.states, final,
             s.B * s.H, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, *_strides(k, v),
-            **_constants(s, blocks, k.dtype, route), DECAY_SKIPPED=decay_skipped,
+            **_constants(s, blocks, k.dtype, route),
             BV=columns, HAS_START=starts is not None, SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
     return o, final
 
 
 def state_gradients(
-    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None,
-    chunk_size: int, decay_skipped: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int
+) -> tuple[Tensor, Tensor]:
     """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32."""
     blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
     s = sizes_of(k, do, route, chunk_size, blocks)
@@ -255,7 +254,7 @@ def state_gradients(
     before = k.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
     columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
     programs, loop = _programs(s, columns, k.device)
-    constants = _constants(s, blocks, k.dtype, route) | {"DECAY_SKIPPED": decay_skipped}
+    constants = _constants(s, blocks, k.dtype, route)
 
     def scan_back(ends: Tensor | None, save: bool) -> None:
         triton_backward.scan_back[(programs,)](
@@ -275,7 +274,7 @@ def state_gradients(
 
 def differentiate(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
-    dv: Tensor | None, chunk_size: int, scale: float, decay_skipped: bool, full_route_grad: bool,
+    dv: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
 
@@ -284,7 +283,7 @@ def differentiate(
         dstates: gradients of the states, the result of `state_gradients`.
         do: [B, T, H, V] with a dense last axis.
         dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
-        chunk_size, scale, decay_skipped, full_route_grad: as in the operation.
+        chunk_size, scale, full_route_grad: as in the operation.
     """
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
     s = sizes_of(q, v, route, chunk_size, blocks)
@@ -312,8 +311,8 @@ def differentiate(
         triton_backward.differentiate_keys[(programs,)](
             q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
             dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
-            **constants, BKB=blocks.BKB, BV=columns, DECAY_SKIPPED=decay_skipped, FULL_ROUTE_GRAD=full_route_grad,
-            STAGES=stages, num_warps=warps,
+            **constants, BKB=blocks.BKB, BV=columns, FULL_ROUTE_GRAD=full_route_grad, STAGES=stages,
+            num_warps=warps,
         )  # fmt: skip
     if route is None:
         droute = q.new_empty(0, dtype=torch.float32)

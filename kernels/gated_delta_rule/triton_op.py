@@ -20,7 +20,6 @@ def gated_delta_rule(
     route: Tensor | None,
     chunk_size: int,
     scale: float,
-    decay_skipped: bool,
     initial_state: Tensor | None,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -33,7 +32,7 @@ def gated_delta_rule(
     single = (x if x is None else x.float() for x in (g, beta, route, initial_state))
     inputs = (q.to(dtype), k.to(dtype), v.to(dtype), *single)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    o, final, *_ = _forward(*inputs, chunk_size, scale, decay_skipped, full_route_grad, save)
+    o, final, *_ = _forward(*inputs, chunk_size, scale, full_route_grad, save)
     return o.to(operand_dtype(v)), final
 
 
@@ -51,7 +50,6 @@ def run_forward(
     initial_state: Tensor | None,
     chunk_size: int,
     scale: float,
-    decay_skipped: bool,
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -59,9 +57,9 @@ def run_forward(
     q, k, v, route = dense(q), dense(k), dense(v), _contiguous(route)
     prepared = triton_launch.prepare(
         q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
-        chunk_size, scale, decay_skipped, save,
+        chunk_size, scale, save,
     )  # fmt: skip
-    o, final = triton_launch.scan(k, v, route, prepared, chunk_size, decay_skipped, save)
+    o, final = triton_launch.scan(k, v, route, prepared, chunk_size, save)
     return o, final, *(prepared.saved if save else empty_saved(prepared.saved))
 
 
@@ -80,7 +78,6 @@ def fake_forward(
     initial_state: Tensor | None,
     chunk_size: int,
     scale: float,
-    decay_skipped: bool,
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -116,16 +113,13 @@ def run_backward(
     dfinal: Tensor | None,
     chunk_size: int,
     scale: float,
-    decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Compute dq, dk, dv, dg, dbeta, droute (empty without a route) and the gradient of the initial state."""
     q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
-    dstates, dinitial = triton_launch.state_gradients(
-        k, do, route, kept, _contiguous(dfinal), chunk_size, decay_skipped
-    )
+    dstates, dinitial = triton_launch.state_gradients(k, do, route, kept, _contiguous(dfinal), chunk_size)
     dq, dk, dv, dg, dbeta, droute = triton_launch.differentiate(
-        q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, decay_skipped, full_route_grad
+        q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, full_route_grad
     )
     return dq, dk, dv, dg, dbeta, droute, dinitial
 
@@ -141,7 +135,6 @@ def _fake_backward(
     dfinal: Tensor | None,
     chunk_size: int,
     scale: float,
-    decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, _, heads, key_dim = q.shape
@@ -170,7 +163,7 @@ def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None)
     dq, dk, dv, dg, dbeta, droute, dinitial = _backward(q, k, v, beta, route, saved, do, dfinal, *ctx.options)
     return (
         dq, dk, dv, dg, dbeta, None if route is None else droute, dinitial if ctx.has_initial_state else None,
-        None, None, None, None, None,
+        None, None, None, None,
     )  # fmt: skip
 
 

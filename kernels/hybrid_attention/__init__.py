@@ -29,7 +29,6 @@ def hybrid_attention(
     linear_route: Tensor,
     *,
     chunk_size: int = 64,
-    decay_skipped: bool = True,
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
 ) -> HybridOutput:
@@ -44,7 +43,7 @@ def hybrid_attention(
         v: [B, T, channels]; each branch splits the channels over its own heads.
         g, beta: [B, T, linear heads], see `gated_delta_rule`.
         softmax_route, linear_route: [B, N, R], how much of each chunk later chunks see in each branch.
-        chunk_size, decay_skipped, route_grad, impl: as in the two operations.
+        chunk_size, route_grad, impl: as in the two operations.
 
     Raises:
         ValueError: as the two operations do.
@@ -60,14 +59,14 @@ def hybrid_attention(
         from nas.kernels.hybrid_attention import triton_op
 
         tensors = (softmax_q, softmax_k, linear_q, linear_k, v, g, beta, softmax_route, linear_route)
-        return HybridOutput(*triton_op.hybrid_attention(*tensors, chunk_size, decay_skipped, route_grad == "full"))
+        return HybridOutput(*triton_op.hybrid_attention(*tensors, chunk_size, route_grad == "full"))
     return HybridOutput(
         chunk_softmax_attention(
             softmax_q, softmax_k, softmax_v, softmax_route, chunk_size=chunk_size, route_grad=route_grad, impl=impl
         ),
         gated_delta_rule(
-            linear_q, linear_k, linear_v, g, beta, linear_route, chunk_size=chunk_size, decay_skipped=decay_skipped,
-            route_grad=route_grad, impl=impl,
+            linear_q, linear_k, linear_v, g, beta, linear_route, chunk_size=chunk_size, route_grad=route_grad,
+            impl=impl,
         ),
     )  # fmt: skip
 

@@ -31,7 +31,6 @@ def hybrid_attention(
     softmax_route: Tensor,
     linear_route: Tensor,
     chunk_size: int,
-    decay_skipped: bool,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor]:
     """Compute `nas.kernels.hybrid_attention` of valid arguments; returns the output of each branch.
@@ -42,7 +41,7 @@ def hybrid_attention(
     operands = (x.to(dtype) for x in (softmax_q, softmax_k, linear_q, linear_k, v))
     inputs = (*operands, g.float(), beta.float(), softmax_route, linear_route.float())
     save = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    o_softmax, o_linear, *_ = _forward(*inputs, chunk_size, decay_skipped, full_route_grad, save)
+    o_softmax, o_linear, *_ = _forward(*inputs, chunk_size, full_route_grad, save)
     output = operand_dtype(v)
     return o_softmax.to(output), o_linear.to(output)
 
@@ -67,7 +66,6 @@ def _run_forward(
     softmax_route: Tensor,
     linear_route: Tensor,
     chunk_size: int,
-    decay_skipped: bool,
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -76,9 +74,9 @@ def _run_forward(
     with side.stream():
         prepared = triton_launch.prepare(
             dense(linear_q), *inputs, g.contiguous(), beta.contiguous(), None,
-            chunk_size, _scale(linear_q), decay_skipped, save,
+            chunk_size, _scale(linear_q), save,
         )  # fmt: skip
-        o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, decay_skipped, save)
+        o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, save)
         saved = prepared.saved if save else linear.empty_saved(prepared.saved)
     o_softmax, lse = softmax.run_forward(
         softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
@@ -98,7 +96,6 @@ def _fake_forward(
     softmax_route: Tensor,
     linear_route: Tensor,
     chunk_size: int,
-    decay_skipped: bool,
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -107,7 +104,7 @@ def _fake_forward(
     )
     o_linear, _, *saved = linear.fake_forward(
         linear_q, linear_k, _values(v, linear_q), g, beta, linear_route, None,
-        chunk_size, 1.0, decay_skipped, full_route_grad, save,
+        chunk_size, 1.0, full_route_grad, save,
     )  # fmt: skip
     return o_softmax, o_linear, lse, *saved  # type: ignore[return-value]
 
@@ -127,7 +124,6 @@ def _run_backward(
     lse: Tensor,
     saved: list[Tensor],
     chunk_size: int,
-    decay_skipped: bool,
     full_route_grad: bool,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -136,7 +132,7 @@ def _run_backward(
     do_linear, k, route = dense(do_linear), dense(linear_k), linear_route.contiguous()
     side = Side(v.device)
     with side.stream():
-        dstates, _ = triton_launch.state_gradients(k, do_linear, route, kept, None, chunk_size, decay_skipped)
+        dstates, _ = triton_launch.state_gradients(k, do_linear, route, kept, None, chunk_size)
     gradients: list[Tensor] = []
 
     def differentiate(dv: Tensor) -> None:
@@ -144,7 +140,7 @@ def _run_backward(
         with side.stream():
             of_linear = triton_launch.differentiate(
                 dense(linear_q), k, values, beta.contiguous(), route, kept, dstates, do_linear, dv.view(values.shape),
-                chunk_size, _scale(linear_q), decay_skipped, full_route_grad,
+                chunk_size, _scale(linear_q), full_route_grad,
             )  # fmt: skip
         gradients.extend(of_linear)
 
@@ -172,7 +168,6 @@ def _fake_backward(
     lse: Tensor,
     saved: list[Tensor],
     chunk_size: int,
-    decay_skipped: bool,
     full_route_grad: bool,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -183,7 +178,7 @@ def _fake_backward(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.chunk_size, ctx.decay_skipped, ctx.full_route_grad, _ = inputs
+    *tensors, ctx.chunk_size, ctx.full_route_grad, _ = inputs
     tensors.pop(5)  # g: the backward pass uses its running sums
     o_softmax, _, lse, *saved = output
     ctx.mark_non_differentiable(lse, *saved)
@@ -199,10 +194,10 @@ def _differentiate(ctx: Any, do_softmax: Tensor | None, do_linear: Tensor | None
     route_gradient = ctx.needs_input_grad[7]
     gradients = _backward(
         do_softmax, do_linear, *tensors, o_softmax, lse, saved,
-        ctx.chunk_size, ctx.decay_skipped, ctx.full_route_grad, route_gradient,
+        ctx.chunk_size, ctx.full_route_grad, route_gradient,
     )  # fmt: skip
     *others, droute, linear_droute = gradients
-    return *others, droute if route_gradient else None, linear_droute, None, None, None, None
+    return *others, droute if route_gradient else None, linear_droute, None, None, None
 
 
 _backward = Operator("hybrid_attention_backward", _run_backward, _fake_backward)

@@ -99,9 +99,7 @@ def launch_delta(case: Case) -> None:
     q, k, v, do, route = case.tensors()
     g, beta = (q.new_empty(q.shape[:3], dtype=torch.float32) for _ in range(2))
     state = q.new_empty(case.B, case.H, case.K, case.V, dtype=torch.float32)
-    options = {
-        "chunk_size": case.chunk_size, "scale": case.K**-0.5, "decay_skipped": True, "full_route_grad": True,
-    }  # fmt: skip
+    options = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "full_route_grad": True}
     _, _, *saved = triton_op.run_forward(q, k, v, g, beta, route, state, **options, save=True)
     triton_op.run_backward(q, k, v, beta, route, saved, do, state, **options)
 

@@ -25,7 +25,7 @@ def decode_softmax(inputs: Inputs, chunk_size: int, cache: KVCache, start: int =
 
 
 def decode_linear(
-    inputs: Inputs, chunk_size: int, state: LinearState, start: int = 0, decay_skipped: bool = True, **options: Any
+    inputs: Inputs, chunk_size: int, state: LinearState, start: int = 0, **options: Any
 ) -> tuple[Tensor, LinearState]:
     """Decode tokens ``start`` and later, and close the last chunk even if it is short, as in a whole sequence."""
     tokens, route = [inputs[name] for name in ("q", "k", "v", "g", "beta")], inputs.get("route")
@@ -35,8 +35,14 @@ def decode_linear(
         outputs.append(o)
         if (t + 1) % chunk_size == 0 or t + 1 == length:
             decides = None if route is None else route[:, t // chunk_size]
-            state = linear_decode.close_chunk(state, decides, decay_skipped=decay_skipped)
+            state = linear_decode.close_chunk(state, decides)
     return torch.stack(outputs, dim=1), state
+
+
+def state_from(initial_state: Tensor) -> LinearState:
+    """Return the state at the start of a chunk, from copies of ``initial_state`` [B, H, K, V]."""
+    current, start = (initial_state.detach().clone() for _ in range(2))
+    return LinearState(current, start, current.new_zeros(current.shape[:2]))
 
 
 def cache_for(shape: Shape, dtype: torch.dtype = torch.float64, **options: Any) -> KVCache:

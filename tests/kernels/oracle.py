@@ -41,7 +41,6 @@ def gated_delta_rule(
     *,
     chunk_size: int,
     scale: float | None = None,
-    decay_skipped: bool = True,
     initial_state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S; the route decides at each chunk's end."""
@@ -54,7 +53,7 @@ def gated_delta_rule(
     for t in range(length):
         decay = g[:, t].exp()[..., None, None]
         state = decay * state
-        unseen = decay * unseen if decay_skipped else unseen
+        unseen = decay * unseen
         missing = v[:, t] - torch.einsum("bhk,bhkv->bhv", k[:, t], state)
         state = state + torch.einsum("bhk,bhv->bhkv", k[:, t], beta[:, t, :, None] * missing)
         outputs.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))

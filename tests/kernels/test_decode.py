@@ -14,7 +14,13 @@ from nas.kernels.gated_delta_rule import decode as linear_decode
 from nas.kernels.gated_delta_rule.decode import LinearState, gated_delta_rule_step
 from tests.kernels import oracle
 from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, make_route, softmax_inputs
-from tests.kernels.decoding import assert_every_page_has_one_owner, cache_for, decode_linear, decode_softmax
+from tests.kernels.decoding import (
+    assert_every_page_has_one_owner,
+    cache_for,
+    decode_linear,
+    decode_softmax,
+    state_from,
+)
 
 SMALL = (
     Shape(T=1, chunk_size=4),
@@ -25,7 +31,6 @@ SMALL = (
     Shape(T=13, chunk_size=3, H=4, R=1),
 )
 INTERPRETED = (Shape(T=36, chunk_size=16, H=4, K=12, V=20, R=2), Shape(T=18, chunk_size=16, K=8, V=40, B=1, H=3))
-decay_skipped_or_not = pytest.mark.parametrize("decay_skipped", [True, False], ids=["decay", "no_decay"])
 
 
 def with_routing_heads(inputs: Inputs, shape: Shape) -> Inputs:
@@ -42,17 +47,16 @@ def test_softmax_steps_match_oracle(shape: Shape, route: str) -> None:
     assert (o - expected).abs().max() < 1e-12
     assert not o.requires_grad
     assert_every_page_has_one_owner(cache)
-    softmax_decode.check_cache(cache)
+    assert cache.fill.tolist() == [shape.T % shape.chunk_size] * shape.B
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("shape", SMALL, ids=str)
-def test_linear_steps_match_oracle(shape: Shape, route: str, decay_skipped: bool) -> None:
+def test_linear_steps_match_oracle(shape: Shape, route: str) -> None:
     inputs = delta_inputs(shape, route)
-    expected = oracle.gated_delta_rule(**inputs, chunk_size=shape.chunk_size, decay_skipped=decay_skipped)
-    state = linear_decode.linear_state_from(inputs["initial_state"])
-    o, state = decode_linear(inputs, shape.chunk_size, state, decay_skipped=decay_skipped, impl="reference")
+    expected = oracle.gated_delta_rule(**inputs, chunk_size=shape.chunk_size)
+    state = state_from(inputs["initial_state"])
+    o, state = decode_linear(inputs, shape.chunk_size, state, impl="reference")
     assert (o - expected[0]).abs().max() < 1e-12
     assert (state.current - expected[1]).abs().max() < 1e-12
     assert torch.equal(state.current, state.start)
@@ -75,14 +79,13 @@ def test_decoding_continues_from_a_prefill(route: str, prefix: int) -> None:
 
     linear: Inputs = delta_inputs(shape, route)
     del linear["initial_state"]
-    for decay_skipped in (True, False):
-        options: Any = {"chunk_size": shape.chunk_size, "decay_skipped": decay_skipped}
-        seen = {name: x[:, :chunks] if name == "route" else x[:, :prefix] for name, x in linear.items()}
-        before, state = linear_decode.gated_delta_rule_prefill(**seen, **options, impl="reference")
-        after, state = decode_linear(linear, **options, state=state, start=prefix, impl="reference")
-        o, final = gated_delta_rule(**linear, **options, return_final_state=True, impl="reference")
-        assert (torch.cat([before, after], dim=1) - o).abs().max() < 1e-12
-        assert (state.current - final).abs().max() < 1e-12
+    seen = {name: x[:, :chunks] if name == "route" else x[:, :prefix] for name, x in linear.items()}
+    options: Any = {"chunk_size": shape.chunk_size, "impl": "reference"}
+    before, state = linear_decode.gated_delta_rule_prefill(**seen, **options)
+    after, state = decode_linear(linear, **options, state=state, start=prefix)
+    o, final = gated_delta_rule(**linear, **options, return_final_state=True)
+    assert (torch.cat([before, after], dim=1) - o).abs().max() < 1e-12
+    assert (state.current - final).abs().max() < 1e-12
 
 
 def test_prefill_without_a_route_has_one_routing_head() -> None:
@@ -140,14 +143,13 @@ def test_lists_of_different_lengths_in_splits() -> None:
     assert (o[:, 0] - expected_last(inputs)).abs().max() < 2e-6
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("shape", INTERPRETED, ids=str)
-def test_triton_linear_steps(shape: Shape, decay_skipped: bool) -> None:
+def test_triton_linear_steps(shape: Shape) -> None:
     inputs = {name: x.detach() for name, x in delta_inputs(shape, "mixed", torch.float32).items()}
     exact = {name: x.double() for name, x in inputs.items()}
-    expected = oracle.gated_delta_rule(**exact, chunk_size=shape.chunk_size, decay_skipped=decay_skipped)
-    state = linear_decode.linear_state_from(inputs["initial_state"])
-    o, state = decode_linear(inputs, shape.chunk_size, state, decay_skipped=decay_skipped, impl="triton")
+    expected = oracle.gated_delta_rule(**exact, chunk_size=shape.chunk_size)
+    state = state_from(inputs["initial_state"])
+    o, state = decode_linear(inputs, shape.chunk_size, state, impl="triton")
     assert (o - expected[0]).abs().max() < 2e-6
     assert (state.current - expected[1]).abs().max() < 4e-6
 
@@ -165,7 +167,7 @@ def test_half_precision(impl: str) -> None:
         linear = {name: x.detach() for name, x in delta_inputs(shape, "fractional", dtype).items()}
         linear["initial_state"] = linear["initial_state"].float()
         exact, final = oracle.gated_delta_rule(**{name: x.double() for name, x in linear.items()}, chunk_size=16)
-        state = linear_decode.linear_state_from(linear["initial_state"])
+        state = state_from(linear["initial_state"])
         o, state = decode_linear(linear, shape.chunk_size, state, impl=impl)
         assert o.dtype == dtype
         assert state.current.dtype == torch.float32
@@ -198,7 +200,7 @@ def test_steps_on_the_gpu(shape: Shape, dtype: torch.dtype) -> None:
     inputs["initial_state"] = inputs["initial_state"].float()
     exact = {name: x.double() for name, x in inputs.items()}
     expected, final = oracle.gated_delta_rule(**exact, chunk_size=shape.chunk_size)
-    state = linear_decode.linear_state_from(inputs["initial_state"])
+    state = state_from(inputs["initial_state"])
     o, state = decode_linear(inputs, shape.chunk_size, state, impl="triton")
     assert (o - expected).abs().max() < max(torch.finfo(dtype).eps, 1e-5) * expected.abs().max()
     assert (state.current - final).abs().max() < 1e-5 * final.abs().max()
@@ -236,11 +238,12 @@ def test_captured_steps_can_be_replayed(impl: Any) -> None:
 
     def close(cache: KVCache, state: LinearState) -> None:
         linear_decode.close_chunk(state, route, where=cache.fill == shape.chunk_size)
-        softmax_decode.close_chunk(cache, route, grow=False)
+        softmax_decode.close_chunk(cache, route)
 
     def start() -> tuple[KVCache, LinearState]:
-        cache = softmax_decode.ensure_pages(cache_for(shape, torch.float32, device="cuda"), closes=shape.num_chunks)
-        return cache, linear_decode.linear_state_from(initial)
+        pages = shape.B * 2 * (shape.num_chunks + 1)
+        cache = cache_for(shape, torch.float32, device="cuda", pages=pages, max_chunks=shape.num_chunks)
+        return cache, state_from(initial)
 
     warm = start()
     side = torch.cuda.Stream()
@@ -266,7 +269,7 @@ def test_captured_steps_can_be_replayed(impl: Any) -> None:
         ends.replay()  # after every token: it changes full chunks only
         outputs.append(o.clone())
         linear_outputs.append(linear_o.clone())
-    softmax_decode.check_cache(cache)
+    assert cache.fill.tolist() == [shape.T % shape.chunk_size] * shape.B
     assert_every_page_has_one_owner(cache)
     expected = oracle.chunk_softmax_attention(**{n: x.double() for n, x in inputs.items()}, chunk_size=16)
     assert (torch.stack(outputs, dim=1) - expected).abs().max() < 1e-5

@@ -82,12 +82,9 @@ def test_bad_ends_of_chunks() -> None:
     refused: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
         (softmax_decode.close_chunk, {"cache": cache, "route": of(B, H)}, ("route", "[2, 4]", "[2, 2]")),
         (softmax_decode.close_chunk, {"cache": cache, "route": of(B, R).bool()}, ("route", "bool", "floating-point")),
-        (softmax_decode.release, {"cache": cache, "finished": of(B)}, ("finished", "float32", "bool")),
-        (softmax_decode.ensure_pages, {"cache": cache, "closes": 0}, ("closes", "0", "at least 1")),
         (linear_decode.close_chunk, {"state": state, "route": of(B, 3)}, ("route", "[2, 3]", "divisor of 4")),
         (linear_decode.close_chunk, {"state": state, "route": of(B, R).bool()}, ("route", "bool", "floating-point")),
         (linear_decode.close_chunk, {"state": state, "where": of(B, 1).bool()}, ("where", "[2, 1]", "[2]")),
-        (linear_decode.release, {"state": state, "finished": of(B)}, ("finished", "float32", "bool")),
     ]
     for function, arguments, parts in refused:
         with pytest.raises(ValueError) as error:
@@ -133,7 +130,5 @@ def test_bad_prefill(name: str, value: object, given: str, allowed: str) -> None
 def test_bad_initial_states() -> None:
     with pytest.raises(ValueError, match="heads=0 is not allowed"):
         linear_decode.initial_linear_state(B, 0, K, V)
-    with pytest.raises(ValueError, match=r"final_state has shape \[2, 4\]"):
-        linear_decode.linear_state_from(of(B, H))
     with pytest.raises(ValueError, match=r"bfloat16.*float32 or float64"):
-        linear_decode.linear_state_from(of(B, H, K, V, dtype=torch.bfloat16))
+        linear_decode.initial_linear_state(B, H, K, V, dtype=torch.bfloat16)

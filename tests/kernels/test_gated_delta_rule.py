@@ -25,9 +25,6 @@ from tests.kernels.cases import (
 )
 
 delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
-decay_skipped_or_not = pytest.mark.parametrize(
-    "decay_skipped", [True, False], ids=["decay_skipped", "no_decay_skipped"]
-)
 
 # Chunks that are inverted by halves: twice, and once because the half is odd.
 LARGE_CHUNKS = (Shape(T=150, chunk_size=128, B=1), Shape(T=150, chunk_size=70, B=1))
@@ -51,26 +48,23 @@ def test_write_strengths_over_one() -> None:
         assert_all_close(gradients | {"route": expected_gradients["route"]}, expected_gradients, atol=1e-10)
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("route_grad", ["full", "selected"])
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_matches_oracle(shape: Shape, route: str, route_grad: str, decay_skipped: bool) -> None:
-    assert_matches_oracle(shape, route, route_grad, decay_skipped)
+def test_matches_oracle(shape: Shape, route: str, route_grad: str) -> None:
+    assert_matches_oracle(shape, route, route_grad)
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("route", ["none", "mixed"])
 @pytest.mark.parametrize("shape", LARGE_CHUNKS, ids=str)
-def test_large_chunks_match_oracle(shape: Shape, route: str, decay_skipped: bool) -> None:
-    assert_matches_oracle(shape, route, "full", decay_skipped)
+def test_large_chunks_match_oracle(shape: Shape, route: str) -> None:
+    assert_matches_oracle(shape, route, "full")
 
 
-def assert_matches_oracle(shape: Shape, route: str, route_grad: str, decay_skipped: bool) -> None:
+def assert_matches_oracle(shape: Shape, route: str, route_grad: str) -> None:
     inputs, cotangents = delta_inputs(shape, route), cotangents_for(shape)
-    options: dict[str, Any] = {"chunk_size": shape.chunk_size, "decay_skipped": decay_skipped}
-    operation = functools.partial(delta_rule, **options, route_grad=route_grad)
-    definition = functools.partial(oracle.gated_delta_rule, **options)
+    operation = functools.partial(delta_rule, chunk_size=shape.chunk_size, route_grad=route_grad)
+    definition = functools.partial(oracle.gated_delta_rule, chunk_size=shape.chunk_size)
     results, gradients = results_and_gradients(operation, inputs, cotangents)
     expected, expected_gradients = results_and_gradients(definition, inputs, cotangents)
     if route_grad == "selected" and "route" in inputs:
@@ -81,14 +75,13 @@ def assert_matches_oracle(shape: Shape, route: str, route_grad: str, decay_skipp
     assert_all_close(gradients, expected_gradients, atol=1e-10)
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("shape", GRADCHECK_SHAPES, ids=str)
-def test_gradcheck(shape: Shape, decay_skipped: bool) -> None:
+def test_gradcheck(shape: Shape) -> None:
     inputs = delta_inputs(shape, "fractional")
 
     def operation(*tensors: Tensor) -> tuple[Tensor, Tensor]:
         named = dict(zip(inputs, tensors, strict=True))
-        return delta_rule(**named, chunk_size=shape.chunk_size, decay_skipped=decay_skipped, route_grad="full")
+        return delta_rule(**named, chunk_size=shape.chunk_size, route_grad="full")
 
     assert torch.autograd.gradcheck(operation, tuple(inputs.values()))
 
@@ -100,17 +93,16 @@ def test_defaults_are_selected_route_grad_decayed_and_no_state() -> None:
     o = functools.partial(delta_rule, return_final_state=False)(**inputs, chunk_size=4)
     assert isinstance(o, Tensor)
     zeros = torch.zeros(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)
-    expected, _ = oracle.gated_delta_rule(**inputs, chunk_size=4, decay_skipped=True, initial_state=zeros)
+    expected, _ = oracle.gated_delta_rule(**inputs, chunk_size=4, initial_state=zeros)
     torch.testing.assert_close(o, expected, rtol=0, atol=1e-10)
     (route_gradient,) = torch.autograd.grad(o.sum(), inputs["route"])
     assert (route_gradient[inputs["route"] == 0] == 0).all()
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_no_route_equals_a_route_of_ones(shape: Shape, decay_skipped: bool) -> None:
+def test_no_route_equals_a_route_of_ones(shape: Shape) -> None:
     inputs, cotangents = delta_inputs(shape, "ones"), cotangents_for(shape)
-    operation = functools.partial(delta_rule, chunk_size=shape.chunk_size, decay_skipped=decay_skipped)
+    operation = functools.partial(delta_rule, chunk_size=shape.chunk_size)
     results, gradients = results_and_gradients(operation, inputs, cotangents)
     del inputs["route"]
     without, without_gradients = results_and_gradients(operation, inputs, cotangents)
@@ -129,13 +121,12 @@ def test_scale_multiplies_the_output_alone(route: str) -> None:
     torch.testing.assert_close(scaled, expected, rtol=0, atol=1e-10)
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("route", ["none", "hard", "fractional"])
 @pytest.mark.parametrize("boundary", [1, 2, 3], ids="after_chunk_{}".format)
-def test_passing_the_state_on_equals_the_whole(boundary: int, route: str, decay_skipped: bool) -> None:
+def test_passing_the_state_on_equals_the_whole(boundary: int, route: str) -> None:
     shape = Shape(T=14, chunk_size=4)
     inputs, cotangents = delta_inputs(shape, route), cotangents_for(shape)
-    operation = functools.partial(delta_rule, chunk_size=4, decay_skipped=decay_skipped, route_grad="full")
+    operation = functools.partial(delta_rule, chunk_size=4, route_grad="full")
 
     def in_two_parts(initial_state: Tensor, **tensors: Tensor) -> tuple[Tensor, Tensor]:
         at = {name: boundary if name == "route" else boundary * 4 for name in tensors}
@@ -159,11 +150,10 @@ def test_the_last_chunk_s_route_reaches_the_final_state_alone() -> None:
     assert (of_state != 0).all()
 
 
-@decay_skipped_or_not
-def test_a_skipped_sequence_passes_on_its_initial_state(decay_skipped: bool) -> None:
+def test_a_skipped_sequence_decays_its_initial_state() -> None:
     inputs = delta_inputs(Shape(T=14, chunk_size=4), "zeros")
-    _, state = delta_rule(**inputs, chunk_size=4, decay_skipped=decay_skipped)
-    decay = inputs["g"].sum(1).exp()[..., None, None] if decay_skipped else 1.0
+    _, state = delta_rule(**inputs, chunk_size=4)
+    decay = inputs["g"].sum(1).exp()[..., None, None]
     torch.testing.assert_close(state, decay * inputs["initial_state"], rtol=0, atol=1e-12)
 
 
@@ -247,31 +237,28 @@ def test_output_has_the_dtype_of_v() -> None:
     assert state.dtype == torch.float32
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize("route", ["none", "mixed"])
 @pytest.mark.parametrize("chunk_size", [4, 64], ids="C{}".format)
 @pytest.mark.parametrize("g", [-50.0, -1e4], ids="g={:g}".format)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_strong_decay(dtype: torch.dtype, g: float, chunk_size: int, route: str, decay_skipped: bool) -> None:
+def test_strong_decay(dtype: torch.dtype, g: float, chunk_size: int, route: str) -> None:
     """A decay that forgets everything: exp(-g) would overflow, and no product may become 0 * inf."""
     shape = Shape(T=70, chunk_size=chunk_size, B=1)
     inputs, cotangents = delta_inputs(shape, route, dtype), cotangents_for(shape)
     inputs["g"] = torch.full_like(inputs["g"], g).requires_grad_()
-    options: dict[str, Any] = {"chunk_size": chunk_size, "decay_skipped": decay_skipped}
-    operation = functools.partial(delta_rule, **options, route_grad="full")
+    operation = functools.partial(delta_rule, chunk_size=chunk_size, route_grad="full")
     results, gradients = results_and_gradients(operation, inputs, cotangents)
     assert all(x.isfinite().all() for x in (*results.values(), *gradients.values()))
     expected, expected_gradients = results_and_gradients(
-        functools.partial(oracle.gated_delta_rule, **options), inputs, cotangents
+        functools.partial(oracle.gated_delta_rule, chunk_size=chunk_size), inputs, cotangents
     )
     atol = 1e3 * torch.finfo(dtype).eps
     assert_all_close(results, expected, atol)
     assert_all_close(gradients, expected_gradients, atol)
 
 
-@decay_skipped_or_not
 @pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)])
-def test_no_output_depends_on_a_later_token(length: int, chunk_size: int, decay_skipped: bool) -> None:
+def test_no_output_depends_on_a_later_token(length: int, chunk_size: int) -> None:
     channels, heads, head_dim = 6, 2, 3
     weights = torch.randn(3, channels, heads, head_dim, dtype=torch.float64)
     gates = torch.randn(2, channels, heads, dtype=torch.float64)
@@ -286,7 +273,6 @@ def test_no_output_depends_on_a_later_token(length: int, chunk_size: int, decay_
         o, _ = delta_rule(
             *(q, k, v, -F.softplus(g), beta.sigmoid(), route),
             chunk_size=chunk_size,
-            decay_skipped=decay_skipped,
             route_grad="full",
         )
         return o.sum((0, 2, 3))

@@ -58,7 +58,7 @@ def results(outputs: tuple[Tensor, ...], inputs: dict[str, Tensor], cotangents: 
 
 
 @pytest.mark.parametrize("impl", ["reference", pytest.param("triton", marks=on_cpu)])
-@pytest.mark.parametrize("options", [{}, {"route_grad": "full", "decay_skipped": False}], ids=["defaults", "others"])
+@pytest.mark.parametrize("options", [{}, {"route_grad": "full"}], ids=["defaults", "full"])
 def test_is_both_operations(impl: str, options: dict[str, Any]) -> None:
     inputs = make_inputs(2, 40, 2, 8, 16, chunk_size=16)
     expected = one_by_one(inputs, 16, impl=impl, **options)
@@ -86,7 +86,7 @@ def test_is_a_well_formed_operator() -> None:
     from nas.kernels.hybrid_attention import triton_op
 
     inputs = make_inputs(1, 20, 1, 8, 8, chunk_size=16)
-    options = (16, True, True)
+    options = (16, True)
     torch.library.opcheck(triton_op._forward.registered, (*inputs.values(), *options, True))
     o_softmax, o_linear, lse, *saved = triton_op._run_forward(*(x.detach() for x in inputs.values()), *options, True)
     tensors = [x.detach() for name, x in inputs.items() if name != "g"]

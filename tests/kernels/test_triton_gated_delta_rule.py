@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from typing import Any
 
 import pytest
@@ -36,9 +35,6 @@ from nas.kernels.gated_delta_rule import triton_launch, triton_op
 
 delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="triton")
 reference: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
-decay_skipped_or_not = pytest.mark.parametrize(
-    "decay_skipped", [True, False], ids=["decay_skipped", "no_decay_skipped"]
-)
 
 SHAPES = (
     Shape(T=1, chunk_size=16, K=8, V=4),
@@ -84,12 +80,10 @@ def cotangents_for(shape: Shape, dtype: torch.dtype = torch.float64) -> list[Ten
     return [o, torch.randn(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)]
 
 
-def assert_matches_oracle(
-    shape: Shape, route: str, route_grad: str = "full", decay_skipped: bool = True, inputs: Inputs | None = None
-) -> None:
-    options: dict[str, Any] = {"chunk_size": shape.chunk_size, "decay_skipped": decay_skipped}
-    operation = functools.partial(delta_rule, **options)
-    definition = functools.partial(oracle.gated_delta_rule, **options)
+def assert_matches_oracle(shape: Shape, route: str, route_grad: str = "full", inputs: Inputs | None = None) -> None:
+    operation, definition = (
+        functools.partial(one, chunk_size=shape.chunk_size) for one in (delta_rule, oracle.gated_delta_rule)
+    )
     inputs = inputs or inputs_for(shape, route)
     assert_matches(operation, definition, inputs, cotangents_for(shape), route_grad)
 
@@ -98,12 +92,6 @@ def assert_matches_oracle(
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_matches_oracle(shape: Shape) -> None:
     assert_matches_oracle(shape, "mixed")
-
-
-@on_cpu
-@pytest.mark.parametrize("shape", SHAPES[1:5:3], ids=str)
-def test_matches_oracle_where_a_skipped_chunk_does_not_decay(shape: Shape) -> None:
-    assert_matches_oracle(shape, "mixed", decay_skipped=False)
 
 
 @on_cpu
@@ -120,22 +108,18 @@ def test_write_strengths_over_one() -> None:
 
 
 @on_cpu
-@pytest.mark.parametrize(
-    ("route", "decay_skipped"), [("none", True), ("hard", False), ("mixed", True), ("mixed", False)]
-)
-def test_several_tiles_in_a_chunk(route: str, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("route", ["none", "hard", "mixed"])
+def test_several_tiles_in_a_chunk(route: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_tile(monkeypatch, 16)
-    assert_matches_oracle(RAGGED, route, decay_skipped=decay_skipped)
+    assert_matches_oracle(RAGGED, route)
 
 
 @on_cpu
-@pytest.mark.parametrize(
-    ("tile", "route", "decay_skipped"), [(16, "none", True), *itertools.product((16, 32), ("mixed",), (True, False))]
-)
-def test_several_segments(tile: int, route: str, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tile", "route"), [(16, "none"), (16, "mixed"), (32, "mixed")])
+def test_several_segments(tile: int, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_tile(monkeypatch, tile)
     set_segments(monkeypatch, 1)
-    assert_matches_oracle(RAGGED, route, decay_skipped=decay_skipped)
+    assert_matches_oracle(RAGGED, route)
 
 
 @on_cpu
@@ -171,16 +155,15 @@ def test_what_is_given_and_used(
 
 
 @on_cpu
-@decay_skipped_or_not
 @pytest.mark.parametrize("tile", [16, 32], ids="tile{}".format)
-def test_strong_decay(tile: int, decay_skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strong_decay(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A decay that forgets everything: exp(-g) would overflow, and no product may become 0 * inf."""
     set_tile(monkeypatch, tile)
     set_segments(monkeypatch, 1)
     shape = Shape(T=40, chunk_size=32, B=1, H=1, K=8, V=4)
     inputs = inputs_for(shape, "mixed")
     inputs["g"] = torch.full_like(inputs["g"], -1e4).requires_grad_()
-    assert_matches_oracle(shape, "mixed", decay_skipped=decay_skipped, inputs=inputs)
+    assert_matches_oracle(shape, "mixed", inputs=inputs)
 
 
 @on_cpu
@@ -315,33 +298,33 @@ def test_operators_keep_their_contracts(whole: bool, monkeypatch: pytest.MonkeyP
     if whole:
         del inputs["initial_state"]
     tensors = [inputs.get(name) for name in ("q", "k", "v", "g", "beta", "route", "initial_state")]
-    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, True, True))
+    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, True))
     detached = [x if x is None else x.detach() for x in tensors]
-    o, final, *saved = triton_op._forward(*detached, 16, 0.25, True, True, True)
+    o, final, *saved = triton_op._forward(*detached, 16, 0.25, True, True)
     q, k, v, _, beta, route, _ = detached
     dfinal = None if whole else torch.randn_like(final)
     torch.library.opcheck(
-        triton_op._backward.registered, (q, k, v, beta, route, saved, torch.randn_like(o), dfinal, 16, 0.25, True, True)
+        triton_op._backward.registered, (q, k, v, beta, route, saved, torch.randn_like(o), dfinal, 16, 0.25, True)
     )
 
 
 # On a GPU
 
 GPU_CASES = (
-    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=128, V=256), "mixed", True, 4),
-    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=192, V=384), "hard", True, 4),
-    (torch.bfloat16, Shape(T=1000, chunk_size=128, R=1, K=64, V=64), "mixed", False, 3),
-    (torch.bfloat16, Shape(T=1000, chunk_size=32, R=1, K=60, V=100), "fractional", True, None),
-    (torch.bfloat16, Shape(T=1000, chunk_size=16, R=1, K=32, V=32), "none", True, None),
-    (torch.bfloat16, Shape(T=1000, chunk_size=256, R=1, K=16, V=20), "mixed", True, None),
-    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=256, V=512), "mixed", False, None),
-    (torch.float16, Shape(T=1000, chunk_size=128, R=1, K=192, V=384), "fractional", False, None),
-    (torch.float16, Shape(T=1000, chunk_size=16, R=1, K=16, V=20), "mixed", True, 16),
-    (torch.float32, Shape(T=1000, chunk_size=64, R=1, K=128, V=256), "mixed", True, 4),
-    (torch.float32, Shape(T=1000, chunk_size=256, R=1, K=60, V=100), "hard", False, None),
-    (torch.float32, Shape(T=1000, chunk_size=32, R=1, K=256, V=512), "fractional", True, None),
+    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=128, V=256), "mixed", 4),
+    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=192, V=384), "hard", 4),
+    (torch.bfloat16, Shape(T=1000, chunk_size=128, R=1, K=64, V=64), "mixed", 3),
+    (torch.bfloat16, Shape(T=1000, chunk_size=32, R=1, K=60, V=100), "fractional", None),
+    (torch.bfloat16, Shape(T=1000, chunk_size=16, R=1, K=32, V=32), "none", None),
+    (torch.bfloat16, Shape(T=1000, chunk_size=256, R=1, K=16, V=20), "mixed", None),
+    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=256, V=512), "mixed", None),
+    (torch.float16, Shape(T=1000, chunk_size=128, R=1, K=192, V=384), "fractional", None),
+    (torch.float16, Shape(T=1000, chunk_size=16, R=1, K=16, V=20), "mixed", 16),
+    (torch.float32, Shape(T=1000, chunk_size=64, R=1, K=128, V=256), "mixed", 4),
+    (torch.float32, Shape(T=1000, chunk_size=256, R=1, K=60, V=100), "hard", None),
+    (torch.float32, Shape(T=1000, chunk_size=32, R=1, K=256, V=512), "fractional", None),
 )
-"""Every head dim, dtype, chunk size and kind of route at least once: dtype, shape, route, decay_skipped, chunks of a
+"""Every head dim, dtype, chunk size and kind of route at least once: dtype, shape, route, chunks of a
 segment (None: one segment). The list is short because each case compiles its own kernels."""
 
 
@@ -358,10 +341,10 @@ def on_gpu_with_states(shape: Shape, route: str, dtype: torch.dtype = torch.bflo
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", GPU_CASES, ids=gpu_case_id)
 def test_gpu_matches_reference(case: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    dtype, shape, route, decay_skipped, chunks = case
+    dtype, shape, route, chunks = case
     set_segments(monkeypatch, chunks or shape.num_chunks)
     given = on_gpu_with_states(shape, route, dtype)
-    assert_low_precision(*given, chunk_size=shape.chunk_size, decay_skipped=decay_skipped)
+    assert_low_precision(*given, chunk_size=shape.chunk_size)
 
 
 TIMED = (Shape(B=1, T=32768, chunk_size=64, H=6, K=128, V=256), Shape(B=16, T=2048, chunk_size=64, H=6, K=128, V=256))

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from nas.kernels import chunk_softmax_attention
-from nas.kernels.chunk_softmax_attention import window_decode
 from nas.kernels.chunk_softmax_attention.reference import MIN_QUERY_BLOCK
 from nas.kernels.chunk_softmax_attention.window_decode import (
     WindowCache,
     bytes_in_use,
-    empty_window_cache,
     window_attention_step,
     window_cache_of_prefill,
 )
@@ -329,8 +327,14 @@ def decode(inputs: Inputs, cache: WindowCache, start: int = 0) -> tuple[Tensor, 
     return torch.stack(outputs, dim=1), cache
 
 
-def cache_for(shape: Shape, window: int, dtype: torch.dtype = torch.float64) -> WindowCache:
-    return empty_window_cache(shape.B, shape.H, shape.K, shape.V, window=window, dtype=dtype)
+def cache_for(
+    shape: Shape, window: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> WindowCache:
+    """Return the cache before the first token."""
+    keys, values = (
+        torch.zeros(shape.B, shape.H, window, size, dtype=dtype, device=device) for size in (shape.K, shape.V)
+    )
+    return WindowCache(keys, values, torch.zeros(shape.B, dtype=torch.int64, device=device))
 
 
 @pytest.mark.parametrize("window", [1, 7, 16, 40])
@@ -380,17 +384,6 @@ def test_low_precision_cache() -> None:
     assert in_float32.keys.dtype == torch.float32
 
 
-def test_released_sequences_begin_anew() -> None:
-    shape, window = Shape(T=12, chunk_size=16), 5
-    inputs = inputs_of(shape, torch.float64)
-    first, later = ({name: x[:, part] for name, x in inputs.items()} for part in (slice(0, 7), slice(7, 12)))
-    broken = {name: torch.cat([x[:1], torch.full_like(x[1:], torch.nan)]) for name, x in first.items()}
-    _, cache = decode(broken, cache_for(shape, window))
-    o, _ = decode(later, window_decode.release(cache, torch.tensor([False, True])))
-    assert (o[0] - masked_softmax(**inputs, window=window)[0, 7:]).abs().max() < 1e-12
-    assert (o[1] - masked_softmax(**later, window=window)[1]).abs().max() < 1e-12
-
-
 @pytest.mark.parametrize(
     ("name", "value", "parts"),
     [
@@ -411,13 +404,11 @@ def test_wrong_token(name: str, value: Tensor, parts: tuple[str, ...]) -> None:
 
 def test_wrong_cache() -> None:
     with pytest.raises(ValueError, match=r"window=0 .* at least 1"):
-        empty_window_cache(1, 1, 4, 4, window=0)
+        window_cache_of_prefill(torch.zeros(1, 4, 2, 4), torch.zeros(1, 4, 2, 4), window=0)
     with pytest.raises(ValueError, match=r"v has shape \[1, 3, 2, 4\].*\[B, T, H\] = \[1, 4, 2\]"):
         window_cache_of_prefill(torch.zeros(1, 4, 2, 4), torch.zeros(1, 3, 2, 4), window=2)
     with pytest.raises(ValueError, match=r"dtype=torch.int64 .* floating-point"):
-        empty_window_cache(1, 1, 4, 4, window=2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"finished has shape \[1\].*\[2\], bool"):
-        window_decode.release(empty_window_cache(2, 1, 4, 4, window=2), torch.ones(1, dtype=torch.bool))
+        window_cache_of_prefill(torch.zeros(1, 4, 2, 4), torch.zeros(1, 4, 2, 4), window=2, dtype=torch.int64)
 
 
 # On a GPU
@@ -479,7 +470,7 @@ def test_gpu_steps_in_a_cuda_graph() -> None:
     """One captured step, replayed for every token, equals the whole sequence."""
     shape, window = Shape(T=300, chunk_size=64, B=2, H=4, K=64, V=128), 100
     inputs = {name: x.detach() for name, x in on_gpu(softmax_inputs, shape, "none", torch.bfloat16)[0].items()}
-    cache = empty_window_cache(shape.B, shape.H, shape.K, shape.V, window=window, dtype=torch.bfloat16, device=CUDA)
+    cache = cache_for(shape, window, torch.bfloat16, CUDA)
     token = [inputs[name][:, 0].clone() for name in "qkv"]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -489,7 +480,8 @@ def test_gpu_steps_in_a_cuda_graph() -> None:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         o, _ = window_attention_step(*token, cache)
-    window_decode.release(cache, torch.ones(shape.B, dtype=torch.bool, device=CUDA))
+    for buffer in cache:
+        buffer.zero_()
     outputs = []
     for t in range(shape.T):
         for buffer, name in zip(token, "qkv", strict=True):

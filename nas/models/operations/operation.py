@@ -7,7 +7,7 @@ and reports use these methods and attributes. No other module compares names of 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -190,8 +190,3 @@ class Standalone(Operation):
     @abstractmethod
     def layer_memory(self, mixer: nn.Module) -> LayerMemory:
         """Return an empty decoding state."""
-
-
-def submodule(mixer: nn.Module, name: str) -> Any:
-    """Return a module that an operation added to a mixer."""
-    return mixer.get_submodule(name)

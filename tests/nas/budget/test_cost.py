@@ -63,8 +63,9 @@ def held(architecture: Architecture, layer: Layer, route: Tensor) -> int:
             q, v = torch.randn(1, a.linear_heads, a.key_dim), torch.randn(1, a.linear_heads, a.value_dim)
             g = -torch.ones(1, a.linear_heads)
             _, state = linear_decode.gated_delta_rule_step(q, q, v, g, -g, state)
-    window = window_decode.empty_window_cache(1, heads, keys, values, window=a.window, dtype=torch.bfloat16)
-    for _ in range(len(route) * layer.chunk_size):
+    k, v = torch.randn(1, 1, heads, keys), torch.randn(1, 1, heads, values)
+    window = window_decode.window_cache_of_prefill(k, v, window=a.window, dtype=torch.bfloat16)
+    for _ in range(1, len(route) * layer.chunk_size):
         q, v = torch.randn(1, heads, keys), torch.randn(1, heads, values)
         _, window = window_decode.window_attention_step(q, q, v, window)
     own = {

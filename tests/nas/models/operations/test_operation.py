@@ -1,9 +1,8 @@
 """What an operation is: a cost over the share, and what a class must define."""
 
 import pytest
-from torch import nn
 
-from nas.models.operations.operation import Branch, CostLine, Standalone, submodule
+from nas.models.operations.operation import Branch, CostLine, Standalone
 
 
 def test_a_cost_is_a_line_over_the_share() -> None:
@@ -16,11 +15,3 @@ def test_a_cost_is_a_line_over_the_share() -> None:
 def test_a_class_must_define_all_of_it(kind: type) -> None:
     with pytest.raises(TypeError, match="abstract method"):
         type("Part", (kind,), {"weights": lambda self, a: 0})()
-
-
-def test_a_module_of_a_mixer_is_found_by_its_name() -> None:
-    mixer = nn.Module()
-    mixer.score = nn.Linear(2, 3)
-    assert submodule(mixer, "score") is mixer.score
-    with pytest.raises(AttributeError):
-        submodule(mixer, "other")
