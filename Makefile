@@ -23,7 +23,7 @@ search: $(VENV)/.installed
 	$(BIN)/python -m nas.search +space=token_hybrid $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=16 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=16 --dist=worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -38,6 +38,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def pytest_unconfigure() -> None:
+    """Give everything back to the collector: Triton's bindings complain of what is left at the end."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tensors in tests are too small to share between threads: starting them costs more than it saves."""

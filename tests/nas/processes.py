@@ -111,7 +111,8 @@ def wait_for_end(running: "subprocess.Popen[str]") -> Ended:
 def forked(act: Callable[[], object]) -> int:
     """Do something in a fork of this process, and return how it ended: minus the signal that killed it, or its status.
 
-    A fork needs no imports, which take seconds; it leaves without what a process does at its end.
+    A fork needs no imports, which take seconds; it leaves without what a process does at its end. What draws a page
+    must not be done in it: Vega works in threads, which a fork does not have.
     """
     child = os.fork()
     if child == 0:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.nas.commands import MODEL, ROOT, SMALL, TRAINER, Ended, nas, process, refusal
+from tests.nas.commands import MODEL, ROOT, SMALL, TRAINER, Ended, nas, refusal
 from tests.nas.plugins.written import Plugins
+from tests.nas.processes import process
 
 PROJECT = ROOT / "tests" / "plugins" / "example_project"
 THEIRS = ("data=theirs", *MODEL, *TRAINER, "data.length_factors=[1]")

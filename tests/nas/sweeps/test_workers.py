@@ -8,16 +8,15 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.nas.commands import Ended, contents, nas
-from tests.nas.processes import Halted, forked, wait_for, wait_for_end
+from tests.nas.processes import Halted, wait_for, wait_for_end
 from tests.nas.sweeps.sweeping import PATIENT, QUICK, SWEEP, metrics, signalled_in_trial, study
 
 
-def test_a_killed_sweep_goes_on_without_losing_or_repeating_a_trial(
-    swept: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        signalled_in_trial(3, 4, patch, signal.SIGKILL)
-        assert forked(lambda: nas("sweep", *SWEEP, *QUICK, f"output={tmp_path}")) == -signal.SIGKILL
+def test_a_killed_sweep_goes_on_without_losing_or_repeating_a_trial(swept: Ended, tmp_path: Path) -> None:
+    begun = Halted(tmp_path, 4, "sweep", *SWEEP, *QUICK, f"output={tmp_path}", done=2)
+    begun.waiting(1)
+    begun.process.kill()
+    assert wait_for_end(begun.process).status == -signal.SIGKILL
     (run,) = (tmp_path / "sweep").iterdir()
     before = study(run)
     assert [trial.state.name for trial in before] == ["COMPLETE", "COMPLETE", "RUNNING"]
