@@ -60,13 +60,19 @@ def calibrate(
             break
         low, high = (at, high) if over > 0 else (low, at)
         to = at + architecture_logits.threshold_of(cost, routing, code, target).item()
-        if to == at:
+        if to == at and set(shares.values()) == {float(over < 0)}:  # all that could move has moved
             break
-        to = to if low < to < high else (low + high) / 2
-        if not math.isfinite(to):  # one end of the interval is still infinite
-            break
-        at = _move(routers, at, to)
+        at = _move(routers, at, to if low < to < high else _inside(low, high))
     _move(routers, at, best[1])
+
+
+def _inside(low: float, high: float) -> float:
+    """Return the middle of an interval; a finite step away from its finite end if the other one is infinite."""
+    if math.isinf(high):
+        return low + max(1.0, abs(low))
+    if math.isinf(low):
+        return high - max(1.0, abs(high))
+    return (low + high) / 2
 
 
 def _routing(model: LanguageModel, batches: Sequence[Batch], code: Code) -> dict[int, list[Routing]]:

@@ -57,7 +57,7 @@ def test_calibration_lets_what_costs_less_be_where_that_is_no_fault(lean: float,
 
 
 @pytest.mark.parametrize("above", [True, False])
-def test_calibration_stops_where_no_finite_threshold_is_left(above: bool) -> None:
+def test_calibration_stays_finite_and_at_the_nearest_threshold(above: bool) -> None:
     """A threshold between two margins on the wrong side of the present one leaves an interval with an infinite end."""
     torch.manual_seed(0)
     space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
@@ -74,5 +74,18 @@ def test_calibration_stops_where_no_finite_threshold_is_left(above: bool) -> Non
     before = router.score.bias.clone()
     target = share + (-0.03 if above else 0.03)  # nearer to the present share than to any other
     calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], target, exact=True)
-    assert torch.equal(router.score.bias, before)
+    torch.testing.assert_close(router.score.bias, before, rtol=0, atol=(kept - dropped).item())
     assert evaluate(model, [batch], "recall", learnt).share == share
+
+
+def test_calibration_goes_beyond_a_finite_end() -> None:
+    """If all margins are equal, as in bfloat16, the nearest share to a low target is 0, beyond every margin."""
+    space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
+    model, cost = LanguageModel(space.sizes, "full", space.options), SpaceCost("softmax_share", space, 64)
+    (router,) = (module for module in model.modules() if isinstance(module, Router))
+    torch.nn.init.zeros_(router.score.weight)
+    batch = Batch(torch.randint(11, (1, 20)), torch.zeros(1, 20, dtype=torch.long), None)
+    for target, share in ((0.3, 0.0), (0.8, 1.0)):
+        calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], target, exact=True)
+        assert router.score.bias.isfinite().all()
+        assert evaluate(model, [batch], "recall", learnt).share == share
