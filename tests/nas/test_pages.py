@@ -38,7 +38,6 @@ def test_what_is_given_is_written_where_it_is_asked_for(finished: Path, tmp_path
     ("options", "message"),
     [
         ({"text": "a", "prompt": "b"}, "text=a and prompt are both given; give only one of them"),
-        ({"tokens": 0}, "tokens=0 is not allowed; give 1 or more"),
         ({"output": "."}, r"output=\. is a folder; give a file, such as report\.html"),
         (
             {"output": "no/where.html"},

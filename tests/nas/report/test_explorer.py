@@ -130,7 +130,7 @@ STEP = "const step = document.querySelector('.step'); step.value = 3; step.dispa
 
 def of_head(page: Any) -> list[str]:
     """What the page says of the head that is shown: share, entropy, precision and recall."""
-    return re.findall("\\d\\.\\d\\d|\N{EN DASH}", page.inner_text(".told"))
+    return re.findall("\\d\\.\\d\\d|\N{EN DASH}", page.inner_text(".status"))
 
 
 def test_every_head_is_shown_as_the_run_has_it(browser: Any, search: Ended) -> None:
