@@ -90,4 +90,5 @@ def _move(routers: Sequence[Router], at: float, to: float) -> float:
     """Move the thresholds of all routers from ``at`` to ``to``; returns ``to``."""
     for router in routers:
         router.move_threshold(torch.tensor(to - at, device=router.score.bias.device))
+    torch.clear_autocast_cache()  # it holds the biases as they were, in lower precision
     return to

@@ -89,3 +89,14 @@ def test_calibration_goes_beyond_a_finite_end() -> None:
         calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], target, exact=True)
         assert router.score.bias.isfinite().all()
         assert evaluate(model, [batch], "recall", learnt).share == share
+
+
+def test_calibration_in_mixed_precision_sees_the_thresholds_that_it_moves() -> None:
+    """Autocast keeps a copy of each bias in lower precision until its outermost block ends."""
+    torch.manual_seed(0)
+    space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
+    model, cost = LanguageModel(space.sizes, "full", space.options), SpaceCost("softmax_share", space, 64)
+    batch = Batch(torch.randint(11, (16, 64)), torch.zeros(16, 64, dtype=torch.long), None)
+    with torch.autocast("cpu", torch.bfloat16):
+        calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], 0.3, exact=True)
+        assert evaluate(model, [batch], "recall", learnt).share == pytest.approx(0.3, abs=0.03)
