@@ -58,7 +58,7 @@ def output(tmp_path: Path) -> Path:
         ((SPACE, "data=mqar", "data.length_factors=[1,64]"), "data.length_factors has 64", "or fewer pairs"),
         ((SPACE, "data=needle", "data.form=essay"), "data.form=essay is unknown", "one of: noise, text, digits."),
         ((SPACE, "data=needle", "data.length=64"), "data.length=64 has no room", "give at least 122"),
-        ((SPACE, "data=needle", "data.path=x"), "data.path=x has no use", "choose form=text or form=digits"),
+        ((SPACE, "data=needle", "data.path=x"), "data.path=x has no effect", "choose form=text or form=digits"),
         ((SPACE, "data=needle", "data.form=text", "data.path=nowhere"), "data.path=nowhere: no such file", "give"),
         ((SPACE, "data=state_tracking", "data.problem=chess"), "data.problem=chess", "one of: parity, modular."),
         ((SPACE, "data=state_tracking", "data.modulus=1"), "data.modulus=1", "give 2 or more"),
