@@ -39,8 +39,9 @@ if __name__ == "__main__":
 
 
 def process(*arguments: str) -> "subprocess.Popen[str]":
-    """Start Python in a process of its own, as single-threaded as the tests are."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    """Start Python in a new process, single-threaded as the tests; folders in PYTHONPATH follow the checkout."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
