@@ -210,7 +210,7 @@ def test_a_chunk_as_long_as_the_sequences_is_warned_of(tmp_path: Path) -> None:
     options = ("space.chunk_sizes=[8,64]", "budget.target=20000", "trainer.steps=2", f"output={tmp_path}")
     ended = nas("search", "+space=chunk_size", *SMALL, *options)
     assert ended.status == 0, ended.err
-    assert ended.err.startswith("warning: space.chunk_sizes has 64, and data.length=64: in training such a chunk is")
+    assert ended.err.startswith("warning: space.chunk_sizes has 64, but data.length=64: in training such a chunk is")
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])

@@ -87,7 +87,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
             "architecture is missing; give a file or one of: softmax, softmax_rope, softmax_window, linear, ",
         ),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
-        ((f"architecture={tmp_path / 'other.json'}",), "is for 11 tokens, but data=recall has 24; give"),
+        ((f"architecture={tmp_path / 'other.json'}",), "has 11 token ids, but data=recall has 24; give"),
         ((f"architecture={tmp_path / 'none.json'}",), "is not an architecture: missing fields"),
         ((f"architecture={tmp_path}",), "cannot be read"),
         (
