@@ -18,6 +18,7 @@
 torch.Size([1, 20])
 """
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -55,6 +56,7 @@ class Decoder:
         self._model, self._policy = model, model.policy if policy is None else policy
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[_Branches | _Alone] = []
+        self._batch = 0
         self.length = 0
         """Number of tokens of each sequence so far."""
 
@@ -67,19 +69,43 @@ class Decoder:
 
         Returns:
             Logits [B, vocab] of the next token.
+
+        Raises:
+            ValueError: tokens has another shape, no integer type, or ids outside the vocabulary.
         """
-        if tokens.ndim != 2 or 0 in tokens.shape:
-            raise ValueError(f"tokens has shape {list(tokens.shape)}; it must be [B, T] with both at least 1.")
+        self._check_prompts(tokens)
+        self._batch = tokens.shape[0]
         self._layers = [_layer(block.mixer, self._policy) for block in self._blocks]
         self.length = 0
         return self._process(tokens)
 
     @torch.no_grad()
     def step(self, token: Tensor) -> Tensor:
-        """Append one token [B] to the sequences; returns logits [B, vocab] of the next token."""
+        """Append one token [B] to the sequences; returns logits [B, vocab] of the next token.
+
+        Ids must lie in the vocabulary. They are not compared with it, since this would wait for the GPU in every step.
+
+        Raises:
+            ValueError: there are no sequences yet, or token is not one integer for each of them.
+        """
         if not self._layers:
             raise ValueError("step needs sequences to continue; call prefill with their prompts first.")
+        _check_ids("token", token)
+        if token.shape != (self._batch,):
+            raise ValueError(f"token has shape {list(token.shape)}; it must be [{self._batch}], one id per sequence.")
         return self._process(token.unsqueeze(1))
+
+    def _check_prompts(self, tokens: Tensor) -> None:
+        """Raise a ValueError if tokens are not ids [B, T] of the vocabulary; waits for the GPU once."""
+        _check_ids("tokens", tokens)
+        if tokens.ndim != 2 or 0 in tokens.shape:
+            raise ValueError(f"tokens has shape {list(tokens.shape)}; it must be [B, T] with both at least 1.")
+        least, most = (int(bound) for bound in tokens.aminmax())
+        if least < 0 or most >= self._model.architecture.vocab_size:
+            raise ValueError(
+                f"tokens has ids from {least} to {most}; they must lie in the vocabulary, "
+                f"from 0 to {self._model.architecture.vocab_size - 1}."
+            )
 
     def _process(self, tokens: Tensor) -> Tensor:
         model = self._model
@@ -179,6 +205,14 @@ def _layer(mixer: TokenMixer, policy: Policy) -> _Branches | _Alone:
     return _Alone(mixer, operation) if isinstance(operation, Standalone) else _Branches(mixer, option, policy)
 
 
+def _check_ids(name: str, ids: Tensor) -> None:
+    """Raise a ValueError if an argument is not a tensor of integers; prompts of several lengths are a list."""
+    if not isinstance(ids, Tensor):
+        raise ValueError(f"{name} is a {type(ids).__name__}; it must be a tensor of ids, with prompts of equal length.")
+    if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex():
+        raise ValueError(f"{name} has type {ids.dtype}; it must have an integer type, such as torch.int64.")
+
+
 @torch.no_grad()
 def generate(
     model: LanguageModel,
@@ -203,12 +237,12 @@ def generate(
         [B, count] token ids.
 
     Raises:
-        ValueError: count or temperature is out of range, prompt has a wrong shape, or the model is a supernet.
+        ValueError: count or temperature is out of range, prompt is no tensor of ids [B, T], or the model is a supernet.
     """
-    if count < 1:
-        raise ValueError(f"count={count} is not allowed; it must be at least 1.")
-    if temperature < 0:
-        raise ValueError(f"temperature={temperature} is not allowed; it must be 0 or more.")
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"count={count} is not allowed; it must be an integer, at least 1.")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature} is not allowed; it must be 0 or more, and finite.")
 
     def sampled(logits: Tensor) -> Tensor:
         if temperature == 0:

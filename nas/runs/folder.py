@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save
 from torch import nn
 
@@ -244,8 +244,21 @@ def load_architecture(path: Path) -> Architecture:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `Run.write_weights` wrote for the same architecture; raise a UserError if they do not fit."""
+    """Load weights that `Run.write_weights` wrote for the same architecture.
+
+    Raises:
+        UserError: the weights do not fit the model, which then stays as it was.
+    """
     try:
+        with safe_open(path, "pt") as file:
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        expected = {name: tuple(weight.shape) for name, weight in _weights(model)}
+        if different := sorted(name for name in {**expected, **stored} if expected.get(name) != stored.get(name)):
+            name = different[0]
+            raise UserError(
+                f"{path} does not hold the weights of this architecture: {name} has shape {stored.get(name, 'none')}, "
+                f"and the model needs {expected.get(name, 'none')} ({len(different)} weights differ)."
+            )
         load_model(model, path)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} does not hold the weights of this architecture: {error}") from error

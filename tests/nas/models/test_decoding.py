@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -204,12 +205,28 @@ def test_what_cannot_be_decoded() -> None:
     made, tokens = LanguageModel(small()), torch.randint(11, (2, 5))
     with pytest.raises(ValueError, match="call prefill with their prompts first"):
         Decoder(made, learnt).step(tokens[:, 0])
-    for wrong in (tokens[0], tokens[:, :0]):
-        with pytest.raises(ValueError, match=r"it must be \[B, T\]"):
-            Decoder(made, learnt).prefill(wrong)
-    for options, named in (({"count": 0}, "count=0"), ({"count": 2, "temperature": -1.0}, "temperature=-1.0")):
-        with pytest.raises(ValueError, match=named):
-            generate(made, tokens, policy=learnt, **options)  # type: ignore[arg-type]
+    prompts: list[tuple[Any, str]] = [
+        (tokens[0], r"it must be \[B, T\]"),
+        (tokens[:, :0], r"it must be \[B, T\]"),
+        ([[1, 2], [3]], "prompts of equal length"),
+        (tokens.float(), "an integer type"),
+        (tokens + 7, "from 0 to 10"),
+        (tokens - 11, "from 0 to 10"),
+    ]
+    for prompt, reason in prompts:
+        with pytest.raises(ValueError, match=f"^tokens .*{reason}"):
+            Decoder(made, learnt).prefill(prompt)
+    decoder = Decoder(made, learnt)
+    decoder.prefill(tokens)
+    for token, reason in (([1, 2], "a tensor of ids"), (tokens, "one id per sequence"), (tokens[:1, 0], r"\[2\]")):
+        with pytest.raises(ValueError, match=f"^token .*{reason}"):
+            decoder.step(token)
+    temperatures = (-1.0, float("nan"), float("inf"))
+    wrong = [{"count": 0}, {"count": 2.5}, *({"count": 2, "temperature": value} for value in temperatures)]
+    for options in wrong:
+        option, value = list(options.items())[-1]
+        with pytest.raises(ValueError, match=f"^{option}={value} is not allowed"):
+            generate(made, tokens, policy=learnt, **options)
     layers = tuple((small("softmax").layers[0], small("linear").layers[0]) for _ in range(3))
     space = Space("test", small(), layers)
     with pytest.raises(ValueError, match=r"model\.inherit"):

@@ -137,8 +137,13 @@ def test_weights_come_back_as_they_were(run: Run, tied: bool) -> None:
 def test_weights_of_another_architecture_or_none_are_refused(run: Run, tmp_path: Path) -> None:
     run.write_weights(LanguageModel(small()))
     weights, bomb = run.path / "model.safetensors", tmp_path / "bomb"
-    with pytest.raises(UserError, match="does not hold the weights of this architecture"):
-        load_weights(LanguageModel(small("linear")), weights)
+    others = [LanguageModel(small("linear")), LanguageModel(small(mlp_width=20))]
+    for other in others:
+        before = {name: weight.clone() for name, weight in other.state_dict().items()}
+        with pytest.raises(UserError, match="does not hold the weights of this architecture"):
+            load_weights(other, weights)
+        for name, weight in other.state_dict().items():
+            assert torch.equal(weight, before[name]), name
     for damaged in (weights.read_bytes()[:500], b"", pickle.dumps(Bomb(bomb))):
         weights.write_bytes(damaged)
         with pytest.raises(UserError, match="does not hold the weights"):
