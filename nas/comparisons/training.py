@@ -10,7 +10,7 @@ from rich.console import Console
 from nas.cli.checks import check
 from nas.comparisons.jobs import SELECTION
 from nas.config import TrainConfig
-from nas.errors import UserError
+from nas.errors import INTERRUPTED, UserError
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
 from nas.jobs.errors import keep_traceback
@@ -62,7 +62,7 @@ def work(config: TrainConfig, job: int, tunes: bool, report: Report, parent: int
     except Exception as error:  # for example too little memory beside other trainings
         report(Released(job, keep_traceback(error, Path(config.output), config.name)))
         return True
-    if outcome.status:
+    if outcome.status == INTERRUPTED:
         report(Released(job, "stopped"))
         return False
     if tunes:

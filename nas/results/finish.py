@@ -51,7 +51,7 @@ def finish(
         module: module after training.
         run: folder to write to.
         console: console that the results are printed on.
-        finished: whether training reached its last step.
+        finished: whether nothing is left to train; see `nas.training.fit.fit`.
         selection: architecture that a searcher selected; None if the architecture logits decide.
     """
     discretised = None
@@ -65,6 +65,8 @@ def finish(
         log_hyperparameters(module.logger, run, metrics)
         write_run_report(run, metrics, routing, module.task)
         print_results(console, run, metrics)
+        if module.diverged_at is not None:
+            return 1
         return 0 if finished else INTERRUPTED
 
     return Finished(from_first(first), discretised)
@@ -92,6 +94,7 @@ def _training_record(module: TrainingModule, finished: bool) -> TrainingRecord:
     peak = peak_flops(module.device, module.config.trainer.precision)
     return TrainingRecord(
         finished=finished,
+        diverged_at=module.diverged_at,
         step=module.global_step,
         steps=module.config.trainer.steps,
         seconds=module.seconds,

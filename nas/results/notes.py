@@ -29,7 +29,7 @@ def notes(
         *_routing_not_begun(discretised),
         *_stopped(training),
         *_few_chunks_kept(discretised),
-        *_diverged(discretised),
+        *_diverged(discretised, training),
         *_selection(discretised, learns, searched),
         *_budget_missed(budget),
     ]
@@ -59,10 +59,13 @@ def _few_chunks_kept(discretised: Discretised) -> list[str]:
     ]
 
 
-def _diverged(discretised: Discretised) -> list[str]:
-    if math.isfinite(discretised.evaluation.loss):
+def _diverged(discretised: Discretised, training: TrainingRecord) -> list[str]:
+    if training.diverged_at is None and math.isfinite(discretised.evaluation.loss):
         return []
-    return ["The loss is not a finite number: training diverged. Try a lower trainer.learning_rate."]
+    return [
+        f"The training diverged by step {training.step} of {training.steps}: the loss or a weight is not a finite "
+        "number. Try a lower trainer.learning_rate or more trainer.warmup_steps."
+    ]
 
 
 def _selection(discretised: Discretised, learns: bool, searched: Searched | None) -> list[str]:

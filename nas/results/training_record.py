@@ -8,7 +8,8 @@ class TrainingRecord:
     """Steps, tokens and speed of a training that has ended.
 
     Attributes:
-        finished: whether the training reached its last step.
+        finished: whether nothing is left to train: the training reached its last step or diverged.
+        diverged_at: step at which the loss or a weight was not a finite number; None if that did not happen.
         step: step at which the training ended.
         steps: number of steps of a complete training.
         seconds: wall time, summed over the first start and every resumption.
@@ -18,6 +19,7 @@ class TrainingRecord:
     """
 
     finished: bool
+    diverged_at: int | None
     step: int
     steps: int
     seconds: float

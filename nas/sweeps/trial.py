@@ -92,10 +92,10 @@ class Watch(lightning.Callback):
         self._report(Stepped(self._number, step, int(trainer.max_steps), shown(module) if module.logs_at(step) else ""))
         if self._beat.stop:
             raise _Ended(State.STOPPED, self._beat.stop)
+        if module.diverged_at is not None:
+            raise _Ended(State.FAILED, f"training diverged: the loss or a weight is not a finite number at step {step}")
         if trainer.should_stop:
             raise _Ended(State.STOPPED, "stopped by the user")
-        if module.logs_at(step) and not math.isfinite(loss := module.figures()["loss"]):
-            raise _Ended(State.FAILED, f"training diverged: the loss is {loss} at step {step}")
         if self._every and step % self._every == 0 and step < trainer.max_steps:
             quality = module.validate().quality
             self._trial.report(quality, step)

@@ -7,8 +7,10 @@ from types import FrameType
 from typing import Any, Self
 
 import lightning
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
+from torch.distributed.tensor import DTensor
 
 from nas.console import Bars, say
 from nas.evaluation.routing_map import routing_map
@@ -21,6 +23,33 @@ from nas.training.module import TrainingModule
 SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact match"}
 
 
+class StopOnDivergence(lightning.Callback):
+    """Stops training once the loss or a weight is not a finite number.
+
+    It looks at logged steps, where the loss is read anyway, and at every step with a checkpoint. It runs before
+    `Checkpoints`, which then keeps the newest checkpoint with finite weights.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        assert isinstance(module, TrainingModule)
+        step = trainer.global_step
+        if not (module.logs_at(step) or step % self._every == 0 or trainer.should_stop):
+            return
+        if not trainer.strategy.reduce_boolean_decision(_is_finite(module)):
+            module.diverged_at = step
+            trainer.should_stop = True
+
+
+def _is_finite(module: TrainingModule) -> bool:
+    """Return whether the latest loss and all weights of this process are finite; waits for the GPU once."""
+    weights = (p.to_local() if isinstance(p, DTensor) else p for p in module.parameters())
+    loss = torch.as_tensor(module.latest["loss"], device=module.device)
+    return bool(torch.stack([loss.isfinite().all(), *(weight.isfinite().all() for weight in weights)]).all())
+
+
 class Checkpoints(lightning.Callback):
     """Saves a checkpoint every ``every`` steps and at the end, so that a killed run can resume."""
 
@@ -28,6 +57,8 @@ class Checkpoints(lightning.Callback):
         self._run, self._every = run, every
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if module.diverged_at is not None:
+            return
         if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
             assert isinstance(trainer.logger, TensorBoardLogger)
             trainer.logger.experiment.flush()  # a resumed run does not log earlier steps again

@@ -13,13 +13,13 @@ from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
 from nas.runs.folder import TENSORBOARD, Run, check_checkpoint
-from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnSignal
+from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.module import TrainingModule, TrainingStream
 from nas.training.throughput import Throughput
 
 
 def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> bool:
-    """Train to the last step of the config, or until the user stops the training.
+    """Train to the last step of the config, or until the training diverges or the user stops it.
 
     Args:
         module: module to train, with its config.
@@ -29,7 +29,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             loses no step.
 
     Returns:
-        Whether training reached its last step. If not, the newest checkpoint is of the step at which it stopped.
+        Whether nothing is left to train: training reached its last step or diverged (`TrainingModule.diverged_at`). If
+        not, the newest checkpoint is of the step at which it stopped.
     """
     config = module.config.trainer
     checkpoint, first_step = from_first(lambda: _newest(run))
@@ -37,7 +38,13 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         left = config.steps - first_step
         say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
     timer, throughput = Timer(), Throughput()
-    recording = [throughput, Recorder(run), Checkpoints(run, config.checkpoint_every), timer]
+    recording = [
+        throughput,
+        Recorder(run),
+        StopOnDivergence(config.checkpoint_every),
+        Checkpoints(run, config.checkpoint_every),
+        timer,
+    ]
     shown = [ProgressBar(console)] if launched().first else []
     with StopOnSignal(console) as stop:
         trainer = lightning.Trainer(
@@ -63,7 +70,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
     module.tokens_per_second = throughput.tokens_per_second
-    return module.global_step >= config.steps
+    return module.global_step >= config.steps or module.diverged_at is not None
 
 
 def _newest(run: Run) -> tuple[str | None, int]:

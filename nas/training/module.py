@@ -113,6 +113,8 @@ class TrainingModule(lightning.LightningModule):
         """Wall time of the training in seconds, including earlier parts of a resumed run."""
         self.tokens = 0
         """Number of training tokens, over all processes."""
+        self.diverged_at: int | None = None
+        """Step at which training stopped because the loss or a weight was not finite; None otherwise."""
         self.tokens_per_second: float | None = None
         """See `nas.training.throughput.Throughput`."""
         self._graphs: Graphs | None = None

@@ -50,7 +50,7 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     run = start("search", config)
     say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
     finished = fit(module, run, console, callbacks)
-    selection = select(module, run, console) if finished and launched().first else None
+    selection = select(module, run, console) if finished and module.diverged_at is None and launched().first else None
     return Outcome(run, finish(module, run, console, finished, selection).status)
 
 

@@ -49,10 +49,11 @@ def figures(run: Path) -> dict:
 
 def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
     ended = nas("search", *SEARCH, "trainer.learning_rate=1e30", f"output={tmp_path}")
-    assert ended.status == 0, ended.err
+    assert ended.status == 1, ended.err
     assert figures(ended.run)["routings"]["searched routing"]["1x"]["loss"] is None
-    assert "training diverged" in ended.out
-    assert "training diverged" in (ended.run / "report.html").read_text()
+    assert "The training diverged by step" in ended.out
+    assert "The training diverged by step" in (ended.run / "report.html").read_text()
+    assert not list(ended.run.glob("checkpoints/*"))
 
 
 def test_routers_that_keep_nothing_are_told_of_with_what_may_help(tmp_path: Path) -> None:

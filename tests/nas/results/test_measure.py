@@ -14,7 +14,7 @@ from nas.supernet.discretised import Discretised, discretise
 from nas.training.module import TrainingModule
 from tests.nas.supernet.test_thresholds import made
 
-RECORD = TrainingRecord(True, 6, 6, 2.0, 768, 384.0, None)
+RECORD = TrainingRecord(True, None, 6, 6, 2.0, 768, 384.0, None)
 
 
 def discretised(module: TrainingModule) -> Discretised:

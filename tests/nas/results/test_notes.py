@@ -13,7 +13,7 @@ from nas.runs.metrics import BudgetUse, Searched
 from nas.supernet.discretised import Discretised, discretise
 from tests.nas.supernet.test_thresholds import made
 
-ENDED = TrainingRecord(True, 6, 6, 1.0, 100, 100.0, None)
+ENDED = TrainingRecord(True, None, 6, 6, 1.0, 100, 100.0, None)
 MET = BudgetUse("softmax_share", 0.5, False, 0.5, 0.0, 1.0, 0.0, 1)
 BEST = Candidate((0, 0), ("softmax", "softmax"), 0.5, 1.0, 0.5, 0.1)
 
@@ -65,7 +65,7 @@ def test_routers_that_keep_next_to_no_chunk(share: float, told: bool) -> None:
 def test_a_training_that_diverged(loss: float) -> None:
     one = discretised()
     (note,) = noted(replace(one, evaluations={1: replace(one.evaluation, loss=loss)}))
-    assert "training diverged" in note
+    assert "training diverged by step 6 of 6" in note
 
 
 def test_an_architecture_that_nothing_selected() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from rich.console import Console
 from rich.text import Text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from torch import Tensor
 
+from nas.data.batch import Scored
 from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.training.module import TrainingModule
 from nas.workflows.search import search
 from tests.nas.commands import SEARCH, Ended, composed, nas
 
@@ -38,6 +42,33 @@ def test_a_terminal_shows_a_bar_with_the_figures(tmp_path: Path) -> None:
     for name, shown_as in (("loss", "loss"), ("recall", "recall"), ("share", "share"), ("multiplier", "λ")):
         assert float(figures[shown_as]) == pytest.approx(final[name], abs=5e-4)
     assert "step 3 of 6" not in shown
+
+
+@pytest.mark.parametrize("part", ["loss", "weight"])
+def test_divergence_stops_the_training_and_keeps_the_last_checkpoint_with_finite_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    step = TrainingModule.training_step
+
+    def diverging(self: TrainingModule, batch: Scored, index: int) -> Tensor:
+        loss = step(self, batch, index)
+        if self.global_step == 3:
+            if part == "loss":
+                loss = loss * math.nan
+                self.latest["loss"] = loss.detach()
+            else:
+                self.model.norm.weight.data[0] = math.inf
+        return loss
+
+    monkeypatch.setattr(TrainingModule, "training_step", diverging)
+    every = ("trainer.log_every=2", "trainer.checkpoint_every=2")
+    ended = nas("search", *SEARCH, *every, f"output={tmp_path}")
+    assert ended.status == 1
+    assert "The training diverged by step 4 of 6" in ended.out
+    (kept,) = (ended.run / "checkpoints").iterdir()
+    assert kept.name == "step=000000002.ckpt"
+    monkeypatch.undo()
+    assert nas("search", f"resume={ended.run}").status == 0
 
 
 def test_a_terminal_shows_bits_per_byte_without_a_budget_where_nothing_is_routed(tmp_path: Path) -> None:
