@@ -3,7 +3,7 @@
 python -m nas.compare runs=[outputs/search/RUN] baselines=[softmax,linear]
 """
 
-from nas.cli.command import command
+from nas.cli.start import command
 
 main = command("compare", job="nas.comparisons.run:compare", missing={})
 

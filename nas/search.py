@@ -3,7 +3,7 @@
 python -m nas.search +space=token_hybrid
 """
 
-from nas.cli.command import command
+from nas.cli.start import command
 
 MISSING_SPACE = "space is missing; choose one of: ${choices:space}. For example: +space=token_hybrid"
 

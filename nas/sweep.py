@@ -3,7 +3,7 @@
 python -m nas.sweep +space=token_hybrid
 """
 
-from nas.cli.command import command
+from nas.cli.start import command
 from nas.distributed.launch import apart
 from nas.search import MISSING_SPACE
 

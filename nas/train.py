@@ -4,12 +4,16 @@ python -m nas.train architecture=softmax
 python -m nas.train architecture=outputs/search/.../architecture.json
 """
 
-from nas.cli.command import command
-from nas.search_spaces import baselines
+from nas.cli.start import command
 
-MISSING_ARCHITECTURE = f"architecture is missing; give a file or one of: {', '.join(baselines.names())}."
 
-main = command("train", job="nas.workflows.train:train", missing={"architecture": MISSING_ARCHITECTURE})
+def _missing_architecture() -> str:
+    from nas.search_spaces import baselines
+
+    return f"architecture is missing; give a file or one of: {', '.join(baselines.names())}."
+
+
+main = command("train", job="nas.workflows.train:train", missing={"architecture": _missing_architecture})
 
 if __name__ == "__main__":
     main()

@@ -3,7 +3,7 @@
 python -m nas.visualize run=outputs/search/RUN
 """
 
-from nas.cli.command import command
+from nas.cli.start import command
 
 MISSING_RUN = "run is missing; give the folder of a run. For example: run=outputs/search/RUN"
 

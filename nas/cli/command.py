@@ -1,4 +1,7 @@
-"""The frame of every command: compose the config, show errors as sentences, exit with the right status."""
+"""The frame of every command: compose the config, show errors as sentences, exit with the right status.
+
+`nas.cli.start` imports this module, once Ctrl-C ends the command in one line.
+"""
 
 import atexit
 import errno
@@ -25,6 +28,7 @@ from rich.markup import escape
 
 from nas.cli import overrides
 from nas.cli.completion import answer, requested
+from nas.cli.start import Advice, interruptible
 from nas.config import CONF, RunConfig, VisualizeConfig, flat
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
@@ -33,44 +37,32 @@ from nas.plugins.hydra_sources import register
 from nas.plugins.loading import load
 from nas.plugins.record import use
 
-LOST = " by peer"
-"""Part of the error of torch.distributed after another process has ended: the connection was closed or reset."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
 
 
-def command(name: str, job: str, missing: dict[str, str]) -> Callable[[], None]:
-    """Make the main function of ``python -m nas.<name>``.
-
-    Args:
-        name: name of the command and of its file in conf/.
-        job: "module:function", imported after the options are parsed, since importing torch takes seconds. The function
-            takes the config and a console, and returns the exit status.
-        missing: message for each option without a default, for a user who did not give it. ${choices:space} in it lists
-            the files of a group.
-    """
+def run(name: str, job: str, missing: Advice) -> None:
+    """Run ``python -m nas.<name>``; see `nas.cli.start.command`."""
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def compose_and_do(composed: DictConfig) -> None:
         with _sentences():
             config = _config(name, composed, missing)
+            interruptible()
             status = _function(job)(config, Console(quiet=not launched().first))
         if status:
             _rendezvous().leave_together(status)
 
-    def main() -> None:
-        if not launched().first:
-            logging.disable()  # Hydra's messages of a multirun
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and does not print them
-        with _sentences():
-            register()
-            request = requested(sys.argv[1:])
-            if request is None:
-                load(given_plugins(sys.argv[1:]))
-                compose_and_do()
-            else:
-                print(answer(request, name, missing, compose_and_do))
-
-    return main
+    if not launched().first:
+        logging.disable()  # Hydra's messages of a multirun
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and does not print them
+    with _sentences():
+        register()
+        request = requested(sys.argv[1:])
+        if request is None:
+            load(given_plugins(sys.argv[1:]))
+            compose_and_do()
+        else:
+            print(answer(request, name, missing, compose_and_do))
 
 
 @functools.cache
@@ -149,8 +141,8 @@ def _fail_over(error: Exception) -> None:
     rendezvous = _rendezvous()
     reported = error.status if isinstance(error, rendezvous.FailedElsewhere) else rendezvous.report_failure(1)
     if reported is None:
-        if LOST in str(error):
-            _say_error("another process of this run ended without a message; continue with resume=FOLDER of this run.")
+        if rendezvous.is_lost(error):
+            _say_error(rendezvous.lost_message())
         else:
             traceback.print_exception(error)
     rendezvous.leave(1 if reported is None else reported)
@@ -164,7 +156,7 @@ def _say_error(message: str) -> None:
     Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
-def _config(name: str, composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
+def _config(name: str, composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
     """Return the typed and checked config; for ``resume`` without other options, the config of the resumed run."""
     resume, plugins = _resumed(composed), load(composed.plugins)
     given = None if resume is not None and overrides.resume_alone() else typed(composed, missing)
@@ -178,12 +170,12 @@ def _resumed(composed: DictConfig) -> str | None:
     return composed.resume if "resume" in composed else None
 
 
-def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig | VisualizeConfig:
+def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
     """Return the typed config of the given options.
 
     Args:
         composed: config as composed by Hydra.
-        missing: see `command`.
+        missing: see `nas.cli.start.command`.
 
     Raises:
         UserError: an option is missing, does not exist, or has a wrong value.
@@ -192,7 +184,8 @@ def typed(composed: DictConfig, missing: dict[str, str]) -> RunConfig | Visualiz
         if OmegaConf.is_missing(composed, key):
             resume = _resumed(composed)
             alone = "" if resume is None else f"resume={resume} must be given alone, or with all options of its run: "
-            raise UserError(alone + str(OmegaConf.create({"advice": advice}).advice))
+            text = advice if isinstance(advice, str) else advice()
+            raise UserError(alone + str(OmegaConf.create({"advice": text}).advice))
     try:
         config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException:

@@ -10,10 +10,16 @@ import socket
 import sys
 from typing import NamedTuple
 
-STARTED_BY_PEERS = ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_STEP_ID", "SLURM_PROCID")
+TORCHRUN = ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+"""Variables that torchrun sets in every process."""
+SRUN = ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES")
+"""Variables that srun sets in every process."""
+RANKS = (*TORCHRUN, "SLURM_STEP_ID", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables by which this package and Lightning detect that a process is one of several."""
 FIRST_SPECIAL_STEP = 0xFFFFFFF0
 """First step number that SLURM uses for batch scripts and the like, not for steps of srun."""
+TERMINAL = "SLURM_PTY_PORT"
+"""Variable that ``srun --pty`` sets. Its step is a shell, which starts one process, whatever number of tasks it has."""
 
 
 class Launch(NamedTuple):
@@ -40,18 +46,41 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch:
-    """Return how this process was started."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return Launch("torchrun", _number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE"), _nodes())
-    if 0 <= int(os.environ.get("SLURM_STEP_ID", -1)) < FIRST_SPECIAL_STEP:
-        world, nodes = _number("SLURM_NTASKS"), _number("SLURM_NNODES")
-        return Launch("srun", _number("SLURM_PROCID"), world, -(-world // nodes), nodes)
-    return Launch()
+    """Return how this process was started.
+
+    A process is one of several only if every variable of its launcher is there and they agree. Single variables may
+    come from another job, or from a shell.
+    """
+    return _by_torchrun() or _by_srun() or Launch()
+
+
+def _by_torchrun() -> Launch | None:
+    rank, world, local = _number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
+    if not all(os.environ.get(name) for name in TORCHRUN) or rank is None or not world or not local:
+        return None
+    return Launch("torchrun", rank, world, local, _number("GROUP_WORLD_SIZE") or 1) if rank < world else None
+
+
+def _by_srun() -> Launch | None:
+    step, rank, world, nodes = (_number(name) for name in SRUN)
+    if step is None or rank is None or not world or not nodes or step >= FIRST_SPECIAL_STEP or TERMINAL in os.environ:
+        return None
+    return Launch("srun", rank, world, -(-world // nodes), nodes) if rank < world else None
+
+
+def settle() -> None:
+    """Remove variables of launchers that did not start this process, since Lightning and TensorBoard read them too."""
+    started = launched()
+    if started.by is None:
+        apart()
+    elif started.by == "srun":
+        for name in (*TORCHRUN, "JSM_NAMESPACE_RANK"):
+            os.environ.pop(name, None)
 
 
 def apart() -> None:
     """Make this process a single process from here on: workers that share a study are separate runs."""
-    for name in STARTED_BY_PEERS:
+    for name in RANKS:
         os.environ.pop(name, None)
 
 
@@ -67,7 +96,7 @@ def launch_id() -> str | None:
 
 def restarted() -> bool:
     """Return whether torchrun or SLURM restarted this launch, after a failure or after a job was requeued."""
-    return any(int(os.environ.get(name, 0)) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(_number(name) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def how_to_start(processes: int, nodes: int = 1) -> str:
@@ -78,9 +107,7 @@ def how_to_start(processes: int, nodes: int = 1) -> str:
     return f"torchrun{over} --nproc-per-node={processes} {shlex.join([*command, *sys.argv[1:]])}"
 
 
-def _number(name: str) -> int:
-    return int(os.environ[name])
-
-
-def _nodes() -> int:
-    return int(os.environ.get("GROUP_WORLD_SIZE", 1))
+def _number(name: str) -> int | None:
+    """Return the number in a variable; None if there is none."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else None

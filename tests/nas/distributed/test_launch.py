@@ -3,8 +3,9 @@
 import os
 
 import pytest
+from lightning.fabric.utilities.rank_zero import _get_rank
 
-from nas.distributed.launch import Launch, apart, how_to_start, launch_id, launched, restarted
+from nas.distributed.launch import RANKS, Launch, apart, how_to_start, launch_id, launched, restarted, settle
 from tests.nas.distributed.starts import SRUN, TORCHRUN, start
 
 
@@ -27,6 +28,42 @@ def test_the_script_of_a_job_is_one_process(monkeypatch: pytest.MonkeyPatch, ste
     else:
         monkeypatch.setenv("SLURM_STEP_ID", step)
     assert launched() == Launch()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LOCAL_RANK": "3"},
+        {"TORCHELASTIC_RUN_ID": "job"},
+        {"JSM_NAMESPACE_RANK": "1"},
+        {"RANK": "1", "WORLD_SIZE": "2"},
+        TORCHRUN | {"RANK": ""},
+        TORCHRUN | {"RANK": "one"},
+        TORCHRUN | {"RANK": "8"},
+        {"SLURM_STEP_ID": "0"},
+        dict.fromkeys(SRUN, ""),
+        SRUN | {"SLURM_NTASKS": "0"},
+        SRUN | {"SLURM_PTY_PORT": "40123"},
+    ],
+    ids=lambda given: "_".join(f"{name}={value}" for name, value in given.items())[:60],
+)
+def test_variables_of_another_job_leave_a_single_process(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    start(monkeypatch, variables)
+    for name in RANKS:  # settle removes them; put back what was there
+        monkeypatch.setenv(name, variables.get(name, ""))
+    assert launched() == Launch()
+    settle()
+    assert not set(RANKS) & os.environ.keys()
+    assert _get_rank() is None, "Lightning takes it for the first process"
+
+
+def test_variables_of_another_launcher_do_not_hide_srun(monkeypatch: pytest.MonkeyPatch) -> None:
+    start(monkeypatch, SRUN | {"LOCAL_RANK": "0", "RANK": "0"})
+    settle()
+    assert launched() == Launch("srun", rank=5, world=8, local=4, nodes=2)
+    assert _get_rank() == 5
 
 
 def test_a_launch_is_known_again(monkeypatch: pytest.MonkeyPatch) -> None:
