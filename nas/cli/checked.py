@@ -1,6 +1,6 @@
 """The checked config of a command, from its options or from the run to resume."""
 
-from nas.cli.checks import check, check_bounds
+from nas.cli.checks import check, check_bounds, check_same
 from nas.config import RunConfig, VisualizeConfig
 from nas.console import silence
 from nas.distributed.rendezvous import connect
@@ -26,6 +26,7 @@ def checked(
     if given is None:
         assert resume is not None
         given = restored(name, resume, plugins)
+    check_same(given)
     if isinstance(given, RunConfig):
         check(given)
     else:

@@ -1,17 +1,20 @@
 """Checks of single options in every command, before anything is written; other modules check combinations."""
 
 from collections.abc import Collection
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from nas.config import RunConfig, SweepConfig, TrainerConfig
+from nas.config import RunConfig, SweepConfig, TrainerConfig, flat
 from nas.distributed.collectives import check_batch_size
 from nas.distributed.devices import AUTO
+from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
 from nas.errors import UserError
 from nas.relaxations import RELAXATIONS
+from nas.runs.folder import plain
+from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.options import BOUNDS, Bounds
 
 
@@ -43,6 +46,18 @@ def check_bounds(config: Any, group: str = "") -> None:
             check_bounds(value, f"{name}.")
         elif bounds is not None and value is not None and not bounds.allow(value):
             raise UserError(f"{name}={value} is not allowed; {bounds.advice}.")
+
+
+def check_same(config: Any) -> None:
+    """Raise a UserError if this process has other options than the first process, except for places on its machine."""
+    own = plain({name: value for name, value in flat(asdict(config)).items() if name not in (*FOLDER, *PLACES)})
+    first = from_first(lambda: own)
+    if different := [name for name in {**first, **own} if first.get(name, "absent") != own.get(name, "absent")]:
+        name = different[0]
+        raise UserError(
+            f"{name}={own.get(name, 'absent')} in this process, but {name}={first.get(name, 'absent')} in process 0 "
+            f"({len(different)} options differ); give all processes the same options."
+        )
 
 
 def check_choice(option: str, given: str, choices: Collection[str]) -> None:

@@ -4,6 +4,7 @@ The processes use the key-value store of torch.distributed, which exists before 
 Processes may start in any order. With one process every function here acts as for the first process.
 """
 
+import atexit
 import functools
 import itertools
 import json
@@ -12,23 +13,31 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn, ParamSpec, TypeVar, cast
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  # documented, but not in __all__
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed import (  # type: ignore[attr-defined]  # documented, but not in __all__
+    DistNetworkError,
+    DistStoreError,
+    PrefixStore,
+    Store,
+    TCPStore,
+)
 
+from nas.distributed.heartbeat import Heartbeat
 from nas.distributed.launch import launched
 from nas.errors import UserError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TO_CONNECT = timedelta(minutes=5)
-"""Largest time between the start of the first and of the last process."""
+TIMEOUT = "NAS_PEER_TIMEOUT"
+"""Variable with the number of seconds for which processes wait for one that does not start or does not respond."""
+SECONDS = 60.0
+"""Default of `TIMEOUT`."""
 TO_LEAVE = 5.0
 """Seconds for which the first process waits at its end until the others have read its values."""
 PATIENCE = 2.0
@@ -50,17 +59,77 @@ class FailedElsewhere(Exception):
 
 
 def connect() -> None:
-    """Connect to the other processes; raise a UserError if they cannot be reached."""
-    if launched().world == 1:
+    """Connect to the other processes; raise a UserError if one of them cannot be reached in time."""
+    started = launched()
+    if started.world == 1:
         return
     try:
-        _store()
+        store = _store()
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"the processes of this run cannot connect at {where} ({str(error).splitlines()[0]}); make this address "
-            "reachable from all machines, or set MASTER_ADDR and MASTER_PORT."
+            f"process 0 of {started.world} cannot be reached at {where} ({str(error).splitlines()[0]}); make this "
+            "address reachable from all machines, or set MASTER_ADDR and MASTER_PORT."
         ) from error
+    store.set(f"connected {started.rank}", "")
+    there = [f"connected {rank}" for rank in range(started.world)]
+    _wait(lambda: store.check(there), at_most=_timeout())
+    if missing := [rank for rank, key in enumerate(there) if not store.check([key])]:
+        raise UserError(
+            f"{_processes(missing)} did not connect within {_timeout():g} s; start all {started.world} processes, or "
+            f"set {TIMEOUT} to more seconds."
+        )
+    _heartbeat().start()
+    atexit.register(_heartbeat().stop)
+
+
+def _timeout() -> float:
+    """Return the seconds of `TIMEOUT`; raise a UserError if it is not a number of seconds."""
+    given = os.environ.get(TIMEOUT) or str(SECONDS)
+    with suppress(ValueError):
+        if 0 < (seconds := float(given)) < float("inf"):
+            return seconds
+    raise UserError(f"{TIMEOUT}={given} is not allowed; give a number of seconds over 0.")
+
+
+def _processes(ranks: Collection[int]) -> str:
+    """Return the name of processes in messages: "process 1 of 2", "processes 1, 3 of 4"."""
+    return f"process{'es' * (len(ranks) > 1)} {', '.join(map(str, ranks))} of {launched().world}"
+
+
+@functools.cache
+def _heartbeat() -> Heartbeat:
+    started = launched()
+    return Heartbeat(_clone(), started.rank, started.world, _timeout(), min(1.0, _timeout() / 10), _leave_without)
+
+
+def _leave_without(ended: Collection[int]) -> None:
+    """End this process after others have ended without a message; one of the remaining processes names them."""
+    store, ours = _clone(), f"{launched().rank} 1"
+    reported = ours
+    with suppress(RuntimeError):  # the store is gone
+        reported = store.compare_set(FAILED, "", ours).decode()
+    if reported == ours:
+        sys.stderr.write(f"error: {_ended_message(ended)}\n")
+        sys.stderr.flush()
+    os._exit(1)
+
+
+def _ended_message(ended: Collection[int]) -> str:
+    """Return the message for processes that have ended without one."""
+    which = _processes(ended) if ended else "another process of this run"
+    return f"{which} ended or does not respond; continue with resume=FOLDER of this run."
+
+
+def is_lost(error: Exception) -> bool:
+    """Return whether an error of torch.distributed means that another process has ended."""
+    return isinstance(error, DistNetworkError | DistStoreError) or " by peer" in str(error)
+
+
+def lost_message() -> str:
+    """Return the message after an error of `is_lost`; it names the processes that have ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it once a process has ended
+    return _ended_message(_heartbeat().ended() if _store.cache_info().currsize else ())
 
 
 @functools.cache
@@ -70,12 +139,25 @@ def _store() -> Store:
         environment = SLURMEnvironment(auto_requeue=False)
         os.environ["MASTER_ADDR"] = environment.main_address
         os.environ["MASTER_PORT"] = str(environment.main_port)
-    store, _, _ = next(rendezvous("env://", started.rank, started.world, timeout=TO_CONNECT))
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        started.world,
+        is_master=started.first and os.environ.get(AGENT_STORE) != "True",
+        timeout=timedelta(seconds=_timeout()),
+        wait_for_workers=False,  # connect waits, and names processes that are missing
+        multi_tenant=True,  # the process group uses the same port
+    )
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
     ours = PrefixStore(f"nas {attempt}", store)
     if attempt and os.environ.get(AGENT_STORE) == "True":
         _renew(ours, started.first)
     return ours
+
+
+def _clone() -> Store:
+    """Return a store with a connection of its own, which another thread can use."""
+    return cast(Store, _store().clone())  # type: ignore[attr-defined]  # missing in torch's stubs
 
 
 def _renew(store: Store, first: bool) -> None:
@@ -175,7 +257,7 @@ def report_failure(status: int) -> int | None:
             time.sleep(0.05)
         reported = _store().compare_set(FAILED, "", ours).decode()
     except RuntimeError:  # the process that holds the store has ended
-        return status
+        return None
     return None if reported == ours else int(reported.split()[1])
 
 

@@ -4,13 +4,17 @@ import functools
 import math
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import pytest
 
-from nas.cli.checks import check, check_bounds, check_choice
+from nas.cli import checks
+from nas.cli.checks import check, check_bounds, check_choice, check_same
+from nas.config import flat
 from nas.errors import UserError
+from nas.runs.folder import plain
+from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.options import BOUNDS, Bounds
 from tests.nas.commands import composed
 
@@ -146,3 +150,24 @@ def test_a_choice_is_one_of_its_choices() -> None:
     check_choice("fruit", "pear", ["apple", "pear"])
     with pytest.raises(UserError, match=r"fruit=plum is unknown; choose one of: apple, pear\."):
         check_choice("fruit", "plum", ["apple", "pear"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("seed", 2), ("data.length", 128), ("trainer.steps", 7), ("model.width", 32), ("plugins", ["x"])],
+)
+def test_processes_with_different_options(monkeypatch: pytest.MonkeyPatch, option: str, value: Any) -> None:
+    config = config_of("search")
+    first = {n: v for n, v in plain(flat(asdict(config))).items() if n not in (*FOLDER, *PLACES)}
+    monkeypatch.setattr(checks, "from_first", lambda make: first)
+    check_same(config)
+    config.data.path, config.output = "elsewhere", "elsewhere"
+    check_same(config)
+    given = first[option]
+    first[option] = value
+    with pytest.raises(UserError) as error:
+        check_same(config)
+    assert f"{option}={given} in this process, but {option}={value} in process 0" in str(error.value)
+    del first[option]
+    with pytest.raises(UserError, match=f"{option}=absent in process 0"):
+        check_same(config)

@@ -53,7 +53,7 @@ def test_two_processes_speak_with_one_voice(two: Processes) -> None:
 def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tmp_path: Path) -> None:
     killed = in_trouble(tmp_path, 13, 1, KILLED)
     assert killed.ended.status == 1
-    assert killed.ended.err.count("error: another process of this run ended without a message") == 1
+    assert killed.ended.err.count("error: process 1 of 2 ended or does not respond") == 1
     run = searched(tmp_path)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000010.ckpt"]
     copy = shutil.copytree(run, tmp_path / "copy")

@@ -3,7 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from nas.distributed.rendezvous import SECONDS, TIMEOUT, _timeout
+from nas.errors import UserError
 from tests.nas.distributed.several import (
+    KILLED,
     OPTIONS,
     as_by_srun,
     in_trouble,
@@ -31,3 +36,34 @@ def test_a_signal_to_one_process_of_a_job_stops_all_after_the_same_step(tmp_path
     run = searched(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["finished"] is False
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000007.ckpt"]
+
+
+def test_a_process_that_never_starts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIMEOUT, "0.5")
+    process = as_by_srun(0, "-m", "nas.search", *OPTIONS, f"output={tmp_path}")
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("error: process 1 of 2 did not connect within 0.5 s; start all 2 processes")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_other_process_names_the_first_if_that_is_killed(tmp_path: Path) -> None:
+    script = troubled(tmp_path, 6, 0, KILLED)
+    first, second = (as_by_srun(rank, script, *OPTIONS, f"output={tmp_path}") for rank in range(2))
+    out, err = second.communicate()
+    first.communicate()
+    assert (second.returncode, out) == (1, "")
+    assert err.count("error: process 0 of 2 ended or does not respond; continue with resume=FOLDER of this run.\n") == 1
+    assert "Traceback" not in err
+    assert [path.name for path in (searched(tmp_path) / "checkpoints").iterdir()] == ["step=000000005.ckpt"]
+
+
+def test_the_patience_with_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _timeout() == SECONDS
+    monkeypatch.setenv(TIMEOUT, "90")
+    assert _timeout() == 90
+    for wrong in ("0", "-1", "nan", "inf", "soon"):
+        monkeypatch.setenv(TIMEOUT, wrong)
+        with pytest.raises(UserError, match=f"{TIMEOUT}={wrong} is not allowed"):
+            _timeout()

@@ -1,0 +1,58 @@
+"""Heartbeats name processes that have ended, and no others."""
+
+import queue
+from collections.abc import Collection
+
+import pytest
+from torch.distributed import TCPStore
+
+from nas.distributed.heartbeat import Heartbeat
+
+AT_ONCE, NEVER, OFTEN = 0.1, 3600.0, 0.01
+
+
+@pytest.fixture
+def server() -> TCPStore:
+    return TCPStore("127.0.0.1", 0, 3, is_master=True, wait_for_workers=False)
+
+
+def client(server: TCPStore) -> TCPStore:
+    return TCPStore("127.0.0.1", server.port, 3, is_master=False, wait_for_workers=False)
+
+
+def never(ended: Collection[int]) -> None:
+    raise AssertionError(f"{ended} have not ended")
+
+
+def test_a_silent_process_is_named(server: TCPStore) -> None:
+    lost: queue.Queue[Collection[int]] = queue.Queue()
+    other = Heartbeat(client(server), 1, 3, NEVER, OFTEN, never)
+    other.start()
+    watching = Heartbeat(client(server), 0, 3, NEVER, OFTEN, lost.put)
+    watching.start()
+    while 1 in watching.ended():  # until it has counted
+        pass
+    assert watching.ended() == [2]
+    impatient = Heartbeat(client(server), 0, 3, AT_ONCE, OFTEN, lost.put)
+    impatient.start()
+    assert 2 in lost.get()
+    for each in (other, watching, impatient):
+        each.stop()
+    assert lost.empty()
+
+
+def test_the_end_of_the_process_with_the_store_is_noticed() -> None:
+    lost: queue.Queue[Collection[int]] = queue.Queue()
+    server = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    watching = Heartbeat(client(server), 1, 2, AT_ONCE, OFTEN, lost.put)
+    watching.start()
+    del server
+    assert lost.get() == [0]
+
+
+def test_a_run_that_ends_says_nothing() -> None:
+    server = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    watching = Heartbeat(client(server), 1, 2, NEVER, OFTEN, never)
+    watching.start()
+    watching.stop()
+    del server
