@@ -20,6 +20,11 @@ CONF = Path(__file__).parent / "conf"
 FOLDERS = [CONF]
 """All folders of YAML files: the folder of nas first, then the folders that `nas.plugins` adds."""
 
+COLUMN = "text"
+"""Default column that is read from JSON Lines and Parquet."""
+MAX_BYTES = 512 * 2**20
+"""Default limit on the size of a text, in bytes: all of it is held in memory."""
+
 
 @dataclass
 class DataConfig:
@@ -68,13 +73,16 @@ class NeedleConfig(DataConfig):
     """A needle in a haystack, after RULER; see `nas.data.needle.Needle`.
 
     path: file or folder, null for Python's standard library; min_length: shortest training sequence in tokens, null for
-    a short one with room for needle and question; value_length: tokens of the value, null for the length in RULER.
+    a short one with room for needle and question; value_length: tokens of the value, null for the length in RULER;
+    column, max_bytes: see `TextConfig`.
     """
 
     form: str = MISSING
     path: str | None = None
     min_length: int | None = None
     value_length: int | None = option(at_least=1, default=None)
+    column: str = COLUMN
+    max_bytes: int = option(at_least=1, default=MAX_BYTES)
 
 
 @dataclass
@@ -88,9 +96,15 @@ class StateTrackingConfig(DataConfig):
 
 @dataclass
 class TextConfig(DataConfig):
-    """Bytes of a text; see `nas.data.text.Text`. path: file or folder, null for Python's standard library."""
+    """Bytes of a text; see `nas.data.text.Text`.
+
+    path: file or folder, null for Python's standard library; column: column with the text, in .jsonl and .parquet;
+    max_bytes: largest size of the text, which is held in memory.
+    """
 
     path: str | None = None
+    column: str = COLUMN
+    max_bytes: int = option(at_least=1, default=MAX_BYTES)
 
 
 @dataclass

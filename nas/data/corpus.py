@@ -6,17 +6,17 @@ between Python versions: compare metrics on it only within one installation.
 
 import hashlib
 import os
-import stat
 import sysconfig
-from collections.abc import Collection
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nas.config import COLUMN, MAX_BYTES
 from nas.data.batch import Part
+from nas.data.files import File, list_files, read_text
 from nas.errors import UserError
 
 NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests"})
@@ -25,10 +25,41 @@ NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests"})
 CHOICES_PART = 5
 """Divisor of the training bytes: one part of this many trains the architecture in bilevel training."""
 
-MAX_BYTES = 512 * 2**20
-"""Default limit on the size of a text, in bytes: all of it is held in memory."""
+DIGEST_BYTES = 16
+"""Bytes of the hash of a text."""
 
 SHOWN = {ord("\n"): "↵", ord("\t"): "→", ord(" "): "·"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files that a corpus was read from, to recognise a changed corpus.
+
+    Attributes:
+        path: path of the file or folder; None for Python's standard library.
+        files: size and hash of the text of each file, by its path inside the folder.
+    """
+
+    path: str | None
+    files: dict[str, tuple[int, str]]
+
+    @property
+    def bytes(self) -> int:
+        """Return the number of bytes of text."""
+        return sum(size for size, _ in self.files.values())
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of the names and texts of all files."""
+        every = "".join(f"{name}\0{size} {digest}\n" for name, (size, digest) in sorted(self.files.items()))
+        return _digest(os.fsencode(every))
+
+    def __str__(self) -> str:
+        """Return what was read as text for messages."""
+        count = f"{len(self.files):,} file{'s' * (len(self.files) != 1)}, {self.bytes / 1e6:,.3g} MB"
+        if self.path is None:
+            return f"Python's standard library ({count}), since data.path is not given"
+        return f"{self.path} ({count})"
 
 
 class Corpus:
@@ -39,28 +70,41 @@ class Corpus:
     last tenth of all bytes is for validation instead.
 
     Args:
-        path: a file, or a folder of which every regular file is read (links to files too; links to folders
-            are not followed); None is the standard library.
+        path: a file, or a folder of which the files are read that `nas.data.files.list_files` lists; None is the
+            standard library.
+        column: column of JSON Lines and Parquet files that has the text.
         max_bytes: largest allowed size of the text in bytes; all of it is held in memory.
 
+    Attributes:
+        source: the files that were read.
+
     Raises:
-        UserError: the text cannot be read, is empty or is too large.
+        UserError: the text cannot be read, contains a file that is not text, is empty or is too large.
     """
 
-    def __init__(self, path: str | None, max_bytes: int = MAX_BYTES) -> None:
+    source: Source
+
+    def __init__(self, path: str | None, column: str = COLUMN, max_bytes: int = MAX_BYTES) -> None:
         self._given = f"data.path={path}"
         if path is None:
             self._given = f"data.path=null (the standard library of Python, in {sysconfig.get_path('stdlib')})"
+        self._max_bytes = max_bytes
         try:
-            files = _library() if path is None else _files(os.path.expanduser(path))
-            self._check_size(sum(file.size for file in files), max_bytes)
-            self._train, self._validation = _split(files)
+            files = _library() if path is None else list_files(os.path.expanduser(path))
+            text, lengths = self._read(files, column)
         except FileNotFoundError as error:
             raise UserError(
                 f"{self._given}: no such file, {error.filename!r}; give a file or folder of text."
             ) from error
         except OSError as error:
             raise UserError(f"{self._given} cannot be read ({error}); give a readable file or folder.") from error
+        if not len(text):
+            raise UserError(f"{self._given} holds no text: no file, or empty ones; give a file or folder of text.")
+        parts = text.split(lengths)
+        self.source = Source(
+            path, {file.name: (len(part), _digest(part.numpy().data)) for file, part in zip(files, parts, strict=True)}
+        )
+        self._train, self._validation = _split(files, text, parts)
 
     def training(self, length: int, part: Part = "all") -> Tensor:
         """Return the training bytes, or a part of them; raise UserError if no sequence of ``length`` fits.
@@ -75,14 +119,26 @@ class Corpus:
         """Return the validation bytes; raise UserError if no sequence of ``length`` fits."""
         return self._checked_length(self._validation, "validation", length)
 
-    def _check_size(self, total: int, max_bytes: int) -> None:
-        if total == 0:
-            raise UserError(f"{self._given} holds no text: no file, or empty ones; give a file or folder of text.")
-        if total > max_bytes:
-            raise UserError(
-                f"{self._given} holds {total:,} bytes, over data.max_bytes={max_bytes}; "
-                "give a smaller file or folder, or a larger data.max_bytes."
-            )
+    def _read(self, files: list[File], column: str) -> tuple[Tensor, list[int]]:
+        """Return the text of all files as one uint8 vector, and the number of bytes of each file."""
+        text, lengths = bytearray(), []
+        for file in files:
+            before = len(text)
+            for part in read_text(file.path, column):
+                text += part
+                if len(text) > self._max_bytes:
+                    raise self._too_large(files)
+            lengths.append(len(text) - before)
+        return torch.from_numpy(np.frombuffer(text, dtype=np.uint8)) if text else torch.empty(
+            0, dtype=torch.uint8
+        ), lengths
+
+    def _too_large(self, files: list[File]) -> UserError:
+        total = sum(file.path.stat().st_size for file in files)
+        return UserError(
+            f"{self._given} holds more text than data.max_bytes={self._max_bytes} allows (its files have {total:,} "
+            "bytes, and all text is held in memory); give a smaller file or folder, or a larger data.max_bytes."
+        )
 
     def _checked_length(self, text: Tensor, part: str, length: int) -> Tensor:
         if len(text) <= length:
@@ -103,57 +159,25 @@ def byte_text(byte: int) -> str:
     return SHOWN.get(byte) or (chr(byte) if 32 < byte < 127 else f"\\x{byte:02x}")
 
 
-class _File(NamedTuple):
-    path: Path
-    name: str  # its path inside the folder, with "/" on every system
-    size: int  # in bytes
-
-
-def _library() -> list[_File]:
-    files = _files(sysconfig.get_path("stdlib"), skip=NOT_LIBRARY)
+def _library() -> list[File]:
+    files = list_files(sysconfig.get_path("stdlib"), skip=NOT_LIBRARY)
     return [file for file in files if file.path.suffix == ".py"]
 
 
-def _files(root: str, skip: Collection[str] = ()) -> list[_File]:
-    """List the regular files under a folder, sorted by name; or the given file alone."""
-    given = os.stat(root)
-    if stat.S_ISREG(given.st_mode):
-        return [_File(Path(root), Path(root).name, given.st_size)]
-    if not stat.S_ISDIR(given.st_mode):
-        raise OSError("it is neither a regular file nor a folder")
-    found = []
-    for folder, subfolders, names in os.walk(root, onerror=_raise):
-        subfolders[:] = [name for name in subfolders if name not in skip]
-        for path in (Path(folder, name) for name in names):
-            if path.is_file():
-                found.append(_File(path, path.relative_to(root).as_posix(), path.stat().st_size))
-    return sorted(found, key=lambda file: file.name)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _split(files: list[_File]) -> tuple[Tensor, Tensor]:
-    """Return the training and the validation bytes, each a uint8 vector."""
-    train = [file for file in files if not _validates(file)]
-    validation = [file for file in files if _validates(file)]
-    total = sum(file.size for file in files)
-    if total <= 20 * sum(file.size for file in validation) <= 4 * total:
-        return _read(train), _read(validation)
-    text = _read(files)
+def _split(files: list[File], text: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the training and the validation bytes, each a uint8 vector; ``parts`` are the texts of the files."""
+    train = [part for file, part in zip(files, parts, strict=True) if not _validates(file)]
+    validation = [part for file, part in zip(files, parts, strict=True) if _validates(file)]
+    if len(text) <= 20 * sum(map(len, validation)) <= 4 * len(text):
+        return torch.cat(train), torch.cat(validation)
     cut = len(text) - len(text) // 10
     return text[:cut], text[cut:]
 
 
-def _validates(file: _File) -> bool:
+def _validates(file: File) -> bool:
     digest = hashlib.blake2b(os.fsencode(file.name), digest_size=8).digest()
     return int.from_bytes(digest, "little") % 10 == 0
 
 
-def _read(files: list[_File]) -> Tensor:
-    text = bytearray()
-    for file in files:
-        with open(file.path, "rb") as opened:
-            text += opened.read(file.size)
-    return torch.from_numpy(np.frombuffer(text, dtype=np.uint8))
+def _digest(text: bytes | memoryview) -> str:
+    return hashlib.blake2b(text, digest_size=DIGEST_BYTES).hexdigest()

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.config import COLUMN, MAX_BYTES
 from nas.data.batch import IGNORE, Batch, Part
-from nas.data.corpus import Corpus, byte_text, windows
+from nas.data.corpus import Corpus, Source, byte_text, windows
 from nas.data.stream import Stream, halvings, pick
 from nas.errors import UserError
 
@@ -90,6 +91,8 @@ class Needle(Stream):
         batch_size: sequences in a batch.
         validation_batches: number of validation batches, all at full length.
         seed: seed of all random draws.
+        column: column of JSON Lines and Parquet files that has the running text.
+        max_bytes: largest allowed size of the running text in bytes; all of it is held in memory.
     """
 
     name: str = "needle"
@@ -107,6 +110,8 @@ class Needle(Stream):
         batch_size: int,
         validation_batches: int,
         seed: int,
+        column: str = COLUMN,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
         if form not in FORMS:
@@ -116,11 +121,16 @@ class Needle(Stream):
         self._lengths = self._training_lengths(length, min_length)
         self._corpus = None
         if self._form.running:
-            self._corpus = Corpus(path)
+            self._corpus = Corpus(path, column, max_bytes)
         elif path is not None:
             raise UserError(f"data.path={path} has no effect with data.form={form}; choose form=text or form=digits.")
         for held_out in (False, True):
             self._haystacks(length, "all", held_out)  # a too short text fails here
+
+    @property
+    def source(self) -> Source | None:
+        """Return the files that the running text was read from; None if there is no running text."""
+        return self._corpus.source if self._corpus else None
 
     def token_text(self, token: int) -> str:
         """Return the text of a byte, see `nas.data.corpus.byte_text`."""

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from nas.config import COLUMN, MAX_BYTES
 from nas.data.batch import Batch, Part
-from nas.data.corpus import MAX_BYTES, Corpus, byte_text, windows
+from nas.data.corpus import Corpus, Source, byte_text, windows
 from nas.data.seeding import generator
 
 
@@ -19,6 +20,7 @@ class Text:
         batch_size: sequences in a batch.
         validation_batches: number of validation batches, fewer if the validation bytes are too short for disjoint ones.
         seed: seed of the training windows.
+        column: column of JSON Lines and Parquet files that has the text.
         max_bytes: largest allowed size of the text in bytes; all of it is held in memory.
     """
 
@@ -33,15 +35,21 @@ class Text:
         batch_size: int,
         validation_batches: int,
         seed: int,
+        column: str = COLUMN,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._length = length
         self._batch_size = batch_size
         self._validation_batches = validation_batches
         self._seed = seed
-        self._corpus = Corpus(path, max_bytes)
+        self._corpus = Corpus(path, column, max_bytes)
         self._corpus.training(length)
         self._corpus.validation(length)
+
+    @property
+    def source(self) -> Source:
+        """Return the files that the text was read from."""
+        return self._corpus.source
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """Return the training batch of a step: windows that start anywhere in the training bytes, or in a part of them.

@@ -1,11 +1,15 @@
 """Options as plain values: flat, restored, and registered by their names."""
 
-from dataclasses import asdict
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
 
 import pytest
 
-from nas.config import EvolutionConfig, RecallConfig, choices, flat, restore
-from tests.nas.commands import SEARCH, SMALL, composed
+from nas.config import SCHEMAS, EvolutionConfig, RecallConfig, choices, flat, restore
+from tests.nas.commands import ROOT, SEARCH, SMALL, composed
 
 
 def test_groups_become_options_with_dots() -> None:
@@ -37,3 +41,27 @@ def test_values_that_are_none_of_a_config_are_named(group: str, option: str, val
 
 def test_the_choices_of_a_group_are_its_files() -> None:
     assert choices("searcher") == "evolution, gradient, optuna, pairs, random"
+
+
+GROUPS = sorted({path.split("/")[0] for path in SCHEMAS if "/" in path})
+NAMED = re.compile(rf"(?<![\w./-])({'|'.join(GROUPS)})\.(?!html|safetensors)([a-z]\w*[a-z0-9])(?!\w)")
+"""Matches an option of a group in a message; an f-string may continue a name that ends in an underscore."""
+
+
+def messages(path: Path) -> Iterator[str]:
+    """Every string of a file except docstrings: for an f-string its parts."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            yield node.value
+
+
+def test_every_option_that_a_message_names_exists() -> None:
+    groups: dict[str, set[str]] = {}
+    for path, schema in SCHEMAS.items():
+        groups.setdefault(path.split("/")[0], set()).update(field.name for field in fields(schema))
+    files = [*ROOT.glob("nas/**/*.py"), *ROOT.glob("search_spaces/*.py"), *ROOT.glob("kernels/**/*.py")]
+    named = {(path, found) for path in files for text in messages(path) for found in NAMED.findall(text)}
+    assert len(named) > 50
+    assert {(str(path), found) for path, found in named if found[1] not in groups[found[0]]} == set()

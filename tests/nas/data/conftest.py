@@ -21,5 +21,5 @@ def folder(tmp_path: Path) -> Path:
     for index in range(100):
         path = root / f"part{index % 7}" / f"{index:02d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes([index]) * 200)
+        path.write_bytes(bytes([index + 1]) * 200)
     return root

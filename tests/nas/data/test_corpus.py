@@ -20,7 +20,7 @@ def test_a_folder_is_split_by_file(folder: Path) -> None:
     validation = validation_files(task)
     assert 5 <= len(validation) <= 20
     trained = {byte for step in range(30) for byte in task.train_batch(step).tokens.flatten().tolist()}
-    assert trained == set(range(100)) - validation
+    assert trained == set(range(1, 101)) - validation
 
 
 def test_the_split_depends_on_paths_inside_the_folder_alone(folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_an_unreadable_file_is_refused(folder: Path, monkeypatch: pytest.MonkeyP
     def refuse(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("nas.data.corpus.open", refuse, raising=False)
+    monkeypatch.setattr("nas.data.files.open", refuse, raising=False)
     message = refusal(folder)
     assert "Permission denied" in message
     assert ".txt" in message
