@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from nas.cli import overrides
 from nas.comparisons.metrics_file import layer_shares
 from nas.config import CompareConfig, flat, restore
-from nas.errors import UserError
+from nas.data.corpus import Source
+from nas.errors import UserError, warn
 from nas.plugins.record import require
 from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture
 from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.options import MACHINE
+from nas.runs.source import Changes, changes, read_source
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 
@@ -104,7 +106,7 @@ def follow(config: CompareConfig, runs: Sequence[ComparedRun]) -> None:
     Raises:
         UserError: the runs have different data, or their options are unknown to this version.
     """
-    _check_same_data(runs)
+    check_same_data(runs)
     if not runs or overrides.resume_alone():
         return  # without runs there are no options to take; a resumed comparison has taken them at its start
     given = set(map(overrides.name_of, overrides.given()))
@@ -127,11 +129,32 @@ def follow(config: CompareConfig, runs: Sequence[ComparedRun]) -> None:
         setattr(config, group, getattr(followed, group))
 
 
-def _check_same_data(runs: Sequence[ComparedRun]) -> None:
+def check_same_data(runs: Sequence[ComparedRun]) -> None:
+    """Raise UserError if two runs have different options of data, or read different files."""
     for run in runs[1:]:
         ours, others = flat(runs[0].config["data"]), flat(run.config["data"])
-        if different := [key for key in {**ours, **others} if ours.get(key) != others.get(key)]:
-            listed = ", ".join(f"data.{key}={ours.get(key)} and {others.get(key)}" for key in different)
+        if different := [key for key in ours if key in others and ours[key] != others[key]]:
+            listed = ", ".join(f"data.{key}={ours[key]} and {others[key]}" for key in different)
             raise UserError(
                 f"runs {runs[0].path} and {run.path} have different data ({listed}); compare runs on the same data."
             )
+        if found := _changes(runs[0].path, read_source(run.path)):
+            raise UserError(
+                f"runs {runs[0].path} and {run.path} read different files from one data.path ({found}); compare runs "
+                "on the same data."
+            )
+
+
+def warn_of_other_source(runs: Sequence[ComparedRun], source: Source | None) -> None:
+    """Warn if the first run read other text than the comparison reads from the same path."""
+    if runs and (found := _changes(runs[0].path, source)):
+        warn(
+            f"the files of data.path have changed since {runs[0].path} was trained ({found}): all models of this "
+            "comparison are trained on the files as they are now."
+        )
+
+
+def _changes(folder: Path, source: Source | None) -> Changes | None:
+    """Return how a corpus differs from the one of a run; None if it does not, or if it has another path."""
+    before = read_source(folder)
+    return None if before is None or source is None or before.path != source.path else changes(before, source)

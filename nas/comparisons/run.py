@@ -5,7 +5,7 @@ from rich.console import Console
 from nas.comparisons.contenders import contenders
 from nas.comparisons.finish import finish
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.recipe import follow, read_run
+from nas.comparisons.recipe import follow, read_run, warn_of_other_source
 from nas.comparisons.workers import run_jobs
 from nas.config import CompareConfig
 from nas.console import say
@@ -14,6 +14,7 @@ from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
 from nas.runs.folder import start
+from nas.runs.source import keep_source, source_of
 
 
 def compare(config: CompareConfig, console: Console) -> int:
@@ -24,6 +25,8 @@ def compare(config: CompareConfig, console: Console) -> int:
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
     run = start("compare", config)
+    warn_of_other_source(runs, source_of(task))
+    keep_source(run, source_of(task), console)
     jobs = Jobs(config, every, run.path)
     say(
         console,

@@ -8,6 +8,7 @@ from rich.console import Console
 from nas.config import SweepConfig
 from nas.console import say
 from nas.runs.folder import start
+from nas.runs.source import keep_source
 from nas.sweeps.finish import finish
 from nas.sweeps.options import given_search
 from nas.sweeps.queue import Slot
@@ -23,6 +24,7 @@ def sweep(config: SweepConfig, console: Console) -> int:
     if config.sweep.storage is not None:
         Sweep(plan, Path()).claim()
     run = start("sweep", config)
+    keep_source(run, plan.source, console)
     here = Sweep(plan, run.path)
     here.claim()
     say(

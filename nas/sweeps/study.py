@@ -9,7 +9,9 @@ import optuna
 
 from nas.config import SweepConfig
 from nas.data import build_task
+from nas.data.corpus import Source
 from nas.errors import UserError
+from nas.runs.source import source_of
 from nas.searchers.optuna_parts import silence
 from nas.sweeps.objectives import Objective, objectives
 from nas.sweeps.options import compose_search, fixed, names
@@ -38,12 +40,14 @@ class Plan:
         ranges: the ranges by option.
         objectives: the objectives in their order.
         measure: name of the quality measure of the task.
+        source: the corpus; None if the task generates its data.
     """
 
     config: SweepConfig
     ranges: Mapping[str, Range]
     objectives: list[Objective]
     measure: str
+    source: Source | None
 
     @classmethod
     def of(cls, config: SweepConfig) -> "Plan":
@@ -60,7 +64,7 @@ class Plan:
         task = build_task(config.data, config.seed)
         build_pruner(sweep)
         build_sampler(sweep, ranges, config.seed, 0)
-        return cls(config, ranges, objectives(sweep, task.quality), task.quality)
+        return cls(config, ranges, objectives(sweep, task.quality), task.quality, source_of(task))
 
     def made_for(self) -> dict[str, Any]:
         """Return plain values that identify the study of the sweep."""
@@ -69,6 +73,7 @@ class Plan:
             "objectives": [objective.name for objective in self.objectives],
             "ranges": {option: allowed.to_plain() for option, allowed in self.ranges.items()},
             "options": fixed(self.config, self.ranges),
+            "text": None if self.source is None else self.source.digest,
         }
 
 
@@ -129,9 +134,9 @@ class Sweep:
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Return the differences between this sweep and the study, each as text."""
     found = [
-        f"{key} {_as_text(ours[key])} (the study has {_as_text(theirs.get(key))})"
-        for key in ("space", "objectives")
-        if ours[key] != theirs.get(key)
+        f"{key} {_as_text(ours[key])} (the study has {_as_text(theirs[key])})"
+        for key in ("space", "objectives", "text")
+        if key in theirs and ours[key] != theirs[key]
     ]
     for kind, prefix in (("ranges", "sweep.ranges."), ("options", "")):
         mine, its = ours[kind], theirs.get(kind, {})

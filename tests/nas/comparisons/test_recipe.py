@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nas.comparisons.recipe import read_run
+from nas.comparisons.recipe import check_same_data, read_run, warn_of_other_source
+from nas.data.corpus import Source
 from nas.errors import UserError
 from tests.nas.architectures import small
 from tests.nas.runs import examples
@@ -54,3 +55,16 @@ def test_a_folder_that_is_no_finished_run(tmp_path: Path, how: dict[str, Any], m
         read_run(str(folder(tmp_path / "run", **how)))
     with pytest.raises(UserError, match="which is not a folder"):
         read_run(str(tmp_path / "none"))
+
+
+def test_runs_of_changed_files_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [folder(tmp_path / name, config={"name": "x", "data": {"path": "here"}}) for name in ("one", "two")]
+    for path, digest in zip(paths, "ab", strict=True):
+        (path / "corpus.json").write_text(json.dumps({"path": "here", "files": {"verse": [3, digest]}}), "utf-8")
+    runs = [read_run(str(path)) for path in paths]
+    with pytest.raises(UserError, match=r"read different files from one data.path \(changed verse\)"):
+        check_same_data(runs)
+    warn_of_other_source(runs, Source("here", {"verse": (3, "a")}))
+    assert capsys.readouterr().err == ""
+    warn_of_other_source(runs, Source("here", {"verse": (3, "c")}))
+    assert "have changed since" in capsys.readouterr().err
