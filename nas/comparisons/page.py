@@ -257,10 +257,10 @@ def _curves(summary: Summary) -> list[Chart]:
     if curves := position_curves(summary):
         x = Axis("position in the sequence, in tokens", format=",d")
         spec = bands(
-            [_band(curve) for curve in curves], x, Axis("bits per byte"), (comparison.length, "training length")
+            [_band(curve) for curve in curves], x, Axis(summary.measure), (comparison.length, "training length")
         )
         note = "in the longest measured sequences, with 95 % intervals: lower is better"
-        made.append(Chart.of("position", "Bits per byte by position", note, spec))
+        made.append(Chart.of("position", f"{summary.measure.capitalize()} by position", note, spec))
     return made
 
 

@@ -40,8 +40,8 @@ class Trained(_Plain):
         quality: quality by length factor, which is the sequence length over the training length.
         loss: mean cross-entropy in nats, by length factor.
         share: measured softmax share, by length factor.
-        by_position: by length factor, pairs of the last token of a segment and the segment's bits per byte; None if
-            the quality is not bits per byte.
+        by_position: by length factor, pairs of the last token of a segment and the segment's bits; None if the
+            quality is not in bits.
         planted: "precision" and "recall" of the planted chunks; None if no chunk is planted or routed.
         kv_bytes: bytes of keys, values and states, by context length in tokens.
         flops_per_token: forward FLOPs, by context length in tokens.

@@ -63,15 +63,21 @@ class Pair:
 def counted(comparison: Comparison, contender: TrainedContender, factor: int) -> list[float]:
     """Return the quality of each seed, with the worst quality for trainings that diverged.
 
-    The worst quality is 0 if higher is better. Otherwise it is `NO_MODEL` bits per byte, or the largest value of the
-    comparison at that length if that is more.
+    The worst quality is 0 if higher is better. Otherwise it is that of a uniform distribution, `NO_MODEL` bits per byte
+    or the logarithm of the vocabulary per token, or the largest value of the comparison at that length if that is more.
     """
     worst = 0.0
     if not comparison.higher:
         every = (run.quality[factor] for each in comparison.contenders for run in each.runs)
-        worst = max([NO_MODEL, *filter(math.isfinite, every)])
+        uniform = NO_MODEL if comparison.quality == "bits_per_byte" else math.log2(_vocab_size(comparison))
+        worst = max([uniform, *filter(math.isfinite, every)])
     values = (run.quality[factor] for run in contender.runs)
     return [value if math.isfinite(value) else worst for value in values]
+
+
+def _vocab_size(comparison: Comparison) -> int:
+    size: int = comparison.contenders[0].architecture["vocab_size"]
+    return size
 
 
 def diverged(contender: TrainedContender, factor: int) -> int:

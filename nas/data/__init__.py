@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import cast
 
 from nas.config import SCHEMAS, DataConfig
-from nas.data.batch import HIGHER, IGNORE, Batch, Part, Scored, Task
+from nas.data.batch import BYTE, HIGHER, IGNORE, TOKEN, Batch, Part, Scored, Task, token_of
 from nas.data.mqar import MQAR
 from nas.data.needle import Needle
 from nas.data.recall import Recall
@@ -60,7 +60,12 @@ def _checked(name: str, task: object) -> Task:
     made = cast(Task, task)
     if made.quality not in HIGHER:
         raise misbehaviour(TASK, name, "has the quality", f"be one of: {', '.join(HIGHER)}", made.quality)
+    if (token := token_of(made)) not in (BYTE, TOKEN):
+        raise misbehaviour(TASK, name, "has the tokens", f"be {BYTE} or {TOKEN}", token)
+    if made.quality == "bits_per_byte" and token != BYTE:
+        due = f"be bits_per_token, since it does not say that its tokens are bytes by token = {BYTE!r}"
+        raise misbehaviour(TASK, name, "has the quality", due, made.quality)
     return made
 
 
-__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task"]
+__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task", "token_of"]

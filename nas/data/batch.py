@@ -8,8 +8,14 @@ from torch import Tensor
 IGNORE = -100
 """Target of a position that is not scored."""
 
-HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte": False}
+HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte": False, "bits_per_token": False}
 """Quality metrics that a task may have, and whether higher is better; see `nas.evaluation.metrics.quality_of`."""
+
+BITS = ("bits_per_byte", "bits_per_token")
+"""Quality metrics that are the mean loss in bits; the first is for tasks whose tokens are bytes."""
+
+BYTE, TOKEN = "byte", "token"
+"""What the tokens of a task can be; see `Task`."""
 
 Part = Literal["all", "weights", "choices"]
 """Part of the training data: all of it, or one of two disjoint parts in bilevel training."""
@@ -61,7 +67,10 @@ def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
 
 
 class Task(Protocol):
-    """A stream of training batches and fixed validation batches, both functions of the seed alone."""
+    """A stream of training batches and fixed validation batches, both functions of the seed alone.
+
+    A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`.
+    """
 
     name: str
     vocab_size: int
@@ -87,3 +96,9 @@ class Task(Protocol):
     def token_text(self, token: int) -> str:
         """Return the text that figures and tables show for a token."""
         ...
+
+
+def token_of(task: Task) -> str:
+    """Return what the tokens of a task are: `BYTE` if the task says so, else `TOKEN`."""
+    kind: str = getattr(task, "token", TOKEN)
+    return kind

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from nas.config import COLUMN, MAX_BYTES
-from nas.data.batch import IGNORE, Batch, Part
+from nas.data.batch import BYTE, IGNORE, Batch, Part
 from nas.data.corpus import Corpus, Source, byte_text, windows
 from nas.data.stream import Stream, halvings, pick
 from nas.errors import UserError
@@ -98,6 +98,7 @@ class Needle(Stream):
     name: str = "needle"
     vocab_size: int = 256
     quality: str = "exact_match"
+    token: str = BYTE
 
     def __init__(
         self,

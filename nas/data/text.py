@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nas.config import COLUMN, MAX_BYTES
-from nas.data.batch import Batch, Part
+from nas.data.batch import BYTE, Batch, Part
 from nas.data.corpus import Corpus, Source, byte_text, windows
 from nas.data.seeding import generator
 
@@ -27,6 +27,7 @@ class Text:
     name: str = "text"
     vocab_size: int = 256
     quality: str = "bits_per_byte"
+    token: str = BYTE
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.data.batch import Batch, planted_chunks
-from nas.evaluation.metrics import bits_by_position, quality_of, token_losses
+from nas.evaluation.metrics import BITS, bits_by_position, quality_of, token_losses
 from nas.evaluation.planted import Counts, Found
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import LayerChoice, Policy, kept_weight
@@ -28,7 +28,7 @@ class Evaluation:
             nothing.
         counts_by_layer: counts behind `found_by_layer`. A chunk counts as routed if any head of the layer sends it to
             softmax.
-        by_position: bits per byte of each segment of the sequences, see `bits_by_position`; None for other measures.
+        by_position: bits per token of each segment of the sequences, see `bits_by_position`; None for other measures.
     """
 
     quality: float
@@ -106,7 +106,7 @@ def evaluate(
         found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
         counts_by_layer={layer: Counts.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
         by_position=bits_by_position(loss, torch.cat(positions), max(batch.tokens.shape[1] for batch in batches))
-        if measure == "bits_per_byte"
+        if measure in BITS
         else None,
     )
 

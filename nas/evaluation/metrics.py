@@ -1,4 +1,4 @@
-"""Metrics of a model: quality, loss, bits per byte by position, and a merit that ranks models."""
+"""Metrics of a model: quality, loss, bits by position, and a merit that ranks models."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.data.batch import BITS as BITS
 from nas.data.batch import HIGHER as HIGHER
 
 
@@ -22,13 +23,14 @@ def quality_of(
 
     Args:
         measure: "recall" or "accuracy", the fraction of scored tokens that are predicted correctly; "exact_match", the
-            fraction of sequences with only correct tokens; "bits_per_byte", the mean loss in bits.
+            fraction of sequences with only correct tokens; "bits_per_byte" or "bits_per_token", the mean loss in
+            bits.
         loss: [n] loss of each scored token, in nats.
         correct: [n] whether each scored token is predicted correctly.
         sequences: number of sequences. For exact_match, all sequences have the same number of scored tokens.
         mean: function that returns the mean of a tensor, over all processes if there are several.
     """
-    if measure == "bits_per_byte":
+    if measure in BITS:
         return mean(loss) / math.log(2)
     if measure == "exact_match":
         correct = correct.view(sequences, -1).all(-1)
@@ -40,7 +42,7 @@ FIRST_SEGMENT = 16
 
 
 def bits_by_position(loss: Tensor, position: Tensor, length: int) -> list[tuple[int, float]]:
-    """Return bits per byte by position in the context: for each segment, its end and the mean loss in bits.
+    """Return the bits per token by position in the context: for each segment, its end and the mean loss in bits.
 
     Segments end at 16 tokens, 32, 64, and so on. The last ends at the end of the sequence. Segments without scored
     tokens are left out.

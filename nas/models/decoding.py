@@ -52,7 +52,7 @@ class Decoder:
 
     def __init__(self, model: LanguageModel, policy: Policy | None = None) -> None:
         if any(len(options) > 1 for options in model.options):
-            raise ValueError("model is a supernet; give the model of one architecture, which its method inherit returns.")
+            raise ValueError("model is a supernet; give the model of one architecture, from its method inherit.")
         self._model, self._policy = model, model.policy if policy is None else policy
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[_Branches | _Alone] = []

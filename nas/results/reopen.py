@@ -8,9 +8,8 @@ import torch
 
 from nas.config import RunConfig, VisualizeConfig, restore
 from nas.data import Batch, Task, build_task
-from nas.data.needle import Needle
+from nas.data.batch import BYTE, token_of
 from nas.data.seeding import generator
-from nas.data.text import Text
 from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.evaluation.routing_map import RoutingMap, routing_map
@@ -112,7 +111,7 @@ def _sequence(config: VisualizeConfig, viewed: Viewed) -> tuple[Batch, list[str]
     if config.text is None and config.prompt is None:
         return viewed.validation, []
     option = f"text={config.text}" if config.text is not None else "prompt"
-    if not isinstance(viewed.task, Needle | Text):
+    if token_of(viewed.task) != BYTE:
         raise UserError(
             f"{option} is a text, but the tokens of {viewed.task.name} are not bytes; give a run on data needle or "
             "text, or omit text and prompt to show a sequence of the task."
@@ -147,7 +146,7 @@ def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) ->
     if config.text is None and config.prompt is None:
         same = same and first.task.name == other.task.name
     else:
-        same = same and isinstance(other.task, Needle | Text)
+        same = same and token_of(other.task) == BYTE
     if not same:
         raise UserError(
             f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} token ids, but "

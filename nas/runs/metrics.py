@@ -25,7 +25,7 @@ class Figures:
 
     Attributes:
         quality: figure of merit.
-        by_position: for bits per byte, last token and figure of each segment; None for other measures.
+        by_position: for a quality in bits, last token and figure of each segment; None for other measures.
         loss: mean cross-entropy, in nats.
         share: softmax share, in [0, 1], over the searchable and the routed layers.
         shares: softmax share of each routed layer, by routing head; nan if training diverged.

@@ -20,7 +20,7 @@ from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
 
-SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "exact_match": "exact match"}
+SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "bits_per_token": "bits/token", "exact_match": "exact match"}
 
 
 class StopOnDivergence(lightning.Callback):

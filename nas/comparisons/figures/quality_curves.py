@@ -40,7 +40,7 @@ def length_curves(summary: Summary) -> list[Curve]:
 
 
 def position_curves(summary: Summary) -> list[Curve]:
-    """Return the curves of bits per byte by position in the longest sequences, of contenders that have them.
+    """Return the curves of bits by position in the longest sequences, of contenders that have them.
 
     A point stands for a segment, at its last token.
     """
@@ -71,7 +71,7 @@ def quality_against_length(summary: Summary) -> Figure | None:
 
 
 def bits_by_position(summary: Summary) -> Figure | None:
-    """Draw bits per byte by position, with intervals as bands; return None if no contender has them."""
+    """Draw bits per byte or token by position, with intervals as bands; return None if no contender has them."""
     curves = position_curves(summary)
     if not curves:
         return None
@@ -79,13 +79,13 @@ def bits_by_position(summary: Summary) -> Figure | None:
         figure, axes = _one_panel()
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("position in the sequence, in tokens")
-        axes.set_ylabel("bits per byte (lower is better)")
+        axes.set_ylabel(quality_title(summary))
         _draw_curves(axes, summary, curves)
     return figure
 
 
 def _segments(contender: TrainedContender) -> dict[int, list[float]]:
-    """Return the finite bits per byte over seeds, by the last token of each segment of the longest sequences."""
+    """Return the finite bits over seeds, by the last token of each segment of the longest sequences."""
     given = [run.by_position for run in contender.runs if run.by_position]
     longest = max((factor for segments in given for factor in segments), default=0)
     values: dict[int, list[float]] = {}

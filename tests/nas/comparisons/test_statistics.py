@@ -104,6 +104,9 @@ def test_what_diverged_counts_as_the_worst() -> None:
     assert statistics.counted(bits, bits.contenders[0], 1) == [2.0, 8.0]
     worse = comparison(by_seed("a", 2.0, math.nan), by_seed("b", 2.1, 11.0), quality="bits_per_byte")
     assert statistics.counted(worse, worse.contenders[0], 1) == [2.0, 11.0]
+    tokens = comparison(by_seed("a", 2.0, math.inf), by_seed("b", 2.1, 2.2), quality="bits_per_token")
+    uniform = math.log2(tokens.contenders[0].architecture["vocab_size"])
+    assert statistics.counted(tokens, tokens.contenders[0], 1) == [2.0, uniform]
 
 
 def test_every_searched_contender_is_tested_against_every_baseline() -> None:

@@ -15,7 +15,13 @@ def bools(text: str) -> Tensor:
 
 @pytest.mark.parametrize(
     ("measure", "expected"),
-    [("recall", 4 / 6), ("accuracy", 4 / 6), ("exact_match", 1 / 3), ("bits_per_byte", 2.5 / math.log(2))],
+    [
+        ("recall", 4 / 6),
+        ("accuracy", 4 / 6),
+        ("exact_match", 1 / 3),
+        ("bits_per_byte", 2.5 / math.log(2)),
+        ("bits_per_token", 2.5 / math.log(2)),
+    ],
 )
 def test_a_figure_of_merit(measure: str, expected: float) -> None:
     correct = bools("110110")  # of three sequences with two scored tokens each

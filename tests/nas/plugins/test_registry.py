@@ -8,7 +8,7 @@ import torch
 
 from nas import search_spaces
 from nas.config import DataConfig, EvolutionConfig, RandomConfig
-from nas.data import build_task
+from nas.data import build_task, token_of
 from nas.errors import UserError
 from nas.models import operations
 from nas.models.operations import Window
@@ -203,11 +203,21 @@ class Unmeasured(Silent):
     validation_batches = Silent.train_batch
 
 
+class Worded(Unmeasured):
+    quality = "bits_per_byte"
+
+
+class Odd(Unmeasured):
+    quality, token = "bits_per_token", "word"
+
+
 @pytest.mark.parametrize(
     ("task", "told"),
     [
         (Silent, r"Silent of task own returned .*this has no validation_batches"),
         (Unmeasured, "quality 'beauty'; it must"),
+        (Worded, "quality 'bits_per_byte'; it must be bits_per_token, since it does not say"),
+        (Odd, "has the tokens 'word'; it must be byte or token"),
     ],
 )
 def test_a_task_that_is_none(task: type, told: str) -> None:
@@ -215,6 +225,14 @@ def test_a_task_that_is_none(task: type, told: str) -> None:
     config = OwnData(name="own", length=8, batch_size=1, validation_batches=1, length_factors=[1])
     with pytest.raises(UserError, match=told):
         build_task(config, 5)
+
+
+@pytest.mark.parametrize(("quality", "token"), [("bits_per_token", "token"), ("bits_per_byte", "byte")])
+def test_a_task_says_what_its_tokens_are(quality: str, token: str) -> None:
+    own = type("Own", (Unmeasured,), {"quality": quality} | ({"token": "byte"} if token == "byte" else {}))
+    register_task("own", own, OwnData)
+    task = build_task(OwnData(name="own", length=8, batch_size=1, validation_batches=1, length_factors=[1]), 5)
+    assert token_of(task) == token
 
 
 def test_a_task_with_the_options_of_another() -> None:

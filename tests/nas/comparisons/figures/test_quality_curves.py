@@ -1,6 +1,7 @@
 """Quality by length and by position: curves, bands and labels."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,13 @@ def test_bits_by_position_are_of_the_longest_sequences() -> None:
     (axes,) = figure.axes
     assert axes.lines[0].get_xdata().tolist() == list(range(64, 1025, 64))  # type: ignore[union-attr]
     assert axes.lines[0].get_ydata()[0] == pytest.approx(1.96 + 20 / 84)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("unit", ["byte", "token"])
+def test_the_axis_names_the_unit(unit: str) -> None:
+    figure = bits_by_position(Summary.of(replace(text(), quality=f"bits_per_{unit}")))
+    assert figure is not None
+    assert figure.axes[0].get_ylabel() == f"bits per {unit} (lower is better)"
 
 
 def test_segments_that_diverged_are_left_out() -> None:
