@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nas.config import COLUMN, MAX_BYTES
-from nas.data.batch import Part
+from nas.data.batch import BYTE, Part, Task, token_of
 from nas.data.files import File, list_files, read_text
 from nas.errors import UserError
 
@@ -152,6 +152,32 @@ class Corpus:
 def windows(text: Tensor, starts: Tensor, length: int) -> Tensor:
     """Return [B, length + 1] bytes from each start on: a sequence, and the target of its last byte."""
     return text[starts[:, None] + torch.arange(length + 1)]
+
+
+def token_texts(task: Task, tokens: Sequence[int]) -> list[str]:
+    """Return the texts of consecutive tokens of a task; bytes are decoded, see `byte_texts`."""
+    return byte_texts(tokens) if token_of(task) == BYTE else [task.token_text(token) for token in tokens]
+
+
+CONTINUATION = ""
+"""Text of a byte that belongs to the character on an earlier byte; pages draw a mark for it."""
+
+
+def byte_texts(values: Sequence[int]) -> list[str]:
+    r"""Return the text of each byte of a sequence: a character of several bytes stands on its first one.
+
+    Bytes that are not UTF-8, such as those of a character that the end cuts, are shown like `byte_text`.
+
+    >>> byte_texts("für 三".encode())
+    ['f', 'ü', '', 'r', '·', '三', '', '']
+    """
+    texts: list[str] = []
+    for character in bytes(values).decode("utf-8", "surrogateescape"):
+        if character.isascii() or "\udc80" <= character <= "\udcff":
+            texts.append(byte_text(ord(character) & 0xFF))
+        else:
+            texts += [character, *[CONTINUATION] * (len(character.encode()) - 1)]
+    return texts
 
 
 def byte_text(byte: int) -> str:

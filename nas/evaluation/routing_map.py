@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nas.data import Batch, Task
 from nas.data.batch import planted_chunks
+from nas.data.corpus import token_texts
 from nas.evaluation.attention_readers import Readers, readers_of_chunks
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import LayerChoice, Policy, Routing, TokenMixer, kept_weight
@@ -148,7 +149,7 @@ def routing_map(
     chosen = shown.each(routing, lambda decided: kept_weight(decided)[0].T.tolist())
     learnt = model.architecture.given_routing is None
     return RoutingMap(
-        tokens=[task.token_text(token) for token in tokens[0].tolist()],
+        tokens=token_texts(task, tokens[0].tolist()),
         chunk_size=grain,
         layers=shown.each(routing, lambda decided: _probability(decided).tolist()) if learnt else chosen,
         chosen=chosen,

@@ -6,6 +6,7 @@ from typing import Any
 
 from nas.data import Task
 from nas.data.batch import planted_chunks
+from nas.data.corpus import token_texts
 from nas.evaluation.routing_map import CODES, RoutingMap, Snapshot, code
 from nas.runs.folder import Run, read_json
 
@@ -37,7 +38,7 @@ def map_of(taken: Snapshot, task: Task) -> RoutingMap:
     """
     batch, size = task.validation_batches()[0], taken.chunk_size
     return RoutingMap(
-        tokens=[task.token_text(token) for token in batch.tokens[0].tolist()],
+        tokens=token_texts(task, batch.tokens[0].tolist()),
         chunk_size=size,
         layers=_each(taken, lambda code: (code + 0.5) / CODES),
         chosen=_each(taken, lambda code: float(2 * code >= CODES)),

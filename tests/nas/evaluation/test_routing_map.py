@@ -1,5 +1,7 @@
 """The routing of one sequence: what a model decided, in chunks of one size, and who reads them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from nas.models.operations import find
 from nas.models.policies import drop_all, keep_all, learnt, policy_of
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
+from tests.nas.data.texts import text
 
 
 @pytest.fixture
@@ -42,6 +45,15 @@ def test_it_shows_what_the_routers_decided_on_a_sequence(task: Task) -> None:
     assert shown.tokens == [task.token_text(token) for token in batch.tokens[0].tolist()]
     assert shown.decided_in == {0: 4}
     assert shown.readers == {}
+
+
+def test_tokens_that_are_bytes_are_shown_as_characters(tmp_path: Path) -> None:
+    (tmp_path / "greeting").write_text("Größe 你好\n" * 100, encoding="utf-8")
+    greeting = text(tmp_path / "greeting", length=45)
+    shown = routing_map(model(greeting, "token_hybrid"), greeting, learnt)
+    assert shown is not None
+    assert len(shown.tokens) == 45
+    assert "↵Größe·你好↵" in "".join(shown.tokens)
 
 
 def test_layers_of_different_chunk_sizes_are_shown_in_chunks_of_one_size(task: Task) -> None:
