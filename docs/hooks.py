@@ -17,4 +17,6 @@ def _blocks(path: Path) -> str:
     files = [path] if path.is_file() else sorted(path.glob("*.yaml"))
     if not files:
         raise FileNotFoundError(f"{path} has no YAML file")
-    return "\n\n".join(f'```yaml title="{file.relative_to(ROOT)}"\n{file.read_text().rstrip()}\n```' for file in files)
+    return "\n\n".join(
+        f'```yaml title="{file.relative_to(ROOT)}"\n{file.read_text(encoding="utf-8").rstrip()}\n```' for file in files
+    )

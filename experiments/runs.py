@@ -73,8 +73,10 @@ def run_once(
             subprocess.run(full, check=True, env=os.environ | dict(environment or {}), stdout=log, stderr=log)
         finally:
             folder.mkdir(parents=True, exist_ok=True)
-            times.write_text(json.dumps(before + time.monotonic() - started))
-    return MadeRun(read_metrics(finished_run(folder)), json.loads(times.read_text()) if times.exists() else None)
+            times.write_text(json.dumps(before + time.monotonic() - started), encoding="utf-8")
+    return MadeRun(
+        read_metrics(finished_run(folder)), json.loads(times.read_text(encoding="utf-8")) if times.exists() else None
+    )
 
 
 def finished_run(folder: Path) -> Path:
@@ -109,7 +111,7 @@ def run_all(
 
     def one(folder: Path) -> MadeRun | None:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "log.txt").open("a") as log:
+        with (folder / "log.txt").open("a", encoding="utf-8") as log:
             try:
                 return run_once(folder, commands[folder], environment, log)
             except subprocess.CalledProcessError:

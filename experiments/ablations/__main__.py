@@ -89,8 +89,8 @@ def main() -> int:
         picture = given.table.with_suffix(".png")
         write_figure(picture, found)
         text = report([variant for variant in variants if variant.options in found], found, picture.name)
-        given.table.write_text(text + _setting(given.workers, given.overrides))
-        print(given.table.read_text())
+        given.table.write_text(text + _setting(given.workers, given.overrides), encoding="utf-8")
+        print(given.table.read_text(encoding="utf-8"))
         print(f"written to {given.table} and {picture}")
     print(*messages, sep="\n", file=sys.stderr)
     return 1 if failed else 0

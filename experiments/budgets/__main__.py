@@ -76,7 +76,7 @@ def main() -> None:
     ]
     rows = [_row(case, seed, given.output, given.overrides) for case in cases for seed in given.seeds]
     table = markdown(rows)
-    given.table.write_text(table)
+    given.table.write_text(table, encoding="utf-8")
     print(table)
     print(f"written to {given.table}")
 

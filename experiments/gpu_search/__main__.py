@@ -49,7 +49,7 @@ def main() -> None:
             runs |= PARTS[part](given)
     tables = [_searches(runs), _real_size(runs), _machine()]
     text = "\n".join(table for table in tables if table)
-    given.table.write_text(text)
+    given.table.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {given.table}")
 

@@ -107,7 +107,7 @@ def _results(tree: Path, output: Path, command: tuple[str, ...]) -> dict[str, An
     weights = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _by_name(output, "model.safetensors")]
     figures: dict[str, Any] = {}
     for number, path in enumerate(_by_name(output, "metrics.json")):
-        figures |= _flat(json.loads(path.read_text()), f"{number}")
+        figures |= _flat(json.loads(path.read_text(encoding="utf-8")), f"{number}")
     return {"weights": weights, "figures": figures}
 
 

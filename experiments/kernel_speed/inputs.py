@@ -70,7 +70,7 @@ def smoke() -> Shapes:
 
 def architecture_340m() -> Architecture:
     """Return the architecture of conf/model/340m.yaml: routers in the layers it names, the others linear."""
-    given = yaml.safe_load(MODEL.read_text())
+    given = yaml.safe_load(MODEL.read_text(encoding="utf-8"))
     routed = given["routed_layers"]
     mixers = ["token_hybrid" if i in routed else "linear" for i in range(given["layers"])]
     unused = {"defaults", "name", "layers", "routed_layers", "chunk_size"}

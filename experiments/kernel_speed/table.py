@@ -69,16 +69,16 @@ def new_part(about: str, where: dict[str, str], ceilings: Ceilings) -> dict[str,
 
 def load(path: Path) -> Results:
     """Load the results of an earlier run; empty without one."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def save(results: Results, folder: Path) -> Path:
     """Write results.json and the Markdown of all its parts; returns the path of the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     name = next(iter(results.values()))["machine"]["GPU"] if results else "none"
     path = folder / f"{slug(name)}.md"
-    path.write_text(render(results))
+    path.write_text(render(results), encoding="utf-8")
     return path
 
 

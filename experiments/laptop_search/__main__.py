@@ -41,7 +41,7 @@ def main() -> None:
     ]
     table = markdown(rows)
     path = given.table or Path(__file__).parent / f"{given.data}.md"
-    path.write_text(table)
+    path.write_text(table, encoding="utf-8")
     print(table)
     print(f"written to {path}")
 

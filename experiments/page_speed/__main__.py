@@ -58,7 +58,7 @@ def main() -> None:
                 script = UNTIL_DRAWN.format(action=action)
                 rows.append(_row(name, ANSWERS, given.tries, partial(page.evaluate, script)))
     note = f"{given.tries} tries, {size / 1e6:.1f} MB, Chromium {version}, {platform.machine()}.\n"
-    given.table.write_text(text := f"{markdown(rows)}\n{note}")
+    given.table.write_text(text := f"{markdown(rows)}\n{note}", encoding="utf-8")
     print(text)
 
 

@@ -61,7 +61,7 @@ def main() -> None:
         name: [done[given.output / _searched(name, seed)] for seed in given.search_seeds] for name in given.relaxations
     }
     text = results.report(alone, shared, searched, given.budget) + f"\n{machine()}.\n"
-    given.table.write_text(text)
+    given.table.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {given.table}")
 

@@ -40,7 +40,7 @@ def full_name(pattern: str) -> str:
 def scores(folder: Path) -> Scores:
     """Return the loss and recall of every pattern with the shared weights of a search."""
     (path,) = folder.glob("*/*/candidates.json")
-    return by_pattern(decode(list[Candidate], json.loads(path.read_text()), str(path)))
+    return by_pattern(decode(list[Candidate], json.loads(path.read_text(encoding="utf-8")), str(path)))
 
 
 def by_pattern(candidates: Sequence[Candidate]) -> Scores:

@@ -59,7 +59,7 @@ def main() -> None:
     machine = platform.machine() if given.device == "cpu" else torch.cuda.get_device_name()
     note = f"{given.rounds} rounds, {given.threads} threads, torch {torch.__version__}, {machine}.\n"
     text = "\n".join([*tables, note])
-    (given.table or Path(__file__).parent / f"{given.device}.md").write_text(text)
+    (given.table or Path(__file__).parent / f"{given.device}.md").write_text(text, encoding="utf-8")
     print(text)
 
 

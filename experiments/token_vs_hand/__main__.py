@@ -81,7 +81,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 def main() -> None:
     """Run the study: parse the command line, make missing runs, write the tables and figures."""
-    study = yaml.safe_load((HERE / "config.yaml").read_text())
+    study = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(prog="python -m experiments.token_vs_hand", description=__doc__.split("\n")[0])
     parser.add_argument("--tasks", nargs="+", choices=list(study["tasks"]), help="tasks to run (default: all)")
     parser.add_argument("--reduced", action="store_true", help="small models and one task, for a CPU")
@@ -113,7 +113,7 @@ def main() -> None:
         name: Comparison.from_dict(kept) for name in study["tasks"] if (kept := read_json(_results_file(results, name)))
     }
     text = claim(found, {name for name in found if study["tasks"][name]["retrieval"]})
-    (results / "claim.md").write_text(text)
+    (results / "claim.md").write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {results}")
 
@@ -151,7 +151,7 @@ def _train(tasks: dict[str, Task], workers: int) -> None:
             task.train(workers, None)
         else:
             task.folder.mkdir(parents=True, exist_ok=True)
-            with (task.folder / "log.txt").open("a") as log:
+            with (task.folder / "log.txt").open("a", encoding="utf-8") as log:
                 print(f"{name}: its output goes to {task.folder / 'log.txt'}", flush=True)
                 task.train(max(1, workers // at_a_time), log)
             print(f"{name}: trained", flush=True)
@@ -169,8 +169,10 @@ def _keep(folder: Path, results: Path, task: str) -> None:
     """Copy the table of a comparison, its figures over lengths and the results of all trainings to the committed
     folder.
     """
-    (results / f"{task}.md").write_text((folder / MARKDOWN).read_text())
-    _results_file(results, task).write_text(json.dumps(read_json(folder / RESULTS), separators=(",", ":")) + "\n")
+    (results / f"{task}.md").write_text((folder / MARKDOWN).read_text(encoding="utf-8"), encoding="utf-8")
+    _results_file(results, task).write_text(
+        json.dumps(read_json(folder / RESULTS), separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     for figure in KEPT:
         if (folder / figure).exists():
             (results / f"{task}_{figure}").write_bytes((folder / figure).read_bytes())

@@ -69,7 +69,7 @@ def answer(request: Request, name: str, added: Collection[str], run: Callable[[]
         run: main function of the command, from which Hydra makes the candidates.
     """
     if request.action == "install":
-        script = (Path(__file__).parent / "shells" / SCRIPTS[request.shell]).read_text()
+        script = (Path(__file__).parent / "shells" / SCRIPTS[request.shell]).read_text(encoding="utf-8")
         this = [sys.executable, "-m", f"nas.{name}"] if sys.argv[0].endswith(".py") else [sys.argv[0]]
         return script.replace("@commands@", " ".join(_commands())).replace("@this@", shlex.join(this))
     if request.action == "uninstall":
@@ -126,7 +126,7 @@ def _is_group(name: str) -> bool:
 def _groups(name: str) -> set[str]:
     """Return the groups in the defaults of a file in conf/ and of the files that it includes."""
     found: set[str] = set()
-    for entry in yaml.safe_load((CONF / f"{name}.yaml").read_text())["defaults"]:
+    for entry in yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]:
         if isinstance(entry, dict):
             found |= entry.keys()
         elif (CONF / f"{entry}.yaml").is_file():

@@ -3,8 +3,10 @@
 This module imports nothing that takes time, so that the first statement of a command is in effect at once.
 """
 
+import io
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,10 +33,18 @@ def command(name: str, job: str, missing: Advice) -> Callable[[], None]:
 
     def main() -> None:
         with stopped_at_once():
+            _print_any_character()
             settle()
             import_module("nas.cli.command").run(name, job, missing)
 
     return main
+
+
+def _print_any_character() -> None:
+    """Let output contain characters that the terminal's encoding lacks, such as µ in GBK: they are printed escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -17,6 +17,6 @@ def keep_traceback(error: Exception, folder: Path, name: str) -> str:
     """
     place = folder / ERRORS / f"{name}.txt"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(traceback.format_exc())
+    place.write_text(traceback.format_exc(), encoding="utf-8")
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first} (see {place})"

@@ -109,7 +109,7 @@ class Run:
         """Return the content of `config.yaml`; raise a UserError if it is missing or damaged."""
         damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
         try:
-            described = yaml.safe_load((self.path / CONFIG).read_text())
+            described = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise damaged from error
         if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
@@ -152,7 +152,7 @@ class Run:
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder completely or not at all."""
         with replacing(self.path / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
 
     def write_json(self, name: str, value: object) -> None:
         """Write plain values as JSON; numbers that are not finite become null."""
@@ -225,7 +225,7 @@ def restored(name: str, folder: str, plugins: Sequence[str]) -> RunConfig:
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; None if it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -233,7 +233,7 @@ def read_json(path: Path) -> Any:
 def load_architecture(path: Path) -> Architecture:
     """Return the architecture of an `architecture.json`; raise a UserError if it cannot be read."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"architecture={path} cannot be read ({error}); give the {ARCHITECTURE} of a run.") from error
     try:

@@ -36,7 +36,7 @@ def commit() -> str | None:
 def _is_checkout(top: Path, package: Path) -> bool:
     """Return whether a repository is this project's, and ``package`` is the package in it."""
     try:
-        name = tomllib.loads((top / "pyproject.toml").read_text())["project"]["name"]
+        name = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
     except (OSError, ValueError, KeyError, TypeError):  # missing, not TOML, or not of a project
         return False
     return name == PROJECT and (top / package.name).resolve() == package.resolve()

@@ -43,7 +43,7 @@ def _read(run: Run, space: Space) -> list[Candidate]:
     path = run.path / CANDIDATES
     try:
         found = []
-        for entry in json.loads(path.read_text()) if path.exists() else []:
+        for entry in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
             given = {name: entry[name] for name in ("quality", "loss", "cost", "seconds")}
             figures = {name: math.nan if value is None else float(value) for name, value in given.items()}
             found.append(Candidate.named(space, space.encode(space.decode(tuple(entry["code"]))), **figures))

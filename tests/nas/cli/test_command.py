@@ -1,11 +1,14 @@
 """What every command says: its help, its config, and one clear message where an option cannot work."""
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from nas.search import main
 from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, nas, refusal
 from tests.nas.processes import process, wait_for_end
 
@@ -207,3 +210,17 @@ def test_an_end_without_complaints(output: Path) -> None:
     finished = wait_for_end(process("-m", "nas.train", *options))
     assert finished.status == 0
     assert finished.err == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gbk"])
+def test_a_terminal_without_a_character_shows_it_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(sys, "argv", ["nas/search.py", SPACE, "name='µs'", "--cfg=job"])
+    main()
+    monkeypatch.setattr(sys, "argv", ["nas/search.py", SPACE, "name=µs"])
+    with pytest.raises(SystemExit):
+        main()
+    assert r"name: \xb5s" in out.buffer.getvalue().decode(encoding).splitlines()
+    assert err.buffer.getvalue().decode(encoding).startswith(r"error: name=\xb5s cannot be read")
