@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("learning_rates=[1.0e-3]", "timing=false", *SMALL),
     ),
 }
-TIMES = ("seconds", "per_second", "path", "run", "folder", "created", "command", "commit", "versions")
+TIMES = ("seconds", "per_second", "path", "run", "folder", "created", "command", "commit", "versions", "hardware")
 """Parts of the names of figures that differ from run to run."""
 
 

@@ -25,6 +25,7 @@ from nas.report.table import Cell, Row, Table, intervals
 from nas.report.units import MISSING, number, p_value, signed
 from nas.runs.folder import REPORT, Run, read_json
 from nas.runs.metrics import is_finished, read_metrics
+from nas.runs.provenance import Rows, provenance
 from nas.search_spaces.architecture import Architecture
 
 BYTES = (
@@ -52,6 +53,7 @@ class ComparisonPage:
         stacks: diagrams of the layers of each contender.
         tests: table of the pairwise tests; None without tests.
         sentences: each test as a sentence.
+        provenance: labels and values of what made the comparison, by its title.
     """
 
     title: str
@@ -64,6 +66,7 @@ class ComparisonPage:
     stacks: list[Stack]
     tests: Table | None
     sentences: list[str]
+    provenance: list[tuple[str, Rows]]
 
     @property
     def charts(self) -> Charts:
@@ -121,6 +124,7 @@ def page(summary: Summary, folder: Path, at: Path) -> str:
         stacks=[_stack(contender, runs[contender.name].values()) for contender in comparison.contenders],
         tests=tests if tests.rows else None,
         sentences=sentences(summary, summary.pairs),
+        provenance=[(folder.resolve().name, provenance(folder))],
     )
     return _render(made)
 
@@ -330,4 +334,5 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
         stacks=[],
         tests=None,
         sentences=[],
+        provenance=[(folder.resolve().name, provenance(folder))],
     )

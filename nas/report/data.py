@@ -27,6 +27,7 @@ class ReportData:
         compared: another run whose headline figures and routing are shown beside this one's; None for none.
         routing_at: training step of ``routing``; None for the routing after training.
         stacks: layers of the run's architecture, and of hand-designed hybrids. May be empty.
+        provenance: labels and values of what made the run, see `nas.runs.provenance`. May be empty.
     """
 
     title: str
@@ -41,3 +42,4 @@ class ReportData:
     compared: "ReportData | None" = None
     routing_at: int | None = None
     stacks: Sequence[Stack] = ()
+    provenance: Sequence[tuple[str, str]] = ()

@@ -1,5 +1,6 @@
 """`report.html`: the report of a run as a single file, which needs no network and no server."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,21 @@ QUALITIES = {
 
 @dataclass(frozen=True)
 class RunPage:
-    """Content of a run for the frame of all pages. summary: label, value and note of each headline figure."""
+    """Content of a run for the frame of all pages.
+
+    Attributes:
+        title: title of the page.
+        notes: warnings.
+        summary: label, value and note of each headline figure.
+        charts: training curves.
+        provenance: labels and values of what made each run, by its title.
+    """
 
     title: str
     notes: list[str]
     summary: list[tuple[str, str, str]]
     charts: Charts
+    provenance: list[tuple[str, Sequence[tuple[str, str]]]]
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -43,7 +53,9 @@ def render(data: ReportData) -> str:
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
         table=table_of(data.comparison),
-        page=RunPage(data.title, data.notes, _summary(data), draw_curves(data.history, data.quality)),
+        page=RunPage(
+            data.title, data.notes, _summary(data), draw_curves(data.history, data.quality), _provenance(data)
+        ),
         views=_views(data),
         labels=_labels(data),
     )
@@ -60,6 +72,11 @@ def _views(data: ReportData) -> list[dict[str, Any]]:
         }
         for number, one in enumerate(shown)
     ]
+
+
+def _provenance(data: ReportData) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Return what made each run of the page, by its title."""
+    return [(one.title, one.provenance) for one in (data, data.compared) if one is not None and one.provenance]
 
 
 def _summary(data: ReportData) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from nas.report.units import MISSING, number
 from nas.runs.folder import Run, command_line
 from nas.runs.history import history
 from nas.runs.metrics import Metrics, Row
+from nas.runs.provenance import provenance
 from nas.runs.snapshots import map_of, read_snapshots
 
 
@@ -37,6 +38,7 @@ def report_of(
         command=command_line(),
         snapshots=read_snapshots(run),
         stacks=stacks_of(run.path),
+        provenance=provenance(run.path),
     )
 
 

@@ -33,7 +33,7 @@ from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
-from nas.runs.versions import commit, versions
+from nas.runs.versions import commit, hardware, versions
 from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
@@ -76,6 +76,8 @@ class Run:
                 "config": asdict(config),
                 "versions": versions(),
                 "commit": commit(),
+                "hardware": hardware(config.trainer.accelerator),
+                "command_line": command_line(),
                 "created": stamp,
             }
             if used := record(asdict(config)):

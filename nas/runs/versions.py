@@ -1,19 +1,42 @@
-"""Versions of the packages and the commit of the code that a run uses, for its `config.yaml`."""
+"""Versions, commit and hardware of a run, for its `config.yaml`."""
 
 import importlib.metadata
 import platform
 import subprocess
 import tomllib
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.distributed.launch import launched
 
 PROJECT = "nas-hybrid-attention"
 """Name of this project in `pyproject.toml`."""
-PACKAGES = ("torch", "lightning", "hydra-core", "tensorboard", "safetensors")
+PACKAGES = (PROJECT, "torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that the results of a run depend on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    """Return the versions of Python and of the packages that the results of a run depend on.
+
+    This project has no version where its checkout is used without being installed.
+    """
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def hardware(accelerator: str) -> dict[str, Any]:
+    """Return the name and the number of the devices that a run uses; ``accelerator`` is the option of the trainer."""
+    device = None if accelerator == "cpu" else torch.accelerator.current_accelerator()
+    if device is None:
+        name = f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    else:
+        name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    return {"device": name, "count": launched().world}
 
 
 def commit() -> str | None:

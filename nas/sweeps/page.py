@@ -18,6 +18,7 @@ from nas.report.embed import Chart, Charts, environment, write_page
 from nas.report.parallel import RAMP, Dimension, parallel
 from nas.report.table import Cell, Row, Table
 from nas.runs.folder import METRICS, REPORT
+from nas.runs.provenance import Rows, provenance
 from nas.sweeps.ranking import number, short, title
 from nas.sweeps.summary import sweep_metrics
 
@@ -45,6 +46,7 @@ class SweepPage:
         options: charts of the options.
         trials: table of all trials.
         commands: command lines that repeat the searches of the best trials.
+        provenance: labels and values of what made the sweep, by its title.
     """
 
     title: str
@@ -55,6 +57,7 @@ class SweepPage:
     options: list[Chart]
     trials: Table
     commands: list[str]
+    provenance: list[tuple[str, Rows]]
 
     @property
     def charts(self) -> Charts:
@@ -113,6 +116,7 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
         options=option_charts(metrics),
         trials=_table(metrics, trials, names, links),
         commands=[trial["command"] for trial in metrics["best"]],
+        provenance=[(folder.resolve().name, provenance(folder))],
     )
 
 

@@ -1,4 +1,6 @@
+import platform
 import subprocess
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,26 @@ def test_a_package_outside_git_has_no_commit(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_versions_name_python_and_torch() -> None:
     assert {"python", "torch", "lightning"} <= versions.versions().keys()
+
+
+def test_the_version_of_the_distribution_is_recorded_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"nas-hybrid-attention": "1.2.3"}
+
+    def version(name: str) -> str:
+        if name not in known:
+            raise PackageNotFoundError(name)
+        return known[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert versions.versions() == {"python": platform.python_version(), "nas-hybrid-attention": "1.2.3"}
+    known.clear()
+    assert versions.versions().keys() == {"python"}
+
+
+def test_the_hardware_of_a_cpu_run() -> None:
+    hardware = versions.hardware("cpu")
+    assert hardware["device"].startswith("CPU (")
+    assert hardware["count"] == 1
 
 
 def test_the_project_has_the_name_that_is_looked_for() -> None:
