@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.nas.commands import SEARCH
-from tests.packaging.environments import Environment
+from tests.packaging.environments import Environment, write_wheel
 
 OURS = "from nas.kernels import gated_delta_rule as ours; print(callable(ours))"
 THEIRS = "from kernels import get_kernel; print(get_kernel('x'))"
+LIBRARIES = ("transformers", "datasets")
 NAMES = ("conf", "kernels", "search_spaces", "experiments")
 
 
@@ -25,6 +26,14 @@ def test_a_distribution_with_a_package_kernels(wheel: Path, kernels_wheel: Path,
         environment.uninstall("their-kernels")
         assert environment.python(OURS, tmp_path) == "True\n"
         assert not (environment.packages / "kernels").exists()
+
+
+@pytest.fixture
+def beside(wheel: Path, kernels_wheel: Path, tmp_path: Path) -> Environment:
+    """An environment with Hugging Face's `kernels`, and with libraries that must not be imported."""
+    stops = "raise RuntimeError(f'imported {__name__}')\n"
+    others = [write_wheel(tmp_path, f"their_{name}", name, stops) for name in LIBRARIES]
+    return Environment(tmp_path / "venv", kernels_wheel, *others, wheel)
 
 
 @pytest.fixture
@@ -47,7 +56,7 @@ def test_help_in_a_folder_of_these_names(installed: Environment, crowded: Path, 
     assert "nas.search +space=token_hybrid" in installed.run("python", "-m", "nas.search", "--help", cwd=crowded)
 
 
-def test_a_run_in_a_folder_of_these_names(installed: Environment, crowded: Path) -> None:
-    installed.run("python", "-m", "nas.search", *SEARCH, "trainer.steps=1", cwd=crowded)
+def test_a_run_in_a_folder_of_these_names_beside_these_libraries(beside: Environment, crowded: Path) -> None:
+    beside.run("python", "-m", "nas.search", *SEARCH, "trainer.steps=1", cwd=crowded)
     page = next(crowded.glob("outputs/search/*/report.html")).read_text()
     assert "<pre>python -m nas.search +space=token_hybrid " in page
