@@ -76,7 +76,8 @@ def gated_delta_rule(
     Args:
         q, k: [B, T, H, K], any T >= 1.
         v: [B, T, H, V].
-        g: [B, T, H] natural logarithm of the decay, <= 0.
+        g: [B, T, H] natural logarithm of the decay, from -inf to 0. A decay that is 0 in the dtype of the computation
+            resets the state; its gradient is 0.
         beta: [B, T, H] write strength, from 0 to 2 for keys of length 1; over 1 a state transition has a negative
             eigenvalue (Grazzi et al. 2025, arXiv 2411.12537).
         route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H; None means all ones.

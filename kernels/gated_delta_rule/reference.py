@@ -8,6 +8,9 @@ that solve a unit lower triangular system (Yang et al. 2024, arXiv 2406.06484; w
 with c the running sum of g. U and W do not depend on S, so they are computed for all chunks at once. The loop over
 chunks then only updates the state: two small matrix products each.
 
+After a reset of the state (g of -1e4, or -inf) c is so large that c_i - c_j would be a difference of rounding errors.
+So c is kept as two sums, of the integer and of the fractional parts of g. The first is exact, the second is small.
+
 Chunks are laid out as [M, C, ...] with M = N * B * H, chunk by chunk: every product is one batched call on contiguous
 memory, and so is every step of the loop.
 """
@@ -20,6 +23,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
+
+VANISHED = {torch.float32: -104.0, torch.float64: -746.0}
+"""The largest integer g for which exp(g) is 0 in a dtype."""
 
 
 @without_autocast
@@ -41,21 +47,32 @@ def gated_delta_rule(
     q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g[..., None], beta[..., None]))
     q = q * scale
 
-    c = g.cumsum(1)  # [M, C, 1]
+    whole, rest = _running_sums(g)  # c = whole + rest, [M, C, 1]
     causal = torch.ones(chunk_size, chunk_size, dtype=torch.bool, device=q.device).tril()
-    decay = (c - c.mT).masked_fill_(~causal, -torch.inf).exp_()  # [M, C, C]
-    from_start = c.exp()
+    between = (rest - rest.mT).add_(whole - whole.mT)  # [M, C, C]
+    decay = between.masked_fill_(~causal, -torch.inf).exp_()
+    from_start = (whole + rest).exp()
     beta_k = beta * k
     u, w = _SolveUnitLower.apply(torch.bmm(beta_k, k.mT) * decay, beta * v, from_start * beta_k)
 
-    to_end = (c[:, -1:] - c).exp()
-    kept = c[:, -1:].exp()  # G_n
+    to_end = ((whole[:, -1:] - whole) + (rest[:, -1:] - rest)).exp()
+    kept = from_start[:, -1:]  # G_n
     if route is not None:
         to_end = to_end * _route_of_chunks(route.to(dtype), heads, full_route_grad)
     state = q.new_zeros(batch, heads, key_dim, v.shape[-1]) if initial_state is None else initial_state.to(dtype)
     attention = torch.bmm(q, k.mT) * decay
     o, final = _ChunkLoop.apply(from_start * q, attention, u, w, to_end * k, kept, state.flatten(0, 1))
     return _from_chunks(o, batch, heads, length).to(output_dtype), final.unflatten(0, (batch, heads))
+
+
+def _running_sums(g: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the running sums of the integer and of the fractional parts of g [M, C, 1]; the first has no gradient.
+
+    A decay that underflows to 0 counts as the largest g that does, and has gradient 0.
+    """
+    g = g.clamp(min=VANISHED[g.dtype])
+    whole = g.detach().ceil()
+    return whole.cumsum(1), (g - whole).cumsum(1)
 
 
 def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:

@@ -17,9 +17,12 @@ import triton
 import triton.language as tl
 
 from nas.kernels.gated_delta_rule.triton_tiles import (
+    VANISHED,
     decays,
+    decays_to_end,
     load_gates,
     load_rows,
+    load_sums,
     load_tile,
     store_rows,
     store_tile,
@@ -93,13 +96,10 @@ def _scan_segment_back(
         w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
         q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
         do_tile = load_rows(do, n * BT, T, do_t, column, V, BT, BV)
-        c = tl.load(c_in + tile * BT + tl.arange(0, BT))
-        c_last = tl.load(c_in + tile * BT + BT - 1)
+        to_end, kept = decays_to_end(c_in, tile, BT)
         dtype = k_tile.dtype
         if SAVE:
             store_rows(dstates + tile * K * V, dstate.to(dtype), 0, K, V, column, V, BK, BV)
-        to_end = tl.exp(c_last - c)
-        kept = tl.exp(c_last)
         if SUB == 1:
             to_end = to_end * r
         else:
@@ -136,10 +136,11 @@ def _chunk_borders(tile, n, NT, SUB: tl.constexpr):
 
 
 @triton.jit
-def _transposed_scores(kq, c, scale, BT: tl.constexpr):
+def _transposed_scores(kq, whole, rest, scale, BT: tl.constexpr):
     """Compute P^T from k q^T, both [BT, BT] float32."""
     i = tl.arange(0, BT)
-    return kq * tl.exp(tl.where(i[:, None] <= i[None, :], c[None, :] - c[:, None], float("-inf"))) * scale
+    between = (whole[None, :] - whole[:, None]) + (rest[None, :] - rest[:, None])
+    return kq * tl.exp(tl.where(i[:, None] <= i[None, :], between, float("-inf"))) * scale
 
 
 @triton.jit
@@ -150,25 +151,25 @@ def _load_transposed(pointer, BT: tl.constexpr):
 
 
 @triton.jit
-def _differentiate_scores(dox, drx, c, scale, BT: tl.constexpr):
+def _differentiate_scores(dox, drx, whole, rest, scale, BT: tl.constexpr):
     """Compute the gradients of q k^T and of k k^T (without its rows' beta), [BT, BT], from do x^T and dR x^T."""
     i = tl.arange(0, BT)
-    decay = decays(c, BT)
+    decay = decays(whole, rest, BT)
     return dox * decay * scale, tl.where(i[:, None] > i[None, :], -drx * decay, 0.0)
 
 
 @triton.jit
 def _store_gate_gradients(
     dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
-    overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
+    overlap, base_overlap, strength, kept, r, r_here, tile, T, H, NT, N,
     BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
 ):  # fmt: skip
     """Store dg and dbeta of one tile, and droute where a chunk ends.
 
     They follow from the sums over V and the gradients of the scores. ``gained`` [BT] is <gradient of the state after
     the tile, a token's contribution to that state> without the route. ``overlap`` and ``base_overlap`` are the same
-    products with the states before the tile and before its chunk. droute [B * H, N] gets, for each chunk, <gradient of
-    the next chunk's state, the part of it that the route scales>.
+    products with the states before the tile and before its chunk. ``kept`` is the decay over the tile. droute
+    [B * H, N] gets, for each chunk, <gradient of the next chunk's state, the part of it that the route scales>.
     """
     i = tl.arange(0, BT)
     bh, n = tile // NT, tile % NT
@@ -180,7 +181,6 @@ def _store_gate_gradients(
     pairs = dqk * qk + dkk_unscaled * strength[:, None] * kk
     dc += tl.sum(pairs, 1) - r_here * gained
     gained_sum = tl.sum(gained)
-    kept = tl.exp(c_last)
     kept_by = r_here
     if SUB == 1:
         kept_by = 1.0
@@ -191,7 +191,7 @@ def _store_gate_gradients(
     # g_t is part of every c_i with i >= t; a decay between two tokens has c of the later minus c of the earlier token.
     dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
     dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
-    tl.store(dg + gates, dg_tile, mask=inside)
+    tl.store(dg + gates, tl.where(_vanished(c_in, tile, BT), 0.0, dg_tile), mask=inside)
     if HAS_ROUTE and ((n % SUB == SUB - 1) | (n == NT - 1)):
         added = gained_sum
         if SUB > 1:
@@ -202,11 +202,20 @@ def _store_gate_gradients(
 
 
 @triton.jit
+def _vanished(c_in, tile, BT: tl.constexpr):
+    """Return whether the decay of each token of a tile [BT] is 0: its gradient is 0, not a rounding error."""
+    i = tl.arange(0, BT)
+    whole = tl.load(c_in + tile * 2 * BT + i)
+    return whole - tl.load(c_in + tile * 2 * BT + i - 1, mask=i > 0, other=0.0) <= VANISHED
+
+
+@triton.jit
 def _kept_of_chunk(c_in, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr):
     """Return the decay over all tiles of the chunk that contains the n-th tile of a sequence."""
     there = n - n % SUB + tl.arange(0, SUB)
-    ends = tl.load(c_in + (tile - n + there) * BT + BT - 1, mask=there < NT, other=0.0)
-    return tl.exp(tl.sum(ends, 0))
+    end = c_in + (tile - n + there) * 2 * BT + BT - 1
+    whole = tl.load(end, mask=there < NT, other=0.0)
+    return tl.exp(tl.sum(whole, 0) + tl.sum(tl.load(end + BT, mask=there < NT, other=0.0), 0))
 
 
 @triton.jit
@@ -259,11 +268,11 @@ def differentiate_values(
     if SUB > 1:
         tl.store(overlaps + (block * 2 + 1) * tiles + tile, chunk_overlap)
 
-    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
-    c_last = tl.load(c_in + tile * BT + BT - 1)
+    whole, rest = load_sums(c_in, tile, BT)
+    to_end, _ = decays_to_end(c_in, tile, BT)
     strength = load_gates(beta, bh, start, T, H, BT)
     _, r_here = _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
-    from_start = tl.exp(c)
+    from_start = tl.exp(whole + rest)
     sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
     do_tile = load_rows(do + b * do_b + h * do_h, start, T, do_t, column, V, BT, BV)
     dc = tl.sum(do_tile * qs, 1) * (scale * from_start)
@@ -273,9 +282,9 @@ def differentiate_values(
     missing = v_tile - ks
     x = dot(a_tile, (missing * strength[:, None]).to(dtype), None, PRECISION)
     store_rows(x_out + tile * BT * V, x.to(dtype), 0, BT, V, column, V, BT, BV)
-    kds = kds * tl.exp(c_last - c)[:, None]
+    kds = kds * to_end[:, None]
     tl.store(sums + 2 * tiles * BT, tl.sum(x * kds, 1))
-    p_transposed = _transposed_scores(kq, c, scale, BT).to(dtype)
+    p_transposed = _transposed_scores(kq, whole, rest, scale, BT).to(dtype)
     dx = dot(p_transposed, do_tile, r_here * kds, PRECISION)
     dr = dot(_load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
     store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
@@ -326,12 +335,12 @@ def differentiate_keys(
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
     do += b * do_b + h * do_h
-    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
-    c_last = tl.load(c_in + tile * BT + BT - 1)
+    whole, rest = load_sums(c_in, tile, BT)
+    to_end, kept = decays_to_end(c_in, tile, BT)
     strength = load_gates(beta, bh, start, T, H, BT)
-    from_start = tl.exp(c)
+    from_start = tl.exp(whole + rest)
     r, r_here = _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
-    to_end = r_here * tl.exp(c_last - c)
+    to_end = r_here * to_end
 
     dq_tile = tl.zeros((BT, BKB), tl.float32)
     dk_tile = tl.zeros((BT, BKB), tl.float32)
@@ -351,7 +360,7 @@ def differentiate_keys(
         x_to_end = (x * to_end[:, None]).to(x.dtype)
         dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
 
-    dqk, dkk_unscaled = _differentiate_scores(dox, drx, c, scale, BT)
+    dqk, dkk_unscaled = _differentiate_scores(dox, drx, whole, rest, scale, BT)
     k_tile = load_rows(k, start, T, k_t, first_key, K, BT, BKB)
     q_tile = load_rows(q, start, T, q_t, first_key, K, BT, BKB)
     dtype = k_tile.dtype
@@ -380,6 +389,6 @@ def differentiate_keys(
         dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
         _store_gate_gradients(
             dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
-            overlap, base_overlap, strength, c_last, r, r_here, tile, T, H, NT, N,
+            overlap, base_overlap, strength, kept, r, r_here, tile, T, H, NT, N,
             BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD,
         )  # fmt: skip

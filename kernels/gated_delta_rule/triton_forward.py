@@ -20,7 +20,9 @@ import triton.language as tl
 
 from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
+    decays_to_end,
     load_rows,
+    load_sums,
     load_tile,
     store_rows,
     store_tile,
@@ -42,7 +44,7 @@ def prepare(
     q += b * q_b + h * q_h
     k += b * k_b + h * k_h
     dtype = k.dtype.element_ty
-    c = tl.load(c_in + tile * BT + tl.arange(0, BT))
+    whole, rest = load_sums(c_in, tile, BT)
     a_beta = load_tile(a_beta_in + tile * BT * BT, BT, BT)
     to_keys = load_tile(to_keys_in + tile * BT * BT, BT, BT)
     qk = tl.zeros((BT, BT), tl.float32)
@@ -50,9 +52,9 @@ def prepare(
         k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
         q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
         qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
-    p = (qk * decays(c, BT) * scale).to(dtype)
+    p = (qk * decays(whole, rest, BT) * scale).to(dtype)
     store_tile(p_out + tile * BT * BT, dot(p, a_beta, None, PRECISION).to(dtype), BT, BT)
-    from_start = tl.exp(c)
+    from_start = tl.exp(whole + rest)
     for key in range(0, BK, BKB):
         k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
         q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
@@ -64,12 +66,10 @@ def prepare(
 
 @triton.jit
 def _next_state(
-    state, base, k_tile, written, c, c_last, r, first_of_chunk, last_of_chunk,
+    state, base, k_tile, written, to_end, kept, r, first_of_chunk, last_of_chunk,
     SUB: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Return the state after a tile, with its chunk's route applied at the chunk's end; SUB > 1 keeps ``base`` too."""
-    to_end = tl.exp(c_last - c)
-    kept = tl.exp(c_last)
     if SUB == 1:
         to_end = to_end * r
     else:
@@ -124,11 +124,12 @@ def summarise(
         v_tile = tl.load(v + v_rows[:, None].to(tl.int64) * v_t + columns[None, :], mask=v_inside, other=0.0)
         w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
         a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted & is_end, BT, 0), BT, 0, BT, BT, BT)
-        c = tl.load(c_in + tile * BT + tl.arange(0, BT))
-        c_last = tl.load(c_in + tile * BT + BT - 1)
+        to_end, kept = decays_to_end(c_in, tile, BT)
         written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _next_state(state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION)
+        state, base = _next_state(
+            state, base, k_tile, written, to_end, kept, r, n % SUB == 0, ends_chunk, SUB, PRECISION
+        )
     part = bh * SEGMENTS + segment
     if is_end:
         store_rows(ends + part * K * V, state, 0, K, V, column, V, BK, BV)
@@ -201,8 +202,7 @@ def _scan_segment(
         a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted, BT, 0), BT, 0, BT, BT, BT)
         q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
         p_tile = load_tile(p_in + tile * BT * BT, BT, BT)
-        c = tl.load(c_in + tile * BT + tl.arange(0, BT))
-        c_last = tl.load(c_in + tile * BT + BT - 1)
+        to_end, kept = decays_to_end(c_in, tile, BT)
         low = state.to(k_tile.dtype)
         if SAVE:
             store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
@@ -210,7 +210,9 @@ def _scan_segment(
         store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
         written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
         ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-        state, base = _next_state(state, base, k_tile, written, c, c_last, r, n % SUB == 0, ends_chunk, SUB, PRECISION)
+        state, base = _next_state(
+            state, base, k_tile, written, to_end, kept, r, n % SUB == 0, ends_chunk, SUB, PRECISION
+        )
     if segment == SEGMENTS - 1:
         store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
 

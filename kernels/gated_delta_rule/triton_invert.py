@@ -9,7 +9,7 @@ without synchronisation, since the blocks are small. Many tiles share a multipro
 import triton
 import triton.language as tl
 
-from nas.kernels.gated_delta_rule.triton_tiles import load_gates, load_rows
+from nas.kernels.gated_delta_rule.triton_tiles import load_gates, load_rows, split_gate
 from nas.kernels.triton_dot import dot
 
 SIDE = tl.constexpr(16)
@@ -24,14 +24,14 @@ def invert(
     K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Compute one tile of one head: c [BT], and [BT, BT] A (with SAVE), A diag(beta) and A diag(beta e^c)."""
+    """Compute for a tile of a head: the sums c [2, BT], and [BT, BT] A (with SAVE), A diag(beta), A diag(beta e^c)."""
     tile = tl.program_id(0).to(tl.int64)
     bh, start = tile // NT, (tile % NT) * BT
     k += (bh // H) * k_b + (bh % H) * k_h
     a_out += tile * BT * BT
     a_beta_out += tile * BT * BT
     to_keys_out += tile * BT * BT
-    c_out += tile * BT + tl.arange(0, SIDE)
+    c_out += tile * 2 * BT + tl.arange(0, SIDE)
 
     kk00 = tl.zeros((SIDE, SIDE), tl.float32)
     kk11, kk10, kk22, kk21, kk20, kk33, kk32, kk31, kk30 = kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00
@@ -53,67 +53,73 @@ def invert(
             kk32 = dot(k3, tl.trans(k2), kk32, PRECISION)
             kk33 = dot(k3, tl.trans(k3), kk33, PRECISION)
 
-    c0, b0, sum0 = _gates(g, beta, bh, start, 0.0, T, H)
-    tl.store(c_out, c0)
-    a00 = _invert_diagonal(kk00, c0, b0)
-    _store(a_out, a_beta_out, to_keys_out, a00, 0, 0, c0, b0, BT, SAVE)
+    w0, r0, b0, wholes0, rests0 = _gates(g, beta, c_out, bh, start, 0.0, 0.0, T, H, BT)
+    a00 = _invert_diagonal(kk00, w0, r0, b0)
+    _store(a_out, a_beta_out, to_keys_out, a00, 0, 0, w0 + r0, b0, BT, SAVE)
     if BT > SIDE:
-        c1, b1, sum1 = _gates(g, beta, bh, start + SIDE, sum0, T, H)
-        tl.store(c_out + SIDE, c1)
-        a11 = _invert_diagonal(kk11, c1, b1)
-        l10 = _lower(kk10, c1, b1, c0)
+        w1, r1, b1, wholes1, rests1 = _gates(g, beta, c_out + SIDE, bh, start + SIDE, wholes0, rests0, T, H, BT)
+        a11 = _invert_diagonal(kk11, w1, r1, b1)
+        l10 = _lower(kk10, w1, r1, b1, w0, r0)
         a10 = -dot(a11, dot(l10, a00, None, PRECISION), None, PRECISION)
-        _store(a_out, a_beta_out, to_keys_out, a11, 1, 1, c1, b1, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a10, 1, 0, c0, b0, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, tl.zeros_like(a11), 0, 1, c1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a11, 1, 1, w1 + r1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a10, 1, 0, w0 + r0, b0, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, tl.zeros_like(a11), 0, 1, w1 + r1, b1, BT, SAVE)
     if BT > 2 * SIDE:
-        c2, b2, sum2 = _gates(g, beta, bh, start + 2 * SIDE, sum1, T, H)
-        c3, b3, _ = _gates(g, beta, bh, start + 3 * SIDE, sum2, T, H)
-        tl.store(c_out + 2 * SIDE, c2)
-        tl.store(c_out + 3 * SIDE, c3)
-        a22 = _invert_diagonal(kk22, c2, b2)
-        a33 = _invert_diagonal(kk33, c3, b3)
-        l20, l21 = _lower(kk20, c2, b2, c0), _lower(kk21, c2, b2, c1)
-        l30, l31, l32 = _lower(kk30, c3, b3, c0), _lower(kk31, c3, b3, c1), _lower(kk32, c3, b3, c2)
+        w2, r2, b2, wholes2, rests2 = _gates(g, beta, c_out + 2 * SIDE, bh, start + 2 * SIDE, wholes1, rests1, T, H, BT)
+        w3, r3, b3, _, _ = _gates(g, beta, c_out + 3 * SIDE, bh, start + 3 * SIDE, wholes2, rests2, T, H, BT)
+        a22 = _invert_diagonal(kk22, w2, r2, b2)
+        a33 = _invert_diagonal(kk33, w3, r3, b3)
+        l20, l21 = _lower(kk20, w2, r2, b2, w0, r0), _lower(kk21, w2, r2, b2, w1, r1)
+        l30, l31, l32 = (
+            _lower(kk30, w3, r3, b3, w0, r0),
+            _lower(kk31, w3, r3, b3, w1, r1),
+            _lower(kk32, w3, r3, b3, w2, r2),
+        )
         a21 = -dot(a22, dot(l21, a11, None, PRECISION), None, PRECISION)
         a32 = -dot(a33, dot(l32, a22, None, PRECISION), None, PRECISION)
         a20 = -dot(a22, dot(l20, a00, dot(l21, a10, None, PRECISION), PRECISION), None, PRECISION)
         a31 = -dot(a33, dot(l31, a11, dot(l32, a21, None, PRECISION), PRECISION), None, PRECISION)
         sum30 = dot(l30, a00, dot(l31, a10, dot(l32, a20, None, PRECISION), PRECISION), PRECISION)
         a30 = -dot(a33, sum30, None, PRECISION)
-        _store(a_out, a_beta_out, to_keys_out, a22, 2, 2, c2, b2, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a21, 2, 1, c1, b1, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a20, 2, 0, c0, b0, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a33, 3, 3, c3, b3, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a32, 3, 2, c2, b2, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a31, 3, 1, c1, b1, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a30, 3, 0, c0, b0, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a22, 2, 2, w2 + r2, b2, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a21, 2, 1, w1 + r1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a20, 2, 0, w0 + r0, b0, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a33, 3, 3, w3 + r3, b3, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a32, 3, 2, w2 + r2, b2, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a31, 3, 1, w1 + r1, b1, BT, SAVE)
+        _store(a_out, a_beta_out, to_keys_out, a30, 3, 0, w0 + r0, b0, BT, SAVE)
         zeros = tl.zeros_like(a22)
         for row in tl.static_range(3):
             for column in tl.static_range(2, 4):
                 if column > row:
-                    _store(a_out, a_beta_out, to_keys_out, zeros, row, column, c2, b2, BT, SAVE)
+                    _store(a_out, a_beta_out, to_keys_out, zeros, row, column, w2 + r2, b2, BT, SAVE)
 
 
 @triton.jit
-def _gates(g, beta, bh, start, before, T, H):
-    """Load the gates of a block: c, which is ``before`` at its start, beta, and c at its end."""
-    log_decay = load_gates(g, bh, start, T, H, SIDE)
-    return before + tl.cumsum(log_decay, 0), load_gates(beta, bh, start, T, H, SIDE), before + tl.sum(log_decay, 0)
+def _gates(g, beta, c_out, bh, start, whole_before, rest_before, T, H, BT: tl.constexpr):
+    """Load the gates of a block and store its sums, which begin at ``.._before``; return sums, beta and last sums."""
+    whole, rest = split_gate(load_gates(g, bh, start, T, H, SIDE))
+    wholes, rests = whole_before + tl.cumsum(whole, 0), rest_before + tl.cumsum(rest, 0)
+    tl.store(c_out, wholes)
+    tl.store(c_out + BT, rests)
+    strength = load_gates(beta, bh, start, T, H, SIDE)
+    return wholes, rests, strength, whole_before + tl.sum(whole, 0), rest_before + tl.sum(rest, 0)
 
 
 @triton.jit
-def _lower(kk, c_row, strength, c_column):
+def _lower(kk, whole_row, rest_row, strength, whole_column, rest_column):
     """Compute a block of L below the diagonal."""
-    return kk * tl.exp(c_row[:, None] - c_column[None, :]) * strength[:, None]
+    between = (whole_row[:, None] - whole_column[None, :]) + (rest_row[:, None] - rest_column[None, :])
+    return kk * tl.exp(between) * strength[:, None]
 
 
 @triton.jit
-def _invert_diagonal(kk, c, strength):
+def _invert_diagonal(kk, whole, rest, strength):
     """Compute (I + L)^-1 of a block on the diagonal, by forward substitution."""
     i = tl.arange(0, SIDE)
     above = i[:, None] < i[None, :]
-    decay = tl.exp(tl.where(above, c[None, :] - c[:, None], float("-inf")))
+    between = (whole[None, :] - whole[:, None]) + (rest[None, :] - rest[:, None])
+    decay = tl.exp(tl.where(above, between, float("-inf")))
     transposed = kk * decay * strength[None, :]  # kk is symmetric; rows of L lie along the axis of the sum
     inverse = tl.where(i[:, None] == i[None, :], 1.0, 0.0)
     for row in range(1, SIDE):

@@ -135,7 +135,7 @@ class Saved(NamedTuple):
     """Tensors that the backward pass needs beside the inputs, tile by tile.
 
     Attributes:
-        c: [B * H, NT * BT] float32, running sums of g in each tile.
+        c: [B * H, NT, 2, BT] float32, running sums of the integer and the fractional parts of g in each tile.
         a: [B * H, NT, BT, BT], inverses of the triangular systems.
         w: [B * H, NT, BT, BK], and q of the same shape: the factors of the state in X and in o.
         states: [B * H, NT, K, V], before each tile.
@@ -192,7 +192,7 @@ def prepare(
     a_beta, to_keys, p = (q.new_empty(heads, s.NT, bt, bt) for _ in range(3))
     a = torch.empty_like(p) if save else q.new_empty(0)
     w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
-    c = q.new_empty(heads, s.NT * bt, dtype=torch.float32)
+    c = q.new_empty(heads, s.NT, 2, bt, dtype=torch.float32)
     constants = _constants(s, blocks, q.dtype, route)
     counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
     sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}

@@ -93,7 +93,7 @@ def fake_forward(
     return (
         q.new_empty(s.B, s.T, s.H, s.V),
         q.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32),
-        saved(heads, s.NT * bt, dtype=torch.float32),
+        saved(heads, s.NT, 2, bt, dtype=torch.float32),
         saved(heads, s.NT, bt, bt),
         saved(heads, s.NT, bt, bk),
         saved(heads, s.NT, bt, bk),

@@ -3,11 +3,18 @@
 A sequence is cut into tiles of BT tokens; a chunk (the grain of routing) is one or more whole tiles. Tiles of one head
 are numbered 0 .. NT - 1, heads of the batch bh = b * H + h. Buffers between kernels are laid out tile by tile,
 [B * H, NT, ...], padded to whole tiles, so that they are read without masks.
+
+The running sum c of a tile's g is kept as two sums [2, BT], of the integer and of the fractional parts of g. After a
+reset of the state (g of -1e4, or -inf) one sum would be so large that a difference of two is rounding errors. The first
+sum is exact and the second is small. c_i - c_j is the sum of both differences.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
 import triton
 import triton.language as tl
+
+VANISHED = tl.constexpr(-104.0)
+"""The largest integer g for which exp(g) is 0 in float32: all smaller ones count as it."""
 
 
 @triton.jit
@@ -62,7 +69,37 @@ def load_gates(pointer, bh, start, T, H, BT: tl.constexpr):
 
 
 @triton.jit
-def decays(c, BT: tl.constexpr):
-    """Compute [BT, BT] of exp(c_i - c_j) for j <= i, 0 above, from the running sums c of a tile's log-decays."""
+def split_gate(g):
+    """Return the integer and the fractional part of g [BT] in [-inf, 0], with an integer part of at least VANISHED."""
+    g = tl.where(g < VANISHED, VANISHED, g)  # keeps NaN, which `tl.maximum` would not
+    whole = tl.ceil(g)
+    return whole, g - whole
+
+
+@triton.jit
+def load_sums(pointer, tile, BT: tl.constexpr):
+    """Load the two running sums of a tile, [BT] each."""
     i = tl.arange(0, BT)
-    return tl.exp(tl.where(i[:, None] >= i[None, :], c[:, None] - c[None, :], float("-inf")))
+    return tl.load(pointer + tile * 2 * BT + i), tl.load(pointer + (tile * 2 + 1) * BT + i)
+
+
+@triton.jit
+def load_last_sums(pointer, tile, BT: tl.constexpr):
+    """Load the two running sums at the end of a tile (or of several)."""
+    return tl.load(pointer + tile * 2 * BT + BT - 1), tl.load(pointer + (tile * 2 + 1) * BT + BT - 1)
+
+
+@triton.jit
+def decays_to_end(pointer, tile, BT: tl.constexpr):
+    """Load a tile's sums; compute its decays from each token to the tile's end [BT], and over the whole tile."""
+    whole, rest = load_sums(pointer, tile, BT)
+    whole_last, rest_last = load_last_sums(pointer, tile, BT)
+    return tl.exp((whole_last - whole) + (rest_last - rest)), tl.exp(whole_last + rest_last)
+
+
+@triton.jit
+def decays(whole, rest, BT: tl.constexpr):
+    """Compute [BT, BT] of exp(c_i - c_j) for j <= i, 0 above, from the running sums of a tile."""
+    i = tl.arange(0, BT)
+    between = (whole[:, None] - whole[None, :]) + (rest[:, None] - rest[None, :])
+    return tl.exp(tl.where(i[:, None] >= i[None, :], between, float("-inf")))

@@ -102,6 +102,27 @@ def with_strong_writes(inputs: Inputs) -> Inputs:
     return inputs | {"beta": (2 * inputs["beta"].detach()).requires_grad_()}
 
 
+RESETS = {"one": slice(20, 21), "the first": slice(0, 1), "every second": slice(0, None, 2), "a run": slice(8, 24)}
+"""Tokens at which `with_resets` resets the state, by name."""
+
+
+def with_resets(inputs: Inputs, where: str, reset: float) -> Inputs:
+    """Return inputs of the delta rule with log-decays ``reset`` at the tokens of `RESETS`."""
+    g = inputs["g"].detach().clone()
+    g[:, RESETS[where]] = reset
+    return inputs | {"g": g.requires_grad_()}
+
+
+def with_tiny_route(inputs: Inputs, chunk_size: int, route: float, scale: float) -> Inputs:
+    """Return inputs of softmax attention whose first chunk has a tiny route and scores that make up for it."""
+    changed = {name: x.detach().clone() for name, x in inputs.items()}
+    changed["q"][..., 0] = 1.0
+    changed["k"][..., 0] = 0.0
+    changed["k"][:, :chunk_size, :, 0] = -math.log(max(route, 1e-38)) / scale
+    changed["route"][:, 0] = route
+    return {name: x.requires_grad_() for name, x in changed.items()}
+
+
 def results_and_gradients(operation: Operation, inputs: Inputs, cotangents: list[Tensor]) -> tuple[Inputs, Inputs]:
     """Return the results of ``operation(**inputs)`` and the gradients of their inner product with the cotangents.
 

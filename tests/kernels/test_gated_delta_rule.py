@@ -1,6 +1,7 @@
 """The routed gated delta rule against the oracle: values, gradients, states, low precision, extremes, causality."""
 
 import functools
+import math
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.kernels import gated_delta_rule
+from nas.kernels.gated_delta_rule.reference import VANISHED
 from tests.kernels import oracle
 from tests.kernels.cases import (
     GRADCHECK_SHAPES,
+    RESETS,
     ROUTES,
     SHAPES,
     Shape,
@@ -21,6 +24,7 @@ from tests.kernels.cases import (
     mean_pool_route,
     results_and_gradients,
     strided,
+    with_resets,
     with_strong_writes,
 )
 
@@ -255,6 +259,35 @@ def test_strong_decay(dtype: torch.dtype, g: float, chunk_size: int, route: str)
     atol = 1e3 * torch.finfo(dtype).eps
     assert_all_close(results, expected, atol)
     assert_all_close(gradients, expected_gradients, atol)
+
+
+def test_a_reset_leaves_later_tokens_as_they_are() -> None:
+    q = k = torch.ones(1, 3, 1, 1)
+    v, beta = (torch.tensor(values).view(1, 3, 1, 1) for values in ([1.0, 2.0, 0.0], [1.0, 1.0, 0.0]))
+    for reset in (-1e4, -1e9, -torch.inf):
+        g = torch.tensor([0.0, reset, -1.0]).view(1, 3, 1).requires_grad_()
+        o = gated_delta_rule(q, k, v, g, beta[..., 0], scale=1.0, impl="reference")
+        torch.testing.assert_close(o.flatten(), torch.tensor([1.0, 2.0, 2 * math.exp(-1)]))
+        (dg,) = torch.autograd.grad(o.sum(), g)
+        torch.testing.assert_close(dg.flatten(), torch.tensor([0.0, 0.0, 2 * math.exp(-1)]))
+
+
+@pytest.mark.parametrize("where", RESETS)
+@pytest.mark.parametrize("reset", [-50.0, -100.5, -1e4, -1e9, -math.inf], ids="g={:g}".format)
+@pytest.mark.parametrize(("length", "chunk_size"), [(64, 64), (150, 128)])
+def test_resets_cost_no_precision(length: int, chunk_size: int, reset: float, where: str) -> None:
+    shape = Shape(T=length, chunk_size=chunk_size, B=1)
+    inputs, cotangents = with_resets(delta_inputs(shape, "mixed", torch.float32), where, reset), cotangents_for(shape)
+    operation = functools.partial(delta_rule, chunk_size=chunk_size, route_grad="full")
+    results, gradients = results_and_gradients(operation, inputs, cotangents)
+    expected, expected_gradients = results_and_gradients(
+        functools.partial(oracle.gated_delta_rule, chunk_size=chunk_size),
+        {n: x.detach().double().requires_grad_() for n, x in inputs.items()},
+        cotangents,
+    )
+    assert_all_close(results, expected, atol=2e-5)
+    assert_all_close(gradients, expected_gradients, atol=2e-5)
+    assert (gradients["g"][inputs["g"] < VANISHED[torch.float32]] == 0).all()
 
 
 @pytest.mark.parametrize(("length", "chunk_size"), [(7, 1), (8, 4), (10, 4), (5, 8)])

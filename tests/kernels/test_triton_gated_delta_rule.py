@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,16 @@ from torch import Tensor
 
 from nas.kernels import gated_delta_rule
 from tests.kernels import oracle
-from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, results_and_gradients, with_strong_writes
+from tests.kernels.cases import (
+    RESETS,
+    ROUTES,
+    Inputs,
+    Shape,
+    delta_inputs,
+    results_and_gradients,
+    with_resets,
+    with_strong_writes,
+)
 from tests.kernels.triton_cases import (
     ATOL,
     CUDA,
@@ -164,6 +174,15 @@ def test_strong_decay(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = inputs_for(shape, "mixed")
     inputs["g"] = torch.full_like(inputs["g"], -1e4).requires_grad_()
     assert_matches_oracle(shape, "mixed", inputs=inputs)
+
+
+@on_cpu
+@pytest.mark.parametrize("where", RESETS)
+@pytest.mark.parametrize(("tile", "reset"), [(16, -1e9), (32, -math.inf)])
+def test_resets(tile: int, reset: float, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_tile(monkeypatch, tile)
+    set_segments(monkeypatch, 1)
+    assert_matches_oracle(RAGGED, "mixed", inputs=with_resets(inputs_for(RAGGED, "mixed"), where, reset))
 
 
 @on_cpu
@@ -345,6 +364,22 @@ def test_gpu_matches_reference(case: tuple[Any, ...], monkeypatch: pytest.Monkey
     set_segments(monkeypatch, chunks or shape.num_chunks)
     given = on_gpu_with_states(shape, route, dtype)
     assert_low_precision(*given, chunk_size=shape.chunk_size)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("where", RESETS)
+@pytest.mark.parametrize("reset", [-104.5, -1e4, -1e9, -math.inf], ids="g={:g}".format)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_gpu_resets(dtype: torch.dtype, reset: float, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = GPU_CASES[0][1]
+    set_segments(monkeypatch, 4)
+    inputs, cotangents = on_gpu_with_states(shape, "mixed", dtype)
+    inputs = with_resets(inputs, where, reset)
+    assert_low_precision(inputs, cotangents, chunk_size=shape.chunk_size)
+    _, gradients = results_and_gradients(
+        functools.partial(delta_rule, chunk_size=shape.chunk_size, route_grad="full"), inputs, cotangents
+    )
+    assert (gradients["g"][inputs["g"] == reset] == 0).all()
 
 
 TIMED = (Shape(B=1, T=32768, chunk_size=64, H=6, K=128, V=256), Shape(B=16, T=2048, chunk_size=64, H=6, K=128, V=256))
