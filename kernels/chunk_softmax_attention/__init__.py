@@ -36,7 +36,8 @@ def chunk_softmax_attention(
         q, k: [B, T, H, K] queries and keys, any T >= 1.
         v: [B, T, H, V] values.
         route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H: how much of each chunk later chunks see.
-            Each routing head serves H / R consecutive heads. None means all ones.
+            Each routing head serves H / R consecutive heads. None means all ones. A route below the smallest normal
+            number of the dtype (1.2e-38 in float32) counts as 0.
         chunk_size: tokens in a chunk, any integer >= 1; has no effect without a route.
         scale: factor on the scores; 1 / sqrt(K) by default.
         window: tokens that a query sees, itself included, any integer >= 1. None means all earlier tokens.

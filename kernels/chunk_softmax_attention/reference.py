@@ -18,6 +18,8 @@ from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
 
 MIN_QUERY_BLOCK = 64
 """Fewest queries in a block: enough work per call to hide the overhead of the call."""
+FEW = 16.0
+"""Room between the smallest exp(s - lse) that the backward pass computes and numbers that are slow to compute with."""
 
 
 @without_autocast
@@ -69,8 +71,9 @@ class _RoutedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, route: Tensor, chunk_size: int, full: bool) -> Tensor:
-        lowest = torch.finfo(q.dtype).min / 2  # finite, so that 0 * log(0) is 0
-        bias = _per_key(route.log().clamp_(min=lowest), q.shape[1], chunk_size)
+        numbers = torch.finfo(q.dtype)
+        route = route.masked_fill(route < numbers.tiny, 0.0)
+        bias = _per_key(route.log().clamp_(min=numbers.min / 2), q.shape[1], chunk_size)  # finite: 0 * log(0) is 0
         o, lse = torch.empty_like(v), torch.empty_like(q[..., :1])
         for start, end in _query_blocks(q.shape[1], chunk_size):
             own, earlier = _visibility(end - start, chunk_size, q)
@@ -90,29 +93,35 @@ class _RoutedAttention(torch.autograd.Function):
     def backward(ctx: Any, do: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, route, o, lse = ctx.saved_tensors
         length, chunk_size = q.shape[1], ctx.chunk_size
-        weight = _per_key(route, length, chunk_size)
-        dq, dk, dv, dweight = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), torch.zeros_like(weight)
+        # A visible chunk has weight w: exp(s + log(w) - lse) is at most 1, while exp(s - lse) may be as large as 1 / w.
+        seen = _per_key((route > 0).to(q.dtype), length, chunk_size)
+        bias = _per_key(torch.where(route > 0, route, 1.0).log_(), length, chunk_size)
+        dq, dk, dv, dlog = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), torch.zeros_like(seen)
         do = do.contiguous()  # its memory is [B, T, H, V]: each product would copy it again
         delta = (do * o).sum(-1, keepdim=True)
         # exp(s - lse) of a skipped chunk must not become inf; below the floor exp is 0, and many times slower.
         numbers = torch.finfo(q.dtype)
-        floor, ceiling = math.log(numbers.tiny), math.log(numbers.max) / 2
+        floor, ceiling = math.log(numbers.tiny) + FEW, math.log(numbers.max) / 2
         for start, end in _query_blocks(length, chunk_size):
             rows, past = slice(start, end), slice(0, start)
             own, earlier = _visibility(end - start, chunk_size, q)
-            e = torch.bmm(q[:, rows], k[:, :end].mT).sub_(lse[:, rows]).clamp_(floor, ceiling).exp_()
+            e = torch.bmm(q[:, rows], k[:, :end].mT).sub_(lse[:, rows]).clamp_(min=floor)
+            e[..., past] += bias[..., past]
+            e[..., rows].addcmul_(earlier, bias[..., rows])
+            e.clamp_(max=ceiling).exp_()
             ds = torch.bmm(do[:, rows], v[:, :end].mT).sub_(delta[:, rows]).mul_(e)
-            dweight[..., past] += ds[..., past].sum(-2, keepdim=True)
-            dweight[..., rows] += (ds[..., rows] * earlier).sum(-2, keepdim=True)
-            here = torch.addcmul(own, earlier, weight[..., rows])
+            dlog[..., past] += ds[..., past].sum(-2, keepdim=True)
+            dlog[..., rows] += (ds[..., rows] * earlier).sum(-2, keepdim=True)
+            here = torch.addcmul(own, earlier, seen[..., rows])
             for x in (e, ds):
-                x[..., past] *= weight[..., past]
+                x[..., past] *= seen[..., past]
                 x[..., rows] *= here
             dq[:, rows] = torch.bmm(ds, k[:, :end])
             dk[:, :end] += torch.bmm(ds.mT, q[:, rows])
             dv[:, :end] += torch.bmm(e.mT, do[:, rows])
         pad = num_chunks(length, chunk_size) * chunk_size - length
-        droute = F.pad(dweight.squeeze(1), (0, pad)).unflatten(-1, (-1, chunk_size)).sum(-1)
+        droute = F.pad(dlog.squeeze(1), (0, pad)).unflatten(-1, (-1, chunk_size)).sum(-1)
+        droute /= torch.where(route > 0, route, 1.0)
         if not ctx.full:
             droute = droute.masked_fill(route == 0, 0.0)
         return dq, dk, dv, droute, None, None

@@ -1,4 +1,4 @@
-"""The order in which kernels visit chunks: the active ones (route != 0) first, then the skipped ones.
+"""The order in which kernels visit chunks: the active ones (route > 0) first, then the skipped ones.
 
 The permuted key axis of a routing head is its chunks in that order: position p is token
 ``order[p // chunk_size] * chunk_size + p % chunk_size``. Its first ``before[n] * chunk_size`` positions are the keys
@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+SMALLEST = tl.constexpr(2.0**-126)
+"""Smallest route that does not count as 0: the smallest normal number of float32, whose reciprocal is finite."""
 BLOCK = 1024
 """Chunks that the index kernel processes together."""
 
@@ -66,15 +68,15 @@ def _index_kernel(
     count = tl.full((), 0, tl.int32)
     for start in range(0, N, BLOCK):
         chunk = start + tl.arange(0, BLOCK)
-        weight = tl.load(route + chunk.to(tl.int64) * stride_n, mask=chunk < N, other=0.0)
-        count += tl.sum((weight != 0).to(tl.int32))
+        weight = tl.load(route + chunk.to(tl.int64) * stride_n, mask=chunk < N, other=0.0).to(tl.float32)
+        count += tl.sum((weight >= SMALLEST).to(tl.int32))
     seen = tl.full((), 0, tl.int32)
     for start in range(0, N, BLOCK):
         chunk = start + tl.arange(0, BLOCK)
         present = chunk < N
-        weight = tl.load(route + chunk.to(tl.int64) * stride_n, mask=present, other=0.0)
-        log_weight = tl.log2(weight.to(tl.float32))
-        active = (weight != 0).to(tl.int32)
+        weight = tl.load(route + chunk.to(tl.int64) * stride_n, mask=present, other=0.0).to(tl.float32)
+        active = (weight >= SMALLEST).to(tl.int32)
+        log_weight = tl.where(active == 1, tl.log2(weight), float("-inf"))
         before = seen + tl.cumsum(active) - active
         slot = tl.where(active == 1, before, count + chunk - before)
         tl.store(order_ptr + row * N + slot, chunk, mask=present)

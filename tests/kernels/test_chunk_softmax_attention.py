@@ -22,6 +22,7 @@ from tests.kernels.cases import (
     results_and_gradients,
     softmax_inputs,
     strided,
+    with_tiny_route,
 )
 
 attention: Any = functools.partial(chunk_softmax_attention, impl="reference")
@@ -215,6 +216,33 @@ def test_skipped_chunk_with_far_larger_scores(length: int, route_grad: str, peak
         torch.testing.assert_close(gradient[:, starts[name] :], expected, rtol=0, atol=atol)
     for gradient in gradients[1:3]:
         assert (gradient[:, :first] == 0).all()
+
+
+@pytest.mark.parametrize("route", [1e-10, 1e-25, 1e-37])
+@pytest.mark.parametrize("length", [14, 2 * MIN_QUERY_BLOCK + 22], ids="T{}".format)
+def test_a_tiny_route_of_a_chunk_with_large_scores(length: int, route: float) -> None:
+    shape = Shape(T=length, chunk_size=4, B=1)
+    inputs = with_tiny_route(softmax_inputs(shape, "fractional", torch.float32), 4, route, scale=0.5)
+    options = {"chunk_size": 4, "scale": 0.5}
+    operation = functools.partial(attention, **options, route_grad="full")
+    definition = functools.partial(oracle.chunk_softmax_attention, **options)
+    exact = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
+    cotangents = cotangents_for(shape)
+    found = results_and_gradients(operation, inputs, cotangents)
+    for actual, expected in zip(found, results_and_gradients(definition, exact, cotangents), strict=True):
+        for name, value in expected.items():
+            torch.testing.assert_close(actual[name].double(), value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_route_that_is_no_normal_number_counts_as_zero() -> None:
+    shape = Shape(T=14, chunk_size=4, B=1)
+    inputs, cotangents = softmax_inputs(shape, "fractional", torch.float32), cotangents_for(shape)
+    operation = functools.partial(attention, chunk_size=4, scale=0.5, route_grad="full")
+    tiny, zero = (
+        results_and_gradients(operation, with_tiny_route(inputs, 4, route, 0.5), cotangents) for route in (1e-39, 0.0)
+    )
+    for actual, expected in zip(tiny, zero, strict=True):
+        assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("route", ["none", "ones", "fractional"])

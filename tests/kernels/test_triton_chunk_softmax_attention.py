@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.kernels import chunk_softmax_attention
 from tests.kernels import oracle
-from tests.kernels.cases import ROUTES, Inputs, Shape, results_and_gradients, softmax_inputs
+from tests.kernels.cases import ROUTES, Inputs, Shape, results_and_gradients, softmax_inputs, with_tiny_route
 from tests.kernels.triton_cases import (
     ATOL,
     CUDA,
@@ -277,6 +277,31 @@ def test_skipped_chunk_with_far_larger_scores(route_grad: str, peak: float) -> N
     assert all((gradient[:, :first] == 0).all() for gradient in gradients[1:3])
 
 
+@on_cpu
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("route", [1e-25, 1e-37, 1e-39])
+def test_a_tiny_route_of_a_chunk_with_large_scores(route: float) -> None:
+    shape = Shape(T=40, chunk_size=16, B=1, K=16, V=16)
+    check_tiny_route(softmax_inputs(shape, "fractional", torch.float32), 16, route)
+
+
+def check_tiny_route(inputs: Inputs, chunk_size: int, route: float) -> None:
+    """Values and gradients are those of the definition; a route that is no normal number counts as 0."""
+    given = with_tiny_route(inputs, chunk_size, route, scale=0.25)
+    options = {"chunk_size": chunk_size, "scale": 0.25}
+    counted = given if route > 1e-38 else with_tiny_route(inputs, chunk_size, 0.0, scale=0.25)
+    cotangents = [torch.randn_like(inputs["v"])]
+    found = results_and_gradients(functools.partial(attention, **options, route_grad="full"), given, cotangents)
+    definition = functools.partial(oracle.chunk_softmax_attention, **options)
+    exact = results_and_gradients(definition, cast(counted, torch.float64), cotangents)
+    for actual, expected in zip(found, exact, strict=True):
+        assert actual["route" if "route" in actual else "o"].isfinite().all()
+        for name, value in expected.items():
+            if name == "route" and route < 1e-30:
+                continue  # exp(s - lse) of the others vanishes beside 1 / route
+            torch.testing.assert_close(actual[name].double(), value, rtol=1e-3, atol=1e-4, msg=name)
+
+
 FAR_APART = pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-2), (torch.bfloat16, 5e-2)], ids=str)
 
 
@@ -434,6 +459,14 @@ def test_gpu_short(length: int, dtype: torch.dtype, route: str) -> None:
 def test_gpu_scores_far_apart(dims: tuple[int, int], route: str, dtype: torch.dtype, atol: float) -> None:
     inputs, _ = on_gpu(softmax_inputs, Shape(T=500, chunk_size=64, B=1, H=4, K=dims[0], V=dims[1]), route, dtype)
     check_far_apart(inputs, 64, atol)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("route", [1e-25, 1e-37, 1e-39])
+def test_gpu_a_tiny_route_of_a_chunk_with_large_scores(route: float) -> None:
+    shape = Shape(T=300, chunk_size=64, B=1, H=4, K=64, V=128)
+    inputs, _ = on_gpu(softmax_inputs, shape, "fractional", torch.float32)
+    check_tiny_route(inputs, 64, route)
 
 
 def check_on_gpu(shape: Shape, dtype: torch.dtype, route: str) -> None:
