@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from experiments.ablations.results import BASE, Trained
 from nas.report.style import COLOURS, MUTED, STYLE, plain_style
-from nas.runs.folder import replacing
+from nas.runs.files import replacing
 
 COLUMNS = 3
 PANEL = (3.6, 1.9)

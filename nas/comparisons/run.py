@@ -1,19 +1,23 @@
 """A comparison: contenders trained from scratch by one recipe over several seeds."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
-from nas.comparisons.contenders import contenders
+from nas.comparisons.contenders import Contender, contenders
 from nas.comparisons.finish import finish
 from nas.comparisons.jobs import Jobs
-from nas.comparisons.recipe import follow, read_run, warn_of_other_source
+from nas.comparisons.recipe import ComparedRun, follow, read_run, warn_of_other_source
 from nas.comparisons.workers import run_jobs
 from nas.config import CompareConfig
 from nas.console import say
 from nas.data import build_task
+from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.runs.folder import start
+from nas.runs.folder import Run, start
+from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
 
 
@@ -25,6 +29,19 @@ def compare(config: CompareConfig, console: Console) -> int:
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
     run = start("compare", config)
+    with locked(run.path):
+        return _compare_in(run, config, runs, every, task, console)
+
+
+def _compare_in(
+    run: Run,
+    config: CompareConfig,
+    runs: Sequence[ComparedRun],
+    every: list[Contender],
+    task: Task,
+    console: Console,
+) -> int:
+    """Train the contenders and write the results in a run folder that this process has locked."""
     warn_of_other_source(runs, source_of(task))
     keep_source(run, source_of(task), console)
     jobs = Jobs(config, every, run.path)

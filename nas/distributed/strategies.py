@@ -15,6 +15,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from nas.config import TrainerConfig
+from nas.distributed.checkpoint_io import LocalCheckpointIO
 from nas.distributed.devices import AUTO, precision_here
 from nas.distributed.launch import Launch, how_to_start, launched
 from nas.errors import UserError
@@ -52,7 +53,7 @@ def engine(trainer: TrainerConfig) -> dict[str, Any]:
         "num_nodes": started.nodes,
         "precision": precision_here(trainer),
         "strategy": _strategy(trainer, started),
-        "plugins": [_environment(started)],
+        "plugins": [_environment(started), LocalCheckpointIO()],
     }
 
 

@@ -3,6 +3,8 @@
 import traceback
 from pathlib import Path
 
+from nas.runs.files import replacing, subfolder
+
 ERRORS = "errors"
 """Folder of the tracebacks, inside the folder of all jobs."""
 
@@ -16,7 +18,8 @@ def keep_traceback(error: Exception, folder: Path, name: str) -> str:
         name: name of the job, for the file.
     """
     place = folder / ERRORS / f"{name}.txt"
-    place.parent.mkdir(exist_ok=True)
-    place.write_text(traceback.format_exc(), encoding="utf-8")
+    subfolder(place.parent.parent, place.parent.name)
+    with replacing(place) as temporary:
+        temporary.write_text(traceback.format_exc(), encoding="utf-8")
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first} (see {place})"

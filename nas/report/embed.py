@@ -10,7 +10,8 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nas.runs.folder import plain, replacing
+from nas.runs.files import replacing
+from nas.runs.folder import plain
 
 VEGA_LITE = "6.4"
 """Version of Vega-Lite."""

@@ -13,6 +13,7 @@ from nas.report.data import ReportData
 from nas.report.diagram import Block, Stack
 from nas.report.image import routing_figure
 from nas.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILION, plain_style, save
+from nas.runs.files import subfolder
 
 FOLDER = "figures"
 """Name of the folder beside the report of a run; for another page it follows the page's name."""
@@ -42,7 +43,7 @@ def write_figures(folder: Path, data: ReportData) -> list[Path]:
         figures["layers"] = layer_figure(data.stacks)
     if data.routing is not None:
         figures["routing"] = routing_figure(data.routing)
-    folder.mkdir(exist_ok=True)
+    subfolder(folder.parent, folder.name)
     return [path for name, figure in figures.items() for path in save(figure, folder, name)]
 
 

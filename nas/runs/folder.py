@@ -5,12 +5,14 @@ Reading executes no code: YAML and JSON are data, checkpoints are loaded with ``
 Only the command that resumes a run imports the modules of the run's option ``plugins``.
 """
 
+import errno
 import json
 import math
 import os
 import shlex
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +34,8 @@ from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
+from nas.runs import checksums
+from nas.runs.files import PART, flush, replacing, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
 from nas.runs.versions import commit, hardware, versions
 from nas.search_spaces.architecture import Architecture
@@ -39,19 +43,10 @@ from nas.search_spaces.architecture import Architecture
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
+KEPT = 2
+"""Number of checkpoints in a run folder: the older one is for the case that the newest is damaged."""
 NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search"}
 """Options that may differ between a run and its resumption: they change at most the amount of work, and rounding."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; rename it to ``path`` if the block raises no error."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Run:
@@ -62,15 +57,19 @@ class Run:
 
     @classmethod
     def create(cls, command: str, config: RunConfig) -> "Run":
-        """Make the folder ``output/command/date_time_name`` with the config; raise a UserError if that fails."""
+        """Make the folder ``output/command/date_time_name`` with the config; raise a UserError if that fails.
+
+        The folder appears together with its `config.yaml`: it is made under a hidden name and then renamed.
+        """
         if os.sep in config.name or not config.name.strip():
             raise UserError(f"name={config.name!r} cannot be part of a folder's name; give a word without {os.sep!r}.")
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         path = Path(config.output) / command / f"{stamp}_{config.name}"
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path = _make_new(path)
-            run = cls(path)
+            _remove_abandoned(path.parent)
+            hidden = temporary_name(path)
+            hidden.mkdir()
             described: dict[str, Any] = {
                 "command": command,
                 "config": asdict(config),
@@ -84,8 +83,8 @@ class Run:
                 described[RECORD] = used
             if launch := launch_id():
                 described["launch"] = launch
-            run.write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
-        return run
+            cls(hidden).write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
+            return cls(_move_to_new(hidden, path))
 
     @classmethod
     def reopen(cls, command: str, folder: str) -> "Run":
@@ -137,24 +136,49 @@ class Run:
                 "Give the options that it was started with, or resume alone."
             )
 
+    def checkpoints(self) -> list[Path]:
+        """Return the paths of all checkpoints, that of the latest step first."""
+        return sorted((self.path / CHECKPOINTS).glob("step=*.ckpt"), reverse=True)
+
     def newest_checkpoint(self) -> Path | None:
         """Return the path of the checkpoint of the latest step; None if there is no checkpoint."""
-        return max((self.path / CHECKPOINTS).glob("step=*.ckpt"), default=None)
+        return next(iter(self.checkpoints()), None)
 
     def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
-        """Save the checkpoint of a step by calling ``write`` with a path, then delete older checkpoints."""
-        final = self.path / CHECKPOINTS / f"step={step:09d}.ckpt"
-        final.parent.mkdir(exist_ok=True)
+        """Save the checkpoint of a step by calling ``write`` with a path, then delete all but the newest `KEPT`."""
+        final = subfolder(self.path, CHECKPOINTS) / f"step={step:09d}.ckpt"
         with replacing(final) as temporary:
             write(temporary)
-        for other in (self.path / CHECKPOINTS).glob("step=*.ckpt"):
-            if other < final:
-                other.unlink()
+        checksums.record(self.path, final)
+        for other in [path for path in self.checkpoints() if path < final][KEPT - 1 :]:
+            other.unlink()
+
+    def intact_checkpoint(self) -> tuple[Path, int] | None:
+        """Return the newest checkpoint and its step; None if there is no checkpoint.
+
+        Raises:
+            UserError: the newest checkpoint is damaged. The message names an older one that is intact, if any.
+        """
+        for number, path in enumerate(self.checkpoints()):
+            step = _step_of(self.path, path)
+            if step is None:
+                continue
+            if number == 0:
+                return path, step
+            damaged = ", ".join(str(newer) for newer in self.checkpoints()[:number])
+            raise UserError(
+                f"{damaged} is damaged, but {path} is intact; delete the former to continue from step {step}."
+            )
+        if newest := self.newest_checkpoint():
+            raise UserError(f"{newest} is damaged and no older checkpoint is intact; start a new run.")
+        return None
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder completely or not at all."""
         with replacing(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        if name == ARCHITECTURE:
+            checksums.record(self.path, self.path / name)
 
     def write_json(self, name: str, value: object) -> None:
         """Write plain values as JSON; numbers that are not finite become null."""
@@ -164,6 +188,7 @@ class Run:
         """Write a model's weights as safetensors."""
         with replacing(self.path / WEIGHTS) as temporary:
             temporary.write_bytes(save({name: weight.detach().cpu().contiguous() for name, weight in _weights(model)}))
+        checksums.record(self.path, self.path / WEIGHTS)
 
 
 def start(name: str, config: RunConfig) -> Run:
@@ -234,6 +259,7 @@ def read_json(path: Path) -> Any:
 
 def load_architecture(path: Path) -> Architecture:
     """Return the architecture of an `architecture.json`; raise a UserError if it cannot be read."""
+    checksums.require_intact(path.parent, path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -249,8 +275,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load weights that `Run.write_weights` wrote for the same architecture.
 
     Raises:
-        UserError: the weights do not fit the model, which then stays as it was.
+        UserError: the weights are damaged or do not fit the model, which then stays as it was.
     """
+    checksums.require_intact(path.parent, path)
     try:
         with safe_open(path, "pt") as file:
             stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -266,16 +293,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise UserError(f"{path} does not hold the weights of this architecture: {error}") from error
 
 
-def check_checkpoint(path: Path) -> int:
-    """Return the step of a checkpoint; raise a UserError if it is damaged."""
+def _step_of(folder: Path, path: Path) -> int | None:
+    """Return the step of a checkpoint of a run folder; None if the checkpoint is damaged."""
+    if not checksums.is_intact(folder, path):
+        return None
     try:
         with warnings.catch_warnings(action="ignore"):
-            step: int = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
-    except Exception as error:  # a damaged file can fail in as many ways as there are formats inside it
-        raise UserError(
-            f"{path} is damaged and cannot be resumed from ({type(error).__name__}); start a new run."
-        ) from error
-    return step
+            step = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
+    except Exception:  # a damaged file can fail in as many ways as there are formats inside it
+        return None
+    return step if isinstance(step, int) else None
 
 
 @contextmanager
@@ -316,14 +343,30 @@ def _program(path: str) -> tuple[str, ...]:
     return (name,) if shutil.which(name) == shutil.which(path) else (path,)
 
 
-def _make_new(path: Path) -> Path:
-    """Make the folder, with a number after its name if the name is taken; return its path."""
+def _move_to_new(folder: Path, path: Path) -> Path:
+    """Rename a folder to ``path``, with a number after the name if the name is taken; return the new path."""
     for number in range(1, 1000):
         candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
-        with suppress(FileExistsError):
-            candidate.mkdir()
+        if os.path.lexists(candidate):
+            continue
+        with suppress(FileExistsError, NotADirectoryError):
+            try:
+                os.rename(folder, candidate)
+            except OSError as error:
+                if error.errno == errno.ENOTEMPTY:  # another process has just made it
+                    continue
+                raise
+            flush(candidate.parent)
             return candidate
     raise UserError(f"{path} and 998 more folders of that name exist; give another name.")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove run folders that a killed process had not finished making an hour ago."""
+    for hidden in folder.glob(f".*{PART}"):
+        with suppress(OSError):
+            if hidden.is_dir() and not hidden.is_symlink() and time.time() - hidden.stat().st_mtime > 3600:
+                shutil.rmtree(hidden)
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ from nas.console import say
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
-from nas.runs.folder import TENSORBOARD, Run, check_checkpoint
+from nas.runs.folder import TENSORBOARD, Run
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.module import TrainingModule, TrainingStream
 from nas.training.throughput import Throughput
@@ -75,5 +75,5 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
 
 def _newest(run: Run) -> tuple[str | None, int]:
     """Return the newest checkpoint and its step; (None, 0) without a checkpoint."""
-    checkpoint = run.newest_checkpoint()
-    return (None, 0) if checkpoint is None else (str(checkpoint), check_checkpoint(checkpoint))
+    found = run.intact_checkpoint()
+    return (None, 0) if found is None else (str(found[0]), found[1])

@@ -17,6 +17,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.results.finish import finish
 from nas.runs.folder import Run, start
+from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
@@ -49,11 +50,13 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
-    keep_source(run, source_of(task), console)
-    say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
-    finished = fit(module, run, console, callbacks)
-    selection = select(module, run, console) if finished and module.diverged_at is None and launched().first else None
-    return Outcome(run, finish(module, run, console, finished, selection).status)
+    with locked(run.path):
+        keep_source(run, source_of(task), console)
+        say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
+        finished = fit(module, run, console, callbacks)
+        selects = finished and module.diverged_at is None and launched().first
+        selection = select(module, run, console) if selects else None
+        return Outcome(run, finish(module, run, console, finished, selection).status)
 
 
 def _warn_of_long_chunks(space: Space, length: int) -> None:

@@ -15,6 +15,7 @@ from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
 from nas.results.finish import finish
 from nas.runs.folder import Run, load_architecture, start
+from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
@@ -55,11 +56,12 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     _check_budget(config, architecture)
     module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)
-    keep_source(run, source_of(task), console)
-    say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
-    finished = fit(module, run, console, callbacks)
-    status, discretised = finish(module, run, console, finished)
-    return Outcome(run, module, discretised, status)
+    with locked(run.path):
+        keep_source(run, source_of(task), console)
+        say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
+        finished = fit(module, run, console, callbacks)
+        status, discretised = finish(module, run, console, finished)
+        return Outcome(run, module, discretised, status)
 
 
 def train(config: TrainConfig, console: Console) -> int:

@@ -19,7 +19,7 @@ from tests.nas.commands import BATCHES, MODEL, SEARCH, SHORT, SMALL, TRAINER, En
 from tests.nas.gpu import ON_GPU
 
 RUN_FOLDER = {
-    *("config.yaml", "architecture.json", "model.safetensors", "metrics.json"),
+    *("config.yaml", "checksums.json", "architecture.json", "model.safetensors", "metrics.json"),
     *("checkpoints", "tensorboard", "report.html"),
 }
 SNAPSHOTS = "routing.json"
@@ -33,7 +33,7 @@ def metrics(run: Path) -> dict:
 
 def test_it_leaves_a_run_folder_and_nothing_else(search: Ended) -> None:
     assert {path.name for path in search.run.iterdir()} == RUN_FOLDER | {SNAPSHOTS}
-    assert [path.name for path in (search.run / "checkpoints").iterdir()] == ["step=000000006.ckpt"]
+    assert Run(search.run).checkpoints()[0].name == "step=000000006.ckpt"
     assert {path.name.split(".")[0] for path in (search.run / "tensorboard").iterdir()} == {"events", "hparams"}
     assert {path.name for path in search.run.parent.parent.iterdir()} == {"search"}
 

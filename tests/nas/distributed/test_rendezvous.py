@@ -7,6 +7,7 @@ import pytest
 
 from nas.distributed.rendezvous import SECONDS, TIMEOUT, _timeout
 from nas.errors import UserError
+from nas.runs.folder import Run
 from tests.nas.distributed.several import (
     KILLED,
     OPTIONS,
@@ -35,7 +36,7 @@ def test_a_signal_to_one_process_of_a_job_stops_all_after_the_same_step(tmp_path
     assert second == ""
     run = searched(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["finished"] is False
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000000007.ckpt"]
+    assert Run(run).checkpoints()[0].name == "step=000000007.ckpt"
 
 
 def test_a_process_that_never_starts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,7 @@ def test_the_other_process_names_the_first_if_that_is_killed(tmp_path: Path) -> 
     assert (second.returncode, out) == (1, "")
     assert err.count("error: process 0 of 2 ended or does not respond; continue with resume=FOLDER of this run.\n") == 1
     assert "Traceback" not in err
-    assert [path.name for path in (searched(tmp_path) / "checkpoints").iterdir()] == ["step=000000005.ckpt"]
+    assert Run(searched(tmp_path)).checkpoints()[0].name == "step=000000005.ckpt"
 
 
 def test_the_patience_with_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ import yaml
 from nas.config import RunConfig, restore
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
-from nas.runs.folder import Run, command_line, load_architecture, load_weights, replacing
+from nas.runs.files import replacing
+from nas.runs.folder import Run, command_line, load_architecture, load_weights
+from nas.runs.lock import locked
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
 
@@ -94,9 +96,12 @@ def test_a_write_that_fails_leaves_what_was_there(run: Run) -> None:
     assert set(contents(run.path)) == {"config.yaml", "report.html"}
 
 
-def test_what_a_kill_left_half_written_is_written_over(run: Run) -> None:
-    write_half(run.path / "a").write_text("half of")
+def test_what_a_kill_left_half_written_is_removed_by_the_next_process(run: Run) -> None:
+    write_half(run.path / "a").write_text("half of", encoding="utf-8")
     run.write_text("a", "whole")
+    assert len(contents(run.path)) == 3
+    with locked(run.path):
+        pass
     assert set(contents(run.path)) == {"config.yaml", "a"}
 
 
@@ -106,11 +111,11 @@ def test_numbers_that_are_not_finite_become_null(run: Run) -> None:
     assert json.loads(text) == {"a": None, "3": [None, 1.5], "b": [True, None]}
 
 
-def test_only_the_newest_checkpoint_is_kept_and_only_once_it_is_whole(run: Run) -> None:
+def test_the_two_newest_checkpoints_are_kept_and_only_once_they_are_whole(run: Run) -> None:
     assert run.newest_checkpoint() is None
-    for step in (9, 10):
+    for step in (8, 9, 10):
         run.save_checkpoint(step, lambda path: torch.save({}, path))
-    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step=000000010.ckpt"]
+    assert [path.name for path in run.checkpoints()] == ["step=000000010.ckpt", "step=000000009.ckpt"]
 
     def fail(path: Path) -> None:
         path.write_bytes(b"half of")
@@ -118,7 +123,7 @@ def test_only_the_newest_checkpoint_is_kept_and_only_once_it_is_whole(run: Run) 
 
     with pytest.raises(OSError, match="No space"):
         run.save_checkpoint(12, fail)
-    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step=000000010.ckpt"]
+    assert [path.name for path in run.checkpoints()] == ["step=000000010.ckpt", "step=000000009.ckpt"]
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -144,6 +149,7 @@ def test_weights_of_another_architecture_or_none_are_refused(run: Run, tmp_path:
             load_weights(other, weights)
         for name, weight in other.state_dict().items():
             assert torch.equal(weight, before[name]), name
+    (run.path / "checksums.json").unlink()
     for damaged in (weights.read_bytes()[:500], b"", pickle.dumps(Bomb(bomb))):
         weights.write_bytes(damaged)
         with pytest.raises(UserError, match="does not hold the weights"):
@@ -163,9 +169,10 @@ def test_a_config_with_python_in_it_is_not_run(finished: Path, tmp_path: Path) -
 @pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_a_checkpoint_with_python_in_it_is_not_run(finished: Path, tmp_path: Path, write: Any) -> None:
     bomb = tmp_path / "bomb"
-    (checkpoint,) = (finished / "checkpoints").iterdir()
-    write({"global_step": Bomb(bomb)}, checkpoint)
-    assert "is damaged and cannot be resumed from" in refusal("search", f"resume={finished}")
+    (finished / "checksums.json").unlink()
+    for checkpoint in (finished / "checkpoints").iterdir():
+        write({"global_step": Bomb(bomb)}, checkpoint)
+    assert "is damaged and no older checkpoint is intact" in refusal("search", f"resume={finished}")
     assert not bomb.exists()
 
 
@@ -214,11 +221,55 @@ def test_a_config_of_another_version(finished: Path) -> None:
 
 
 def test_a_damaged_checkpoint(finished: Path) -> None:
-    (checkpoint,) = (finished / "checkpoints").iterdir()
-    whole = checkpoint.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"nonsense"):
-        checkpoint.write_bytes(damaged)
-        assert "is damaged and cannot be resumed from" in refused(finished)
+    newest, older = Run(finished).checkpoints()
+    whole = newest.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (whole[: len(whole) // 2], b"", b"nonsense", bytes(flipped)):
+        newest.write_bytes(damaged)
+        assert f"{newest} is damaged, but {older} is intact; delete the former" in refused(finished)
+    older.write_bytes(b"")
+    assert f"{newest} is damaged and no older checkpoint is intact" in refused(finished)
+
+
+@pytest.mark.parametrize("content", [{}, {"global_step": "six"}, {"global_step": None}, [6]], ids=str)
+def test_a_checkpoint_of_another_content(finished: Path, content: Any) -> None:
+    newest, _ = Run(finished).checkpoints()
+    (finished / "checksums.json").unlink()
+    torch.save(content, newest)
+    assert f"{newest} is damaged" in refused(finished)
+
+
+def test_a_run_goes_on_from_its_older_checkpoint_and_ends_as_it_did(finished: Path) -> None:
+    weights = (finished / "model.safetensors").read_bytes()
+    Run(finished).checkpoints()[0].unlink()
+    ended = nas("search", f"resume={finished}")
+    assert ended.status == 0, ended.err
+    assert "Continuing from step 4" in ended.out
+    assert (finished / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "architecture.json"])
+def test_other_damaged_files_are_named_before_they_are_used(finished: Path, name: str) -> None:
+    content = bytearray((finished / name).read_bytes())
+    content[-10] ^= 1
+    (finished / name).write_bytes(content)
+    assert f"{finished / name} is damaged: its checksum is not" in refusal("visualize", f"run={finished}")
+
+
+def test_a_folder_appears_with_its_config(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: Run, name: str, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run.create("search", config)
+    (hidden,) = (tmp_path / "outputs" / "search").iterdir()
+    assert hidden.name.startswith(".")
+    os.utime(hidden, (0, 0))
+    run = Run.create("search", config)
+    assert list((tmp_path / "outputs" / "search").iterdir()) == [run.path]
 
 
 def test_results_without_a_checkpoint(finished: Path) -> None:

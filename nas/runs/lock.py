@@ -1,0 +1,79 @@
+"""The lock of a run folder: one process at a time writes to it.
+
+The operating system holds the lock and frees it when the process ends, however it ends.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nas.distributed.launch import launched
+from nas.distributed.rendezvous import from_first
+from nas.errors import UserError
+from nas.runs.files import clear_parts
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder in the block; of several processes of a run the first holds it.
+
+    Raises:
+        UserError: another process writes to the folder. The message names its host, its process id and its age.
+    """
+    held: list[int] = []
+
+    def hold() -> None:
+        held.append(_acquire(folder))
+
+    from_first(hold)
+    if launched().first:
+        clear_parts(folder)
+    try:
+        yield
+    finally:
+        if launched().first:
+            with suppress(FileNotFoundError):
+                (folder / LOCK).unlink()
+            for descriptor in held:
+                os.close(descriptor)
+
+
+def _acquire(folder: Path) -> int:
+    """Return the descriptor of the locked file."""
+    path = folder / LOCK
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            content = os.pread(descriptor, 1000, 0)
+            os.close(descriptor)
+            raise UserError(
+                f"{folder} is in use by {_described(content)}; wait until that has ended, or stop it."
+            ) from None
+        except OSError:  # the file system has no locks
+            return descriptor
+        if path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            break
+        os.close(descriptor)  # the process before has removed this file
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+    return descriptor
+
+
+def _described(owner: bytes) -> str:
+    """Return the text for the process that holds a lock, from the content of the file."""
+    try:
+        given = json.loads(owner)
+        minutes = max(0.0, time.time() - float(given["since"])) / 60
+        return f"process {int(given['pid'])} on {str(given['host'])[:80]!r} for {minutes:.0f} min"
+    except (ValueError, KeyError, TypeError):  # it is about to write
+        return "another process"

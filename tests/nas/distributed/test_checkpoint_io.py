@@ -1,0 +1,20 @@
+"""Checkpoints do not pass through the folder for temporary files."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nas.commands import SEARCH, SHORT, nas
+
+
+def test_a_run_needs_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    ended = nas("search", *SEARCH, *SHORT, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert list(ended.run.glob("checkpoints/*.ckpt"))
