@@ -6,7 +6,7 @@ from nas.budget.cost import UNITS
 from nas.models.mixers import first_alone
 from nas.results.training_record import TrainingRecord
 from nas.runs.metrics import BudgetUse, Searched
-from nas.supernet.architecture_logits import TOLERANCE
+from nas.supernet.architecture_logits import ROUNDING, TOLERANCE
 from nas.supernet.discretised import Discretised
 
 NOTHING = 5e-4
@@ -31,7 +31,7 @@ def notes(
         *_few_chunks_kept(discretised),
         *_diverged(discretised, training),
         *_selection(discretised, learns, searched),
-        *_budget_missed(budget),
+        *_budget_missed(discretised, budget),
     ]
 
 
@@ -78,14 +78,34 @@ def _selection(discretised: Discretised, learns: bool, searched: Searched | None
     return []
 
 
-def _budget_missed(budget: BudgetUse) -> list[str]:
-    """Return a note if the model costs more than the budget, or less than an exact budget."""
+def _budget_missed(discretised: Discretised, budget: BudgetUse) -> list[str]:
+    """Return a note if the model costs more than the budget, or less than an exact budget, and the reason.
+
+    The cost is measured on validation sequences. Thresholds of routers are calibrated on training sequences, so a
+    difference of up to `TOLERANCE` is none if they meet the target there.
+    """
     if budget.least == budget.most:
         return []
-    over = (budget.used - budget.target) / budget.most
-    if over <= TOLERANCE and not (budget.exact and over < -TOLERANCE):
+    target, calibrated = budget.target / budget.most, discretised.calibrated
+    over = budget.used / budget.most - target
+    above = calibrated is not None and calibrated > target + ROUNDING
+    allowed = TOLERANCE if budget.exact or (calibrated is not None and not above) else ROUNDING
+    if over <= allowed and not (budget.exact and over < -allowed):
         return []
     return [
         f"The budget is not met: the model needs {budget.used:.6g} {UNITS[budget.resource]}, the target is "
-        f"{budget.target:.6g}. No architecture of the space is nearer."
+        f"{budget.target:.6g}.{_reason(discretised, above, budget.exact)}"
     ]
+
+
+def _reason(discretised: Discretised, above: bool, exact: bool) -> str:
+    """Return why a budget is not met, as a sentence after the others; empty if another note says it."""
+    if discretised.supernet.budget.dense:
+        return ""
+    if discretised.calibrated is None:
+        return " Its layers have no router whose threshold could move."
+    if exact:
+        return " No threshold of its routers that was tried is nearer to the target on training sequences."
+    if above:
+        return " No threshold of its routers that was tried costs less on training sequences."
+    return " Its routers meet the target on training sequences, and keep more chunks of the validation sequences."

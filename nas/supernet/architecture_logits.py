@@ -15,7 +15,9 @@ from nas.supernet.best_code import best_code, nearest_code
 from nas.supernet.thresholds import threshold
 
 TOLERANCE = 0.02
-"""Relative cost by which a selected architecture may exceed the budget, as router shares vary between batches."""
+"""Relative cost by which router shares vary between batches. Calibration removes an excess of this size."""
+ROUNDING = 1e-6
+"""Relative cost that counts as equal: shares are means in float32."""
 MOVES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Softmax shares to which calibration can move the thresholds of routers, beside the present share."""
 RELUCTANCE = 10.0
@@ -164,7 +166,9 @@ class ArchitectureLogits(nn.Module):
         return threshold(margins, costs, (costs * (margins >= 0)).sum() + allowed - expected)
 
     @torch.no_grad()
-    def threshold_of(self, cost: SpaceCost, routing: dict[int, list[Routing]], code: Code, target: float) -> Tensor:
+    def threshold_of(
+        self, cost: SpaceCost, routing: dict[int, list[Routing]], code: Code, target: float, nearest: bool = True
+    ) -> Tensor:
         """Return the router threshold, on the softmax margin, at which one architecture costs the target.
 
         Args:
@@ -172,6 +176,7 @@ class ArchitectureLogits(nn.Module):
             routing: routings by layer, of the routers of this architecture only.
             code: code of the architecture.
             target: relative cost to reach.
+            nearest: whether the cost may exceed the target; see `nas.supernet.thresholds.threshold`.
         """
         base = cost.of(code, dict.fromkeys(range(len(code)), 0.0))
         chosen = [
@@ -179,7 +184,7 @@ class ArchitectureLogits(nn.Module):
             for option, lines in zip(code, cost.lines, strict=True)
         ]
         margins, costs = self._margins(cost, routing, chosen)
-        return threshold(margins, costs, margins.new_tensor(target - cost.relative(base)))
+        return threshold(margins, costs, margins.new_tensor(target - cost.relative(base)), nearest)
 
     def _margins(
         self, cost: SpaceCost, routing: dict[int, list[Routing]], probabilities: Sequence[Tensor]
@@ -206,7 +211,9 @@ class ArchitectureLogits(nn.Module):
 
     @torch.no_grad()
     def best(self, cost: SpaceCost, target: float, exact: bool = False) -> Code:
-        """Return the most probable architecture within the budget, or the nearest if no architecture is within it.
+        """Return the most probable architecture within the budget, or the cheapest if no architecture is within it.
+
+        If the budget must be met exactly, the nearest architecture takes the place of the cheapest.
 
         Args:
             cost: cost of the space.
@@ -217,8 +224,11 @@ class ArchitectureLogits(nn.Module):
         costs, target = self.costs(cost), target - cost.relative(cost.fixed)
         if exact:
             return self._nearest(cost, scores, costs, target)
-        within = best_code(scores, costs, target + TOLERANCE)
-        return within or tuple(options.index(min(options)) for options in costs)
+        costs = [
+            [one - margin for one, margin in zip(*own, strict=True)]
+            for own in zip(costs, self._margins_of_routers(cost), strict=True)
+        ]
+        return best_code(scores, costs, target + ROUNDING) or cost.cheapest
 
     def excess(self, cost: SpaceCost, code: Code, spent: float, target: float, exact: bool = False) -> float:
         """Return by how much an architecture misses the budget, as `best` counts it; 0 or less if it is within.
@@ -231,7 +241,8 @@ class ArchitectureLogits(nn.Module):
             exact: whether a cost below the target is as wrong as a cost above it.
         """
         if not exact:
-            return spent - target - TOLERANCE
+            margins = self._margins_of_routers(cost)
+            return spent - sum(own[option] for own, option in zip(margins, code, strict=True)) - target - ROUNDING
         least, most = (cost.relative(cost.of(code, dict.fromkeys(range(len(code)), share))) for share in (0.0, 1.0))
         return 0.0 if least < target < most else abs(spent - target) - TOLERANCE
 
@@ -253,6 +264,18 @@ class ArchitectureLogits(nn.Module):
         """Return the relative cost of an architecture at the running softmax shares."""
         each = (options[option] for options, option in zip(self.costs(cost), code, strict=True))
         return cost.relative(cost.fixed) + sum(each)
+
+    def _margins_of_routers(self, cost: SpaceCost) -> list[list[float]]:
+        """Return by how much the relative cost of each layer's options may exceed the budget before calibration.
+
+        Routers have a margin, as calibration lowers their cost. It is at most a layer's part of `TOLERANCE`, and at
+        most the cost of their softmax chunks. Options without a router have none: their cost is known exactly.
+        """
+        most = TOLERANCE / len(cost.lines)
+        return [
+            [min(most, now - cost.relative(line.base)) if line.slope else 0.0 for line, now in zip(*own, strict=False)]
+            for own in zip(cost.lines, self.costs(cost), strict=True)
+        ]
 
     def costs(self, cost: SpaceCost) -> list[list[float]]:
         """Return the relative cost of each layer's options at the running softmax shares."""

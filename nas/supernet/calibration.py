@@ -12,7 +12,7 @@ from nas.models.mixers import Routing, kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
 from nas.search_spaces.space import Code
-from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
+from nas.supernet.architecture_logits import ROUNDING, ArchitectureLogits, choices_of_layers
 
 ROUNDS = 12
 """Maximum number of thresholds to try. The routes of a layer change the inputs of later routers, so the first threshold
@@ -30,11 +30,13 @@ def calibrate(
     batches: Sequence[Batch],
     target: float,
     exact: bool,
-) -> None:
+) -> float | None:
     """Move the thresholds of all routers until one architecture of the space costs the target on these batches.
 
-    If no threshold that was tried reaches the target, the nearest of them is used. During training the budget limits
-    the expected cost of the whole space, on sequences of every length. Calibration considers one architecture only.
+    The target is an upper limit: of the thresholds that were tried, the one with the highest cost up to the target is
+    used, or the one with the lowest cost if all cost more. With ``exact`` it is the one nearest to the target. During
+    training the budget limits the expected cost of the whole space, on sequences of every length. Calibration considers
+    one architecture only.
 
     Args:
         model: supernet of the space, changed in place.
@@ -43,11 +45,14 @@ def calibrate(
         code: code of the architecture.
         batches: sequences of the length to which the budget applies.
         target: relative cost to reach.
-        exact: whether thresholds also move if the architecture costs less than the target.
+        exact: whether a cost below the target is as wrong as a cost above it.
+
+    Returns:
+        The relative cost on these batches; None if the architecture has no routers.
     """
     routers = [module for module in model.modules() if isinstance(module, Router)]
     low, high, at = -math.inf, math.inf, 0.0  # the cost crosses the target between low and high; the present threshold
-    best = (math.inf, 0.0)
+    best: tuple[tuple[bool, float], float, float] | None = None  # error, threshold and cost
     for _ in range(ROUNDS):
         routing = _routing(model, batches, code)
         shares = {
@@ -55,15 +60,21 @@ def calibrate(
             for layer, own in routing.items()
         }
         over = cost.relative(cost.of(code, shares)) - target
-        best = min(best, (abs(over), at))
-        if not routing or abs(over) <= CLOSE or (at == 0 and over < 0 and not exact):
+        if not routing:
+            return None
+        wrong = not exact and over > ROUNDING
+        tried = ((wrong, abs(over)), at, over + target)
+        best = tried if best is None else min(best, tried)
+        if (abs(over) <= CLOSE and not wrong) or (at == 0 and over < 0 and not exact):
             break
         low, high = (at, high) if over > 0 else (low, at)
-        to = at + architecture_logits.threshold_of(cost, routing, code, target).item()
+        to = at + architecture_logits.threshold_of(cost, routing, code, target, exact).item()
         if to == at and set(shares.values()) == {float(over < 0)}:  # all that could move has moved
             break
         at = _move(routers, at, to if low < to < high else _inside(low, high))
+    assert best is not None
     _move(routers, at, best[1])
+    return best[2]
 
 
 def _inside(low: float, high: float) -> float:

@@ -29,12 +29,14 @@ class Discretised:
         code: code of the architecture in the space of the supernet.
         model: model of this architecture alone.
         evaluations: evaluations of the model under its policy, by length factor; always contains 1.
+        calibrated: relative cost on the sequences of calibration; None if no router was calibrated.
     """
 
     supernet: Supernet
     code: Code
     model: LanguageModel
     evaluations: Mapping[int, Evaluation]
+    calibrated: float | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -77,10 +79,13 @@ def discretise(supernet: Supernet, task: Task, validation: Validation, code: Cod
         code: code of the architecture; `Supernet.code` by default.
     """
     code = supernet.code if code is None else code
+    calibrated = None
     if supernet.searches and not supernet.budget.dense and supernet.space.sizes.given_routing is None:
         batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
         target, exact = supernet.budget.target, supernet.budget.exact
-        calibrate(supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact)
+        calibrated = calibrate(
+            supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact
+        )
     model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
     evaluations = {factor: evaluate(model, batches, task.quality, policy) for factor, batches in validation.items()}
-    return Discretised(supernet, code, model, evaluations)
+    return Discretised(supernet, code, model, evaluations, calibrated)

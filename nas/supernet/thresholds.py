@@ -8,11 +8,13 @@ quantile of the margins, whatever their scale.
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-6
+"""Excess over the allowed cost that counts as rounding of float32 sums."""
 GAP = 0.1
 """Distance from the outermost margin of a threshold that keeps all chunks or none."""
 
 
-def threshold(margins: Tensor, costs: Tensor, allowed: Tensor) -> Tensor:
+def threshold(margins: Tensor, costs: Tensor, allowed: Tensor, nearest: bool = True) -> Tensor:
     """Return the threshold, a scalar tensor, above which the largest margins have the allowed total cost.
 
     It is the mean of the smallest margin that is kept and the largest that is dropped. It is 0 if a threshold of 0
@@ -22,6 +24,7 @@ def threshold(margins: Tensor, costs: Tensor, allowed: Tensor) -> Tensor:
         margins: [n] softmax margins.
         costs: [n] cost of each decision if it is softmax.
         allowed: allowed sum of costs, a scalar tensor.
+        nearest: whether the total cost is the nearest to the allowed cost; else it is the largest that is not above it.
 
     >>> margins, costs = torch.tensor([-3.0, 1.0, 2.0, 5.0]), torch.full((4,), 0.25)
     >>> [threshold(margins, costs, torch.tensor(allowed)).item() for allowed in (0.0, 0.5, 0.75)]
@@ -31,7 +34,8 @@ def threshold(margins: Tensor, costs: Tensor, allowed: Tensor) -> Tensor:
         return allowed.new_zeros(())
     ordered, order = margins.sort(descending=True)
     each = costs[order]
-    kept = (each.cumsum(0) - each / 2 <= allowed).sum()
+    limits = each.cumsum(0) - each / 2 if nearest else each.cumsum(0) - ROUNDING
+    kept = (limits <= allowed).sum()
     edges = torch.cat([ordered[:1] + 2 * GAP, ordered, ordered[-1:] - 2 * GAP])
     middle = edges.index_select(0, torch.stack([kept, kept + 1])).mean()
     nothing, everything = kept == 0, kept == len(margins)

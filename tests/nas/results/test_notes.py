@@ -78,11 +78,25 @@ def test_an_architecture_that_nothing_selected() -> None:
 
 
 @pytest.mark.parametrize(
+    ("calibrated", "exact", "reason"),
+    [
+        (0.7, False, "No threshold of its routers that was tried costs less on training sequences."),
+        (0.7, True, "No threshold of its routers that was tried is nearer to the target on training sequences."),
+        (0.5, False, "Its routers meet the target on training sequences, and keep more chunks of the validation"),
+        (None, False, "Its layers have no router whose threshold could move."),
+    ],
+)
+def test_the_reason_of_a_missed_budget(calibrated: float | None, exact: bool, reason: str) -> None:
+    (note,) = noted(replace(discretised(), calibrated=calibrated), budget=replace(MET, used=0.7, exact=exact))
+    assert reason in note
+
+
+@pytest.mark.parametrize(
     ("used", "exact", "missed"),
     [(0.51, False, False), (0.53, False, True), (0.1, False, False), (0.49, True, False), (0.1, True, True)],
 )
 def test_a_budget_that_was_not_met(used: float, exact: bool, missed: bool) -> None:
-    found = noted(discretised(), budget=replace(MET, used=used, exact=exact))
+    found = noted(replace(discretised(), calibrated=0.5), budget=replace(MET, used=used, exact=exact))
     assert len(found) == missed
-    assert all(f"needs {used:g} of the chunks, the target is 0.5." in note for note in found)
+    assert all(f"needs {used:g} of the chunks, the target is 0.5. " in note for note in found)
     assert noted(discretised(), budget=replace(MET, used=used, exact=exact, least=1.0)) == [], "nothing to decide"

@@ -78,6 +78,20 @@ def test_calibration_stays_finite_and_at_the_nearest_threshold(above: bool) -> N
     assert evaluate(model, [batch], "recall", learnt).share == share
 
 
+@pytest.mark.parametrize(("target", "exact", "share"), [(0.38, False, 0.3), (0.38, True, 0.4), (0.05, False, 0.0)])
+def test_a_limit_is_not_exceeded_and_an_exact_target_is_approached(target: float, exact: bool, share: float) -> None:
+    """Ten decisions: a target between two shares takes the lower one, and the nearest one only if exact."""
+    torch.manual_seed(0)
+    space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
+    model, cost = LanguageModel(space.sizes, "full", space.options), SpaceCost("softmax_share", space, 64)
+    for router in (module for module in model.modules() if isinstance(module, Router)):
+        router.move_threshold(torch.tensor(-5.0))
+    batch = Batch(torch.randint(11, (1, 20)), torch.zeros(1, 20, dtype=torch.long), None)
+    reached = calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], target, exact)
+    assert reached == pytest.approx(share)
+    assert evaluate(model, [batch], "recall", learnt).share == pytest.approx(share)
+
+
 def test_calibration_goes_beyond_a_finite_end() -> None:
     """If all margins are equal, as in bfloat16, the nearest share to a low target is 0, beyond every margin."""
     space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
