@@ -372,12 +372,22 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def interpolated(values: dict[str, Any]) -> str | None:
+    """Return the first option, as name=value, whose text would be read as an interpolation; None if there is none."""
+    for name, value in flat(values).items():
+        if any("${" in str(text) for text in (value if isinstance(value, list) else [value])):
+            return f"{name}={value}"
+    return None
+
+
 def restore(command: str, values: dict[str, Any]) -> RunConfig:
     """Return the config of a command from plain values, as made by ``dataclasses.asdict``.
 
     Raises:
         ValueError: the values are not those of such a config.
     """
+    if found := interpolated(values):
+        raise ValueError(f"{found} contains ${{, but a stored config has plain values only.")
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])
     try:
         for group in ("data", "searcher"):  # each choice has its own options

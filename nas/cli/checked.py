@@ -8,7 +8,11 @@ from nas.runs.folder import restored
 
 
 def checked(
-    name: str, given: RunConfig | VisualizeConfig | None, resume: str | None, plugins: list[str]
+    name: str,
+    given: RunConfig | VisualizeConfig | None,
+    resume: str | None,
+    plugins: list[str],
+    storage: str | None,
 ) -> RunConfig | VisualizeConfig:
     """Connect the processes of the run and return its checked config.
 
@@ -18,6 +22,8 @@ def checked(
         resume: folder of the run to resume; None for a new run.
         plugins: option ``plugins``, already loaded; empty to load the plugins of the run in ``resume``.
 
+        storage: option ``sweep.storage``; None if it is not given, or if the command has no such option.
+
     Raises:
         UserError: an option cannot work; the message names it.
     """
@@ -25,7 +31,7 @@ def checked(
     connect()
     if given is None:
         assert resume is not None
-        given = restored(name, resume, plugins)
+        given = restored(name, resume, plugins, storage)
     check_same(given)
     if isinstance(given, RunConfig):
         check(given)

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from nas.config import RunConfig, SweepConfig, TrainerConfig, flat
+from nas.config import RunConfig, SweepConfig, TrainerConfig, flat, interpolated
 from nas.distributed.collectives import check_batch_size
 from nas.distributed.devices import AUTO
 from nas.distributed.rendezvous import from_first
@@ -20,6 +20,8 @@ from nas.search_spaces.options import BOUNDS, Bounds
 
 def check(config: RunConfig) -> None:
     """Raise a UserError for the first option that cannot work."""
+    if found := interpolated(asdict(config)):
+        raise UserError(f"{found} contains ${{, which stored configs cannot have; give a value without it.")
     check_bounds(config)
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
     if config.relaxation.router is not None:

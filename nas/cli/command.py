@@ -159,10 +159,13 @@ def _say_error(message: str) -> None:
 def _config(name: str, composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
     """Return the typed and checked config; for ``resume`` without other options, the config of the resumed run."""
     resume, plugins = _resumed(composed), load(composed.plugins)
+    storage = composed.sweep.storage if "sweep" in composed else None
     given = None if resume is not None and overrides.resume_alone() else typed(composed, missing)
     if given is not None:
         given.plugins = plugins
-    return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, resume, plugins))
+    return cast(
+        "RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, resume, plugins, storage)
+    )
 
 
 def _resumed(composed: DictConfig) -> str | None:

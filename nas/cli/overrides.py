@@ -28,8 +28,8 @@ def name_of(option: str) -> str:
 
 
 def resume_alone() -> bool:
-    """Return whether this command line has no option except ``resume`` and ``plugins``."""
-    return all(name_of(option) in ("resume", "plugins") for option in given())
+    """Return whether this command line has no option except ``resume`` and those that every resumed run may need."""
+    return all(name_of(option) in ("resume", "plugins", "sweep.storage") for option in given())
 
 
 def assignment(option: str, value: Value) -> str:

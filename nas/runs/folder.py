@@ -37,6 +37,7 @@ from nas.plugins.record import RECORD, record, require
 from nas.runs import checksums
 from nas.runs.files import PART, flush, replacing, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
+from nas.runs.secrets import STORAGE, masked_arguments, masked_config
 from nas.runs.versions import commit, hardware, versions
 from nas.search_spaces.architecture import Architecture
 
@@ -72,7 +73,7 @@ class Run:
             hidden.mkdir()
             described: dict[str, Any] = {
                 "command": command,
-                "config": asdict(config),
+                "config": masked_config(asdict(config)),
                 "versions": versions(),
                 "commit": commit(),
                 "hardware": hardware(config.trainer.accelerator),
@@ -121,7 +122,7 @@ class Run:
 
     def differences(self, config: RunConfig) -> list[str]:
         """Return the options that differ between ``config`` and the run's own, each as text for a message."""
-        ours, given = flat(self.config()), flat(asdict(config))
+        ours, given = flat(self.config()), flat(masked_config(asdict(config)))
         return [
             f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
             for key in {**ours, **given}
@@ -226,7 +227,7 @@ def _of_this_launch(name: str, config: RunConfig) -> str | None:
     return None
 
 
-def restored(name: str, folder: str, plugins: Sequence[str]) -> RunConfig:
+def restored(name: str, folder: str, plugins: Sequence[str], storage: str | None) -> RunConfig:
     """Return the config that a run was started with.
 
     Args:
@@ -234,9 +235,18 @@ def restored(name: str, folder: str, plugins: Sequence[str]) -> RunConfig:
         folder: run folder.
         plugins: option ``plugins``, already loaded, in place of the run's own. If empty, the modules of the run's own
             option are loaded, which executes their code.
+        storage: option ``sweep.storage``, if it is given. A storage outside the run folder must be given again: the
+            folder may come from somebody else, and a connection would send this user's data to any host.
     """
     described = Run.reopen(name, folder).described()
     stored = described["config"]
+    if isinstance(sweep := stored.get("sweep"), dict) and (sweep.get("storage") or storage):
+        if storage is None:
+            raise UserError(
+                f"resume={folder} is a sweep with its study in {sweep['storage']}; give its storage again: "
+                f"resume={folder} {STORAGE}=URL."
+            )
+        sweep["storage"] = storage
     stored["plugins"] = plugins or load(stored.get("plugins", []))
     require(f"resume={folder}", described)
     try:
@@ -330,9 +340,10 @@ def plain(value: Any) -> Any:
 
 
 def command_line() -> str:
-    """Return the command line, quoted for a shell."""
+    """Return the command line, quoted for a shell, without passwords."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return shlex.join([*(("python", "-m", spec.name) if spec else _program(sys.argv[0])), *sys.argv[1:]])
+    program = ("python", "-m", spec.name) if spec else _program(sys.argv[0])
+    return shlex.join([*program, *masked_arguments(sys.argv[1:])])
 
 
 def _program(path: str) -> tuple[str, ...]:

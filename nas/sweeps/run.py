@@ -7,12 +7,13 @@ from rich.console import Console
 
 from nas.config import SweepConfig
 from nas.console import say
-from nas.runs.folder import start
+from nas.errors import UserError
+from nas.runs.folder import METRICS, start
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish
 from nas.sweeps.options import given_search
 from nas.sweeps.queue import Slot
-from nas.sweeps.storage import while_reachable
+from nas.sweeps.storage import DATABASE, while_reachable
 from nas.sweeps.study import Plan, Sweep
 from nas.sweeps.workers import run_workers
 
@@ -25,6 +26,7 @@ def sweep(config: SweepConfig, console: Console) -> int:
         Sweep(plan, Path()).claim()
     run = start("sweep", config)
     keep_source(run, plan.source, console)
+    _require_study(config, run.path)
     here = Sweep(plan, run.path)
     here.claim()
     say(
@@ -38,6 +40,16 @@ def sweep(config: SweepConfig, console: Console) -> int:
     if status:
         say(console, f"Continue with: resume={run.path}")
     return status or int(not any_complete)
+
+
+def _require_study(config: SweepConfig, folder: Path) -> None:
+    """Raise a UserError if a sweep has trials but no longer the study that records them."""
+    database = folder / DATABASE
+    begun = (folder / METRICS).exists() or (folder / "search").exists()
+    if config.sweep.storage is None and begun and not (database.exists() and database.stat().st_size):
+        raise UserError(
+            f"{database} is missing or empty, but this sweep has trials; restore it from a copy, or start a new sweep."
+        )
 
 
 def _so_far(slots: Sequence[Slot], trials: int) -> str:

@@ -1,11 +1,13 @@
 """The storage of a study, which its workers share: SQLite, a database server, or a journal file."""
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
@@ -15,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from nas.errors import UserError
+from nas.runs.secrets import masked
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -38,20 +41,40 @@ def open_storage(given: str | None, folder: Path) -> BaseStorage:
         given: the value of ``sweep.storage``; None for a SQLite file in ``folder``.
         folder: run folder of the sweep.
     """
-    url = given or f"sqlite:///{folder.resolve() / DATABASE}"
+    url = given or sqlite_url(folder / DATABASE)
+    if re.search(r"://[^/]*:[^/]*@.*@", url):
+        raise UserError(f"sweep.storage={masked(url)} has an @ in its password; write it as %40.")
     try:
         return _journal(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else _database(url)
     except ArgumentError as error:
         raise UserError(
-            f"sweep.storage={_without_password(url)} is not a storage; give a database URL such as "
+            f"sweep.storage={masked(url)} is not a storage; give a database URL such as "
             f"postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name, or {JOURNAL}FILE."
         ) from error
     except ImportError as error:
-        raise UserError(
-            f"sweep.storage={_without_password(url)} needs a driver: {_first_line(error)}; install it."
-        ) from error
+        raise UserError(f"sweep.storage={masked(url)} needs a driver: {_first_line(error)}; install it.") from error
     except (OSError, SQLAlchemyError, OptunaError) as error:
-        raise UserError(f"sweep.storage={_without_password(url)} cannot be reached: {_first_line(error)}") from error
+        raise UserError(f"sweep.storage={masked(url)} cannot be reached: {_first_line(error)}") from error
+
+
+def open_to_read(folder: Path) -> BaseStorage:
+    """Return the storage in a run folder, read-only; UserError if it is missing, damaged or of another program."""
+    path = folder / DATABASE
+    if not path.is_file():
+        raise UserError(f"{path} is missing, so the trials of this sweep cannot be read; restore the file.")
+    try:
+        return RDBStorage(sqlite_url(path, read_only=True))
+    except (OSError, ArithmeticError, RuntimeError, SQLAlchemyError, OptunaError) as error:
+        raise UserError(f"{path} is not the study of a sweep, or is damaged: {_first_line(error)}") from error
+
+
+def sqlite_url(path: Path, read_only: bool = False) -> str:
+    """Return the URL of a SQLite file.
+
+    The path is quoted for SQLite, since ? and # have a meaning there, and again for SQLAlchemy.
+    """
+    mode = "mode=ro&" if read_only else ""
+    return f"sqlite:///file:{quote(quote(str(path.resolve())))}?{mode}uri=true"
 
 
 @contextmanager
@@ -61,7 +84,7 @@ def while_reachable(given: str | None, folder: Path) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise UserError(
-            f"sweep.storage={_without_password(given or str(folder / DATABASE))} cannot be reached any more: "
+            f"sweep.storage={masked(given or str(folder / DATABASE))} cannot be reached any more: "
             f"{_first_line(error)}. Finished trials are kept; continue with resume={folder}."
         ) from error
 
@@ -125,13 +148,6 @@ def _lock_from_the_start(storage: RDBStorage) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     storage.engine.dispose()  # connections opened before lack these listeners
-
-
-def _without_password(url: str) -> str:
-    """Return the URL with its password masked."""
-    with suppress(ArgumentError):
-        return make_url(url).render_as_string()
-    return url
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from nas.sweeps.options import compose_search, fixed, names
 from nas.sweeps.queue import Queue, Slot
 from nas.sweeps.ranges import Range, read
 from nas.sweeps.samplers import build_pruner, build_sampler
-from nas.sweeps.storage import open_storage
+from nas.sweeps.storage import open_storage, open_to_read
 
 MADE_FOR = "made for"
 """User attribute of a study with the space, ranges, objectives and options of its sweep."""
@@ -83,10 +83,15 @@ class Sweep:
     Args:
         plan: the checked options of the sweep.
         folder: run folder of this command, which contains the run folders of its trials.
+        read_only: whether to open only the study in the folder, and only to read it.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: Plan, folder: Path, read_only: bool = False) -> None:
         self.plan, self.folder = plan, folder
+        if read_only:
+            self.storage = open_to_read(folder)
+            self.study = self.study_for(0)
+            return
         self.storage = open_storage(plan.config.sweep.storage, folder)
         optuna.create_study(
             study_name=plan.config.sweep.study,

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas.config import SweepConfig, restore
 from nas.errors import UserError
@@ -80,12 +82,16 @@ def _opened(folder: Path, stored: dict[str, Any], written: dict[str, Any] | None
     except ValueError as error:
         raise UserError(f"{folder} has a config that this version cannot read: {error}") from error
     assert isinstance(config, SweepConfig)
-    if config.sweep.storage is None and not (folder / DATABASE).exists():
+    if config.sweep.storage is not None:
         raise UserError(
-            f"{folder / DATABASE} is missing, so the trials of this sweep cannot be read; restore the file."
+            f"{folder} is a sweep with its study in {config.sweep.storage}, which only its own command opens: "
+            f"python -m nas.sweep resume={folder} sweep.storage=URL"
         )
     config.sweep.trials = max(config.sweep.trials, (written or {}).get("trials_asked_for", 0))
-    return Sweep(Plan.of(config), folder)
+    try:
+        return Sweep(Plan.of(config), folder, read_only=True)
+    except (KeyError, SQLAlchemyError, OptunaError) as error:
+        raise UserError(f"{folder / DATABASE} has no study of this sweep, or is damaged; restore the file.") from error
 
 
 def importances(study: optuna.Study, objective: Objective, index: int) -> dict[str, float]:
