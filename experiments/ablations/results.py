@@ -133,7 +133,7 @@ def report(variants: Sequence[Ablation], found: Mapping[str, Sequence[Trained]],
     if tested:
         parts += [
             "## Differences",
-            "Mean difference over seeds [95 % bootstrap interval], and p of a two-sided paired t-test, adjusted for "
+            "Mean difference over seeds [95 % t interval], and p of a two-sided paired t-test, adjusted for "
             "all tests in a column (Holm). The verdict follows p; the interval is too narrow with few seeds.",
             markdown(_differences(tested, found)),
         ]

@@ -5,16 +5,13 @@ diverged counts with the worst quality (`counted`), because leaving it out would
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import DegenerateDataWarning, bootstrap, ttest_rel
 from scipy.stats import t as student
+from scipy.stats import ttest_rel
 
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.evaluation.pareto import front
@@ -44,7 +41,8 @@ class Pair:
         baseline: name of the contender that it is tested against.
         factor: sequence length over the training length.
         difference: mean quality of the contender minus the mean quality of the baseline.
-        interval: confidence interval of the difference over seeds.
+        interval: confidence interval of the difference over seeds, at the level at which Holm's procedure tests it: it
+            excludes 0 exactly if the verdict is not `NOISE`.
         p: p-value of the paired test; None with one seed.
         p_holm: p-value adjusted for all tests at this length; None with one seed.
         verdict: the verdict on the contender: `BETTER`, `WORSE`, `NOISE` or `ONE_SEED`.
@@ -85,39 +83,23 @@ def diverged(contender: TrainedContender, factor: int) -> int:
     return sum(not math.isfinite(run.quality[factor]) for run in contender.runs)
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the 95 % bootstrap interval of the mean of finite values; nan, nan for a single value.
+def interval(values: Sequence[float], level: float = LEVEL, resolution: float = RESOLUTION) -> Interval:
+    """Return the confidence interval of the mean of finite values by Student's t; nan, nan for a single value.
 
-    The interval is bias-corrected and accelerated (Efron 1987), or has the plain percentiles if the former is not
-    defined, as for nearly constant values. For few values it is too narrow: it never exceeds their range, so it has no
-    width for equal values.
+    It belongs to `paired_test`: the interval of paired differences excludes 0 exactly if their p-value is below
+    ``level``.
+
+    Args:
+        values: values of the seeds.
+        level: 1 - confidence.
+        resolution: least standard deviation, see `paired_test`.
     """
-    if len(values) < 2:
+    count = len(values)
+    if count < 2:
         return Interval(math.nan, math.nan)
-    for method in ("BCa", "percentile"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DegenerateDataWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
-            ends = bootstrap(
-                (np.asarray(values),),
-                _rounded_mean,
-                confidence_level=1 - LEVEL,
-                method=method,
-                rng=np.random.default_rng(0),
-            ).confidence_interval
-        if math.isfinite(ends.low) and math.isfinite(ends.high):
-            break
-    mean = fmean(values)
-    return Interval(min(float(ends.low), mean), max(float(ends.high), mean))
-
-
-def _rounded_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the mean, rounded so that the order of the values does not change it.
-
-    The correction of the bias counts the resamples below the mean. Few values have many resamples that are equal to the
-    mean but for rounding.
-    """
-    return np.asarray(values.mean(axis)).round(12)
+    mean, error = fmean(values), max(stdev(values), resolution) / math.sqrt(count)
+    half = float(student.isf(level / 2, count - 1)) * error
+    return Interval(mean - half, mean + half)
 
 
 def paired_test(a: Sequence[float], b: Sequence[float], resolution: float = RESOLUTION) -> float | None:
@@ -200,7 +182,7 @@ def _at(comparison: Comparison, factor: int) -> list[Pair]:
         differences = [a - b for a, b in zip(mine, other, strict=True)]
         difference = fmean(differences)
         verdict = verdict_of(difference if comparison.higher else -difference, p_holm)
-        spread = interval(differences)
+        spread = interval(differences, LEVEL if p is None or not p_holm else LEVEL * p / p_holm)
         found.append(Pair(contender.name, baseline.name, factor, difference, spread, p, p_holm, verdict))
     return found
 

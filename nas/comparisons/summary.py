@@ -57,7 +57,7 @@ class Summary:
         comparison = self.comparison
         seeds = comparison.contenders[0].seeds
         sentences = [f"{self.measure}: {BETTER[comparison.quality]}"]
-        sentences += [f"{len(seeds)} seeds: mean [95 % bootstrap interval]" if len(seeds) > 1 else "one seed"]
+        sentences += [f"{len(seeds)} seeds: mean [95 % t interval]" if len(seeds) > 1 else "one seed"]
         sentences += [f"{BEST} {_lengths(of)}: {name}" for name, of in _grouped(self.best).items()]
         if any(diverged(contender, factor) for contender in comparison.contenders for factor in comparison.factors):
             sentences.append("trainings that diverged count with the worst quality")

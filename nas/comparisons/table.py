@@ -53,7 +53,7 @@ def to_markdown(summary: Summary) -> str:
     if summary.pairs:
         how = (
             "Two-sided paired t-tests over seeds; p (Holm) is adjusted for all tests at one length. "
-            "The verdict follows from p (Holm), not from the bootstrap interval, which is narrow for few seeds."
+            "The interval of a difference excludes 0 exactly if p (Holm) is below 0.05."
         )
         parts.append(f"## Pairwise tests\n\n{how}\n\n{markdown(list(map(_pair_cells, summary.pairs)))}")
         parts.append("## In words\n\n" + "".join(f"- {sentence}\n" for sentence in sentences(summary, summary.pairs)))

@@ -82,7 +82,7 @@ def test_runs_without_kept_chunks_and_diverged_runs_count_as_0() -> None:
 
 def test_a_difference_is_to_the_reference_of_the_variant_and_has_a_verdict() -> None:
     text = report([BASE, PRICE, LONGER, SECOND], RUNS, "f.png")
-    assert cells(text, PRICE.options, 1)["recall at 1x"] == "+0.000 [+0.000, +0.000], p 1.000: within the noise"
+    assert cells(text, PRICE.options, 1)["recall at 1x"] == "+0.000 [-0.009, +0.009], p 1.000: within the noise"
     assert cells(text, SECOND.options, 1)["against"] == LONGER.options
     assert re.match(r"-0\.800 \[.*\], p 0\.00\d: worse", cells(text, SECOND.options, 1)["recall at 1x"])
     assert re.match(r"\+0\.400 \[.*\], p 0\.00\d: better", cells(text, LONGER.options, 1)["recall at 1x"])

@@ -1,45 +1,53 @@
 """Intervals, tests, adjusted p-values and Pareto fronts, compared with published or independent values."""
 
 import math
-import warnings
 from dataclasses import replace
-from itertools import product
 from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import sem, ttest_rel
+from scipy.stats import t as student
 
 from nas.comparisons import statistics  # its `tests` would be collected as one
-from nas.comparisons.statistics import BETTER, NOISE, ONE_SEED, WORSE, Interval
+from nas.comparisons.statistics import BETTER, NOISE, ONE_SEED, WORSE
 from tests.nas.comparisons.examples import by_seed, comparison, recall
 
 
-def test_an_interval_contains_the_mean_and_shrinks_with_more_seeds() -> None:
-    draw = np.random.default_rng(1)
-    few, many = draw.normal(0.5, 0.1, 6), draw.normal(0.5, 0.1, 200)
-    for values in (few, many):
-        low, high = statistics.interval(values.tolist())
-        assert low < fmean(values) < high
-    assert np.diff(statistics.interval(many)) < np.diff(statistics.interval(few)) / 3
-    error = 1.96 * many.std(ddof=1) / math.sqrt(200)  # what a normal distribution would give
-    assert statistics.interval(many) == pytest.approx((many.mean() - error, many.mean() + error), abs=0.004)
+def test_an_interval_is_students() -> None:
+    values = [0.91, 0.88, 0.95, 0.9]
+    error = sem(values)
+    assert statistics.interval(values) == pytest.approx(student.interval(0.95, 3, loc=fmean(values), scale=error))
+    wide = statistics.interval(values, level=0.01)
+    assert wide == pytest.approx(student.interval(0.99, 3, loc=fmean(values), scale=error))
 
 
-def test_an_interval_is_defined_for_any_few_values() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for count in (2, 3):
-            for values in product((0.0, 0.1, 0.93, 1.0), repeat=count):
-                low, high = statistics.interval(values)
-                assert min(values) - 1e-12 <= low <= fmean(values) <= high <= max(values) + 1e-12
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_an_interval_excludes_zero_exactly_if_the_test_finds_a_difference(count: int) -> None:
+    draw = np.random.default_rng(count)
+    found = set()
+    for _ in range(200):
+        differences = (draw.normal(0.1, 0.1, count) * draw.choice([1e-4, 1.0])).tolist()
+        p = statistics.paired_test(differences, [0.0] * count)
+        assert p is not None
+        low, high = statistics.interval(differences)
+        assert (low > 0 or high < 0) == (p < statistics.LEVEL)
+        found.add(p < statistics.LEVEL)
+    assert found == {True, False}
 
 
-def test_an_interval_does_not_depend_on_rounding_of_means() -> None:
-    """Sums in another order differ in the last bit; resamples with the mean itself must count as equal to it."""
-    assert statistics.interval([1.93, 1.94, 1.95]) == pytest.approx((1.93, 1.95))
-    assert statistics.interval([2.10, 2.11, 2.12]) == pytest.approx((2.10, 2.12))
-    assert statistics.interval([0.1, 0.1, 0.1]) == pytest.approx((0.1, 0.1))
+def test_intervals_of_differences_agree_with_the_adjusted_tests() -> None:
+    pairs = statistics.tests(recall())
+    assert {pair.verdict for pair in pairs} >= {NOISE, BETTER}
+    for pair in pairs:
+        assert pair.interval.low <= pair.difference <= pair.interval.high
+        assert (pair.interval.low > 0 or pair.interval.high < 0) == (pair.verdict != NOISE), pair
+
+
+def test_equal_values_have_an_interval_of_the_resolution() -> None:
+    assert statistics.interval([0.5, 0.5, 0.5]) == pytest.approx(
+        student.interval(0.95, 2, loc=0.5, scale=statistics.RESOLUTION / math.sqrt(3))
+    )
 
 
 def test_one_value_has_no_interval() -> None:
@@ -132,7 +140,9 @@ def test_every_searched_contender_is_tested_against_every_baseline() -> None:
     assert [pair.p for pair in pairs] == pytest.approx(raw)
     assert [pair.p_holm for pair in pairs] == pytest.approx(statistics.holm(raw))
     assert pairs[1].difference == pytest.approx(0.89)
-    assert pairs[1].interval == pytest.approx(Interval(0.87, 0.91))
+    low, high = pairs[1].interval
+    assert low > 0
+    assert (low + high) / 2 == pytest.approx(0.89)
 
 
 def test_lower_is_better_where_it_is() -> None:

@@ -36,6 +36,6 @@ def test_a_diverged_training_counts_and_is_told() -> None:
 def test_the_caption_names_the_best_baseline_of_each_length() -> None:
     summary = Summary.of(recall())
     assert summary.caption == (
-        "recall: higher is better; 3 seeds: mean [95 % bootstrap interval]; best baseline at 1x: softmax; "
+        "recall: higher is better; 3 seeds: mean [95 % t interval]; best baseline at 1x: softmax; "
         "best baseline at 2x, 4x, 8x: nats_l."
     )
