@@ -4,7 +4,6 @@
 """
 
 import atexit
-import errno
 import functools
 import gc
 import logging
@@ -36,8 +35,7 @@ from nas.plugins.hydra_sources import given as given_plugins
 from nas.plugins.hydra_sources import register
 from nas.plugins.loading import load
 from nas.plugins.record import use
-
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
+from nas.runs.files import REFUSED
 
 
 def run(name: str, job: str, missing: Advice) -> None:
@@ -105,7 +103,7 @@ def _sentences() -> Iterator[None]:
     except BrokenPipeError:
         Console().on_broken_pipe()
     except Exception as error:
-        if not isinstance(error, OSError) or error.errno not in CANNOT_WRITE:
+        if not isinstance(error, OSError) or error.errno not in REFUSED:
             _fail_over(error)
             raise
         where = f" {error.filename}" if error.filename else ""

@@ -16,6 +16,7 @@ from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
+from nas.runs.files import saving
 from nas.runs.folder import Run, start
 from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
@@ -29,7 +30,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
     run = start("compare", config)
-    with locked(run.path):
+    with locked(run.path), saving(run.path):
         return _compare_in(run, config, runs, every, task, console)
 
 

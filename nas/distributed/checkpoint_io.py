@@ -14,5 +14,10 @@ class LocalCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; ``storage_options`` has no effect."""
-        torch.save(checkpoint, path)
+        """Write a checkpoint; ``storage_options`` has no effect.
+
+        Raises:
+            OSError: the disk is full. With a path in place of a file, torch would raise a RuntimeError.
+        """
+        with open(path, "wb") as file:
+            torch.save(checkpoint, file)

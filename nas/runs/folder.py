@@ -35,7 +35,7 @@ from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
 from nas.runs import checksums
-from nas.runs.files import PART, flush, replacing, subfolder, temporary_name
+from nas.runs.files import PART, flush, naming, replacing, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
 from nas.runs.secrets import STORAGE, masked_arguments, masked_config
 from nas.runs.versions import commit, hardware, versions
@@ -66,26 +66,31 @@ class Run:
             raise UserError(f"name={config.name!r} cannot be part of a folder's name; give a word without {os.sep!r}.")
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         path = Path(config.output) / command / f"{stamp}_{config.name}"
+        described: dict[str, Any] = {
+            "command": command,
+            "config": masked_config(asdict(config)),
+            "versions": versions(),
+            "commit": commit(),
+            "hardware": hardware(config.trainer.accelerator),
+            "command_line": command_line(),
+            "created": stamp,
+        }
+        if used := record(asdict(config)):
+            described[RECORD] = used
+        if launch := launch_id():
+            described["launch"] = launch
         with cannot_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path.parent)
             hidden = temporary_name(path)
-            hidden.mkdir()
-            described: dict[str, Any] = {
-                "command": command,
-                "config": masked_config(asdict(config)),
-                "versions": versions(),
-                "commit": commit(),
-                "hardware": hardware(config.trainer.accelerator),
-                "command_line": command_line(),
-                "created": stamp,
-            }
-            if used := record(asdict(config)):
-                described[RECORD] = used
-            if launch := launch_id():
-                described["launch"] = launch
-            cls(hidden).write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
-            return cls(_move_to_new(hidden, path))
+            with naming(path.parent):
+                hidden.mkdir()
+                try:
+                    cls(hidden).write_text(CONFIG, yaml.safe_dump(described, sort_keys=False))
+                    return cls(_move_to_new(hidden, path))
+                except Exception:
+                    shutil.rmtree(hidden, ignore_errors=True)
+                    raise
 
     @classmethod
     def reopen(cls, command: str, folder: str) -> "Run":

@@ -8,7 +8,9 @@ from rich.console import Console
 from nas.config import SweepConfig
 from nas.console import say
 from nas.errors import UserError
+from nas.runs.files import saving
 from nas.runs.folder import METRICS, start
+from nas.runs.lock import locked
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish
 from nas.sweeps.options import given_search
@@ -34,7 +36,7 @@ def sweep(config: SweepConfig, console: Console) -> int:
         f"Sweeping {config.space.name} on {config.data.name}, {_so_far(here.slots(), config.sweep.trials)}, "
         f"run folder {run.path}",
     )
-    with while_reachable(config.sweep.storage, run.path):
+    with locked(run.path), saving(run.path), while_reachable(config.sweep.storage, run.path):
         status = run_workers(here, console)
         any_complete = finish(here, run, console)
     if status:

@@ -20,6 +20,7 @@ from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Report, Stepped
+from nas.runs.files import CannotWrite
 from nas.runs.folder import CONFIG
 from nas.runs.metrics import Metrics, read_metrics
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
@@ -129,12 +130,12 @@ def run_trial(
         return Outcome(ended.state, [], {}, ended.reason)
     except UpdateFinishedTrialError:
         return Outcome(State.STOPPED, [], {}, TAKEN_OVER)
+    except (OptunaError, SQLAlchemyError, OSError, CannotWrite):
+        raise  # the values of the trial are not the cause: the next trial would fail as well
     except UserError as error:
         if run is not None:  # the run cannot be resumed, at least not on this machine
             return run_trial(config, values, objectives, None, watch, folder, number)
         return Outcome(State.FAILED, [], {}, str(error))
-    except (OptunaError, SQLAlchemyError, OSError):
-        raise  # the values of the trial are not the cause: the next trial would fail as well
     except Exception as error:  # the cause may be the values, for example too little memory: other values may work
         return Outcome(State.FAILED, [], {}, keep_traceback(error, folder, name_of(number)))
     return _outcome(read_metrics(searched.run.path), objectives)

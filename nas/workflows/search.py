@@ -16,6 +16,7 @@ from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.results.finish import finish
+from nas.runs.files import saving
 from nas.runs.folder import Run, start
 from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
@@ -50,7 +51,7 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
     _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     run = start("search", config)
-    with locked(run.path):
+    with locked(run.path), saving(run.path):
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
         finished = fit(module, run, console, callbacks)

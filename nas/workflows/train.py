@@ -14,6 +14,7 @@ from nas.data import build_task
 from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
 from nas.results.finish import finish
+from nas.runs.files import saving
 from nas.runs.folder import Run, load_architecture, start
 from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
@@ -56,7 +57,7 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     _check_budget(config, architecture)
     module = TrainingModule(Space.of(architecture), task, config)
     run = start("train", config)
-    with locked(run.path):
+    with locked(run.path), saving(run.path):
         keep_source(run, source_of(task), console)
         say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
         finished = fit(module, run, console, callbacks)

@@ -70,7 +70,7 @@ def refusal(command: str, *options: str) -> str:
     """The one message with which a command refuses its options."""
     ended = nas(command, *options)
     assert ended.status == 1
-    assert ended.err.startswith("error: ")
+    assert ended.err.startswith("error: "), ended.err
     assert "Traceback" not in ended.err
     assert ended.err.count("\n") == 1
     return ended.err

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from nas.distributed.checkpoint_io import LocalCheckpointIO
 from tests.nas.commands import SEARCH, SHORT, nas
 
 
@@ -18,3 +20,8 @@ def test_a_run_needs_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: 
     ended = nas("search", *SEARCH, *SHORT, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert list(ended.run.glob("checkpoints/*.ckpt"))
+
+
+def test_a_full_disk_is_an_error_of_the_operating_system() -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        LocalCheckpointIO().save_checkpoint({"weights": torch.zeros(1000)}, "/dev/full")

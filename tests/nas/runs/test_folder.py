@@ -5,10 +5,12 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import Tensor
 
 from nas.config import RunConfig, restore
 from nas.errors import UserError
@@ -23,6 +26,7 @@ from nas.models.language_model import LanguageModel
 from nas.runs.files import replacing
 from nas.runs.folder import Run, command_line, load_architecture, load_weights
 from nas.runs.lock import locked
+from nas.training.module import TrainingModule
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
 
@@ -337,13 +341,55 @@ def test_a_disk_that_is_full_when_a_file_is_written(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "replace", refuse)
     message = refusal("search", *SEARCH, *SHORT, f"output={tmp_path}")
-    assert "cannot write" in message
-    assert "No space left on device" in message
-    (run,) = (tmp_path / "search").iterdir()
-    assert not list(run.rglob("*.part"))
+    (run,) = (tmp_path / "search").iterdir() if name != "config.yaml" else (None,)
+    place = f"cannot write {tmp_path / 'search'}" if run is None else f"cannot write to {run}"
+    assert message.startswith(f"error: {place}: No space left on device.")
+    assert not list(tmp_path.rglob("*.part"))
     monkeypatch.undo()
     if name != "config.yaml":
         assert nas("search", f"resume={run}").status == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "writes"), [("RecordWriter.write", 0), ("RecordWriter.write", 9), ("RecordWriter.flush", 2)]
+)
+def test_a_disk_that_is_full_when_curves_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, writes: int
+) -> None:
+    place = f"tensorboard.summary.writer.record_writer.{place}"
+    module, owner, name = place.rsplit(".", 2)
+    write = getattr(getattr(import_module(module), owner), name)
+    calls = iter(range(10**6))
+
+    def refuse(*given: object) -> None:
+        if next(calls) >= writes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*given)
+
+    monkeypatch.setattr(place, refuse)
+    message = refusal("search", *SEARCH, *SHORT, f"output={tmp_path}")
+    (run,) = (tmp_path / "search").iterdir()
+    assert message.startswith(f"error: cannot write to {run}: No space left on device.")
+
+
+@pytest.mark.parametrize("act", [shutil.rmtree, lambda run: run.rename(run.parent / "moved")], ids=["deleted", "moved"])
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_run_folder_that_is_gone_during_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Path], object], step: int
+) -> None:
+    training_step: Callable[..., Tensor] = TrainingModule.training_step
+    folders: list[Path] = []
+
+    def removing(self: TrainingModule, *given: Any) -> Tensor:
+        if self.global_step == step:
+            folders[:] = (tmp_path / "search").iterdir()
+            act(folders[0])
+        return training_step(self, *given)
+
+    monkeypatch.setattr(TrainingModule, "training_step", removing)
+    message = refusal("search", *SEARCH, f"output={tmp_path}")
+    assert message.startswith(f"error: {folders[0]} was deleted or moved while its run went on")
+    assert not folders[0].exists()
 
 
 @pytest.fixture
@@ -360,8 +406,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_is_full_in_truth_and_then_is_not(tiny_disk: Path, search: Any) -> None:
     message = refusal("search", *SEARCH, f"output={tiny_disk}")
-    assert "No space left on device" in message
     (run,) = (tiny_disk / "search").iterdir()
+    assert message.startswith(f"error: cannot write to {run}: No space left on device.")
     assert yaml.safe_load((run / "config.yaml").read_text())["command"] == "search"
     subprocess.run(["mount", "-o", "remount,size=10m", tiny_disk], check=True)
     assert nas("search", f"resume={run}").status == 0
