@@ -1,6 +1,7 @@
 """Terminal output: sentences, progress bars, and fewer warnings of other packages."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Self
@@ -10,6 +11,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from nas.distributed.launch import launched
+
+WIDE = 1000
+"""Width of lines in a file or a pipe, in characters: no table of a command is wider."""
+
+
+def console_of_command() -> Console:
+    """Return the console of a command, which is silent in all processes but the first.
+
+    It is as wide as the terminal. In a file or a pipe, which has no width, it is wide enough that no line of a table is
+    broken, unless COLUMNS sets a width.
+    """
+    console = Console(quiet=not launched().first)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
 
 
 def say(console: Console, sentence: str) -> None:

@@ -29,6 +29,7 @@ from nas.cli import overrides
 from nas.cli.completion import answer, requested
 from nas.cli.start import Advice, interruptible
 from nas.config import CONF, RunConfig, VisualizeConfig, flat
+from nas.console import console_of_command
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
 from nas.plugins.hydra_sources import given as given_plugins
@@ -46,7 +47,7 @@ def run(name: str, job: str, missing: Advice) -> None:
         with _sentences():
             config = _config(name, composed, missing)
             interruptible()
-            status = _function(job)(config, Console(quiet=not launched().first))
+            status = _function(job)(config, console_of_command())
         if status:
             _rendezvous().leave_together(status)
 

@@ -70,7 +70,7 @@ def work(config: TrainConfig, job: int, tunes: bool, report: Report, parent: int
         outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module, outcome.discretised)})
     metrics = read_metrics(outcome.run.path)
     quality = ", ".join(f"{factor}x {number(own.quality)}" for factor, own in metrics.learnt.by_factor.items())
-    report(Ended(job, f"{config.name}: {metrics.quality.replace('_', ' ')} {quality}", 0, ""))
+    report(Ended(job, f"{metrics.quality.replace('_', ' ')} {quality}", 0, ""))
     return True
 
 

@@ -27,6 +27,7 @@ class Display:
         self._bar = Bars.on(console, several=True)
         self._all = self._bar.add_task(f"{noun}s".ljust(self._width), total=jobs, completed=finished, figures=best)
         self._running: dict[int, TaskID] = {}
+        self._values: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -48,6 +49,7 @@ class Display:
             worker: number of the worker that reports it.
         """
         if isinstance(event, Began):
+            self._values[worker] = event.values
             self._running[worker] = self._bar.add_task(
                 self._name(event.job).ljust(self._width), total=None, figures=event.values
             )
@@ -62,8 +64,9 @@ class Display:
         elif isinstance(event, Ended):
             self.drop(worker)
             self._bar.update(self._all, completed=event.finished, figures=event.best)
-            so_far = "" if self._console.is_terminal or not event.best else f"  ({event.best})"
-            self.say(f"{self._name(event.job)}  {event.outcome}{so_far}")
+            so_far = f"({event.best})" if event.best and not self._console.is_terminal else ""
+            parts = (self._name(event.job), self._values.pop(worker, ""), event.outcome, so_far)
+            self.say("  ".join(part for part in parts if part))
 
     def drop(self, worker: int) -> None:
         """Remove the progress bar of a worker, if it has a job."""

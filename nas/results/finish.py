@@ -43,7 +43,12 @@ class Finished(NamedTuple):
 
 
 def finish(
-    module: TrainingModule, run: Run, console: Console, finished: bool, selection: Selection | None = None
+    module: TrainingModule,
+    run: Run,
+    console: Console,
+    finished: bool,
+    selection: Selection | None = None,
+    hyperparameters: bool = True,
 ) -> Finished:
     """Write weights, architecture, metrics and report of a trained module in the first process; the others wait.
 
@@ -53,6 +58,7 @@ def finish(
         console: console that the results are printed on.
         finished: whether nothing is left to train; see `nas.training.fit.fit`.
         selection: architecture that a searcher selected; None if the architecture logits decide.
+        hyperparameters: whether TensorBoard's HParams gets the options and the quality of this run.
     """
     discretised = None
 
@@ -62,7 +68,8 @@ def finish(
             discretised, metrics, routing = _measured(module, finished, selection)
         assert isinstance(module.logger, TensorBoardLogger)
         write_results(run, discretised, metrics, module.config)
-        log_hyperparameters(module.logger, run, metrics)
+        if hyperparameters:
+            log_hyperparameters(module.logger, run, metrics)
         write_run_report(run, metrics, routing, module.task)
         print_results(console, run, metrics)
         if module.diverged_at is not None:

@@ -2,11 +2,10 @@
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nas.evaluation.metrics import HIGHER
 from nas.runs.folder import TENSORBOARD, Run
 
 FINAL = "final/"
-"""Prefix of the figure that HParams shows."""
+"""Prefix of the figures that HParams shows."""
 
 
 def history(run: Run) -> list[dict[str, float]]:
@@ -16,7 +15,7 @@ def history(run: Run) -> list[dict[str, float]]:
     events = EventAccumulator(str(run.path / TENSORBOARD), size_guidance={"scalars": 0})
     events.Reload()
     steps: dict[int, dict[str, float]] = {}
-    for tag in set(events.Tags()["scalars"]) - {FINAL + quality for quality in HIGHER}:
+    for tag in [tag for tag in events.Tags()["scalars"] if not tag.startswith(FINAL)]:
         for event in events.Scalars(tag):
             name = {"budget": "target"}.get(tag, tag)
             steps.setdefault(event.step, {"step": event.step})[name] = event.value

@@ -10,7 +10,7 @@ from rich.table import Table
 from nas.console import say
 from nas.report.chart_files import save_chart
 from nas.report.embed import write_page
-from nas.runs.folder import METRICS, REPORT, TENSORBOARD, Run
+from nas.runs.folder import METRICS, REPORT, Run
 from nas.sweeps.hparams import log_trial
 from nas.sweeps.objectives import Objective
 from nas.sweeps.options import search_command
@@ -39,7 +39,7 @@ def finish(sweep: Sweep, run: Run, console: Console) -> bool:
     front, given = best(slots, objectives), sweep.plan.config.sweep.search
     for slot in slots:
         if slot.finished:
-            log_trial(run.path, slot.number, slot.latest, objectives)
+            log_trial(run.path, slot.latest, objectives)
     metrics = summary(sweep)
     run.write_json(METRICS, metrics)
     write_page(run.path / REPORT, page(metrics, run.path, run.path))
@@ -56,7 +56,7 @@ def finish(sweep: Sweep, run: Run, console: Console) -> bool:
     for chart in option_charts(metrics):
         save_chart(chart, run.path)
     _say_commands(front, given, console)
-    say(console, f"Open {run.path / REPORT}, or compare with: tensorboard --logdir {run.path / TENSORBOARD}")
+    say(console, f"Open {run.path / REPORT}, or compare with: tensorboard --logdir {run.path}")
     return True
 
 
@@ -71,7 +71,7 @@ def _table(
         title="The Pareto front" if several else "The best trials",
         caption=ended if len(shown) <= SHOWN else f"{ended}; {SHOWN} of {len(shown)} are shown",
     )
-    table.add_column("trial")
+    table.add_column("trial", no_wrap=True, overflow="fold")
     for slot in shown[:SHOWN]:
         bold = slot in front and not several
         table.add_column(str(slot.number + 1), justify="right", style="bold" if bold else "")

@@ -125,7 +125,9 @@ def run_trial(
         number: number of the trial, from 0.
     """
     try:
-        searched = run_search(trial_config(config, values, run, folder, number), _quiet(), [watch()])
+        searched = run_search(
+            trial_config(config, values, run, folder, number), _quiet(), [watch()], hyperparameters=False
+        )
     except _Ended as ended:
         return Outcome(ended.state, [], {}, ended.reason)
     except UpdateFinishedTrialError:
@@ -154,12 +156,12 @@ def trial_config(
     search.output, search.name, search.plugins = str(folder), name_of(number), config.plugins
     if search.trainer.devices == "auto":
         search.trainer.devices = 1
-    search.resume = None if run is None else _local(run, folder)
+    search.resume = None if run is None else local(run, folder)
     check(search)
     return search
 
 
-def _local(run: Path, folder: Path) -> str | None:
+def local(run: Path, folder: Path) -> str | None:
     """Return the path of a trial's run folder on this machine; None if it is missing.
 
     The folder of the sweep may have been moved.

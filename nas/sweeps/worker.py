@@ -74,7 +74,7 @@ def _run(sweep: Sweep, slot: Slot, report: Report, parent: int | None) -> bool:
         report(Released(number, outcome.reason))
         return outcome.reason == TAKEN_OVER
     ended = _record(study, trial, outcome)
-    log_trial(sweep.folder, number, ended, sweep.plan.objectives)
+    log_trial(sweep.folder, ended, sweep.plan.objectives)
     report(_ended(sweep, number, outcome))
     return True
 

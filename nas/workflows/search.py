@@ -34,13 +34,19 @@ class Outcome(NamedTuple):
     status: int
 
 
-def run_search(config: SearchConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:
+def run_search(
+    config: SearchConfig,
+    console: Console,
+    callbacks: Sequence[lightning.Callback] = (),
+    hyperparameters: bool = True,
+) -> Outcome:
     """Train a supernet, select an architecture, measure it and write its run folder.
 
     Args:
         config: options, checked by `nas.cli.checked`.
         console: console for progress and results.
         callbacks: further callbacks of the training, called after the search's own.
+        hyperparameters: see `nas.results.finish.finish`.
     """
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
@@ -57,7 +63,7 @@ def run_search(config: SearchConfig, console: Console, callbacks: Sequence[light
         finished = fit(module, run, console, callbacks)
         selects = finished and module.diverged_at is None and launched().first
         selection = select(module, run, console) if selects else None
-        return Outcome(run, finish(module, run, console, finished, selection).status)
+        return Outcome(run, finish(module, run, console, finished, selection, hyperparameters).status)
 
 
 def _warn_of_long_chunks(space: Space, length: int) -> None:

@@ -2,12 +2,15 @@
 
 import io
 import logging
+import sys
 import warnings
 
+import pytest
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from nas.console import Bars, say, silence
+from nas.console import Bars, console_of_command, say, silence
 
 
 def terminal(width: int = 40) -> Console:
@@ -23,6 +26,19 @@ def test_a_sentence_is_neither_markup_nor_broken() -> None:
     console = terminal()
     say(console, sentence)
     assert shown(console) == sentence + "\n"
+
+
+def test_a_file_gets_every_row_of_a_table_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table("option", *(f"measured at {length} tokens" for length in range(1000, 1012)))
+    table.add_row("trainer.router_learning_rate", *["336.25 KiB"] * 12)
+    monkeypatch.setattr(sys, "stdout", file := io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console_of_command().print(table)
+    (row,) = (line for line in file.getvalue().splitlines() if "KiB" in line)
+    assert row.count("336.25 KiB") == 12
+    assert "trainer.router_learning_rate" in row
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console_of_command().width == 60
 
 
 def test_a_bar_has_its_figures_in_a_line_below_it() -> None:

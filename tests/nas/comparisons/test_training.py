@@ -19,7 +19,7 @@ def test_a_tuning_training_reports_its_steps_and_writes_its_merit(tmp_path: Path
     assert heard[0] == Began(3, job.name)
     assert [(one.step, one.steps) for one in heard if isinstance(one, Stepped)] == [(1, 2), (2, 2)]
     assert isinstance(heard[-1], Ended)
-    assert heard[-1].outcome.startswith(f"{job.name}: recall 1x 0.")
+    assert heard[-1].outcome.startswith("recall 1x 0.")
     run = jobs.result(job)
     assert run is not None
     assert isinstance(json.loads((run.path / SELECTION).read_text())["merit"], float)
