@@ -1,14 +1,15 @@
 """Types of all options: dataclasses, registered with Hydra as the schemas of the YAML files in `conf/`.
 
-The YAML files hold the values. A field made by `option` has bounds, which `nas.cli.checks` checks.
+The YAML files hold the values. Each field has a description, which ``--help`` prints. A field of numbers has bounds.
+`nas.cli.checks` checks them.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
@@ -28,302 +29,300 @@ MAX_BYTES = 512 * 2**20
 
 @dataclass
 class DataConfig:
-    """Options of every task.
+    """Options of every task."""
 
-    length: tokens of a training sequence; batch_size: sequences in a training step, over all processes;
-    validation_batches: batches of a validation; length_factors: sequence lengths of the final evaluation, as multiples
-    of the training length; must contain 1.
-    """
-
-    name: str = MISSING
-    length: int = option(at_least=1)
-    batch_size: int = option(at_least=1)
-    validation_batches: int = option(at_least=1)
-    length_factors: list[int] = MISSING
+    name: str = option("task, which `data=` selects")
+    length: int = option("tokens of a training sequence, or of the longest ones", at_least=1, ceiling=10**9)
+    batch_size: int = option("sequences in a training step, over all processes", at_least=1, ceiling=10**7)
+    validation_batches: int = option("batches of a validation", at_least=1, ceiling=10**6)
+    length_factors: list[int] = option(
+        "sequence lengths of the final evaluation, as multiples of data.length; one of them must be 1",
+        at_least=1,
+        ceiling=10**6,
+    )
 
 
 @dataclass
 class RecallConfig(DataConfig):
     """Planted multi-query associative recall; see `nas.data.recall.Recall`."""
 
-    keys: int = option(at_least=1)
-    values: int = option(at_least=1)
-    noise: int = option(at_least=1)
-    min_length: int = option(at_least=1)
-    pairs: int = option(at_least=1)
-    min_pairs: int = option(at_least=1)
-    block_size: int = option(at_least=1)
-    block_margin: int = option(at_least=0)
-    queries: int = option(at_least=1)
+    keys: int = option("number of different keys", at_least=1, ceiling=10**8)
+    values: int = option("number of different values", at_least=1, ceiling=10**8)
+    noise: int = option("number of different noise tokens", at_least=1, ceiling=10**8)
+    min_length: int = option("tokens of the shortest training sequences", at_least=1, ceiling=10**9)
+    pairs: int = option("largest number of key-value pairs in a sequence", at_least=1, ceiling=10**8)
+    min_pairs: int = option("smallest number of key-value pairs in a sequence", at_least=1, ceiling=10**8)
+    block_size: int = option("tokens of a block of planted pairs", at_least=1, ceiling=10**9)
+    block_margin: int = option(
+        "tokens of noise at the end of a block, into which short convolutions carry pairs", at_least=0, ceiling=10**9
+    )
+    queries: int = option("queried keys at the end of a sequence", at_least=1, ceiling=10**8)
 
 
 @dataclass
 class MQARConfig(DataConfig):
     """Multi-query associative recall of Zoology; see `nas.data.mqar.MQAR`."""
 
-    vocab_size: int = MISSING
-    pairs: int = option(at_least=1)
-    settings: list[list[int]] = MISSING
-    power_a: float = option(above=0, at_most=1)
-    random_non_queries: bool = MISSING
+    vocab_size: int = option("number of different tokens", at_least=1, ceiling=10**8)
+    pairs: int = option("key-value pairs of the hardest sequences", at_least=1, ceiling=10**8)
+    settings: list[list[int]] = option(
+        "training batches as [length, pairs, weight], in which weights are relative frequencies",
+        at_least=0,
+        ceiling=10**9,
+    )
+    power_a: float = option("exponent of the power law of distances; 1 is uniform", above=0, at_most=1)
+    random_non_queries: bool = option("whether positions without pairs and queries hold random tokens")
 
 
 @dataclass
 class NeedleConfig(DataConfig):
-    """A needle in a haystack, after RULER; see `nas.data.needle.Needle`.
+    """A needle in a haystack, after RULER; see `nas.data.needle.Needle`."""
 
-    path: file or folder, null for Python's standard library; min_length: shortest training sequence in tokens, null for
-    a short one with room for needle and question; value_length: tokens of the value, null for the length in RULER;
-    column, max_bytes: see `TextConfig`.
-    """
-
-    form: str = MISSING
-    path: str | None = None
-    min_length: int | None = None
-    value_length: int | None = option(at_least=1, default=None)
-    column: str = COLUMN
-    max_bytes: int = option(at_least=1, default=MAX_BYTES)
+    form: str = option("haystack: noise, text (prose), or digits (prose, and a value of 32 hexadecimal digits)")
+    path: str | None = option("file or folder of the prose; null: Python's standard library", default=None)
+    min_length: int | None = option(
+        "tokens of the shortest training sequences; null: a short one with room for needle and question",
+        default=None,
+        at_least=1,
+        ceiling=10**9,
+    )
+    value_length: int | None = option(
+        "tokens of the value; null: 7 as in RULER, or 32 with form=digits", default=None, at_least=1, ceiling=10**6
+    )
+    column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
+    max_bytes: int = option(
+        "largest size of the text in bytes, since all of it is held in memory",
+        default=MAX_BYTES,
+        at_least=1,
+        ceiling=2**50,
+    )
 
 
 @dataclass
 class StateTrackingConfig(DataConfig):
     """Running sums; see `nas.data.state_tracking.StateTracking`."""
 
-    problem: str = MISSING
-    modulus: int = option(at_least=2)
-    min_length: int = option(at_least=1)
+    problem: str = option("parity, or modular: sums modulo data.modulus")
+    modulus: int = option("number of states of problem=modular", at_least=2, ceiling=10**8)
+    min_length: int = option("tokens of the shortest training sequences", at_least=1, ceiling=10**9)
 
 
 @dataclass
 class TextConfig(DataConfig):
-    """Bytes of a text; see `nas.data.text.Text`.
+    """Bytes of a text; see `nas.data.text.Text`."""
 
-    path: file or folder, null for Python's standard library; column: column with the text, in .jsonl and .parquet;
-    max_bytes: largest size of the text, which is held in memory.
-    """
-
-    path: str | None = None
-    column: str = COLUMN
-    max_bytes: int = option(at_least=1, default=MAX_BYTES)
+    path: str | None = option("file or folder of the text; null: Python's standard library", default=None)
+    column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
+    max_bytes: int = option(
+        "largest size of the text in bytes, since all of it is held in memory",
+        default=MAX_BYTES,
+        at_least=1,
+        ceiling=2**50,
+    )
 
 
 @dataclass
 class RelaxationConfig:
-    """How the logits of routers and of layers become weights.
+    """How the logits of routers and of layers become weights."""
 
-    name: a relaxation of `nas.relaxations`; router: relaxation of routers, null for the same; pairs: whether only two
-    options of each layer are computed and compete in a step; temperature_start, temperature_end: temperature at the
-    first and at the last step.
-    """
-
-    name: str = MISSING
-    router: str | None = None
-    pairs: bool = False
-    temperature_start: float = option(above=0)
-    temperature_end: float = option(above=0)
+    name: str = option("argmax_ste, gumbel, darts, gdas, drnas or uniform, see `nas.relaxations`")
+    router: str | None = option("relaxation of routers; null: the same", default=None)
+    pairs: bool = option("whether only two options of each layer are computed and compete in a step", default=False)
+    temperature_start: float = option("temperature at the first step", above=0, ceiling=1e6)
+    temperature_end: float = option("temperature at the last step", above=0, ceiling=1e6)
 
 
 @dataclass
 class SearcherConfig:
-    """The searcher, which selects the architecture, and its options; see `nas.searchers`."""
+    """The searcher, which selects the architecture; see `nas.searchers`."""
 
-    name: str = MISSING
+    name: str = option("searcher, which `searcher=` selects")
 
 
 @dataclass
 class RandomConfig(SearcherConfig):
-    """Options of every searcher that scores candidates with the shared weights.
+    """Options of every searcher that scores candidates with the shared weights."""
 
-    evaluations: largest number of different architectures to score; batches: batches that each is scored on.
-    """
-
-    evaluations: int = option(at_least=1)
-    batches: int = option(at_least=1)
+    evaluations: int = option("architectures to score; a smaller space is scored completely", at_least=1, ceiling=10**7)
+    batches: int = option("batches that each architecture is scored on", at_least=1, ceiling=10**6)
 
 
 @dataclass
 class EvolutionConfig(RandomConfig):
-    """Regularised evolution. population: number of members; sample: members that compete to be the next parent."""
+    """Regularised evolution."""
 
-    population: int = option(at_least=1)
-    sample: int = option(at_least=1)
+    population: int = option("members of the population; the first are random", at_least=1, ceiling=10**6)
+    sample: int = option("members that compete to be the next parent", at_least=1, ceiling=10**6)
 
 
 @dataclass
 class OptunaConfig(RandomConfig):
-    """Optuna over architectures. sampler: name of an Optuna sampler; sampler_options: arguments of the sampler."""
+    """Optuna over architectures."""
 
-    sampler: str = MISSING
-    sampler_options: dict[str, Any] = field(default_factory=dict)
+    sampler: str = option("sampler of Optuna, such as TPE, Random, NSGAII or GP")
+    sampler_options: dict[str, Any] = option("arguments of the sampler", default_factory=dict)
 
 
 @dataclass
 class BudgetConfig:
-    """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`.
+    """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`."""
 
-    resource: softmax_share, kv_bytes or flops; context: tokens of the sequence for kv_bytes and flops; target: allowed
-    cost, in the resource's unit; exact: whether the cost must equal the target, not only stay below it; start: dearest,
-    both or cheapest, the cost from which training moves to the target.
-    """
-
-    resource: str = MISSING
-    context: int = option(at_least=1)
-    target: float = MISSING
-    exact: bool = MISSING
-    start: str = MISSING
-    learnt_at: float = option(at_least=0, at_most=1)
-    dense_until: float = option(at_least=0, at_most=1)
-    tighten_over: float = option(at_least=0, at_most=1)
-    rate: float = option(at_least=0)
-    gain: float = option(at_least=0)
-    price: float = option(at_least=0)
-    settle_from: float = option(at_least=0, at_most=1)
-    max_multiplier: float = option(at_least=0)
+    resource: str = option("limited cost: softmax_share, kv_bytes or flops")
+    context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
+    target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
+    exact: bool = option("whether the cost must equal the target, not only stay below it")
+    start: str = option("architecture of the dense phase: dearest (all softmax), both, or cheapest (all linear)")
+    learnt_at: float = option("fraction of the initial loss at which routing begins", at_least=0, at_most=1)
+    dense_until: float = option("fraction of training after which routing begins in any case", at_least=0, at_most=1)
+    tighten_over: float = option(
+        "fraction of training over which the allowed cost moves to the target", at_least=0, at_most=1
+    )
+    rate: float = option("integral gain of the multiplier", at_least=0, ceiling=1e3)
+    gain: float = option("proportional gain of the multiplier", at_least=0, ceiling=1e3)
+    price: float = option(
+        "minimum multiplier until settle_from, which drops chunks that do not lower the loss; ignored if exact",
+        at_least=0,
+        ceiling=1e3,
+    )
+    settle_from: float = option("fraction of training after which the minimum multiplier is 0", at_least=0, at_most=1)
+    max_multiplier: float = option("maximum multiplier", at_least=0, ceiling=1e3)
 
 
 @dataclass
 class TrainerConfig:
-    """Length of training, optimiser (AdamW with warm-up and cosine decay) and devices.
+    """Length of training, optimiser (AdamW with warm-up and cosine decay) and devices."""
 
-    strategy: ddp, fsdp or "auto"; see `nas.distributed.strategies`. devices: number of devices of each machine, or a
-    list of them; num_nodes: number of machines. "auto" is the number of processes that torchrun or srun started, and
-    one device without them. architecture_learning_rate: learning rate of the architecture logits; bilevel: whether
-    routers and architecture logits learn from held-out batches, in alternation with the weights; cuda_graphs: true,
-    false or "auto", see `nas.training.cuda_graphs.wanted`.
-    """
-
-    steps: int = option(at_least=1)
-    learning_rate: float = option(above=0)
-    router_learning_rate: float = option(at_least=0)
-    architecture_learning_rate: float = option(at_least=0)
-    bilevel: bool = MISSING
-    router_eps: float = option(above=0)
-    final_learning_rate: float = option(at_least=0, at_most=1)
-    warmup_steps: int = option(at_least=0)
-    weight_decay: float = option(at_least=0)
-    beta2: float = option(at_least=0, below=1)
-    gradient_clip: float = option(at_least=0)
-    log_every: int = option(at_least=1)
-    validate_every: int = option(at_least=1)
-    checkpoint_every: int = option(at_least=1)
-    accelerator: str = MISSING
-    strategy: str = MISSING
-    devices: Any = MISSING
-    num_nodes: Any = MISSING
-    precision: str = MISSING
-    cuda_graphs: Any = MISSING
+    steps: int = option("training steps", at_least=1, ceiling=10**9)
+    learning_rate: float = option("peak learning rate of the weights", above=0, ceiling=10)
+    router_learning_rate: float = option("peak learning rate of the routers", at_least=0, ceiling=10)
+    architecture_learning_rate: float = option("peak learning rate of the architecture logits", at_least=0, ceiling=10)
+    bilevel: bool = option(
+        "whether routers and architecture logits learn from held-out batches, in alternation with the weights"
+    )
+    router_eps: float = option("epsilon of AdamW for the routers", above=0, ceiling=1)
+    final_learning_rate: float = option("last learning rate, as a fraction of the peak", at_least=0, at_most=1)
+    warmup_steps: int = option(
+        "steps in which the learning rate rises; at most trainer.steps", at_least=0, ceiling=10**9
+    )
+    weight_decay: float = option("weight decay of AdamW", at_least=0, ceiling=100)
+    beta2: float = option("decay of AdamW's second moment", at_least=0, below=1)
+    gradient_clip: float = option("largest norm of the gradient; 0: not clipped", at_least=0, ceiling=1e6)
+    log_every: int = option("steps between two entries of the curves", at_least=1, ceiling=10**9)
+    validate_every: int = option("steps between two validations", at_least=1, ceiling=10**9)
+    checkpoint_every: int = option(
+        "steps between two checkpoints; the last step saves one too", at_least=1, ceiling=10**9
+    )
+    accelerator: str = option("kind of device: auto, cpu, cuda or mps")
+    strategy: str = option("auto, ddp or fsdp; auto: ddp if torchrun or srun started several processes")
+    devices: Any = option(
+        "devices of each machine, a number or a list; auto: one for each process", at_least=-1, ceiling=10**4
+    )
+    num_nodes: Any = option("machines; auto: as started by torchrun or srun", at_least=1, ceiling=10**6)
+    precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
+    cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
 
 
 @dataclass
 class RunConfig:
-    """Options of every training command. plugins: modules, or paths of .py files, that register plugins."""
+    """Options of every training command."""
 
-    model: ModelConfig = MISSING
-    data: DataConfig = MISSING
-    relaxation: RelaxationConfig = MISSING
-    budget: BudgetConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    seed: int = MISSING
-    name: str = MISSING
-    output: str = MISSING
-    resume: str | None = None
-    plugins: list[str] = field(default_factory=list)
+    model: ModelConfig = option("sizes of the model")
+    data: DataConfig = option("task")
+    relaxation: RelaxationConfig = option("how logits become weights")
+    budget: BudgetConfig = option("allowed cost")
+    trainer: TrainerConfig = option("steps, optimiser and devices")
+    seed: int = option("seed of all random numbers", at_least=0, ceiling=2**62)
+    name: str = option("last part of the name of the run folder")
+    output: str = option("folder of all run folders")
+    resume: str | None = option("run folder of a killed or interrupted run to continue", default=None)
+    plugins: list[str] = option(
+        "modules, or paths of .py files, that add spaces, operations, tasks or searchers", default_factory=list
+    )
 
 
 @dataclass
 class SearchConfig(RunConfig):
     """Options of `python -m nas.search`."""
 
-    space: SpaceConfig = MISSING
-    searcher: SearcherConfig = MISSING
+    space: SpaceConfig = option("set of architectures; give +space=choice")
+    searcher: SearcherConfig = option("what selects the architecture")
 
 
 @dataclass
 class StudyConfig:
-    """The study of a sweep: ranges of the options, sampler, objectives and workers.
+    """The study of a sweep: ranges of the options, sampler, objectives and workers."""
 
-    trials: number of searches, over all workers; workers: processes that this command starts; objectives: names of
-    `nas.sweeps.objectives`; context: context length of the costs, in tokens; ranges: see `nas.sweeps.ranges`; sampler,
-    pruner: names of Optuna's classes, or "auto" and "none" for the pruner; prune_every: training steps between two
-    decisions to prune; storage: null for SQLite in the sweep's folder, a database URL, or journal:FILE; study: name of
-    the study in the storage, common to all workers; heartbeat: seconds between two heartbeats of a running trial;
-    grace: seconds without a heartbeat after which a trial counts as killed; retries: how often a killed trial is run
-    again; search: given options of the search, set by the command.
-    """
-
-    trials: int = option(at_least=1)
-    workers: int = option(at_least=1)
-    objectives: list[str] = MISSING
-    context: int = MISSING
-    ranges: dict[str, Any] = field(default_factory=dict)
-    sampler: str = MISSING
-    sampler_options: dict[str, Any] = field(default_factory=dict)
-    pruner: str = MISSING
-    pruner_options: dict[str, Any] = field(default_factory=dict)
-    prune_every: int = option(at_least=1)
-    storage: str | None = None
-    study: str = MISSING
-    heartbeat: float = MISSING
-    grace: float = MISSING
-    retries: int = option(at_least=0)
-    search: list[str] = field(default_factory=list)
+    trials: int = option("searches, over all workers", at_least=1, ceiling=10**6)
+    workers: int = option("processes on this machine, each with one trial at a time", at_least=1, ceiling=10**4)
+    objectives: list[str] = option("one or more of quality, share, kv_bytes, flops, parameters and seconds")
+    context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
+    ranges: dict[str, Any] = option("range of each option that varies, see `nas.sweeps.ranges`", default_factory=dict)
+    sampler: str = option("sampler of Optuna")
+    sampler_options: dict[str, Any] = option("arguments of the sampler", default_factory=dict)
+    pruner: str = option("pruner of Optuna, or none; auto: the median pruner if quality is the only objective")
+    pruner_options: dict[str, Any] = option("arguments of the pruner", default_factory=dict)
+    prune_every: int = option("training steps between two decisions to prune", at_least=1, ceiling=10**9)
+    storage: str | None = option(
+        "database URL, or journal:FILE, which works on NFS too; null: SQLite in the sweep's folder", default=None
+    )
+    study: str = option("name of the study in the storage, common to all workers")
+    heartbeat: float = option("seconds between two heartbeats of a running trial", above=0, ceiling=10**5)
+    grace: float = option(
+        "seconds without a heartbeat after which another worker runs the trial again", above=0, ceiling=10**6
+    )
+    retries: int = option("largest number of repetitions of a killed trial", at_least=0, ceiling=10**6)
+    search: list[str] = option("given options of the search; set by the command", default_factory=list)
 
 
 @dataclass
 class SweepConfig(SearchConfig):
     """Options of `python -m nas.sweep`: the options of its searches, and the study."""
 
-    sweep: StudyConfig = MISSING
+    sweep: StudyConfig = option("ranges, objectives and workers of the sweep")
 
 
 @dataclass
 class TrainConfig(RunConfig):
-    """Options of `python -m nas.train`.
+    """Options of `python -m nas.train`."""
 
-    architecture: name of a baseline (`nas.search_spaces.baselines`), the mixer of each layer as in linear-softmax, or
-    the path of the architecture.json of a run.
-    """
-
-    architecture: str = MISSING
+    architecture: str = option(
+        "name of a baseline, the mixer of each layer as in linear-softmax, or architecture.json of a run"
+    )
 
 
 @dataclass
 class CompareConfig(RunConfig):
-    """Options of `python -m nas.compare`.
+    """Options of `python -m nas.compare`."""
 
-    runs: folders of finished runs; baselines: see `nas.search_spaces.baselines`; seeds: trainings of each contender;
-    learning_rates: grid from which each contender gets its own; tuning_seeds: trainings of each contender at each
-    learning rate; workers: trainings at a time, or "auto"; context: tokens at which prefill and generation are timed;
-    timing: whether they are timed.
-    """
-
-    runs: list[str] = MISSING
-    baselines: list[str] = MISSING
-    seeds: int = option(at_least=1)
-    learning_rates: list[float] = MISSING
-    tuning_seeds: int = option(at_least=1)
-    workers: Any = MISSING
-    context: int = option(at_least=1)
-    timing: bool = MISSING
+    runs: list[str] = option("folders of finished runs; their options are the recipe")
+    baselines: list[str] = option("names or patterns of layers, as for nas.train architecture=")
+    seeds: int = option("trainings of each contender, with seeds from `seed` on", at_least=1, ceiling=10**4)
+    learning_rates: list[float] = option(
+        "grid from which each contender gets its best learning rate", above=0, ceiling=10
+    )
+    tuning_seeds: int = option("trainings of each contender at each learning rate", at_least=1, ceiling=10**4)
+    workers: Any = option(
+        "trainings at a time on this machine; auto: one for each core, or a few on each GPU", at_least=1, ceiling=10**4
+    )
+    context: int = option("tokens at which prefill and generation are timed", at_least=1, ceiling=10**9)
+    timing: bool = option("whether they are timed; resume= with timing=true does it later")
 
 
 @dataclass
 class VisualizeConfig:
-    """Options of `python -m nas.visualize`.
+    """Options of `python -m nas.visualize`."""
 
-    run: folder of a run, a sweep or a comparison; compare: folder of a run to show beside it; text: file whose routing
-    is shown; prompt: text whose routing is shown; tokens: largest number of tokens of the file or prompt to show;
-    output: path of the page, null for report.html in the run's folder, or for report-NAME.html there with text, prompt
-    or compare; plugins: as in `RunConfig`.
-    """
-
-    run: str = MISSING
-    compare: str | None = None
-    text: str | None = None
-    prompt: str | None = None
-    tokens: int = option(at_least=1)
-    output: str | None = None
-    plugins: list[str] = field(default_factory=list)
+    run: str = option("folder of a run, a sweep or a comparison")
+    compare: str | None = option("folder of a run to show beside it, on the same sequence", default=None)
+    text: str | None = option("file whose routing is shown; only for tokens that are bytes", default=None)
+    prompt: str | None = option("text whose routing is shown, instead of a file", default=None, free_text=True)
+    tokens: int = option("largest number of tokens of the file or prompt to show", at_least=1, ceiling=10**9)
+    output: str | None = option(
+        "path of the page; null: report.html, or report-NAME.html, in the run's folder", default=None
+    )
+    plugins: list[str] = option(
+        "modules, or paths of .py files, with the tasks and operations of the run", default_factory=list
+    )
 
 
 SCHEMAS: dict[str, type] = {

@@ -1,6 +1,6 @@
 """The checked config of a command, from its options or from the run to resume."""
 
-from nas.cli.checks import check, check_bounds, check_same
+from nas.cli.checks import check, check_same, check_values
 from nas.config import RunConfig, VisualizeConfig
 from nas.console import silence
 from nas.distributed.rendezvous import connect
@@ -36,5 +36,5 @@ def checked(
     if isinstance(given, RunConfig):
         check(given)
     else:
-        check_bounds(given)
+        check_values(given)
     return given

@@ -1,41 +1,51 @@
-"""Checks of single options in every command, before anything is written; other modules check combinations."""
+"""Checks of the options of every command, before anything is written; other modules check what they alone know."""
 
 from collections.abc import Collection
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from nas.cli.memory import check_memory
 from nas.config import RunConfig, SweepConfig, TrainerConfig, flat, interpolated
 from nas.distributed.collectives import check_batch_size
 from nas.distributed.devices import AUTO
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
-from nas.errors import UserError
+from nas.errors import UserError, user_errors
 from nas.relaxations import RELAXATIONS
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
-from nas.search_spaces.options import BOUNDS, Bounds
+from nas.search_spaces.layers import routed_layers
+from nas.search_spaces.options import PLAIN, Option, option_of
+
+DELETE = 127
+"""The control character after the printable ones of ASCII."""
 
 
 def check(config: RunConfig) -> None:
-    """Raise a UserError for the first option that cannot work."""
+    """Raise a UserError for the first option, or combination of options, that cannot work."""
     if found := interpolated(asdict(config)):
         raise UserError(f"{found} contains ${{, which stored configs cannot have; give a value without it.")
-    check_bounds(config)
+    check_values(config)
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
     if config.relaxation.router is not None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
+    _check_warmup(config.trainer)
+    with user_errors():
+        routed_layers(config.model)
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
-    _check_device(config.trainer)
+    device = _device(config.trainer)
     check_batch_size(config.data.batch_size)
+    check_memory(config, device)
 
 
-def check_bounds(config: Any, group: str = "") -> None:
-    """Raise a UserError for the first numeric option outside the `Bounds` of its field.
+def check_values(config: Any, group: str = "") -> None:
+    """Raise a UserError for the first option whose value its field does not allow.
 
     Args:
         config: dataclass of options and groups of options.
@@ -43,11 +53,45 @@ def check_bounds(config: Any, group: str = "") -> None:
     """
     for own in fields(config):
         name, value = f"{group}{own.name}", getattr(config, own.name)
-        bounds: Bounds | None = own.metadata.get(BOUNDS)
         if is_dataclass(value):
-            check_bounds(value, f"{name}.")
-        elif bounds is not None and value is not None and not bounds.allow(value):
-            raise UserError(f"{name}={value} is not allowed; {bounds.advice}.")
+            check_values(value, f"{name}.")
+        elif (advice := refusal(value, option_of(own))) is not None:
+            raise UserError(f"{name}={shown(value)} is not allowed; {advice}.")
+
+
+def refusal(value: Any, allowed: Option) -> str | None:
+    """Return the advice for a value that an option may not have; None for an allowed value.
+
+    Null is allowed, and a word in place of a number: other checks know the words, such as auto. The items of lists are
+    checked like single values.
+    """
+    if isinstance(value, str):
+        return _refusal_of_text(value, allowed.free_text)
+    if isinstance(value, list):
+        return next((advice for item in value if (advice := refusal(item, allowed)) is not None), None)
+    if value is None or allowed.bounds is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return allowed.bounds.advice()
+    return None if allowed.bounds.allow(value) else allowed.bounds.advice(value)
+
+
+def _refusal_of_text(value: str, free: bool) -> str | None:
+    if not value.strip():
+        return "give a text that is not blank"
+    control = any(ord(letter) < ord(" ") or ord(letter) == DELETE for letter in value)
+    return "give a text without line breaks and other control characters" if control and not free else None
+
+
+def shown(value: Any) -> str:
+    """Return a value as text for messages, in the form of a command line; strings in quotes if they are unusual.
+
+    >>> shown(True), shown([1, 2]), shown("  "), shown("a")
+    ('true', '[1, 2]', "'  '", 'a')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) and refusal(value, PLAIN) is not None else str(value)
 
 
 def check_same(config: Any) -> None:
@@ -68,6 +112,15 @@ def check_choice(option: str, given: str, choices: Collection[str]) -> None:
         raise UserError(f"{option}={given} is unknown; choose one of: {', '.join(choices)}.")
 
 
+def _check_warmup(trainer: TrainerConfig) -> None:
+    """Raise a UserError if training would end before it reaches its learning rate."""
+    if trainer.warmup_steps > trainer.steps:
+        raise UserError(
+            f"trainer.warmup_steps={trainer.warmup_steps} is over trainer.steps={trainer.steps}, so that the learning "
+            f"rate is never reached; give trainer.warmup_steps={trainer.steps // 10}, or more steps."
+        )
+
+
 def _check_one_device(trainer: TrainerConfig) -> None:
     """Raise a UserError if a trial of a sweep would need several devices."""
     devices = trainer.devices
@@ -75,11 +128,11 @@ def _check_one_device(trainer: TrainerConfig) -> None:
         raise UserError(f"trainer.devices={devices}, but a trial has one device; give 1, and sweep.workers for more.")
 
 
-def _check_device(trainer: TrainerConfig) -> None:
-    """Raise a UserError if Lightning cannot compute on these devices in this precision."""
+def _device(trainer: TrainerConfig) -> torch.device:
+    """Return the device of the training; UserError if Lightning cannot compute on it in this precision."""
     try:
-        root_device(trainer)
-    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        return root_device(trainer)
+    except (OverflowError, ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(
             f"trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices} and "
             f"trainer.precision={trainer.precision} cannot work here: {error}"

@@ -17,6 +17,8 @@ from nas.search_spaces.options import Bounds
         (Bounds(at_least=0, below=1), [0, 0.999], [-0.1, 1], "give a number from 0 to below 1"),
         (Bounds(above=0, at_most=1), [0.1, 1], [0, 1.1], "give a number over 0 and at most 1"),
         (Bounds(above=0, below=1), [0.1], [0, 1], "give a number over 0 and below 1"),
+        (Bounds(at_least=1, ceiling=10), [1, 10], [11, 0], "give at most 10"),
+        (Bounds(at_least=1, ceiling=10), [1, 10], [0, 11], "give 1 or more"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -25,7 +27,7 @@ def test_bounds_allow_the_numbers_within_them(
 ) -> None:
     assert all(bounds.allow(number) for number in allowed)
     assert not any(bounds.allow(number) for number in (*refused, math.nan, math.inf, -math.inf))
-    assert bounds.advice == advice
+    assert bounds.advice(refused[0]) == advice
 
 
 @pytest.mark.parametrize(

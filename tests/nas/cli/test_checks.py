@@ -1,22 +1,25 @@
-"""Bounds of numeric options: each one is checked, and told in one form."""
+"""Values of options: the range of every field is checked in one place, and told in one form."""
 
 import functools
 import math
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.cli import checks
-from nas.cli.checks import check, check_bounds, check_choice, check_same
-from nas.config import flat
+from nas.cli.checks import check, check_choice, check_same, check_values, refusal
+from nas.config import SCHEMAS, flat
 from nas.errors import UserError
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
-from nas.search_spaces.options import BOUNDS, Bounds
-from tests.nas.commands import composed
+from nas.search_spaces.options import Bounds, option_of
+from tests.nas.commands import SMALL, composed
+from tests.nas.commands import refusal as refusal_of
 
 COMMANDS = {
     "search": ("+space=token_hybrid", "searcher=evolution"),
@@ -47,21 +50,22 @@ def bounded(config: Any, group: str = "") -> Iterator[tuple[str, Any, str, Bound
         value = getattr(config, own.name)
         if is_dataclass(value):
             yield from bounded(value, f"{group}{own.name}.")
-        elif BOUNDS in own.metadata:
-            yield f"{group}{own.name}", config, own.name, own.metadata[BOUNDS]
+        elif (bounds := option_of(own).bounds) is not None:
+            yield f"{group}{own.name}", config, own.name, bounds
 
 
 def outside(bounds: Bounds) -> list[float]:
     """Numbers that are not allowed, as near to those that are as a float can be."""
     low = bounds.above if bounds.at_least is None else math.nextafter(bounds.at_least, -math.inf)
-    high = bounds.below if bounds.at_most is None else math.nextafter(bounds.at_most, math.inf)
+    most = bounds.ceiling if bounds.at_most is None else bounds.at_most
+    high = bounds.below if most is None else math.nextafter(most, math.inf)
     return [number for number in (low, high, math.nan, math.inf) if number is not None]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_a_command_has_by_default_is_allowed_and_every_bound_is_checked(name: str) -> None:
     config = config_of(name)
-    check_bounds(config)
+    check_values(config)
     options = list(bounded(config))
     assert options
     for option, holder, own, bounds in options:
@@ -69,10 +73,102 @@ def test_what_a_command_has_by_default_is_allowed_and_every_bound_is_checked(nam
         for number in outside(bounds):
             setattr(holder, own, number)
             with pytest.raises(UserError) as refused:
-                check_bounds(config)
-            assert str(refused.value) == f"{option}={number} is not allowed; {bounds.advice}."
+                check_values(config)
+            assert str(refused.value) == f"{option}={number} is not allowed; {bounds.advice(number)}."
         setattr(holder, own, before)
-    check_bounds(config)
+    check_values(config)
+
+
+OPTIONS = {
+    f"{schema.__name__}.{own.name}": own
+    for schema in dict.fromkeys(SCHEMAS.values())
+    if schema.__module__.startswith("nas.")
+    for own in fields(schema)
+}
+ODD = (
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1,
+    10**18,
+    1e18,
+    True,
+    "",
+    "   ",
+    "a\nb",
+    [1.5],
+    [-1, True],
+    {"a": 1},
+    [""],
+    None,
+)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_is_described_and_every_number_has_a_range(name: str) -> None:
+    own = OPTIONS[name]
+    allowed = option_of(own)
+    assert allowed.help
+    assert not allowed.help.endswith(".")
+    assert len(allowed.help) <= 110
+    of_numbers = str(own.type).replace(" | None", "") in NUMBERS or own.name in ("devices", "num_nodes", "workers")
+    assert of_numbers == (allowed.bounds is not None)
+    for value in ODD:
+        odd = value if isinstance(value, list) else [value]
+        blank = any(
+            isinstance(one, str) and (not one.strip() or ("\n" in one and not allowed.free_text)) for one in odd
+        )
+        numbers = [one for one in odd if isinstance(one, int | float) and not isinstance(one, bool)]
+        no_number = any(isinstance(one, bool | dict) for one in odd)
+        bounds = allowed.bounds
+        wrong = bounds is not None and (no_number or not all(map(bounds.allow, numbers)))
+        assert (refusal(value, allowed) is not None) == (blank or wrong), value
+    if allowed.bounds is not None:
+        ends = (allowed.bounds.at_most, allowed.bounds.below, allowed.bounds.ceiling)
+        assert any(end is not None and math.isfinite(end) for end in ends)
+
+
+NUMBERS = {"<class 'int'>", "<class 'float'>", "list[int]", "list[float]", "list[list[int]]", "int", "float"}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("trainer.devices=true", "trainer.devices=true is not allowed; give -1 or more."),
+        ("trainer.devices=inf", "trainer.devices=inf is not allowed; give at most 10000."),
+        ("trainer.num_nodes=1.5", "trainer.num_nodes=1.5 is not allowed"),
+        (f"model.width={10**18}", f"model.width={10**18} is not allowed; give at most 1000000."),
+        ("model.layers=100000", "model.layers=100000 is not allowed; give at most 1000."),
+        ("model.rope_base=inf", "model.rope_base=inf is not allowed; give at most 1e+12."),
+        ("model.routed_layers=[7]", "model.routed_layers has 7; the model has layers 0 to 2."),
+        ("model.layers=2 space.tiny_layers=-1", "space.tiny_layers=-1 is not allowed; give 1 or more."),
+        ("data.length_factors=[1,-1]", "data.length_factors=[1, -1] is not allowed; give 1 or more."),
+        ("budget.target=inf", "budget.target=inf is not allowed"),
+        ("data.name=''", "data.name='' is not allowed; give a text that is not blank."),
+        ("output='  '", "output='  ' is not allowed; give a text that is not blank."),
+        (
+            "data.validation_batches=1000000 data.batch_size=10000000",
+            "GiB for validation batches, but this machine has",
+        ),
+        ("trainer.warmup_steps=300", "trainer.warmup_steps=300 is over trainer.steps=6"),
+    ],
+)
+def test_an_odd_value_is_refused_in_one_line(given: str, told: str, tmp_path: Path) -> None:
+    assert told in refusal_of("search", "+space=joint", *SMALL, f"output={tmp_path}", *re.split(" (?=[a-z])", given))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("sweep.grace=inf", "sweep.grace=inf is not allowed; give at most 1000000."),
+        ("sweep.study=''", "sweep.study='' is not allowed; give a text that is not blank."),
+        ("sweep.objectives=['']", "sweep.objectives=[''] is not allowed; give a text that is not blank."),
+    ],
+)
+def test_an_odd_value_of_a_sweep_is_refused_in_one_line(given: str, told: str, tmp_path: Path) -> None:
+    assert told in refusal_of("sweep", "+space=joint", *SMALL, f"output={tmp_path}", given)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +184,7 @@ def test_what_a_command_has_by_default_is_allowed_and_every_bound_is_checked(nam
         ("search", "budget.dense_until", math.nan, "give a number from 0 to 1"),
         ("search", "budget.tighten_over", -1.0, "give a number from 0 to 1"),
         ("search", "budget.rate", -0.1, "give 0 or more"),
-        ("search", "budget.rate", math.inf, "give 0 or more"),
+        ("search", "budget.rate", math.inf, "give at most 1000"),
         ("search", "budget.gain", math.nan, "give 0 or more"),
         ("search", "budget.price", -0.1, "give 0 or more"),
         ("search", "budget.settle_from", 2.0, "give a number from 0 to 1"),
@@ -123,7 +219,7 @@ def test_a_number_out_of_bounds_is_told_with_what_would_do(
         holder = getattr(holder, group)
     setattr(holder, own, given)
     with pytest.raises(UserError) as refused:
-        check_bounds(config)
+        check_values(config)
     assert str(refused.value) == f"{option}={given} is not allowed; {advice}."
 
 

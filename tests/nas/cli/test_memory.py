@@ -1,0 +1,59 @@
+"""Memory and time of a training, estimated before it starts."""
+
+import pytest
+import torch
+
+from nas.cli import memory
+from nas.cli.memory import GIB, check_memory, parameters
+from nas.config import RunConfig
+from nas.errors import UserError
+from nas.models.language_model import LanguageModel, count_parameters
+from nas.search_spaces import baselines
+from tests.nas.commands import composed
+
+CPU = torch.device("cpu")
+
+
+def config_of(*options: str) -> RunConfig:
+    config: RunConfig = composed("train", "architecture=linear", *options)
+    return config
+
+
+@pytest.mark.parametrize("options", [(), ("data=mqar", "model=340m"), ("model=760m", "model.tie_embeddings=true")])
+def test_the_estimate_of_parameters_is_at_most_their_number(options: tuple[str, ...]) -> None:
+    config = config_of(*options)
+    vocabulary = 8192 if "data=mqar" in options else 192
+    architecture = baselines.build("linear", config.model, vocabulary, 0.1)
+    assert architecture is not None
+    with torch.device("meta"):
+        number = count_parameters(LanguageModel(architecture))
+    assert 0.7 * number < parameters(config) <= number
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("model.width=1000000", "model.width=1000000, "),
+        ("model.mlp_width=10000000", "model.mlp_width=10000000, "),
+        ("data.keys=100000000", "data.keys=100000000, "),
+        ("data.length=1000000000", "data.length=1000000000, "),
+        ("data.batch_size=10000000", "data.batch_size=10000000, "),
+        ("data.validation_batches=1000000", "data.validation_batches=1000000, "),
+    ],
+)
+def test_what_has_no_room_is_refused_with_its_size(
+    option: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory, "_memory_of_machine", lambda: 8 * GIB)
+    check_memory(config_of(), CPU)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match=r"need at least [\d,]+ GiB for .*, but this machine has 8 GiB") as refused:
+        check_memory(config_of(option), CPU)
+    assert told in str(refused.value)
+
+
+def test_a_training_of_many_days_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
+    check_memory(config_of("trainer.steps=1000000000"), CPU)
+    told = capsys.readouterr().err
+    assert told.startswith("warning: trainer.steps=1000000000 with data.batch_size=16 and data.length=256 takes more ")
+    assert told.count("\n") == 1
