@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
 
+from nas import version
 from nas.distributed.launch import launched, settle
 
 Advice = Mapping[str, str | Callable[[], str]]
 """Message, or a function that makes it, for each option without a default."""
+VERSION = "--version"
 STOPPED = "error: stopped before anything was computed."
 
 
@@ -34,6 +36,9 @@ def command(name: str, job: str, missing: Advice) -> Callable[[], None]:
     def main() -> None:
         with stopped_at_once():
             _print_any_character()
+            if VERSION in sys.argv[1:]:
+                print(version.text())
+                return
             settle()
             import_module("nas.cli.command").run(name, job, missing)
 

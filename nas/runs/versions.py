@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from nas.distributed.launch import launched
+from nas.version import PROJECT
 
-PROJECT = "nas-hybrid-attention"
-"""Name of this project in `pyproject.toml`."""
 PACKAGES = (PROJECT, "torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 
 
