@@ -244,7 +244,7 @@ class RunConfig:
 class SearchConfig(RunConfig):
     """Options of `python -m nas.search`."""
 
-    space: SpaceConfig = option("set of architectures; give +space=choice")
+    space: SpaceConfig = option("set of architectures")
     searcher: SearcherConfig = option("what selects the architecture")
 
 

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
-from nas.cli import overrides
+from nas.cli import help, overrides
 from nas.cli.completion import answer, requested
 from nas.cli.start import Advice, interruptible
 from nas.config import CONF, RunConfig, VisualizeConfig, flat
@@ -56,12 +56,15 @@ def run(name: str, job: str, missing: Advice) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and does not print them
     with _sentences():
         register()
-        request = requested(sys.argv[1:])
-        if request is None:
-            load(given_plugins(sys.argv[1:]))
-            compose_and_do()
-        else:
+        arguments = sys.argv[1:]
+        if (request := requested(arguments)) is not None:
             print(answer(request, name, missing, compose_and_do))
+            return
+        load(given_plugins(arguments))
+        if help.wanted(arguments):
+            print(help.text(name, arguments))
+        else:
+            compose_and_do()
 
 
 @functools.cache
