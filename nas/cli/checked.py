@@ -12,7 +12,7 @@ def checked(
     given: RunConfig | VisualizeConfig | None,
     resume: str | None,
     plugins: list[str],
-    storage: str | None,
+    storage: str | None = None,
 ) -> RunConfig | VisualizeConfig:
     """Connect the processes of the run and return its checked config.
 
