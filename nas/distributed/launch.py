@@ -11,15 +11,20 @@ import sys
 from typing import NamedTuple
 
 TORCHRUN = ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-"""Variables that torchrun sets in every process."""
-SRUN = ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES")
+"""Variables that torchrun sets in every process, beside those of `STORE`."""
+STORE = ("MASTER_ADDR", "MASTER_PORT")
+"""Variables with the address and the port at which processes connect. Under srun they may be set by hand."""
+SRUN = ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NNODES")
 """Variables that srun sets in every process."""
 RANKS = (*TORCHRUN, "SLURM_STEP_ID", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables by which this package and Lightning detect that a process is one of several."""
 FIRST_SPECIAL_STEP = 0xFFFFFFF0
 """First step number that SLURM uses for batch scripts and the like, not for steps of srun."""
 TERMINAL = "SLURM_PTY_PORT"
-"""Variable that ``srun --pty`` sets. Its step is a shell, which starts one process, whatever number of tasks it has."""
+"""Variable that ``srun --pty`` sets. Its step is a shell, which starts one process, whatever number of tasks it has.
+
+An srun in such a shell passes the variable on to its processes, but not the terminal.
+"""
 
 
 class Launch(NamedTuple):
@@ -31,6 +36,7 @@ class Launch(NamedTuple):
         world: number of processes.
         local: number of processes on each machine.
         nodes: number of machines.
+        local_rank: rank of this process among those of its machine, in [0, local).
     """
 
     by: str | None = None
@@ -38,6 +44,7 @@ class Launch(NamedTuple):
     world: int = 1
     local: int = 1
     nodes: int = 1
+    local_rank: int = 0
 
     @property
     def first(self) -> bool:
@@ -55,17 +62,30 @@ def launched() -> Launch:
 
 
 def _by_torchrun() -> Launch | None:
-    rank, world, local = _number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
-    if not all(os.environ.get(name) for name in TORCHRUN) or rank is None or not world or not local:
+    rank, local_rank, world, local = (_number(name) for name in TORCHRUN[1:])
+    if not all(os.environ.get(name) for name in (*TORCHRUN, *STORE)) or rank is None or local_rank is None:
         return None
-    return Launch("torchrun", rank, world, local, _number("GROUP_WORLD_SIZE") or 1) if rank < world else None
+    if not world or not local or rank >= world:
+        return None
+    return Launch("torchrun", rank, world, local, _number("GROUP_WORLD_SIZE") or 1, local_rank)
 
 
 def _by_srun() -> Launch | None:
-    step, rank, world, nodes = (_number(name) for name in SRUN)
-    if step is None or rank is None or not world or not nodes or step >= FIRST_SPECIAL_STEP or TERMINAL in os.environ:
+    step, rank, local_rank, world, nodes = (_number(name) for name in SRUN)
+    if step is None or rank is None or local_rank is None or not world or not nodes:
         return None
-    return Launch("srun", rank, world, -(-world // nodes), nodes) if rank < world else None
+    if step >= FIRST_SPECIAL_STEP or rank >= world or (TERMINAL in os.environ and _has_terminal()):
+        return None
+    return Launch("srun", rank, world, -(-world // nodes), nodes, local_rank)
+
+
+def _has_terminal() -> bool:
+    """Return whether a terminal controls this process, even if its input and output are redirected."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def settle() -> None:

@@ -4,14 +4,12 @@
 weight; see `nas.distributed.sharding`.
 """
 
+import os
 from typing import Any
 
 import lightning
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from nas.config import TrainerConfig
@@ -53,7 +51,7 @@ def engine(trainer: TrainerConfig) -> dict[str, Any]:
         "num_nodes": started.nodes,
         "precision": precision_here(trainer),
         "strategy": _strategy(trainer, started),
-        "plugins": [_environment(started), LocalCheckpointIO()],
+        "plugins": [Environment(started), LocalCheckpointIO()],
     }
 
 
@@ -114,10 +112,46 @@ def _strategy(trainer: TrainerConfig, started: Launch) -> Strategy | str:
     return AUTO
 
 
-def _environment(started: Launch) -> ClusterEnvironment:
-    """Return Lightning's environment; by default it takes the script of a SLURM job for one of several processes."""
-    if started.by == "torchrun":
-        return TorchElasticEnvironment()
-    if started.by == "srun":
-        return SLURMEnvironment(auto_requeue=False)  # a run stops on SIGTERM and is resumed from its folder
-    return LightningEnvironment()
+class Environment(ClusterEnvironment):
+    """Tells Lightning how this process was started, so that its own environments do not read other variables.
+
+    Args:
+        started: how this process was started.
+    """
+
+    def __init__(self, started: Launch) -> None:
+        self._started = started
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return os.environ["MASTER_ADDR"]
+
+    @property
+    def main_port(self) -> int:
+        return int(os.environ["MASTER_PORT"])
+
+    @staticmethod
+    def detect() -> bool:
+        return False  # it is given, never detected
+
+    def world_size(self) -> int:
+        return self._started.world
+
+    def set_world_size(self, size: int) -> None:
+        pass  # the launcher has set it
+
+    def global_rank(self) -> int:
+        return self._started.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass  # the launcher has set it
+
+    def local_rank(self) -> int:
+        return self._started.local_rank
+
+    def node_rank(self) -> int:
+        return self._started.rank // self._started.local

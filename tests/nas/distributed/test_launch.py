@@ -1,5 +1,6 @@
 """How a process was started, and what is refused where the options ask for another start."""
 
+import errno
 import os
 
 import pytest
@@ -14,7 +15,7 @@ def test_several_processes_know_their_place(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], by: str
 ) -> None:
     start(monkeypatch, variables)
-    assert launched() == Launch(by, rank=5, world=8, local=4, nodes=2)
+    assert launched() == Launch(by, rank=5, world=8, local=4, nodes=2, local_rank=1)
     assert not launched().first
     apart()
     assert launched() == Launch()
@@ -40,9 +41,12 @@ def test_the_script_of_a_job_is_one_process(monkeypatch: pytest.MonkeyPatch, ste
         TORCHRUN | {"RANK": ""},
         TORCHRUN | {"RANK": "one"},
         TORCHRUN | {"RANK": "8"},
+        TORCHRUN | {"LOCAL_RANK": "one"},
+        TORCHRUN | {"MASTER_ADDR": ""},
         {"SLURM_STEP_ID": "0"},
         dict.fromkeys(SRUN, ""),
         SRUN | {"SLURM_NTASKS": "0"},
+        SRUN | {"SLURM_LOCALID": ""},
         SRUN | {"SLURM_PTY_PORT": "40123"},
     ],
     ids=lambda given: "_".join(f"{name}={value}" for name, value in given.items())[:60],
@@ -51,6 +55,7 @@ def test_variables_of_another_job_leave_a_single_process(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     start(monkeypatch, variables)
+    monkeypatch.setattr("nas.distributed.launch._has_terminal", lambda: True)
     for name in RANKS:  # settle removes them; put back what was there
         monkeypatch.setenv(name, variables.get(name, ""))
     assert launched() == Launch()
@@ -62,8 +67,20 @@ def test_variables_of_another_job_leave_a_single_process(
 def test_variables_of_another_launcher_do_not_hide_srun(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, SRUN | {"LOCAL_RANK": "0", "RANK": "0"})
     settle()
-    assert launched() == Launch("srun", rank=5, world=8, local=4, nodes=2)
+    assert launched() == Launch("srun", rank=5, world=8, local=4, nodes=2, local_rank=1)
     assert _get_rank() == 5
+
+
+def test_srun_in_a_shell_of_srun_starts_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    start(monkeypatch, SRUN | {"SLURM_PTY_PORT": "40123"})
+    monkeypatch.setattr("os.open", _no_terminal)
+    assert launched().world == 8
+    monkeypatch.setattr("os.open", lambda path, flags: os.dup(0))
+    assert launched() == Launch()
+
+
+def _no_terminal(path: str, flags: int) -> int:
+    raise OSError(errno.ENXIO, "No such device or address", path)
 
 
 def test_a_launch_is_known_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from nas.config import TrainerConfig
-from nas.distributed.strategies import engine
+from nas.distributed.launch import launched
+from nas.distributed.strategies import Environment, engine
 from nas.errors import UserError
 from tests.nas.commands import SEARCH, composed, refusal
 from tests.nas.distributed.starts import SRUN, TORCHRUN, start
@@ -64,3 +65,24 @@ def test_as_many_devices_as_processes(monkeypatch: pytest.MonkeyPatch, variables
     assert found["devices"] == devices
     assert found["num_nodes"] == (2 if variables else 1)
     assert (found["strategy"] == "auto") == (not variables)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [TORCHRUN, {name: value for name, value in SRUN.items() if name not in ("SLURM_NTASKS_PER_NODE", "SLURM_NODEID")}],
+    ids=["torchrun", "srun without --ntasks-per-node"],
+)
+def test_lightning_is_told_which_process_this_is(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    trainer: TrainerConfig = composed("search", *SEARCH).trainer
+    start(monkeypatch, variables | {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
+    environment = engine(trainer)["plugins"][0]
+    monkeypatch.setenv("LOCAL_RANK", "7")  # too late: it has been decided
+    assert (environment.global_rank(), environment.local_rank(), environment.node_rank()) == (5, 1, 1)
+    assert (environment.world_size(), environment.main_address, environment.main_port) == (8, "localhost", 29500)
+    environment.validate_settings(num_devices=4, num_nodes=2)
+
+
+def test_a_single_process_is_the_first_whatever_single_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    start(monkeypatch, {"LOCAL_RANK": "3", "SLURM_PROCID": "2", "NODE_RANK": "1"})
+    environment = Environment(launched())
+    assert (environment.global_rank(), environment.local_rank(), environment.node_rank()) == (0, 0, 0)
