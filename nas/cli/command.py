@@ -46,8 +46,9 @@ def run(name: str, job: str, missing: Advice) -> None:
     def compose_and_do(composed: DictConfig) -> None:
         with _sentences():
             config = _config(name, composed, missing)
+            work = _function(job)
             interruptible()
-            status = _function(job)(config, console_of_command())
+            status = work(config, console_of_command())
         if status:
             _rendezvous().leave_together(status)
 

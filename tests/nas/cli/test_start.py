@@ -25,7 +25,7 @@ nas.{command}.main()
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [("search", "nas.cli.command"), ("train", "hydra"), ("compare", "lightning"), ("sweep", "numpy")],
+    [("search", "nas.cli.command"), ("train", "hydra"), ("compare", "nas.comparisons.run"), ("sweep", "numpy")],
 )
 def test_ctrl_c_during_imports_ends_in_a_line(tmp_path: Path, command: str, module: str) -> None:
     script = tmp_path / "script.py"
