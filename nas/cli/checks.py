@@ -98,12 +98,12 @@ def check_same(config: Any) -> None:
     """Raise a UserError if this process has other options than the first process, except for places on its machine."""
     own = plain({name: value for name, value in flat(asdict(config)).items() if name not in (*FOLDER, *PLACES)})
     first = from_first(lambda: own)
-    if different := [name for name in {**first, **own} if first.get(name, "absent") != own.get(name, "absent")]:
-        name = different[0]
-        raise UserError(
-            f"{name}={own.get(name, 'absent')} in this process, but {name}={first.get(name, 'absent')} in process 0 "
-            f"({len(different)} options differ); give all processes the same options."
-        )
+    if different := [
+        f"{name}={own.get(name, 'absent')} (it is {first.get(name, 'absent')} in process 0)"
+        for name in {**first, **own}
+        if first.get(name, "absent") != own.get(name, "absent")
+    ]:
+        raise UserError(f"the options differ: {'; '.join(different)}. Give all processes the same options.")
 
 
 def check_choice(option: str, given: str, choices: Collection[str]) -> None:

@@ -263,7 +263,9 @@ def test_processes_with_different_options(monkeypatch: pytest.MonkeyPatch, optio
     first[option] = value
     with pytest.raises(UserError) as error:
         check_same(config)
-    assert f"{option}={given} in this process, but {option}={value} in process 0" in str(error.value)
-    del first[option]
-    with pytest.raises(UserError, match=f"{option}=absent in process 0"):
+    assert f"the options differ: {option}={given} (it is {value} in process 0). Give" in str(error.value)
+    del first[option], first["trainer.beta2"]
+    with pytest.raises(UserError) as error:
         check_same(config)
+    for missing in (option, "trainer.beta2"):
+        assert f"{missing}={plain(flat(asdict(config)))[missing]} (it is absent in process 0)" in str(error.value)
