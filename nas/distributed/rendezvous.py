@@ -42,6 +42,8 @@ TO_LEAVE = 5.0
 """Seconds for which the first process waits at its end until the others have read its values."""
 PATIENCE = 2.0
 """Seconds for which the other processes leave it to the first to report an error that all of them have."""
+FIRST_PORT = 15000
+"""Port under SLURM, plus the last four digits of the job's id, unless MASTER_PORT is set; as Lightning does."""
 FAILED, LEAVING = "failed", "leaving"
 """Keys of the store: rank and status of the process that reports the error, and the number of processes that end."""
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
@@ -58,26 +60,28 @@ class FailedElsewhere(Exception):
         self.status = status
 
 
+@functools.cache
 def connect() -> None:
-    """Connect to the other processes; raise a UserError if one of them cannot be reached in time."""
+    """Connect to the other processes, once; raise a UserError if one of them cannot be reached in time."""
     started = launched()
     if started.world == 1:
         return
     try:
         store = _store()
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"process 0 of {started.world} cannot be reached at {where} ({str(error).splitlines()[0]}); make this "
-            "address reachable from all machines, or set MASTER_ADDR and MASTER_PORT."
+            f"process 0 of {started.world} cannot be reached at {where} within {_timeout():g} s "
+            f"({str(error).splitlines()[0]}); start all {started.world} processes, make this address reachable from "
+            f"all machines, set MASTER_ADDR and MASTER_PORT, or set {TIMEOUT} to more seconds."
         ) from error
     store.set(f"connected {started.rank}", "")
     there = [f"connected {rank}" for rank in range(started.world)]
     _wait(lambda: store.check(there), at_most=_timeout())
     if missing := [rank for rank, key in enumerate(there) if not store.check([key])]:
         raise UserError(
-            f"{_processes(missing)} did not connect within {_timeout():g} s; start all {started.world} processes, or "
-            f"set {TIMEOUT} to more seconds."
+            f"{_processes(missing)} did not connect within {_timeout():g} s; start all {started.world} processes with "
+            f"the same options, or set {TIMEOUT} to more seconds."
         )
     _heartbeat().start()
     atexit.register(_heartbeat().stop)
@@ -100,19 +104,23 @@ def _processes(ranks: Collection[int]) -> str:
 @functools.cache
 def _heartbeat() -> Heartbeat:
     started = launched()
-    return Heartbeat(_clone(), started.rank, started.world, _timeout(), min(1.0, _timeout() / 10), _leave_without)
+    every = min(1.0, _timeout() / 10)
+    return Heartbeat(_clone(), started.rank, started.world, _timeout(), every, FAILED, _leave_without)
 
 
 def _leave_without(ended: Collection[int]) -> None:
-    """End this process after others have ended without a message; one of the remaining processes names them."""
-    store, ours = _clone(), f"{launched().rank} 1"
-    reported = ours
+    """End this process after others have ended without a message, or after another has reported a failure.
+
+    Args:
+        ended: ranks of the processes that have ended, which one of the remaining processes names; empty if another
+            process has reported a failure.
+    """
+    reported = ours = f"{launched().rank} 1"
     with suppress(RuntimeError):  # the store is gone
-        reported = store.compare_set(FAILED, "", ours).decode()
-    if reported == ours:
+        reported = _clone().compare_set(FAILED, "", ours).decode()
+    if ended and reported == ours:
         sys.stderr.write(f"error: {_ended_message(ended)}\n")
-        sys.stderr.flush()
-    os._exit(1)
+    leave(int(reported.split()[1]))
 
 
 def _ended_message(ended: Collection[int]) -> str:
@@ -128,22 +136,20 @@ def is_lost(error: Exception) -> bool:
 
 def lost_message() -> str:
     """Return the message after an error of `is_lost`; it names the processes that have ended."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it once a process has ended
     return _ended_message(_heartbeat().ended() if _store.cache_info().currsize else ())
 
 
 @functools.cache
 def _store() -> Store:
     started = launched()
-    if started.by == "srun":
-        environment = SLURMEnvironment(auto_requeue=False)
-        os.environ["MASTER_ADDR"] = environment.main_address
-        os.environ["MASTER_PORT"] = str(environment.main_port)
+    address, port = _address()
+    if not _holds_store():
+        _reach(address, port)
     store = TCPStore(
-        os.environ["MASTER_ADDR"],
-        int(os.environ["MASTER_PORT"]),
+        address,
+        port,
         started.world,
-        is_master=started.first and os.environ.get(AGENT_STORE) != "True",
+        is_master=_holds_store(),
         timeout=timedelta(seconds=_timeout()),
         wait_for_workers=False,  # connect waits, and names processes that are missing
         multi_tenant=True,  # the process group uses the same port
@@ -153,6 +159,33 @@ def _store() -> Store:
     if attempt and os.environ.get(AGENT_STORE) == "True":
         _renew(ours, started.first)
     return ours
+
+
+def _holds_store() -> bool:
+    """Return whether the store is in this process: it is in the first, unless torchrun holds it."""
+    return launched().first and os.environ.get(AGENT_STORE) != "True"
+
+
+def _address() -> tuple[str, int]:
+    """Return the address and the port of the store; set the variables from which the process group reads them."""
+    if launched().by == "srun":
+        machines = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST") or "127.0.0.1"
+        os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(machines))
+        os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "")[-4:] or 0)))
+    return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+
+
+def _reach(address: str, port: int) -> None:
+    """Wait until a connection is accepted; raise an OSError if that takes too long. TCPStore would print C++ frames."""
+    end = time.monotonic() + _timeout()
+    while True:
+        try:
+            with socket.create_connection((address, port), timeout=_timeout()):
+                return
+        except OSError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(min(0.1, _timeout() / 10))
 
 
 def _clone() -> Store:
@@ -248,8 +281,10 @@ def report_failure(status: int) -> int | None:
     started = launched()
     if started.world == 1:
         return None
-    if not _store.cache_info().currsize:  # an error in the command line, which all processes have
-        return None if started.first else status
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it once a process has ended; this one ends anyway
+    if not _store.cache_info().currsize:  # the others cannot be reached
+        return None
+    _heartbeat().stop()  # it would end this process before the message
     ours = f"{started.rank} {status}"
     try:
         end = time.monotonic() + PATIENCE
@@ -268,10 +303,10 @@ def leave(status: int) -> NoReturn:
         sys.exit(status)
     with suppress(RuntimeError):  # the store is gone
         if _store.cache_info().currsize:
+            _heartbeat().stop()
             _store().add(LEAVING, 1)
-            holds_store = started.first and os.environ.get(AGENT_STORE) != "True"
             end = time.monotonic() + TO_LEAVE
-            while holds_store and _store().add(LEAVING, 0) < started.world and time.monotonic() < end:
+            while _holds_store() and _store().add(LEAVING, 0) < started.world and time.monotonic() < end:
                 time.sleep(0.05)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -3,7 +3,7 @@
 import math
 import signal
 import sys
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import lightning
@@ -13,6 +13,7 @@ from rich.console import Console
 from torch.distributed.tensor import DTensor
 
 from nas.console import Bars, say
+from nas.distributed.launch import launched
 from nas.evaluation.routing_map import routing_map
 from nas.report.image import routing_figure
 from nas.runs.folder import Run
@@ -147,9 +148,11 @@ class StopOnSignal(lightning.Callback):
         self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if kind is not None and launched().world > 1:  # torchrun sends SIGTERM before this process has named the cause
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         signal.signal(signal.SIGTERM, self._stop)  # Lightning has replaced the handler

@@ -9,6 +9,7 @@ from torch.distributed import TCPStore
 from nas.distributed.heartbeat import Heartbeat
 
 AT_ONCE, NEVER, OFTEN = 0.1, 3600.0, 0.01
+FAILED = "failed"
 
 
 @pytest.fixture
@@ -26,17 +27,19 @@ def never(ended: Collection[int]) -> None:
 
 def test_a_silent_process_is_named(server: TCPStore) -> None:
     lost: queue.Queue[Collection[int]] = queue.Queue()
-    other = Heartbeat(client(server), 1, 3, NEVER, OFTEN, never)
+    other = Heartbeat(client(server), 1, 3, NEVER, OFTEN, FAILED, never)
     other.start()
-    watching = Heartbeat(client(server), 0, 3, NEVER, OFTEN, lost.put)
+    watching = Heartbeat(client(server), 0, 3, NEVER, OFTEN, FAILED, lost.put)
     watching.start()
     while 1 in watching.ended():  # until it has counted
         pass
     assert watching.ended() == [2]
-    impatient = Heartbeat(client(server), 0, 3, AT_ONCE, OFTEN, lost.put)
+    impatient = Heartbeat(client(server), 0, 3, AT_ONCE, OFTEN, FAILED, lost.put)
     impatient.start()
     assert 2 in lost.get()
-    for each in (other, watching, impatient):
+    other.stop()
+    assert watching.ended() == [2]  # the other has stopped by itself
+    for each in (watching, impatient):
         each.stop()
     assert lost.empty()
 
@@ -44,15 +47,37 @@ def test_a_silent_process_is_named(server: TCPStore) -> None:
 def test_the_end_of_the_process_with_the_store_is_noticed() -> None:
     lost: queue.Queue[Collection[int]] = queue.Queue()
     server = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
-    watching = Heartbeat(client(server), 1, 2, AT_ONCE, OFTEN, lost.put)
+    watching = Heartbeat(client(server), 1, 2, AT_ONCE, OFTEN, FAILED, lost.put)
     watching.start()
     del server
     assert lost.get() == [0]
 
 
+def test_a_process_follows_one_that_has_reported_a_failure(server: TCPStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.distributed.heartbeat.TO_FOLLOW", 0.0)
+    lost: queue.Queue[Collection[int]] = queue.Queue()
+    watching = Heartbeat(client(server), 1, 3, NEVER, OFTEN, FAILED, lost.put)
+    watching.start()
+    server.set(FAILED, "2 1")
+    assert lost.get() == []
+
+
+def test_only_the_first_process_watches_all(server: TCPStore) -> None:
+    lost: queue.Queue[Collection[int]] = queue.Queue()
+    first = Heartbeat(client(server), 0, 3, NEVER, OFTEN, FAILED, never)
+    second = Heartbeat(client(server), 1, 3, 1.0, OFTEN, FAILED, lost.put)
+    first.start()
+    second.start()
+    while set(second.ended()) != {2}:  # the third never counts
+        pass
+    first.stop()
+    assert lost.get() == [0]
+    second.stop()
+
+
 def test_a_run_that_ends_says_nothing() -> None:
     server = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
-    watching = Heartbeat(client(server), 1, 2, NEVER, OFTEN, never)
+    watching = Heartbeat(client(server), 1, 2, NEVER, OFTEN, FAILED, never)
     watching.start()
     watching.stop()
     del server

@@ -1,11 +1,16 @@
 """Processes of a run end together: one failure is told once, one signal stops all."""
 
+import functools
 import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
 
-from nas.distributed.rendezvous import SECONDS, TIMEOUT, _timeout
+from nas.distributed import rendezvous
+from nas.distributed.rendezvous import FAILED, SECONDS, TIMEOUT, _timeout, connect, report_failure
 from nas.errors import UserError
 from nas.runs.folder import Run
 from tests.nas.distributed.several import (
@@ -16,6 +21,7 @@ from tests.nas.distributed.several import (
     searched,
     troubled,
 )
+from tests.nas.distributed.starts import SRUN, start
 
 
 def test_a_failure_of_one_process_is_told_once_and_ends_all(tmp_path: Path) -> None:
@@ -68,3 +74,46 @@ def test_the_patience_with_other_processes(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(TIMEOUT, wrong)
         with pytest.raises(UserError, match=f"{TIMEOUT}={wrong} is not allowed"):
             _timeout()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[TCPStore]:
+    """The store of two processes, of which this is the first."""
+    started = TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    start(monkeypatch, SRUN | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "2", TIMEOUT: "3600"})
+    monkeypatch.setattr(rendezvous, "_store", functools.cache(lambda: started))
+    rendezvous._store()
+    yield started
+    rendezvous._heartbeat().stop()
+    rendezvous._heartbeat.cache_clear()
+    connect.cache_clear()
+
+
+def test_many_runs_of_a_command_connect_once(store: TCPStore) -> None:
+    store.set("connected 1", "")
+    connect()
+    connect()
+
+
+def test_a_process_says_that_the_first_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start(monkeypatch, SRUN | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), TIMEOUT: "0.2"})
+    with pytest.raises(UserError, match=f"process 0 of 8 cannot be reached at 127.0.0.1:{port} within 0.2 s .*refused"):
+        connect()
+    assert report_failure(1) is None, "it prints the error itself"
+
+
+def test_one_process_names_those_that_have_ended(
+    store: TCPStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(rendezvous, "leave", left.append)
+    rendezvous._leave_without([1])
+    message = "error: process 1 of 2 ended or does not respond; continue with resume=FOLDER of this run.\n"
+    assert (left, capfd.readouterr().err) == ([1], message)
+    store.set(FAILED, "1 130")
+    for ended in ([], [1]):
+        rendezvous._leave_without(ended)
+    assert (left, capfd.readouterr().err) == ([1, 130, 130], "")
