@@ -5,9 +5,9 @@ groups such as relaxation have the same meaning, and the printed command repeats
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import Field, asdict, fields, is_dataclass
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -70,10 +70,29 @@ def search_command(given: list[str], values: Mapping[str, Value]) -> str:
     return f"python -m nas.search {shlex.join(arguments(given, values))}"
 
 
-def names(config: SearchConfig) -> list[str]:
-    """Return the names of the options and groups that may have a range in a sweep of this search."""
+def varied(config: SearchConfig) -> "dict[str, Field[Any] | None]":
+    """Return the options and groups that may have a range in a sweep of this search, by name.
+
+    Returns:
+        The field of each option; None for groups, and for values in options that are dictionaries.
+    """
+    own_fields = dict(_fields(config))
     every = (*flat(searched(config)), *GROUPS)
-    return [name for name in every if not any(name == fixed or name.startswith(f"{fixed}.") for fixed in NOT_VARIED)]
+    return {
+        name: own_fields.get(name)
+        for name in every
+        if not any(name == fixed or name.startswith(f"{fixed}.") for fixed in NOT_VARIED)
+    }
+
+
+def _fields(config: Any, group: str = "") -> "Iterator[tuple[str, Field[Any]]]":
+    """Yield the dotted name and the field of each option; ``group`` precedes the names."""
+    for own in fields(config):
+        value = getattr(config, own.name)
+        if is_dataclass(value):
+            yield from _fields(value, f"{group}{own.name}.")
+        else:
+            yield f"{group}{own.name}", own
 
 
 def searched(config: SearchConfig) -> dict[str, Any]:

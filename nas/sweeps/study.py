@@ -14,7 +14,7 @@ from nas.errors import UserError
 from nas.runs.source import source_of
 from nas.searchers.optuna_parts import silence
 from nas.sweeps.objectives import Objective, objectives
-from nas.sweeps.options import compose_search, fixed, names
+from nas.sweeps.options import compose_search, fixed, varied
 from nas.sweeps.queue import Queue, Slot
 from nas.sweeps.ranges import Range, read
 from nas.sweeps.samplers import build_pruner, build_sampler
@@ -60,7 +60,7 @@ class Plan:
                 "heartbeat over 0 and a grace of twice that or more."
             )
         search = compose_search(sweep.search)
-        ranges = read(sweep.ranges, names(search))
+        ranges = read(sweep.ranges, varied(search))
         task = build_task(config.data, config.seed)
         build_pruner(sweep)
         build_sampler(sweep, ranges, config.seed, 0)

@@ -6,9 +6,14 @@ import optuna
 import pytest
 
 from nas.errors import UserError
+from nas.sweeps.options import varied
 from nas.sweeps.ranges import Choices, Numbers, read
+from tests.nas.commands import composed
 
-OPTIONS = ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget", "budget.target")
+OPTIONS = dict.fromkeys(
+    ("model", "model.width", "model.layers", "trainer.learning_rate", "trainer.steps", "budget", "budget.target")
+)
+"""Of unknown type."""
 RATE = {"low": 1e-3, "high": 1e-2, "log": True}
 
 
@@ -70,6 +75,58 @@ def test_what_is_meant(given: dict[str, Any], meant: dict[str, Any]) -> None:
 def test_what_cannot_work(given: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError) as refused:
         read(given, OPTIONS)
+    assert told in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, Any]:
+    return varied(composed("search", "+space=token_hybrid"))
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [
+        ("trainer.weight_decay", {"low": 0, "high": 1}, Numbers(0.0, 1.0, False, None)),
+        ("trainer.learning_rate", {"low": 1, "high": 2, "log": True}, Numbers(1.0, 2.0, True, None)),
+        ("budget.rate", {"low": 0, "high": 4, "step": 2}, Numbers(0.0, 4.0, False, 2.0)),
+        ("model.rope_base", {"low": 1, "high": 10000}, Numbers(1.0, 10000.0, False, None)),
+        ("model.width", {"low": 16.0, "high": 64.0, "step": 16.0}, Numbers(16, 64, False, 16)),
+        ("trainer.devices", {"low": 1, "high": 2}, Numbers(1, 2, False, None)),
+        ("model.routed_layers", {"choices": [[0], None]}, Choices(("[0]", None))),
+    ],
+    ids=str,
+)
+def test_the_type_of_an_option_decides_what_is_drawn(
+    option: str, given: dict[str, Any], meant: Numbers | Choices, options: dict[str, Any]
+) -> None:
+    allowed = read({option: given}, {**options, "trainer.devices": None})[option]
+    assert allowed == meant
+    if isinstance(meant, Numbers):
+        assert isinstance(allowed, Numbers)
+        assert [type(allowed.low), type(allowed.high)] == [type(meant.low), type(meant.high)]
+        drawn = allowed.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask(), option)
+        assert type(drawn) is type(meant.low)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "told"),
+    [
+        ("model.width", {"low": 16.5, "high": 64}, "model.width.low has 16.5, but width is an integer; give integers."),
+        ("model.width", {"low": 16, "high": 64, "step": 0.5}, "model.width.step=0.5 is not allowed for an integer"),
+        ("model.width", {"choices": [16, 24.5]}, "choices=[16, 24.5] has 24.5, but width is an integer"),
+        ("model.width", {"low": 0, "high": 64}, "model.width.low has 0, which width may not be; give 1 or more."),
+        ("trainer.beta2", {"low": 0.5, "high": 1}, "beta2.high has 1, which beta2 may not be; give a number from 0 to"),
+        ("trainer.beta2", {"choices": [0.9, 2]}, "choices=[0.9, 2] has 2, which beta2 may not be"),
+        ("budget.exact", {"low": 0, "high": 1}, "exact has low and high, but exact is no number; give choices."),
+        ("relaxation.router", {"low": 0, "high": 1}, "router is no number; give choices."),
+    ],
+    ids=str,
+)
+def test_a_range_that_the_option_cannot_have(
+    option: str, given: dict[str, Any], told: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError) as refused:
+        read({option: given}, options)
     assert told in str(refused.value)
 
 
