@@ -8,7 +8,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.cli.memory import check_memory
-from nas.config import RunConfig, SweepConfig, TrainerConfig, flat, interpolated
+from nas.config import CompareConfig, RunConfig, SweepConfig, TrainerConfig, flat, interpolated
 from nas.distributed.collectives import check_batch_size
 from nas.distributed.devices import AUTO
 from nas.distributed.rendezvous import from_first
@@ -34,7 +34,8 @@ def check(config: RunConfig) -> None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
-    _check_warmup(config.trainer)
+    if not (isinstance(config, CompareConfig) and config.runs):  # its trainings follow the recipe of the first run
+        _check_warmup(config.trainer)
     with user_errors():
         routed_layers(config.model)
     if isinstance(config, SweepConfig):

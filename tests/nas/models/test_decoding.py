@@ -229,7 +229,7 @@ def test_what_cannot_be_decoded() -> None:
             generate(made, tokens, policy=learnt, **options)
     layers = tuple((small("softmax").layers[0], small("linear").layers[0]) for _ in range(3))
     space = Space("test", small(), layers)
-    with pytest.raises(ValueError, match=r"model\.inherit"):
+    with pytest.raises(ValueError, match="from its method inherit"):
         Decoder(LanguageModel(space.sizes, options=space.options), learnt)
 
 

@@ -11,6 +11,7 @@ from nas.models.policies import keep_all, learnt
 from nas.runs.folder import load_architecture, load_weights
 from nas.runs.metrics import read_metrics
 from tests.nas.commands import SEARCH, Ended, nas
+from tests.nas.sweeps.sweeping import diverging_above
 
 
 def test_what_is_written_is_of_the_row_that_was_learnt(search: Ended) -> None:
@@ -47,10 +48,11 @@ def figures(run: Path) -> dict:
     return json.loads((run / "metrics.json").read_text())
 
 
-def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path) -> None:
-    ended = nas("search", *SEARCH, "trainer.learning_rate=1e30", f"output={tmp_path}")
+def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverging_above(1, monkeypatch)
+    ended = nas("search", *SEARCH, "trainer.learning_rate=10", f"output={tmp_path}")
     assert ended.status == 1, ended.err
-    assert figures(ended.run)["routings"]["searched routing"]["1x"]["loss"] is None
+    assert figures(ended.run)["routings"]["searched routing"]["1x"]["loss"] is not None
     assert "The training diverged by step" in ended.out
     assert "The training diverged by step" in (ended.run / "report.html").read_text()
     assert not list(ended.run.glob("checkpoints/*"))

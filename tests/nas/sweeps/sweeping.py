@@ -1,6 +1,7 @@
 """Small sweeps, and access to their results."""
 
 import json
+import math
 import os
 import shlex
 import signal
@@ -54,6 +55,20 @@ def line(found: dict[str, Any]) -> list[str]:
     start, *options = found["best"][0]["command"].split("nas.search ")
     assert start == "python -m "
     return shlex.split(*options)
+
+
+def diverging_above(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every training with a larger learning rate diverge in its first step."""
+    training_step = TrainingModule.training_step
+
+    def diverging(self: TrainingModule, batch: Any, index: int) -> Tensor:
+        loss = training_step(self, batch, index)
+        if self.config.trainer.learning_rate > rate:
+            loss = loss * math.nan
+            self.latest["loss"] = loss.detach()
+        return loss
+
+    monkeypatch.setattr(TrainingModule, "training_step", diverging)
 
 
 def signalled_in_trial(trial: int, step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:

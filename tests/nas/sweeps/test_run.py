@@ -9,11 +9,12 @@ from rich.text import Text
 
 from nas.sweeps.run import sweep
 from tests.nas.commands import SEARCH, composed, nas
-from tests.nas.sweeps.sweeping import SPEED, SWEEP, metrics
+from tests.nas.sweeps.sweeping import SPEED, SWEEP, diverging_above, metrics
 
 
-def test_a_sweep_of_which_every_trial_fails_says_so(tmp_path: Path) -> None:
-    ranges = (f"{SPEED}.low=1e29", f"{SPEED}.high=1e30")
+def test_a_sweep_of_which_every_trial_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverging_above(1, monkeypatch)
+    ranges = (f"{SPEED}.low=5", f"{SPEED}.high=10")
     ended = nas("sweep", *SWEEP, *ranges, "sweep.trials=2", f"output={tmp_path}")
     assert ended.status == 1
     assert ended.out.count("training diverged") >= 2

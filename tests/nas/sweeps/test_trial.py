@@ -11,12 +11,15 @@ from torch import Tensor
 
 from nas.training.module import TrainingModule, Validation
 from tests.nas.commands import nas
-from tests.nas.sweeps.sweeping import SWEEP, metrics, study
+from tests.nas.sweeps.sweeping import SWEEP, diverging_above, metrics, study
 
 
-def test_a_trial_that_diverges_or_cannot_be_built_fails_with_its_reason_and_the_study_goes_on(tmp_path: Path) -> None:
+def test_a_trial_that_diverges_or_cannot_be_built_fails_with_its_reason_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverging_above(1, monkeypatch)
     ranges = (
-        "+sweep.ranges.trainer.learning_rate.choices=[1e-3,1e30]",
+        "+sweep.ranges.trainer.learning_rate.choices=[1e-3,10]",
         "+sweep.ranges.model.routing_heads.choices=[2,3]",
     )
     grid = (
@@ -31,7 +34,7 @@ def test_a_trial_that_diverges_or_cannot_be_built_fails_with_its_reason_and_the_
     for trial in trials:
         if trial["values"]["model.routing_heads"] == 3:
             assert "model.routing_heads=3" in trial["reason"]
-        elif trial["values"]["trainer.learning_rate"] == 1e30:
+        elif trial["values"]["trainer.learning_rate"] == 10:
             assert re.fullmatch(r"training diverged: the loss or a weight .* at step \d", trial["reason"])
     assert "2 trials failed: model.routing_heads=3" in ended.out
     assert "1 trial failed: training diverged" in ended.out
