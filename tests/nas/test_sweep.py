@@ -52,7 +52,13 @@ def test_metrics_tell_of_every_trial(swept: Ended) -> None:
 def test_it_says_what_it_does_and_what_came_out(swept: Ended) -> None:
     assert swept.out.startswith(f"Sweeping token_hybrid on recall, 3 trials, run folder {swept.run}\n")
     assert (
-        len(re.findall(r"^trial \d of 3  recall \d\.\d{3}  \(best recall \d\.\d{3} \(trial \d\)\)$", swept.out, re.M))
+        len(
+            re.findall(
+                r"^trial \d of 3  (?:[a-z_.]+=\S+  ){5}recall \d\.\d{3}  \(best recall \d\.\d{3} \(trial \d\)\)$",
+                swept.out,
+                re.M,
+            )
+        )
         == 3
     )
     assert "3 of 3 trials are complete" in swept.out
