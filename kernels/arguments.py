@@ -1,7 +1,11 @@
-"""Checks of the arguments that the operations share, with their messages."""
+"""Checks of the arguments that the operations share, with their messages.
+
+They read types, shapes, dtypes and devices only. The values of a tensor are not read: on a GPU this would wait for it.
+"""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
@@ -9,6 +13,12 @@ from torch import Tensor
 
 RouteGrad = Literal["selected", "full"]
 Impl = Literal["auto", "reference", "triton"]
+
+LONGEST_PADDING = 256
+"""Tokens up to which a chunk longer than its sequence is padded: results at usual chunk sizes do not depend on it."""
+
+MAX_SIZE = 2**31 - 1
+"""Largest size of a cache or a state that is allocated: their indices are int32."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,10 +29,56 @@ def num_chunks(length: int, chunk_size: int) -> int:
     return -(-length // chunk_size)
 
 
+def bounded_chunk_size(chunk_size: int, length: int) -> int:
+    """Return a chunk size with the same chunks, for which padding to a whole chunk takes little memory."""
+    return min(chunk_size, max(length, LONGEST_PADDING))
+
+
 def check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless ``given`` is one of ``choices``."""
     if given not in choices:
         raise ValueError(f"{name}={given!r} is unknown; choose one of: {', '.join(choices)}.")
+
+
+def check_type(name: str, given: object, wanted: type) -> None:
+    """Raise ValueError unless ``given`` is an instance of ``wanted``."""
+    if not isinstance(given, wanted):
+        raise ValueError(f"{name} is of type {type(given).__name__}; it must be a {wanted.__name__}.")
+
+
+def check_tensors(optional: Collection[str] = (), **tensors: object) -> None:
+    """Raise ValueError unless all are floating-point tensors on one device; those named ``optional`` may be None."""
+    first, device = "", None
+    for name, tensor in tensors.items():
+        if tensor is None and name in optional:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} is of type {type(tensor).__name__}; it must be a tensor.")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
+        if device is None:
+            first, device = name, tensor.device
+        elif tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of {first}, {device}.")
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise ValueError unless dtype is a floating-point dtype."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype!r} is not allowed; it must be a floating-point dtype.")
+
+
+def check_number(name: str, number: float, least: float = -math.inf) -> None:
+    """Raise ValueError unless ``number`` is finite and at least ``least``."""
+    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number < math.inf:
+        allowed = "a finite number" if least == -math.inf else f"a finite number of at least {least:g}"
+        raise ValueError(f"{name}={number!r} is not allowed; it must be {allowed}.")
+
+
+def check_scale(scale: float | None) -> None:
+    """Raise ValueError unless scale is None or finite."""
+    if scale is not None:
+        check_number("scale", scale)
 
 
 def check_operation(
@@ -34,66 +90,70 @@ def check_operation(
         q: [B, T, H, K] queries; k must have the same shape, v is [B, T, H, V].
         route: None, or [B, N, R] with N = ceil(T / chunk_size) and R a divisor of H.
     """
-    check_choice("impl", impl, get_args(Impl))
-    check_choice("route_grad", route_grad, get_args(RouteGrad))
-    check_sizes(chunk_size=chunk_size)
-    if q.ndim != 4 or 0 in q.shape:
-        raise ValueError(f"q has shape {list(q.shape)}; it must be [B, T, H, K] with every size at least 1.")
-    if k.shape != q.shape:
-        raise ValueError(f"k has shape {list(k.shape)}; it must have the shape of q, {list(q.shape)}.")
+    check_options(chunk_size, route_grad, impl)
+    check_tensors(("route",), q=q, k=k, v=v, route=route)
+    check_queries(q, k)
     if v.ndim != 4 or v.shape[:3] != q.shape[:3] or v.shape[3] == 0:
         raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(q.shape[:3])}.")
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
-    check_device(q, k=k, v=v, route=route)
     if route is not None:
         check_route(route, batch=q.shape[0], chunks=num_chunks(q.shape[1], chunk_size), heads=q.shape[2])
 
 
-def check_route(route: Tensor, *, batch: int, chunks: int, heads: int) -> None:
-    """Raise ValueError unless route is [batch, chunks, R] with R dividing heads."""
+def check_options(chunk_size: int, route_grad: str, impl: str) -> None:
+    """Raise ValueError unless the options of a routed operation are valid."""
+    check_choice("impl", impl, get_args(Impl))
+    check_choice("route_grad", route_grad, get_args(RouteGrad))
+    check_sizes(chunk_size=chunk_size)
+
+
+def check_queries(q: Tensor, k: Tensor, branch: str = "") -> None:
+    """Raise ValueError unless q and k are [B, T, H, K]; ``branch`` precedes their names in messages."""
+    if q.ndim != 4 or 0 in q.shape:
+        raise ValueError(f"{branch}q has shape {list(q.shape)}; it must be [B, T, H, K] with every size at least 1.")
+    if k.shape != q.shape:
+        raise ValueError(f"{branch}k has shape {list(k.shape)}; it must have the shape of {branch}q, {list(q.shape)}.")
+
+
+def check_route(route: Tensor, *, batch: int, chunks: int, heads: int, branch: str = "") -> None:
+    """Raise ValueError unless route is [batch, chunks, R] with R dividing heads; ``branch`` precedes its name."""
     if route.ndim != 3 or route.shape[0] != batch or route.shape[1] != chunks:
         raise ValueError(
-            f"route has shape {list(route.shape)}; it must be [B, N, R] = [{batch}, {chunks}, R], "
+            f"{branch}route has shape {list(route.shape)}; it must be [B, N, R] = [{batch}, {chunks}, R], "
             "with N = ceil(T / chunk_size)."
         )
     if route.shape[2] == 0 or heads % route.shape[2]:
         raise ValueError(
-            f"route has {route.shape[2]} routing heads (its last size); that number must divide the {heads} heads of q."
+            f"{branch}route has {route.shape[2]} routing heads (its last size); "
+            f"that number must divide the {heads} heads of {branch}q."
         )
-    if not route.is_floating_point():
-        raise ValueError(f"route has dtype {route.dtype}; it must be a floating-point dtype with values in [0, 1].")
 
 
 def check_window(window: int | None, route: Tensor | None) -> None:
     """Raise ValueError unless window is None, or an integer of at least 1 without a route."""
     if window is None:
         return
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise ValueError(f"window={window!r} is not allowed; it must be None or an integer of at least 1.")
+    check_sizes(window=window)
     if route is not None:
         raise ValueError(
             f"route with shape {list(route.shape)} is not allowed with window={window}; give route=None, or no window."
         )
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise ValueError unless all are integers of at least 1."""
+def check_sizes(most: float = math.inf, **sizes: int) -> None:
+    """Raise ValueError unless all are integers from 1 to ``most``."""
+    allowed = "an integer of at least 1" + ("" if most == math.inf else f" and at most {most}")
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}={size!r} is not allowed; it must be an integer of at least 1.")
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= most:
+            raise ValueError(f"{name}={size!r} is not allowed; it must be {allowed}.")
 
 
-def check_prefix(k: Tensor, v: Tensor) -> None:
+def check_prefix(k: Tensor, v: Tensor, route: Tensor | None = None) -> None:
     """Raise ValueError unless k is [B, T, H, K] and v [B, T, H, V], with the same B, T and H."""
+    check_tensors(("route",), k=k, v=v, route=route)
     if k.ndim != 4 or 0 in k.shape:
         raise ValueError(f"k has shape {list(k.shape)}; it must be [B, T, H, K] with every size at least 1.")
     if v.ndim != 4 or v.shape[:3] != k.shape[:3] or v.shape[3] == 0:
         raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(k.shape[:3])}.")
-    for name, tensor in (("k", k), ("v", v)):
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
 
 
 def check_token(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, batch: int, heads: int) -> None:
@@ -102,36 +162,26 @@ def check_token(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, b
     Args:
         keys, values: [..., K] and [..., V] of the cache, of one dtype on one device.
     """
+    check_tensors(cache=keys, q=q, k=k, v=v)
     for name, tensor, cached, dim in (("q", q, keys, "K"), ("k", k, keys, "K"), ("v", v, values, "V")):
         check_shape(name, tensor, (batch, heads, cached.shape[-1]), f"[B, H, {dim}] of the cache")
         if compute_dtype(tensor.dtype) != compute_dtype(keys.dtype):
             raise ValueError(
                 f"{name} has dtype {tensor.dtype}, and the cache {keys.dtype}; both must be float64 or neither."
             )
-        if tensor.device != keys.device:
-            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of the cache, {keys.device}.")
 
 
 def check_gates(q: Tensor, g: Tensor, beta: Tensor) -> None:
     """Raise ValueError unless g and beta are [B, T, H] for q [B, T, H, K]."""
+    check_tensors(q=q, g=g, beta=beta)
     for name, gate in (("g", g), ("beta", beta)):
         check_shape(name, gate, tuple(q.shape[:3]), "[B, T, H]")
-    check_device(q, g=g, beta=beta)
-
-
-def check_device(q: Tensor, **others: Tensor | None) -> None:
-    """Raise ValueError unless all are on the device of q."""
-    for name, tensor in others.items():
-        if tensor is not None and tensor.device != q.device:
-            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of q, {q.device}.")
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
-    """Raise ValueError unless ``tensor`` is floating point and has exactly ``shape``."""
+    """Raise ValueError unless ``tensor`` has exactly ``shape``."""
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name} has shape {list(tensor.shape)}; it must be {meaning} = {list(shape)}.")
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -4,7 +4,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice, check_shape
+from nas.kernels.arguments import Impl, check_choice, check_number, check_shape, check_tensors
 from nas.kernels.branch_merge import reference
 from nas.kernels.triton_support import choose_elementwise
 
@@ -48,22 +48,26 @@ def branch_merge(
         promoted dtype of its inputs.
 
     Raises:
-        ValueError: a shape, dtype or option is not as above; the message names it.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it. Values of tensors are
+            not checked: they are the caller's duty.
     """
     check_choice("impl", impl, get_args(Impl))
+    check_number("eps", eps, least=0)
+    optional = {"softmax_o": softmax_o, "linear_o": linear_o, "softmax_weight": softmax_weight}
+    optional |= {"linear_weight": linear_weight, "scores": scores}
+    check_tensors(optional, gate=gate, **optional)
     if gate.ndim != 3 or 0 in gate.shape:
         raise ValueError(f"gate has shape {list(gate.shape)}; it must be [B, T, Hs * Vs] with every size at least 1.")
-    check_shape("gate", gate, tuple(gate.shape), "[B, T, Hs * Vs]")
     _check_branch("softmax", softmax_o, softmax_weight, gate)
     _check_branch("linear", linear_o, linear_weight, gate)
     _check_pair(softmax_weight, linear_weight, scores, gate)
     arguments = (softmax_o, linear_o, softmax_weight, linear_weight, scores, gate)
-    given = [x for x in arguments if x is not None]
-    channels = next(x.shape[0] for x in given if x.ndim == 1)
+    tensors = [x for x in arguments if x is not None]
+    channels = next(x.shape[0] for x in tensors if x.ndim == 1)
     limit = None
     if channels > MAX_CHANNELS:
         limit = f"a head has {channels} channels, and Triton's kernels take up to {MAX_CHANNELS}"
-    if choose_elementwise(impl, *given, limit=limit) == "triton":
+    if choose_elementwise(impl, *tensors, limit=limit) == "triton":
         from nas.kernels.branch_merge import triton_op
 
         return triton_op.branch_merge(*arguments, eps)
@@ -80,8 +84,6 @@ def _check_branch(name: str, o: Tensor | None, weight: Tensor | None, gate: Tens
         raise ValueError(
             f"{name}_o has shape {list(o.shape)}; it must be [B, T, H, V] with [B, T, H * V] = {list(gate.shape)}."
         )
-    if not o.is_floating_point():
-        raise ValueError(f"{name}_o has dtype {o.dtype}; it must be a floating-point dtype.")
     if name == "softmax":
         check_shape("softmax_weight", weight, (o.shape[3],), "[Vs]")
     elif weight.ndim != 1 or weight.shape[0] == 0 or channels % weight.shape[0]:

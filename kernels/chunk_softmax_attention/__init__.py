@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, RouteGrad, check_operation, check_window
+from nas.kernels.arguments import Impl, RouteGrad, check_operation, check_scale, check_window
 from nas.kernels.chunk_softmax_attention import reference
 from nas.kernels.triton_support import CHUNK_SIZES, choose
 
@@ -32,6 +32,9 @@ def chunk_softmax_attention(
     plain causal attention. With ``window=w`` there is no route, w_ij is 1 where 0 <= i - j < w and 0 elsewhere, and
     time and memory grow as T * w.
 
+    The values of tensors are not checked, since this would wait for the GPU. The caller ensures that q, k and v are
+    finite, and that the route lies in its range.
+
     Args:
         q, k: [B, T, H, K] queries and keys, any T >= 1.
         v: [B, T, H, V] values.
@@ -49,9 +52,10 @@ def chunk_softmax_attention(
         [B, T, H, V] in the dtype of v.
 
     Raises:
-        ValueError: a shape, dtype or option is not as above; the message names it.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it.
     """
     check_operation(q, k, v, route, chunk_size, route_grad, impl)
+    check_scale(scale)
     check_window(window, route)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if window is not None:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice, check_token, without_autocast
+from nas.kernels.arguments import Impl, check_choice, check_scale, check_token, check_type, without_autocast
 from nas.kernels.chunk_softmax_attention.kv_cache import (
     KVCache,
     bytes_in_use,
@@ -55,7 +55,7 @@ def chunk_softmax_attention_step(
     Raises:
         ValueError: a shape, dtype, device or option is not as above; the message names it.
     """
-    _check_step(q, k, v, cache, impl)
+    _check_step(q, k, v, cache, scale, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if choose(impl, q, k, v, cache.chunk_size) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_decode
@@ -94,9 +94,11 @@ def _reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: floa
     return o.masked_fill(full[:, None, None], torch.nan).to(v.dtype)
 
 
-def _check_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, impl: str) -> None:
+def _check_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float | None, impl: str) -> None:
     """Raise ValueError unless the tensors form a valid step on this cache."""
     check_choice("impl", impl, get_args(Impl))
+    check_scale(scale)
+    check_type("cache", cache, KVCache)
     batch, routing_heads = cache.kept.shape
     check_token(q, k, v, cache.keys, cache.values, batch, routing_heads * cache.keys.shape[1])
 

@@ -17,7 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.kernels.arguments import check_prefix, check_route, check_shape, check_sizes, compute_dtype, num_chunks
+from nas.kernels.arguments import (
+    MAX_SIZE,
+    check_dtype,
+    check_prefix,
+    check_route,
+    check_shape,
+    check_sizes,
+    check_tensors,
+    check_type,
+    compute_dtype,
+    num_chunks,
+)
 
 GROWTH = 1.5
 """Factor by which a pool or a list grows: fewer copies against fewer empty pages."""
@@ -82,16 +93,16 @@ def empty_cache(
         dtype, device: of the pool. Keys and values are rounded to this dtype.
     """
     sizes = {"batch": batch, "heads": heads, "routing_heads": routing_heads, "key_dim": key_dim, "value_dim": value_dim}
-    check_sizes(**sizes, chunk_size=chunk_size, max_chunks=max_chunks)
+    check_sizes(MAX_SIZE, **sizes, chunk_size=chunk_size, max_chunks=max_chunks)
+    check_dtype(dtype)
     if heads % routing_heads:
         raise ValueError(f"routing_heads={routing_heads} is not allowed; it must divide heads={heads}.")
     lists, group = (batch, routing_heads), heads // routing_heads
     running = math.prod(lists)
     pages = 2 * running if pages is None else pages
+    check_sizes(MAX_SIZE, pages=pages)
     if pages < running:
         raise ValueError(f"pages={pages} is too few; it must be at least batch * routing_heads = {running}.")
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype={dtype} is not allowed; it must be a floating-point dtype.")
     ascending = torch.arange(pages, dtype=torch.int32, device=device)
     return KVCache(
         keys=torch.empty(pages, group, chunk_size, key_dim, dtype=dtype, device=device),
@@ -128,11 +139,12 @@ def cache_of_prefill(
         pages, max_chunks: as for `empty_cache`; by default 1.5 times what the prefix needs.
         dtype: dtype of the pool; that of k by default.
     """
-    check_prefix(k, v)
-    check_sizes(chunk_size=chunk_size)
+    check_prefix(k, v, route)
+    check_sizes(MAX_SIZE, chunk_size=chunk_size)
     batch, length, heads, key_dim = k.shape
     closed, filled = divmod(length, chunk_size)
     dtype = k.dtype if dtype is None else dtype
+    check_dtype(dtype)
     if route is None:
         route = k.new_ones(batch, num_chunks(length, chunk_size), 1)
     check_route(route, batch=batch, chunks=num_chunks(length, chunk_size), heads=heads)
@@ -142,7 +154,10 @@ def cache_of_prefill(
     running = batch * routing_heads
     used, longest = running + int(keep.sum()), int(keep.sum(-1).max())
     for name, given, least in (("pages", pages, used), ("max_chunks", max_chunks, longest)):
-        if given is not None and given < least:
+        if given is None:
+            continue
+        check_sizes(MAX_SIZE, **{name: given})
+        if given < least:
             raise ValueError(f"{name}={given} is too few; this prefix needs at least {least}.")
     pages = max(_larger(used), used + running) if pages is None else pages
     max_chunks = max(_larger(longest), 16) if max_chunks is None else max_chunks
@@ -182,6 +197,8 @@ def close_chunk(cache: KVCache, route: Tensor | None = None) -> KVCache:
         cache: the cache, updated in place unless it has to grow.
         route: [B, R] in [0, 1] of these chunks; None means ones.
     """
+    check_type("cache", cache, KVCache)
+    check_tensors(("route",), cache=cache.keys, route=route)
     batch, routing_heads, most = cache.table.shape
     if route is None:
         route = torch.ones_like(cache.weight[..., 0])
@@ -235,6 +252,7 @@ def _with_spare_pages(cache: KVCache) -> KVCache:
 
 def pages_in_use(cache: KVCache) -> int:
     """Count the pages of kept and of running chunks. Waits for the GPU."""
+    check_type("cache", cache, KVCache)
     return cache.free.shape[0] - int(cache.free_count)
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
+from nas.kernels.arguments import bounded_chunk_size, compute_dtype, num_chunks, without_autocast
 
 MIN_QUERY_BLOCK = 64
 """Fewest queries in a block: enough work per call to hide the overhead of the call."""
@@ -28,7 +28,8 @@ def chunk_softmax_attention(
 ) -> Tensor:
     """Compute `nas.kernels.chunk_softmax_attention` of valid arguments, without a window."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
-    batch, _, heads, _ = q.shape
+    batch, length, heads, _ = q.shape
+    chunk_size = bounded_chunk_size(chunk_size, length)
     q, k, v = (x.to(dtype).transpose(1, 2) for x in (q, k, v))
     if route is None:
         o = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)

@@ -20,7 +20,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.kernels.arguments import check_prefix, check_sizes, check_token, compute_dtype, without_autocast
+from nas.kernels.arguments import (
+    MAX_SIZE,
+    check_dtype,
+    check_prefix,
+    check_scale,
+    check_sizes,
+    check_token,
+    check_type,
+    compute_dtype,
+    without_autocast,
+)
 
 
 class WindowCache(NamedTuple):
@@ -52,10 +62,9 @@ def window_cache_of_prefill(k: Tensor, v: Tensor, *, window: int, dtype: torch.d
         dtype: dtype of the cache, to which keys and values are rounded; that of k by default.
     """
     check_prefix(k, v)
-    check_sizes(window=window)
+    check_sizes(MAX_SIZE, window=window)
     dtype = k.dtype if dtype is None else dtype
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype={dtype} is not allowed; it must be a floating-point dtype.")
+    check_dtype(dtype)
     batch, length, heads, _ = k.shape
     cache = WindowCache(
         keys=k.new_zeros(batch, heads, window, k.shape[-1], dtype=dtype),
@@ -87,6 +96,8 @@ def window_attention_step(
     Raises:
         ValueError: a shape, dtype or device is not as above; the message names it.
     """
+    check_scale(scale)
+    check_type("cache", cache, WindowCache)
     batch, heads, _, key_dim = cache.keys.shape
     check_token(q, k, v, cache.keys, cache.values, batch, heads)
     return _step(q, k, v, cache, key_dim**-0.5 if scale is None else scale), cache
@@ -108,6 +119,7 @@ def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> 
 
 def bytes_in_use(cache: WindowCache) -> int:
     """Count the bytes of keys and values of tokens in the window; the ring may be larger. Waits for the GPU."""
+    check_type("cache", cache, WindowCache)
     tokens = int(cache.seen.clamp(max=cache.window).sum())
     return tokens * sum(ring[0, :, 0].numel() * ring.element_size() for ring in (cache.keys, cache.values))
 

@@ -4,7 +4,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, RouteGrad, check_device, check_gates, check_operation, check_shape
+from nas.kernels.arguments import Impl, RouteGrad, check_gates, check_operation, check_scale, check_shape, check_tensors
 from nas.kernels.gated_delta_rule import reference
 from nas.kernels.triton_support import choose
 
@@ -73,6 +73,9 @@ def gated_delta_rule(
     Sources: Gated DeltaNet (Yang et al. 2025, eq. 10); the linear branch of NAtS-L (Deng et al. 2026, arXiv
     2602.03681). With ``route=None`` it is plain Gated DeltaNet. q and k are used as given: normalise before.
 
+    The values of tensors are not checked, since this would wait for the GPU. The caller ensures that they lie in the
+    ranges below, and that all but g are finite.
+
     Args:
         q, k: [B, T, H, K], any T >= 1.
         v: [B, T, H, V].
@@ -94,14 +97,15 @@ def gated_delta_rule(
         state in float32 for half-precision inputs and in their dtype otherwise.
 
     Raises:
-        ValueError: a shape, dtype or option is not as above; the message names it.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it.
     """
     check_operation(q, k, v, route, chunk_size, route_grad, impl)
+    check_scale(scale)
     check_gates(q, g, beta)
+    check_tensors(("initial_state",), q=q, initial_state=initial_state)
     if initial_state is not None:
         batch, _, heads, key_dim = q.shape
         check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
-        check_device(q, initial_state=initial_state)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, initial_state, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":

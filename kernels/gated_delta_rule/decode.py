@@ -21,7 +21,20 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice, check_operation, check_shape, compute_dtype, without_autocast
+from nas.kernels.arguments import (
+    MAX_SIZE,
+    Impl,
+    check_choice,
+    check_gates,
+    check_operation,
+    check_scale,
+    check_shape,
+    check_sizes,
+    check_tensors,
+    check_type,
+    compute_dtype,
+    without_autocast,
+)
 from nas.kernels.gated_delta_rule import gated_delta_rule
 from nas.kernels.triton_support import CHUNK_SIZES, choose
 
@@ -51,9 +64,7 @@ def initial_linear_state(
     device: torch.device | str | None = None,
 ) -> LinearState:
     """Return the state before the first token: zeros."""
-    for name, size in (("batch", batch), ("heads", heads), ("key_dim", key_dim), ("value_dim", value_dim)):
-        if size < 1:
-            raise ValueError(f"{name}={size} is not allowed; it must be at least 1.")
+    check_sizes(MAX_SIZE, batch=batch, heads=heads, key_dim=key_dim, value_dim=value_dim)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype={dtype} is not allowed; it must be float32 or float64.")
     return _start_of_chunk(torch.zeros(batch, heads, key_dim, value_dim, dtype=dtype, device=device))
@@ -88,8 +99,8 @@ def gated_delta_rule_prefill(
         o [B, T, H, V] and the state, inside the open chunk where T % chunk_size != 0.
     """
     check_operation(q, k, v, route, chunk_size, "selected", impl)
-    for name, gate in (("g", g), ("beta", beta)):
-        check_shape(name, gate, tuple(q.shape[:3]), "[B, T, H]")
+    check_scale(scale)
+    check_gates(q, g, beta)
     batch, length, heads, key_dim = q.shape
     closed = length - length % chunk_size
     dtype = compute_dtype(q.dtype)
@@ -150,7 +161,9 @@ def gated_delta_rule_step(
     Raises:
         ValueError: a shape, dtype, device or option is not as above; the message names it.
     """
-    _check_step(q, k, v, g, beta, state, impl)
+    check_choice("impl", impl, get_args(Impl))
+    check_scale(scale)
+    _check_step(q, k, v, g, beta, state)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if choose(impl, q, k, v, CHUNK_SIZES[0]) == "triton":  # a step is the same at every chunk size
         from nas.kernels.gated_delta_rule import triton_decode
@@ -185,6 +198,8 @@ def close_chunk(state: LinearState, route: Tensor | None = None, *, where: Tenso
     Returns:
         The state, with ``current`` equal to ``start`` in the sequences whose chunk ended.
     """
+    check_type("state", state, LinearState)
+    check_tensors(("route",), state=state.current, route=route)
     batch, heads = state.log_decay.shape
     if route is None:
         route = state.log_decay.new_ones(batch, 1)
@@ -192,7 +207,6 @@ def close_chunk(state: LinearState, route: Tensor | None = None, *, where: Tenso
         raise ValueError(
             f"route has shape {list(route.shape)}; it must be [B, R] = [{batch}, R] with R a divisor of {heads} heads."
         )
-    check_shape("route", route, (batch, route.shape[1]), "[B, R]")
     seen = route.to(state.current.dtype).repeat_interleave(heads // route.shape[1], dim=1)[..., None, None]
     unseen = state.start * state.log_decay.exp()[..., None, None]
     following = torch.lerp(unseen, state.current, seen)
@@ -200,7 +214,7 @@ def close_chunk(state: LinearState, route: Tensor | None = None, *, where: Tenso
         state.start.copy_(following)
         state.log_decay.zero_()
     else:
-        _check_mask("where", where, batch)
+        _check_mask("where", where, state.current)
         ends = where[:, None, None, None]
         state.start.copy_(torch.where(ends, following, state.start))
         following = torch.where(ends, following, state.current)
@@ -209,24 +223,29 @@ def close_chunk(state: LinearState, route: Tensor | None = None, *, where: Tenso
     return state
 
 
-def _check_mask(name: str, mask: Tensor, batch: int) -> None:
-    """Raise ValueError unless mask is [batch] and bool."""
+def _check_mask(name: str, mask: Tensor, state: Tensor) -> None:
+    """Raise ValueError unless mask is [B], bool and on the device of ``state`` [B, ...]."""
+    check_type(name, mask, Tensor)
+    batch = state.shape[0]
+    if mask.device != state.device:
+        raise ValueError(f"{name} is on {mask.device}; it must be on the device of state, {state.device}.")
     if mask.shape != (batch,) or mask.dtype != torch.bool:
         raise ValueError(
             f"{name} has shape {list(mask.shape)} and dtype {mask.dtype}; it must be [B] = [{batch}], bool."
         )
 
 
-def _check_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState, impl: str) -> None:
+def _check_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState) -> None:
     """Raise ValueError unless the tensors form a valid step."""
-    check_choice("impl", impl, get_args(Impl))
+    check_type("state", state, LinearState)
+    buffers = {f"state.{name}": buffer for name, buffer in state._asdict().items()}
+    check_tensors(q=q, k=k, v=v, g=g, beta=beta, **buffers)
     if q.ndim != 3 or 0 in q.shape:
         raise ValueError(f"q has shape {list(q.shape)}; it must be [B, H, K] with every size at least 1.")
     batch, heads, key_dim = q.shape
     if v.ndim != 3 or 0 in v.shape:
         raise ValueError(f"v has shape {list(v.shape)}; it must be [B, H, V] with every size at least 1.")
     sizes = (batch, heads, key_dim, v.shape[-1])
-    check_shape("q", q, (batch, heads, key_dim), "[B, H, K]")
     check_shape("k", k, (batch, heads, key_dim), "[B, H, K]")
     check_shape("v", v, (batch, heads, v.shape[-1]), "[B, H, V]")
     check_shape("g", g, (batch, heads), "[B, H]")
@@ -235,14 +254,11 @@ def _check_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state:
     check_shape("state.start", state.start, sizes, "[B, H, K, V]")
     check_shape("state.log_decay", state.log_decay, (batch, heads), "[B, H]")
     dtype = compute_dtype(q.dtype)
-    for name, buffer in state._asdict().items():
+    for name, buffer in buffers.items():
         if buffer.dtype != dtype:
-            raise ValueError(f"state.{name} has dtype {buffer.dtype}; for q in {q.dtype} it must be {dtype}.")
+            raise ValueError(f"{name} has dtype {buffer.dtype}; for q in {q.dtype} it must be {dtype}.")
         if not buffer.is_contiguous():
-            raise ValueError(f"state.{name} has strides {buffer.stride()}; it must be contiguous.")
-    for name, tensor in (("k", k), ("v", v), ("g", g), ("beta", beta), ("state", state.current)):
-        if tensor.device != q.device:
-            raise ValueError(f"{name} is on {tensor.device}; it must be on the device of q, {q.device}.")
+            raise ValueError(f"{name} has strides {buffer.stride()}; it must be contiguous.")
 
 
 __all__ = [

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nas.kernels.arguments import compute_dtype, num_chunks, without_autocast
+from nas.kernels.arguments import bounded_chunk_size, compute_dtype, num_chunks, without_autocast
 
 VANISHED = {torch.float32: -104.0, torch.float64: -746.0}
 """The largest integer g for which exp(g) is 0 in a dtype."""
@@ -44,6 +44,7 @@ def gated_delta_rule(
     """Return o [B, T, H, V] and the final state of `nas.kernels.gated_delta_rule` for valid arguments."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     batch, length, heads, key_dim = q.shape
+    chunk_size = bounded_chunk_size(chunk_size, length)
     q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g[..., None], beta[..., None]))
     q = q * scale
 

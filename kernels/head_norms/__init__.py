@@ -4,7 +4,7 @@ from typing import get_args, overload
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice, check_shape
+from nas.kernels.arguments import Impl, check_choice, check_number, check_shape, check_tensors
 from nas.kernels.head_norms import reference
 from nas.kernels.triton_support import choose_elementwise
 
@@ -70,9 +70,11 @@ def head_norms(
         dtype of its inputs.
 
     Raises:
-        ValueError: a shape, dtype or option is not as above; the message names it.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it. Values of tensors are
+            not checked: they are the caller's duty.
     """
     check_choice("impl", impl, get_args(Impl))
+    check_number("eps", eps, least=0)
     _check(x, weight, linear_heads, softmax_heads)
     widest = x.shape[2] // (linear_heads or softmax_heads or 1)
     limit = None
@@ -87,14 +89,15 @@ def head_norms(
 
 
 def _check(x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None) -> None:
+    check_tensors(("weight",), x=x, weight=weight)
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"x has shape {list(x.shape)}; it must be [B, T, D] with every size at least 1.")
-    if not x.is_floating_point():
-        raise ValueError(f"x has dtype {x.dtype}; it must be a floating-point dtype.")
     channels = x.shape[2]
     for name, heads in (("linear_heads", linear_heads), ("softmax_heads", softmax_heads)):
-        if heads is not None and (heads < 1 or channels % heads):
-            raise ValueError(f"{name}={heads} is not allowed; it must divide the {channels} channels of x.")
+        if heads is None:
+            continue
+        if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1 or channels % heads:
+            raise ValueError(f"{name}={heads!r} is not allowed; it must divide the {channels} channels of x.")
     if softmax_heads is None and linear_heads is None:
         raise ValueError("linear_heads and softmax_heads are both None; give at least one of them.")
     if softmax_heads is None:

@@ -4,7 +4,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, RouteGrad, check_gates, check_operation
+from nas.kernels.arguments import (
+    Impl,
+    RouteGrad,
+    check_gates,
+    check_options,
+    check_queries,
+    check_route,
+    check_tensors,
+    num_chunks,
+)
 from nas.kernels.chunk_softmax_attention import chunk_softmax_attention
 from nas.kernels.gated_delta_rule import gated_delta_rule
 from nas.kernels.triton_support import choose
@@ -35,7 +44,8 @@ def hybrid_attention(
     """Compute both operations, each with its own normalised queries and keys, on the same values and chunks.
 
     The result equals that of `chunk_softmax_attention` and `gated_delta_rule`, called one after the other (NAtS-L, Deng
-    et al. 2026). On a GPU the two run concurrently, in the backward pass too.
+    et al. 2026). On a GPU the two run concurrently, in the backward pass too. The values of tensors are the caller's
+    duty, as in the two operations.
 
     Args:
         softmax_q, softmax_k: [B, T, softmax heads, K of a softmax head].
@@ -46,20 +56,24 @@ def hybrid_attention(
         chunk_size, route_grad, impl: as in the two operations.
 
     Raises:
-        ValueError: as the two operations do.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it.
     """
-    softmax_v, linear_v = (v.unflatten(-1, (q.shape[2], -1)) for q in (softmax_q, linear_q))
-    check_operation(softmax_q, softmax_k, softmax_v, softmax_route, chunk_size, route_grad, impl)
-    check_operation(linear_q, linear_k, linear_v, linear_route, chunk_size, route_grad, impl)
+    check_options(chunk_size, route_grad, impl)
+    tensors = {"softmax_q": softmax_q, "softmax_k": softmax_k, "linear_q": linear_q, "linear_k": linear_k, "v": v}
+    tensors |= {"softmax_route": softmax_route, "linear_route": linear_route}
+    check_tensors(**tensors)
+    _check_branch("softmax_", softmax_q, softmax_k, v, softmax_route, chunk_size)
+    _check_branch("linear_", linear_q, linear_k, v, linear_route, chunk_size)
     check_gates(linear_q, g, beta)
+    softmax_v, linear_v = (v.unflatten(-1, (q.shape[2], -1)) for q in (softmax_q, linear_q))
     impls = {choose(impl, q, k, values, chunk_size) for q, k, values in (
         (softmax_q, softmax_k, softmax_v), (linear_q, linear_k, linear_v)
     )}  # fmt: skip
     if impls == {"triton"}:
         from nas.kernels.hybrid_attention import triton_op
 
-        tensors = (softmax_q, softmax_k, linear_q, linear_k, v, g, beta, softmax_route, linear_route)
-        return HybridOutput(*triton_op.hybrid_attention(*tensors, chunk_size, route_grad == "full"))
+        arguments = (softmax_q, softmax_k, linear_q, linear_k, v, g, beta, softmax_route, linear_route)
+        return HybridOutput(*triton_op.hybrid_attention(*arguments, chunk_size, route_grad == "full"))
     return HybridOutput(
         chunk_softmax_attention(
             softmax_q, softmax_k, softmax_v, softmax_route, chunk_size=chunk_size, route_grad=route_grad, impl=impl
@@ -69,6 +83,18 @@ def hybrid_attention(
             impl=impl,
         ),
     )  # fmt: skip
+
+
+def _check_branch(branch: str, q: Tensor, k: Tensor, v: Tensor, route: Tensor, chunk_size: int) -> None:
+    """Raise ValueError unless the tensors of a branch fit each other; ``branch`` precedes their names in messages."""
+    check_queries(q, k, branch)
+    batch, length, heads, _ = q.shape
+    if v.ndim != 3 or v.shape[:2] != q.shape[:2] or v.shape[2] == 0 or v.shape[2] % heads:
+        raise ValueError(
+            f"v has shape {list(v.shape)}; it must be [B, T, channels] = [{batch}, {length}, channels], "
+            f"with channels a multiple of the {heads} heads of {branch}q."
+        )
+    check_route(route, batch=batch, chunks=num_chunks(length, chunk_size), heads=heads, branch=branch)
 
 
 __all__ = ["HybridOutput", "hybrid_attention"]

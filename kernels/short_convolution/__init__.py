@@ -4,7 +4,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice
+from nas.kernels.arguments import Impl, check_choice, check_tensors
 from nas.kernels.short_convolution import reference
 from nas.kernels.triton_support import choose_elementwise
 
@@ -31,18 +31,17 @@ def short_convolution(x: Tensor, weight: Tensor, *, impl: Impl = "auto") -> Tens
         [B, T, D] in the dtype of x, or in autocast's dtype under autocast.
 
     Raises:
-        ValueError: a shape, dtype or option is not as above; the message names it.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it. Values of tensors are
+            not checked: they are the caller's duty.
     """
     check_choice("impl", impl, get_args(Impl))
+    check_tensors(x=x, weight=weight)
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"x has shape {list(x.shape)}; it must be [B, T, D] with every size at least 1.")
     if weight.ndim != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] == 0:
         raise ValueError(
             f"weight has shape {list(weight.shape)}; it must be [D, W] with D = {x.shape[2]} and W at least 1."
         )
-    for name, tensor in (("x", x), ("weight", weight)):
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} has dtype {tensor.dtype}; it must be a floating-point dtype.")
     size = weight.shape[1]
     limit = f"weight has W = {size}, and Triton's kernels take up to {MAX_SIZE}" if size > MAX_SIZE else None
     if choose_elementwise(impl, x, weight, limit=limit) == "triton":

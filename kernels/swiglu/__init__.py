@@ -4,7 +4,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, check_choice
+from nas.kernels.arguments import Impl, check_choice, check_tensors
 from nas.kernels.swiglu import reference
 from nas.kernels.triton_support import choose_elementwise
 
@@ -27,13 +27,13 @@ def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
         [..., hidden] in the dtype of x; from Triton under autocast in autocast's dtype.
 
     Raises:
-        ValueError: a shape, dtype or option is not as above; the message names it.
+        ValueError: a type, shape, dtype, device or option is not as above; the message names it. Values of tensors are
+            not checked: they are the caller's duty.
     """
     check_choice("impl", impl, get_args(Impl))
+    check_tensors(x=x)
     if x.ndim == 0 or 0 in x.shape or x.shape[-1] % 2:
         raise ValueError(f"x has shape {list(x.shape)}; it must be [..., 2 * hidden] with every size at least 1.")
-    if not x.is_floating_point():
-        raise ValueError(f"x has dtype {x.dtype}; it must be a floating-point dtype.")
     if choose_elementwise(impl, x) == "triton":
         from nas.kernels.swiglu import triton_op
 
