@@ -13,7 +13,16 @@ from nas.kernels.chunk_softmax_attention.decode import KVCache, chunk_softmax_at
 from nas.kernels.gated_delta_rule import decode as linear_decode
 from nas.kernels.gated_delta_rule.decode import LinearState, gated_delta_rule_step
 from tests.kernels import oracle
-from tests.kernels.cases import ROUTES, Inputs, Shape, delta_inputs, make_route, softmax_inputs
+from tests.kernels.cases import (
+    RESETS,
+    ROUTES,
+    Inputs,
+    Shape,
+    delta_inputs,
+    make_route,
+    softmax_inputs,
+    with_resets,
+)
 from tests.kernels.decoding import (
     assert_every_page_has_one_owner,
     cache_for,
@@ -86,6 +95,22 @@ def test_decoding_continues_from_a_prefill(route: str, prefix: int) -> None:
     o, final = gated_delta_rule(**linear, **options, return_final_state=True)
     assert (torch.cat([before, after], dim=1) - o).abs().max() < 1e-12
     assert (state.current - final).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("reset", [-1e4, -1e9, -torch.inf], ids="g={:g}".format)
+@pytest.mark.parametrize("where", RESETS)
+def test_prefill_and_steps_agree_across_resets(where: str, reset: float) -> None:
+    """A prefill of 22 of 40 tokens, in float32, and steps for the rest are as exact as without resets."""
+    shape, prefix = Shape(T=40, chunk_size=16, H=4, R=2), 22
+    inputs = with_resets(delta_inputs(shape, "mixed", torch.float32), where, reset)
+    del inputs["initial_state"]
+    seen = {name: x[:, :2] if name == "route" else x[:, :prefix] for name, x in inputs.items()}
+    options: Any = {"chunk_size": 16, "impl": "reference"}
+    before, state = linear_decode.gated_delta_rule_prefill(**seen, **options)
+    after, state = decode_linear(inputs, **options, state=state, start=prefix)
+    exact, final = oracle.gated_delta_rule(**{name: x.double() for name, x in inputs.items()}, chunk_size=16)
+    torch.testing.assert_close(torch.cat([before, after], dim=1).double(), exact, rtol=0, atol=1e-5)
+    torch.testing.assert_close(state.current.double(), final, rtol=0, atol=1e-5)
 
 
 def test_prefill_without_a_route_has_one_routing_head() -> None:
