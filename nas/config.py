@@ -312,13 +312,14 @@ class CompareConfig(RunConfig):
 class VisualizeConfig:
     """Options of `python -m nas.visualize`."""
 
-    run: str = option("folder of a run, a sweep or a comparison")
+    run: str | None = option("folder of a run, a sweep or a comparison", default=None)
+    runs: str | None = option("folder with run folders, for the index page of all of them", default=None)
     compare: str | None = option("folder of a run to show beside it, on the same sequence", default=None)
     text: str | None = option("file whose routing is shown; only for tokens that are bytes", default=None)
     prompt: str | None = option("text whose routing is shown, instead of a file", default=None, free_text=True)
     tokens: int = option("largest number of tokens of the file or prompt to show", at_least=1, ceiling=10**9)
     output: str | None = option(
-        "path of the page; null: report.html, or report-NAME.html, in the run's folder", default=None
+        "path of the page; null: report.html, or report-NAME.html, in the run's folder, or index.html", default=None
     )
     plugins: list[str] = option(
         "modules, or paths of .py files, with the tasks and operations of the run", default_factory=list

@@ -1,4 +1,4 @@
-"""Write the page of a run, a sweep or a comparison."""
+"""Write the page of a run, a sweep or a comparison, or the index of all runs in a folder."""
 
 from pathlib import Path
 from shlex import quote
@@ -9,6 +9,7 @@ from nas.comparisons import page as comparison_page
 from nas.config import VisualizeConfig
 from nas.console import say
 from nas.errors import UserError
+from nas.index import page as index_page
 from nas.report.page import write_report
 from nas.report.paper_figures import FOLDER, write_figures
 from nas.results.reopen import command_of, report
@@ -22,6 +23,9 @@ OF_MANY = ("sweep", "compare")
 def visualize(config: VisualizeConfig, console: Console) -> int:
     """Write the page and print its path; return the exit status."""
     _check(config)
+    if config.runs is not None:
+        return _index(config, config.runs, console)
+    assert config.run is not None
     made_by = command_of("run", config.run)
     figures: list[Path] = []
     usual = Path(config.run) / REPORT
@@ -39,6 +43,20 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     say(console, f"Open {output}, or watch with: tensorboard {_folders(config)}")
     if figures:
         say(console, f"Figures for papers, PNG and SVG: {figures[0].parent}")
+    return 0
+
+
+def _index(config: VisualizeConfig, runs: str, console: Console) -> int:
+    """Write the index page of all runs below a folder; return the exit status."""
+    for option in ("run", "compare", "text", "prompt"):
+        if (given := getattr(config, option)) is not None:
+            raise UserError(f"runs={runs} and {option}={given} are both given; give runs alone, or run without runs.")
+    root = Path(runs).expanduser()
+    output = root / index_page.INDEX if config.output is None else Path(config.output).expanduser()
+    if root.is_dir():
+        _check_output(output)
+    count = index_page.write(root, output, console)
+    say(console, f"Open {output}, the index of {count} run{'s' * (count > 1)}.")
     return 0
 
 
@@ -79,5 +97,5 @@ def _check_alone(config: VisualizeConfig, made_by: str) -> None:
 def _folders(config: VisualizeConfig) -> str:
     """Return the option for TensorBoard that names the folders of the runs."""
     if config.compare is None:
-        return f"--logdir {quote(config.run)}"
+        return f"--logdir {quote(str(config.run))}"
     return f"--logdir_spec {quote(f'run:{config.run},compare:{config.compare}')}"

@@ -187,7 +187,7 @@ def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
         UserError: an option is missing, does not exist, or has a wrong value.
     """
     for key, advice in missing.items():
-        if OmegaConf.is_missing(composed, key):
+        if all(OmegaConf.is_missing(composed, one) or composed[one] is None for one in key.split(",")):
             resume = _resumed(composed)
             alone = "" if resume is None else f"resume={resume} must be given alone, or with all options of its run: "
             text = advice if isinstance(advice, str) else advice()

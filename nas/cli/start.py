@@ -17,7 +17,7 @@ from nas import version
 from nas.distributed.launch import launched, settle
 
 Advice = Mapping[str, str | Callable[[], str]]
-"""Message, or a function that makes it, for each option without a default."""
+"""Message, or a function that makes it, for each option without a default; "a,b" if one of several must be given."""
 VERSION = "--version"
 STOPPED = "error: stopped before anything was computed."
 

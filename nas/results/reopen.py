@@ -52,6 +52,7 @@ class Viewed(NamedTuple):
 
 def report(config: VisualizeConfig) -> ReportData:
     """Return the report of a run on the sequence of the options, with the run of ``compare`` beside it if given."""
+    assert config.run is not None
     first = _load("run", config.run)
     shown, notes = _sequence(config, first)
     data = _report(first, shown, notes)

@@ -77,3 +77,20 @@ def _described(owner: bytes) -> str:
         return f"process {int(given['pid'])} on {str(given['host'])[:80]!r} for {minutes:.0f} min"
     except (ValueError, KeyError, TypeError):  # it is about to write
         return "another process"
+
+
+def in_use(folder: Path) -> bool:
+    """Return whether a process holds the lock of a run folder."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # the file system has no locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False

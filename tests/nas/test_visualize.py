@@ -50,7 +50,14 @@ def tokens(text: str) -> str:
 def test_help_tells_what_there_is() -> None:
     ended = nas("visualize", "--help")
     assert ended.status == 0
-    for text in ("python -m nas.visualize run=outputs/search/RUN", "\nrun=??? ", "\ncompare=null ", "\ntokens=4096 "):
+    for text in (
+        "python -m nas.visualize run=outputs/search/RUN",
+        "python -m nas.visualize runs=outputs",
+        "\nrun=null ",
+        "\nruns=null ",
+        "\ncompare=null ",
+        "\ntokens=4096 ",
+    ):
         assert text in ended.out
     assert "resume" not in ended.out
     assert "$" not in ended.out

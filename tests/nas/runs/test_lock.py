@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UserError
-from nas.runs.lock import LOCK, locked
+from nas.runs.lock import LOCK, in_use, locked
 from tests.nas.commands import ROOT, contents, refusal
 
 HOLDER = """
@@ -68,3 +68,14 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path):
         pass
+
+
+def test_only_a_held_lock_means_that_a_folder_is_in_use(tmp_path: Path) -> None:
+    assert not in_use(tmp_path)
+    (tmp_path / LOCK).write_text("left behind by a killed process")
+    assert not in_use(tmp_path)
+    with locked(tmp_path):
+        assert in_use(tmp_path)
+    assert not in_use(tmp_path)
+    (tmp_path / LOCK).symlink_to(tmp_path)
+    assert not in_use(tmp_path)

@@ -1,0 +1,1 @@
+"""The index page: all runs below a folder on one page."""

@@ -1,0 +1,3 @@
+"""The browser in which pages are opened."""
+
+from tests.nas.report.conftest import browser as browser
