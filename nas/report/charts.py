@@ -328,16 +328,19 @@ def bars(shares: Mapping[str, float], colour: str = "c1") -> Spec:
     }
 
 
-def shares_over_steps(by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str]) -> Spec:
+def shares_over_steps(
+    by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str], points: int = MOST_SHARES
+) -> Spec:
     """Return a chart of shares that add up to 1, over steps: a row for each layer, with stacked areas of its options.
 
     Args:
         by_layer: points (step, share) by name of the layer, first to last, and by option.
         colours: colour by option, in the order of the stack from below.
+        points: largest number of points of all areas.
     """
     layers, rows = list(by_layer), []
     options_of_all = sum(map(len, by_layer.values()))
-    most = max(2, min(MOST_SHARES // options_of_all, 60))
+    most = max(2, min(points // options_of_all, 60))
     for place, options in enumerate(by_layer.values()):
         steps = [step for step, _ in next(iter(options.values()))]
         for index in sorted({*range(0, len(steps), math.ceil(len(steps) / most)), len(steps) - 1}):

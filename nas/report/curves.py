@@ -1,12 +1,12 @@
 """The curves of a run: a panel for each logged quantity, and the probability of each layer's options."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import NamedTuple
 
 from nas.models.operations import OPERATIONS
-from nas.report.charts import Axis, Series, lines, shares_over_steps
+from nas.report.charts import COLOURS, MOST_SHARES, Axis, Series, lines, shares_over_steps
 from nas.report.embed import Chart, Charts
 from nas.runs.history import PROBABILITY
 
@@ -73,14 +73,39 @@ def sentence(name: str) -> str:
 
 def draw_curves(history: list[dict[str, float]], quality: str) -> Charts:
     """Return the charts that have points in the history."""
-    made = [_chart(panel, history) for panel in panels_of(history, quality)]
+    made = [_chart(panel, panel.series(history)) for panel in panels_of(history, quality)]
     if layers := probabilities(history):
         made.append(_probabilities(layers))
     return Charts(made)
 
 
-def _chart(panel: Panel, history: list[dict[str, float]]) -> Chart:
-    series = panel.series(history)
+class Curves(NamedTuple):
+    """The curves of one of several runs: its name in legends, its history, and the name of its figure of merit."""
+
+    name: str
+    history: list[dict[str, float]]
+    quality: str
+
+
+def draw_together(runs: Sequence[Curves]) -> Charts:
+    """Return one chart for each quantity that a run has logged, with a colour for each run."""
+    drawn: dict[str, tuple[Panel, list[tuple[Line, list[tuple[float, float]]]]]] = {}
+    for run, colour in zip(runs, COLOURS, strict=False):
+        for panel in panels_of(run.history, run.quality):
+            series = drawn.setdefault(panel.title, (panel, []))[1]
+            for line, points in panel.series(run.history):
+                dashed = line.dashed or line.colour == "muted"
+                series.append((Line(line.key, f"{run.name} {line.label}", colour, dashed), points))
+    made = [
+        _chart(replace(panel, name=f"{panel.name}-{place}"), series)
+        for place, (panel, series) in enumerate(drawn.values())
+    ]
+    most = MOST_SHARES // len(runs)
+    made += [_probabilities(layers, run.name, most) for run in runs if (layers := probabilities(run.history))]
+    return Charts(made)
+
+
+def _chart(panel: Panel, series: list[tuple[Line, list[tuple[float, float]]]]) -> Chart:
     summary = _last(series)
     if not any(isfinite(value) for _, points in series for _, value in points):
         return Chart(panel.name, panel.title, f"{summary}; no finite value to draw", None)
@@ -114,12 +139,20 @@ def option_colours(options: set[str]) -> dict[str, str]:
     )
 
 
-def _probabilities(layers: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> Chart:
+def _probabilities(
+    layers: Mapping[str, Mapping[str, list[tuple[float, float]]]], run: str = "", most: int = MOST_SHARES
+) -> Chart:
+    """Return the chart of the probabilities with at most this number of points.
+
+    ``run`` is the name of the run on a page of several runs.
+    """
     colours = option_colours({option for options in layers.values() for option in options})
     likeliest = [f"{layer} {_likeliest(options)}" for layer, options in layers.items()]
-    title = "Probability of each layer's options: the height of its area"
+    title = "Probability of each layer's options: the height of its area" + (run and f", {run}")
     summary = f"most likely at the end: {', '.join(likeliest)}"
-    return Chart.of(PROBABILITY, title, summary, shares_over_steps(layers, colours), wide=True)
+    return Chart.of(
+        PROBABILITY + (run and f"-{run}"), title, summary, shares_over_steps(layers, colours, most), wide=True
+    )
 
 
 def _likeliest(options: Mapping[str, list[tuple[float, float]]]) -> str:

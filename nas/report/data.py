@@ -28,6 +28,7 @@ class ReportData:
         routing_at: training step of ``routing``; None for the routing after training.
         stacks: layers of the run's architecture, and of hand-designed hybrids. May be empty.
         provenance: labels and values of what made the run, see `nas.runs.provenance`. May be empty.
+        differences: name and both values of all that differs between this run and the compared run.
     """
 
     title: str
@@ -43,3 +44,4 @@ class ReportData:
     routing_at: int | None = None
     stacks: Sequence[Stack] = ()
     provenance: Sequence[tuple[str, str]] = ()
+    differences: Sequence[tuple[str, str, str]] = ()

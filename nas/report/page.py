@@ -1,12 +1,13 @@
 """`report.html`: the report of a run as a single file, which needs no network and no server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.report.curves import draw_curves, sentence
+from nas.report.curves import Curves, draw_curves, draw_together, sentence
 from nas.report.data import ReportData
+from nas.report.diagram import Stack
 from nas.report.embed import Charts, environment, write_page
 from nas.report.explorer import SNAPSHOT_BYTES, explorer
 from nas.report.routing import two_decimals
@@ -47,30 +48,57 @@ def write_report(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """Return the report as HTML."""
-    templates = environment()
+    templates, runs = environment(), _runs(data)
     templates.filters["two_decimals"] = two_decimals
     return templates.get_template("page.html.j2").render(
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
-        table=table_of(data.comparison),
-        page=RunPage(
-            data.title, data.notes, _summary(data), draw_curves(data.history, data.quality), _provenance(data)
-        ),
+        tables=[(name, table_of(one.comparison)) for name, one in runs.items()],
+        stacks=_stacks(runs),
+        page=RunPage(_title(data), _page_notes(runs), _summary(data), _curves(runs), _provenance(data)),
         views=_views(data),
         labels=_labels(data),
     )
 
 
+def _runs(data: ReportData) -> dict[str, ReportData]:
+    """Return the runs of the page by their names on it: two runs are A and B, and a single run has no name."""
+    return {"": data} if data.compared is None else {"A": data, "B": data.compared}
+
+
+def _title(data: ReportData) -> str:
+    """Return the title, which names both of two runs."""
+    return data.title if data.compared is None else f"{data.title} beside {data.compared.title}"
+
+
+def _page_notes(runs: Mapping[str, ReportData]) -> list[str]:
+    """Return the notes on all runs of the page."""
+    return [f"{name}: {note}" if name else note for name, one in runs.items() for note in one.notes]
+
+
+def _curves(runs: Mapping[str, ReportData]) -> Charts:
+    """Return the training curves, those of two runs in the same charts."""
+    each = [Curves(name, one.history, one.quality) for name, one in runs.items()]
+    return draw_curves(each[0].history, each[0].quality) if len(each) == 1 else draw_together(each)
+
+
+def _stacks(runs: Mapping[str, ReportData]) -> list[Stack]:
+    """Return the layers of the runs, then those of hand-designed hybrids, each once."""
+    own = [one._replace(name=name or one.name) for name, run in runs.items() for one in run.stacks if one.searched]
+    by_hand = {one.name: one for run in runs.values() for one in run.stacks if not one.searched}
+    return [*own, *by_hand.values()]
+
+
 def _views(data: ReportData) -> list[dict[str, Any]]:
     """Return the routing of the run and of the compared run; ``routing`` is None if no layer routes."""
-    shown = [data] if data.compared is None else [data, data.compared]
+    shown = _runs(data)
     room = SNAPSHOT_BYTES // len(shown)
     return [
         {
-            "title": one.title,
+            "title": f"{name}: {one.title}" if name else one.title,
             "routing": one.routing and explorer(f"run{number}", one.routing, one.snapshots, one.routing_at, room),
         }
-        for number, one in enumerate(shown)
+        for number, (name, one) in enumerate(shown.items())
     ]
 
 

@@ -18,8 +18,10 @@ from nas.models.mixers import first_alone
 from nas.models.policies import policy_of
 from nas.plugins.record import require
 from nas.report.data import ReportData
+from nas.results.differences import differences
 from nas.results.report_data import report_of, with_latest_routing
 from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights
+from nas.runs.lock import in_use
 from nas.runs.metrics import Metrics, read_metrics
 
 COMMANDS = ("search", "train")
@@ -60,7 +62,7 @@ def report(config: VisualizeConfig) -> ReportData:
         return data
     other = _load("compare", config.compare)
     _check_same_tokens(config, first, other)
-    return replace(data, compared=_report(other, shown, []))
+    return replace(data, compared=_report(other, shown, []), differences=differences(first.run.path, other.run.path))
 
 
 def _load(option: str, folder: str) -> Viewed:
@@ -163,7 +165,7 @@ def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
     every = [*notes, *(metrics.notes if metrics else ())]
     data = report_of(viewed.run, metrics, viewed.task.quality, routing, every)
     data = with_latest_routing(data, viewed.task) if own else replace(data, snapshots=[])
-    return data if viewed.metrics else replace(data, notes=[*notes, *_unfinished(viewed, data)])
+    return replace(data, notes=[*_going_on(viewed, data), *every, *([] if metrics else _unfinished(viewed, data))])
 
 
 def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
@@ -177,6 +179,17 @@ def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
     precision = viewed.config.trainer.precision if device.type == "cuda" else "32-true"
     with autocast(device, precision):
         return routing_map(model, viewed.task, policy if began else first_alone, batch=shown, with_readers=True)
+
+
+def _going_on(viewed: Viewed, data: ReportData) -> list[str]:
+    """Return a note with the step of a run that goes on, or that has gone on after its final figures."""
+    logged, metrics = int(data.history[-1]["step"]) if data.history else 0, viewed.metrics
+    running = in_use(viewed.run.path)
+    if not running and (metrics is None or logged <= metrics.step):
+        return []
+    at = f"step {logged:,} of {viewed.config.trainer.steps:,}"
+    opening = f"This page was made while the run went on, at {at}." if running else f"The run has gone on to {at}."
+    return [opening if metrics is None else f"{opening} The final figures are of step {metrics.step:,}."]
 
 
 def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:

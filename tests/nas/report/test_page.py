@@ -11,8 +11,9 @@ from nas.evaluation.metrics import HIGHER
 from nas.evaluation.routing_map import RoutingMap
 from nas.report.curves import panels
 from nas.report.data import ReportData
+from nas.report.diagram import Stack
 from nas.report.explorer import visible
-from nas.report.page import QUALITIES, render, write_report
+from nas.report.page import QUALITIES, _stacks, render, write_report
 from tests.nas.report.examples import HOSTILE, Parsed, report, routing, without_scripts, words
 
 
@@ -144,12 +145,34 @@ def test_two_runs_are_beside_each_other() -> None:
     other = report(title="uniform", summary=[("recall", "0.5"), ("memory", "1 MiB")], routing=routing(["x"] * 14))
     page = Parsed(render(report(compared=other)))
     text = " ".join(page.text.split())
-    for part in ("two runs token_hybrid on recall uniform", "recall 0.991 0.5", "memory \N{EN DASH} 1 MiB"):
+    for part in ("two runs A: token_hybrid on recall B: uniform", "recall 0.991 0.5", "memory \N{EN DASH} 1 MiB"):
         assert part in text, part
     assert [a["id"] for tag, a in page.elements if tag == "script" and "id" in a] == ["charts"]
     assert [chunk[0] for chunk in page.chunks] == ["t0", "t4", "t8", "t12", "x", "x", "x", "x"]
     ids = re.findall(r'\bid="([^"]*)"', render(report(compared=other)))
     assert len(ids) == len(set(ids))
+
+
+def test_the_page_of_two_runs_names_both_and_what_differs_first() -> None:
+    other = report(title="uniform", notes=["Stopped at step 2."], history=[{"step": 10, "loss": 2.5, "recall": 0.25}])
+    page = report(compared=other, differences=[("data.length", "64", "<b>128")])
+    text, parsed = words(page), Parsed(render(page))
+    assert text.startswith("token_hybrid on recall beside uniform")
+    place = text.index("What differs option A: token_hybrid on recall B: uniform data.length 64 <b>128")
+    assert place < text.index("recall 0.991")
+    assert "B: Stopped at step 2." in text
+    assert "A loss 0.4375 at step 1,200, B loss 2.5 at step 10" in text
+    charts = [a["id"] for _, a in parsed.elements if (a.get("id") or "").startswith("chart-")]
+    assert len(charts) == len(set(charts)) == 3
+    assert text.count("all linear 0.6422") == 2
+    assert "Nothing: data, options and versions of both runs are the same." in words(report(compared=other))
+
+
+def test_the_layers_of_two_runs_are_beside_each_other() -> None:
+    by_hand = Stack("softmax", False, ())
+    runs = [Stack("this run", True, ()), by_hand]
+    page = report(stacks=runs, compared=report(stacks=runs))
+    assert [one.name for one in _stacks({"A": page, "B": page})] == ["A", "B", "softmax"]
 
 
 def test_a_run_that_routes_nothing_stands_beside_one_that_does() -> None:

@@ -1,5 +1,6 @@
 """A run that was trained before: what of it is loaded, and its report."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from nas.config import VisualizeConfig
 from nas.errors import UserError
 from nas.results.reopen import command_of, report
+from nas.runs.lock import locked
 from tests.nas.commands import Ended
 
 
@@ -26,6 +28,26 @@ def test_two_runs_are_read_on_one_sequence(search: Ended, finished: Path) -> Non
     shown = report(VisualizeConfig(run=str(search.run), compare=str(finished), tokens=64))
     assert shown.compared is not None
     assert shown.compared.routing == shown.routing
+    assert shown.differences == []
+
+
+def test_a_page_made_while_a_run_goes_on_says_so(search: Ended, finished: Path) -> None:
+    assert not any("went on" in note for note in report(VisualizeConfig(run=str(search.run), tokens=64)).notes)
+    with locked(finished):
+        note = report(VisualizeConfig(run=str(finished), tokens=64)).notes[0]
+        assert note == "This page was made while the run went on, at step 6 of 6. The final figures are of step 6."
+        for name in ("model.safetensors", "metrics.json"):
+            (finished / name).unlink()
+        beside = report(VisualizeConfig(run=str(search.run), compare=str(finished), tokens=64)).compared
+        assert beside is not None
+        assert beside.notes[0] == "This page was made while the run went on, at step 6 of 6."
+
+
+def test_a_page_says_that_a_run_has_gone_on_after_its_figures(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    (finished / "metrics.json").write_text(json.dumps(metrics | {"step": 4, "finished": False}))
+    notes = report(VisualizeConfig(run=str(finished), tokens=64)).notes
+    assert notes[0] == "The run has gone on to step 6 of 6. The final figures are of step 4."
 
 
 def test_a_run_without_weights_shows_what_it_logged(finished: Path) -> None:
