@@ -27,6 +27,7 @@ from rich.markup import escape
 
 from nas.cli import help, overrides
 from nas.cli.completion import answer, requested
+from nas.cli.groups import check_groups
 from nas.cli.start import Advice, interruptible
 from nas.config import CONF, RunConfig, VisualizeConfig, flat
 from nas.console import console_of_command
@@ -62,6 +63,7 @@ def run(name: str, job: str, missing: Advice) -> None:
             print(answer(request, name, missing, compose_and_do))
             return
         load(given_plugins(arguments))
+        check_groups(name, arguments, missing)
         if help.wanted(arguments):
             print(help.text(name, arguments))
         else:

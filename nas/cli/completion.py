@@ -16,9 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from nas.config import CONF, FOLDERS
+from nas.cli.groups import groups_of, is_group
 from nas.errors import UserError
 
 FLAGS = {"-sc", "--shell-completion"}
@@ -93,11 +91,11 @@ def _candidates(typed: str, name: str, added: Collection[str], run: Callable[[],
     candidates = _from_hydra(typed, run)
     if not candidates:
         return _files(word)
-    groups = _groups(name)
+    groups = groups_of(name)
     found = []
     for candidate in candidates:
         group, equals, choice = candidate.lstrip("+").partition("=")
-        if not equals or not _is_group(group):
+        if not equals or not is_group(group):
             found.append(candidate)
         elif choice == "schema" or choice.endswith("_schema"):
             continue
@@ -116,22 +114,6 @@ def _from_hydra(typed: str, run: Callable[[], None]) -> list[str]:
     with suppress(Exception, SystemExit), redirect_stdout(out), redirect_stderr(io.StringIO()):
         run()
     return [line for line in out.getvalue().splitlines() if line]
-
-
-def _is_group(name: str) -> bool:
-    """Return whether nas or an installed plugin has YAML files of this group."""
-    return any((folder / name).is_dir() for folder in FOLDERS)
-
-
-def _groups(name: str) -> set[str]:
-    """Return the groups in the defaults of a file in conf/ and of the files that it includes."""
-    found: set[str] = set()
-    for entry in yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]:
-        if isinstance(entry, dict):
-            found |= entry.keys()
-        elif (CONF / f"{entry}.yaml").is_file():
-            found |= _groups(entry)
-    return found
 
 
 def _files(word: str) -> list[str]:
