@@ -215,9 +215,9 @@ class TrainerConfig:
     accelerator: str = option("kind of device: auto, cpu, cuda or mps")
     strategy: str = option("auto, ddp or fsdp; auto: ddp if torchrun or srun started several processes")
     devices: Any = option(
-        "devices of each machine, a number or a list; auto: one for each process", at_least=-1, ceiling=10**4
+        "devices of each machine, a number or a list; auto: one for each process", auto=True, at_least=-1, ceiling=10**4
     )
-    num_nodes: Any = option("machines; auto: as started by torchrun or srun", at_least=1, ceiling=10**6)
+    num_nodes: Any = option("machines; auto: as started by torchrun or srun", auto=True, at_least=1, ceiling=10**6)
     precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
     cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
 
@@ -302,7 +302,10 @@ class CompareConfig(RunConfig):
     )
     tuning_seeds: int = option("trainings of each contender at each learning rate", at_least=1, ceiling=10**4)
     workers: Any = option(
-        "trainings at a time on this machine; auto: one for each core, or a few on each GPU", at_least=1, ceiling=10**4
+        "trainings at a time on this machine; auto: one for each core, or a few on each GPU",
+        auto=True,
+        at_least=1,
+        ceiling=10**4,
     )
     context: int = option("tokens at which prefill and generation are timed", at_least=1, ceiling=10**9)
     timing: bool = option("whether they are timed; resume= with timing=true does it later")

@@ -99,11 +99,23 @@ class Option:
         help: description in one line, a noun phrase with the unit.
         bounds: bounds of numbers; None for other options.
         free_text: whether a string may have line breaks and other characters that cannot be printed.
+        auto: whether the word auto is allowed in place of a number.
     """
 
     help: str = ""
     bounds: Bounds | None = None
     free_text: bool = False
+    auto: bool = False
+
+    def advice(self, given: float = math.nan) -> str:
+        """Return advice for a number that the bounds do not allow, as text for messages.
+
+        >>> Option("machines", Bounds(at_least=1), auto=True).advice(0)
+        'give auto, or 1 or more'
+        """
+        assert self.bounds is not None
+        advice = self.bounds.advice(given)
+        return f"give auto, or {advice.removeprefix('give ')}" if self.auto else advice
 
 
 PLAIN = Option()
@@ -116,6 +128,7 @@ def option(
     default: Any = MISSING,
     default_factory: Callable[[], Any] | None = None,
     free_text: bool = False,
+    auto: bool = False,
     **bounds: float,
 ) -> Any:
     """Return the dataclass field of an option.
@@ -124,7 +137,7 @@ def option(
         help: description in one line, which ``--help`` prints.
         default: default value; by default a YAML file must give one.
         default_factory: function that makes the default value, instead of ``default``.
-        free_text: see `Option`.
+        free_text, auto: see `Option`.
         bounds: see `Bounds`; they do not apply to null.
 
     >>> from dataclasses import dataclass
@@ -132,7 +145,7 @@ def option(
     ... class Config:
     ...     steps: int = option("training steps", at_least=1)
     """
-    metadata = {OPTION: Option(help, Bounds(**bounds) if bounds else None, free_text)}
+    metadata = {OPTION: Option(help, Bounds(**bounds) if bounds else None, free_text, auto)}
     if default_factory is not None:
         return field(default_factory=default_factory, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.cli.memory import check_memory
@@ -25,7 +24,10 @@ DELETE = 127
 
 
 def check(config: RunConfig) -> None:
-    """Raise a UserError for the first option, or combination of options, that cannot work."""
+    """Raise a UserError for the first option, or combination of options, that cannot work, before anything is written.
+
+    The recipe of a comparison of runs is not complete yet: `nas.comparisons.run` checks its combinations.
+    """
     if found := interpolated(asdict(config)):
         raise UserError(f"{found} contains ${{, which stored configs cannot have; give a value without it.")
     check_values(config)
@@ -34,15 +36,20 @@ def check(config: RunConfig) -> None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
-    if not (isinstance(config, CompareConfig) and config.runs):  # its trainings follow the recipe of the first run
-        _check_warmup(config.trainer)
-    with user_errors():
-        routed_layers(config.model)
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
-    device = _device(config.trainer)
+    _check_device(config.trainer)
     check_batch_size(config.data.batch_size)
-    check_memory(config, device)
+    if not (isinstance(config, CompareConfig) and config.runs):  # options of its runs are still to come
+        check_together(config)
+
+
+def check_together(config: RunConfig) -> None:
+    """Raise a UserError for the first combination of options that cannot work; each must be allowed by itself."""
+    _check_warmup(config.trainer)
+    with user_errors():
+        routed_layers(config.model)
+    check_memory(config, root_device(config.trainer))
 
 
 def check_values(config: Any, group: str = "") -> None:
@@ -73,8 +80,8 @@ def refusal(value: Any, allowed: Option) -> str | None:
     if value is None or allowed.bounds is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return allowed.bounds.advice()
-    return None if allowed.bounds.allow(value) else allowed.bounds.advice(value)
+        return allowed.advice()
+    return None if allowed.bounds.allow(value) else allowed.advice(value)
 
 
 def _refusal_of_text(value: str, free: bool) -> str | None:
@@ -129,10 +136,10 @@ def _check_one_device(trainer: TrainerConfig) -> None:
         raise UserError(f"trainer.devices={devices}, but a trial has one device; give 1, and sweep.workers for more.")
 
 
-def _device(trainer: TrainerConfig) -> torch.device:
-    """Return the device of the training; UserError if Lightning cannot compute on it in this precision."""
+def _check_device(trainer: TrainerConfig) -> None:
+    """Raise a UserError if Lightning cannot compute on these devices in this precision."""
     try:
-        return root_device(trainer)
+        root_device(trainer)
     except (OverflowError, ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise UserError(
             f"trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices} and "

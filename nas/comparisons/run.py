@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from nas.cli.checks import check_together
 from nas.comparisons.contenders import Contender, contenders
 from nas.comparisons.finish import finish
 from nas.comparisons.jobs import Jobs
@@ -27,6 +28,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     _check(config)
     runs = [read_run(folder) for folder in config.runs]
     follow(config, runs)
+    check_together(config)
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
     run = start("compare", config)
@@ -66,7 +68,7 @@ def _check(config: CompareConfig) -> None:
             "nas.compare was started as several processes, but it starts its own; start it once, with workers=N for "
             "N trainings at a time."
         )
-    if config.workers != AUTO and (not isinstance(config.workers, int) or config.workers < 1):
+    if config.workers != AUTO and not isinstance(config.workers, int):
         raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")
-    if not config.learning_rates or not all(0 < rate < float("inf") for rate in config.learning_rates):
+    if not config.learning_rates:
         raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")

@@ -102,7 +102,7 @@ def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
         ),
         (("baselines=[softmax]",), "are 1 to compare; give two or more."),
         (("seeds=0",), "seeds=0 is not allowed; give 1 or more."),
-        (("workers=0",), "workers=0 is not allowed; give 1 or more."),
+        (("workers=0",), "workers=0 is not allowed; give auto, or 1 or more."),
         (("workers=many",), "workers=many is not allowed; give auto, or 1 or more."),
         (("learning_rates=[]",), "learning_rates=[] is not allowed; give one or more numbers over 0."),
         (("learning_rates=[0.1,-1]",), "learning_rates=[0.1, -1.0] is not allowed"),

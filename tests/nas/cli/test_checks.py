@@ -17,7 +17,7 @@ from nas.config import SCHEMAS, flat
 from nas.errors import UserError
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
-from nas.search_spaces.options import Bounds, option_of
+from nas.search_spaces.options import Bounds, Option, option_of
 from tests.nas.commands import SMALL, composed
 from tests.nas.commands import refusal as refusal_of
 
@@ -44,18 +44,19 @@ def config_of(name: str) -> Any:
     return deepcopy(_composed(name))
 
 
-def bounded(config: Any, group: str = "") -> Iterator[tuple[str, Any, str, Bounds]]:
+def bounded(config: Any, group: str = "") -> Iterator[tuple[str, Any, str, Option]]:
     """Each option with bounds: its name, the dataclass that holds it, its name there, and its bounds."""
     for own in fields(config):
         value = getattr(config, own.name)
         if is_dataclass(value):
             yield from bounded(value, f"{group}{own.name}.")
-        elif (bounds := option_of(own).bounds) is not None:
-            yield f"{group}{own.name}", config, own.name, bounds
+        elif (allowed := option_of(own)).bounds is not None:
+            yield f"{group}{own.name}", config, own.name, allowed
 
 
-def outside(bounds: Bounds) -> list[float]:
+def outside(bounds: Bounds | None) -> list[float]:
     """Numbers that are not allowed, as near to those that are as a float can be."""
+    assert bounds is not None
     low = bounds.above if bounds.at_least is None else math.nextafter(bounds.at_least, -math.inf)
     most = bounds.ceiling if bounds.at_most is None else bounds.at_most
     high = bounds.below if most is None else math.nextafter(most, math.inf)
@@ -68,13 +69,13 @@ def test_what_a_command_has_by_default_is_allowed_and_every_bound_is_checked(nam
     check_values(config)
     options = list(bounded(config))
     assert options
-    for option, holder, own, bounds in options:
+    for option, holder, own, allowed in options:
         before = getattr(holder, own)
-        for number in outside(bounds):
+        for number in outside(allowed.bounds):
             setattr(holder, own, number)
             with pytest.raises(UserError) as refused:
                 check_values(config)
-            assert str(refused.value) == f"{option}={number} is not allowed; {bounds.advice(number)}."
+            assert str(refused.value) == f"{option}={number} is not allowed; {allowed.advice(number)}."
         setattr(holder, own, before)
     check_values(config)
 
@@ -134,8 +135,8 @@ NUMBERS = {"<class 'int'>", "<class 'float'>", "list[int]", "list[float]", "list
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("trainer.devices=true", "trainer.devices=true is not allowed; give -1 or more."),
-        ("trainer.devices=inf", "trainer.devices=inf is not allowed; give at most 10000."),
+        ("trainer.devices=true", "trainer.devices=true is not allowed; give auto, or -1 or more."),
+        ("trainer.devices=inf", "trainer.devices=inf is not allowed; give auto, or at most 10000."),
         ("trainer.num_nodes=1.5", "trainer.num_nodes=1.5 is not allowed"),
         (f"model.width={10**18}", f"model.width={10**18} is not allowed; give at most 1000000."),
         ("model.layers=100000", "model.layers=100000 is not allowed; give at most 1000."),
