@@ -43,6 +43,12 @@ class Job:
         return f"{self.contender.name}_lr{self.learning_rate:g}_seed{self.seed}"
 
 
+def trainings(config: CompareConfig, contenders: int) -> int:
+    """Return the number of trainings of a comparison: at each learning rate if there are several, then the reported."""
+    rates = len(set(config.learning_rates))
+    return contenders * (config.seeds + (config.tuning_seeds * rates if rates > 1 else 0))
+
+
 class Jobs:
     """All trainings of a comparison, and which of them are done.
 
@@ -64,7 +70,7 @@ class Jobs:
         self.failed: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._tuning) + self.config.seeds * len(self.contenders)
+        return trainings(self.config, len(self.contenders))
 
     def take(self) -> Job | None:
         """Return the next training to run; None if no training is left or if the next ones depend on running ones."""

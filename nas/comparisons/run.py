@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from nas.cli import overrides
 from nas.cli.checks import check_together
 from nas.comparisons.contenders import Contender, contenders
 from nas.comparisons.finish import finish
-from nas.comparisons.jobs import Jobs
+from nas.comparisons.jobs import Jobs, trainings
 from nas.comparisons.recipe import ComparedRun, follow, read_run, warn_of_other_source
 from nas.comparisons.workers import run_jobs
 from nas.config import CompareConfig
@@ -31,6 +32,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     check_together(config)
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
+    _check_wanted(config, every)
     run = start("compare", config)
     with locked(run.path), saving(run.path):
         return _compare_in(run, config, runs, every, task, console)
@@ -59,6 +61,19 @@ def _compare_in(
         return status
     finish(jobs, run, console)
     return 0
+
+
+def _check_wanted(config: CompareConfig, every: Sequence[Contender]) -> None:
+    """Raise a UserError that says what would be trained, if the user did not say what to compare."""
+    if config.resume is not None or {"runs", "baselines"} & set(map(overrides.name_of, overrides.given())):
+        return
+    number, trainer = trainings(config, len(every)), config.trainer
+    tokens = number * trainer.steps * config.data.batch_size * config.data.length
+    raise UserError(
+        f"runs and baselines are missing, and nothing was started. {', '.join(one.name for one in every)} would be "
+        f"compared on data={config.data.name}: {number} trainings of {trainer.steps:,} steps, up to {tokens:,} tokens "
+        f"in all. Give runs=[outputs/search/RUN], baselines=[{','.join(config.baselines)}], or both."
+    )
 
 
 def _check(config: CompareConfig) -> None:

@@ -118,6 +118,18 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize("options", [(), ("seeds=2", "learning_rates=[0.01]")], ids=str)
+def test_nothing_is_started_before_the_user_says_what_to_compare(options: tuple[str, ...], tmp_path: Path) -> None:
+    message = refusal("compare", *SMALL, *options, f"output={tmp_path / 'outputs'}")
+    number = "8 trainings of 6 steps, up to 6,144" if options else "32 trainings of 6 steps, up to 24,576"
+    assert message.startswith("error: runs and baselines are missing, and nothing was started. ")
+    assert (
+        f"softmax, linear, random_routing, strided_routing would be compared on data=recall: {number} tokens" in message
+    )
+    assert "Give runs=[outputs/search/RUN], baselines=[softmax,linear,random_routing,strided_routing], or b" in message
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_runs_that_do_not_go_together_are_refused(searched: Path, tmp_path: Path) -> None:
     other = nas("search", *SEARCH, "budget.target=0.3", "data.queries=5", f"output={tmp_path}").run
     message = refusal("compare", f"runs=[{searched},{other}]", f"output={tmp_path}")
