@@ -4,6 +4,7 @@ The YAML files hold the values. Each field has a description, which ``--help`` p
 `nas.cli.checks` checks them.
 """
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ FOLDERS = [CONF]
 
 COLUMN = "text"
 """Default column that is read from JSON Lines and Parquet."""
+SEARCH = "sweep.search"
+"""Option of a sweep with the command line of its searches."""
+REFERENCE = re.compile(r"\$\{[\w.]+\}")
+"""Matches a reference to another option, such as ${trainer.learning_rate}, but no resolver such as ${oc.env:HOME}."""
 MAX_BYTES = 512 * 2**20
 """Default limit on the size of a text, in bytes: all of it is held in memory."""
 
@@ -376,9 +381,13 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def interpolated(values: dict[str, Any]) -> str | None:
-    """Return the first option, as name=value, whose text would be read as an interpolation; None if there is none."""
+    """Return the first option, as name=value, whose text would be read as an interpolation; None if there is none.
+
+    The command line in `SEARCH` may refer to other options: each search resolves the reference for its own values.
+    """
     for name, value in flat(values).items():
-        if any("${" in str(text) for text in (value if isinstance(value, list) else [value])):
+        texts = map(str, value if isinstance(value, list) else [value])
+        if any("${" in (REFERENCE.sub("", text) if name == SEARCH else text) for text in texts):
             return f"{name}={value}"
     return None
 
@@ -398,9 +407,18 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
                 schema[group] = OmegaConf.structured(SCHEMAS[f"{group}/{values[group]['name']}_schema"])
         if "space" in values and (own_space := SCHEMAS.get(f"space/{values['space']['name']}_schema")):
             schema["space"] = OmegaConf.structured(own_space)
-        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[assignment]
+        config: RunConfig = OmegaConf.to_object(OmegaConf.merge(schema, _without_references(values)))  # type: ignore[assignment]
+        if isinstance(config, SweepConfig):
+            config.sweep.search = [str(option) for option in values["sweep"].get("search", [])]
     except OmegaConfBaseException as error:
         raise ValueError(explain(error)) from error
     except (KeyError, TypeError) as error:
         raise ValueError("data.name or searcher.name is missing or unknown.") from error
     return config
+
+
+def _without_references(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values without `SEARCH`, whose references OmegaConf would resolve."""
+    if not isinstance(values.get("sweep"), dict):
+        return values
+    return values | {"sweep": {name: value for name, value in values["sweep"].items() if name != "search"}}

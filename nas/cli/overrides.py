@@ -3,9 +3,11 @@
 import functools
 import json
 import re
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 Value = float | int | str | bool | None
 """Value of an option on a command line; a list is given as text in Hydra's syntax."""
@@ -14,8 +16,8 @@ PLAIN_WORD = re.compile(r"[A-Za-z_][\w./-]*")
 
 
 def given() -> list[str]:
-    """Return the options of this command line, without those of Hydra itself."""
-    return list(HydraConfig.get().overrides.task)
+    """Return the options of this command line as typed, without those of Hydra itself."""
+    return cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))
 
 
 def name_of(option: str) -> str:

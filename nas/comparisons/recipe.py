@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from nas.cli import overrides
+from nas.cli.checks import check_values
 from nas.comparisons.metrics_file import layer_shares
 from nas.config import CompareConfig, flat, restore
 from nas.data.corpus import Source
@@ -125,6 +126,7 @@ def follow(config: CompareConfig, runs: Sequence[ComparedRun]) -> None:
         followed = restore("compare", values)
     except ValueError as error:
         raise UserError(f"runs has {runs[0].path}, whose config this version cannot read: {error}") from error
+    check_values(followed)
     for group in GROUPS:
         setattr(config, group, getattr(followed, group))
 

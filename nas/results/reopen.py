@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from nas.cli.checks import check_values
 from nas.config import RunConfig, VisualizeConfig, restore
 from nas.data import Batch, Task, build_task
 from nas.data.batch import BYTE, token_of
@@ -76,6 +77,7 @@ def _load(option: str, folder: str) -> Viewed:
         config = restore(command, run.config())
     except ValueError as error:
         raise UserError(f"{option}={folder} has a config that this version cannot read: {error}") from error
+    check_values(config)
     try:
         task = build_task(config.data, config.seed)
     except UserError as error:

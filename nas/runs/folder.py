@@ -37,7 +37,7 @@ from nas.plugins.record import RECORD, record, require
 from nas.runs import checksums
 from nas.runs.files import PART, flush, naming, replacing, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
-from nas.runs.secrets import STORAGE, masked_arguments, masked_config
+from nas.runs.secrets import STORAGE, VARIABLE, masked, masked_arguments, masked_config, storage_of_environment
 from nas.runs.versions import commit, hardware, versions
 from nas.search_spaces.architecture import Architecture
 
@@ -46,7 +46,7 @@ METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "chec
 CANDIDATES = "candidates.json"
 KEPT = 2
 """Number of checkpoints in a run folder: the older one is for the case that the newest is damaged."""
-NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search"}
+NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search", STORAGE}
 """Options that may differ between a run and its resumption: they change at most the amount of work, and rounding."""
 
 
@@ -245,13 +245,8 @@ def restored(name: str, folder: str, plugins: Sequence[str], storage: str | None
     """
     described = Run.reopen(name, folder).described()
     stored = described["config"]
-    if isinstance(sweep := stored.get("sweep"), dict) and (sweep.get("storage") or storage):
-        if storage is None:
-            raise UserError(
-                f"resume={folder} is a sweep with its study in {sweep['storage']}; give its storage again: "
-                f"resume={folder} {STORAGE}=URL."
-            )
-        sweep["storage"] = storage
+    if isinstance(sweep := stored.get("sweep"), dict):
+        sweep["storage"] = _storage(folder, sweep.get("storage"), storage)
     stored["plugins"] = plugins or load(stored.get("plugins", []))
     require(f"resume={folder}", described)
     try:
@@ -262,6 +257,24 @@ def restored(name: str, folder: str, plugins: Sequence[str], storage: str | None
         ) from error
     config.resume = folder
     return config
+
+
+def _storage(folder: str, stored: object, given: str | None) -> str | None:
+    """Return the storage of a sweep to resume: the given one, or that of the environment, if it had one at its start.
+
+    Raises:
+        UserError: the storage is not given, or is given although the study lies in the run folder.
+    """
+    if stored is None:
+        if given is not None:
+            raise UserError(f"resume={folder} has its study in its folder; omit {STORAGE}={masked(given)}.")
+        return None
+    if (storage := given or storage_of_environment()) is None:
+        raise UserError(
+            f"resume={folder} is a sweep with its study in {masked(str(stored))}; give its storage again: "
+            f"resume={folder} {STORAGE}=URL, or the environment variable {VARIABLE}."
+        )
+    return storage
 
 
 def read_json(path: Path) -> Any:

@@ -16,6 +16,7 @@ from nas.errors import UserError
 from nas.plugins.hydra_sources import register
 from nas.runs.folder import Run
 from nas.runs.options import FOLDER
+from nas.runs.secrets import masked_config
 from nas.runs.source import read_source
 
 CHOICES = ("space", "data", "searcher")
@@ -36,7 +37,7 @@ def provenance(folder: Path) -> Rows:
         described = Run(folder).described()
     except UserError:
         return []
-    config: dict[str, Any] = described["config"]
+    config: dict[str, Any] = masked_config(described["config"])
     hardware = described.get("hardware") or {}
     versions = described.get("versions") or {}
     rows = [

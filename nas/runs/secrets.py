@@ -1,11 +1,16 @@
 """Mask passwords of storage URLs, which must not stand in files, pages or messages."""
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
 
 PASSWORD = re.compile(r"(?<=://)([^:@/]*):.*@")
 """User, colon and password of a URL, up to the last "@": one in the password belongs to it."""
+IN_QUERY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
+"""A password as a parameter of a URL, such as ?password=... of PostgreSQL's drivers."""
+VARIABLE = "NAS_SWEEP_STORAGE"
+"""Environment variable with a storage, for a URL with a password, which a command line would show to other users."""
 STORAGE = "sweep.storage"
 """The option whose value may have a password."""
 
@@ -16,7 +21,12 @@ def masked(url: str) -> str:
     >>> masked("postgresql+psycopg://me:p@ss/word@host/name")
     'postgresql+psycopg://me:***@host/name'
     """
-    return PASSWORD.sub(r"\1:***@", url)
+    return IN_QUERY.sub(r"\1***", PASSWORD.sub(r"\1:***@", url))
+
+
+def storage_of_environment() -> str | None:
+    """Return the storage in the environment variable `VARIABLE`; None if it is not set."""
+    return os.environ.get(VARIABLE) or None
 
 
 def masked_arguments(arguments: Sequence[str]) -> list[str]:

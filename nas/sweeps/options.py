@@ -4,6 +4,7 @@ The config of a trial is composed from a command line like that of `python -m na
 groups such as relaxation have the same meaning, and the printed command repeats the search of the trial.
 """
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.cli import overrides
 from nas.cli.command import typed
 from nas.cli.overrides import Value
-from nas.config import CONF, SearchConfig, SweepConfig, flat
+from nas.config import CONF, REFERENCE, SearchConfig, SweepConfig, flat
 from nas.errors import UserError, explain
 from nas.plugins.hydra_sources import register
 from nas.runs.options import CODE, FOLDER, MACHINE, PLACES
@@ -33,12 +34,28 @@ MAY_DIFFER = {*MACHINE, *PLACES, *CODE} - {"trainer.strategy", "trainer.num_node
 """Options that may differ between machines that work on one study: a trial is one process, on any device."""
 
 
-def given_search() -> list[str]:
-    """Return the options of this command line that a search has too, and Hydra's search path if it was extended."""
-    given = [option for option in overrides.given() if overrides.name_of(option).split(".")[0] not in NOT_OF_THE_SEARCH]
+def given_search(config: SweepConfig) -> list[str]:
+    """Return the options of this command line that a search has too, and Hydra's search path if it was extended.
+
+    Resolvers such as ${oc.env:HOME} are replaced by their values in ``config``, because a run folder has none.
+    """
+    every = [option for option in overrides.given() if overrides.name_of(option).split(".")[0] not in NOT_OF_THE_SEARCH]
+    given = [_resolved(option, config) for option in every]
     sources = HydraConfig.get().runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     return [*given, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"] if folders else given
+
+
+def _resolved(option: str, config: SweepConfig) -> str:
+    """Return an option of the command line with the value of ``config`` if its text has a resolver."""
+    if "${" not in REFERENCE.sub("", option):
+        return option
+    name = overrides.name_of(option)
+    values = flat(asdict(config))
+    if name not in values:
+        raise UserError(f"{option} has a resolver in a group of options; give {name} without it, or its options.")
+    value = values[name]
+    return overrides.assignment(name, json.dumps(value) if isinstance(value, list) else value)
 
 
 def compose_search(given: list[str], values: Mapping[str, Value] | None = None) -> SearchConfig:

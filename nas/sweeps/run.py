@@ -11,18 +11,23 @@ from nas.errors import UserError
 from nas.runs.files import saving
 from nas.runs.folder import METRICS, start
 from nas.runs.lock import locked
+from nas.runs.secrets import storage_of_environment
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish
-from nas.sweeps.options import given_search
+from nas.sweeps.options import compose_search, given_search
 from nas.sweeps.queue import Slot
-from nas.sweeps.storage import DATABASE, while_reachable
+from nas.sweeps.ranking import best
+from nas.sweeps.storage import DATABASE, readable, while_reachable
 from nas.sweeps.study import Plan, Sweep
 from nas.sweeps.workers import run_workers
 
 
 def sweep(config: SweepConfig, console: Console) -> int:
     """Run one sweep, or its part on this machine, and return the exit status."""
-    config.sweep.search = config.sweep.search or given_search()
+    if config.resume is None:
+        config.sweep.storage = config.sweep.storage or storage_of_environment()
+    config.sweep.search = config.sweep.search or given_search(config)
+    compose_search(config.sweep.search)
     plan = Plan.of(config)
     if config.sweep.storage is not None:
         Sweep(plan, Path()).claim()
@@ -30,13 +35,13 @@ def sweep(config: SweepConfig, console: Console) -> int:
     keep_source(run, plan.source, console)
     _require_study(config, run.path)
     here = Sweep(plan, run.path)
-    here.claim()
-    say(
-        console,
-        f"Sweeping {config.space.name} on {config.data.name}, {_so_far(here.slots(), config.sweep.trials)}, "
-        f"run folder {run.path}",
-    )
     with locked(run.path), saving(run.path), while_reachable(config.sweep.storage, run.path):
+        here.claim()
+        say(
+            console,
+            f"Sweeping {config.space.name} on {config.data.name}, {_so_far(_slots(here), config.sweep.trials)}, "
+            f"run folder {run.path}",
+        )
         status = run_workers(here, console)
         any_complete = finish(here, run, console)
     if status:
@@ -44,11 +49,28 @@ def sweep(config: SweepConfig, console: Console) -> int:
     return status or int(not any_complete)
 
 
+def _slots(sweep: Sweep) -> list[Slot]:
+    """Return the trials so far; UserError if their study is damaged, or lost although the run folder has trials."""
+    with readable(sweep.plan.config.sweep.storage, sweep.folder):
+        slots = sweep.slots()
+        best(slots, sweep.plan.objectives)
+    if not slots and _has_trials(sweep.folder):
+        raise UserError(
+            f"the study {sweep.plan.config.sweep.study} of {sweep.folder} has no trials, but the folder has; restore "
+            "the study from a copy, or start a new sweep."
+        )
+    return slots
+
+
+def _has_trials(folder: Path) -> bool:
+    """Return whether trials have run in the folder of a sweep."""
+    return (folder / METRICS).exists() or (folder / "search").exists()
+
+
 def _require_study(config: SweepConfig, folder: Path) -> None:
     """Raise a UserError if a sweep has trials but no longer the study that records them."""
     database = folder / DATABASE
-    begun = (folder / METRICS).exists() or (folder / "search").exists()
-    if config.sweep.storage is None and begun and not (database.exists() and database.stat().st_size):
+    if config.sweep.storage is None and _has_trials(folder) and not (database.exists() and database.stat().st_size):
         raise UserError(
             f"{database} is missing or empty, but this sweep has trials; restore it from a copy, or start a new sweep."
         )

@@ -1,17 +1,18 @@
 """The storage of a study, which its workers share: SQLite, a database server, or a journal file."""
 
+import json
 import random
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import get_lock_file
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -30,6 +31,7 @@ CONNECT = 10
 """Seconds to wait for a connection to a database server."""
 ATTEMPTS = 5
 """Number of attempts to create the tables of a database."""
+MAX_PORT = 65535
 STALE_LOCK = 10
 """Age in seconds at which the lock of a journal counts as left by a killed worker; a write takes milliseconds."""
 
@@ -42,19 +44,21 @@ def open_storage(given: str | None, folder: Path) -> BaseStorage:
         folder: run folder of the sweep.
     """
     url = given or sqlite_url(folder / DATABASE)
-    if re.search(r"://[^/]*:[^/]*@.*@", url):
+    user, _, password = url.partition("://")[2].rpartition("@")[0].partition(":")
+    if "@" in password and not user.startswith("/"):
         raise UserError(f"sweep.storage={masked(url)} has an @ in its password; write it as %40.")
     try:
         return _journal(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else _database(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a ValueError: the port is no number
         raise UserError(
             f"sweep.storage={masked(url)} is not a storage; give a database URL such as "
             f"postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name, or {JOURNAL}FILE."
         ) from error
     except ImportError as error:
         raise UserError(f"sweep.storage={masked(url)} needs a driver: {_first_line(error)}; install it.") from error
-    except (OSError, SQLAlchemyError, OptunaError) as error:
-        raise UserError(f"sweep.storage={masked(url)} cannot be reached: {_first_line(error)}") from error
+    except (OSError, OverflowError, SQLAlchemyError, OptunaError) as error:
+        reason = _first_line(error).replace(unquote(password) or "***", "***")
+        raise UserError(f"sweep.storage={masked(url)} cannot be reached: {reason}") from error
 
 
 def open_to_read(folder: Path) -> BaseStorage:
@@ -62,19 +66,38 @@ def open_to_read(folder: Path) -> BaseStorage:
     path = folder / DATABASE
     if not path.is_file():
         raise UserError(f"{path} is missing, so the trials of this sweep cannot be read; restore the file.")
-    try:
+    with readable(None, folder):
         return RDBStorage(sqlite_url(path, read_only=True))
-    except (OSError, ArithmeticError, RuntimeError, SQLAlchemyError, OptunaError) as error:
-        raise UserError(f"{path} is not the study of a sweep, or is damaged: {_first_line(error)}") from error
 
 
 def sqlite_url(path: Path, read_only: bool = False) -> str:
     """Return the URL of a SQLite file.
 
     The path is quoted for SQLite, since ? and # have a meaning there, and again for SQLAlchemy.
+
+    Raises:
+        UserError: the file is a link, so that it may be the database of another program.
     """
+    if path.is_symlink():
+        raise UserError(f"{path} is a link; put the study itself in its place.")
     mode = "mode=ro&" if read_only else ""
     return f"sqlite:///file:{quote(quote(str(path.resolve())))}?{mode}uri=true"
+
+
+@contextmanager
+def readable(given: str | None, folder: Path) -> Iterator[None]:
+    """Convert an error of reading trials into a UserError that names their storage.
+
+    Values that are missing or of a wrong type raise as many errors as Optuna and a summary of trials have uses of them.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, SQLAlchemyError, OptunaError) as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise UserError(
+            f"{masked(given or str(folder / DATABASE))} is damaged, or has no study of this sweep ({reason}); restore "
+            "it from a copy, or start a new sweep."
+        ) from error
 
 
 @contextmanager
@@ -98,12 +121,37 @@ def _journal(path: str) -> BaseStorage:
     file = Path(path).resolve()
     if not path or not file.parent.is_dir():
         raise UserError(f"sweep.storage={JOURNAL}{path} is not in an existing folder; create the folder first.")
-    return JournalStorage(JournalFileBackend(str(file), JournalFileSymlinkLock(str(file), grace_period=STALE_LOCK)))
+    lock = JournalFileSymlinkLock(str(file), grace_period=STALE_LOCK)
+    _check_journal(file, lock)
+    with readable(f"{JOURNAL}{file}", file.parent):
+        return JournalStorage(JournalFileBackend(str(file), lock))
+
+
+def _check_journal(file: Path, lock: JournalFileSymlinkLock) -> None:
+    """Raise a UserError that names the first line of a journal that is no JSON object, such as an incomplete one.
+
+    The lock is held meanwhile, so that no worker is writing a line.
+    """
+    if not file.exists():
+        return
+    with get_lock_file(lock), file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
+            except ValueError:
+                whole = False
+            if not whole:
+                raise UserError(
+                    f"sweep.storage={JOURNAL}{file} is not a journal, or line {number} of it is damaged; restore it "
+                    "from a copy, delete the line if it is the last one, or give another storage."
+                )
 
 
 def _database(url: str) -> BaseStorage:
     """Return a storage in a database, after a test connection."""
     parsed = make_url(url)
+    if parsed.port is not None and parsed.port > MAX_PORT:
+        raise ValueError(parsed.port)
     backend, driver = parsed.get_backend_name(), parsed.get_driver_name()
     connect: dict[str, Any] = {}
     if backend == "sqlite":

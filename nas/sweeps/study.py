@@ -14,12 +14,15 @@ from nas.errors import UserError
 from nas.runs.source import source_of
 from nas.searchers.optuna_parts import silence
 from nas.sweeps.objectives import Objective, objectives
-from nas.sweeps.options import compose_search, fixed, varied
+from nas.sweeps.options import fixed, varied
 from nas.sweeps.queue import Queue, Slot
 from nas.sweeps.ranges import Range, read
 from nas.sweeps.samplers import build_pruner, build_sampler
-from nas.sweeps.storage import open_storage, open_to_read
+from nas.sweeps.storage import open_storage, open_to_read, readable
 
+MAX_NAME = 200
+NOT_IN_NAMES = "`$\\\"'<>|&;"
+"""Characters that a study name cannot have."""
 MADE_FOR = "made for"
 """User attribute of a study with the space, ranges, objectives and options of its sweep."""
 
@@ -59,8 +62,8 @@ class Plan:
                 f"sweep.heartbeat={sweep.heartbeat} and sweep.grace={sweep.grace} are not allowed together; give a "
                 "heartbeat over 0 and a grace of twice that or more."
             )
-        search = compose_search(sweep.search)
-        ranges = read(sweep.ranges, varied(search))
+        _check_name(sweep.study)
+        ranges = read(sweep.ranges, varied(config))
         task = build_task(config.data, config.seed)
         build_pruner(sweep)
         build_sampler(sweep, ranges, config.seed, 0)
@@ -93,13 +96,14 @@ class Sweep:
             self.study = self.study_for(0)
             return
         self.storage = open_storage(plan.config.sweep.storage, folder)
-        optuna.create_study(
-            study_name=plan.config.sweep.study,
-            storage=self.storage,
-            directions=[objective.direction for objective in plan.objectives],
-            load_if_exists=True,
-        )
-        self.study = self.study_for(0)
+        with readable(plan.config.sweep.storage, folder):
+            optuna.create_study(
+                study_name=plan.config.sweep.study,
+                storage=self.storage,
+                directions=[objective.direction for objective in plan.objectives],
+                load_if_exists=True,
+            )
+            self.study = self.study_for(0)
 
     def study_for(self, trial: int) -> Study:
         """Return the study with the sampler and pruner of a trial, numbered from 0."""
@@ -134,6 +138,18 @@ class Sweep:
                 f"{name} was created for another sweep. Different: {'; '.join(different)}. Give the options of that "
                 "sweep, or another sweep.study."
             )
+
+
+def _check_name(study: str) -> None:
+    """Raise a UserError for a name that a shell or a page could take for more than a name.
+
+    A journal has the name as text, and it may come from the run folder of somebody else.
+    """
+    if not study.strip() or len(study) > MAX_NAME or not study.isprintable() or set(study) & set(NOT_IN_NAMES):
+        raise UserError(
+            f"sweep.study={study!r} is not allowed; give a name of up to {MAX_NAME} characters without any of "
+            f"{' '.join(NOT_IN_NAMES)}"
+        )
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import OptunaError
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
+from nas.cli.checks import check_values
 from nas.config import SweepConfig, restore
 from nas.errors import UserError
 from nas.plugins.record import require
@@ -18,7 +17,7 @@ from nas.sweeps.objectives import Objective
 from nas.sweeps.options import search_command
 from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best, title
-from nas.sweeps.storage import DATABASE
+from nas.sweeps.storage import readable
 from nas.sweeps.study import Plan, Sweep
 
 
@@ -68,7 +67,8 @@ def sweep_metrics(folder: Path) -> dict[str, Any]:
     written = written if isinstance(written, dict) else None
     try:
         require(f"run={folder}", described)
-        return summary(_opened(folder, described["config"], written))
+        with readable(None, folder):
+            return summary(_opened(folder, described["config"], written))
     except UserError:
         if written is None:
             raise
@@ -87,11 +87,9 @@ def _opened(folder: Path, stored: dict[str, Any], written: dict[str, Any] | None
             f"{folder} is a sweep with its study in {config.sweep.storage}, which only its own command opens: "
             f"python -m nas.sweep resume={folder} sweep.storage=URL"
         )
-    config.sweep.trials = max(config.sweep.trials, (written or {}).get("trials_asked_for", 0))
-    try:
-        return Sweep(Plan.of(config), folder, read_only=True)
-    except (KeyError, SQLAlchemyError, OptunaError) as error:
-        raise UserError(f"{folder / DATABASE} has no study of this sweep, or is damaged; restore the file.") from error
+    check_values(config)
+    config.sweep.trials = max(config.sweep.trials, int((written or {}).get("trials_asked_for", 0)))
+    return Sweep(Plan.of(config), folder, read_only=True)
 
 
 def importances(study: optuna.Study, objective: Objective, index: int) -> dict[str, float]:

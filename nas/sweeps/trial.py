@@ -156,17 +156,18 @@ def trial_config(
     search.output, search.name, search.plugins = str(folder), name_of(number), config.plugins
     if search.trainer.devices == "auto":
         search.trainer.devices = 1
-    search.resume = None if run is None else local(run, folder)
+    search.resume = None if run is None else local(run, folder, shared=config.sweep.storage is not None)
     check(search)
     return search
 
 
-def local(run: Path, folder: Path) -> str | None:
+def local(run: Path, folder: Path, shared: bool = False) -> str | None:
     """Return the path of a trial's run folder on this machine; None if it is missing.
 
-    The folder of the sweep may have been moved.
+    The folder of the sweep may have been moved. A study in the folder names only runs in it, or comes from somebody
+    else and names any folder; with a shared storage a trial may have begun in the folder of another command.
     """
-    places = (run, folder / "search" / run.name)
+    places = (folder / "search" / run.name, *([run] if shared else []))
     return next((str(place) for place in places if (place / CONFIG).exists()), None)
 
 

@@ -12,6 +12,11 @@ def test_the_whole_password_is_masked(password: str) -> None:
     assert masked(URL.format(password)) == MASKED
 
 
+@pytest.mark.parametrize("parameter", ["password", "sslpassword", "PASSWD"])
+def test_a_password_in_the_query_is_masked(parameter: str) -> None:
+    assert masked(f"mysql+pymysql://host/name?{parameter}=a@b&c=d") == f"mysql+pymysql://host/name?{parameter}=***&c=d"
+
+
 @pytest.mark.parametrize(
     "url", ["sqlite:////tmp/a@b/study.db", "journal:/tmp/x@y", "postgresql+psycopg://me@host/name", "nonsense", "a:b@c"]
 )

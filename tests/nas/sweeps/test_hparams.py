@@ -66,10 +66,19 @@ def trial(folder: Path, state: TrialState, values: list[float] | None) -> Frozen
 
 def test_a_trial_is_written_once_and_not_without_objectives(tmp_path: Path) -> None:
     objectives = [Objective("quality", "maximize", lambda _: 0.5)]
-    log_trial(tmp_path, trial(tmp_path, TrialState.PRUNED, None), objectives)
-    assert not (tmp_path / "tensorboard").exists()
+    run = tmp_path / "search" / "run"
+    run.mkdir(parents=True)
+    log_trial(tmp_path, trial(run, TrialState.PRUNED, None), objectives)
+    assert not (run / "tensorboard").exists()
     for _ in range(2):
-        log_trial(tmp_path, trial(tmp_path, TrialState.COMPLETE, [0.5]), objectives)
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 2, "event file and hparams.yaml"
+        log_trial(tmp_path, trial(run, TrialState.COMPLETE, [0.5]), objectives)
+    assert len(list((run / "tensorboard").iterdir())) == 2, "event file and hparams.yaml"
     (row,) = rows(tmp_path)
     assert row.hparams["model.chunk_size"].number_value == 8
+
+
+def test_a_study_names_no_folder_outside_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    objectives = [Objective("quality", "maximize", lambda _: 0.5)]
+    log_trial(tmp_path / "theirs", trial(tmp_path / "mine", TrialState.COMPLETE, [0.5]), objectives)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["config.yaml"]

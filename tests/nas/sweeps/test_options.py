@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.nas.commands import Ended, composed, contents, nas
+from nas.sweeps.options import compose_search
+from tests.nas.commands import SHORT, Ended, composed, contents, nas
 from tests.nas.sweeps.sweeping import SWEEP, line, metrics
 
 
@@ -38,3 +40,21 @@ def test_groups_are_swept_and_their_options_after_them(tmp_path: Path) -> None:
         assert options["model"]["routed_layers"] == json.loads(trial["values"]["model.routed_layers"])
     assert len({trial["values"]["relaxation"] for trial in found["trials"]}) == 2
     assert composed("search", *line(found)).relaxation.name == found["best"][0]["values"]["relaxation"]
+
+
+def test_references_hold_for_each_trial_and_resolvers_are_written_as_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BETA", "0.75")
+    options = ("trainer.beta2=${oc.env:BETA}", "trainer.architecture_learning_rate=${seed}")
+    ended = nas("sweep", *SWEEP, *SHORT, "sweep.trials=1", *options, "seed=3", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    monkeypatch.delenv("BETA")
+    stored = yaml.safe_load((ended.run / "config.yaml").read_text())["config"]["sweep"]["search"]
+    assert "trainer.beta2=0.75" in stored
+    assert options[1] in stored
+    resumed = nas("sweep", f"resume={ended.run}")
+    assert resumed.status == 0, resumed.err
+    assert compose_search(stored).trainer.architecture_learning_rate == 3
+    assert yaml.safe_load((ended.run / "config.yaml").read_text())["config"]["sweep"]["search"] == stored
+    assert nas("visualize", f"run={ended.run}").status == 0

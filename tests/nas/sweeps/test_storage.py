@@ -31,10 +31,36 @@ def refused(url: str, folder: Path) -> str:
         ("journal:", "is not in an existing folder"),
         ("study", "sweep.storage=study is not a storage; give a database URL such as postgresql+psycopg://"),
         ("oracle+nothing://host/name", "is not a storage"),
+        ("postgresql+psycopg://user:secret@host:port/name", "//user:***@host:port/name is not a storage; give a"),
+        ("postgresql+psycopg://user:secret@host:65536/name", "//user:***@host:65536/name is not a storage; give a"),
     ],
 )
 def test_what_cannot_be_a_storage(url: str, told: str, tmp_path: Path) -> None:
     assert told in refused(url, tmp_path)
+
+
+def test_a_driver_that_tells_the_password_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no server for user with password se:cret")
+
+    monkeypatch.setattr("nas.sweeps.storage.create_engine", refuse)
+    told = refused("postgresql+psycopg://user:se%3Acret@host/name", tmp_path)
+    assert told.endswith("//user:***@host/name cannot be reached: no server for user with password ***")
+
+
+@pytest.mark.parametrize("damage", ["nonsense\n", "3\n", '{"op_code":', b"\xff\xfe\n", '{"op_code": 0}\n'])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_journal_with_a_bad_line(tmp_path: Path, damage: str | bytes, last: bool) -> None:
+    path = tmp_path / "study.journal"
+    url = f"journal:{path}"
+    optuna.create_study(study_name="one", storage=open_storage(url, tmp_path))
+    lines = path.read_bytes().splitlines(keepends=True)
+    bad = damage.encode() if isinstance(damage, str) else damage
+    path.write_bytes(b"".join([*lines, bad] if last else [bad, *lines]))
+    told = refused(url, tmp_path)
+    assert str(path) in told
+    assert " damaged" in told
+    assert not (tmp_path / "study.journal.lock").is_symlink()
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +128,69 @@ def given(swept: Ended, tmp_path: Path) -> Path:
     return Path(shutil.copytree(swept.run, tmp_path / "given"))
 
 
-def changed(folder: Path, section: str, option: str, value: str) -> None:
+def changed(folder: Path, section: str, option: str, value: object) -> None:
     path = folder / "config.yaml"
     described = yaml.safe_load(path.read_text(encoding="utf-8"))
     described["config"][section][option] = value
     path.write_text(yaml.safe_dump(described), encoding="utf-8")
+
+
+def test_the_command_line_of_the_searches_is_not_composed_to_look_at_a_sweep(
+    given: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = yaml.safe_load((given / "config.yaml").read_text())
+    described["config"]["sweep"]["search"] = ["hydra.searchpath=[pkg://theirs]"]
+    (given / "config.yaml").write_text(yaml.safe_dump(described))
+    monkeypatch.setattr("nas.sweeps.options.compose", None)
+    assert nas("visualize", f"run={given}").status == 0
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value", "told"),
+    [
+        ("trainer", "steps", 0, "trainer.steps=0"),
+        ("sweep", "study", "$(command)", "sweep.study='$(command)' is not allowed"),
+        ("sweep", "search", ["data.path=${oc.env:HOME}"], "contains ${"),
+    ],
+)
+def test_stored_options_are_checked_like_given_ones(
+    given: Path, section: str, option: str, value: object, told: str
+) -> None:
+    (given / "metrics.json").unlink()
+    changed(given, section, option, value)
+    assert told in refusal("visualize", f"run={given}")
+    assert told in refusal("sweep", f"resume={given}")
+
+
+def test_a_link_to_a_database_of_another_program_is_not_opened(given: Path, tmp_path: Path) -> None:
+    other = (given / "study.db").rename(tmp_path / "other.db")
+    (given / "study.db").symlink_to(other)
+    (given / "metrics.json").unlink()
+    before = other.read_bytes()
+    for command, option in (("visualize", "run"), ("sweep", "resume")):
+        assert "study.db is a link" in refusal(command, f"{option}={given}")
+    assert other.read_bytes() == before
+
+
+DAMAGES = (
+    "delete from trial_values",
+    "delete from studies",
+    "drop table trials",
+    "update trial_user_attributes set value_json = 'no json'",
+    "update trial_params set distribution_json = '{}'",
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_study(given: Path, damage: str) -> None:
+    (given / "metrics.json").unlink()
+    with sqlite3.connect(given / "study.db") as connection:
+        connection.execute(damage)
+    connection.close()
+    for command, option in (("visualize", "run"), ("sweep", "resume")):
+        ended = nas(command, f"{option}={given}")
+        assert "Traceback" not in ended.err
+        assert ended.status == 0 or ended.err.count("\n") == 1, ended.err
 
 
 @pytest.mark.parametrize("with_results", [True, False])
