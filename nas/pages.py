@@ -69,7 +69,7 @@ def _check(config: VisualizeConfig) -> None:
 def _output(config: VisualizeConfig, usual: Path) -> Path:
     """Return the path of the page: ``usual`` only if the options show the same content as the run's own report."""
     if config.output is not None:
-        return Path(config.output).expanduser()
+        return Path(config.output)
     parts = [] if config.text is None else [Path(config.text).stem]
     parts += [] if config.prompt is None else ["prompt"]
     parts += [] if config.compare is None else [f"beside-{Path(config.compare).resolve().name}"]

@@ -125,6 +125,15 @@ class Budget(nn.Module):
     def _read_began(self, _: object = None) -> None:
         self._began = self.began.item()
 
+    def extend(self, factor: float) -> None:
+        """Keep the step at which routing began when the number of steps changes.
+
+        Args:
+            factor: old number of steps over the new one.
+        """
+        self.began.mul_(factor)
+        self._read_began()
+
     @property
     def dense(self) -> bool:
         """Whether the dense phase lasts: routing has not begun, and every layer is still as at the start."""

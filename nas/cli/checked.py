@@ -1,40 +1,52 @@
 """The checked config of a command, from its options or from the run to resume."""
 
+from typing import Any
+
 from nas.cli.checks import check, check_same, check_values
 from nas.config import RunConfig, VisualizeConfig
 from nas.console import silence
 from nas.distributed.rendezvous import connect
-from nas.runs.folder import restored
+from nas.runs.changes import apply, record
+from nas.runs.folder import Run, restored
 
 
-def checked(
-    name: str,
-    given: RunConfig | VisualizeConfig | None,
-    resume: str | None,
-    plugins: list[str],
-    storage: str | None = None,
-) -> RunConfig | VisualizeConfig:
-    """Connect the processes of the run and return its checked config.
-
-    Args:
-        name: name of the command.
-        given: config of the options; None for the config of the run in ``resume``.
-        resume: folder of the run to resume; None for a new run.
-        plugins: option ``plugins``, already loaded; empty to load the plugins of the run in ``resume``.
-
-        storage: option ``sweep.storage``; None if it is not given, or if the command has no such option.
+def checked(given: RunConfig | VisualizeConfig) -> RunConfig | VisualizeConfig:
+    """Connect the processes of the command and check its options.
 
     Raises:
         UserError: an option cannot work; the message names it.
     """
-    silence()  # after the import of Lightning, which sets its own levels
-    connect()
-    if given is None:
-        assert resume is not None
-        given = restored(name, resume, plugins, storage)
+    _connect()
     check_same(given)
     if isinstance(given, RunConfig):
         check(given)
     else:
         check_values(given)
     return given
+
+
+def checked_again(name: str, resume: str, plugins: list[str], changes: dict[str, Any]) -> RunConfig:
+    """Connect the processes of the command and return the checked config of the run to resume, with its changes.
+
+    Args:
+        name: name of the command.
+        resume: folder of the run.
+        plugins: option ``plugins``, already loaded; empty to load the plugins of the run.
+        changes: options that are given beside ``resume``, by dotted name. The run folder records them.
+
+    Raises:
+        UserError: the run cannot be resumed, or an option cannot work or cannot change; the message names it.
+    """
+    _connect()
+    config = restored(name, resume, plugins, changes)
+    run = Run.reopen(name, resume)
+    changed = apply(name, run, config, changes)
+    check_same(config)
+    check(config)
+    record(run, config, changed)
+    return config
+
+
+def _connect() -> None:
+    silence()  # after the import of Lightning, which sets its own levels
+    connect()

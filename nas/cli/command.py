@@ -38,6 +38,7 @@ from nas.plugins.hydra_sources import register
 from nas.plugins.loading import load
 from nas.plugins.record import use
 from nas.runs.files import REFUSED
+from nas.runs.paths import absolute, expand_paths
 
 
 def run(name: str, job: str, missing: Advice) -> None:
@@ -58,6 +59,7 @@ def run(name: str, job: str, missing: Advice) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and does not print them
     with _sentences():
         register()
+        OmegaConf.register_new_resolver("absolute", lambda path: absolute("output", path), replace=True)
         arguments = sys.argv[1:]
         if (request := requested(arguments)) is not None:
             print(answer(request, name, missing, compose_and_do))
@@ -162,20 +164,20 @@ def _say_error(message: str) -> None:
 
 
 def _config(name: str, composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
-    """Return the typed and checked config; for ``resume`` without other options, the config of the resumed run."""
-    resume, plugins = _resumed(composed), load(composed.plugins)
-    storage = composed.sweep.storage if "sweep" in composed else None
-    given = None if resume is not None and overrides.resume_alone() else typed(composed, missing)
-    if given is not None:
-        given.plugins = plugins
-    return cast(
-        "RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(name, given, resume, plugins, storage)
-    )
+    """Return the typed and checked config: of the options or, with ``resume``, of the resumed run with its changes."""
+    plugins = load(composed.plugins)
+    if (resume := _resumed(composed)) is not None:
+        changes = overrides.beside_resume(composed)
+        return cast(RunConfig, _function("nas.cli.checked:checked_again")(name, resume, plugins, changes))
+    given = typed(composed, missing)
+    given.plugins = plugins
+    return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(given))
 
 
 def _resumed(composed: DictConfig) -> str | None:
-    """Return the value of ``resume``; None if it is not given, or if the command has no such option."""
-    return composed.resume if "resume" in composed else None
+    """Return the path in ``resume``; None if it is not given, or if the command has no such option."""
+    given = composed.resume if "resume" in composed else None
+    return None if given is None else absolute("resume", given)
 
 
 def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
@@ -190,16 +192,15 @@ def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
     """
     for key, advice in missing.items():
         if all(OmegaConf.is_missing(composed, one) or composed[one] is None for one in key.split(",")):
-            resume = _resumed(composed)
-            alone = "" if resume is None else f"resume={resume} must be given alone, or with all options of its run: "
             text = advice if isinstance(advice, str) else advice()
-            raise UserError(alone + str(OmegaConf.create({"advice": text}).advice))
+            raise UserError(str(OmegaConf.create({"advice": text}).advice))
     try:
         config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException:
         raise
     except ValueError as error:  # from the options of a plugin that check themselves
         raise UserError(str(error)) from error
+    expand_paths(config)
     use(asdict(config))
     given = cast(dict[str, Any], OmegaConf.to_container(composed))
     if unknown := flat(given).keys() - flat(asdict(config)).keys():  # Hydra accepts them after a "+"

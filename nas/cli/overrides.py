@@ -3,11 +3,14 @@
 import functools
 import json
 import re
-from typing import cast
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import MISSING, Container, DictConfig, OmegaConf
+
+from nas.config import flat
+from nas.errors import UserError
 
 Value = float | int | str | bool | None
 """Value of an option on a command line; a list is given as text in Hydra's syntax."""
@@ -29,9 +32,22 @@ def name_of(option: str) -> str:
     return _parser().parse_override(option).key_or_group
 
 
-def resume_alone() -> bool:
-    """Return whether this command line has no option except ``resume`` and those that every resumed run may need."""
-    return all(name_of(option) in ("resume", "plugins", "sweep.storage") for option in given())
+def beside_resume(composed: DictConfig) -> dict[str, Any]:
+    """Return the options that this command line sets beside ``resume``, by dotted name; those of a given group too.
+
+    Args:
+        composed: config as composed by Hydra; options that are missing in it are left out.
+    """
+    found: dict[str, Any] = {}
+    for option in given():
+        name = name_of(option)
+        if name == "experiment":
+            raise UserError(f"{option} cannot be given beside resume; give the options that are to change.")
+        value = OmegaConf.select(composed, name)
+        if isinstance(value, Container):
+            value = OmegaConf.to_container(value, throw_on_missing=False, resolve=True)
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return {name: value for name, value in found.items() if value != MISSING}
 
 
 def assignment(option: str, value: Value) -> str:

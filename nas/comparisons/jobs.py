@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from itertools import product
 from pathlib import Path
 
@@ -165,7 +166,7 @@ class Jobs:
 
         The pattern has the date and time, because the name of another training may end in the name of this one.
         """
-        return sorted((self.folder / TRAININGS).glob(f"????-??-??_??-??-??_{job.name}"), reverse=True)
+        return sorted((self.folder / TRAININGS).glob(f"????-??-??_??-??-??_{escape(job.name)}"), reverse=True)
 
     def _known(self) -> list[Job]:
         """Return the trainings known so far, in order: reported ones are known once their learning rate is."""

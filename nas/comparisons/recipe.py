@@ -108,7 +108,7 @@ def follow(config: CompareConfig, runs: Sequence[ComparedRun]) -> None:
         UserError: the runs have different data, or their options are unknown to this version.
     """
     check_same_data(runs)
-    if not runs or overrides.resume_alone():
+    if not runs or config.resume is not None:
         return  # without runs there are no options to take; a resumed comparison has taken them at its start
     given = set(map(overrides.name_of, overrides.given()))
     own = given.union(MACHINE)

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
@@ -37,6 +37,7 @@ from nas.plugins.record import RECORD, record, require
 from nas.runs import checksums
 from nas.runs.files import PART, flush, naming, replacing, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
+from nas.runs.paths import SPECIAL
 from nas.runs.secrets import STORAGE, VARIABLE, masked, masked_arguments, masked_config, storage_of_environment
 from nas.runs.versions import commit, hardware, versions
 from nas.search_spaces.architecture import Architecture
@@ -62,8 +63,10 @@ class Run:
 
         The folder appears together with its `config.yaml`: it is made under a hidden name and then renamed.
         """
-        if os.sep in config.name or not config.name.strip():
-            raise UserError(f"name={config.name!r} cannot be part of a folder's name; give a word without {os.sep!r}.")
+        if not config.name.strip() or any(part in config.name for part in (os.sep, *SPECIAL)):
+            raise UserError(
+                f"name={config.name!r} cannot be part of a folder's name; give a word without {os.sep!r}, '$' and '::'."
+            )
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         path = Path(config.output) / command / f"{stamp}_{config.name}"
         described: dict[str, Any] = {
@@ -179,6 +182,12 @@ class Run:
             raise UserError(f"{newest} is damaged and no older checkpoint is intact; start a new run.")
         return None
 
+    def set_aside(self, step: int) -> None:
+        """Move the results of a run to a folder of their step, since the run is trained for longer."""
+        for name in (METRICS, ARCHITECTURE, WEIGHTS, CANDIDATES, REPORT):  # the metrics say that the run is finished
+            if (self.path / name).exists():
+                os.replace(self.path / name, subfolder(self.path, f"step={step:09d}") / name)
+
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder completely or not at all."""
         with replacing(self.path / name) as temporary:
@@ -232,7 +241,7 @@ def _of_this_launch(name: str, config: RunConfig) -> str | None:
     return None
 
 
-def restored(name: str, folder: str, plugins: Sequence[str], storage: str | None) -> RunConfig:
+def restored(name: str, folder: str, plugins: Sequence[str], changes: Mapping[str, Any]) -> RunConfig:
     """Return the config that a run was started with.
 
     Args:
@@ -240,13 +249,14 @@ def restored(name: str, folder: str, plugins: Sequence[str], storage: str | None
         folder: run folder.
         plugins: option ``plugins``, already loaded, in place of the run's own. If empty, the modules of the run's own
             option are loaded, which executes their code.
-        storage: option ``sweep.storage``, if it is given. A storage outside the run folder must be given again: the
-            folder may come from somebody else, and a connection would send this user's data to any host.
+        changes: options that are given beside ``resume``. Of these, ``sweep.storage`` is used here: a storage outside
+            the run folder must be given again, because the folder may come from somebody else, and a connection would
+            send this user's data to any host.
     """
     described = Run.reopen(name, folder).described()
     stored = described["config"]
     if isinstance(sweep := stored.get("sweep"), dict):
-        sweep["storage"] = _storage(folder, sweep.get("storage"), storage)
+        sweep["storage"] = _storage(folder, sweep.get("storage"), changes.get(STORAGE))
     stored["plugins"] = plugins or load(stored.get("plugins", []))
     require(f"resume={folder}", described)
     try:

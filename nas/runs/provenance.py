@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.config import CONF, flat
 from nas.errors import UserError
 from nas.plugins.hydra_sources import register
+from nas.runs.changes import CHANGES
 from nas.runs.folder import Run
 from nas.runs.options import FOLDER
 from nas.runs.secrets import masked_config
@@ -49,6 +50,7 @@ def provenance(folder: Path) -> Rows:
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("commit", _commit(described.get("commit"))),
         ("started", described.get("created")),
+        ("changed when resumed", _changes(described.get(CHANGES))),
     ]
     return [(label, str(value)) for label, value in rows if value not in (None, "")]
 
@@ -58,6 +60,18 @@ def _commit(commit: str | None) -> str | None:
     if commit is None:
         return None
     return f"{commit.removesuffix('+')}, {'with uncommitted changes' if commit.endswith('+') else 'clean'}"
+
+
+def _changes(recorded: Any) -> str:
+    """Return the options that were changed when the run was resumed, as text."""
+    try:
+        return "; ".join(
+            f"{name} from {change['from']} to {change['to']} at step {each['step']}"
+            for each in recorded or []
+            for name, change in each["options"].items()
+        )
+    except (LookupError, TypeError, AttributeError):  # damaged
+        return ""
 
 
 def _data(folder: Path, config: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
 from nas.runs.folder import TENSORBOARD, Run
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
+from nas.training.extension import Extension
 from nas.training.module import TrainingModule, TrainingStream
 from nas.training.throughput import Throughput
 
@@ -41,6 +42,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     recording = [
         throughput,
         Recorder(run),
+        Extension(run, console),
         StopOnDivergence(config.checkpoint_every),
         Checkpoints(run, config.checkpoint_every),
         timer,

@@ -95,7 +95,7 @@ def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("runs=[nowhere]",), "runs has nowhere, which is not a folder; give run folders of: nas.search, nas.train."),
+        (("runs=[nowhere]",), "nowhere, which is not a folder; give run folders of: nas.search, nas.train."),
         (
             ("baselines=[softmax,sofmax]",),
             "baselines has sofmax, which is unknown; choose from: softmax, softmax_rope,",

@@ -129,7 +129,7 @@ def test_a_finished_sweep_runs_nothing_again_and_one_with_more_trials_goes_on(sw
         (("data.pairs=1000",), "data.pairs=1000"),
         (("sweep.storage=nonsense",), "sweep.storage=nonsense is not a storage"),
         (("sweep.storage=sqlite:////no/such/place.db",), "cannot be reached: unable to open database file"),
-        (("resume=nowhere",), "resume=nowhere: there is no such folder"),
+        (("resume=nowhere",), "nowhere: there is no such folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip

@@ -85,8 +85,8 @@ def output(tmp_path: Path) -> Path:
         ((SPACE, "trainer.precision=nonsense"), "trainer.precision=nonsense", "Allowed precision values: "),
         ((SPACE, "trainer.devices=0"), "trainer.devices=0", "cannot work here"),
         ((SPACE, "name=a/b"), "name='a/b'", "give a word"),
-        (("resume=nowhere",), "resume=nowhere must be given alone, or with all options of its run", "space is missing"),
-        ((SPACE, "resume=nowhere"), "resume=nowhere: there is no such folder", "give the folder of an earlier run"),
+        (("resume=nowhere",), "nowhere: there is no such folder", "give the folder of an earlier run"),
+        ((SPACE, "resume=nowhere"), "nowhere: there is no such folder", "give the folder of an earlier run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -28,8 +28,12 @@ def test_seeds_can_be_added_and_models_timed_later(tmp_path: Path) -> None:
     assert not (first.run / TIMINGS).exists()
     assert all(run.decode_seconds is None for contender in comparison(first.run).contenders for run in contender.runs)
     before = contents(first.run / "train")
-    more = compare(*given, "seeds=2", f"resume={first.run}")
+    more = compare("seeds=2", "timing=true", f"resume={first.run}")
     assert more.status == 0, more.err
     assert before.items() <= contents(first.run / "train").items()
     assert [contender.seeds for contender in comparison(first.run).contenders] == [(0, 1)] * 2
     assert all(run.decode_seconds for contender in comparison(first.run).contenders for run in contender.runs)
+    after = contents(first.run / "train")
+    assert compare(f"resume={first.run}").status == 0
+    assert contents(first.run / "train") == after
+    assert [contender.seeds for contender in comparison(first.run).contenders] == [(0, 1)] * 2
