@@ -10,6 +10,7 @@ from nas.config import VisualizeConfig
 from nas.console import say
 from nas.errors import UserError
 from nas.index import page as index_page
+from nas.report.embed import is_page
 from nas.report.page import write_report
 from nas.report.paper_figures import FOLDER, write_figures
 from nas.results.reopen import command_of, report
@@ -30,7 +31,10 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     figures: list[Path] = []
     usual = Path(config.run) / REPORT
     output = _output(config, usual)
+    figures_folder = output.parent / (FOLDER if output.name == usual.name else f"{output.stem}_{FOLDER}")
     _check_output(output)
+    if config.output is not None:
+        _check_replaced(output, figures_folder)
     if made_by in OF_MANY:
         _check_alone(config, made_by)
         page = sweep_page if made_by == "sweep" else comparison_page
@@ -38,8 +42,7 @@ def visualize(config: VisualizeConfig, console: Console) -> int:
     else:
         shown = report(config)
         write_report(output, shown)
-        folder = FOLDER if output.name == usual.name else f"{output.stem}_{FOLDER}"
-        figures = write_figures(output.parent / folder, shown)
+        figures = write_figures(figures_folder, shown)
     say(console, f"Open {output}, or watch with: tensorboard {_folders(config)}")
     if figures:
         say(console, f"Figures for papers, PNG and SVG: {figures[0].parent}")
@@ -82,6 +85,19 @@ def _check_output(output: Path) -> None:
         raise UserError(f"output={output} is a folder; give a file, such as {output / 'report.html'}.")
     if not output.parent.is_dir():
         raise UserError(f"output={output}: there is no folder {output.parent}; give a file in an existing folder.")
+
+
+def _check_replaced(output: Path, figures: Path) -> None:
+    """Raise a UserError if a page would replace a file that is no page, or its figures would go between other files."""
+    if output.exists():
+        if not is_page(output):
+            raise UserError(
+                f"output={output} exists and is not a page that nas.visualize wrote; give another file, or delete it."
+            )
+    elif figures.is_dir() and any(figures.iterdir()):
+        raise UserError(
+            f"output={output}: its figures are to go to {figures}, which exists and has files; give another name."
+        )
 
 
 def _check_alone(config: VisualizeConfig, made_by: str) -> None:

@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nas.runs.files import replacing
 from nas.runs.folder import plain
 
+GENERATOR = "nas-hybrid-attention"
+"""Name in the head of every page, by which a page of this project is known."""
 VEGA_LITE = "6.4"
 """Version of Vega-Lite."""
 
@@ -102,13 +104,21 @@ def library() -> str:
 
 def environment() -> Environment:
     """Return the Jinja environment of all page templates, which escapes every inserted value."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("nas.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["generator"] = GENERATOR
+    return made
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is a page that `write_page` wrote."""
+    with path.open("rb") as file:
+        return f'<meta name="generator" content="{GENERATOR}">'.encode() in file.read(500)
 
 
 def write_page(path: Path, page: str) -> None:

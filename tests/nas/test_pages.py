@@ -1,6 +1,7 @@
 """The page of a finished run: where it goes, and what is refused before anything is written."""
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from nas.config import VisualizeConfig
 from nas.errors import UserError
 from nas.pages import visualize
+from nas.report.embed import is_page
 
 
 def told(**options: object) -> str:
@@ -32,6 +34,27 @@ def test_what_is_given_is_written_where_it_is_asked_for(finished: Path, tmp_path
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert any((tmp_path / "page_figures").glob("*.png"))
     assert (finished / "report.html").read_bytes() == before
+
+
+def test_only_a_page_is_replaced_unasked(finished: Path, tmp_path: Path) -> None:
+    page, figures = tmp_path / "page.html", tmp_path / "page_figures"
+    for content in (b"", b"mine", b"<!doctype html>\n<html>", b"\xff\xfe" * 1000):
+        page.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"page\.html exists and is not a page that nas\.visualize wrote; give another"
+        ):
+            told(run=str(finished), tokens=64, output=str(page))
+        assert page.read_bytes() == content
+    page.unlink()
+    figures.mkdir()
+    (figures / "loss.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match="page_figures, which exists and has files; give another name"):
+        told(run=str(finished), tokens=64, output=str(page))
+    assert (figures / "loss.png").read_bytes() == b"mine"
+    shutil.rmtree(figures)
+    for _ in range(2):
+        told(run=str(finished), tokens=64, output=str(page))
+    assert is_page(page)
 
 
 @pytest.mark.parametrize(
