@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nas.config import RunConfig
-from nas.distributed.devices import peak_flops, precision_here
+from nas.distributed.devices import machine_memory, peak_flops, precision_here
 from nas.distributed.launch import launched
 from nas.errors import UserError, warn
 
@@ -47,7 +47,7 @@ def check_memory(config: RunConfig, device: torch.device) -> None:
         config: options of the training, each within its bounds.
         device: device of the training.
     """
-    machine = _memory_of_machine()
+    machine = machine_memory()
     _check(config, _of_data(config), machine, "this machine")
     there = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else machine
     for need in (_of_parameters(config), _of_activations(config)):
@@ -118,10 +118,6 @@ def _check(config: RunConfig, need: Need, there: int, where: str) -> None:
 def _value(config: RunConfig, name: str) -> Any:
     group, _, own = name.partition(".")
     return getattr(getattr(config, group), own)
-
-
-def _memory_of_machine() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _warn_of_days(config: RunConfig, device: torch.device) -> None:

@@ -1,4 +1,6 @@
-"""Properties of the machine: the precision for training, and the peak FLOPs of the GPU."""
+"""Properties of the machine: its memory, the precision for training, and the peak FLOPs of the GPU."""
+
+import os
 
 import torch
 
@@ -18,6 +20,11 @@ PEAK_FLOPS = {
 
 Source: NVIDIA's data sheets, whose figures with sparsity are twice these.
 """
+
+
+def machine_memory() -> int:
+    """Return the memory of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def precision_here(trainer: TrainerConfig) -> str:

@@ -28,7 +28,7 @@ from safetensors.torch import load_model, save
 from torch import nn
 
 from nas.config import RunConfig, flat, restore
-from nas.distributed.devices import precision_here
+from nas.distributed.devices import machine_memory, precision_here
 from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
@@ -162,24 +162,28 @@ class Run:
         for other in [path for path in self.checkpoints() if path < final][KEPT - 1 :]:
             other.unlink()
 
-    def intact_checkpoint(self) -> tuple[Path, int] | None:
+    def intact_checkpoint(self, unfit: Callable[[dict[str, Any]], str | None]) -> tuple[Path, int] | None:
         """Return the newest checkpoint and its step; None if there is no checkpoint.
+
+        Args:
+            unfit: function that returns why the content of a checkpoint cannot be restored; None if it can.
 
         Raises:
             UserError: the newest checkpoint is damaged. The message names an older one that is intact, if any.
         """
-        for number, path in enumerate(self.checkpoints()):
-            step = _step_of(self.path, path)
-            if step is None:
+        damage: list[str] = []
+        for path in self.checkpoints():
+            found = _step_of(self.path, path, unfit)
+            if isinstance(found, str):
+                damage.append(f"{path} is damaged ({found})")
                 continue
-            if number == 0:
-                return path, step
-            damaged = ", ".join(str(newer) for newer in self.checkpoints()[:number])
+            if not damage:
+                return path, found
             raise UserError(
-                f"{damaged} is damaged, but {path} is intact; delete the former to continue from step {step}."
+                f"{', '.join(damage)}, but {path} is intact; delete the former to continue from step {found}."
             )
-        if newest := self.newest_checkpoint():
-            raise UserError(f"{newest} is damaged and no older checkpoint is intact; start a new run.")
+        if damage:
+            raise UserError(f"{damage[0]}, and no older checkpoint is intact; start a new run.")
         return None
 
     def set_aside(self, step: int) -> None:
@@ -304,9 +308,26 @@ def load_architecture(path: Path) -> Architecture:
         raise UserError(f"architecture={path} cannot be read ({error}); give the {ARCHITECTURE} of a run.") from error
     try:
         found = json.loads(text)
-        return Architecture.from_dict(found.get("architecture", found) if isinstance(found, dict) else found)
-    except ValueError as error:
+        found = Architecture.from_dict(found.get("architecture", found) if isinstance(found, dict) else found)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"architecture={path} is not an architecture: {error}") from error
+    _require_memory(path, found)
+    return found
+
+
+def _require_memory(path: Path, one: Architecture) -> None:
+    """Raise a UserError if the weights of an architecture alone need more memory than this machine has."""
+    channels = one.linear_heads * (2 * one.key_dim + one.value_dim)
+    hidden = sum(layer.mlp_width or one.mlp_width for layer in one.layers)
+    weights = one.width * ((1 if one.tie_embeddings else 2) * one.vocab_size + 3 * hidden)
+    weights += len(one.layers) * channels * (one.width + one.conv_size)
+    needed, there = 4 * weights / 2**30, machine_memory() / 2**30
+    if needed > there:
+        raise UserError(
+            f"architecture={path} has vocab_size={one.vocab_size}, width={one.width} and {len(one.layers)} layers, "
+            f"whose weights need at least {needed:,.0f} GiB, but this machine has {there:,.0f} GiB; give another "
+            "architecture, or correct the file."
+        )
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -331,16 +352,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise UserError(f"{path} does not hold the weights of this architecture: {error}") from error
 
 
-def _step_of(folder: Path, path: Path) -> int | None:
-    """Return the step of a checkpoint of a run folder; None if the checkpoint is damaged."""
+def _step_of(folder: Path, path: Path, unfit: Callable[[dict[str, Any]], str | None]) -> int | str:
+    """Return the step of a checkpoint of a run folder, or as text what is wrong with it."""
     if not checksums.is_intact(folder, path):
-        return None
+        return f"its checksum is not the one in {checksums.CHECKSUMS}"
     try:
         with warnings.catch_warnings(action="ignore"):
-            step = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
-    except Exception:  # a damaged file can fail in as many ways as there are formats inside it
-        return None
-    return step if isinstance(step, int) else None
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in as many ways as there are formats inside it
+        return f"it cannot be read: {type(error).__name__}"
+    step = content.get("global_step") if isinstance(content, dict) else None
+    if not isinstance(step, int) or step < 0:
+        return "it has no step"
+    return unfit(content) or step
 
 
 @contextmanager

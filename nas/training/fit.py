@@ -16,6 +16,7 @@ from nas.runs.folder import TENSORBOARD, Run
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
 from nas.training.module import TrainingModule, TrainingStream
+from nas.training.restoring import Restored, restoring, unfit
 from nas.training.throughput import Throughput
 
 
@@ -34,7 +35,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         not, the newest checkpoint is of the step at which it stopped.
     """
     config = module.config.trainer
-    checkpoint, first_step = from_first(lambda: _newest(run))
+    checkpoint, first_step = from_first(lambda: _newest(run, module))
     if module.config.resume is not None:
         left = config.steps - first_step
         say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
@@ -48,7 +49,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         timer,
     ]
     shown = [ProgressBar(console)] if launched().first else []
-    with StopOnSignal(console) as stop:
+    restored = Restored()
+    with StopOnSignal(console) as stop, restoring(checkpoint, restored):
         trainer = lightning.Trainer(
             max_steps=config.steps,
             max_epochs=1,
@@ -57,7 +59,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             logger=TensorBoardLogger(
                 str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
             ),
-            callbacks=[stop, *recording, *shown, *callbacks],
+            callbacks=[restored, stop, *recording, *shown, *callbacks],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -75,7 +77,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     return module.global_step >= config.steps or module.diverged_at is not None
 
 
-def _newest(run: Run) -> tuple[str | None, int]:
+def _newest(run: Run, module: TrainingModule) -> tuple[str | None, int]:
     """Return the newest checkpoint and its step; (None, 0) without a checkpoint."""
-    found = run.intact_checkpoint()
+    found = run.intact_checkpoint(lambda content: unfit(content, module))
     return (None, 0) if found is None else (str(found[0]), found[1])

@@ -44,7 +44,7 @@ def test_the_estimate_of_parameters_is_at_most_their_number(options: tuple[str, 
 def test_what_has_no_room_is_refused_with_its_size(
     option: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(memory, "_memory_of_machine", lambda: 8 * GIB)
+    monkeypatch.setattr(memory, "machine_memory", lambda: 8 * GIB)
     check_memory(config_of(), CPU)
     assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match=r"need at least [\d,]+ GiB for .*, but this machine has 8 GiB") as refused:

@@ -176,7 +176,8 @@ def test_a_checkpoint_with_python_in_it_is_not_run(finished: Path, tmp_path: Pat
     (finished / "checksums.json").unlink()
     for checkpoint in (finished / "checkpoints").iterdir():
         write({"global_step": Bomb(bomb)}, checkpoint)
-    assert "is damaged and no older checkpoint is intact" in refusal("search", f"resume={finished}")
+    message = refusal("search", f"resume={finished}")
+    assert "is damaged (it cannot be read: UnpicklingError), and no older checkpoint is intact" in message
     assert not bomb.exists()
 
 
@@ -231,9 +232,11 @@ def test_a_damaged_checkpoint(finished: Path) -> None:
     flipped[len(whole) // 2] ^= 1
     for damaged in (whole[: len(whole) // 2], b"", b"nonsense", bytes(flipped)):
         newest.write_bytes(damaged)
-        assert f"{newest} is damaged, but {older} is intact; delete the former" in refused(finished)
+        message = refused(finished)
+        assert f"{newest} is damaged (its checksum is not the one in checksums.json), but {older} is intact" in message
+        assert "delete the former to continue from step 4" in message
     older.write_bytes(b"")
-    assert f"{newest} is damaged and no older checkpoint is intact" in refused(finished)
+    assert "and no older checkpoint is intact; start a new run" in refused(finished)
 
 
 @pytest.mark.parametrize("content", [{}, {"global_step": "six"}, {"global_step": None}, [6]], ids=str)
@@ -435,6 +438,17 @@ def test_what_is_no_architecture(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError, match=f"architecture={path} is not an architecture: "):
         load_architecture(path)
+
+
+@pytest.mark.parametrize("size", ["vocab_size", "width", "mlp_width", "value_dim", "conv_size"])
+def test_an_architecture_that_is_larger_than_the_machine(finished: Path, size: str) -> None:
+    (finished / "checksums.json").unlink()
+    path = finished / "architecture.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["architecture"][size] = 10**12
+    path.write_text(json.dumps(found), encoding="utf-8")
+    message = refusal("visualize", f"run={finished}")
+    assert re.search(rf"architecture={path} has .* need at least [\d,]+ GiB, but this machine has [\d,]+ GiB", message)
 
 
 def test_an_architecture_that_cannot_be_read(tmp_path: Path) -> None:
