@@ -1,6 +1,7 @@
 """The lock of a run folder: one process at a time writes to it.
 
-The operating system holds the lock and frees it when the process ends, however it ends.
+The operating system holds the lock and frees it when the process ends, however it ends. Where a file system has no
+locks, as some network file systems, a process holds it that the file names and that still runs on this machine.
 """
 
 import fcntl
@@ -52,14 +53,14 @@ def _acquire(folder: Path) -> int:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             content = os.pread(descriptor, 1000, 0)
+            if not isinstance(error, BlockingIOError) and not _runs_here(content):
+                break  # the file system has no locks
             os.close(descriptor)
             raise UserError(
                 f"{folder} is in use by {_described(content)}; wait until that has ended, or stop it."
             ) from None
-        except OSError:  # the file system has no locks
-            return descriptor
         if path.exists() and os.path.samestat(os.fstat(descriptor), os.stat(path)):
             break
         os.close(descriptor)  # the process before has removed this file
@@ -67,6 +68,20 @@ def _acquire(folder: Path) -> int:
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(owner).encode(), 0)
     return descriptor
+
+
+def _runs_here(owner: bytes) -> bool:
+    """Return whether the process in the content of the file is another one on this machine that still runs."""
+    try:
+        given = json.loads(owner)
+        if given["host"] != socket.gethostname() or given["pid"] == os.getpid():
+            return False
+        os.kill(int(given["pid"]), 0)
+    except (ValueError, KeyError, TypeError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:  # it runs, but is of another user
+        return True
+    return True
 
 
 def _described(owner: bytes) -> str:

@@ -68,6 +68,16 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path):
         pass
+    here = {"host": socket.gethostname(), "pid": os.getppid(), "since": 0.0}
+    (tmp_path / LOCK).write_text(json.dumps(here), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"in use by process {os.getppid()} on"), locked(tmp_path):
+        pass
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for other in ({"pid": ended.pid}, {"pid": os.getpid()}, {"host": "another"}):
+        (tmp_path / LOCK).write_text(json.dumps(here | other), encoding="utf-8")
+        with locked(tmp_path):
+            pass
 
 
 def test_only_a_held_lock_means_that_a_folder_is_in_use(tmp_path: Path) -> None:
