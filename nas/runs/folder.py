@@ -35,7 +35,7 @@ from nas.errors import UserError
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
 from nas.runs import checksums
-from nas.runs.files import PART, flush, naming, replacing, subfolder, temporary_name
+from nas.runs.files import PART, flush, naming, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
 from nas.runs.paths import SPECIAL
 from nas.runs.secrets import STORAGE, VARIABLE, masked, masked_arguments, masked_config, storage_of_environment
@@ -117,6 +117,7 @@ class Run:
 
     def described(self) -> dict[str, Any]:
         """Return the content of `config.yaml`; raise a UserError if it is missing or damaged."""
+        checksums.require_intact(self.path, self.path / CONFIG)
         damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
         try:
             described = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
@@ -156,9 +157,8 @@ class Run:
     def save_checkpoint(self, step: int, write: Callable[[Path], None]) -> None:
         """Save the checkpoint of a step by calling ``write`` with a path, then delete all but the newest `KEPT`."""
         final = subfolder(self.path, CHECKPOINTS) / f"step={step:09d}.ckpt"
-        with replacing(final) as temporary:
+        with checksums.recording(self.path, final) as temporary:
             write(temporary)
-        checksums.record(self.path, final)
         for other in [path for path in self.checkpoints() if path < final][KEPT - 1 :]:
             other.unlink()
 
@@ -194,10 +194,8 @@ class Run:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder completely or not at all."""
-        with replacing(self.path / name) as temporary:
+        with checksums.recording(self.path, self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        if name == ARCHITECTURE:
-            checksums.record(self.path, self.path / name)
 
     def write_json(self, name: str, value: object) -> None:
         """Write plain values as JSON; numbers that are not finite become null."""
@@ -205,9 +203,8 @@ class Run:
 
     def write_weights(self, model: nn.Module) -> None:
         """Write a model's weights as safetensors."""
-        with replacing(self.path / WEIGHTS) as temporary:
+        with checksums.recording(self.path, self.path / WEIGHTS) as temporary:
             temporary.write_bytes(save({name: weight.detach().cpu().contiguous() for name, weight in _weights(model)}))
-        checksums.record(self.path, self.path / WEIGHTS)
 
 
 def start(name: str, config: RunConfig) -> Run:
@@ -292,7 +289,12 @@ def _storage(folder: str, stored: object, given: str | None) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; None if it is missing or damaged."""
+    """Return the content of a JSON file of a run; None if it is missing or not JSON.
+
+    Raises:
+        UserError: the file does not have the checksum that its run recorded.
+    """
+    checksums.require_intact(path.parent, path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

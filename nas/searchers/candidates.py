@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from nas.errors import UserError
 from nas.runs.candidate import Candidate
+from nas.runs.checksums import require_intact
 from nas.runs.folder import CANDIDATES, Run
 from nas.search_spaces.space import Code, Space
 
@@ -41,6 +42,7 @@ class Candidates:
 
 def _read(run: Run, space: Space) -> list[Candidate]:
     path = run.path / CANDIDATES
+    require_intact(run.path, path)
     try:
         found = []
         for entry in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from nas.runs.checksums import CHECKSUMS
 from tests.nas.commands import SEARCH, Ended, nas
 from tests.nas.comparisons.comparing import FEW, compare
 from tests.nas.plugins.written import Plugins
@@ -51,6 +52,13 @@ def search(shared: Shared) -> Ended:
 def finished(search: Ended, tmp_path: Path) -> Path:
     """A copy of its run folder."""
     return Path(shutil.copytree(search.run, tmp_path / search.run.name))
+
+
+@pytest.fixture
+def editable(finished: Path) -> Path:
+    """A copy of its run folder without checksums, so that files which a test changes do not count as damaged."""
+    (finished / CHECKSUMS).unlink()
+    return finished
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from nas.comparisons.jobs import TUNING
 from nas.comparisons.page import write
 from nas.comparisons.results import RESULTS
 from nas.errors import UserError
+from nas.runs.checksums import CHECKSUMS
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, refusal
 from tests.nas.comparisons.comparing import compare, comparison
 
@@ -62,6 +63,7 @@ def test_the_page_of_a_comparison_that_is_not_finished_tells_what_was_trained(co
     shutil.rmtree(copy / "train")
     write(copy, tmp_path / "page.html")
     assert "Not finished: 0 trainings done so far" in (tmp_path / "page.html").read_text()
+    (copy / CHECKSUMS).unlink()
     (copy / RESULTS).write_text("{")
     with pytest.raises(UserError, match=r"comparison\.json is damaged"):
         write(copy, tmp_path / "page.html")
@@ -136,7 +138,7 @@ def test_runs_that_do_not_go_together_are_refused(searched: Path, tmp_path: Path
     assert f"runs {searched} and {other} have different data (data.queries=4 and 5)" in message
     message = refusal("compare", f"runs=[{searched}]", "data=text", f"output={tmp_path}")
     assert "searched_token_hybrid is for 24 tokens, but data=text has 256" in message
-    broken = Path(shutil.copytree(searched, tmp_path / "broken"))
+    broken = Path(shutil.copytree(searched, tmp_path / "broken", ignore=shutil.ignore_patterns("checksums.json")))
     (broken / "metrics.json").write_text("{")
     message = refusal("compare", f"runs=[{broken}]", f"output={tmp_path}")
     assert "is not finished or is damaged; finish it with resume=" in message

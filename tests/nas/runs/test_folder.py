@@ -97,16 +97,16 @@ def test_a_write_that_fails_leaves_what_was_there(run: Run) -> None:
     run.write_text("report.html", "old")
     write_half(run.path / "report.html")
     assert contents(run.path)["report.html"] == b"old"
-    assert set(contents(run.path)) == {"config.yaml", "report.html"}
+    assert set(contents(run.path)) == {"config.yaml", "report.html", "checksums.json"}
 
 
 def test_what_a_kill_left_half_written_is_removed_by_the_next_process(run: Run) -> None:
     write_half(run.path / "a").write_text("half of", encoding="utf-8")
     run.write_text("a", "whole")
-    assert len(contents(run.path)) == 3
+    assert len(contents(run.path)) == 4
     with locked(run.path):
         pass
-    assert set(contents(run.path)) == {"config.yaml", "a"}
+    assert set(contents(run.path)) == {"config.yaml", "a", "checksums.json"}
 
 
 def test_numbers_that_are_not_finite_become_null(run: Run) -> None:
@@ -161,12 +161,12 @@ def test_weights_of_another_architecture_or_none_are_refused(run: Run, tmp_path:
     assert not bomb.exists()
 
 
-def test_a_config_with_python_in_it_is_not_run(finished: Path, tmp_path: Path) -> None:
+def test_a_config_with_python_in_it_is_not_run(editable: Path, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb"
-    (finished / "config.yaml").write_text(
+    (editable / "config.yaml").write_text(
         f'config: !!python/object/apply:os.system ["touch {bomb}"]\ncommand: search\n'
     )
-    assert "config.yaml is missing or damaged" in refusal("search", f"resume={finished}")
+    assert "config.yaml is missing or damaged" in refusal("search", f"resume={editable}")
     assert not bomb.exists()
 
 
@@ -205,24 +205,24 @@ def refused(folder: Path, *options: str) -> str:
         b"command: 3\nconfig: {}",
     ],
 )
-def test_a_damaged_config(finished: Path, damaged: bytes | None) -> None:
-    (finished / "config.yaml").unlink()
+def test_a_damaged_config(editable: Path, damaged: bytes | None) -> None:
+    (editable / "config.yaml").unlink()
     if damaged is not None:
-        (finished / "config.yaml").write_bytes(damaged)
-    assert "config.yaml is missing or damaged" in refused(finished)
+        (editable / "config.yaml").write_bytes(damaged)
+    assert "config.yaml is missing or damaged" in refused(editable)
 
 
-def test_a_config_of_another_version(finished: Path) -> None:
-    text = (finished / "config.yaml").read_text()
-    told = f"error: resume={finished} has a config that this version cannot read: "
+def test_a_config_of_another_version(editable: Path) -> None:
+    text = (editable / "config.yaml").read_text()
+    told = f"error: resume={editable} has a config that this version cannot read: "
     for old, new, said in (
         ("warmup_steps", "warm_up_steps", "trainer.warm_up_steps is not an option; did you mean trainer.warmup_steps?"),
         ("steps: 6", "steps: six", "trainer.steps: Value 'six' of type 'str' could not be converted to Integer"),
         ("name: recall", "name: poems", "data.name"),
         ("data:", "corpus:", "data.name"),
     ):
-        (finished / "config.yaml").write_text(text.replace(old, new))
-        assert refusal("search", f"resume={finished}").startswith(told + said)
+        (editable / "config.yaml").write_text(text.replace(old, new))
+        assert refusal("search", f"resume={editable}").startswith(told + said)
 
 
 def test_a_damaged_checkpoint(finished: Path) -> None:
@@ -256,12 +256,26 @@ def test_a_run_goes_on_from_its_older_checkpoint_and_ends_as_it_did(finished: Pa
     assert (finished / "model.safetensors").read_bytes() == weights
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "architecture.json"])
-def test_other_damaged_files_are_named_before_they_are_used(finished: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("model.safetensors", "visualize"),
+        ("architecture.json", "visualize"),
+        ("metrics.json", "visualize"),
+        ("metrics.json", "compare"),
+        ("config.yaml", "visualize"),
+        ("config.yaml", "compare"),
+        ("config.yaml", "search"),
+        ("routing.json", "search"),
+    ],
+)
+def test_other_damaged_files_are_named_before_they_are_used(finished: Path, name: str, command: str) -> None:
+    Run(finished).checkpoints()[0].unlink()
     content = bytearray((finished / name).read_bytes())
     content[-10] ^= 1
     (finished / name).write_bytes(content)
-    assert f"{finished / name} is damaged: its checksum is not" in refusal("visualize", f"run={finished}")
+    option = {"visualize": f"run={finished}", "compare": f"runs=[{finished}]", "search": f"resume={finished}"}[command]
+    assert f"{finished / name} is damaged: its checksum is not" in refusal(command, option)
 
 
 def test_a_folder_appears_with_its_config(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

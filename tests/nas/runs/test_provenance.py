@@ -35,9 +35,9 @@ def test_a_run_tells_how_it_was_made(search: Ended) -> None:
 
 
 @pytest.mark.parametrize(("commit", "shown"), [("ab12", "ab12, clean"), ("ab12+", "ab12, with uncommitted changes")])
-def test_a_commit_is_clean_or_not(finished: Path, commit: str, shown: str) -> None:
-    changed(finished, commit=commit)
-    assert dict(provenance(finished))["commit"] == shown
+def test_a_commit_is_clean_or_not(editable: Path, commit: str, shown: str) -> None:
+    changed(editable, commit=commit)
+    assert dict(provenance(editable))["commit"] == shown
 
 
 def test_a_text_is_named_with_its_size(finished: Path) -> None:
@@ -46,12 +46,12 @@ def test_a_text_is_named_with_its_size(finished: Path) -> None:
     assert dict(provenance(finished))["data"] == f"recall: my_corpus (2 files, 4 MB), hash {own.digest}"
 
 
-def test_a_run_of_an_earlier_version_tells_what_it_recorded(finished: Path) -> None:
-    changed(finished, command_line=None, hardware=None, commit=None, versions=None)
-    labels = [label for label, _ in provenance(finished)]
+def test_a_run_of_an_earlier_version_tells_what_it_recorded(editable: Path) -> None:
+    changed(editable, command_line=None, hardware=None, commit=None, versions=None)
+    labels = [label for label, _ in provenance(editable)]
     assert labels == ["options that differ from the defaults", "data", "seed", "started"]
-    shutil.rmtree(finished)
-    assert provenance(finished) == []
+    shutil.rmtree(editable)
+    assert provenance(editable) == []
 
 
 def test_the_page_folds_it_away(search: Ended) -> None:

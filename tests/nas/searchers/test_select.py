@@ -253,7 +253,7 @@ def test_it_says_so_where_routing_never_began(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_of_candidates_is_told(evolved: Ended, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(evolved.run, tmp_path / "run"))
+    run = Path(shutil.copytree(evolved.run, tmp_path / "run", ignore=shutil.ignore_patterns("checksums.json")))
     (run / "candidates.json").write_text("{")
     assert "candidates.json is damaged; delete it" in refusal("search", f"resume={run}")
 
