@@ -19,8 +19,9 @@ from nas.evaluation.latency import decode_seconds_per_token, prefill_seconds_per
 from nas.models.language_model import LanguageModel
 from nas.models.policies import at_random
 from nas.report.embed import write_page
-from nas.runs.folder import ARCHITECTURE, REPORT, Run, load_architecture, read_json
+from nas.runs.folder import ARCHITECTURE, REPORT, Run, read_json
 from nas.runs.metrics import read_metrics
+from nas.runs.model_files import load_architecture
 
 TIMINGS = "timings.json"
 MARKDOWN, CSV, TABLE = "table.md", "table.csv", "table.json"

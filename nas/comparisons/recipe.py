@@ -14,8 +14,9 @@ from nas.config import CompareConfig, flat, restore
 from nas.data.corpus import Source
 from nas.errors import UserError, warn
 from nas.plugins.record import require
-from nas.runs.folder import ARCHITECTURE, METRICS, Run, load_architecture
+from nas.runs.folder import ARCHITECTURE, METRICS, Run
 from nas.runs.metrics import is_finished, read_metrics
+from nas.runs.model_files import load_architecture
 from nas.runs.options import MACHINE
 from nas.runs.source import Changes, changes, read_source
 from nas.search_spaces import baselines

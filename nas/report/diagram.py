@@ -9,7 +9,8 @@ from typing import NamedTuple
 from nas.errors import UserError
 from nas.models.operations import dense_share, find
 from nas.models.operations.operation import Look
-from nas.runs.folder import ARCHITECTURE, load_architecture, read_json
+from nas.runs.folder import ARCHITECTURE, read_json
+from nas.runs.model_files import load_architecture
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.baselines import layers_of
 

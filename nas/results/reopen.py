@@ -21,9 +21,10 @@ from nas.plugins.record import require
 from nas.report.data import ReportData
 from nas.results.differences import differences
 from nas.results.report_data import report_of, with_latest_routing
-from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run, load_architecture, load_weights
+from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run
 from nas.runs.lock import in_use
 from nas.runs.metrics import Metrics, read_metrics
+from nas.runs.model_files import load_architecture, load_weights
 
 COMMANDS = ("search", "train")
 """Commands whose runs train one model."""

@@ -12,12 +12,13 @@ from nas.results.report_data import report_of, with_latest_routing
 from nas.runs.folder import ARCHITECTURE, METRICS, REPORT, Run
 from nas.runs.history import FINAL
 from nas.runs.metrics import Metrics
+from nas.runs.model_files import write_weights
 from nas.supernet.discretised import Discretised
 
 
 def write_results(run: Run, discretised: Discretised, metrics: Metrics, config: RunConfig) -> None:
     """Write weights, architecture and metrics into the run folder."""
-    run.write_weights(discretised.model)
+    write_weights(run.path, discretised.model)
     run.write_json(ARCHITECTURE, architecture_file(discretised, metrics, config))
     run.write_json(METRICS, metrics.to_json())
 

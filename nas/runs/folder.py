@@ -23,12 +23,9 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save
-from torch import nn
 
 from nas.config import RunConfig, flat, restore
-from nas.distributed.devices import machine_memory, precision_here
+from nas.distributed.devices import precision_here
 from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
@@ -40,7 +37,6 @@ from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
 from nas.runs.paths import SPECIAL
 from nas.runs.secrets import STORAGE, VARIABLE, masked, masked_arguments, masked_config, storage_of_environment
 from nas.runs.versions import commit, hardware, versions
-from nas.search_spaces.architecture import Architecture
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
@@ -201,11 +197,6 @@ class Run:
         """Write plain values as JSON; numbers that are not finite become null."""
         self.write_text(name, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
-    def write_weights(self, model: nn.Module) -> None:
-        """Write a model's weights as safetensors."""
-        with checksums.recording(self.path, self.path / WEIGHTS) as temporary:
-            temporary.write_bytes(save({name: weight.detach().cpu().contiguous() for name, weight in _weights(model)}))
-
 
 def start(name: str, config: RunConfig) -> Run:
     """Return the run folder: a new one, or the one to resume, which must have the same config.
@@ -301,59 +292,6 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def load_architecture(path: Path) -> Architecture:
-    """Return the architecture of an `architecture.json`; raise a UserError if it cannot be read."""
-    checksums.require_intact(path.parent, path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"architecture={path} cannot be read ({error}); give the {ARCHITECTURE} of a run.") from error
-    try:
-        found = json.loads(text)
-        found = Architecture.from_dict(found.get("architecture", found) if isinstance(found, dict) else found)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"architecture={path} is not an architecture: {error}") from error
-    _require_memory(path, found)
-    return found
-
-
-def _require_memory(path: Path, one: Architecture) -> None:
-    """Raise a UserError if the weights of an architecture alone need more memory than this machine has."""
-    channels = one.linear_heads * (2 * one.key_dim + one.value_dim)
-    hidden = sum(layer.mlp_width or one.mlp_width for layer in one.layers)
-    weights = one.width * ((1 if one.tie_embeddings else 2) * one.vocab_size + 3 * hidden)
-    weights += len(one.layers) * channels * (one.width + one.conv_size)
-    needed, there = 4 * weights / 2**30, machine_memory() / 2**30
-    if needed > there:
-        raise UserError(
-            f"architecture={path} has vocab_size={one.vocab_size}, width={one.width} and {len(one.layers)} layers, "
-            f"whose weights need at least {needed:,.0f} GiB, but this machine has {there:,.0f} GiB; give another "
-            "architecture, or correct the file."
-        )
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load weights that `Run.write_weights` wrote for the same architecture.
-
-    Raises:
-        UserError: the weights are damaged or do not fit the model, which then stays as it was.
-    """
-    checksums.require_intact(path.parent, path)
-    try:
-        with safe_open(path, "pt") as file:
-            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        expected = {name: tuple(weight.shape) for name, weight in _weights(model)}
-        if different := sorted(name for name in {**expected, **stored} if expected.get(name) != stored.get(name)):
-            name = different[0]
-            raise UserError(
-                f"{path} does not hold the weights of this architecture: {name} has shape {stored.get(name, 'none')}, "
-                f"and the model needs {expected.get(name, 'none')} ({len(different)} weights differ)."
-            )
-        load_model(model, path)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold the weights of this architecture: {error}") from error
-
-
 def _step_of(folder: Path, path: Path, unfit: Callable[[dict[str, Any]], str | None]) -> int | str:
     """Return the step of a checkpoint of a run folder, or as text what is wrong with it."""
     if not checksums.is_intact(folder, path):
@@ -432,12 +370,3 @@ def _remove_abandoned(folder: Path) -> None:
         with suppress(OSError):
             if hidden.is_dir() and not hidden.is_symlink() and time.time() - hidden.stat().st_mtime > 3600:
                 shutil.rmtree(hidden)
-
-
-def _weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield each weight once, a tied weight under its first name."""
-    seen: set[int] = set()
-    for name, weight in model.state_dict(keep_vars=True).items():
-        if id(weight) not in seen:
-            seen.add(id(weight))
-            yield name, weight

@@ -15,8 +15,9 @@ from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
 from nas.results.finish import finish
 from nas.runs.files import saving
-from nas.runs.folder import Run, load_architecture, start
+from nas.runs.folder import Run, start
 from nas.runs.lock import locked
+from nas.runs.model_files import load_architecture
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture

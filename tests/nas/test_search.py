@@ -12,8 +12,9 @@ import yaml
 from nas.data import build_task
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel
-from nas.runs.folder import Run, load_architecture, load_weights
+from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.runs.model_files import load_architecture, load_weights
 from nas.training.module import TrainingModule
 from tests.nas.commands import BATCHES, MODEL, SEARCH, SHORT, SMALL, TRAINER, Ended, composed, contents, nas
 from tests.nas.gpu import ON_GPU

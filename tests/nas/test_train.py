@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.runs.folder import load_architecture
+from nas.runs.model_files import load_architecture
 from tests.nas.architectures import small
 from tests.nas.commands import SMALL, Ended, contents, nas, refusal
 

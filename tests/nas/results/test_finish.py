@@ -8,8 +8,8 @@ import torch
 
 from nas.models.language_model import LanguageModel
 from nas.models.policies import keep_all, learnt
-from nas.runs.folder import load_architecture, load_weights
 from nas.runs.metrics import read_metrics
+from nas.runs.model_files import load_architecture, load_weights
 from tests.nas.commands import SEARCH, Ended, nas
 from tests.nas.sweeps.sweeping import diverging_above
 

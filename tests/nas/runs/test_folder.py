@@ -22,13 +22,12 @@ from torch import Tensor
 
 from nas.config import RunConfig, restore
 from nas.errors import UserError
-from nas.models.language_model import LanguageModel
 from nas.runs.files import replacing
-from nas.runs.folder import Run, command_line, load_architecture, load_weights
+from nas.runs.folder import Run, command_line
 from nas.runs.lock import locked
 from nas.training.module import TrainingModule
-from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
+from tests.nas.runs.bomb import Bomb
 
 
 @pytest.fixture
@@ -40,16 +39,6 @@ def config(tmp_path: Path) -> RunConfig:
 @pytest.fixture
 def run(config: RunConfig) -> Run:
     return Run.create("search", config)
-
-
-class Bomb:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.target}",)
 
 
 # Writing
@@ -130,35 +119,7 @@ def test_the_two_newest_checkpoints_are_kept_and_only_once_they_are_whole(run: R
     assert [path.name for path in run.checkpoints()] == ["step=000000010.ckpt", "step=000000009.ckpt"]
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_weights_come_back_as_they_were(run: Run, tied: bool) -> None:
-    model, other = (LanguageModel(small(tie_embeddings=tied)) for _ in range(2))
-    run.write_weights(model)
-    load_weights(other, run.path / "model.safetensors")
-    for name, weight in model.state_dict().items():
-        assert torch.equal(other.state_dict()[name], weight), name
-    assert (other.head.weight is other.embedding.weight) is tied
-
-
 # What a stranger's file may not do
-
-
-def test_weights_of_another_architecture_or_none_are_refused(run: Run, tmp_path: Path) -> None:
-    run.write_weights(LanguageModel(small()))
-    weights, bomb = run.path / "model.safetensors", tmp_path / "bomb"
-    others = [LanguageModel(small("linear")), LanguageModel(small(mlp_width=20))]
-    for other in others:
-        before = {name: weight.clone() for name, weight in other.state_dict().items()}
-        with pytest.raises(UserError, match="does not hold the weights of this architecture"):
-            load_weights(other, weights)
-        for name, weight in other.state_dict().items():
-            assert torch.equal(weight, before[name]), name
-    (run.path / "checksums.json").unlink()
-    for damaged in (weights.read_bytes()[:500], b"", pickle.dumps(Bomb(bomb))):
-        weights.write_bytes(damaged)
-        with pytest.raises(UserError, match="does not hold the weights"):
-            load_weights(LanguageModel(small()), weights)
-    assert not bomb.exists()
 
 
 def test_a_config_with_python_in_it_is_not_run(editable: Path, tmp_path: Path) -> None:
@@ -430,46 +391,6 @@ def test_a_disk_that_is_full_in_truth_and_then_is_not(tiny_disk: Path, search: A
     subprocess.run(["mount", "-o", "remount,size=10m", tiny_disk], check=True)
     assert nas("search", f"resume={run}").status == 0
     assert contents(run)["model.safetensors"] == contents(search.run)["model.safetensors"]
-
-
-# architecture.json of a run
-
-
-def test_the_architecture_of_a_run(search: Any) -> None:
-    architecture = load_architecture(search.run / "architecture.json")
-    assert architecture.mixers == ("token_hybrid", "token_hybrid")
-    assert architecture.chunk_size == 8
-
-
-def test_an_architecture_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text(small().to_json())
-    assert load_architecture(tmp_path / "mine.json") == small()
-
-
-@pytest.mark.parametrize("text", ["", "[", "[]", "3", "null", '"architecture"', "{}", '{"architecture": 3}'])
-def test_what_is_no_architecture(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "mine.json"
-    path.write_text(text)
-    with pytest.raises(UserError, match=f"architecture={path} is not an architecture: "):
-        load_architecture(path)
-
-
-@pytest.mark.parametrize("size", ["vocab_size", "width", "mlp_width", "value_dim", "conv_size"])
-def test_an_architecture_that_is_larger_than_the_machine(finished: Path, size: str) -> None:
-    (finished / "checksums.json").unlink()
-    path = finished / "architecture.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    found["architecture"][size] = 10**12
-    path.write_text(json.dumps(found), encoding="utf-8")
-    message = refusal("visualize", f"run={finished}")
-    assert re.search(rf"architecture={path} has .* need at least [\d,]+ GiB, but this machine has [\d,]+ GiB", message)
-
-
-def test_an_architecture_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "binary"):
-        with pytest.raises(UserError, match=r"cannot be read .*; give the architecture.json of a run"):
-            load_architecture(path)
 
 
 OPTIONS = ["+space=token_hybrid", "data.path=my corpus"]

@@ -16,8 +16,9 @@ from nas.data import build_task
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
 from nas.models.language_model import LanguageModel
-from nas.runs.folder import Run, load_architecture, load_weights
+from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.runs.model_files import load_architecture, load_weights
 from nas.searchers import select as selection
 from nas.searchers.candidates import Candidate
 from nas.supernet.architecture_logits import TOLERANCE
