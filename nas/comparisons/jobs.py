@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nas.comparisons.contenders import Contender
 from nas.config import CompareConfig, TrainConfig, restore
+from nas.runs.files import subfolder
 from nas.runs.folder import ARCHITECTURE, Run, read_json
 from nas.runs.metrics import is_finished
 from nas.search_spaces.architecture import Architecture
@@ -151,9 +152,8 @@ class Jobs:
 
     def _architecture(self, architecture: Architecture, job: Job) -> Path:
         """Return the path of a file with the architecture, which is written if it does not exist."""
-        run = Run(self.folder / "contenders" / job.contender.name)
+        run = Run(subfolder(subfolder(self.folder, "contenders"), job.contender.name))
         if not (run.path / ARCHITECTURE).exists():
-            run.path.mkdir(parents=True, exist_ok=True)
             run.write_text(ARCHITECTURE, architecture.to_json())
         return run.path / ARCHITECTURE
 

@@ -12,7 +12,8 @@ from nas.console import say
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
-from nas.runs.folder import TENSORBOARD, Run
+from nas.runs.files import subfolder
+from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
 from nas.training.module import TrainingModule, TrainingStream
@@ -39,6 +40,9 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     if module.config.resume is not None:
         left = config.steps - first_step
         say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
+    if launched().first:
+        for folder in (CHECKPOINTS, TENSORBOARD):
+            subfolder(run.path, folder)
     timer, throughput = Timer(), Throughput()
     recording = [
         throughput,

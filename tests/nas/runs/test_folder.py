@@ -289,6 +289,17 @@ def test_what_is_not_a_folder(finished: Path, tmp_path: Path) -> None:
     assert "is not the folder of a run" in refused(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", ["tensorboard", "checkpoints"])
+def test_folders_of_a_run_that_are_links_are_not_written_through(finished: Path, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    Run(finished).checkpoints()[0].unlink()
+    (finished / name).rename(elsewhere)
+    (finished / name).symlink_to(elsewhere)
+    before = contents(elsewhere)
+    assert f"{finished / name} is a link, so files would be written to another folder" in refused(finished)
+    assert contents(elsewhere) == before
+
+
 # Places that cannot be written to
 
 
