@@ -18,7 +18,7 @@ from tests.nas.sweeps.sweeping import SPEED, SWEEP, metrics
 
 
 def test_it_leaves_a_folder_with_a_run_folder_for_each_trial(swept: Ended) -> None:
-    names = {"config.yaml", "metrics.json", "study.db", "report.html", "search"}
+    names = {"config.yaml", "checksums.json", "metrics.json", "study.db", "report.html", "search"}
     names |= {"history.png", "history.svg"}
     names |= {"parallel.png", "parallel.svg"}
     names |= {path.name for path in swept.run.glob("importances-0.*")}  # where trials differ in what came of them

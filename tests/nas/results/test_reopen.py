@@ -43,10 +43,10 @@ def test_a_page_made_while_a_run_goes_on_says_so(search: Ended, finished: Path) 
         assert beside.notes[0] == "This page was made while the run went on, at step 6 of 6."
 
 
-def test_a_page_says_that_a_run_has_gone_on_after_its_figures(finished: Path) -> None:
-    metrics = json.loads((finished / "metrics.json").read_text())
-    (finished / "metrics.json").write_text(json.dumps(metrics | {"step": 4, "finished": False}))
-    notes = report(VisualizeConfig(run=str(finished), tokens=64)).notes
+def test_a_page_says_that_a_run_has_gone_on_after_its_figures(editable: Path) -> None:
+    metrics = json.loads((editable / "metrics.json").read_text())
+    (editable / "metrics.json").write_text(json.dumps(metrics | {"step": 4, "finished": False}))
+    notes = report(VisualizeConfig(run=str(editable), tokens=64)).notes
     assert notes[0] == "The run has gone on to step 6 of 6. The final figures are of step 4."
 
 
