@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from experiments.ablations.results import BASE, Trained
+from nas.files.saving import replacing
 from nas.report.style import COLOURS, MUTED, STYLE, plain_style
-from nas.runs.files import replacing
 
 COLUMNS = 3
 PANEL = (3.6, 1.9)

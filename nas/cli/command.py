@@ -33,11 +33,11 @@ from nas.config import CONF, RunConfig, VisualizeConfig, flat
 from nas.console import console_of_command
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
+from nas.files.saving import REFUSED
 from nas.plugins.hydra_sources import given as given_plugins
 from nas.plugins.hydra_sources import register
 from nas.plugins.loading import load
 from nas.plugins.record import use
-from nas.runs.files import REFUSED
 from nas.runs.paths import absolute, expand_paths
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nas.comparisons.contenders import Contender
 from nas.config import CompareConfig, TrainConfig, restore
-from nas.runs.files import subfolder
+from nas.files.saving import subfolder
 from nas.runs.folder import ARCHITECTURE, Run, read_json
 from nas.runs.metrics import is_finished
 from nas.search_spaces.architecture import Architecture

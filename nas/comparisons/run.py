@@ -18,9 +18,9 @@ from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.runs.files import saving
+from nas.files.lock import locked
+from nas.files.saving import saving
 from nas.runs.folder import Run, start
-from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
 
 

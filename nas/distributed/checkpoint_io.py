@@ -10,7 +10,7 @@ class LocalCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint to its path directly.
 
     Lightning writes through fsspec, which first fills a file in $TMPDIR: often a small disk, and its errors name the
-    run folder instead. `nas.runs.files.replacing` makes the write atomic.
+    run folder instead. `nas.files.saving.replacing` makes the write atomic.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:

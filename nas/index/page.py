@@ -16,14 +16,14 @@ from rich.console import Console
 from nas.budget.cost import LONG
 from nas.console import Bars
 from nas.errors import UserError
+from nas.files.lock import in_use
+from nas.files.saving import replacing
 from nas.index.entry import DAMAGED, FINISHED, STOPPED, Entry, entry
 from nas.index.folders import fingerprint, read, run_folders
 from nas.report.embed import Charts, environment, write_page
 from nas.report.units import MISSING, context, number, size
 from nas.runs.decode import decode
-from nas.runs.files import replacing
 from nas.runs.folder import REPORT, plain
-from nas.runs.lock import in_use
 
 INDEX = "index.html"
 FORMAT = 1

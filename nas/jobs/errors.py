@@ -3,7 +3,7 @@
 import traceback
 from pathlib import Path
 
-from nas.runs.files import replacing, subfolder
+from nas.files.saving import replacing, subfolder
 
 ERRORS = "errors"
 """Folder of the tracebacks, inside the folder of all jobs."""

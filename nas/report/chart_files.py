@@ -9,8 +9,8 @@ from typing import Any
 
 import vl_convert
 
+from nas.files.saving import replacing
 from nas.report.embed import Chart
-from nas.runs.files import replacing
 
 WIDTH, WIDE = 560, 960
 """Width of a chart in units, and of a chart that takes the whole width of a page."""

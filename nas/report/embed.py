@@ -10,7 +10,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nas.runs.files import replacing
+from nas.files.saving import replacing
 from nas.runs.folder import plain
 
 GENERATOR = "nas-hybrid-attention"

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from nas.files.saving import subfolder
 from nas.report.curves import Panel, option_colours, panels_of, probabilities
 from nas.report.data import ReportData
 from nas.report.diagram import Block, Stack
 from nas.report.image import routing_figure
 from nas.report.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, SKY, STYLE, VERMILION, plain_style, save
-from nas.runs.files import subfolder
 
 FOLDER = "figures"
 """Name of the folder beside the report of a run; for another page it follows the page's name."""

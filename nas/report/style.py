@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from nas.runs.files import replacing
+from nas.files.saving import replacing
 
 INK, MUTED, RULE = "#222222", "#555555", "#dddddd"
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"

@@ -14,6 +14,7 @@ from nas.data.seeding import generator
 from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.evaluation.routing_map import RoutingMap, routing_map
+from nas.files.lock import in_use
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import first_alone
 from nas.models.policies import policy_of
@@ -22,7 +23,6 @@ from nas.report.data import ReportData
 from nas.results.differences import differences
 from nas.results.report_data import report_of, with_latest_routing
 from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run
-from nas.runs.lock import in_use
 from nas.runs.metrics import Metrics, read_metrics
 from nas.runs.model_files import load_architecture, load_weights
 

@@ -10,8 +10,8 @@ import yaml
 from nas.config import RunConfig, flat
 from nas.distributed.launch import launched
 from nas.errors import UserError, warn
+from nas.files.lock import locked
 from nas.runs.folder import CONFIG, Run
-from nas.runs.lock import locked
 from nas.runs.options import AMOUNT, CODE, FOLDER, MACHINE
 from nas.runs.paths import absolute
 from nas.runs.secrets import STORAGE, masked_config

@@ -29,10 +29,10 @@ from nas.distributed.devices import precision_here
 from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
+from nas.files import checksums
+from nas.files.saving import PART, flush, naming, subfolder, temporary_name
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
-from nas.runs import checksums
-from nas.runs.files import PART, flush, naming, subfolder, temporary_name
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
 from nas.runs.paths import SPECIAL
 from nas.runs.secrets import STORAGE, VARIABLE, masked, masked_arguments, masked_config, storage_of_environment

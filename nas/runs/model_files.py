@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.distributed.devices import machine_memory
 from nas.errors import UserError
-from nas.runs.checksums import recording, require_intact
+from nas.files.checksums import recording, require_intact
 from nas.runs.folder import ARCHITECTURE, WEIGHTS
 from nas.search_spaces.architecture import Architecture
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from nas.errors import UserError
+from nas.files.checksums import require_intact
 from nas.runs.candidate import Candidate
-from nas.runs.checksums import require_intact
 from nas.runs.folder import CANDIDATES, Run
 from nas.search_spaces.space import Code, Space
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from nas.config import SweepConfig
 from nas.console import say
 from nas.errors import UserError
-from nas.runs.files import saving
+from nas.files.lock import locked
+from nas.files.saving import saving
 from nas.runs.folder import METRICS, start
-from nas.runs.lock import locked
 from nas.runs.secrets import storage_of_environment
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish

@@ -18,9 +18,9 @@ from nas.cli.checks import check
 from nas.cli.overrides import Value
 from nas.config import SearchConfig, SweepConfig
 from nas.errors import UserError
+from nas.files.saving import CannotWrite
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Report, Stepped
-from nas.runs.files import CannotWrite
 from nas.runs.folder import CONFIG
 from nas.runs.metrics import Metrics, read_metrics
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat

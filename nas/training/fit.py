@@ -12,7 +12,7 @@ from nas.console import say
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
-from nas.runs.files import subfolder
+from nas.files.saving import subfolder
 from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension

@@ -13,12 +13,12 @@ from nas.console import say
 from nas.data import build_task
 from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
+from nas.files.lock import locked
+from nas.files.saving import saving
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.results.finish import finish
-from nas.runs.files import saving
 from nas.runs.folder import Run, start
-from nas.runs.lock import locked
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher

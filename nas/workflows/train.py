@@ -12,11 +12,11 @@ from nas.config import TrainConfig
 from nas.console import say
 from nas.data import build_task
 from nas.errors import UserError, user_errors
+from nas.files.lock import locked
+from nas.files.saving import saving
 from nas.models.operations import check_operations
 from nas.results.finish import finish
-from nas.runs.files import saving
 from nas.runs.folder import Run, start
-from nas.runs.lock import locked
 from nas.runs.model_files import load_architecture
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces import baselines

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from nas.runs.checksums import CHECKSUMS
+from nas.files.checksums import CHECKSUMS
 from tests.nas.commands import SEARCH, Ended, nas
 from tests.nas.comparisons.comparing import FEW, compare
 from tests.nas.plugins.written import Plugins

@@ -12,7 +12,7 @@ from nas.comparisons.jobs import TUNING
 from nas.comparisons.page import write
 from nas.comparisons.results import RESULTS
 from nas.errors import UserError
-from nas.runs.checksums import CHECKSUMS
+from nas.files.checksums import CHECKSUMS
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, refusal
 from tests.nas.comparisons.comparing import compare, comparison
 

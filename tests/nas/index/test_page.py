@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from nas.files.lock import locked
 from nas.index import page
 from nas.index.entry import Entry, entry
-from nas.runs.lock import locked
 from tests.nas.commands import Ended, nas, refusal
 from tests.nas.index.written import finished, run
 from tests.nas.report.browser import opened, violations

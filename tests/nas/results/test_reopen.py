@@ -8,8 +8,8 @@ import pytest
 
 from nas.config import VisualizeConfig
 from nas.errors import UserError
+from nas.files.lock import locked
 from nas.results.reopen import command_of, report
-from nas.runs.lock import locked
 from tests.nas.commands import Ended
 
 

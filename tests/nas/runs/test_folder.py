@@ -22,9 +22,9 @@ from torch import Tensor
 
 from nas.config import RunConfig, restore
 from nas.errors import UserError
-from nas.runs.files import replacing
+from nas.files.lock import locked
+from nas.files.saving import replacing
 from nas.runs.folder import Run, command_line
-from nas.runs.lock import locked
 from nas.training.module import TrainingModule
 from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
 from tests.nas.runs.bomb import Bomb

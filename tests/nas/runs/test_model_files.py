@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from nas.errors import UserError
+from nas.files.checksums import CHECKSUMS
 from nas.models.language_model import LanguageModel
-from nas.runs.checksums import CHECKSUMS
 from nas.runs.model_files import load_architecture, load_weights, write_weights
 from tests.nas.architectures import small
 from tests.nas.commands import refusal

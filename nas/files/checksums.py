@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import UserError
-from nas.runs.files import replacing
+from nas.files.saving import replacing
 
 CHECKSUMS = "checksums.json"
 """File with the SHA-256 of each such file of a run folder, by its path inside; the newest version first."""
@@ -20,7 +20,7 @@ CHECKSUMS = "checksums.json"
 
 @contextmanager
 def recording(folder: Path, path: Path) -> Iterator[Path]:
-    """Yield a new file for ``path`` as `nas.runs.files.replacing` does, and record its checksum in a run folder."""
+    """Yield a new file for ``path`` as `nas.files.saving.replacing` does, and record its checksum in a run folder."""
     with replacing(path) as temporary:
         yield temporary
         known = {name: digests for name, digests in _recorded(folder).items() if (folder / name).exists()}

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UserError
-from nas.runs.lock import LOCK, in_use, locked
+from nas.files.lock import LOCK, in_use, locked
 from tests.nas.commands import ROOT, contents, refusal
 
 HOLDER = """
 import sys
 from pathlib import Path
-from nas.runs.lock import locked
+from nas.files.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -16,7 +16,7 @@ from pathlib import Path
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.errors import UserError
-from nas.runs.files import clear_parts
+from nas.files.saving import clear_parts
 
 LOCK = ".lock"
 

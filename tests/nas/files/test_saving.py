@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UserError
-from nas.runs.files import replacing, subfolder
+from nas.files.saving import replacing, subfolder
 
 
 def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import UserError
-from nas.runs.checksums import CHECKSUMS, is_intact, recording, require_intact
+from nas.files.checksums import CHECKSUMS, is_intact, recording, require_intact
 
 
 def write(path: Path, text: str) -> None:
