@@ -174,6 +174,8 @@ class Metrics:
         choices: option of each layer; None if no layer is searchable.
         budget: budget and the cost of the model.
         searched: result of the searcher; None if no searcher ran.
+        verdict: sentences that say what the figures show, see `nas.results.verdict`; empty in files without them.
+        ahead: whether the learnt row is better than the control at its cost by more than the noise.
         notes: sentences to read before the figures.
         evaluation_seconds: wall time of the final evaluation.
     """
@@ -192,6 +194,8 @@ class Metrics:
     choices: tuple[Choice, ...] | None = None
     budget: BudgetUse
     searched: Searched | None = None
+    verdict: tuple[str, ...] = ()
+    ahead: bool = False
     notes: tuple[str, ...] = ()
     evaluation_seconds: float
 
