@@ -10,8 +10,8 @@ from nas.comparisons.jobs import Jobs
 from nas.comparisons.metrics_file import layer_shares, shares_at
 from nas.comparisons.results import Comparison, Trained, TrainedContender
 from nas.runs.folder import Run
-from nas.runs.history import history
-from nas.runs.metrics import read_metrics
+from nas.runs.history import mean_share
+from nas.runs.metrics import Metrics, read_metrics
 
 Timings = Mapping[str, Mapping[str, float]]
 """Seconds per token by name of the contender: "prefill" for a prompt, "decode" for generation."""
@@ -24,21 +24,22 @@ def collect(jobs: Jobs, timings: Timings) -> Comparison:
         jobs: the trainings of the comparison.
         timings: measured times; a contender may be missing.
     """
-    data = jobs.config.data
+    data, metrics = jobs.config.data, _first_metrics(jobs)
     return Comparison(
         task=data.name,
-        quality=_quality(jobs),
+        quality=metrics.quality,
         length=data.length,
         factors=sorted(data.length_factors),
         contenders=tuple(_trained_contender(jobs, contender, timings) for contender in jobs.contenders),
+        chance=metrics.chance,
     )
 
 
-def _quality(jobs: Jobs) -> str:
-    """Return the name of the quality measure, which is the same in all trainings."""
+def _first_metrics(jobs: Jobs) -> Metrics:
+    """Return the metrics of one training; the quality measure and chance are the same in all trainings."""
     run = jobs.result(jobs.counted(jobs.contenders[0])[0])
     assert run is not None
-    return read_metrics(run.path).quality
+    return read_metrics(run.path)
 
 
 def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> TrainedContender:
@@ -80,17 +81,13 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
         parameters=metrics.cost.parameters,
+        margin={factor: figures.margin for factor, figures in own.items() if figures.margin is not None},
     )
 
 
 def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
-    """Return the training FLOPs per token, at the mean softmax share that routed layers had during training.
-
-    Routed layers begin as softmax attention and reach their final share as the budget tightens. The final shares are
-    used if the history of the training has none, because its budget is on another cost.
-    """
-    over_time = [entry["share"] for entry in history(run) if "share" in entry]
-    mean = fmean(over_time) if over_time else None
+    """Return the training FLOPs per token, at the mean softmax share during training; at the final one without it."""
+    mean = mean_share(run)
     found = {layer: fmean(heads) for layer, heads in shares.items()}
     return training_flops_per_token(
         contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length

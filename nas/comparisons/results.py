@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self, TypeVar
 
 from nas.evaluation.metrics import HIGHER
@@ -49,6 +49,8 @@ class Trained(_Plain):
         prefill_seconds: seconds per token of a prompt; None if not timed.
         decode_seconds: seconds per generated token; None if not timed.
         parameters: number of parameters.
+        margin: half the width of the 95 % confidence interval of the quality over validation sequences, by length
+            factor; empty in results of earlier versions.
     """
 
     seed: int
@@ -63,6 +65,7 @@ class Trained(_Plain):
     prefill_seconds: float | None
     decode_seconds: float | None
     parameters: int
+    margin: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
@@ -84,6 +87,7 @@ class Trained(_Plain):
             prefill_seconds=_optional(given["prefill_seconds"]),
             decode_seconds=_optional(given["decode_seconds"]),
             parameters=int(given["parameters"]),
+            margin=_keyed(int, given.get("margin", {})),
         )
 
 
@@ -136,6 +140,7 @@ class Comparison(_Plain):
         length: length of a training sequence in tokens.
         factors: measured lengths as multiples of the training length, ascending.
         contenders: the contenders in the order of the tables; "entrants" in JSON.
+        chance: quality of a model that ignores its input; None if it is not known.
 
     Raises:
         ValueError: the measure is unknown, two contenders share a name, their seeds differ, or a figure is missing.
@@ -148,6 +153,7 @@ class Comparison(_Plain):
     length: int
     factors: list[int]
     contenders: tuple[TrainedContender, ...]
+    chance: float | None = None
 
     def __post_init__(self) -> None:
         if self.quality not in HIGHER:
@@ -211,6 +217,7 @@ class Comparison(_Plain):
             length=int(given["length"]),
             factors=[int(factor) for factor in given["factors"]],
             contenders=tuple(map(TrainedContender.from_dict, given["entrants"])),
+            chance=_optional(given.get("chance")),
         )
 
 
@@ -218,10 +225,11 @@ def _check_fields(cls: type[Any], given: Any) -> None:
     kind = cls.__name__
     if not isinstance(given, Mapping):
         raise ValueError(f"{kind} must be a JSON object, not {type(given).__name__}.")
-    known = {cls.KEYS.get(field.name, field.name) for field in fields(cls)}
+    known = {cls.KEYS.get(one.name, one.name) for one in fields(cls)}
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; its fields are: {', '.join(sorted(known))}.")
-    if missing := sorted(known - given.keys()):
+    later = {"chance", "margin"}  # earlier versions wrote none
+    if missing := sorted(known - later - given.keys()):
         raise ValueError(f"{kind} misses fields {', '.join(missing)}; it needs: {', '.join(sorted(known))}.")
 
 

@@ -14,12 +14,9 @@ from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from nas.comparisons.results import Comparison, TrainedContender
+from nas.evaluation.noise import LEVEL, RESOLUTION, margin
 from nas.evaluation.pareto import front
 
-LEVEL = 0.05
-"""Significance level of the tests; intervals have a confidence of 1 - LEVEL."""
-RESOLUTION = 1e-3
-"""Smallest difference that counts as measured, in units of the measure: the last digit in tables."""
 NO_MODEL = 8.0
 """Bits per byte of a uniform distribution over bytes."""
 BETTER, WORSE, NOISE, ONE_SEED = "better", "worse", "within the noise", "one seed: not tested"
@@ -94,11 +91,7 @@ def interval(values: Sequence[float], level: float = LEVEL, resolution: float = 
         level: 1 - confidence.
         resolution: least standard deviation, see `paired_test`.
     """
-    count = len(values)
-    if count < 2:
-        return Interval(math.nan, math.nan)
-    mean, error = fmean(values), max(stdev(values), resolution) / math.sqrt(count)
-    half = float(student.isf(level / 2, count - 1)) * error
+    mean, half = fmean(values), margin(values, level, resolution)
     return Interval(mean - half, mean + half)
 
 

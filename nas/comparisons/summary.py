@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import TypeAlias
 
 from nas.comparisons.results import Comparison, TrainedContender
-from nas.comparisons.statistics import Pair, best_baseline, counted, diverged, interval, tests
-from nas.evaluation.metrics import BETTER
+from nas.comparisons.statistics import BETTER, WORSE, Pair, best_baseline, counted, diverged, interval, tests
+from nas.evaluation.metrics import DIRECTION
 
 Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Value]
@@ -56,12 +56,22 @@ class Summary:
         """Return the caption of the table: the measure, the seeds, the best baselines, and divergence if any."""
         comparison = self.comparison
         seeds = comparison.contenders[0].seeds
-        sentences = [f"{self.measure}: {BETTER[comparison.quality]}"]
+        sentences = [f"{self.measure}: {DIRECTION[comparison.quality]}"]
         sentences += [f"{len(seeds)} seeds: mean [95 % t interval]" if len(seeds) > 1 else "one seed"]
         sentences += [f"{BEST} {_lengths(of)}: {name}" for name, of in _grouped(self.best).items()]
         if any(diverged(contender, factor) for contender in comparison.contenders for factor in comparison.factors):
             sentences.append("trainings that diverged count with the worst quality")
         return "; ".join(sentences) + "."
+
+    def ahead(self, row: Row, factor: int) -> bool:
+        """Return whether a contender is ahead at a length by more than the noise.
+
+        A contender is ahead if it is better than the best baseline, and that baseline is if all others are worse.
+        """
+        if row["model"] != self.best[factor]:
+            return row[f"verdict_{factor}x"] == BETTER
+        against = [pair.verdict for pair in self.against_best if pair.factor == factor]
+        return bool(against) and all(verdict == WORSE for verdict in against)
 
     @property
     def notes(self) -> list[str]:

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rich.console import Group
 from rich.table import Table
@@ -13,22 +13,32 @@ from rich.text import Text
 
 from nas.comparisons.statistics import NOISE, ONE_SEED, Pair
 from nas.comparisons.summary import Row, Summary, value
+from nas.comparisons.verdict import at_length, verdict
 from nas.report.units import MISSING, context, count, duration, markdown, number, p_value, signed, size
 from nas.runs.folder import plain
 
-Columns: TypeAlias = dict[str, Callable[[Row], str]]
-"""Functions from a row to the text of a cell, by heading."""
+
+class Shown(NamedTuple):
+    """The text of a cell, and whether it is bold."""
+
+    text: str
+    bold: bool = False
+
+
+Columns: TypeAlias = dict[str, Callable[[Row], Shown]]
+"""Functions from a row to a cell, by heading."""
 Costs: TypeAlias = dict[str, tuple[str, Callable[[float], str]]]
 """A column of `Row` and the format of its numbers, by heading."""
 
 
 def terminal(summary: Summary) -> Group:
-    """Return the output for a terminal: tables of quality and cost, and sentences on tests against the best baseline.
+    """Return the output for a terminal: the verdict, tables of quality and cost, and tests against the best baseline.
 
-    Searched contenders are bold.
+    A quality is bold if its contender is ahead, see `Summary.ahead`.
     """
     title = f"{summary.comparison.task}, trained on {summary.comparison.length:,} tokens a sequence"
     return Group(
+        *map(Text, verdict(summary)),
         _rich(summary, _quality_columns(summary), title, summary.caption),
         *(_rich(summary, columns, title, "") for title, columns in _cost_columns(summary).items()),
         *map(Text, sentences(summary, summary.against_best)),
@@ -40,13 +50,15 @@ def _rich(summary: Summary, columns: Columns, title: str, caption: str) -> Table
     for place, heading in enumerate(columns):
         table.add_column(heading, justify="right" if place else "left", no_wrap=not place, overflow="fold")
     for row in summary.rows:
-        table.add_row(*(Text(show(row)) for show in columns.values()), style="bold" if row["searched"] else "")
+        cells = [show(row) for show in columns.values()]
+        table.add_row(*(Text(cell.text, style="bold" if cell.bold else "") for cell in cells))
     return table
 
 
 def to_markdown(summary: Summary) -> str:
-    """Return a Markdown page: quality, cost, every test as a table row and as a sentence."""
+    """Return a Markdown page: verdict, quality, cost, every test as a table row and as a sentence."""
     parts = [
+        " ".join(verdict(summary)) + "\n",
         f"## Quality\n\n{_markdown(summary, _quality_columns(summary))}\n{summary.caption}\n",
         *(f"## {title}\n\n{_markdown(summary, columns)}" for title, columns in _cost_columns(summary).items()),
     ]
@@ -61,11 +73,11 @@ def to_markdown(summary: Summary) -> str:
 
 
 def _markdown(summary: Summary, columns: Columns) -> str:
-    def cells(row: Row) -> dict[str, str]:
-        shown = {heading: show(row).replace("\n[", " [").replace("\n", ", ") for heading, show in columns.items()}
-        return shown | ({"model": f"**{shown['model']}**"} if row["searched"] else {})
+    def cell(shown: Shown) -> str:
+        text = shown.text.replace("\n[", " [").replace("\n", ", ")
+        return f"**{text}**" if shown.bold else text
 
-    return markdown(list(map(cells, summary.rows)))
+    return markdown([{heading: cell(show(row)) for heading, show in columns.items()} for row in summary.rows])
 
 
 def _pair_cells(pair: Pair) -> dict[str, str]:
@@ -109,7 +121,7 @@ def sentences(summary: Summary, pairs: Sequence[Pair]) -> list[str]:
 def _sentence(summary: Summary, pair: Pair) -> str:
     quality = {row["model"]: number(value(row, f"quality_{pair.factor}x")) for row in summary.rows}
     measured = f"{quality[pair.contender]} against {quality[pair.baseline]}"
-    at = "at the training length" if pair.factor == 1 else f"at {pair.factor}x the training length"
+    at = at_length(pair.factor)
     if pair.verdict == ONE_SEED:
         return (
             f"{pair.contender} against {pair.baseline} {at}: {measured} {summary.measure}, from one seed, not tested."
@@ -125,11 +137,11 @@ def _sentence(summary: Summary, pair: Pair) -> str:
 def _quality_columns(summary: Summary) -> Columns:
     factors, seeds = summary.comparison.factors, len(summary.comparison.contenders[0].runs)
 
-    def quality(factor: int) -> Callable[[Row], str]:
-        return lambda row: _quality(row, factor, seeds)
+    def quality(factor: int) -> Callable[[Row], Shown]:
+        return lambda row: Shown(_quality(row, factor, seeds), summary.ahead(row, factor))
 
     share = f"share_{min(factors)}x"
-    return {"model": _name, "softmax share": lambda row: number(value(row, share))} | {
+    return {"model": _name, "softmax share": lambda row: Shown(number(value(row, share)))} | {
         summary.measure if factor == 1 else f"at {factor}x length": quality(factor) for factor in factors
     }
 
@@ -164,8 +176,8 @@ def cost_columns(summary: Summary) -> dict[str, Costs]:
 
 
 def _cost_columns(summary: Summary) -> dict[str, Columns]:
-    def shown(column: str, show: Callable[[float], str]) -> Callable[[Row], str]:
-        return lambda row: show(value(row, column))
+    def shown(column: str, show: Callable[[float], str]) -> Callable[[Row], Shown]:
+        return lambda row: Shown(show(value(row, column)))
 
     return {
         title: {"model": _name} | {heading: shown(*one) for heading, one in costs.items()}
@@ -173,5 +185,5 @@ def _cost_columns(summary: Summary) -> dict[str, Columns]:
     }
 
 
-def _name(row: Row) -> str:
-    return str(row["model"])
+def _name(row: Row) -> Shown:
+    return Shown(str(row["model"]))

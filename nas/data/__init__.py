@@ -1,11 +1,12 @@
 """Tasks that models are trained on, and `build_task`, which makes the task of a config."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import cast
 
 from nas.config import SCHEMAS, DataConfig
-from nas.data.batch import BYTE, HIGHER, IGNORE, TOKEN, Batch, Part, Scored, Task, token_of
+from nas.data.batch import BYTE, HIGHER, IGNORE, TOKEN, Batch, Part, Scored, Task, chance_of, token_of
 from nas.data.mqar import MQAR
 from nas.data.needle import Needle
 from nas.data.recall import Recall
@@ -65,7 +66,17 @@ def _checked(name: str, task: object) -> Task:
     if made.quality == "bits_per_byte" and token != BYTE:
         due = f"be bits_per_token, since it does not say that its tokens are bytes by token = {BYTE!r}"
         raise misbehaviour(TASK, name, "has the quality", due, made.quality)
+    _check_chance(name, made)
     return made
 
 
-__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task", "token_of"]
+def _check_chance(name: str, task: Task) -> None:
+    """Raise UserError if the chance of a plugin's task is no method that returns a number."""
+    chance = getattr(task, "chance", None)
+    found = chance() if callable(chance) else chance
+    if chance is not None and not (callable(chance) and isinstance(found, int | float) and math.isfinite(found)):
+        due = "be a method that returns the quality of a model that ignores its input"
+        raise misbehaviour(TASK, name, "has the chance", due, found)
+
+
+__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task", "chance_of", "token_of"]

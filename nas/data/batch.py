@@ -1,5 +1,6 @@
 """Batches, and the interface of every task to training and evaluation."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 import torch.nn.functional as F
@@ -69,7 +70,8 @@ def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
 class Task(Protocol):
     """A stream of training batches and fixed validation batches, both functions of the seed alone.
 
-    A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`.
+    A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`. A task
+    may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`.
     """
 
     name: str
@@ -102,3 +104,12 @@ def token_of(task: Task) -> str:
     """Return what the tokens of a task are: `BYTE` if the task says so, else `TOKEN`."""
     kind: str = getattr(task, "token", TOKEN)
     return kind
+
+
+def chance_of(task: Task) -> float | None:
+    """Return the quality of a model that ignores its input; None if the task does not say it.
+
+    A report says that nothing was learnt if the quality of a model is not better by more than the noise.
+    """
+    chance: Callable[[], float] | None = getattr(task, "chance", None)
+    return None if chance is None else chance()

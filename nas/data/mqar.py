@@ -73,6 +73,10 @@ class MQAR(Stream):
             return "0"
         return f"k{token}" if token < self._values_from else f"v{token - self._values_from}"
 
+    def chance(self) -> float:
+        """Return the recall of a guess among all values."""
+        return 1 / (self.vocab_size - self._values_from)
+
     def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
         setting = int(torch.multinomial(self._weights, 1, generator=random))
         return self._draw(*self._settings[setting], size, random)

@@ -137,6 +137,11 @@ class Needle(Stream):
         """Return the text of a byte, see `nas.data.corpus.byte_text`."""
         return byte_text(token)
 
+    def chance(self) -> float:
+        """Return the exact match of a guess among all values."""
+        first = 9 / 10 if self._form.kind == b"number" else 1.0  # a number does not begin with 0
+        return 1 / (first * len(self._form.alphabet) ** self._value_length)
+
     def _training_lengths(self, length: int, min_length: int | None) -> list[int]:
         """Return the lengths of training batches; raise UserError if needle, question and value do not fit a length."""
         longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)

@@ -94,6 +94,10 @@ class Recall(Stream):
             token -= count
         return f"n{token}"
 
+    def chance(self) -> float:
+        """Return the recall of a guess among all values."""
+        return 1 / self._values
+
     def _blocks(self, pairs: int) -> int:
         """Return the number of planted blocks for ``pairs`` key-value pairs."""
         return -(-pairs // self._pairs_per_block)

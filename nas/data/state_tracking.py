@@ -57,6 +57,10 @@ class StateTracking(Stream):
         """Return the symbol's summand."""
         return str(token)
 
+    def chance(self) -> float:
+        """Return the accuracy of a guess among all states."""
+        return 1 / self.vocab_size
+
     def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
         return self._draw(pick(self._lengths, random), size, random)
 

@@ -88,6 +88,12 @@ class Text:
         starts = (along.floor() * last / gaps + length + 1 + along.frac() * room).long().clamp(max=last)
         return [_batch(text, some, length) for some in starts.split(self._batch_size)]
 
+    def chance(self) -> float:
+        """Return the bits per byte of a model that knows only how frequent each validation byte is."""
+        counts = torch.bincount(self._corpus.validation(self._length)).double()
+        frequency = counts[counts > 0] / counts.sum()
+        return -(frequency * frequency.log2()).sum().item()
+
     def _validates_on(self, length: int) -> tuple[int, int]:
         """Return the number of disjoint windows in the validation bytes, and the number of windows in a batch."""
         count = min(self._validation_batches * self._batch_size, len(self._corpus.validation(length)) // (length + 1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.data.batch import Batch, planted_chunks
-from nas.evaluation.metrics import BITS, bits_by_position, quality_of, token_losses
+from nas.evaluation.metrics import BITS, bits_by_position, quality_by_sequence, quality_of, token_losses
 from nas.evaluation.planted import Counts, Found
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import LayerChoice, Policy, kept_weight
@@ -29,6 +29,7 @@ class Evaluation:
         counts_by_layer: counts behind `found_by_layer`. A chunk counts as routed if any head of the layer sends it to
             softmax.
         by_position: bits per token of each segment of the sequences, see `bits_by_position`; None for other measures.
+        by_sequence: quality of each sequence.
     """
 
     quality: float
@@ -37,6 +38,7 @@ class Evaluation:
     found: dict[int, list[Found]]
     counts_by_layer: dict[int, Counts]
     by_position: list[tuple[int, float]] | None
+    by_sequence: list[float]
 
     @property
     def found_by_layer(self) -> dict[int, Found]:
@@ -80,7 +82,7 @@ def evaluate(
     device = model.embedding.weight.device
     was_training = model.training
     model.eval()
-    losses, correct, positions = [], [], []
+    losses, hits, positions, members, sequences = [], [], [], [], 0
     routed: dict[int, list[Tensor]] = {}
     planted: dict[int, list[Tensor]] = {}
     for batch in batches:
@@ -89,18 +91,21 @@ def evaluate(
         output = model(tokens.to(device), policy, None if places is None else places.to(device), layer_choices)
         logits = output.logits.flatten(0, -2)
         losses.append(token_losses(logits, targets).cpu())
-        correct.append((logits.argmax(-1) == targets).cpu())
-        positions.append((torch.arange(tokens.numel()) if places is None else places) % tokens.shape[1])
+        hits.append((logits.argmax(-1) == targets).cpu())
+        at = torch.arange(tokens.numel()) if places is None else places
+        positions.append(at % tokens.shape[1])
+        members.append(sequences + at // tokens.shape[1])
+        sequences += len(tokens)
         for layer, (routing,) in output.routing.items():
             routed.setdefault(layer, []).append(precise(kept_weight(routing)).cpu())
             if batch.planted is not None:
                 planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
     model.train(was_training)
-    loss = torch.cat(losses)
+    loss, correct = torch.cat(losses), torch.cat(hits)
     routes = {layer: torch.cat(weights) for layer, weights in routed.items()}
     truth = {layer: torch.cat(chunks) for layer, chunks in planted.items()}
     return Evaluation(
-        quality=quality_of(measure, loss, torch.cat(correct), sum(len(batch.tokens) for batch in batches)).item(),
+        quality=quality_of(measure, loss, correct, sequences).item(),
         loss=loss.mean().item(),
         shares={layer: route.mean((0, 1)).tolist() for layer, route in routes.items()},
         found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
@@ -108,6 +113,7 @@ def evaluate(
         by_position=bits_by_position(loss, torch.cat(positions), max(batch.tokens.shape[1] for batch in batches))
         if measure in BITS
         else None,
+        by_sequence=quality_by_sequence(measure, loss, correct, torch.cat(members), sequences),
     )
 
 

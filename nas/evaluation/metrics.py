@@ -37,6 +37,24 @@ def quality_of(
     return mean(correct.float())
 
 
+def quality_by_sequence(measure: str, loss: Tensor, correct: Tensor, sequence: Tensor, sequences: int) -> list[float]:
+    """Return the quality of each sequence; their mean is `quality_of` if all have as many scored tokens.
+
+    Args:
+        measure: quality measure; see `quality_of`.
+        loss: [n] loss of each scored token, in nats.
+        correct: [n] whether each scored token is predicted correctly.
+        sequence: [n] index of the sequence of each scored token; each sequence has at least one.
+        sequences: number of sequences.
+    """
+    values = loss.double() / math.log(2) if measure in BITS else correct.double()
+    reduced = "amin" if measure == "exact_match" else "mean"
+    each: list[float] = (
+        values.new_zeros(sequences).scatter_reduce(0, sequence, values, reduced, include_self=False).tolist()
+    )
+    return each
+
+
 FIRST_SEGMENT = 16
 """Tokens in the first segment of `bits_by_position`."""
 
@@ -76,4 +94,4 @@ def merit(measure: str, quality: float, loss: float) -> float:
     return (quality if HIGHER[measure] else -quality) - TIE * loss / (1 + loss)
 
 
-BETTER = {measure: f"{'higher' if higher else 'lower'} is better" for measure, higher in HIGHER.items()}
+DIRECTION = {measure: f"{'higher' if higher else 'lower'} is better" for measure, higher in HIGHER.items()}

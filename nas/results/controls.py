@@ -46,7 +46,7 @@ def controls(discretised: Discretised, validation: Validation, measure: str) -> 
             factor: evaluate(supernet.model, batches, measure, policies[factor], layer_choices)
             for factor, batches in validation.items()
         }
-        return _row(name, supernet, code, evaluations)
+        return _row(name, supernet, code, evaluations, discretised.evaluations)
 
     if supernet.space.choosing:
         others = _architectures(supernet, discretised.code)
@@ -73,8 +73,18 @@ def _routes_by_content(discretised: Discretised) -> bool:
     return bool(discretised.policy is not first_alone and space.routed and space.sizes.given_routing is None)
 
 
-def _row(name: str, supernet: Supernet, code: Code, evaluations: Mapping[int, Evaluation]) -> Row:
-    return Row(name, {factor: Figures.of(one, _share(supernet, code, one)) for factor, one in evaluations.items()})
+def _row(
+    name: str,
+    supernet: Supernet,
+    code: Code,
+    evaluations: Mapping[int, Evaluation],
+    learnt: Mapping[int, Evaluation] | None = None,
+) -> Row:
+    by_factor = {
+        factor: Figures.of(one, _share(supernet, code, one), None if learnt is None else learnt[factor])
+        for factor, one in evaluations.items()
+    }
+    return Row(name, by_factor)
 
 
 def _share(supernet: Supernet, code: Code, evaluation: Evaluation) -> float:

@@ -16,6 +16,7 @@ from nas.results.terminal import print_results
 from nas.results.training_record import TrainingRecord
 from nas.results.write import log_hyperparameters, write_results, write_run_report
 from nas.runs.folder import Run
+from nas.runs.history import mean_share
 from nas.runs.metrics import Metrics
 from nas.searchers.select import Selection
 from nas.supernet.discretised import Discretised, discretise
@@ -64,9 +65,10 @@ def finish(
 
     def first() -> int:
         nonlocal discretised
-        with console.status("Measuring the trained model ..."), module.autocast():
-            discretised, metrics, routing = _measured(module, finished, selection)
         assert isinstance(module.logger, TensorBoardLogger)
+        module.logger.experiment.flush()  # its files are read here
+        with console.status("Measuring the trained model ..."), module.autocast():
+            discretised, metrics, routing = _measured(module, run, finished, selection)
         write_results(run, discretised, metrics, module.config)
         if hyperparameters:
             log_hyperparameters(module.logger, run, metrics)
@@ -79,7 +81,7 @@ def finish(
     return Finished(from_first(first), discretised)
 
 
-def _measured(module: TrainingModule, finished: bool, selection: Selection | None) -> Measured:
+def _measured(module: TrainingModule, run: Run, finished: bool, selection: Selection | None) -> Measured:
     """Discretise the supernet and measure the result."""
     started = time.monotonic()
     task = module.task
@@ -88,7 +90,7 @@ def _measured(module: TrainingModule, finished: bool, selection: Selection | Non
     metrics = measure(
         discretised,
         (learnt(discretised), *controls(discretised, validation, task.quality)),
-        _training_record(module, finished),
+        _training_record(module, run, finished),
         module.config,
         task,
         selection and selection.searched,
@@ -97,7 +99,7 @@ def _measured(module: TrainingModule, finished: bool, selection: Selection | Non
     return Measured(discretised, metrics, routing_map(discretised.model, task, discretised.policy, with_readers=True))
 
 
-def _training_record(module: TrainingModule, finished: bool) -> TrainingRecord:
+def _training_record(module: TrainingModule, run: Run, finished: bool) -> TrainingRecord:
     peak = peak_flops(module.device, module.config.trainer.precision)
     return TrainingRecord(
         finished=finished,
@@ -107,5 +109,6 @@ def _training_record(module: TrainingModule, finished: bool) -> TrainingRecord:
         seconds=module.seconds,
         tokens=module.tokens,
         tokens_per_second=module.tokens_per_second,
+        softmax_share=mean_share(run),
         peak_flops=None if peak is None else peak * module.trainer.world_size,
     )

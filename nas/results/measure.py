@@ -5,7 +5,7 @@ import time
 
 from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.config import BudgetConfig, RunConfig
-from nas.data import Task
+from nas.data import Task, chance_of
 from nas.data.seeding import generator
 from nas.evaluation.evaluate import retrieving_layer
 from nas.models.language_model import count_parameters
@@ -13,6 +13,7 @@ from nas.models.policies import policy_of
 from nas.relaxations import UNLEARNT
 from nas.results.notes import notes
 from nas.results.training_record import TrainingRecord
+from nas.results.verdict import verdict
 from nas.runs.metrics import BudgetUse, Choice, Cost, Metrics, RetrievingLayer, Row, Searched
 from nas.search_spaces.space import option_name
 from nas.supernet.discretised import Discretised
@@ -40,6 +41,8 @@ def measure(
     """
     budget = budget_use(discretised, config.budget, training.steps)
     learns = config.relaxation.name not in UNLEARNT
+    chance, sequences = chance_of(task), len(discretised.evaluation.by_sequence)
+    sentences, ahead = verdict(task.quality, chance, rows, sequences, training.softmax_share)
     return Metrics(
         finished=training.finished,
         step=training.step,
@@ -48,6 +51,7 @@ def measure(
         tokens_per_second=training.tokens_per_second,
         flops_share=flops_share(discretised, training, config.data.length),
         quality=task.quality,
+        chance=chance,
         learnt=rows[0],
         controls=rows[1:],
         retrieving_layer=planted_chunks_found(discretised, task),
@@ -55,6 +59,8 @@ def measure(
         choices=choices_of(discretised, learns),
         budget=budget,
         searched=searched,
+        verdict=sentences,
+        ahead=ahead,
         notes=tuple(notes(discretised, budget, training, learns, searched)),
         evaluation_seconds=time.monotonic() - started,
     )

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from nas.budget.cost import LONG
 from nas.console import say
-from nas.evaluation.metrics import BETTER
+from nas.evaluation.metrics import DIRECTION
 from nas.report.units import number
 from nas.results.controls import FOUND
 from nas.results.report_data import cells, memory
@@ -15,6 +15,8 @@ from nas.runs.metrics import Metrics
 
 def print_results(console: Console, run: Run, metrics: Metrics) -> None:
     """Print the results of a run, and how to view them or resume the run."""
+    for sentence in metrics.verdict:
+        say(console, sentence)
     console.print(table(metrics))
     for sentence in (*sentences(metrics), *metrics.notes):
         say(console, sentence)
@@ -27,12 +29,13 @@ def table(metrics: Metrics) -> Table:
     """Return the table of softmax share and quality by length: the learnt row, then its controls."""
     others = "as other architectures" if metrics.learnt.name == FOUND else "under other routings"
     title = f"The same weights {others}" if metrics.controls else "The trained model"
-    made = Table(title=title, caption=f"{metrics.quality.replace('_', ' ')}: {BETTER[metrics.quality]}")
+    chance = "" if metrics.chance is None else f"; chance: {number(metrics.chance)}"
+    made = Table(title=title, caption=f"{metrics.quality.replace('_', ' ')}: {DIRECTION[metrics.quality]}{chance}")
     shown = cells(metrics)
     for place, column in enumerate(shown[0]):
         made.add_column(column, justify="right" if place else "left")
     for row in shown:
-        made.add_row(*row.values(), style="bold" if row is shown[0] and metrics.controls else "")
+        made.add_row(*row.values(), style="bold" if row is shown[0] and metrics.ahead else "")
     return made
 
 

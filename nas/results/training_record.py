@@ -15,6 +15,7 @@ class TrainingRecord:
         seconds: wall time, summed over the first start and every resumption.
         tokens: training tokens, over all processes.
         tokens_per_second: throughput over all processes; None if it was not measured.
+        softmax_share: mean softmax share over the logged steps; None if it was not logged.
         peak_flops: peak FLOPs per second of all devices together; None if it is not known.
     """
 
@@ -25,4 +26,5 @@ class TrainingRecord:
     seconds: float
     tokens: int
     tokens_per_second: float | None
+    softmax_share: float | None
     peak_flops: float | None

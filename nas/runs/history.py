@@ -1,5 +1,7 @@
 """The scalars of a training, read from TensorBoard's files in its run folder."""
 
+from statistics import fmean
+
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nas.runs.folder import TENSORBOARD, Run
@@ -20,6 +22,15 @@ def history(run: Run) -> list[dict[str, float]]:
             name = {"budget": "target"}.get(tag, tag)
             steps.setdefault(event.step, {"step": event.step})[name] = event.value
     return [steps[step] for step in sorted(steps)]
+
+
+def mean_share(run: Run) -> float | None:
+    """Return the mean softmax share over the logged steps; None if it was not logged, as for a budget of another cost.
+
+    Routed layers begin as softmax attention and reach their final share as the budget tightens.
+    """
+    shares = [entry["share"] for entry in history(run) if "share" in entry]
+    return fmean(shares) if shares else None
 
 
 PROBABILITY = "probability"

@@ -4,12 +4,13 @@ Fields have the same names as in the file. There the learnt row and the controls
 and ``learnt`` is the name of the learnt row. In files without ``learnt`` the learnt row comes first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 from nas.evaluation.evaluate import Evaluation
+from nas.evaluation.noise import Estimate, margin
 from nas.evaluation.planted import Found
 from nas.runs.candidate import Candidate
 from nas.runs.decode import decode, decode_key
@@ -31,6 +32,10 @@ class Figures:
         shares: softmax share of each routed layer, by routing head; nan if training diverged.
         found: precision and recall of planted chunks of each routed layer, by routing head.
         found_by_layer: the same for whole layers, where a chunk counts as routed if any head routes it.
+        margin: half the width of the 95 % confidence interval of the quality over the validation sequences; nan if
+            there is a single sequence, None in files without it.
+        lead: difference between the quality of the learnt row and of this one, over the same sequences; None for the
+            learnt row.
     """
 
     quality: float
@@ -40,10 +45,18 @@ class Figures:
     shares: dict[int, list[float]]
     found: dict[int, list[Found]] = field(default_factory=dict)
     found_by_layer: dict[int, Found] = field(default_factory=dict)
+    margin: float | None = None
+    lead: Estimate | None = None
 
     @classmethod
-    def of(cls, evaluation: Evaluation, share: float) -> Self:
-        """Make the figures of an evaluation."""
+    def of(cls, evaluation: Evaluation, share: float, learnt: Evaluation | None = None) -> Self:
+        """Make the figures of an evaluation.
+
+        Args:
+            evaluation: evaluation of a row.
+            share: softmax share of the row.
+            learnt: evaluation of the learnt row on the same sequences, for a control.
+        """
         return cls(
             quality=evaluation.quality,
             by_position=evaluation.by_position,
@@ -52,6 +65,8 @@ class Figures:
             shares=evaluation.shares,
             found=evaluation.found,
             found_by_layer=evaluation.found_by_layer,
+            margin=margin(evaluation.by_sequence, resolution=0.0),
+            lead=None if learnt is None else _difference(learnt.by_sequence, evaluation.by_sequence),
         )
 
 
@@ -167,6 +182,7 @@ class Metrics:
         tokens_per_second: throughput; None if it was not measured.
         flops_share: share of the GPU's peak FLOPs, in [0, 1]; None if the peak is not known.
         quality: name of the figure of merit.
+        chance: quality of a model that ignores its input; None if it is not known.
         learnt: row of the learnt routing and architecture.
         controls: rows of other routings of the same weights, or of other architectures of the space.
         retrieving_layer: layer that retrieves; None if the task plants nothing or no layer routes.
@@ -187,6 +203,7 @@ class Metrics:
     tokens_per_second: float | None = None
     flops_share: float | None = None
     quality: str
+    chance: float | None = None
     learnt: Row
     controls: tuple[Row, ...] = ()
     retrieving_layer: RetrievingLayer | None = None
@@ -249,6 +266,10 @@ def is_finished(folder: Path) -> bool:
     """Return whether the metrics of a run say that training reached its last step; False if there are no metrics."""
     given = read_json(folder / METRICS)
     return isinstance(given, dict) and bool(given.get("finished"))
+
+
+def _difference(learnt: Sequence[float], other: Sequence[float]) -> Estimate:
+    return Estimate.of([mine - theirs for mine, theirs in zip(learnt, other, strict=True)])
 
 
 def _by_length(row: Row) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def test_markdown_has_every_contender_and_every_test(summary: Summary) -> None:
     ]
     row = summary.rows[0]
     own = f"1.000 [{row['low_1x']:.3f}, {row['high_1x']:.3f}], within the noise"
-    assert f"| **token_hybrid** | 0.030         | {own} |" in page
-    assert "| softmax          | 1.23 M     | 0.002         | 25.0 T         |" in page
+    assert f"| token_hybrid    | 0.030         | {own} |" in page
+    assert "| softmax         | 1.23 M     | 0.002         | 25.0 T         |" in page
     assert sum(line.startswith("- ") for line in page.splitlines()) == len(summary.pairs) == 48
     assert sum(line.count("|") == 9 for line in page.splitlines()) == len(summary.pairs) + 2
 
@@ -99,7 +99,7 @@ def test_claims_of_other_measures_and_of_one_seed() -> None:
         "token_hybrid against linear at the training length: 1.000 against 0.020 recall, from one seed, not tested."
     ]
     assert "one seed" in single.caption
-    assert "| **token_hybrid** | 0.500         | 1.000, one seed: not tested |" in to_markdown(single)
+    assert "| token_hybrid | 0.500         | 1.000, one seed: not tested |" in to_markdown(single)
 
 
 def test_a_single_contender_has_no_tests() -> None:

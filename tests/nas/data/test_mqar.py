@@ -112,3 +112,7 @@ def test_options_that_cannot_work_are_named(changed: dict[str, Any], named: str)
 def test_a_length_factor_with_too_few_keys_is_refused() -> None:
     with pytest.raises(UserError, match=r"data.length_factors has 4: 32 pairs need as many different keys"):
         mqar().validation_batches(4)
+
+
+def test_chance_is_a_guess_among_the_values() -> None:
+    assert mqar(vocab_size=64).chance() == 1 / 32

@@ -166,3 +166,7 @@ def test_a_text_too_short_is_refused(lines: str) -> None:
         needle("text", lines, length=4096)
     with pytest.raises(UserError, match="is too short: a validation sequence needs 16,385 bytes"):
         needle("text", lines).validation_batches(64)
+
+
+def test_chance_is_a_guess_among_all_values() -> None:
+    assert needle(value_length=3).chance() == pytest.approx(1 / 900)  # 100 to 999

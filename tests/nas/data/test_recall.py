@@ -115,3 +115,7 @@ def test_selection_batches_are_like_validation_batches_but_disjoint() -> None:
     assert not sequences[0] & sequences[1]
     again = recall(batch_size=3, validation_batches=4).selection_batches(2)
     assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(again, chosen, strict=False))
+
+
+def test_chance_is_a_guess_among_the_values() -> None:
+    assert recall(values=8).chance() == 1 / 8

@@ -73,3 +73,8 @@ def test_a_token_shows_its_summand() -> None:
 def test_options_that_cannot_work_are_named(changed: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
         tracking(**changed)
+
+
+@pytest.mark.parametrize(("problem", "chance"), [("parity", 1 / 2), ("modular", 1 / 5)])
+def test_chance_is_a_guess_among_the_states(problem: str, chance: float) -> None:
+    assert tracking(problem=problem, modulus=5).chance() == chance

@@ -90,3 +90,8 @@ def test_selection_batches_of_a_text_with_one_window(tmp_path: Path) -> None:
     path.write_bytes(POEM[:200])
     (batch,) = text(path).selection_batches(1)
     assert batch.tokens.shape == (4, 16)
+
+
+def test_chance_is_the_entropy_of_the_bytes_of_validation(tmp_path: Path) -> None:
+    (tmp_path / "four.txt").write_bytes(b"abcd" * 200)
+    assert text(tmp_path).chance() == pytest.approx(2.0)

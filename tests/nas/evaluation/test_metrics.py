@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.evaluation.metrics import bits_by_position, merit, quality_of
+from nas.evaluation.metrics import bits_by_position, merit, quality_by_sequence, quality_of
 
 
 def bools(text: str) -> Tensor:
@@ -30,6 +30,22 @@ def test_a_figure_of_merit(measure: str, expected: float) -> None:
     assert quality_of(measure, loss, correct, 3, torch.sum).item() == pytest.approx(
         expected * (3 if measure == "exact_match" else 6)
     )
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("recall", [1.0, 0.5, 0.5]),
+        ("accuracy", [1.0, 0.5, 0.5]),
+        ("exact_match", [1.0, 0.0, 0.0]),
+        ("bits_per_byte", [bits / math.log(2) for bits in (0.5, 2.5, 4.5)]),
+    ],
+)
+def test_the_quality_of_each_sequence_has_the_quality_as_its_mean(measure: str, expected: list[float]) -> None:
+    correct, loss, sequence = bools("110110"), torch.arange(6.0), torch.tensor([0, 0, 1, 1, 2, 2])
+    found = quality_by_sequence(measure, loss, correct, sequence, 3)
+    assert found == pytest.approx(expected)
+    assert sum(found) / 3 == pytest.approx(quality_of(measure, loss, correct, 3).item())
 
 
 @pytest.mark.parametrize(

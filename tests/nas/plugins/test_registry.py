@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import dataclass, make_dataclass
 from random import Random
@@ -8,7 +9,7 @@ import torch
 
 from nas import search_spaces
 from nas.config import DataConfig, EvolutionConfig, RandomConfig
-from nas.data import build_task, token_of
+from nas.data import build_task, chance_of, token_of
 from nas.errors import UserError
 from nas.models import operations
 from nas.models.operations import Window
@@ -211,12 +212,25 @@ class Odd(Unmeasured):
     quality, token = "bits_per_token", "word"
 
 
+class Lucky(Unmeasured):
+    quality, chance = "accuracy", 0.5
+
+
+class Hopeless(Unmeasured):
+    quality = "accuracy"
+
+    def chance(self) -> float:
+        return math.nan
+
+
 @pytest.mark.parametrize(
     ("task", "told"),
     [
         (Silent, r"Silent of task own returned .*this has no validation_batches"),
         (Unmeasured, "quality 'beauty'; it must"),
         (Worded, "quality 'bits_per_byte'; it must be bits_per_token, since it does not say"),
+        (Lucky, r"has the chance 0\.5; it must be a method that returns the quality of a model that ignores"),
+        (Hopeless, "has the chance nan; it must be a method"),
         (Odd, "has the tokens 'word'; it must be byte or token"),
     ],
 )
@@ -233,6 +247,7 @@ def test_a_task_says_what_its_tokens_are(quality: str, token: str) -> None:
     register_task("own", own, OwnData)
     task = build_task(OwnData(name="own", length=8, batch_size=1, validation_batches=1, length_factors=[1]), 5)
     assert token_of(task) == token
+    assert chance_of(task) is None
 
 
 def test_a_task_with_the_options_of_another() -> None:

@@ -14,7 +14,7 @@ from nas.supernet.discretised import Discretised, discretise
 from nas.training.module import TrainingModule
 from tests.nas.supernet.test_thresholds import made
 
-RECORD = TrainingRecord(True, None, 6, 6, 2.0, 768, 384.0, None)
+RECORD = TrainingRecord(True, None, 6, 6, 2.0, 768, 384.0, 0.25, None)
 
 
 def discretised(module: TrainingModule) -> Discretised:
@@ -30,6 +30,10 @@ def test_all_figures_are_of_one_model() -> None:
     assert given.rows == rows
     assert (given.step, given.training_tokens, given.quality, given.searched) == (6, 768, "recall", None)
     assert given.evaluation_seconds >= 1
+    assert given.chance == 1 / module.config.data.values
+    assert given.verdict
+    assert given.verdict[0].startswith("Nothing was learnt: recall ")
+    assert not given.ahead
     assert given.cost == cost_of(one)
     assert given.budget.used == one.used == pytest.approx(given.learnt.at_training_length.share)
 

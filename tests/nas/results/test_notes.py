@@ -13,7 +13,7 @@ from nas.runs.metrics import BudgetUse, Searched
 from nas.supernet.discretised import Discretised, discretise
 from tests.nas.supernet.test_thresholds import made
 
-ENDED = TrainingRecord(True, None, 6, 6, 1.0, 100, 100.0, None)
+ENDED = TrainingRecord(True, None, 6, 6, 1.0, 100, 100.0, None, None)
 MET = BudgetUse("softmax_share", 0.5, False, 0.5, 0.0, 1.0, 0.0, 1)
 BEST = Candidate((0, 0), ("softmax", "softmax"), 0.5, 1.0, 0.5, 0.1)
 

@@ -39,7 +39,7 @@ def test_the_table_has_a_row_for_what_was_learnt_and_each_control() -> None:
 )
 def test_the_title_says_what_the_rows_have_in_common(given: Metrics, title: str) -> None:
     assert table(given).title == title
-    assert table(given).caption == "recall: higher is better"
+    assert table(given).caption == "recall: higher is better; chance: 0.062"
 
 
 def test_sentences_say_what_the_table_does_not() -> None:
@@ -64,3 +64,15 @@ def test_it_says_how_to_look_at_a_run_and_how_to_continue_one_that_was_stopped()
     assert printed(metrics()).endswith(watch)
     stopped = printed(metrics(finished=False, notes=("Stopped at step 3.",)))
     assert stopped.endswith(f"Stopped at step 3.\n{watch}Continue with: resume=folder\n")
+
+
+def test_the_verdict_comes_before_the_table() -> None:
+    lines = printed(metrics()).splitlines()
+    assert lines[0] == "Recall is 0.500 ± 0.010."
+    assert "The same weights" in lines[1]
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_the_learnt_row_is_bold_only_if_it_is_ahead(ahead: bool) -> None:
+    made = table(metrics(ahead=ahead))
+    assert [str(row.style) for row in made.rows] == ["bold" if ahead else "", ""]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nas.evaluation.noise import Estimate
 from nas.evaluation.planted import Found
 from nas.runs.metrics import BudgetUse, Choice, Cost, Figures, Metrics, RetrievingLayer, Row
 
@@ -36,7 +37,10 @@ def metrics(**changed: Any) -> Metrics:
         "tokens_per_second": 3000.0,
         "quality": "recall",
         "learnt": row(),
-        "controls": (row("all linear", 0.1, share=0.0),),
+        "chance": 0.0625,
+        "controls": (row("all linear", 0.1, share=0.0, margin=0.01, lead=Estimate(0.4, 0.02)),),
+        "verdict": ("Recall is 0.500 ± 0.010.",),
+        "ahead": True,
         "retrieving_layer": RetrievingLayer(1, 0.75, 0.5),
         "cost": Cost(1234, dict.fromkeys(CONTEXTS, 2**20), dict.fromkeys(CONTEXTS, 5678)),
         "choices": (Choice(0, "linear"), Choice(1, "token_hybrid@8", {"linear": 0.25, "token_hybrid@8": 0.75})),

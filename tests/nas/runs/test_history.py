@@ -6,7 +6,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.runs.folder import TENSORBOARD, Run
-from nas.runs.history import FINAL, history
+from nas.runs.history import FINAL, history, mean_share
 
 
 def test_scalars_come_by_step_under_the_reports_names(tmp_path: Path) -> None:
@@ -23,3 +23,13 @@ def test_where_nothing_was_logged_there_is_none(tmp_path: Path, made: bool) -> N
     if made:
         (tmp_path / TENSORBOARD).mkdir()
     assert history(Run(tmp_path)) == []
+
+
+def test_the_mean_share_is_over_all_logged_steps(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path / TENSORBOARD)) as writer:
+        writer.add_scalar("loss", 0.5, 1)
+    assert mean_share(Run(tmp_path)) is None
+    with SummaryWriter(str(tmp_path / TENSORBOARD)) as writer:
+        for step, share in enumerate((1.0, 0.5, 0.0, 0.0)):
+            writer.add_scalar("share", share, step)
+    assert mean_share(Run(tmp_path)) == 0.375

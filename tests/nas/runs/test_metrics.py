@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.evaluation.evaluate import Evaluation
+from nas.evaluation.noise import Estimate
 from nas.evaluation.planted import Counts, Found
 from nas.runs.candidate import Candidate
 from nas.runs.metrics import Figures, Metrics, Row, Searched, is_finished, read_metrics
@@ -62,6 +64,9 @@ def test_a_file_of_an_earlier_version_has_the_same_figures() -> None:
     assert read.searched.best is not None
     written = json.loads(json.dumps(read.to_json()))
     assert written.pop("learnt") == "found architecture"
+    assert [written.pop(later) for later in ("chance", "verdict", "ahead")] == [None, [], False]
+    for by_length in (length for lengths in written["routings"].values() for length in lengths.values()):
+        assert [by_length.pop(later) for later in ("margin", "lead")] == [None, None]
     assert written == given
     assert list(written) == list(given)
 
@@ -121,8 +126,11 @@ def test_whether_a_run_is_finished(tmp_path: Path, text: str, finished: bool) ->
 
 def test_figures_are_those_of_an_evaluation() -> None:
     counts = {1: Counts(3, 4, 6)}
-    evaluation = Evaluation(0.5, 1.25, {1: [0.25, 0.75]}, {1: [Found(0.5, 0.25)]}, counts, [(16, 1.5)])
-    assert Figures.of(evaluation, 0.125) == Figures(
+    evaluation = Evaluation(0.5, 1.25, {1: [0.25, 0.75]}, {1: [Found(0.5, 0.25)]}, counts, [(16, 1.5)], [0.25, 0.75])
+    learnt = replace(evaluation, by_sequence=[1.0, 0.5])
+    made = Figures.of(evaluation, 0.125, learnt)
+    assert Figures.of(learnt, 0.125).lead is None
+    assert made == Figures(
         quality=0.5,
         by_position=[(16, 1.5)],
         loss=1.25,
@@ -130,4 +138,6 @@ def test_figures_are_those_of_an_evaluation() -> None:
         shares={1: [0.25, 0.75]},
         found={1: [Found(0.5, 0.25)]},
         found_by_layer={1: Found(0.75, 0.5)},
+        margin=Estimate.of([0.25, 0.75]).margin,
+        lead=Estimate.of([0.75, -0.25]),
     )
