@@ -2,13 +2,11 @@
 
 import glob
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from urllib.parse import quote
 
 from nas.comparisons.figures.quality_against_cost import COSTS, corners, known
 from nas.comparisons.figures.quality_curves import Curve, length_curves, position_curves
@@ -20,7 +18,7 @@ from nas.comparisons.table import cost_columns, sentences
 from nas.errors import UserError
 from nas.report.charts import Axis, Band, Mark, bands, scatter
 from nas.report.diagram import Block, Stack, measured_shares
-from nas.report.embed import Chart, Charts, environment, write_page
+from nas.report.embed import Chart, Charts, environment, link, write_page
 from nas.report.table import Cell, Row, Table, intervals
 from nas.report.units import MISSING, number, p_value, signed
 from nas.runs.folder import REPORT, Run, read_json
@@ -145,11 +143,7 @@ def _runs(contender: TrainedContender, folder: Path) -> dict[int, Path]:
 
 def _links(runs: Mapping[int, Path], at: Path) -> list[tuple[str, str]]:
     """Return the label of each training, and the link from the page to its report."""
-    return [(f"seed {seed}", _relative(run / REPORT, at)) for seed, run in runs.items()]
-
-
-def _relative(report: Path, at: Path) -> str:
-    return quote(os.path.relpath(report.resolve(), at.resolve()))
+    return [(f"seed {seed}", link((run / REPORT).resolve(), at)) for seed, run in runs.items()]
 
 
 def _headline_figures(summary: Summary) -> list[tuple[str, str, str]]:
@@ -315,7 +309,7 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
                 metrics = read_metrics(run)
                 quality, measure = metrics.learnt.at_training_length.quality, metrics.quality.replace("_", " ")
         report = run / REPORT
-        links = [("report", _relative(report, at))] if report.exists() else []
+        links = [("report", link(report.resolve(), at))] if report.exists() else []
         figure = Cell(MISSING) if math.isnan(quality) else Cell(number(quality), quality)
         rows.append(Row([Cell(run.name), figure, Cell("finished" if finished else "started"), Cell("", links=links)]))
     note = (

@@ -2,14 +2,12 @@
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from rich.console import Console
 
@@ -20,7 +18,7 @@ from nas.files.lock import in_use
 from nas.files.saving import replacing
 from nas.index.entry import DAMAGED, FINISHED, STOPPED, Entry, entry
 from nas.index.folders import fingerprint, read, run_folders
-from nas.report.embed import Charts, environment, write_page
+from nas.report.embed import Charts, environment, link, write_page
 from nas.report.units import MISSING, context, number, size
 from nas.runs.decode import decode
 from nas.runs.folder import REPORT, plain
@@ -167,8 +165,8 @@ def _row(folder: str, name: str, entries: Entries, running: set[str], root: Path
     best = next((part for other, part in entries.items() if one.best and other == f"{folder}/search/{one.best}"), None)
     if best is not None:
         one = replace(one, share=best.share, cache=best.cache)
-    link = quote(os.fsencode(os.path.relpath(root.resolve() / folder / REPORT, at.resolve()))) if one.report else ""
-    return Shown(folder, name, within, link, KINDS.get(one.command, MISSING), one)
+    href = link(root.resolve() / folder / REPORT, at) if one.report else ""
+    return Shown(folder, name, within, href, KINDS.get(one.command, MISSING), one)
 
 
 def _drawn(rows: Sequence[Shown]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Charts inside a page: Vega-Lite is compiled to Vega, and the page contains the library that draws it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -113,6 +115,11 @@ def environment() -> Environment:
     )
     made.globals["generator"] = GENERATOR
     return made
+
+
+def link(target: Path, at: Path) -> str:
+    """Return the link from a page in the folder ``at`` to a file; names of files need not be UTF-8."""
+    return quote(os.fsencode(os.path.relpath(target, at.resolve())))
 
 
 def is_page(path: Path) -> bool:

@@ -1,20 +1,18 @@
 """`report.html` of a sweep: objectives of the trials, importance of the options, and a table with links to reports."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from nas.errors import UserError
 from nas.evaluation.pareto import front
 from nas.report.charts import Axis, Mark, bars, scatter
 from nas.report.curves import sentence
-from nas.report.embed import Chart, Charts, environment, write_page
+from nas.report.embed import Chart, Charts, environment, link, write_page
 from nas.report.parallel import RAMP, Dimension, parallel
 from nas.report.table import Cell, Row, Table
 from nas.runs.folder import METRICS, REPORT
@@ -100,7 +98,7 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
     trials: list[Trial] = metrics["trials"]
     done = [trial for trial in trials if trial["state"] == COMPLETE]
     names = _names(metrics)
-    links = {trial["trial"]: link for trial in trials if (link := _link(trial, folder, at))}
+    links = {trial["trial"]: href for trial in trials if (href := _link(trial, folder, at))}
     count = metrics["trials_asked_for"]
     summary = [("trials", f"{metrics['finished']} of {count}", f"{len(done)} complete")]
     if done:
@@ -165,7 +163,7 @@ def _link(trial: Trial, folder: Path, at: Path) -> str | None:
     run = Path(trial["run"])
     reports = (place / REPORT for place in (run, folder / "search" / run.name))
     found = next((report for report in reports if report.exists()), None)
-    return None if found is None else quote(os.path.relpath(found.resolve(), at.resolve()))
+    return None if found is None else link(found.resolve(), at)
 
 
 def _merit(trial: Trial, metrics: Mapping[str, Any], objective: str) -> float:
@@ -291,8 +289,8 @@ def _table(
     rows = []
     for trial in trials:
         label = f"trial {trial['trial']}"
-        link = links.get(trial["trial"])
-        cells = [Cell("" if link else label, float(trial["trial"]), links=[(label, link)] if link else [])]
+        href = links.get(trial["trial"])
+        cells = [Cell("" if href else label, float(trial["trial"]), links=[(label, href)] if href else [])]
         found = trial["objectives"] or {}
         cells += [_figure(found.get(name), number) for name in names]
         cells += [_value(trial["values"].get(option)) for option in options]

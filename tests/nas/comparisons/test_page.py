@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -46,13 +47,14 @@ def test_bits_by_position_are_a_chart(tmp_path: Path) -> None:
 
 def test_links_lead_to_the_trainings_that_are_there(tmp_path: Path) -> None:
     names = ["2026-01-01_00-00-00_softmax_lr0.002_seed0", "2026-01-02_00-00-00_softmax_lr0.002_seed0"]
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
     for name in (*names, "2026-01-01_00-00-00_not_softmax_lr0.002_seed0"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        (tmp_path / "train" / name / "report.html").touch()
+        (folder / "train" / name).mkdir(parents=True)
+        (folder / "train" / name / "report.html").touch()
     summary = Summary.of(comparison(by_seed("softmax", 0.5, 0.6), by_seed("linear", 0.4, 0.5)))
     (tmp_path / "pages").mkdir()
-    made = page(summary, tmp_path, tmp_path / "pages")
-    assert re.findall(r'<a href="([^"]*)">([^<]*)', made) == [(f"../train/{names[1]}/report.html", "seed 0")]
+    made = page(summary, folder, tmp_path / "pages")
+    assert re.findall(r'<a href="([^"]*)">([^<]*)', made) == [(f"../caf%E9/train/{names[1]}/report.html", "seed 0")]
 
 
 def test_hybrid_layers_tell_their_share_over_seeds(tmp_path: Path) -> None:

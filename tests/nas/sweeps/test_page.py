@@ -1,6 +1,7 @@
 """The page of a sweep: its trials in every state, and names that are harmful as HTML."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,11 @@ def rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_trial_is_in_the_charts_and_in_the_table(tmp_path: Path) -> None:
     given = metrics(trial(1, 0.9, 0.1), trial(2, 0.5, 0.4), trial(3, None, 0.0, "fail"), trial(4, 0.8, 0.2))
-    (tmp_path / "search" / "t").mkdir(parents=True)
-    (tmp_path / "search" / "t" / "report.html").touch()
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    (folder / "search" / "t").mkdir(parents=True)
+    (folder / "search" / "t" / "report.html").touch()
     given["trials"][0]["run"] = "/moved away/t"
-    text = page(given, tmp_path, tmp_path)
+    text = page(given, folder, tmp_path)
     charts = specs(text)
     assert set(charts) == {
         *("chart-front-0", "chart-history-quality", "chart-history-share"),
@@ -69,7 +71,7 @@ def test_every_trial_is_in_the_charts_and_in_the_table(tmp_path: Path) -> None:
         "trial 2": (0.5, 0.4, "trial"),
         "trial 4": (0.8, 0.2, "trial"),
     }
-    assert front["trial 1"]["href"] == "search/t/report.html"
+    assert front["trial 1"]["href"] == "caf%E9/search/t/report.html"
     line = [(row["x"], row["y"]) for row in rows(charts["chart-history-share"]) if "order" in row]
     assert line == [(1, 0.1), (2, 0.1), (2, 0.1), (4, 0.1), (4, 0.1)]
     width = {
@@ -77,7 +79,7 @@ def test_every_trial_is_in_the_charts_and_in_the_table(tmp_path: Path) -> None:
     }
     assert {name: row["at"] for name, row in width.items()} == {"trial 1": 0.0, "trial 2": 0.5, "trial 4": 1.0}
     assert width["trial 1"]["class"] == "best fifth"
-    assert '<a href="search/t/report.html">trial 1</a>' in text
+    assert '<a href="caf%E9/search/t/report.html">trial 1</a>' in text
     assert without_scripts(text).count("<tr>") + without_scripts(text).count("<tr class") == 5
     assert "1 trial failed: diverged" in text
 
