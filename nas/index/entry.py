@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from reprlib import Repr
 from statistics import fmean
@@ -16,13 +15,15 @@ from nas.budget.cost import LONG
 from nas.comparisons.results import RESULTS, Comparison
 from nas.index.folders import MOST_BYTES, own, read
 from nas.report.charts import digits, thinned
+from nas.report.units import repeated
 from nas.runs.folder import ARCHITECTURE, CONFIG, METRICS, REPORT, TENSORBOARD, Run
 from nas.runs.history import history
 from nas.runs.metrics import Metrics
 from nas.runs.options import FOLDER
+from nas.runs.titles import title
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import option_name
-from nas.sweeps.ranking import chosen, title
+from nas.sweeps import ranking
 
 FINISHED, STOPPED, FAILED, DAMAGED = "finished", "stopped", "failed", "damaged"
 NOT_SHOWN = {*FOLDER, "sweep.search", "sweep.storage"}
@@ -45,6 +46,7 @@ class Entry:
     Attributes:
         command: command that made the run, without "nas."; empty if it is not known.
         status: finished, stopped, failed or damaged; whether a stopped run is running is not part of its files.
+        title: what was searched, trained or compared, and on what data; empty if it is not known.
         reason: why it is stopped, failed or damaged.
         created: date and time of the start, as text that sorts by time.
         seed: seed, as text.
@@ -62,6 +64,7 @@ class Entry:
 
     command: str = ""
     status: str
+    title: str = ""
     reason: str = ""
     created: str = ""
     seed: str = ""
@@ -107,6 +110,7 @@ def _described(folder: Path) -> dict[str, Any]:
     length = [f"{options['data.length']} tokens"] if "data.length" in options else []
     return {
         "command": given["command"],
+        "title": title(given),
         "created": _shown(given.get("created", "")),
         "seed": options.get("seed", ""),
         "data": ", ".join([part for part in data if part not in ("", "None")] + length),
@@ -168,8 +172,7 @@ def _trained(folder: Path, options: Mapping[str, str]) -> dict[str, Any]:
 def _layers(folder: Path) -> str:
     """Return the options of the layers of `architecture.json`, equal ones in a row as one: "2 x linear, softmax"."""
     architecture = _json(folder, ARCHITECTURE, lambda given: Architecture.from_dict(given["architecture"]))
-    runs = [(name, len(list(same))) for name, same in groupby(map(option_name, architecture.layers))]
-    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in runs)
+    return repeated(map(option_name, architecture.layers))
 
 
 def _swept(folder: Path, options: Mapping[str, str]) -> dict[str, Any]:
@@ -190,11 +193,16 @@ def _of_trials(given: Any) -> dict[str, Any]:
         return parts | ({"status": FAILED, "reason": "no trial is complete"} if done >= count else {})
     best, first = given["best"][0], next(iter(given["objectives"]))
     return parts | {
-        "found": f"trial {int(best['trial'])}: {chosen({_shown(name): v for name, v in best['values'].items()})}"[:500],
-        "measure": title(first, str(given["quality"])),
+        "found": f"trial {int(best['trial'])}: {_chosen(best['values'])}"[:500],
+        "measure": ranking.title(first, str(given["quality"])),
         "quality": float(best["objectives"][first]),
         "best": Path(str(best["run"])).name,
     }
+
+
+def _chosen(values: Mapping[str, Any]) -> str:
+    """Return the options of a trial as text."""
+    return ranking.chosen({_shown(name): value for name, value in values.items()})
 
 
 def _compared(folder: Path, _: Mapping[str, str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +23,9 @@ from nas.runs.decode import decode
 from nas.runs.folder import REPORT, plain
 
 INDEX = "index.html"
-FORMAT = 1
+FORMAT = 2
 """Version of the stored extracts."""
 RUNNING = "running"
-STAMP = re.compile(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_")
 KINDS = {"search": "search", "train": "training", "sweep": "sweep", "compare": "comparison"}
 
 Entries = dict[str, Entry]
@@ -40,7 +38,8 @@ class Shown:
 
     Attributes:
         folder: path of the run folder below the folder of the index.
-        name: name of the folder, without its date and time if no other run has the same name.
+        title: title of the page of the run; the name of its folder if it has none.
+        name: title, with the name of the folder if another run has the same title.
         within: path of the sweep or the comparison that the run is a part of; empty for none.
         link: link to the page of the run; empty for none.
         kind: search, training, sweep or comparison.
@@ -48,6 +47,7 @@ class Shown:
     """
 
     folder: str
+    title: str
     name: str
     within: str
     link: str
@@ -71,6 +71,8 @@ class IndexPage:
     """The values of the template: rows of the table, and what the script draws."""
 
     title: str
+    origin: list[str]
+    answer: list[str]
     notes: list[str]
     summary: list[tuple[str, str, str]]
     charts: Charts
@@ -137,6 +139,8 @@ def render(entries: Entries, running: set[str], root: Path, at: Path) -> str:
     states = Counter(row.entry.status for row in rows if not row.within)
     made = IndexPage(
         title=f"Runs in {root.resolve().name}",
+        origin=[],
+        answer=[],
         notes=[],
         summary=[(state, str(count), "") for state, count in states.most_common()],
         charts=Charts([]),
@@ -148,10 +152,16 @@ def render(entries: Entries, running: set[str], root: Path, at: Path) -> str:
 
 
 def _names(entries: Entries) -> dict[str, str]:
-    """Return the name of each run by its folder, with the date and time of the folder where names are the same."""
-    short = {folder: STAMP.sub("", Path(folder).name) for folder in entries}
-    counts = Counter(short.values())
-    return {folder: name if counts[name] == 1 else Path(folder).name for folder, name in short.items()}
+    """Return the name of each run by its folder: its title, with the name of the folder where titles are the same."""
+    titles = {folder: _title(folder, one) for folder, one in entries.items()}
+    counts = Counter(titles.values())
+    return {
+        folder: title if counts[title] == 1 else f"{title}, {Path(folder).name}" for folder, title in titles.items()
+    }
+
+
+def _title(folder: str, one: Entry) -> str:
+    return one.title or Path(folder).name
 
 
 def _row(folder: str, name: str, entries: Entries, running: set[str], root: Path, at: Path) -> Shown:
@@ -166,7 +176,7 @@ def _row(folder: str, name: str, entries: Entries, running: set[str], root: Path
     if best is not None:
         one = replace(one, share=best.share, cache=best.cache)
     href = link(root.resolve() / folder / REPORT, at) if one.report else ""
-    return Shown(folder, name, within, href, KINDS.get(one.command, MISSING), one)
+    return Shown(folder, _title(folder, one), name, within, href, KINDS.get(one.command, MISSING), one)
 
 
 def _drawn(rows: Sequence[Shown]) -> dict[str, Any]:

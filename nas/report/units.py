@@ -1,6 +1,8 @@
 """Numbers as text: counts, sizes, durations, p-values and Markdown tables."""
 
 import math
+from collections.abc import Iterable
+from itertools import groupby
 
 MISSING = "-"
 PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z")
@@ -41,6 +43,22 @@ def signed(value: float) -> str:
 def context(tokens: int) -> str:
     """Return a context length as text: 32,768 is "32k"."""
     return f"{tokens // 1024}k" if tokens % 1024 == 0 else str(tokens)
+
+
+def tokens(length: int, factor: int) -> str:
+    """Return a length as text for headings: 8 times 512 is "4,096 tokens (8x)", once 512 is "512 tokens".
+
+    Args:
+        length: length of a training sequence, in tokens.
+        factor: multiple of that length.
+    """
+    return f"{length * factor:,} tokens" + ("" if factor == 1 else f" ({factor}x)")
+
+
+def repeated(names: Iterable[str]) -> str:
+    """Return names as text, equal ones in a row as one: "2 x linear, softmax"."""
+    runs = [(name, len(list(same))) for name, same in groupby(names)]
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in runs)
 
 
 def _prefixed(value: float, step: int, units: tuple[str, ...]) -> str:

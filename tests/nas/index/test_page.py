@@ -31,7 +31,8 @@ def test_the_command_writes_every_run_with_a_relative_link(swept: Ended, tmp_pat
     run(tmp_path / "train/broken").joinpath("config.yaml").write_text("{")
     parsed = Parsed(index(tmp_path))
     text = " ".join(parsed.text.split())
-    assert "mine search finished recall, 64 tokens 2 x linear 0.500 recall 0.125 1.00 MiB 3" in text
+    assert "token_hybrid on recall 2026-11-28_12-00-00_mine search finished recall, 64 tokens 2 x linear" in text
+    assert "0.500 recall 0.125 1.00 MiB 3" in text
     assert "broken - damaged config.yaml is not YAML" in text
     links = [attributes["href"] for name, attributes in parsed.elements if name == "a"]
     assert links == ["search/2026-11-28_12-00-00_mine/report.html"]
@@ -141,6 +142,9 @@ def test_filter_sort_and_comparison_work_in_a_browser(
         assert "trainer.validate_every" in differing
         assert "model.width" not in differing
         shown.locator(".runs thead button", has_text="run").click()
-        assert rows.first.inner_text().strip().startswith("first")
+        assert rows.first.inner_text().strip().startswith("Sweep of 5 options on recall")
+        trial = next((swept.run / "search").glob("*trial_0001")).name
+        named = {f"token_hybrid on recall, {name}" for name in ("first", trial)}
+        assert set(shown.locator("#legend span").all_inner_texts()) == named
         assert shown.evaluate("document.documentElement.scrollWidth") <= 1200
         assert violations(shown) == []

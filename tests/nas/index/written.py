@@ -32,7 +32,8 @@ ARCHITECTURE = {
 def run(folder: Path, command: str = "search", **options: Any) -> Path:
     """A run folder with a config alone."""
     folder.mkdir(parents=True)
-    config = {"data": {"name": "recall", "length": 64, "path": None}, "trainer": {"steps": 200}, "seed": 3, **options}
+    data = {"name": "recall", "length": 64, "path": None}
+    config = {"data": data, "trainer": {"steps": 200}, "seed": 3, "space": {"name": "token_hybrid"}, **options}
     described = {"command": command, "config": config, "created": "2026-11-28_12-00-00"}
     (folder / "config.yaml").write_text(yaml.safe_dump(described))
     return folder

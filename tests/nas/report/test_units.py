@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nas.report.units import context, count, duration, markdown, number, p_value, signed, size
+from nas.report.units import context, count, duration, markdown, number, p_value, repeated, signed, size, tokens
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,12 @@ def test_durations(value: float | None, shown: str) -> None:
 def test_p_values_differences_and_contexts() -> None:
     assert [p_value(p) for p in (None, 3e-7, 0.0312, 1.0)] == ["-", "< 0.001", "0.031", "1.000"]
     assert [signed(value) for value in (0.25, -0.25, -1e-9)] == ["+0.250", "-0.250", "+0.000"]
-    assert [context(tokens) for tokens in (4096, 131072, 500)] == ["4k", "128k", "500"]
+    assert [context(length) for length in (4096, 131072, 500)] == ["4k", "128k", "500"]
+
+
+def test_lengths_and_names_in_a_row() -> None:
+    assert [tokens(512, factor) for factor in (1, 8)] == ["512 tokens", "4,096 tokens (8x)"]
+    assert repeated(["linear", "linear", "softmax", "linear"]) == "2 x linear, softmax, linear"
 
 
 def test_a_table_is_padded_so_that_its_source_reads_as_one() -> None:
