@@ -219,6 +219,39 @@ def test_it_is_accessible_and_fits_its_screen(browser: Any, search: Ended, schem
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+COVERED = """() => {
+  const above = [...document.querySelectorAll('.view *')].filter((one) =>
+    ['sticky', 'fixed'].includes(getComputedStyle(one).position) && !one.closest('table'));
+  const visible = [...document.querySelectorAll('.chunk.chosen, .inspector')].map((one) => {
+    const box = one.getBoundingClientRect();
+    return one.contains(document.elementFromPoint(box.x + box.width / 2, box.y + Math.min(box.height - 4, 12)));
+  });
+  return [above.map((one) => one.className), visible];
+}"""
+HIDDEN = "document.querySelector('.scroll').scrollWidth > document.querySelector('.scroll').clientWidth"
+
+
+def test_its_panels_cover_nothing_and_tables_use_the_room(browser: Any, tmp_path: Path) -> None:
+    wide = [{"model": "searched"} | {f"recall at {64 * 2**power:,} tokens": "0.5" for power in range(6)}]
+    write_report(tmp_path / "page.html", replace(large(), history=[], snapshots=[], comparison=wide))
+    with opened(browser, tmp_path / "page.html", 1920) as page:
+        assert page.evaluate("document.querySelector('table.comparison').clientWidth") > 1700
+        for width, height in ((1280, 800), (800, 600), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("document.querySelector('.explorer').scrollIntoView({ block: 'nearest' })")
+            page.focus(".chunk >> nth=100")
+            page.keyboard.press("ArrowRight")
+            page.evaluate("document.querySelector('.explorer').scrollIntoView({ block: 'nearest' })")
+            assert page.evaluate(COVERED) == [[], [True, True]], width
+        assert page.evaluate(HIDDEN)
+        shadow = page.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundAttachment")
+        assert shadow == "local, local, scroll, scroll"
+        first = "document.querySelector('.comparison tbody th').getBoundingClientRect().x"
+        before = page.evaluate(first)
+        page.evaluate("document.querySelector('.scroll').scrollLeft = 100")
+        assert page.evaluate(first) == before
+
+
 def test_hostile_tokens_are_shown_and_not_executed(browser: Any, tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", report(title="".join(HOSTILE), routing=routing(HOSTILE, 3), compared=report()))
     with opened(browser, tmp_path / "page.html") as page:
