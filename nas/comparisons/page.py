@@ -15,15 +15,18 @@ from nas.comparisons.results import RESULTS, Comparison, TrainedContender
 from nas.comparisons.summary import Row as Figures
 from nas.comparisons.summary import Summary, value
 from nas.comparisons.table import cost_columns, sentences
+from nas.comparisons.verdict import verdict
 from nas.errors import UserError
+from nas.files.lock import in_use
 from nas.report.charts import Axis, Band, Mark, bands, scatter
 from nas.report.diagram import Block, Stack, measured_shares
 from nas.report.embed import Chart, Charts, environment, link, write_page
 from nas.report.table import Cell, Row, Table, intervals
-from nas.report.units import MISSING, number, p_value, signed
+from nas.report.units import MISSING, context, number, p_value, signed, size, tokens
 from nas.runs.folder import REPORT, Run, read_json
 from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.provenance import Rows, provenance
+from nas.runs.titles import heading, title_of_comparison
 from nas.search_spaces.architecture import Architecture
 
 BYTES = (
@@ -42,7 +45,9 @@ class ComparisonPage:
 
     Attributes:
         title: title of the page.
-        about: sentences below the title.
+        origin: line below the title: folder and start.
+        answer: paragraph of sentences: the verdict, and costs.
+        about: what the tables of quality show.
         notes: warnings.
         summary: label, value and note of each headline figure.
         tables: tables of quality and cost, or of trainings if the comparison is not finished.
@@ -55,6 +60,8 @@ class ComparisonPage:
     """
 
     title: str
+    origin: list[str]
+    answer: list[str]
     about: str
     notes: list[str]
     summary: list[tuple[str, str, str]]
@@ -96,25 +103,28 @@ def write(folder: Path, output: Path) -> None:
         raise UserError(
             f"{folder / RESULTS} is damaged: {error} To write it again, run python -m nas.compare resume={folder}"
         ) from error
-    write_page(output, page(Summary.of(comparison), folder, output.parent))
+    write_page(output, page(Summary.of(comparison), folder, output.parent, in_use(folder)))
 
 
-def page(summary: Summary, folder: Path, at: Path) -> str:
+def page(summary: Summary, folder: Path, at: Path, running: bool = False) -> str:
     """Return the page of a finished comparison as text.
 
     Args:
         summary: the summary of the comparison.
         folder: run folder of the comparison.
         at: folder of the page; links are relative to it.
+        running: whether another process goes on with the comparison.
     """
     comparison = summary.comparison
     runs = {contender.name: _runs(contender, folder) for contender in comparison.contenders}
     links = {name: _links(trained, at) for name, trained in runs.items()}
-    tests = _tests(summary)
+    tests, head = _tests(summary), heading(folder)
     made = ComparisonPage(
-        title=folder.resolve().name,
+        title=title_of_comparison(comparison.task, len(comparison.contenders), len(comparison.contenders[0].seeds)),
+        origin=[head.origin],
+        answer=[" ".join([*verdict(summary), *_costs_in_words(summary)])],
         about=f"Trained on {comparison.task}, {comparison.length:,} tokens a sequence; {summary.caption}",
-        notes=summary.notes,
+        notes=[*(["This page was made while the comparison went on."] if running else []), *summary.notes],
         summary=_headline_figures(summary),
         tables=[_quality(summary, links), *_costs(summary)],
         against_cost=[chart for cost in COSTS for chart in _against_cost(summary, cost, links)],
@@ -122,13 +132,30 @@ def page(summary: Summary, folder: Path, at: Path) -> str:
         stacks=[_stack(contender, runs[contender.name].values()) for contender in comparison.contenders],
         tests=tests if tests.rows else None,
         sentences=sentences(summary, summary.pairs),
-        provenance=[(folder.resolve().name, provenance(folder))],
+        provenance=[(head.folder, provenance(folder))],
     )
     return _render(made)
 
 
 def _render(made: ComparisonPage) -> str:
     return environment().get_template("compared.html.j2").render(page=made)
+
+
+def _best_row(summary: Summary, column: str) -> Figures:
+    sign = 1 if summary.comparison.higher else -1
+    return max(summary.rows, key=lambda row: sign * value(row, column))
+
+
+def _costs_in_words(summary: Summary) -> list[str]:
+    """Return a sentence on the known costs of each searched model, and of the best baseline at the training length."""
+    shortest, at = min(summary.comparison.factors), summary.comparison.context
+    made = []
+    for row in summary.rows:
+        share, cache = value(row, f"share_{shortest}x"), value(row, f"kv_bytes_{at}")
+        if (row["searched"] or row["model"] == summary.best[shortest]) and math.isfinite(share + cache):
+            costs = f"a softmax share of {number(share)} and a cache of {size(cache)} at {context(at)} tokens"
+            made.append(f"{row['model']} has {costs}.")
+    return made
 
 
 def _runs(contender: TrainedContender, folder: Path) -> dict[int, Path]:
@@ -148,15 +175,18 @@ def _links(runs: Mapping[int, Path], at: Path) -> list[tuple[str, str]]:
 
 def _headline_figures(summary: Summary) -> list[tuple[str, str, str]]:
     """Return label, value and note of the best quality at the shortest and the longest length, and of the models."""
-    factors, sign = summary.comparison.factors, 1 if summary.comparison.higher else -1
-    shown = []
+    factors, shown = summary.comparison.factors, []
     for factor in sorted({min(factors), max(factors)}):
         column = f"quality_{factor}x"
-        best = max(summary.rows, key=lambda row, column=column: sign * value(row, column))  # type: ignore[misc]
-        label = f"best {summary.measure}" + ("" if factor == 1 else f" at {factor}x length")
-        shown.append((label, number(value(best, column)), str(best["model"])))
+        best = _best_row(summary, column)
+        shown.append((f"best {_heading(summary, factor)}", number(value(best, column)), str(best["model"])))
     seeds = summary.comparison.contenders[0].seeds
     return [*shown, ("models", str(len(summary.rows)), f"{len(seeds)} seed{'s' * (len(seeds) > 1)} each")]
+
+
+def _heading(summary: Summary, factor: int) -> str:
+    """Return the measure with its length: "recall at 4,096 tokens (8x)"."""
+    return f"{summary.measure} at {tokens(summary.comparison.length, factor)}"
 
 
 def _quality(summary: Summary, links: dict[str, list[tuple[str, str]]]) -> Table:
@@ -172,7 +202,7 @@ def _quality(summary: Summary, links: dict[str, list[tuple[str, str]]]) -> Table
         for factor in factors
     }
     columns = ["model", "softmax share"]
-    columns += [summary.measure if factor == 1 else f"at {factor}x length" for factor in factors]
+    columns += [_heading(summary, factor) for factor in factors]
     rows = []
     for place, row in enumerate(summary.rows):
         cells = [Cell(str(row["model"])), _figure(row, f"share_{min(factors)}x", number)]
@@ -183,7 +213,8 @@ def _quality(summary: Summary, links: dict[str, list[tuple[str, str]]]) -> Table
             note = row[f"verdict_{factor}x"] or ""
             if lost := row[f"diverged_{factor}x"]:
                 note = f"{note}; {lost} diverged".removeprefix("; ")
-            cells.append(Cell(f"{number(mean)}{ends}", mean, drawn[factor][place], str(note)))
+            text, bold = f"{number(mean)}{ends}", summary.ahead(row, factor)
+            cells.append(Cell(text, mean, drawn[factor][place], str(note), ahead=bold))
         rows.append(Row([*cells, Cell("", links=links[str(row["model"])])], marked=bool(row["searched"])))
     return Table("Quality", [*columns, "reports"], rows)
 
@@ -298,7 +329,7 @@ def _tests(summary: Summary) -> Table:
 
 def _unfinished(folder: Path, at: Path) -> ComparisonPage:
     """Return the page of an unfinished comparison: a table of the trainings so far."""
-    rows = []
+    rows: list[Row] = []
     done = 0
     measure = "quality"
     for run in sorted((folder / TRAININGS).glob("*/")):
@@ -311,16 +342,16 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
         report = run / REPORT
         links = [("report", link(report.resolve(), at))] if report.exists() else []
         figure = Cell(MISSING) if math.isnan(quality) else Cell(number(quality), quality)
-        rows.append(Row([Cell(run.name), figure, Cell("finished" if finished else "started"), Cell("", links=links)]))
-    note = (
-        f"Not finished: {done} training{'s' * (done != 1)} done so far. The results follow once all are done; continue "
-        f"with python -m nas.compare resume={folder}"
-    )
+        state = "finished" if finished else "running" if in_use(run) else "stopped"
+        rows.append(Row([Cell(run.name), figure, Cell(state), Cell("", links=links)]))
+    head = heading(folder)
     tables = [Table("Trainings", ["training", measure, "state", "reports"], rows)] if rows else []
     return ComparisonPage(
-        title=folder.resolve().name,
+        title=head.title,
+        origin=[head.origin],
+        answer=[],
         about="",
-        notes=[note],
+        notes=[_progress(folder, done)],
         summary=[],
         tables=tables,
         against_cost=[],
@@ -328,5 +359,13 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
         stacks=[],
         tests=None,
         sentences=[],
-        provenance=[(folder.resolve().name, provenance(folder))],
+        provenance=[(head.folder, provenance(folder))],
     )
+
+
+def _progress(folder: Path, done: int) -> str:
+    """Return the note on an unfinished comparison: the number of finished trainings, and whether it goes on."""
+    so_far = f"{done} training{'s' * (done != 1)} done so far."
+    if in_use(folder):
+        return f"This page was made while the comparison went on: {so_far} The results follow once all are done."
+    return f"Not finished: {so_far} No process here goes on with it; to continue: python -m nas.compare resume={folder}"

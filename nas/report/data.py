@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from nas.evaluation.routing_map import RoutingMap, Snapshot
 from nas.report.diagram import Stack
+from nas.runs.titles import Heading
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class ReportData:
         stacks: layers of the run's architecture, and of hand-designed hybrids. May be empty.
         provenance: labels and values of what made the run, see `nas.runs.provenance`. May be empty.
         differences: name and both values of all that differs between this run and the compared run.
+        folder: name of the run folder; empty if it is not known.
+        started: date and time of the start; empty if it is not known.
+        answer: sentences of the first paragraph: what was found, its quality against its controls, and its cost.
+        together: sentences that compare this run with the compared run.
+        ahead: whether the searched model is better than its control by more than the noise, so that its row is bold.
     """
 
     title: str
@@ -45,3 +51,13 @@ class ReportData:
     stacks: Sequence[Stack] = ()
     provenance: Sequence[tuple[str, str]] = ()
     differences: Sequence[tuple[str, str, str]] = ()
+    folder: str = ""
+    started: str = ""
+    answer: Sequence[str] = ()
+    together: Sequence[str] = ()
+    ahead: bool = False
+
+    @property
+    def origin(self) -> str:
+        """The line below the title: run folder and start; empty if the folder is not known."""
+        return Heading(self.title, self.folder, self.started).origin if self.folder else ""

@@ -28,6 +28,8 @@ class RunPage:
 
     Attributes:
         title: title of the page.
+        origin: lines below the title: folder and start of each run.
+        answer: paragraphs that answer what was found, each of sentences.
         notes: warnings.
         summary: label, value and note of each headline figure.
         charts: training curves.
@@ -35,6 +37,8 @@ class RunPage:
     """
 
     title: str
+    origin: list[str]
+    answer: list[str]
     notes: list[str]
     summary: list[tuple[str, str, str]]
     charts: Charts
@@ -53,9 +57,17 @@ def render(data: ReportData) -> str:
     return templates.get_template("page.html.j2").render(
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
-        tables=[(name, table_of(one.comparison)) for name, one in runs.items()],
+        tables=[(name, table_of(one.comparison, one.ahead)) for name, one in runs.items()],
         stacks=_stacks(runs),
-        page=RunPage(_title(data), _page_notes(runs), _summary(data), _curves(runs), _provenance(data)),
+        page=RunPage(
+            title=_title(data),
+            origin=_origin(runs),
+            answer=_answer(data, runs),
+            notes=_page_notes(runs),
+            summary=_summary(data),
+            charts=_curves(runs),
+            provenance=_provenance(runs),
+        ),
         views=_views(data),
         labels=_labels(data),
     )
@@ -68,7 +80,23 @@ def _runs(data: ReportData) -> dict[str, ReportData]:
 
 def _title(data: ReportData) -> str:
     """Return the title, which names both of two runs."""
-    return data.title if data.compared is None else f"{data.title} beside {data.compared.title}"
+    return data.title if data.compared is None else f"{data.title} (A) beside {data.compared.title} (B)"
+
+
+def _label(name: str, run: ReportData) -> str:
+    """Return the name of a run for headings: that of its folder, after A or B on a page of two runs."""
+    return f"{name}: {run.folder or run.title}" if name else run.title
+
+
+def _origin(runs: Mapping[str, ReportData]) -> list[str]:
+    """Return folder and start of each run, with its title on a page of two runs."""
+    return [f"{name}: {one.title}. {one.origin}" if name else one.origin for name, one in runs.items() if one.origin]
+
+
+def _answer(data: ReportData, runs: Mapping[str, ReportData]) -> list[str]:
+    """Return the first paragraphs of the page: of two runs what compares them, then the answer of each."""
+    own = [" ".join([f"{name}:"] * bool(name) + [*one.answer]) for name, one in runs.items() if one.answer]
+    return [" ".join(data.together), *own] if data.together else own
 
 
 def _page_notes(runs: Mapping[str, ReportData]) -> list[str]:
@@ -95,16 +123,16 @@ def _views(data: ReportData) -> list[dict[str, Any]]:
     room = SNAPSHOT_BYTES // len(shown)
     return [
         {
-            "title": f"{name}: {one.title}" if name else one.title,
+            "title": _label(name, one),
             "routing": one.routing and explorer(f"run{number}", one.routing, one.snapshots, one.routing_at, room),
         }
         for number, (name, one) in enumerate(shown.items())
     ]
 
 
-def _provenance(data: ReportData) -> list[tuple[str, Sequence[tuple[str, str]]]]:
-    """Return what made each run of the page, by its title."""
-    return [(one.title, one.provenance) for one in (data, data.compared) if one is not None and one.provenance]
+def _provenance(runs: Mapping[str, ReportData]) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Return what made each run of the page, by its name."""
+    return [(_label(name, one), one.provenance) for name, one in runs.items() if one.provenance]
 
 
 def _summary(data: ReportData) -> list[tuple[str, str, str]]:

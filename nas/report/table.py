@@ -23,6 +23,7 @@ class Cell(NamedTuple):
         interval: interval to draw below the text; None for none.
         note: small text below the text.
         links: text and target of each link after the text.
+        ahead: whether the text is bold: its model is better than its control by more than the noise.
     """
 
     text: str
@@ -30,10 +31,11 @@ class Cell(NamedTuple):
     interval: Interval | None = None
     note: str = ""
     links: Sequence[tuple[str, str]] = ()
+    ahead: bool = False
 
 
 class Row(NamedTuple):
-    """The cells of a row; the first is its name. marked: whether the row is highlighted."""
+    """The cells of a row; the first is its name. marked: whether it is a subject of the page, with a background."""
 
     cells: Sequence[Cell]
     marked: bool = False
@@ -53,16 +55,22 @@ class Table:
         return [any(row.cells[place].value is not None for row in self.rows) for place in range(len(self.columns))]
 
 
-def table_of(rows: Sequence[Mapping[str, str]]) -> Table | None:
-    """Return the final table of a run with its first row marked; None without rows."""
+def table_of(rows: Sequence[Mapping[str, str]], ahead: bool) -> Table | None:
+    """Return the final table of a run with its first row marked; None without rows.
+
+    Args:
+        rows: texts of the cells by column, for each row.
+        ahead: whether the first row is bold.
+    """
     if not rows:
         return None
-    return Table("Comparison", list(rows[0]), [Row(_cells(row), marked=not place) for place, row in enumerate(rows)])
+    shown = [Row(_cells(row, ahead and not place), marked=not place) for place, row in enumerate(rows)]
+    return Table("Comparison", list(rows[0]), shown)
 
 
-def _cells(row: Mapping[str, str]) -> list[Cell]:
+def _cells(row: Mapping[str, str], ahead: bool) -> list[Cell]:
     name, *others = row.values()
-    return [Cell(name), *(Cell(text, _figure(text)) for text in others)]
+    return [Cell(name, ahead=ahead), *(Cell(text, _figure(text), ahead=ahead) for text in others)]
 
 
 def _figure(text: str) -> float | None:

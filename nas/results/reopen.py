@@ -20,6 +20,7 @@ from nas.models.mixers import first_alone
 from nas.models.policies import policy_of
 from nas.plugins.record import require
 from nas.report.data import ReportData
+from nas.results.answer import beside, findings
 from nas.results.differences import differences
 from nas.results.report_data import report_of, with_latest_routing
 from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run
@@ -64,7 +65,13 @@ def report(config: VisualizeConfig) -> ReportData:
         return data
     other = _load("compare", config.compare)
     _check_same_tokens(config, first, other)
-    return replace(data, compared=_report(other, shown, []), differences=differences(first.run.path, other.run.path))
+    together = beside([first.metrics, other.metrics], [one.config.data.length for one in (first, other)])
+    data, compared = (
+        replace(one, answer=findings(viewed.metrics)) if together and viewed.metrics else one
+        for one, viewed in ((data, first), (_report(other, shown, []), other))
+    )
+    different = differences(first.run.path, other.run.path)
+    return replace(data, compared=compared, differences=different, together=together)
 
 
 def _load(option: str, folder: str) -> Viewed:

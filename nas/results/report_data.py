@@ -1,18 +1,24 @@
 """Content of the report of one run, from its metrics and its run folder."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from nas.budget.cost import LONG
+from nas.budget.cost import CONTEXTS, FLOPS, KV_BYTES, LONG, SOFTMAX_SHARE
 from nas.data import Task
 from nas.evaluation.routing_map import RoutingMap
 from nas.report.data import ReportData
 from nas.report.diagram import stacks_of
-from nas.report.units import MISSING, number
+from nas.report.units import MISSING, context, count, number, repeated, size, tokens
+from nas.results.answer import answer, cache
 from nas.runs.folder import Run, command_line
 from nas.runs.history import history
-from nas.runs.metrics import Metrics, Row
+from nas.runs.metrics import BudgetUse, Metrics
 from nas.runs.provenance import provenance
 from nas.runs.snapshots import map_of, read_snapshots
+from nas.runs.titles import heading
+
+FAR = CONTEXTS[1]
+"""Context length, in tokens, of the FLOPs per token in headlines."""
 
 
 def report_of(
@@ -27,11 +33,13 @@ def report_of(
         routing: routing of one sequence; None if no layer routes.
         notes: sentences to show above the figures.
     """
+    config, head = run.config(), heading(run.path)
+    length = config["data"]["length"]
     return ReportData(
-        title=run.path.resolve().name,
-        summary=[] if metrics is None else _summary(metrics),
+        title=head.title,
+        summary=[] if metrics is None else _summary(metrics, length, config["budget"]["context"]),
         quality=quality,
-        comparison=[] if metrics is None else cells(metrics),
+        comparison=[] if metrics is None else cells(metrics, length),
         history=history(run),
         routing=routing,
         notes=notes,
@@ -39,6 +47,10 @@ def report_of(
         snapshots=read_snapshots(run),
         stacks=stacks_of(run.path),
         provenance=provenance(run.path),
+        folder=head.folder,
+        started=head.started,
+        answer=[] if metrics is None else answer(metrics, length),
+        ahead=metrics is not None and metrics.ahead,
     )
 
 
@@ -56,41 +68,71 @@ def with_latest_routing(data: ReportData, task: Task) -> ReportData:
         return replace(data, snapshots=[])
 
 
-def cells(metrics: Metrics) -> list[dict[str, str]]:
-    """Return the rows of the final table: name, softmax share and quality by length."""
+def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
+    """Return the rows of the final table: name, softmax share and quality by length.
+
+    Args:
+        metrics: final figures of a run.
+        length: length of a training sequence in tokens, for headings with lengths; None for headings with multiples.
+    """
+    headings = _headings(metrics, length)
+    return [
+        {"model": row.name, "softmax share": number(row.at_training_length.share)}
+        | {headings[factor]: number(figures.quality) for factor, figures in row.by_factor.items()}
+        for row in metrics.rows
+    ]
+
+
+def _headings(metrics: Metrics, length: int | None) -> dict[int, str]:
+    """Return the heading of the quality at each length factor."""
     measure = metrics.quality.replace("_", " ")
-    return [_cells(row, measure) for row in metrics.rows]
-
-
-def _cells(row: Row, measure: str) -> dict[str, str]:
-    shown = {"model": row.name, "softmax share": number(row.at_training_length.share)}
-    for factor, figures in row.by_factor.items():
-        shown[measure if factor == 1 else f"at {factor}x length"] = number(figures.quality)
-    return shown
+    if length is None:
+        return {factor: measure if factor == 1 else f"at {factor}x length" for factor in metrics.learnt.by_factor}
+    return {factor: f"{measure} at {tokens(length, factor)}" for factor in metrics.learnt.by_factor}
 
 
 def memory(metrics: Metrics) -> str:
     """Return the cache size of a sequence of `LONG` tokens, as text."""
-    size = metrics.cost.kv_bytes.get(LONG)
-    return MISSING if size is None else f"{size / 2**20:.2f} MiB"
+    return cache(metrics) or MISSING
 
 
-def _summary(metrics: Metrics) -> list[tuple[str, str]]:
-    """Return the label and the value of each headline figure."""
-    summary = [(metrics.quality.replace("_", " "), number(metrics.learnt.at_training_length.quality))]
-    summary.append(("parameters", f"{metrics.cost.parameters:,}"))
-    if metrics.controls:
-        budget = metrics.budget
-        label = budget.resource.replace("_", " ")
-        summary.insert(1, (label, f"{_amount(budget.used)} (budget {_amount(budget.target)})"))
-    if metrics.choices:
-        summary.insert(0, ("found", ", ".join(choice.found for choice in metrics.choices)))
+def _summary(metrics: Metrics, length: int, budgeted: int) -> list[tuple[str, str]]:
+    """Return the label, with lengths and units, and the value of each headline figure.
+
+    Args:
+        metrics: final figures of a run.
+        length: length of a training sequence, in tokens.
+        budgeted: context length, in tokens, at which a budget limits the cost.
+    """
+    headings, qualities = _headings(metrics, length), metrics.learnt.by_factor
+    summary = [("found", repeated(choice.found for choice in metrics.choices))] if metrics.choices else []
+    summary += [(headings[factor], number(qualities[factor].quality)) for factor in dict.fromkeys((1, max(qualities)))]
+    share = metrics.learnt.at_training_length.share
+    summary += _budget(metrics.budget, budgeted) if metrics.controls else []
+    if not metrics.controls or metrics.budget.resource != SOFTMAX_SHARE:
+        summary.append(("softmax share", number(share)))
+    summary.append(("parameters", count(metrics.cost.parameters)))
     if layer := metrics.retrieving_layer:
-        label = f"planted chunks kept by layer {layer.layer}"
+        label = f"share of planted chunks kept by layer {layer.layer}"
         summary.append((label, f"{number(layer.recall)} (precision {number(layer.precision)})"))
-    return [*summary, (f"cache size at {LONG // 1024}k tokens", memory(metrics))]
+    flops = metrics.cost.flops_per_token.get(FAR)
+    summary.append((f"FLOPs per token at {context(FAR)} tokens", MISSING if flops is None else count(flops)))
+    return [*summary, (f"cache size at {context(LONG)} tokens", memory(metrics))]
 
 
-def _amount(value: float) -> str:
-    """Return a share with three digits, bytes and FLOPs in full."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+def _budget(budget: BudgetUse, at: int) -> list[tuple[str, str]]:
+    """Return the label of a budget at a context length, and the cost of the model with the budget."""
+    label, show = RESOURCES[budget.resource]
+    return [(label.format(context(at)), f"{show(budget.used)} (budget {show(budget.target)})")]
+
+
+def _three_digits(share: float) -> str:
+    return f"{share:.3g}"
+
+
+RESOURCES: dict[str, tuple[str, Callable[[float], str]]] = {
+    SOFTMAX_SHARE: ("softmax share", _three_digits),
+    KV_BYTES: ("budgeted cache size at {} tokens", size),
+    FLOPS: ("budgeted FLOPs per token at {} tokens", count),
+}
+"""Label and format of the resources of `nas.budget.cost.UNITS`."""

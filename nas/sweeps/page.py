@@ -8,16 +8,21 @@ from itertools import accumulate, combinations, pairwise
 from pathlib import Path
 from typing import Any
 
+from nas.budget.cost import LONG
 from nas.errors import UserError
 from nas.evaluation.pareto import front
+from nas.files.lock import in_use
 from nas.report.charts import Axis, Mark, bars, scatter
 from nas.report.curves import sentence
 from nas.report.embed import Chart, Charts, environment, link, write_page
 from nas.report.parallel import RAMP, Dimension, parallel
 from nas.report.table import Cell, Row, Table
+from nas.report.units import context, size
 from nas.runs.folder import METRICS, REPORT
+from nas.runs.metrics import read_metrics
 from nas.runs.provenance import Rows, provenance
-from nas.sweeps.ranking import number, short, title
+from nas.runs.titles import heading
+from nas.sweeps.ranking import chosen, number, short, title
 from nas.sweeps.summary import sweep_metrics
 
 PER_AXIS = 118
@@ -26,6 +31,10 @@ CLASSES = ("worst fifth", "second", "middle", "fourth", "best fifth")
 """Fifths of the complete trials by the first objective, from worst to best."""
 COLOURS = {"trial": "c8", "Pareto front": "q5"}
 COMPLETE = "complete"
+FEW = 10
+"""Largest number of trials with a tick each: automatic ticks of few trials are between whole numbers."""
+SHOWN = 3
+"""Largest number of trials in the first paragraph."""
 
 Trial = dict[str, Any]
 """A trial of `metrics.json`."""
@@ -37,7 +46,9 @@ class SweepPage:
 
     Attributes:
         title: title of the page.
-        about: sentences below the title.
+        origin: line below the title: folder and start.
+        answer: paragraph of sentences: the best trials, their quality and cost.
+        about: the goal, and the options that differ.
         notes: warnings.
         summary: label, value and note of each headline figure.
         outcome: charts of the objectives.
@@ -48,6 +59,8 @@ class SweepPage:
     """
 
     title: str
+    origin: list[str]
+    answer: list[str]
     about: str
     notes: list[str]
     summary: list[tuple[str, str, str]]
@@ -73,19 +86,20 @@ def write(folder: Path, output: Path) -> None:
     Raises:
         UserError: the folder has no sweep, or is damaged.
     """
-    write_page(output, page(sweep_metrics(folder), folder, output.parent))
+    write_page(output, page(sweep_metrics(folder), folder, output.parent, in_use(folder)))
 
 
-def page(metrics: Mapping[str, Any], folder: Path, at: Path) -> str:
+def page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool = False) -> str:
     """Return the page as text.
 
     Args:
         metrics: metrics of the sweep, see `nas.sweeps.summary`.
         folder: run folder of the sweep.
         at: folder of the page; links are relative to it.
+        running: whether another process goes on with the sweep.
     """
     try:
-        made = _page(metrics, folder, at)
+        made = _page(metrics, folder, at, running)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(
             f"{folder / METRICS} is damaged ({type(error).__name__}: {error}); to write it again, run "
@@ -94,7 +108,7 @@ def page(metrics: Mapping[str, Any], folder: Path, at: Path) -> str:
     return environment().get_template("sweep.html.j2").render(page=made)
 
 
-def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
+def _page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool) -> SweepPage:
     trials: list[Trial] = metrics["trials"]
     done = [trial for trial in trials if trial["state"] == COMPLETE]
     names = _names(metrics)
@@ -105,16 +119,19 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path) -> SweepPage:
         first = next(iter(names))
         best = metrics["best"][0] if len(names) == 1 else max(done, key=lambda trial: _merit(trial, metrics, first))
         summary.insert(0, (f"best {names[first]}", number(best["objectives"][first]), f"trial {best['trial']}"))
+    head = heading(folder)
     return SweepPage(
-        title=folder.resolve().name,
+        title=head.title,
+        origin=[head.origin],
+        answer=[" ".join(_answer(metrics, names, folder))] if metrics["best"] else [],
         about=_about(metrics, names),
-        notes=_notes(metrics, trials),
+        notes=_notes(metrics, trials, folder, running),
         summary=summary,
         outcome=_outcome(metrics, done, names, links) if done else [],
         options=option_charts(metrics),
         trials=_table(metrics, trials, names, links),
         commands=[trial["command"] for trial in metrics["best"]],
-        provenance=[(folder.resolve().name, provenance(folder))],
+        provenance=[(head.folder, provenance(folder))],
     )
 
 
@@ -129,6 +146,33 @@ def _names(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {name: title(name, metrics["quality"]) for name in metrics["objectives"]}
 
 
+def _answer(metrics: Mapping[str, Any], names: Mapping[str, str], folder: Path) -> list[str]:
+    """Return sentences on the best trials: their objectives, their options, and the cost of the models."""
+    best, count = metrics["best"], sum(trial["state"] == COMPLETE for trial in metrics["trials"])
+    shown = best[:SHOWN]
+    of = f"{count} complete trial{'s' * (count > 1)}"
+    if len(names) > 1:
+        some = "" if len(best) <= SHOWN else f"; the first {SHOWN} of them follow"
+        sentences = [f"The Pareto front of {' and '.join(names.values())} has {len(best)} of {of}{some}."]
+    else:
+        sentences = [f"Trial {best[0]['trial']} is the best of {of}."]
+    for trial in shown:
+        figures = ", ".join(f"{name} {number(trial['objectives'][key])}" for key, name in names.items())
+        sentences.append(f"Trial {trial['trial']} has {figures}, with {chosen(trial['values']).replace('  ', ', ')}.")
+        sentences += _cost(trial, folder)
+    return [*sentences, "Each trial is a single training, so small differences may be noise."]
+
+
+def _cost(trial: Trial, folder: Path) -> list[str]:
+    """Return a sentence on the cost of a trial's model; none if its run folder has no metrics."""
+    try:
+        metrics = read_metrics(folder / "search" / Path(trial["run"] or "none").name)
+    except ValueError:
+        return []
+    share, cache = metrics.learnt.at_training_length.share, metrics.cost.kv_bytes.get(LONG, math.nan)
+    return [f"Its softmax share is {number(share)}, and its cache takes {size(cache)} at {context(LONG)} tokens."]
+
+
 def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     aims = " and ".join(
         f"{names[name]} as {'high' if direction == 'maximize' else 'low'} as possible"
@@ -138,11 +182,14 @@ def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     return f"The goal is {aims}. The options that differ: {', '.join(varied) or 'none yet'}."
 
 
-def _notes(metrics: Mapping[str, Any], trials: Sequence[Trial]) -> list[str]:
-    """Return warnings: unfinished trials, and why trials failed or were pruned."""
-    notes = []
-    if metrics["finished"] < metrics["trials_asked_for"]:
-        notes.append(f"Not finished: {metrics['finished']} of {metrics['trials_asked_for']} trials have ended so far.")
+def _notes(metrics: Mapping[str, Any], trials: Sequence[Trial], folder: Path, running: bool) -> list[str]:
+    """Return warnings: whether the sweep goes on or is unfinished, and why trials failed or were pruned."""
+    notes, ended = [], f"{metrics['finished']} of {metrics['trials_asked_for']} trials have ended so far."
+    if running:
+        notes.append(f"This page was made while the sweep went on: {ended}")
+    elif metrics["finished"] < metrics["trials_asked_for"]:
+        resume = f"python -m nas.sweep resume={folder}"
+        notes.append(f"Not finished: {ended} No process here goes on with it; to continue: {resume}")
     failed = Counter(trial["reason"] or "its worker was killed" for trial in trials if trial["state"] == "fail")
     notes += [f"{count} trial{'s' * (count > 1)} failed: {reason}" for reason, count in failed.most_common(5)]
     if pruned := sum(trial["state"] == "pruned" for trial in trials):
@@ -223,7 +270,8 @@ def _history(
     for here, (before, best) in zip(at[1:], pairwise(so_far), strict=True):
         steps += [(here, before), (here, best)]
     note = f"the line is the best value so far: {number(so_far[-1])} after {len(done)} trials"
-    spec = scatter(marks, steps, Axis("trial", format="d"), Axis(shown), {"trial": "c1"})
+    ticks = at if len(at) <= FEW else None
+    spec = scatter(marks, steps, Axis("trial", ticks=ticks, format="d"), Axis(shown), {"trial": "c1"})
     return Chart.of(f"history-{name}", f"{sentence(shown)} over the trials", note, spec)
 
 

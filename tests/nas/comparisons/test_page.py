@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nas.comparisons.page import page, write
+from nas.comparisons.page import _quality, page, write
 from nas.comparisons.summary import Summary, value
+from nas.comparisons.verdict import verdict
 from nas.errors import UserError
+from nas.files.lock import locked
 from nas.report.units import number
 from tests.nas.architectures import small
 from tests.nas.comparisons.examples import by_seed, comparison, recall, text
@@ -38,6 +40,39 @@ def test_tables_and_charts_have_the_figures_of_the_comparison(tmp_path: Path) ->
     (softmax,) = (row for row in summary.rows if row["model"] == "softmax")
     assert curve == [pytest.approx(value(softmax, f"quality_{factor}x"), rel=1e-4) for factor in (1, 2, 4, 8)]
     assert made.count("<td>within the noise</td>") == sum(pair.verdict == "within the noise" for pair in summary.pairs)
+
+
+def test_the_title_and_the_first_paragraph_answer_and_only_what_is_better_is_bold(tmp_path: Path) -> None:
+    found = replace(by_seed("mine", 0.9, 0.91, 0.92), searched=True)
+    others = by_seed("softmax", 0.5, 0.51, 0.53), by_seed("linear", 0.1, 0.11, 0.1)
+    summary = Summary.of(comparison(found, *others))
+    made = page(summary, tmp_path, tmp_path)
+    assert "<title>Comparison on associative recall: 3 models, 3 seeds</title>" in made
+    origin, first = re.findall(r"<p[^>]*>([^<]*)", made)[:2]
+    assert origin == f"Folder {tmp_path.name}"
+    assert first.startswith(" ".join(verdict(summary)))
+    assert verdict(summary)[0].startswith("mine beats softmax")
+    assert re.search(r"mine has a softmax share of \S+ and a cache of \S+ \S+ at \S+ tokens\. softmax has", first)
+    bold = re.findall(r'class="number ahead" data-value="([^"]*)"', made)
+    assert bold == [str(value(summary.rows[0], "quality_1x"))]
+    noise = Summary.of(comparison(found, by_seed("softmax", 0.9, 0.91, 0.92)))
+    assert not any(cell.ahead for row in _quality(noise, {"mine": [], "softmax": []}).rows for cell in row.cells)
+
+
+def test_an_unfinished_comparison_says_whether_it_goes_on(tmp_path: Path) -> None:
+    config = {"data": {"name": "text"}, "runs": [], "baselines": ["softmax", "linear"], "seeds": 2}
+    (tmp_path / "config.yaml").write_text(json.dumps({"command": "compare", "config": config}))
+    (tmp_path / "train" / "first").mkdir(parents=True)
+    with locked(tmp_path), locked(tmp_path / "train" / "first"):
+        write(tmp_path, tmp_path / "page.html")
+    made = (tmp_path / "page.html").read_text()
+    assert "<title>Comparison on text: 2 models, 2 seeds</title>" in made
+    assert "This page was made while the comparison went on: 0 trainings done so far." in made
+    assert "<td>running</td>" in made
+    write(tmp_path, tmp_path / "page.html")
+    made = (tmp_path / "page.html").read_text()
+    assert "Not finished: 0 trainings done so far. No process here goes on with it;" in made
+    assert "<td>stopped</td>" in made
 
 
 def test_bits_by_position_are_a_chart(tmp_path: Path) -> None:

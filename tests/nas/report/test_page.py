@@ -28,6 +28,24 @@ def test_it_says_what_the_run_found() -> None:
         assert part in text, part
 
 
+def test_the_first_paragraph_is_the_answer_and_the_terms_are_folded() -> None:
+    given = report(answer=["Found: linear.", "Routers beat random routing."], folder="2026_mine", started="2026-11-28")
+    page = without_scripts(render(given))
+    assert re.findall(r"<p[^>]*>([^<]*)", page)[:2] == [
+        "Folder 2026_mine, started 2026-11-28",
+        "Found: linear. Routers beat random routing.",
+    ]
+    folded = re.findall(r'<details class="terms">(.*?)</details>', page, re.DOTALL)
+    assert len(folded) == 1
+    assert "Linear attention" in folded[0]
+    assert "compresses the past" not in page.replace(folded[0], "")
+
+
+def test_the_first_row_is_bold_only_if_it_is_ahead() -> None:
+    assert 'class="ahead"' not in without_scripts(render(report()))
+    assert '<th scope="row" class="ahead">searched</th>' in render(report(ahead=True))
+
+
 def test_every_head_has_its_figures() -> None:
     text = words(report())
     assert "layer 0 head 0 0.50 0.60 0.50 1.00" in text
@@ -154,11 +172,21 @@ def test_two_runs_are_beside_each_other() -> None:
 
 
 def test_the_page_of_two_runs_names_both_and_what_differs_first() -> None:
-    other = report(title="uniform", notes=["Stopped at step 2."], history=[{"step": 10, "loss": 2.5, "recall": 0.25}])
-    page = report(compared=other, differences=[("data.length", "64", "<b>128")])
+    other = report(
+        folder="second",
+        answer=["Nothing."],
+        notes=["Stopped at step 2."],
+        history=[{"step": 10, "loss": 2.5, "recall": 0.25}],
+    )
+    differing = [("data.length", "64", "<b>128")]
+    page = report(compared=other, differences=differing, folder="first", together=["A is better."])
     text, parsed = words(page), Parsed(render(page))
-    assert text.startswith("token_hybrid on recall beside uniform")
-    place = text.index("What differs option A: token_hybrid on recall B: uniform data.length 64 <b>128")
+    assert text.startswith(
+        "token_hybrid on recall (A) beside token_hybrid on recall (B) token_hybrid on recall (A) beside "
+        "token_hybrid on recall (B) A: token_hybrid on recall. Folder first B: token_hybrid on recall. Folder second "
+        "A is better. B: Nothing. What the terms mean"
+    )
+    place = text.index("What differs option A: first B: second data.length 64 <b>128")
     assert place < text.index("recall 0.991")
     assert "B: Stopped at step 2." in text
     assert "A loss 0.4375 at step 1,200, B loss 2.5 at step 10" in text

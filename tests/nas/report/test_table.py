@@ -6,12 +6,20 @@ from nas.report.table import Interval, intervals, table_of
 
 
 def test_a_column_is_of_numbers_where_any_of_its_texts_is_one() -> None:
-    table = table_of([{"model": "1", "share": "0.5", "found": "linear"}, {"model": "b", "share": "-", "found": "x"}])
+    rows = [{"model": "1", "share": "0.5", "found": "linear"}, {"model": "b", "share": "-", "found": "x"}]
+    table = table_of(rows, ahead=False)
     assert table is not None
     assert table.numeric == [False, True, False]
     assert [row.marked for row in table.rows] == [True, False]
     assert [row.cells[1].value for row in table.rows] == [0.5, None]
-    assert table_of([]) is None
+    assert table_of([], ahead=True) is None
+
+
+def test_the_first_row_is_bold_only_if_it_is_ahead() -> None:
+    for ahead in (True, False):
+        table = table_of([{"model": "a", "recall": "0.5"}, {"model": "b", "recall": "0.4"}], ahead)
+        assert table is not None
+        assert [[cell.ahead for cell in row.cells] for row in table.rows] == [[ahead] * 2, [False] * 2]
 
 
 def test_intervals_share_a_scale() -> None:

@@ -3,14 +3,18 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.errors import UserError
+from nas.files.lock import locked
 from nas.sweeps.page import page, write
+from tests.nas.commands import Ended
 from tests.nas.report.examples import without_scripts
+from tests.nas.sweeps.sweeping import metrics as summary_of
 
 SCRIPT = "</script><script>alert(1)</script>"
 
@@ -121,7 +125,40 @@ def test_nothing_hostile_becomes_an_element(tmp_path: Path) -> None:
 def test_a_sweep_with_little_to_show_shows_that(trials: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
     text = page(metrics(*trials, finished=0, trials_asked_for=20), tmp_path, tmp_path)
     assert told in text
-    assert "Not finished: 0 of 20 trials have ended so far." in text
+    assert "Not finished: 0 of 20 trials have ended so far. No process here goes on with it;" in text
+    assert f"resume={tmp_path}" in text
+
+
+def test_a_page_made_while_the_sweep_goes_on_says_so(swept: Ended, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(swept.run, tmp_path / "sweep", ignore=shutil.ignore_patterns("search")))
+    with locked(folder):
+        write(folder, tmp_path / "page.html")
+    assert "This page was made while the sweep went on: 3 of 3 trials have ended so far." in (
+        tmp_path / "page.html"
+    ).read_text(encoding="utf-8")
+    write(folder, tmp_path / "page.html")
+    assert "went on" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_title_and_the_first_paragraph_answer(swept: Ended) -> None:
+    text = (swept.run / "report.html").read_text(encoding="utf-8")
+    assert "<title>Sweep of 5 options on recall</title>" in text
+    origin, first = re.findall(r"<p[^>]*>([^<]*)", without_scripts(text))[:2]
+    assert origin.startswith(f"Folder {swept.run.name}, started 20")
+    best = summary_of(swept.run)["best"][0]
+    assert first.startswith(f"Trial {best['trial']} is the best of ")
+    assert f"Trial {best['trial']} has recall {best['objectives']['quality']:.3f}, with " in first
+    assert f"model.chunk_size={best['values']['model.chunk_size']}" in first
+    assert "Its softmax share is " in first
+    assert re.search(r"its cache takes [\d.]+ [KM]iB at 128k tokens\. Each trial is a single training", first)
+
+
+def test_the_first_paragraph_on_several_objectives_is_of_the_front(tmp_path: Path) -> None:
+    text = page(metrics(trial(1, 0.9, 0.1), trial(2, 0.5, 0.4)), tmp_path, tmp_path)
+    first = re.findall(r'<p class="answer">([^<]*)', text)[0]
+    assert first.startswith(
+        "The Pareto front of recall and share has 1 of 2 complete trials. Trial 1 has recall 0.900, "
+    )
 
 
 def test_a_folder_that_is_no_sweep_and_metrics_that_are_damaged_are_refused(tmp_path: Path) -> None:
