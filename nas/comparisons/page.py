@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from nas.comparisons.figures.quality_against_cost import COSTS, corners, known
-from nas.comparisons.figures.quality_curves import Curve, length_curves, position_curves
+from nas.comparisons.figures.page_charts import against_cost, along_the_sequence
 from nas.comparisons.jobs import TRAININGS
 from nas.comparisons.results import RESULTS, Comparison, TrainedContender
 from nas.comparisons.summary import Row as Figures
@@ -18,7 +17,6 @@ from nas.comparisons.table import cost_columns, sentences
 from nas.comparisons.verdict import verdict
 from nas.errors import UserError
 from nas.files.lock import in_use
-from nas.report.charts import Axis, Band, Mark, bands, scatter
 from nas.report.diagram import Block, Stack, measured_shares
 from nas.report.embed import Chart, Charts, environment, link, write_page
 from nas.report.table import Cell, Row, Table, intervals
@@ -28,15 +26,6 @@ from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.provenance import Rows, provenance
 from nas.runs.titles import heading, title_of_comparison
 from nas.search_spaces.architecture import Architecture
-
-BYTES = (
-    " : ".join(
-        f"datum.value >= {2**power} ? format(datum.value / {2**power}, '.3~g') + '{unit}'"
-        for power, unit in ((30, " GiB"), (20, " MiB"), (10, " KiB"))
-    )
-    + " : datum.value + ' B'"
-)
-"""Vega expression for the label of a tick."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +116,8 @@ def page(summary: Summary, folder: Path, at: Path, running: bool = False) -> str
         notes=[*(["This page was made while the comparison went on."] if running else []), *summary.notes],
         summary=_headline_figures(summary),
         tables=[_quality(summary, links), *_costs(summary)],
-        against_cost=[chart for cost in COSTS for chart in _against_cost(summary, cost, links)],
-        curves=_curves(summary),
+        against_cost=against_cost(summary, links),
+        curves=along_the_sequence(summary),
         stacks=[_stack(contender, runs[contender.name].values()) for contender in comparison.contenders],
         tests=tests if tests.rows else None,
         sentences=sentences(summary, summary.pairs),
@@ -239,62 +228,6 @@ def _costs(summary: Summary) -> list[Table]:
 def _figure(row: Figures, column: str, show: Callable[[float], str]) -> Cell:
     found = value(row, column)
     return Cell(show(found), found) if math.isfinite(found) else Cell(MISSING)
-
-
-def _against_cost(summary: Summary, cost: str, links: dict[str, list[tuple[str, str]]]) -> list[Chart]:
-    """Return charts at the shortest and the longest measured length, of contenders with a known cost."""
-    given, factors = COSTS[cost], summary.comparison.factors
-    made = []
-    for factor in sorted({min(factors), max(factors)}):
-        rows = [row for row, _ in known(summary, given, factor)]
-        if not rows:
-            continue
-        column = given.column(summary, factor)
-        marks = [
-            Mark(
-                name := str(row["model"]),
-                name,
-                value(row, column),
-                value(row, f"quality_{factor}x"),
-                value(row, f"low_{factor}x"),
-                value(row, f"high_{factor}x"),
-                href=links[name][0][1] if links[name] else None,
-            )
-            for row in rows
-        ]
-        most = max(mark.x for mark in marks)
-        line = corners([(mark.x, mark.y) for mark in marks], summary.comparison.higher, most)
-        x = Axis(given.title(summary), logarithmic=2, labels=BYTES) if given.logarithmic else Axis(given.title(summary))
-        times = "" if factor == 1 else f"{factor}x "
-        note = f"at {times}the training length, {summary.comparison.length * factor:,} tokens"
-        title = f"{summary.measure.capitalize()} against {given.title(summary)}"
-        made.append(Chart.of(f"{cost}-{factor}", title, note, scatter(marks, line, x, Axis(summary.measure))))
-    return made
-
-
-def _curves(summary: Summary) -> list[Chart]:
-    comparison = summary.comparison
-    lengths = [comparison.length * factor for factor in comparison.factors]
-    made = []
-    if curves := length_curves(summary):
-        x = Axis("context length in tokens", ticks=lengths, logarithmic=2, format=",d")
-        spec = bands(
-            [_band(curve) for curve in curves], x, Axis(summary.measure), (comparison.length, "training length")
-        )
-        note = f"over {len(lengths)} lengths, with 95 % intervals"
-        made.append(Chart.of("length", f"{summary.measure.capitalize()} by context length", note, spec))
-    if curves := position_curves(summary):
-        x = Axis("position in the sequence, in tokens", format=",d")
-        spec = bands(
-            [_band(curve) for curve in curves], x, Axis(summary.measure), (comparison.length, "training length")
-        )
-        note = "in the longest measured sequences, with 95 % intervals: lower is better"
-        made.append(Chart.of("position", f"{summary.measure.capitalize()} by position", note, spec))
-    return made
-
-
-def _band(curve: Curve) -> Band:
-    return Band(curve.name, list(zip(curve.x, curve.y, curve.low, curve.high, strict=True)))
 
 
 def _stack(contender: TrainedContender, runs: Iterable[Path]) -> Stack:

@@ -1,9 +1,8 @@
-"""Charts of pages, as Vega-Lite: lines over steps, points with a Pareto front, bars, shares.
+"""Charts of pages, as Vega-Lite: lines over steps, points with a Pareto front, bars.
 
 Colours are names of variables of the style sheet ("softmax", "ink", "c1"), which has light and dark values for them.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ HEIGHT = 220
 """Height of most charts in pixels."""
 MOST = 200
 """Largest number of points of a line: a screen does not resolve more."""
-MOST_SHARES = 3000
-"""Largest number of points of all areas in a chart of shares."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
 
@@ -162,7 +159,7 @@ def _follower(x: str, names: Sequence[str], number_format: str, title: str) -> S
     """Return the layer of a rule at the x nearest to the pointer, with the values of all lines in its tooltip."""
     tooltip: list[Spec] = [{"field": x, "type": "quantitative", "format": ",", "title": title}]
     tooltip += [
-        {"field": _field(name), "type": "quantitative", "title": name, "format": number_format} for name in names
+        {"field": field_of(name), "type": "quantitative", "title": name, "format": number_format} for name in names
     ]
     return {
         "transform": [{"pivot": "line", "value": "value", "groupby": [x]}],
@@ -186,7 +183,7 @@ def _follower(x: str, names: Sequence[str], number_format: str, title: str) -> S
     }
 
 
-def _field(name: str) -> str:
+def field_of(name: str) -> str:
     """Return a name escaped as a field of Vega-Lite, which takes dots and brackets for paths into nested values."""
     return "".join(f"\\{character}" if character in ".[]\\" else character for character in name)
 
@@ -324,90 +321,5 @@ def bars(shares: Mapping[str, float], colour: str = "c1") -> Spec:
         "layer": [
             {"mark": {"type": "bar", "color": css(colour), "height": 14}},
             {"mark": text, "encoding": {"text": {"field": "value", "type": "quantitative", "format": ".2f"}}},
-        ],
-    }
-
-
-def shares_over_steps(
-    by_layer: Mapping[str, Mapping[str, Points]], colours: Mapping[str, str], points: int = MOST_SHARES
-) -> Spec:
-    """Return a chart of shares that add up to 1, over steps: a row for each layer, with stacked areas of its options.
-
-    Args:
-        by_layer: points (step, share) by name of the layer, first to last, and by option.
-        colours: colour by option, in the order of the stack from below.
-        points: largest number of points of all areas.
-    """
-    layers, rows = list(by_layer), []
-    options_of_all = sum(map(len, by_layer.values()))
-    most = max(2, min(points // options_of_all, 60))
-    for place, options in enumerate(by_layer.values()):
-        steps = [step for step, _ in next(iter(options.values()))]
-        for index in sorted({*range(0, len(steps), math.ceil(len(steps) / most)), len(steps) - 1}):
-            below = 0.0
-            for option in [option for option in colours if option in options]:
-                share = options[option][index][1]
-                low, high = (digits(place + 0.92 - 0.84 * edge) for edge in (below, below + share))
-                row = {"step": steps[index], "layer": layers[place], "option": option, "value": digits(share)}
-                rows.append(row | {"low": low, "high": high})
-                below += share
-    axis = {
-        "title": None,
-        "values": [place + 0.5 for place in range(len(layers))],
-        "labelExpr": f"{json.dumps(layers)}[datum.value - 0.5]",
-        "grid": False,
-        "domain": False,
-        "ticks": False,
-    }
-    y = {
-        "type": "quantitative",
-        "scale": {"domain": [0, len(layers)], "reverse": True, "nice": False},
-        "axis": axis,
-    }
-    colour = {
-        "field": "option",
-        "type": "nominal",
-        "scale": {"domain": list(colours), "range": [css(one) for one in colours.values()]},
-        "legend": {"symbolType": "square", "columns": 3},
-    }
-    tooltip = [{"field": "layer"}, {"field": "step", "format": ",d"}]
-    tooltip += [
-        {"field": _field(option), "type": "quantitative", "title": option, "format": ".2f"} for option in colours
-    ]
-    nearest = {
-        "name": "nearest",
-        "select": {"type": "point", "fields": ["step", "layer"], "on": "pointerover", "clear": "pointerout"},
-    }
-    return {
-        "height": 44 * len(layers),
-        "data": {"values": rows},
-        "layer": [
-            {
-                "mark": {"type": "area", "interpolate": "linear"},
-                "encoding": {
-                    "x": STEPS,
-                    "y": y | {"field": "low"},
-                    "y2": {"field": "high"},
-                    "color": colour,
-                    "detail": {"field": "layer"},
-                },
-            },
-            {
-                "transform": [
-                    {"calculate": f"indexof({json.dumps(layers)}, datum.layer)", "as": "place"},
-                    {"pivot": "option", "value": "value", "groupby": ["step", "layer", "place"]},
-                    {"calculate": "datum.place + 0.08", "as": "top"},
-                    {"calculate": "datum.place + 0.92", "as": "bottom"},
-                ],
-                "params": [nearest],
-                "mark": {"type": "rule", "strokeWidth": 7, "color": css("ink"), "aria": False},
-                "encoding": {
-                    "x": STEPS,
-                    "y": y | {"field": "top"},
-                    "y2": {"field": "bottom"},
-                    "tooltip": tooltip,
-                    "opacity": {"condition": {"param": "nearest", "empty": False, "value": 0.35}, "value": 0},
-                },
-            },
         ],
     }

@@ -6,7 +6,8 @@ from math import isfinite
 from typing import NamedTuple
 
 from nas.models.operations import OPERATIONS
-from nas.report.charts import COLOURS, MOST_SHARES, Axis, Series, lines, shares_over_steps
+from nas.report.areas import MOST_SHARES, shares_over_steps
+from nas.report.charts import COLOURS, Axis, Series, lines
 from nas.report.embed import Chart, Charts
 from nas.runs.history import PROBABILITY
 

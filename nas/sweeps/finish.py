@@ -11,10 +11,11 @@ from nas.console import say
 from nas.report.chart_files import save_chart
 from nas.report.embed import write_page
 from nas.runs.folder import METRICS, REPORT, Run
+from nas.sweeps.charts import option_charts
 from nas.sweeps.hparams import log_trial
 from nas.sweeps.objectives import Objective
 from nas.sweeps.options import search_command
-from nas.sweeps.page import option_charts, page
+from nas.sweeps.page import page
 from nas.sweeps.plots import plot
 from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best, complete, number, ranked, short, title

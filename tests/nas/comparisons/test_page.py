@@ -16,7 +16,7 @@ from nas.errors import UserError
 from nas.files.lock import locked
 from nas.report.units import number
 from tests.nas.architectures import small
-from tests.nas.comparisons.examples import by_seed, comparison, recall, text
+from tests.nas.comparisons.examples import by_seed, comparison, recall
 from tests.nas.sweeps.test_page import SCRIPT, rows, specs
 
 
@@ -73,11 +73,6 @@ def test_an_unfinished_comparison_says_whether_it_goes_on(tmp_path: Path) -> Non
     made = (tmp_path / "page.html").read_text()
     assert "Not finished: 0 trainings done so far. No process here goes on with it;" in made
     assert "<td>stopped</td>" in made
-
-
-def test_bits_by_position_are_a_chart(tmp_path: Path) -> None:
-    charts = specs(page(Summary.of(text()), tmp_path, tmp_path))
-    assert len([row for row in rows(charts["chart-position"]) if row.get("line") == "linear"]) == 16
 
 
 def test_links_lead_to_the_trainings_that_are_there(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from nas.report.charts import (
     bars,
     lines,
     scatter,
-    shares_over_steps,
     thinned,
 )
 from nas.report.diagram import by_hand
@@ -84,18 +83,6 @@ def test_intervals_are_drawn_where_there_are_any(low: float) -> None:
 def test_bars_are_in_the_order_they_are_given() -> None:
     made = compiled(bars({"b": 0.7, "a": 0.3}))
     assert [row["name"] for row in rows(made) if "name" in row] == ["b", "a"]
-
-
-def test_shares_over_steps_fill_the_row_of_their_layer() -> None:
-    half = [(10.0, 0.5), (20.0, 0.25)]
-    rest = [(step, 1 - share) for step, share in half]
-    layers = {f"layer {layer}": {"softmax": half, "linear": rest} for layer in range(2)}
-    made = compiled(shares_over_steps(layers, {"softmax": "softmax", "linear": "linear"}))
-    areas = [row for row in rows(made) if "high" in row and row["layer"] == "layer 1" and row["step"] == 20]
-    assert [(row["option"], row["low"], row["high"]) for row in areas] == [
-        ("softmax", 1.92, 1.71),
-        ("linear", 1.71, 1.08),
-    ]
 
 
 READY = "async () => { await window.ready }"

@@ -88,15 +88,6 @@ def test_every_trial_is_in_the_charts_and_in_the_table(tmp_path: Path) -> None:
     assert "1 trial failed: diverged" in text
 
 
-def test_each_two_of_three_objectives_have_a_front(tmp_path: Path) -> None:
-    three = trial(1, 0.9, 0.1)
-    three["objectives"]["seconds"] = 3.0
-    given = metrics(three, objectives={"quality": "maximize", "share": "minimize", "seconds": "minimize"})
-    charts = specs(page(given, tmp_path, tmp_path))
-    places = [(row["x"], row["y"]) for number in range(3) for row in rows(charts[f"chart-front-{number}"])]
-    assert places == [(0.9, 0.1), (0.9, 3.0), (0.1, 3.0)]
-
-
 def test_nothing_hostile_becomes_an_element(tmp_path: Path) -> None:
     harmless = page(metrics(trial(1, 0.9, 0.1), trial(2, 0.5, 0.4)), tmp_path, tmp_path)
     given = metrics(
