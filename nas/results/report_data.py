@@ -34,7 +34,7 @@ def report_of(
         notes: sentences to show above the figures.
     """
     config, head = run.config(), heading(run.path)
-    length = config["data"]["length"]
+    length: int = config["data"]["length"]
     return ReportData(
         title=head.title,
         summary=[] if metrics is None else _summary(metrics, length, config["budget"]["context"]),

@@ -19,11 +19,19 @@ RANGE = {"low", "high", "choices"}
 
 
 class Heading(NamedTuple):
-    """The heading of a page: its title, the name of the run folder, and the time of the start, empty if unknown."""
+    """The heading of a page.
+
+    Attributes:
+        title: title of the page.
+        folder: name of the run folder.
+        started: date and time of the start; empty if they are not known.
+        length: length of a training sequence, in tokens; None if it is not known.
+    """
 
     title: str
     folder: str
-    started: str
+    started: str = ""
+    length: int | None = None
 
     @property
     def origin(self) -> str:
@@ -37,8 +45,11 @@ def heading(folder: Path) -> Heading:
     try:
         described = Run(folder).described()
     except UserError:
-        return Heading(name, name, "")
-    return Heading(title(described) or name, name, _time(described.get("created")))
+        return Heading(name, name)
+    data = described["config"].get("data")
+    length = data.get("length") if isinstance(data, Mapping) else None
+    started = _time(described.get("created"))
+    return Heading(title(described) or name, name, started, length if isinstance(length, int) else None)
 
 
 def title(described: Mapping[str, Any]) -> str:

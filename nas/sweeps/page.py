@@ -18,6 +18,7 @@ from nas.runs.metrics import read_metrics
 from nas.runs.provenance import Rows, provenance
 from nas.runs.titles import heading
 from nas.sweeps.charts import COMPLETE, Trial, merit, option_charts, outcome_charts, titles
+from nas.sweeps.objectives import QUALITY
 from nas.sweeps.ranking import chosen, number, short
 from nas.sweeps.summary import sweep_metrics
 
@@ -96,15 +97,15 @@ def page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool = Fal
 def _page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool) -> SweepPage:
     trials: list[Trial] = metrics["trials"]
     done = [trial for trial in trials if trial["state"] == COMPLETE]
-    names = titles(metrics)
+    names, head = titles(metrics), heading(folder)
     links = {trial["trial"]: href for trial in trials if (href := _link(trial, folder, at))}
     count = metrics["trials_asked_for"]
     summary = [("trials", f"{metrics['finished']} of {count}", f"{len(done)} complete")]
     if done:
         first = next(iter(names))
         best = metrics["best"][0] if len(names) == 1 else max(done, key=lambda trial: merit(trial, metrics, first))
-        summary.insert(0, (f"best {names[first]}", number(best["objectives"][first]), f"trial {best['trial']}"))
-    head = heading(folder)
+        label = f"best {names[first]}" + (f" at {head.length:,} tokens" if first == QUALITY and head.length else "")
+        summary.insert(0, (label, number(best["objectives"][first]), f"trial {best['trial']}"))
     return SweepPage(
         title=head.title,
         origin=[head.origin],
@@ -121,7 +122,7 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool) -> 
 
 
 def _answer(metrics: Mapping[str, Any], names: Mapping[str, str], folder: Path) -> list[str]:
-    """Return sentences on the best trials: their objectives, their options, and the cost of the models."""
+    """Return sentences on the best trials: options of a single best one, objectives, and the cost of the models."""
     best, count = metrics["best"], sum(trial["state"] == COMPLETE for trial in metrics["trials"])
     shown = best[:SHOWN]
     of = f"{count} complete trial{'s' * (count > 1)}"
@@ -129,11 +130,11 @@ def _answer(metrics: Mapping[str, Any], names: Mapping[str, str], folder: Path) 
         some = "" if len(best) <= SHOWN else f"; the first {SHOWN} of them follow"
         sentences = [f"The Pareto front of {' and '.join(names.values())} has {len(best)} of {of}{some}."]
     else:
-        sentences = [f"Trial {best[0]['trial']} is the best of {of}."]
+        values = chosen(best[0]["values"]).replace("  ", ", ")
+        sentences = [f"Trial {best[0]['trial']} is the best of {of}, with {values}."]
     for trial in shown:
         figures = ", ".join(f"{name} {number(trial['objectives'][key])}" for key, name in names.items())
-        sentences.append(f"Trial {trial['trial']} has {figures}, with {chosen(trial['values']).replace('  ', ', ')}.")
-        sentences += _cost(trial, folder)
+        sentences += [f"Trial {trial['trial']} has {figures}.", *_cost(trial, folder)]
     return [*sentences, "Each trial is a single training, so small differences may be noise."]
 
 

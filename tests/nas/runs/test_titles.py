@@ -42,7 +42,7 @@ def test_a_title_says_what_ran_on_what(command: str, config: dict[str, Any], exp
 def test_the_folder_and_the_start_stand_below_the_title(tmp_path: Path) -> None:
     folder = tmp_path / "2026-11-28_12-00-00_mine"
     folder.mkdir()
-    assert heading(folder) == Heading(folder.name, folder.name, "")
+    assert heading(folder) == Heading(folder.name, folder.name)
     assert heading(folder).origin == f"Folder {folder.name}"
     described = {"command": "search", "config": {"data": {"name": "recall"}, "space": {"name": "joint"}}}
     (folder / "config.yaml").write_text(yaml.safe_dump(described | {"created": "2026-11-28_12-00-00"}))

@@ -138,9 +138,9 @@ def test_the_title_and_the_first_paragraph_answer(swept: Ended) -> None:
     assert origin.startswith(f"Folder {swept.run.name}, started 20")
     best = summary_of(swept.run)["best"][0]
     assert first.startswith(f"Trial {best['trial']} is the best of ")
-    assert f"Trial {best['trial']} has recall {best['objectives']['quality']:.3f}, with " in first
-    assert f"model.chunk_size={best['values']['model.chunk_size']}" in first
-    assert "Its softmax share is " in first
+    assert f"model.chunk_size={best['values']['model.chunk_size']}, " in first
+    assert f"Trial {best['trial']} has recall {best['objectives']['quality']:.3f}. Its softmax share is " in first
+    assert "<dt>best recall at 64 tokens</dt>" in text
     assert re.search(r"its cache takes [\d.]+ [KM]iB at 128k tokens\. Each trial is a single training", first)
 
 
@@ -148,7 +148,7 @@ def test_the_first_paragraph_on_several_objectives_is_of_the_front(tmp_path: Pat
     text = page(metrics(trial(1, 0.9, 0.1), trial(2, 0.5, 0.4)), tmp_path, tmp_path)
     first = re.findall(r'<p class="answer">([^<]*)', text)[0]
     assert first.startswith(
-        "The Pareto front of recall and share has 1 of 2 complete trials. Trial 1 has recall 0.900, "
+        "The Pareto front of recall and share has 1 of 2 complete trials. Trial 1 has recall 0.900, share 0.100."
     )
 
 
