@@ -1,4 +1,4 @@
-"""The answer of a run in sentences: the architecture that was found, its quality against its controls, and its cost."""
+"""The answer of a run in sentences: its quality against its controls, the architecture that was found, and its cost."""
 
 import math
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ def answer(metrics: Metrics, length: int) -> list[str]:
 
 
 def findings(metrics: Metrics) -> list[str]:
-    """Return the sentences on what was found and on its quality against its controls."""
-    return [*_found(metrics), *metrics.verdict]
+    """Return the verdict on the quality against the controls, and the sentence on what was found."""
+    return [*metrics.verdict, *_found(metrics)]
 
 
 def beside(runs: Sequence[Metrics | None], lengths: Sequence[int]) -> list[str]:

@@ -9,9 +9,9 @@ FOUND = "Found, from the first layer to the last: linear, token_hybrid@8."
 COST = ["The softmax share is 0.125 (budget 0.07).", "A sequence of 131,072 tokens needs a cache of 1.00 MiB."]
 
 
-def test_it_says_what_was_found_the_verdict_and_the_cost() -> None:
+def test_it_says_the_verdict_what_was_found_and_the_cost() -> None:
     given = metrics(verdict=("The routers beat random routing by 0.31.",))
-    assert answer(given, 512) == [FOUND, "The routers beat random routing by 0.31.", *COST]
+    assert answer(given, 512) == ["The routers beat random routing by 0.31.", FOUND, *COST]
     assert findings(given) == [FOUND, "The routers beat random routing by 0.31."]
 
 
