@@ -21,6 +21,7 @@ from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best, complete, number, ranked, short, title
 from nas.sweeps.study import Sweep
 from nas.sweeps.summary import summary
+from nas.sweeps.verdict import verdict
 
 SHOWN = 5
 """Number of trials in the table."""
@@ -48,6 +49,8 @@ def finish(sweep: Sweep, run: Run, console: Console) -> bool:
     if not front:
         say(console, f"No trial is complete, so the sweep has no result. Open {run.path / REPORT}")
         return False
+    for sentence in verdict(metrics, run.path):
+        say(console, sentence)
     console.print(_table(slots, front, objectives, measure, list(sweep.plan.ranges)))
     for name, shares in metrics["importances"].items():
         if shares:
@@ -64,7 +67,7 @@ def finish(sweep: Sweep, run: Run, console: Console) -> bool:
 def _table(
     slots: Sequence[Slot], front: Sequence[Slot], objectives: Sequence[Objective], measure: str, options: list[str]
 ) -> Table:
-    """Return a table of the best trials, one a column: their objectives and their values; the best one is bold."""
+    """Return a table of the best trials, one a column: their objectives and their values."""
     several = len(objectives) > 1
     shown = front if several else ranked(slots, objectives)
     ended = f"{len(complete(slots))} of {len(slots)} trials are complete"
@@ -74,8 +77,7 @@ def _table(
     )
     table.add_column("trial", no_wrap=True, overflow="fold")
     for slot in shown[:SHOWN]:
-        bold = slot in front and not several
-        table.add_column(str(slot.number + 1), justify="right", style="bold" if bold else "")
+        table.add_column(str(slot.number + 1), justify="right")
     for index, objective in enumerate(objectives):
         table.add_row(title(objective.name, measure), *(number(slot.latest.values[index]) for slot in shown[:SHOWN]))
     table.add_section()

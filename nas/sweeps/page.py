@@ -1,29 +1,23 @@
 """`report.html` of a sweep: objectives of the trials, importance of the options, and a table with links to reports."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.budget.cost import LONG
 from nas.errors import UserError
 from nas.files.lock import in_use
 from nas.report.embed import Chart, Charts, environment, link, write_page
 from nas.report.table import Cell, Row, Table
-from nas.report.units import context, size
 from nas.runs.folder import METRICS, REPORT
-from nas.runs.metrics import read_metrics
 from nas.runs.provenance import Rows, provenance
 from nas.runs.titles import heading
 from nas.sweeps.charts import COMPLETE, Trial, merit, option_charts, outcome_charts, titles
 from nas.sweeps.objectives import QUALITY
-from nas.sweeps.ranking import chosen, number, short
+from nas.sweeps.ranking import number, short
 from nas.sweeps.summary import sweep_metrics
-
-SHOWN = 3
-"""Largest number of trials in the first paragraph."""
+from nas.sweeps.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool) -> 
     return SweepPage(
         title=head.title,
         origin=[head.origin],
-        answer=[" ".join(_answer(metrics, names, folder))] if metrics["best"] else [],
+        answer=[" ".join(sentences)] if (sentences := verdict(metrics, folder)) else [],
         about=_about(metrics, names),
         notes=_notes(metrics, trials, folder, running),
         summary=summary,
@@ -119,33 +113,6 @@ def _page(metrics: Mapping[str, Any], folder: Path, at: Path, running: bool) -> 
         commands=[trial["command"] for trial in metrics["best"]],
         provenance=[(head.folder, provenance(folder))],
     )
-
-
-def _answer(metrics: Mapping[str, Any], names: Mapping[str, str], folder: Path) -> list[str]:
-    """Return sentences on the best trials: options of a single best one, objectives, and the cost of the models."""
-    best, count = metrics["best"], sum(trial["state"] == COMPLETE for trial in metrics["trials"])
-    shown = best[:SHOWN]
-    of = f"{count} complete trial{'s' * (count > 1)}"
-    if len(names) > 1:
-        some = "" if len(best) <= SHOWN else f"; the first {SHOWN} of them follow"
-        sentences = [f"The Pareto front of {' and '.join(names.values())} has {len(best)} of {of}{some}."]
-    else:
-        values = chosen(best[0]["values"]).replace("  ", ", ")
-        sentences = [f"Trial {best[0]['trial']} is the best of {of}, with {values}."]
-    for trial in shown:
-        figures = ", ".join(f"{name} {number(trial['objectives'][key])}" for key, name in names.items())
-        sentences += [f"Trial {trial['trial']} has {figures}.", *_cost(trial, folder)]
-    return [*sentences, "Each trial is a single training, so small differences may be noise."]
-
-
-def _cost(trial: Trial, folder: Path) -> list[str]:
-    """Return a sentence on the cost of a trial's model; none if its run folder has no metrics."""
-    try:
-        metrics = read_metrics(folder / "search" / Path(trial["run"] or "none").name)
-    except ValueError:
-        return []
-    share, cache = metrics.learnt.at_training_length.share, metrics.cost.kv_bytes.get(LONG, math.nan)
-    return [f"Its softmax share is {number(share)}, and its cache takes {size(cache)} at {context(LONG)} tokens."]
 
 
 def _about(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ COST = ["The softmax share is 0.125 (budget 0.07).", "A sequence of 131,072 toke
 def test_it_says_the_verdict_what_was_found_and_the_cost() -> None:
     given = metrics(verdict=("The routers beat random routing by 0.31.",))
     assert answer(given, 512) == ["The routers beat random routing by 0.31.", FOUND, *COST]
-    assert findings(given) == [FOUND, "The routers beat random routing by 0.31."]
+    assert findings(given) == ["The routers beat random routing by 0.31.", FOUND]
 
 
 def test_figures_without_a_verdict_make_the_paragraph_of_the_rest() -> None:
