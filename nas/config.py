@@ -28,6 +28,8 @@ SEARCH = "sweep.search"
 """Option of a sweep with the command line of its searches."""
 REFERENCE = re.compile(r"\$\{[\w.]+\}")
 """Matches a reference to another option, such as ${trainer.learning_rate}, but no resolver such as ${oc.env:HOME}."""
+RENAMED = {"budget.start": {"dearest": "most_expensive"}}
+"""Values of options that had another name in an earlier version: the name of now by the earlier one, by option."""
 MAX_BYTES = 512 * 2**20
 """Default limit on the size of a text, in bytes: all of it is held in memory."""
 
@@ -176,7 +178,7 @@ class BudgetConfig:
     context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
     target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
     exact: bool = option("whether the cost must equal the target, not only stay below it")
-    start: str = option("architecture of the dense phase: dearest (all softmax), both, or cheapest (all linear)")
+    start: str = option("architecture of the dense phase: most_expensive (all softmax), both, or cheapest (all linear)")
     learnt_at: float = option("fraction of the initial loss at which routing begins", at_least=0, at_most=1)
     dense_until: float = option("fraction of training after which routing begins in any case", at_least=0, at_most=1)
     tighten_over: float = option(
@@ -392,12 +394,42 @@ def interpolated(values: dict[str, Any]) -> str | None:
     return None
 
 
+def renamed(option: str, value: Any) -> Any:
+    """Return the name of now for a value of an option that an earlier version named otherwise; else the same value."""
+    return RENAMED.get(option, {}).get(value, value) if isinstance(value, str) else value
+
+
+def current(values: dict[str, Any], group: str = "") -> dict[str, Any]:
+    """Return stored values of a config, perhaps of an earlier version, in the form in which this version stores them.
+
+    Args:
+        values: plain values, as made by ``dataclasses.asdict``.
+        group: prefix of the names of the options.
+    """
+    found = {
+        name: current(value, f"{group}{name}.") if isinstance(value, dict) else renamed(f"{group}{name}", value)
+        for name, value in values.items()
+    }
+    if f"{group}search" == SEARCH and isinstance(given := found.get("search"), list):
+        found["search"] = [_renamed_in(str(option)) for option in given]
+    return found
+
+
+def _renamed_in(option: str) -> str:
+    """Return an option of a command line with the name of now for its value."""
+    name, equals, value = option.partition("=")
+    return f"{name}{equals}{renamed(name.lstrip('+'), value)}"
+
+
 def restore(command: str, values: dict[str, Any]) -> RunConfig:
     """Return the config of a command from plain values, as made by ``dataclasses.asdict``.
+
+    The values may be those of an earlier version; see `current`.
 
     Raises:
         ValueError: the values are not those of such a config.
     """
+    values = current(values)
     if found := interpolated(values):
         raise ValueError(f"{found} contains ${{, but a stored config has plain values only.")
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])

@@ -34,7 +34,7 @@ from nas.config import BudgetConfig
 from nas.errors import UserError
 from nas.search_spaces.space import Space
 
-DEAREST, BOTH, CHEAPEST = STARTS = "dearest", "both", "cheapest"
+MOST_EXPENSIVE, BOTH, CHEAPEST = STARTS = "most_expensive", "both", "cheapest"
 """Architectures from which the cost can approach the target, as `budget.start` names them."""
 MIN_FRACTION = 0.01
 """Lower bound of the target in the geometric fall and in the divisor of errors; 0 is the floor, 1 the highest cost."""
@@ -55,8 +55,8 @@ class Budget(nn.Module):
     Args:
         target: allowed cost at the end of training, relative to the most expensive architecture, in (0, 1].
         floor: cost of the cheapest architecture, relative to the most expensive, in [0, 1].
-        start: architecture of the dense phase, "dearest" (the most expensive), "both" or "cheapest". "both" costs as
-            much as "dearest": layers with a router apply softmax and linear attention to every chunk.
+        start: architecture of the dense phase, "most_expensive", "both" or "cheapest". "both" costs as much as
+            "most_expensive": layers with a router apply softmax and linear attention to every chunk.
         exact: whether a cost below the target is as wrong as a cost above it.
         learnt_at: running loss at which routing begins, as a fraction of the first loss.
         dense_until: fraction of training at which routing begins in any case.

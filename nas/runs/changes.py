@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from nas.config import RunConfig, flat
+from nas.config import RunConfig, flat, renamed
 from nas.distributed.launch import launched
 from nas.errors import UserError, warn
 from nas.files.lock import locked
@@ -78,8 +78,10 @@ def record(run: Run, config: RunConfig, changed: Mapping[str, Any]) -> None:
 
 
 def _comparable(name: str, value: Any) -> Any:
-    """Return a value in the form in which two of them are compared: paths of runs are absolute."""
-    return [absolute(name, run) for run in value] if name == "runs" and isinstance(value, list) else value
+    """Return a value in the form in which two of them are compared: paths of runs are absolute, names those of now."""
+    return (
+        [absolute(name, run) for run in value] if name == "runs" and isinstance(value, list) else renamed(name, value)
+    )
 
 
 def _set(config: Any, name: str, value: Any) -> None:

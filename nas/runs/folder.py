@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 
-from nas.config import RunConfig, flat, restore
+from nas.config import RunConfig, current, flat, restore
 from nas.distributed.devices import precision_here
 from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
@@ -112,7 +112,10 @@ class Run:
         return config
 
     def described(self) -> dict[str, Any]:
-        """Return the content of `config.yaml`; raise a UserError if it is missing or damaged."""
+        """Return the content of `config.yaml`; raise a UserError if it is missing or damaged.
+
+        The config of an earlier version is in the form of this one; see `nas.config.current`.
+        """
         checksums.require_intact(self.path, self.path / CONFIG)
         damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
         try:
@@ -123,7 +126,7 @@ class Run:
             raise damaged
         if not isinstance(described.get("command"), str):
             raise damaged
-        return described
+        return described | {"config": current(described["config"])}
 
     def differences(self, config: RunConfig) -> list[str]:
         """Return the options that differ between ``config`` and the run's own, each as text for a message."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from nas.config import SweepConfig
+from nas.config import SweepConfig, renamed
 from nas.data import build_task
 from nas.data.corpus import Source
 from nas.errors import UserError
@@ -159,8 +159,11 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str
         for key in ("space", "objectives", "text")
         if key in theirs and ours[key] != theirs[key]
     ]
-    for kind, prefix in (("ranges", "sweep.ranges."), ("options", "")):
-        mine, its = ours[kind], theirs.get(kind, {})
+    options = {name: renamed(name, value) for name, value in theirs.get("options", {}).items()}
+    for mine, its, prefix in (
+        (ours["ranges"], theirs.get("ranges", {}), "sweep.ranges."),
+        (ours["options"], options, ""),
+    ):
         found += [
             f"{prefix}{key}={_as_text(mine.get(key))} (the study has {_as_text(its.get(key))})"
             for key in {**mine, **its}

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas.cli.checks import check
 from nas.cli.overrides import Value
-from nas.config import SearchConfig, SweepConfig
+from nas.config import SearchConfig, SweepConfig, renamed
 from nas.errors import UserError
 from nas.files.saving import CannotWrite
 from nas.jobs.errors import keep_traceback
@@ -152,6 +152,8 @@ def trial_config(
     config: SweepConfig, values: Mapping[str, Value], run: Path | None, folder: Path, number: int
 ) -> SearchConfig:
     """Return the checked config of a trial's search: the options of the sweep with these values; see `run_trial`."""
+    if config.resume is not None:  # the ranges are those of its start, perhaps by an earlier version
+        values = {option: renamed(option, value) for option, value in values.items()}
     search = compose_search(config.sweep.search, values)
     search.output, search.name, search.plugins = str(folder), name_of(number), config.plugins
     if search.trainer.devices == "auto":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.config import SCHEMAS, EvolutionConfig, RecallConfig, choices, flat, restore
+from nas.config import SCHEMAS, EvolutionConfig, RecallConfig, SweepConfig, choices, flat, restore
 from tests.nas.commands import ROOT, SEARCH, SMALL, composed
 
 
@@ -22,6 +22,16 @@ def test_a_config_comes_back_from_plain_values_with_the_options_of_its_choices()
     assert back == config
     assert isinstance(back.data, RecallConfig)
     assert isinstance(config.searcher, EvolutionConfig)
+
+
+def test_values_of_an_earlier_version_get_their_name_of_now() -> None:
+    stored = asdict(composed("sweep", *SEARCH)) | {"plugins": []}
+    stored["budget"]["start"] = "dearest"
+    stored["sweep"]["search"] = ["+budget.start=dearest", "name=dearest"]
+    config = restore("sweep", stored)
+    assert isinstance(config, SweepConfig)
+    assert config.budget.start == "most_expensive"
+    assert config.sweep.search == ["+budget.start=most_expensive", "name=dearest"]
 
 
 @pytest.mark.parametrize(

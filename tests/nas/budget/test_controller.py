@@ -16,7 +16,7 @@ from tests.nas.commands import SMALL, nas, refusal
 
 OPTIONS: dict[str, Any] = {
     "target": 0.1,
-    "start": "dearest",
+    "start": "most_expensive",
     "exact": False,
     "learnt_at": 0.5,
     "dense_until": 0.4,
@@ -125,7 +125,7 @@ def test_what_even_the_cheapest_costs_is_neither_tightened_nor_priced() -> None:
     assert slopes[0] == pytest.approx(2 * slopes[1])
 
 
-@pytest.mark.parametrize("start", ["dearest", "cheapest"])
+@pytest.mark.parametrize("start", ["most_expensive", "cheapest"])
 def test_the_cheapest_architecture_can_be_the_target(start: str) -> None:
     made = budget(floor=0.3, target=0.3, start=start)
     observe(made, torch.tensor(4.0), 0.4)
@@ -212,9 +212,9 @@ def test_a_checkpoint_keeps_all_of_it() -> None:
 @pytest.mark.parametrize(
     ("space", "resource", "target", "start"),
     [
-        ("token_hybrid", "kv_bytes", 100_000, "dearest"),
+        ("token_hybrid", "kv_bytes", 100_000, "most_expensive"),
         ("layer_hybrid", "softmax_share", 0.6, "cheapest"),
-        ("layer_hybrid", "flops", 400_000, "dearest"),
+        ("layer_hybrid", "flops", 400_000, "most_expensive"),
     ],
 )
 def test_a_search_uses_up_an_exact_budget(tmp_path: Path, space: str, resource: str, target: float, start: str) -> None:
@@ -256,7 +256,8 @@ TOKENS = "+space=token_hybrid"
     [
         ((TOKENS, "budget.resource=seconds"), "budget.resource=seconds is unknown", ", ".join(UNITS)),
         ((TOKENS, "budget=kv_bytes", "budget.context=0"), "budget.context=0 is not allowed", "give 1 or more"),
-        ((TOKENS, "budget.start=middle"), "budget.start=middle is unknown", "dearest, both, cheapest"),
+        ((TOKENS, "budget.start=middle"), "budget.start=middle is unknown", "most_expensive, both, cheapest"),
+        ((TOKENS, "budget.start=dearest"), "budget.start=dearest is unknown", "choose one of: most_expensive, both"),
         ((TOKENS, "budget.target=0"), "budget.target=0", "give a number over 0 and at most 1"),
         ((TOKENS, "budget.target=1.2"), "budget.target=1.2", "give a number over 0 and at most 1"),
         (

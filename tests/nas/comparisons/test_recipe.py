@@ -37,6 +37,11 @@ def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
     assert run.architecture.mixers == ("token_hybrid", "linear")
 
 
+def test_a_run_of_an_earlier_version_has_the_options_of_now(tmp_path: Path) -> None:
+    stored = {"name": "x", "data": {}, "budget": {"start": "dearest"}}
+    assert read_run(str(folder(tmp_path / "run", config=stored))).config["budget"]["start"] == "most_expensive"
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

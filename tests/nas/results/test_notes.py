@@ -40,7 +40,7 @@ def test_a_run_in_which_all_went_well_has_none() -> None:
     assert noted(discretised()) == noted(discretised("layer_hybrid")) == []
 
 
-@pytest.mark.parametrize(("start", "operation"), [("dearest", "softmax"), ("cheapest", "linear attention")])
+@pytest.mark.parametrize(("start", "operation"), [("most_expensive", "softmax"), ("cheapest", "linear attention")])
 def test_routing_that_never_began(start: str, operation: str) -> None:
     one = discretised("token_hybrid", "budget.dense_until=1", f"budget.start={start}", begun=False)
     assert noted(one) == [f"Routing had not begun: every chunk went to {operation}."]

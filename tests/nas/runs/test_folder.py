@@ -24,7 +24,8 @@ from nas.config import RunConfig, restore
 from nas.errors import UserError
 from nas.files.lock import locked
 from nas.files.saving import replacing
-from nas.runs.folder import Run, command_line
+from nas.runs.changes import apply
+from nas.runs.folder import Run, command_line, restored
 from nas.training.module import TrainingModule
 from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
 from tests.nas.runs.bomb import Bomb
@@ -273,6 +274,16 @@ def test_a_run_with_other_options(finished: Path) -> None:
         assert told in message
     assert "trainer.steps=8" not in message
     assert "model." not in message
+
+
+def test_a_run_of_an_earlier_version_has_no_other_options(editable: Path) -> None:
+    described = yaml.safe_load((editable / "config.yaml").read_text())
+    described["config"]["budget"]["start"] = "dearest"
+    (editable / "config.yaml").write_text(yaml.safe_dump(described))
+    config = restored("search", str(editable), [], {})
+    assert config.budget.start == "most_expensive"
+    assert Run(editable).differences(config) == []
+    assert apply("search", Run(editable), config, {"budget.start": "dearest"}) == {}
 
 
 def test_a_run_on_other_data(finished: Path) -> None:

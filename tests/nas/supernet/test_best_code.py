@@ -88,7 +88,7 @@ def test_many_layers_and_options_are_no_matter() -> None:
 
 
 def drawn_near_one(seed: int) -> tuple[Table, Table]:
-    """Scores and costs of two to four options in each layer; the dearest architecture costs about 1."""
+    """Scores and costs of two to four options in each layer; the most expensive architecture costs about 1."""
     source = Random(seed)
     counts = [source.randint(2, 4) for _ in range(LAYERS)]
     scores = [[source.gauss(0, 1) for _ in range(count)] for count in counts]

@@ -1,10 +1,15 @@
 """The study of a sweep: the same sweep can join it, other sweeps are refused."""
 
+import shutil
 from pathlib import Path
 
 import optuna
 import pytest
 
+from nas.config import SweepConfig
+from nas.runs.folder import restored
+from nas.sweeps.study import MADE_FOR, Plan, Sweep
+from nas.sweeps.trial import trial_config
 from tests.nas.commands import Ended, refusal
 from tests.nas.sweeps.sweeping import SPEED, SWEEP
 
@@ -28,6 +33,19 @@ def test_a_study_that_was_made_for_something_else(
     assert "sweep.study=token_hybrid_recall was created for another sweep. Different: " in message
     assert told in message
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_of_an_earlier_version_goes_on(swept: Ended, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(swept.run, tmp_path / swept.run.name, ignore=shutil.ignore_patterns("search")))
+    config = restored("sweep", str(run), [], {})
+    assert isinstance(config, SweepConfig)
+    sweep = Sweep(Plan.of(config), run)
+    made_for = sweep.study.user_attrs[MADE_FOR]
+    assert made_for["options"]["budget.start"] == "most_expensive"
+    made_for["options"]["budget.start"] = "dearest"
+    sweep.study.set_user_attr(MADE_FOR, made_for)
+    sweep.claim()
+    assert trial_config(config, {"budget.start": "dearest"}, None, run, 0).budget.start == "most_expensive"
 
 
 def test_a_study_of_another_space_and_one_that_is_not_a_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,12 +122,12 @@ def test_validation_counts_the_planted_chunks_of_the_layer_that_finds_most() -> 
     assert found in measured.found_by_layer.values()
 
 
-@pytest.mark.parametrize("start", ["dearest", "both"])
+@pytest.mark.parametrize("start", ["most_expensive", "both"])
 def test_linear_attention_learns_before_routing_begins_where_chunks_get_both(start: str) -> None:
     module = made("cpu", "budget.dense_until=1", f"budget.start={start}")
     module.training_step(first_batch(module), 0).backward()
     mixer = module.model.blocks[0].mixer
-    assert (mixer.write.weight.grad is None) == (start == "dearest")
+    assert (mixer.write.weight.grad is None) == (start == "most_expensive")
     assert mixer.q_norm.weight.grad is not None
     assert module.latest["share"] == 1.0
     assert module.validate().found is None
