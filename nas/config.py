@@ -4,13 +4,15 @@ The YAML files hold the values. Each field has a description, which ``--help`` p
 `nas.cli.checks` checks them.
 """
 
+import dataclasses
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
@@ -382,6 +384,18 @@ def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict with dotted keys as nested dicts, the inverse of `flat`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, last = key.split(".")
+        place = found
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return found
+
+
 def interpolated(values: dict[str, Any]) -> str | None:
     """Return the first option, as name=value, whose text would be read as an interpolation; None if there is none.
 
@@ -399,20 +413,40 @@ def renamed(option: str, value: Any) -> Any:
     return RENAMED.get(option, {}).get(value, value) if isinstance(value, str) else value
 
 
-def current(values: dict[str, Any], group: str = "") -> dict[str, Any]:
+def current(command: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return stored values of a config, perhaps of an earlier version, in the form in which this version stores them.
 
+    Options that did not exist have their default, if their field has one: without them the run did the same.
+
     Args:
+        command: name of the command that stored them.
         values: plain values, as made by ``dataclasses.asdict``.
-        group: prefix of the names of the options.
     """
-    found = {
-        name: current(value, f"{group}{name}.") if isinstance(value, dict) else renamed(f"{group}{name}", value)
-        for name, value in values.items()
-    }
-    if f"{group}search" == SEARCH and isinstance(given := found.get("search"), list):
-        found["search"] = [_renamed_in(str(option)) for option in given]
+    schema = SCHEMAS.get(f"{command}_schema")
+    return values if schema is None else _current(schema, values, "")
+
+
+def _current(schema: type, values: dict[str, Any], group: str) -> dict[str, Any]:
+    """Return the values of a group of options; see `current`. ``group`` precedes the names of its options."""
+    found = {name: renamed(f"{group}{name}", value) for name, value in values.items()}
+    for own in fields(schema):
+        value = found.get(own.name)
+        if isinstance(own.type, type) and is_dataclass(own.type):
+            if isinstance(value, dict):
+                chosen = SCHEMAS.get(f"{own.name}/{value.get('name')}_schema", own.type)
+                found[own.name] = _current(chosen, value, f"{group}{own.name}.")
+        elif f"{group}{own.name}" == SEARCH and isinstance(value, list):
+            found[own.name] = [_renamed_in(str(option)) for option in value]
+        elif own.name not in found and (default := _default(own)) != MISSING:
+            found[own.name] = default
     return found
+
+
+def _default(own: "Field[Any]") -> Any:
+    """Return the default of a dataclass field; `MISSING` if a YAML file must give its value."""
+    if own.default_factory is not dataclasses.MISSING:
+        return own.default_factory()
+    return MISSING if own.default is dataclasses.MISSING else own.default
 
 
 def _renamed_in(option: str) -> str:
@@ -429,7 +463,7 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
     Raises:
         ValueError: the values are not those of such a config.
     """
-    values = current(values)
+    values = current(command, values)
     if found := interpolated(values):
         raise ValueError(f"{found} contains ${{, but a stored config has plain values only.")
     schema = OmegaConf.structured(SCHEMAS[f"{command}_schema"])

@@ -126,7 +126,7 @@ class Run:
             raise damaged
         if not isinstance(described.get("command"), str):
             raise damaged
-        return described | {"config": current(described["config"])}
+        return described | {"config": current(described["command"], described["config"])}
 
     def differences(self, config: RunConfig) -> list[str]:
         """Return the options that differ between ``config`` and the run's own, each as text for a message."""

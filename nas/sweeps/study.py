@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from nas.config import SweepConfig, renamed
+from nas.config import SweepConfig, current, flat, nested
 from nas.data import build_task
 from nas.data.corpus import Source
 from nas.errors import UserError
@@ -159,10 +159,9 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str
         for key in ("space", "objectives", "text")
         if key in theirs and ours[key] != theirs[key]
     ]
-    options = {name: renamed(name, value) for name, value in theirs.get("options", {}).items()}
     for mine, its, prefix in (
         (ours["ranges"], theirs.get("ranges", {}), "sweep.ranges."),
-        (ours["options"], options, ""),
+        (ours["options"], _current(theirs.get("options", {}), ours["options"]), ""),
     ):
         found += [
             f"{prefix}{key}={_as_text(mine.get(key))} (the study has {_as_text(its.get(key))})"
@@ -170,6 +169,12 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str
             if mine.get(key) != its.get(key)
         ]
     return found
+
+
+def _current(options: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of a study, perhaps of an earlier version, as this version records them in ``ours``."""
+    every = flat(current("search", nested(options)))
+    return {name: str(value) for name, value in every.items() if name in options or name in ours}
 
 
 def _as_text(value: Any) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from nas.config import SCHEMAS, EvolutionConfig, RecallConfig, SweepConfig, choices, flat, restore
+from nas.config import SCHEMAS, EvolutionConfig, RecallConfig, SweepConfig, choices, current, flat, nested, restore
 from tests.nas.commands import ROOT, SEARCH, SMALL, composed
 
 
 def test_groups_become_options_with_dots() -> None:
-    assert flat({"a": 1, "b": {"c": [2], "d": {"e": None}}}) == {"a": 1, "b.c": [2], "b.d.e": None}
+    given = {"a": 1, "b": {"c": [2], "d": {"e": None}}}
+    assert flat(given) == {"a": 1, "b.c": [2], "b.d.e": None}
+    assert nested(flat(given)) == given
 
 
 def test_a_config_comes_back_from_plain_values_with_the_options_of_its_choices() -> None:
@@ -32,6 +34,14 @@ def test_values_of_an_earlier_version_get_their_name_of_now() -> None:
     assert isinstance(config, SweepConfig)
     assert config.budget.start == "most_expensive"
     assert config.sweep.search == ["+budget.start=most_expensive", "name=dearest"]
+
+
+def test_options_that_did_not_exist_have_their_default() -> None:
+    stored = asdict(composed("search", "+space=token_hybrid", "data=text"))
+    without = stored | {"data": {name: value for name, value in stored["data"].items() if name != "column"}}
+    assert current("search", without) == stored
+    del without["data"]["length"]  # it has its value from a YAML file
+    assert "length" not in current("search", without)["data"]
 
 
 @pytest.mark.parametrize(

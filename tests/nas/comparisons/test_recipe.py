@@ -38,8 +38,14 @@ def test_a_run_is_read_with_its_share(tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_earlier_version_has_the_options_of_now(tmp_path: Path) -> None:
-    stored = {"name": "x", "data": {}, "budget": {"start": "dearest"}}
-    assert read_run(str(folder(tmp_path / "run", config=stored))).config["budget"]["start"] == "most_expensive"
+    earlier = {"name": "x", "data": {"name": "text"}, "budget": {"start": "dearest"}}
+    first = read_run(str(folder(tmp_path / "first", config=earlier)))
+    assert first.config["budget"]["start"] == "most_expensive"
+    options = {"name": "text", "column": "text"}
+    check_same_data([first, read_run(str(folder(tmp_path / "second", config={"name": "x", "data": options})))])
+    options["column"] = "story"
+    with pytest.raises(UserError, match=r"data\.column=text and story"):
+        check_same_data([first, read_run(str(folder(tmp_path / "third", config={"name": "x", "data": options})))])
 
 
 @pytest.mark.parametrize(

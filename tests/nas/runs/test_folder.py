@@ -279,10 +279,14 @@ def test_a_run_with_other_options(finished: Path) -> None:
 def test_a_run_of_an_earlier_version_has_no_other_options(editable: Path) -> None:
     described = yaml.safe_load((editable / "config.yaml").read_text())
     described["config"]["budget"]["start"] = "dearest"
+    del described["config"]["relaxation"]["pairs"]
     (editable / "config.yaml").write_text(yaml.safe_dump(described))
     config = restored("search", str(editable), [], {})
     assert config.budget.start == "most_expensive"
     assert Run(editable).differences(config) == []
+    config.relaxation.pairs = True
+    assert Run(editable).differences(config) == ["relaxation.pairs=True (it has False)"]
+    config.relaxation.pairs = False
     assert apply("search", Run(editable), config, {"budget.start": "dearest"}) == {}
 
 

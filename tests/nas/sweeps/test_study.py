@@ -7,6 +7,7 @@ import optuna
 import pytest
 
 from nas.config import SweepConfig
+from nas.errors import UserError
 from nas.runs.folder import restored
 from nas.sweeps.study import MADE_FOR, Plan, Sweep
 from nas.sweeps.trial import trial_config
@@ -43,8 +44,13 @@ def test_a_sweep_of_an_earlier_version_goes_on(swept: Ended, tmp_path: Path) -> 
     made_for = sweep.study.user_attrs[MADE_FOR]
     assert made_for["options"]["budget.start"] == "most_expensive"
     made_for["options"]["budget.start"] = "dearest"
+    del made_for["options"]["relaxation.pairs"]
     sweep.study.set_user_attr(MADE_FOR, made_for)
     sweep.claim()
+    made_for["options"]["relaxation.pairs"] = "True"
+    sweep.study.set_user_attr(MADE_FOR, made_for)
+    with pytest.raises(UserError, match=r"Different: relaxation\.pairs=False \(the study has True\)\."):
+        sweep.claim()
     assert trial_config(config, {"budget.start": "dearest"}, None, run, 0).budget.start == "most_expensive"
 
 
