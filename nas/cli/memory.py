@@ -120,15 +120,19 @@ def _value(config: RunConfig, name: str) -> Any:
     return getattr(getattr(config, group), own)
 
 
-def _warn_of_days(config: RunConfig, device: torch.device) -> None:
-    """Warn if training takes a day or more even at the peak speed of the device."""
+def least_seconds(config: RunConfig, device: torch.device) -> float:
+    """Return a lower bound on the duration of a training, at the peak speed of the device; 0 if that is not known."""
     trainer, data = config.trainer, config.data
     validations = trainer.steps // trainer.validate_every + 1
     tokens = data.batch_size * data.length * (trainer.steps + validations * data.validation_batches / 3)
     peak = peak_flops(device, precision_here(trainer)) if device.type == "cuda" else CPU_FLOPS * (os.cpu_count() or 1)
-    if peak is None:
-        return
-    days = 6 * parameters(config) * tokens / launched().world / peak / DAY
+    return 0.0 if peak is None else 6 * parameters(config) * tokens / launched().world / peak
+
+
+def _warn_of_days(config: RunConfig, device: torch.device) -> None:
+    """Warn if training takes a day or more even at the peak speed of the device."""
+    trainer, data = config.trainer, config.data
+    days = least_seconds(config, device) / DAY
     if days >= 1 and launched().first:
         warn(
             f"trainer.steps={trainer.steps} with data.batch_size={data.batch_size} and data.length={data.length} takes "

@@ -7,6 +7,7 @@ from rich.console import Console
 from nas.cli import overrides
 from nas.cli.checks import check_together
 from nas.comparisons.contenders import Contender, contenders
+from nas.comparisons.estimate import plan
 from nas.comparisons.finish import finish
 from nas.comparisons.jobs import Jobs, trainings
 from nas.comparisons.recipe import ComparedRun, follow, read_run, warn_of_other_source
@@ -32,7 +33,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     check_together(config)
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
-    _check_wanted(config, every)
+    _check_wanted(config, every, task)
     run = start("compare", config)
     with locked(run.path), saving(run.path):
         return _compare_in(run, config, runs, every, task, console)
@@ -52,8 +53,8 @@ def _compare_in(
     jobs = Jobs(config, every, run.path)
     say(
         console,
-        f"Comparing {', '.join(one.name for one in every)} on {task.name}: {len(jobs)} trainings, "
-        f"run folder {run.path}",
+        f"Comparing {', '.join(one.name for one in every)} on {task.name}: "
+        f"{plan(config, every, task, len(jobs.done))}; run folder {run.path}",
     )
     status = run_jobs(jobs, console)
     if status:
@@ -63,16 +64,16 @@ def _compare_in(
     return 0
 
 
-def _check_wanted(config: CompareConfig, every: Sequence[Contender]) -> None:
+def _check_wanted(config: CompareConfig, every: Sequence[Contender], task: Task) -> None:
     """Raise a UserError that says what would be trained, if the user did not say what to compare."""
     if config.resume is not None or {"runs", "baselines"} & set(map(overrides.name_of, overrides.given())):
         return
-    number, trainer = trainings(config, len(every)), config.trainer
-    tokens = number * trainer.steps * config.data.batch_size * config.data.length
     raise UserError(
         f"runs and baselines are missing, and nothing was started. {', '.join(one.name for one in every)} would be "
-        f"compared on data={config.data.name}: {number} trainings of {trainer.steps:,} steps, up to {tokens:,} tokens "
-        f"in all. Give runs=[outputs/search/RUN], baselines=[{','.join(config.baselines)}], or both."
+        f"compared on data={config.data.name}: {plan(config, every, task)}. Give runs=[outputs/search/RUN], "
+        f"baselines=[{','.join(config.baselines)}], or both. A comparison of N models trains N * "
+        f"{trainings(config, 1)} times; smaller seeds={config.seeds}, fewer learning_rates={config.learning_rates} or "
+        f"trainer.steps={config.trainer.steps} shorten it."
     )
 
 

@@ -1,6 +1,7 @@
 """The processes of a comparison: trainings run one after the other in this process, or in several workers."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -8,9 +9,10 @@ from multiprocessing.connection import Connection
 import torch
 from rich.console import Console
 
-from nas.comparisons.contenders import parameters
+from nas.comparisons.contenders import Contender, parameters
 from nas.comparisons.jobs import Job, Jobs
 from nas.comparisons.training import work
+from nas.config import CompareConfig
 from nas.distributed.devices import AUTO
 from nas.distributed.strategies import root_device
 from nas.errors import INTERRUPTED
@@ -31,22 +33,22 @@ def run_jobs(jobs: Jobs, console: Console) -> int:
         The exit status: 0 if every training is done, `INTERRUPTED` if the user stopped one, 1 if one failed.
     """
     with Display(console, "training", len(jobs), len(jobs.done), "") as display:
-        workers = min(_workers(jobs), len(jobs) - len(jobs.done))
+        workers = min(at_a_time(jobs.config, jobs.contenders), len(jobs) - len(jobs.done))
         completed = _run_here(jobs, display) if workers <= 1 else _run_in_workers(jobs, workers, display)
     if len(jobs.done) == len(jobs):
         return 0
     return 1 if completed else INTERRUPTED
 
 
-def _workers(jobs: Jobs) -> int:
+def at_a_time(config: CompareConfig, contenders: Sequence[Contender]) -> int:
     """Return the number of trainings to run at a time: small models share GPUs and cores."""
-    if jobs.config.workers != AUTO:
-        return int(jobs.config.workers)
+    if config.workers != AUTO:
+        return int(config.workers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = root_device(jobs.config.trainer)
+    device = root_device(config.trainer)
     if device.type == "cpu":
         return cores
-    small = max(parameters(one.architecture) for one in jobs.contenders) <= SMALL
+    small = max(parameters(one.architecture) for one in contenders) <= SMALL
     return min(cores, max(1, torch.cuda.device_count()) * (SIDE_BY_SIDE if small else 1))
 
 

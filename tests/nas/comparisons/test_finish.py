@@ -13,7 +13,7 @@ def test_the_results_are_printed_written_and_drawn(compared: Ended) -> None:
     assert {RESULTS, TIMINGS, MARKDOWN, CSV, TABLE, "config.yaml", "train", "contenders"} <= names
     assert {"quality_by_length.png", "quality_by_length.svg", "quality_by_share.png"} <= names
     assert "searched_token_hybrid" in compared.out
-    assert "trainings, run folder" in compared.out
+    assert "trainings of 4 steps and up to 512 tokens each, about " in compared.out
     markdown = (compared.run / MARKDOWN).read_text()
     for heading in ("## Quality", "## Cost of inference", "## Pairwise tests", "## In words", "## Notes"):
         assert heading in markdown

@@ -29,4 +29,4 @@ def test_small_models_share_a_machine(
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)), raising=False)
     if not small:
         monkeypatch.setattr(processes, "SMALL", 10)
-    assert processes._workers(jobs) == workers
+    assert processes.at_a_time(jobs.config, jobs.contenders) == workers
