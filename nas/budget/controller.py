@@ -169,7 +169,7 @@ class Budget(nn.Module):
     @torch.no_grad()
     def note(self, loss: Tensor) -> None:
         """Update the running loss with the loss of a step of the dense phase."""
-        loss, first = loss.to(self.running_loss), self.first_loss.isnan()
+        loss, first = if_finite(loss, self.running_loss), self.first_loss.isnan()
         self.first_loss.copy_(torch.where(first, loss, self.first_loss))
         self.running_loss.copy_(torch.where(first, loss, self.running_loss)).lerp_(loss, 1 - RUNNING)
 
@@ -193,7 +193,7 @@ class Budget(nn.Module):
     @torch.no_grad()
     def update(self, cost: Tensor, allowed: float | Tensor, min_multiplier: float | Tensor) -> None:
         """Update the multiplier after a routed step with relative cost ``cost``; see `allowed` and `min_multiplier`."""
-        self.running_cost.lerp_(cost.to(self.running_cost), 1 - RUNNING)
+        self.running_cost.lerp_(if_finite(cost, self.running_cost), 1 - RUNNING)
         room = (
             torch.as_tensor(allowed).clamp(min=self.floor + (1 - self.floor) * self._fraction(self.target)) - self.floor
         )
@@ -205,7 +205,13 @@ class Budget(nn.Module):
     @torch.no_grad()
     def move(self, threshold: Tensor) -> None:
         """Set `shift` to a fraction of the threshold at which this step would have had the allowed cost."""
-        self.shift.copy_(THRESHOLD_RATE * threshold)
+        self.shift.copy_(THRESHOLD_RATE * if_finite(threshold, torch.zeros_like(self.shift)))
+
+
+def if_finite(value: Tensor, otherwise: Tensor) -> Tensor:
+    """Return a value of a step, or ``otherwise`` if the step overflowed: a gradient scaler then skips the step."""
+    value = value.to(otherwise)
+    return torch.where(value.isfinite(), value, otherwise)
 
 
 def budgeted_cost(config: BudgetConfig, space: Space) -> SpaceCost:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.budget.controller import if_finite
 from nas.budget.cost import SpaceCost
 from nas.distributed.collectives import average
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, kept_weight
@@ -146,7 +147,8 @@ class ArchitectureLogits(nn.Module):
             if hard:
                 share = share + ((kept_margin(one) >= 0).to(share).mean() - share).detach()
             measured[layer, option] = share
-            self.shares[layer, option].lerp_(average(share.detach()).to(self.shares), 1 - RUNNING)
+            running = self.shares[layer, option]
+            running.lerp_(if_finite(average(share.detach()), running), 1 - RUNNING)
         return measured
 
     @torch.no_grad()

@@ -21,6 +21,8 @@ from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
 
+OVERFLOWS = 3
+"""Number of checked steps in a row whose loss is not finite, after which a training with a gradient scaler stops."""
 SHORT = {"multiplier": "λ", "bits_per_byte": "bits/byte", "bits_per_token": "bits/token", "exact_match": "exact match"}
 
 
@@ -29,26 +31,44 @@ class StopOnDivergence(lightning.Callback):
 
     It looks at logged steps, where the loss is read anyway, and at every step with a checkpoint. It runs before
     `Checkpoints`, which then keeps the newest checkpoint with finite weights.
+
+    With a gradient scaler (trainer.precision=16-mixed) an overflow is normal: the scaler skips the step and the weights
+    stay as they were. The loss must then overflow at `OVERFLOWS` of these steps in a row.
+
+    Args:
+        every: number of steps between two checkpoints.
+        scaled: whether a gradient scaler skips steps that overflow.
     """
 
-    def __init__(self, every: int) -> None:
-        self._every = every
+    def __init__(self, every: int, scaled: bool = False) -> None:
+        self._every, self._allowed = every, OVERFLOWS if scaled else 1
+        self._lost = 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
         step = trainer.global_step
         if not (module.logs_at(step) or step % self._every == 0 or trainer.should_stop):
             return
-        if not trainer.strategy.reduce_boolean_decision(_is_finite(module)):
+        loss, weights = map(trainer.strategy.reduce_boolean_decision, _are_finite(module))
+        self._lost = 0 if loss else self._lost + 1
+        if self._lost >= self._allowed or not weights:
             module.diverged_at = step
             trainer.should_stop = True
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"lost": self._lost} if self._lost else {}
 
-def _is_finite(module: TrainingModule) -> bool:
-    """Return whether the latest loss and all weights of this process are finite; waits for the GPU once."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._lost = int(state_dict["lost"])
+
+
+def _are_finite(module: TrainingModule) -> tuple[bool, bool]:
+    """Return whether the latest loss, and whether all weights of this process, are finite; waits for the GPU once."""
     weights = (p.to_local() if isinstance(p, DTensor) else p for p in module.parameters())
     loss = torch.as_tensor(module.latest["loss"], device=module.device)
-    return bool(torch.stack([loss.isfinite().all(), *(weight.isfinite().all() for weight in weights)]).all())
+    every = torch.stack([weight.isfinite().all() for weight in weights]).all()
+    loss_is, weights_are = torch.stack([loss.isfinite().all(), every]).tolist()
+    return loss_is, weights_are
 
 
 class Checkpoints(lightning.Callback):

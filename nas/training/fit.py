@@ -48,7 +48,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         throughput,
         Recorder(run),
         Extension(run, console),
-        StopOnDivergence(config.checkpoint_every),
+        StopOnDivergence(config.checkpoint_every, scaled=config.precision == "16-mixed"),
         Checkpoints(run, config.checkpoint_every),
         timer,
     ]

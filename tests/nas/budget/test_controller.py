@@ -55,6 +55,21 @@ def multipliers(made: Budget, share: float, steps: int, progress: float = 1.0) -
     return found
 
 
+def test_a_step_that_overflows_leaves_no_trace() -> None:
+    lost = torch.tensor(math.nan)
+    noted = budget()
+    for loss in (lost, torch.tensor(2.0), torch.tensor(math.inf)):
+        noted.note(loss)
+    assert (noted.first_loss, noted.running_loss) == (2.0, 2.0)
+    made = begun()
+    multipliers(made, 0.5, 3)
+    before = made.running_cost.item()
+    assert all(map(math.isfinite, multipliers(made, math.nan, 1)))
+    assert made.running_cost == before
+    made.move(lost)
+    assert made.shift == 0
+
+
 def test_it_starts_dense_and_without_a_penalty() -> None:
     made = budget()
     assert made.dense

@@ -4,9 +4,11 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from lightning import Trainer
 from rich.console import Console
 from rich.text import Text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,9 +18,11 @@ from torch import Tensor
 from nas.data.batch import Scored
 from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.training.callbacks import StopOnDivergence
 from nas.training.module import TrainingModule
 from nas.workflows.search import search
 from tests.nas.commands import SEARCH, Ended, composed, nas
+from tests.nas.training.test_module import made
 
 
 def on_a_terminal(*options: str) -> str:
@@ -69,6 +73,37 @@ def test_divergence_stops_the_training_and_keeps_the_last_checkpoint_with_finite
     assert kept.name == "step=000000002.ckpt"
     monkeypatch.undo()
     assert nas("search", f"resume={ended.run}").status == 0
+
+
+@pytest.mark.parametrize(
+    ("scaled", "losses", "stopped"),
+    [
+        (False, [1.0, math.nan, 1.0], 2),
+        (True, [1.0, math.inf, math.nan, 1.0, math.nan, math.inf], None),
+        (True, [1.0, math.inf, 1.0, math.nan, math.inf, math.nan, 1.0], 6),
+        (True, [1.0, None, 1.0], 2),
+    ],
+    ids=["no scaler", "scaler", "overflow that lasts", "weight"],
+)
+def test_a_gradient_scaler_may_skip_steps(scaled: bool, losses: list[float | None], stopped: int | None) -> None:
+    """A loss of None is a finite one, with a weight that is not finite."""
+    stop = StopOnDivergence(10, scaled)
+    module = made("cpu")
+    trainer = SimpleNamespace(global_step=0, should_stop=False)
+    trainer.strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
+    for loss in losses:
+        trainer.global_step += 1
+        module.latest["loss"] = 1.0 if loss is None else loss
+        if loss is None:
+            module.model.norm.weight.data[0] = math.inf
+        kept = stop.state_dict()
+        stop = StopOnDivergence(10, scaled)  # as when a run is resumed
+        if kept:
+            stop.load_state_dict(kept)
+        stop.on_train_batch_end(cast(Trainer, trainer), module, None, None, 0)
+        if trainer.should_stop:
+            break
+    assert module.diverged_at == stopped
 
 
 def test_a_terminal_shows_bits_per_byte_without_a_budget_where_nothing_is_routed(tmp_path: Path) -> None:
