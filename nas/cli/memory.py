@@ -1,18 +1,22 @@
-"""Lower bounds on the memory and the time of a training, from its options alone, before anything is allocated.
+"""Lower bounds on the memory and the time of a training, from its sizes, before anything is allocated.
 
 They count only what every training of these sizes needs. So a refused training could not have run.
 """
 
 import os
-from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from nas.config import RunConfig
+from nas.config import RunConfig, TrainConfig, flat
 from nas.distributed.devices import machine_memory, peak_flops, precision_here
 from nas.distributed.launch import launched
-from nas.errors import UserError, warn
+from nas.errors import UserError, user_errors, warn
+from nas.runs.model_files import least_parameters, load_architecture
+from nas.search_spaces import baselines
+from nas.search_spaces.architecture import Layer
 
 GIB = 2**30
 DAY = 86400
@@ -22,6 +26,13 @@ BYTES_PER_TOKEN = 17
 """Token id and target in int64, and whether the token is planted."""
 HALF = 2
 """Bytes of an activation in the narrowest precision."""
+MODEL = (
+    *("model.layers", "model.width", "model.mlp_width", "model.linear_heads", "model.key_dim"),
+    *("model.value_dim", "model.conv_size"),
+)
+"""Options that decide the number of parameters, beside those of the vocabulary."""
+VOCABULARY = ("vocab_size", "keys", "values", "noise", "modulus")
+"""Options of tasks that decide the number of token ids."""
 CPU_FLOPS = 1e11
 """FLOPs per second of a fast CPU core."""
 
@@ -32,12 +43,44 @@ class Need(NamedTuple):
     Attributes:
         bytes: number of bytes, at least.
         what: the purpose, as text for messages.
-        options: names of the options that decide the number.
+        options: the options that decide the number, with their values, as text for messages.
     """
 
     bytes: int
     what: str
-    options: Sequence[str]
+    options: str
+
+
+class Sizes(NamedTuple):
+    """Lower bounds on the sizes of a model, and what decides them.
+
+    Attributes:
+        parameters: number of parameters.
+        activations: numbers that the backward pass reads for a token: the input of each layer and of its MLP's end, and
+            the logits.
+        options: the sizes as text for messages.
+    """
+
+    parameters: int
+    activations: int
+    options: str
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Sizes":
+        """Return the sizes of the architecture file that is to be trained, else those of the model's options."""
+        vocabulary = _vocab_size(config)
+        if isinstance(config, TrainConfig) and (file := _file_of(config, vocabulary)) is not None:
+            one = load_architecture(file)
+            one = replace(one, vocab_size=max(vocabulary, one.vocab_size))
+            sizes = ", ".join(f"{name}={getattr(one, name)}" for name in ("vocab_size", "width", "mlp_width"))
+            options = f"architecture={file}, with {len(one.layers)} layers, {sizes},"
+        else:
+            model = config.model
+            with user_errors():
+                one = model.architecture([Layer("linear", model.chunk_size)] * model.layers, vocabulary)
+            options = _given(config, *MODEL, *(f"data.{name}" for name in VOCABULARY if hasattr(config.data, name)))
+        hidden = sum(layer.mlp_width or one.mlp_width for layer in one.layers)
+        return cls(least_parameters(one), len(one.layers) * one.width + hidden + one.vocab_size, options)
 
 
 def check_memory(config: RunConfig, device: torch.device) -> None:
@@ -48,19 +91,21 @@ def check_memory(config: RunConfig, device: torch.device) -> None:
         device: device of the training.
     """
     machine = machine_memory()
-    _check(config, _of_data(config), machine, "this machine")
+    _check(_of_data(config), machine, "this machine")
     there = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else machine
-    for need in (_of_parameters(config), _of_activations(config)):
-        _check(config, need, there, "the GPU" if device.type == "cuda" else "this machine")
-    _warn_of_days(config, device)
+    sizes = Sizes.of(config)
+    for need in (_of_parameters(config, sizes), _of_activations(config, sizes)):
+        _check(need, there, "the GPU" if device.type == "cuda" else "this machine")
+    _warn_of_days(config, sizes, device)
 
 
-def parameters(config: RunConfig) -> int:
-    """Return a lower bound on the number of parameters: embedding, and MLP and short convolutions of each layer."""
-    model = config.model
-    embeddings = (1 if model.tie_embeddings else 2) * _vocab_size(config) * model.width
-    channels = model.linear_heads * (2 * model.key_dim + model.value_dim)
-    return embeddings + model.layers * (3 * model.width * model.mlp_width + channels * (model.width + model.conv_size))
+def _file_of(config: TrainConfig, vocabulary: int) -> Path | None:
+    """Return the path of the architecture file; None if there is no such file, or for the name of a baseline."""
+    path = Path(config.architecture)
+    with user_errors():
+        return (
+            path if path.is_file() and not baselines.build(config.architecture, config.model, vocabulary, 1) else None
+        )
 
 
 def _vocab_size(config: RunConfig) -> int:
@@ -73,25 +118,18 @@ def _vocab_size(config: RunConfig) -> int:
     return int(getattr(data, "modulus", 1))
 
 
-def _of_parameters(config: RunConfig) -> Need:
+def _of_parameters(config: RunConfig, sizes: Sizes) -> Need:
     shards = launched().world if config.trainer.strategy == "fsdp" else 1
-    options = ["model.layers", "model.width", "model.mlp_width", "model.linear_heads", "model.key_dim"]
-    options += ["model.value_dim", "model.conv_size", *_vocabulary(config)]
-    return Need(BYTES_PER_PARAMETER * parameters(config) // shards, "parameters and the state of AdamW", options)
+    needed = BYTES_PER_PARAMETER * sizes.parameters // shards
+    return Need(needed, "parameters and the state of AdamW", sizes.options)
 
 
-def _vocabulary(config: RunConfig) -> list[str]:
-    own = ("vocab_size", "keys", "values", "noise", "modulus")
-    return [f"data.{name}" for name in own if hasattr(config.data, name)]
-
-
-def _of_activations(config: RunConfig) -> Need:
-    """Return the memory of activations that the backward pass reads: the input of each layer and of its MLP's end."""
-    model, data = config.model, config.data
+def _of_activations(config: RunConfig, sizes: Sizes) -> Need:
+    """Return the memory of activations that the backward pass reads."""
+    data = config.data
     tokens = -(-data.batch_size // launched().world) * data.length
-    each = model.layers * (model.width + model.mlp_width) + _vocab_size(config)
-    options = ["data.batch_size", "data.length", "model.layers", "model.width", "model.mlp_width", *_vocabulary(config)]
-    return Need(HALF * tokens * each, "activations of a batch", options)
+    options = f"{_given(config, 'data.batch_size', 'data.length')}, {sizes.options}"
+    return Need(HALF * tokens * sizes.activations, "activations of a batch", options)
 
 
 def _of_data(config: RunConfig) -> Need:
@@ -101,38 +139,37 @@ def _of_data(config: RunConfig) -> Need:
     return Need(
         BYTES_PER_TOKEN * data.validation_batches * longest * data.length,
         "validation batches",
-        ["data.validation_batches", "data.batch_size", "data.length", "data.length_factors"],
+        _given(config, "data.validation_batches", "data.batch_size", "data.length", "data.length_factors"),
     )
 
 
-def _check(config: RunConfig, need: Need, there: int, where: str) -> None:
-    if need.bytes <= there:
-        return
-    given = ", ".join(f"{name}={_value(config, name)}" for name in need.options)
-    raise UserError(
-        f"{given} need at least {need.bytes / GIB:,.0f} GiB for {need.what}, but {where} has {there / GIB:,.0f} GiB; "
-        "give smaller sizes."
-    )
+def _check(need: Need, there: int, where: str) -> None:
+    if need.bytes > there:
+        raise UserError(
+            f"{need.options} need at least {need.bytes / GIB:,.0f} GiB for {need.what}, but {where} has "
+            f"{there / GIB:,.0f} GiB; give smaller sizes."
+        )
 
 
-def _value(config: RunConfig, name: str) -> Any:
-    group, _, own = name.partition(".")
-    return getattr(getattr(config, group), own)
+def _given(config: RunConfig, *names: str) -> str:
+    """Return options with their values, as text for messages."""
+    values = flat(asdict(config))
+    return ", ".join(f"{name}={values[name]}" for name in names)
 
 
-def least_seconds(config: RunConfig, device: torch.device) -> float:
+def least_seconds(config: RunConfig, parameters: int, device: torch.device) -> float:
     """Return a lower bound on the duration of a training, at the peak speed of the device; 0 if that is not known."""
     trainer, data = config.trainer, config.data
     validations = trainer.steps // trainer.validate_every + 1
     tokens = data.batch_size * data.length * (trainer.steps + validations * data.validation_batches / 3)
     peak = peak_flops(device, precision_here(trainer)) if device.type == "cuda" else CPU_FLOPS * (os.cpu_count() or 1)
-    return 0.0 if peak is None else 6 * parameters(config) * tokens / launched().world / peak
+    return 0.0 if peak is None else 6 * parameters * tokens / launched().world / peak
 
 
-def _warn_of_days(config: RunConfig, device: torch.device) -> None:
+def _warn_of_days(config: RunConfig, sizes: Sizes, device: torch.device) -> None:
     """Warn if training takes a day or more even at the peak speed of the device."""
     trainer, data = config.trainer, config.data
-    days = least_seconds(config, device) / DAY
+    days = least_seconds(config, sizes.parameters, device) / DAY
     if days >= 1 and launched().first:
         warn(
             f"trainer.steps={trainer.steps} with data.batch_size={data.batch_size} and data.length={data.length} takes "

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from nas.cli.memory import least_seconds
-from nas.comparisons.contenders import Contender
+from nas.comparisons.contenders import Contender, parameters
 from nas.comparisons.jobs import trainings
 from nas.comparisons.workers import at_a_time
 from nas.config import CompareConfig
@@ -70,7 +70,9 @@ def _duration(config: CompareConfig, contenders: Sequence[Contender], task: Task
             f"about {spoken(-(-left // workers) * seconds * _steps(config))} of training on this machine{together}, "
             f"estimated from {timed} training step{'' if timed == 1 else 's'} of {one.name}"
         )
-    seconds = left * least_seconds(config, device) / max(1, torch.cuda.device_count())
+    seconds = (
+        left * least_seconds(config, parameters(contenders[0].architecture), device) / max(1, torch.cuda.device_count())
+    )
     return f"at least {spoken(seconds)} at the peak speed of this machine" if seconds >= MINUTE else None
 
 

@@ -60,13 +60,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise UserError(f"{path} does not hold the weights of this architecture: {error}") from error
 
 
-def _require_memory(path: Path, one: Architecture) -> None:
-    """Raise a UserError if the weights of an architecture alone need more memory than this machine has."""
+def least_parameters(one: Architecture) -> int:
+    """Return a lower bound on the number of parameters: embedding, and MLP and short convolutions of each layer."""
     channels = one.linear_heads * (2 * one.key_dim + one.value_dim)
     hidden = sum(layer.mlp_width or one.mlp_width for layer in one.layers)
     weights = one.width * ((1 if one.tie_embeddings else 2) * one.vocab_size + 3 * hidden)
-    weights += len(one.layers) * channels * (one.width + one.conv_size)
-    needed, there = 4 * weights / 2**30, machine_memory() / 2**30
+    return weights + len(one.layers) * channels * (one.width + one.conv_size)
+
+
+def _require_memory(path: Path, one: Architecture) -> None:
+    """Raise a UserError if the weights of an architecture alone need more memory than this machine has."""
+    needed, there = 4 * least_parameters(one) / 2**30, machine_memory() / 2**30
     if needed > there:
         raise UserError(
             f"architecture={path} has vocab_size={one.vocab_size}, width={one.width} and {len(one.layers)} layers, "

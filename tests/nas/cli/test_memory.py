@@ -1,14 +1,18 @@
 """Memory and time of a training, estimated before it starts."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from nas.cli import memory
-from nas.cli.memory import GIB, check_memory, parameters
+from nas.cli.memory import GIB, Sizes, check_memory
 from nas.config import RunConfig
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.search_spaces import baselines
+from tests.nas.architectures import small
 from tests.nas.commands import composed
 
 CPU = torch.device("cpu")
@@ -27,7 +31,7 @@ def test_the_estimate_of_parameters_is_at_most_their_number(options: tuple[str, 
     assert architecture is not None
     with torch.device("meta"):
         number = count_parameters(LanguageModel(architecture))
-    assert 0.7 * number < parameters(config) <= number
+    assert 0.7 * number < Sizes.of(config).parameters <= number
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,26 @@ def test_what_has_no_room_is_refused_with_its_size(
     with pytest.raises(UserError, match=r"need at least [\d,]+ GiB for .*, but this machine has 8 GiB") as refused:
         check_memory(config_of(option), CPU)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "option", "purpose"),
+    [
+        ({"width": 50_000, "mlp_width": 10_000}, "data.length=256", "parameters and the state of AdamW"),
+        ({"width": 4000, "mlp_width": 4000}, "data.length=60000", "activations of a batch"),
+    ],
+)
+def test_an_architecture_file_without_room_is_refused_with_its_size(
+    sizes: dict[str, int], option: str, purpose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: 40 * GIB)
+    path = tmp_path / "architecture.json"
+    path.write_text(replace(small("softmax", "softmax", "softmax"), **sizes).to_json())
+    check_memory(config_of(option), CPU)
+    with pytest.raises(
+        UserError, match=rf"architecture={path}, with 3 layers, .*width={sizes['width']}, .* GiB for {purpose}"
+    ):
+        check_memory(config_of(f"architecture={path}", option), CPU)
 
 
 def test_a_training_of_many_days_is_announced(capsys: pytest.CaptureFixture[str]) -> None:

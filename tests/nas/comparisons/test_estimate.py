@@ -30,10 +30,10 @@ def test_trainings_and_their_duration_are_announced(tmp_path: Path, monkeypatch:
     assert timed == [3, 1]
     assert plan(jobs.config, jobs.contenders, task, 4) == f"{each}, 4 of them done"
     monkeypatch.setattr(estimate, "root_device", lambda trainer: torch.device("cuda"))
-    monkeypatch.setattr(estimate, "least_seconds", lambda config, device: 0.5)
+    monkeypatch.setattr(estimate, "least_seconds", lambda config, parameters, device: 0.5)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert plan(jobs.config, jobs.contenders, task) == each, "a bound of seconds says nothing"
-    monkeypatch.setattr(estimate, "least_seconds", lambda config, device: 3600.0)
+    monkeypatch.setattr(estimate, "least_seconds", lambda config, parameters, device: 3600.0)
     assert plan(jobs.config, jobs.contenders, task) == f"{each}, at least 2 hours at the peak speed of this machine"
 
 
