@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from nas.errors import UserError
+from nas.errors import UserError, warn
 from nas.jobs.events import Began, Ended, Released
 from nas.jobs.processes import failure_of, prepare, start, stopping, was_stopped
 from nas.plugins.loading import LOADED
 
+TO_END = 60.0
+"""Seconds for which the command waits at its end until its workers have ended."""
+TO_STOP = 30.0
+"""Seconds for which a worker may save a checkpoint after SIGTERM; then it is killed."""
 Work = Callable[..., None]
 """Function that a worker runs: called with its end of the line, the command's process id, and further arguments."""
 
@@ -40,13 +45,24 @@ class Worker:
         try:
             message = self.line.recv()
         except (EOFError, OSError):
-            self.process.join()
+            self.end(TO_END)
             return None
         if isinstance(message, Began):
             self.job = message.job
         elif isinstance(message, Released | Ended):
             self.job = None
         return message
+
+    def end(self, seconds: float) -> None:
+        """Wait until the process has ended; after ``seconds``, end it with a warning."""
+        self.process.join(seconds)
+        if not self.process.is_alive():
+            return
+        warn(f"worker {self.number} (process {self.process.pid}) has not ended after {TO_END:g} s; it is terminated.")
+        self.process.terminate()
+        self.process.join(TO_STOP)
+        self.process.kill()
+        self.process.join()
 
     @property
     def stopped(self) -> bool:
@@ -83,11 +99,15 @@ class Pool:
             yield worker, message
 
     def close(self) -> None:
-        """Close the lines, which ends workers that wait for a job, and wait until all processes have ended."""
+        """Close the lines, which ends workers that wait for a job, and wait until all processes have ended.
+
+        A worker ends when it sends its next message at the latest. One that does not end in time is terminated.
+        """
         for worker in self.workers:
             worker.line.close()
+        latest = time.monotonic() + TO_END
         for worker in self.workers:
-            worker.process.join()
+            worker.end(max(0.0, latest - time.monotonic()))
 
 
 @contextmanager

@@ -1,13 +1,17 @@
 """Worker processes: their messages arrive in order, and so does the end of each."""
 
+import multiprocessing
 import os
 import signal
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
+import pytest
+
 from nas.errors import UserError
 from nas.jobs.events import Began, Ended, Released
-from nas.jobs.pool import start_pool
+from nas.jobs.pool import Pool, Worker, start_pool
 
 
 def work(line: Connection, parent: int, offset: int) -> None:
@@ -46,6 +50,19 @@ def test_every_message_and_every_end_is_reported() -> None:
     assert [worker.failure for worker in pool.workers] == failures
     assert [worker.stopped for worker in pool.workers] == [True, False, True, False]
     assert not any(worker.process.is_alive() for worker in pool.workers)
+
+
+def test_a_worker_that_does_not_end_is_terminated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nas.jobs.pool.TO_END", 0.0)
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=time.sleep, args=(3600,))
+    process.start()
+    Pool([Worker(3, process, context.Pipe()[0])]).close()
+    assert process.exitcode == -signal.SIGTERM
+    said = f"warning: worker 3 (process {process.pid}) has not ended after 0 s; it is terminated."
+    assert capsys.readouterr().err.strip() == said
 
 
 def test_a_released_job_is_no_longer_its_workers() -> None:
