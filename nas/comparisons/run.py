@@ -19,9 +19,7 @@ from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.files.lock import locked
-from nas.files.saving import saving
-from nas.runs.folder import Run, start
+from nas.runs.folder import Run, opened
 from nas.runs.source import keep_source, source_of
 
 
@@ -34,8 +32,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     task = build_task(config.data, config.seed)
     every = contenders(config, runs, task.vocab_size)
     _check_wanted(config, every, task)
-    run = start("compare", config)
-    with locked(run.path), saving(run.path):
+    with opened("compare", config) as run:
         return _compare_in(run, config, runs, every, task, console)
 
 

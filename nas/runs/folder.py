@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
@@ -30,7 +30,8 @@ from nas.distributed.launch import launch_id, restarted
 from nas.distributed.rendezvous import from_first, together
 from nas.errors import UserError
 from nas.files import checksums
-from nas.files.saving import PART, flush, naming, subfolder, temporary_name
+from nas.files.lock import locked
+from nas.files.saving import PART, flush, naming, saving, subfolder, temporary_name
 from nas.plugins.loading import load
 from nas.plugins.record import RECORD, record, require
 from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
@@ -128,18 +129,26 @@ class Run:
             raise damaged
         return described | {"config": current(described["command"], described["config"])}
 
-    def differences(self, config: RunConfig) -> list[str]:
-        """Return the options that differ between ``config`` and the run's own, each as text for a message."""
+    def differences(self, config: RunConfig, ignored: Collection[str] = NOT_COMPARED) -> list[str]:
+        """Return the options that differ between ``config`` and the run's own, each as text for a message.
+
+        Args:
+            config: config of this command.
+            ignored: options that may differ.
+        """
         ours, given = flat(self.config()), flat(masked_config(asdict(config)))
         return [
             f"{key}={given.get(key, 'absent')} (it has {ours.get(key, 'absent')})"
             for key in {**ours, **given}
-            if key not in NOT_COMPARED and ours.get(key, "absent") != given.get(key, "absent")
+            if key not in ignored and ours.get(key, "absent") != given.get(key, "absent")
         ]
 
     def require_same_config(self, config: RunConfig) -> None:
-        """Raise a UserError that names the options in which ``config`` differs from the config of the run."""
-        if different := self.differences(config):
+        """Raise a UserError that names the options in which ``config`` differs from the config of the run.
+
+        The amount of work counts too: it is recorded before, so another process has changed it since.
+        """
+        if different := self.differences(config, NOT_COMPARED - {*AMOUNT}):
             raise UserError(
                 f"resume={self.path} was started with another config. Different: {'; '.join(different)}. "
                 "Give the options that it was started with, or resume alone."
@@ -201,17 +210,25 @@ class Run:
         self.write_text(name, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
-def start(name: str, config: RunConfig) -> Run:
-    """Return the run folder: a new one, or the one to resume, which must have the same config.
+@contextmanager
+def opened(name: str, config: RunConfig) -> Iterator[Run]:
+    """Yield the locked run folder of a command: a new one, or the one to resume, which must have the same config.
 
     Options that depend on the machine are resolved here, so that the folder records them and a resumed run keeps them.
     If several processes share a run, the first makes the folder once all are ready. A run that torchrun or SLURM
     restarts resumes by itself.
+
+    Raises:
+        UserError: another process writes to the folder, the run has another config, or the disk takes no more files.
     """
     config.trainer.precision = precision_here(config.trainer)
     together()
     folder, config.resume = from_first(lambda: _claimed(name, config))
-    return Run(Path(folder))
+    run = Run(Path(folder))
+    with locked(run.path), saving(run.path):
+        if config.resume is not None:
+            from_first(lambda: run.require_same_config(config))
+        yield run
 
 
 def _claimed(name: str, config: RunConfig) -> tuple[str, str | None]:
@@ -219,9 +236,7 @@ def _claimed(name: str, config: RunConfig) -> tuple[str, str | None]:
     resume = config.resume or _of_this_launch(name, config)
     if resume is None:
         return str(Run.create(name, config).path), None
-    run = Run.reopen(name, resume)
-    run.require_same_config(config)
-    return str(run.path), resume
+    return str(Run.reopen(name, resume).path), resume
 
 
 def _of_this_launch(name: str, config: RunConfig) -> str | None:

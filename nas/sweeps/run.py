@@ -8,9 +8,7 @@ from rich.console import Console
 from nas.config import SweepConfig
 from nas.console import say
 from nas.errors import UserError
-from nas.files.lock import locked
-from nas.files.saving import saving
-from nas.runs.folder import METRICS, start
+from nas.runs.folder import METRICS, opened
 from nas.runs.secrets import storage_of_environment
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish
@@ -31,11 +29,10 @@ def sweep(config: SweepConfig, console: Console) -> int:
     plan = Plan.of(config)
     if config.sweep.storage is not None:
         Sweep(plan, Path()).claim()
-    run = start("sweep", config)
-    keep_source(run, plan.source, console)
-    _require_study(config, run.path)
-    here = Sweep(plan, run.path)
-    with locked(run.path), saving(run.path), while_reachable(config.sweep.storage, run.path):
+    with opened("sweep", config) as run, while_reachable(config.sweep.storage, run.path):
+        keep_source(run, plan.source, console)
+        _require_study(config, run.path)
+        here = Sweep(plan, run.path)
         here.claim()
         say(
             console,

@@ -13,12 +13,10 @@ from nas.console import say
 from nas.data import build_task
 from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
-from nas.files.lock import locked
-from nas.files.saving import saving
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.results.finish import finish
-from nas.runs.folder import Run, start
+from nas.runs.folder import Run, opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
@@ -56,8 +54,7 @@ def run_search(
     check_searcher(config, space)
     _warn_of_long_chunks(space, config.data.length)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
-    run = start("search", config)
-    with locked(run.path), saving(run.path):
+    with opened("search", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
         finished = fit(module, run, console, callbacks)

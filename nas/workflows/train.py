@@ -12,11 +12,9 @@ from nas.config import TrainConfig
 from nas.console import say
 from nas.data import build_task
 from nas.errors import UserError, user_errors
-from nas.files.lock import locked
-from nas.files.saving import saving
 from nas.models.operations import check_operations
 from nas.results.finish import finish
-from nas.runs.folder import Run, start
+from nas.runs.folder import Run, opened
 from nas.runs.model_files import load_architecture
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces import baselines
@@ -57,8 +55,7 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
         check_operations(architecture.layers)
     _check_budget(config, architecture)
     module = TrainingModule(Space.of(architecture), task, config)
-    run = start("train", config)
-    with locked(run.path), saving(run.path):
+    with opened("train", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
         finished = fit(module, run, console, callbacks)

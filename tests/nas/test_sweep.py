@@ -1,5 +1,6 @@
 """`python -m nas.sweep`: the files and messages of a sweep."""
 
+import fcntl
 import html
 import re
 import shutil
@@ -10,6 +11,7 @@ import yaml
 
 from nas.distributed.launch import launched
 from nas.errors import UserError
+from nas.files.lock import LOCK
 from nas.sweeps.page import write
 from nas.sweeps.summary import sweep_metrics
 from tests.nas.commands import SEARCH, Ended, nas, refusal
@@ -97,6 +99,15 @@ def test_a_finished_sweep_runs_nothing_again_and_one_with_more_trials_goes_on(sw
     more = metrics(run)["trials"]
     assert more[:3] == before
     assert len(more) == 4
+
+
+def test_a_folder_in_use_is_refused_before_its_study_is_made(swept: Ended, tmp_path: Path) -> None:
+    given_up = shutil.ignore_patterns("search", "metrics.json", "study.db")
+    run = Path(shutil.copytree(swept.run, tmp_path / "run", ignore=given_up))
+    with (run / LOCK).open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "is in use by another process" in refusal("sweep", f"resume={run}")
+    assert not (run / "study.db").exists()
 
 
 @pytest.mark.parametrize(

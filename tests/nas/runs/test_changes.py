@@ -11,7 +11,7 @@ import yaml
 from nas.config import CompareConfig
 from nas.errors import UserError
 from nas.runs.changes import apply, record
-from nas.runs.folder import Run, restored
+from nas.runs.folder import Run, opened, restored
 from nas.runs.history import history
 from tests.nas.commands import Ended, contents, nas, refusal
 
@@ -83,6 +83,18 @@ def test_the_larger_number_of_seeds_is_kept(
     assert "seeds=2 is below the 8 of resume=" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"trainer\.steps=9 \(it has 4\)"):
         apply("compare", run, again, {"trainer.steps": 9})
+
+
+def test_a_process_that_read_the_options_before_another_changed_them_is_refused(
+    compared: Ended, tmp_path: Path
+) -> None:
+    run = Run(Path(shutil.copytree(compared.run, tmp_path / "copy", ignore=shutil.ignore_patterns("train"))))
+    first, second = (restored("compare", str(run.path), [], {}) for _ in range(2))
+    record(run, first, apply("compare", run, first, {"seeds": 8}))
+    with opened("compare", first):
+        pass
+    with pytest.raises(UserError, match=r"Different: seeds=2 \(it has 8\)\."), opened("compare", second):
+        pass
 
 
 def test_a_check_that_fails_leaves_the_config(finished: Path) -> None:
