@@ -43,7 +43,10 @@ TO_LEAVE = 5.0
 PATIENCE = 2.0
 """Seconds for which the other processes leave it to the first to report an error that all of them have."""
 FIRST_PORT = 15000
-"""Port under SLURM, plus the last four digits of the job's id, unless MASTER_PORT is set; as Lightning does."""
+"""First of `PORTS` ports under SLURM, of which the ids of job and step select one, unless MASTER_PORT is set."""
+PORTS = 10_000
+STEP = 4099
+"""Distance of the ports of two steps of one job, a prime: jobs of one machine often have ids in a row."""
 FAILED, LEAVING = "failed", "leaving"
 """Keys of the store: rank and status of the process that reports the error, and the number of processes that end."""
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
@@ -171,8 +174,14 @@ def _address() -> tuple[str, int]:
     if launched().by == "srun":
         machines = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST") or "127.0.0.1"
         os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(machines))
-        os.environ.setdefault("MASTER_PORT", str(FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "")[-4:] or 0)))
+        os.environ.setdefault("MASTER_PORT", str(_port_of_step()))
     return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+
+
+def _port_of_step() -> int:
+    """Return the port of this step of a SLURM job; of a job's first step the one that Lightning would select."""
+    job, step = (int(os.environ.get(name) or 0) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    return FIRST_PORT + (job + STEP * step) % PORTS
 
 
 def _reach(address: str, port: int) -> None:

@@ -1,6 +1,7 @@
 """Processes of a run end together: one failure is told once, one signal stops all."""
 
 import functools
+import itertools
 import json
 import socket
 from collections.abc import Iterator
@@ -103,6 +104,20 @@ def test_a_process_says_that_the_first_cannot_be_reached(monkeypatch: pytest.Mon
     with pytest.raises(UserError, match=f"process 0 of 8 cannot be reached at 127.0.0.1:{port} within 0.2 s .*refused"):
         connect()
     assert report_failure(1) is None, "it prints the error itself"
+
+
+def test_steps_of_a_job_and_jobs_in_a_row_have_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = []
+    for job, step in itertools.product(range(4711, 4721), range(20)):
+        for name in ("MASTER_ADDR", "MASTER_PORT"):  # set first, so that what was there comes back in the end
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+        start(monkeypatch, SRUN | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})
+        monkeypatch.setenv("SLURM_STEP_NODELIST", "127.0.0.1")
+        ports.append(rendezvous._address()[1])
+    assert ports[0] == 15000 + 4711
+    assert len(set(ports)) == len(ports)
+    assert 15000 <= min(ports) <= max(ports) < 25000
 
 
 def test_one_process_names_those_that_have_ended(
