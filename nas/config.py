@@ -52,6 +52,20 @@ class DataConfig:
 
 
 @dataclass
+class ReadingConfig(DataConfig):
+    """Options of a task that reads a text; see `nas.data.corpus`."""
+
+    path: str | None = option("file or folder of the text; null: Python's standard library", default=None)
+    column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
+    max_bytes: int = option(
+        "largest size of the text in bytes, since all of it is held in memory",
+        default=MAX_BYTES,
+        at_least=1,
+        ceiling=2**50,
+    )
+
+
+@dataclass
 class RecallConfig(DataConfig):
     """Planted multi-query associative recall; see `nas.data.recall.Recall`."""
 
@@ -84,11 +98,10 @@ class MQARConfig(DataConfig):
 
 
 @dataclass
-class NeedleConfig(DataConfig):
+class NeedleConfig(ReadingConfig):
     """A needle in a haystack, after RULER; see `nas.data.needle.Needle`."""
 
     form: str = option("haystack: noise, text (prose), or digits (prose, and a value of 32 hexadecimal digits)")
-    path: str | None = option("file or folder of the prose; null: Python's standard library", default=None)
     min_length: int | None = option(
         "tokens of the shortest training sequences; null: a short one with room for needle and question",
         default=None,
@@ -97,13 +110,6 @@ class NeedleConfig(DataConfig):
     )
     value_length: int | None = option(
         "tokens of the value; null: 7 as in RULER, or 32 with form=digits", default=None, at_least=1, ceiling=10**6
-    )
-    column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
-    max_bytes: int = option(
-        "largest size of the text in bytes, since all of it is held in memory",
-        default=MAX_BYTES,
-        at_least=1,
-        ceiling=2**50,
     )
 
 
@@ -117,17 +123,8 @@ class StateTrackingConfig(DataConfig):
 
 
 @dataclass
-class TextConfig(DataConfig):
+class TextConfig(ReadingConfig):
     """Bytes of a text; see `nas.data.text.Text`."""
-
-    path: str | None = option("file or folder of the text; null: Python's standard library", default=None)
-    column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
-    max_bytes: int = option(
-        "largest size of the text in bytes, since all of it is held in memory",
-        default=MAX_BYTES,
-        at_least=1,
-        ceiling=2**50,
-    )
 
 
 @dataclass
