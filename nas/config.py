@@ -16,216 +16,52 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
+from nas.options.tasks import (
+    COLUMN,
+    MAX_BYTES,
+    DataConfig,
+    MQARConfig,
+    NeedleConfig,
+    RecallConfig,
+    StateTrackingConfig,
+    TextConfig,
+)
+from nas.options.training import (
+    BudgetConfig,
+    EvolutionConfig,
+    OptunaConfig,
+    RandomConfig,
+    RelaxationConfig,
+    SearcherConfig,
+    TrainerConfig,
+)
 from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.options import option
 
+__all__ = [
+    "COLUMN",
+    "MAX_BYTES",
+    "BudgetConfig",
+    "DataConfig",
+    "EvolutionConfig",
+    "OptunaConfig",
+    "RandomConfig",
+    "RecallConfig",
+    "SearcherConfig",
+    "TextConfig",
+    "TrainerConfig",
+]
+"""Options of single groups, which are imported from here too, above all by plugins."""
 CONF = Path(__file__).parent / "conf"
 """Folder of the YAML files. Hydra gets this path, since another module on Python's path may be named conf."""
 FOLDERS = [CONF]
 """All folders of YAML files: the folder of nas first, then the folders that `nas.plugins` adds."""
-
-COLUMN = "text"
-"""Default column that is read from JSON Lines and Parquet."""
 SEARCH = "sweep.search"
 """Option of a sweep with the command line of its searches."""
 REFERENCE = re.compile(r"\$\{[\w.]+\}")
 """Matches a reference to another option, such as ${trainer.learning_rate}, but no resolver such as ${oc.env:HOME}."""
 RENAMED = {"budget.start": {"dearest": "most_expensive"}}
 """Values of options that had another name in an earlier version: the name of now by the earlier one, by option."""
-MAX_BYTES = 512 * 2**20
-"""Default limit on the size of a text, in bytes: all of it is held in memory."""
-
-
-@dataclass
-class DataConfig:
-    """Options of every task."""
-
-    name: str = option("task, which `data=` selects")
-    length: int = option("tokens of a training sequence, or of the longest ones", at_least=1, ceiling=10**9)
-    batch_size: int = option("sequences in a training step, over all processes", at_least=1, ceiling=10**7)
-    validation_batches: int = option("batches of a validation", at_least=1, ceiling=10**6)
-    length_factors: list[int] = option(
-        "sequence lengths of the final evaluation, as multiples of data.length; one of them must be 1",
-        at_least=1,
-        ceiling=10**6,
-    )
-
-
-@dataclass
-class ReadingConfig(DataConfig):
-    """Options of a task that reads a text; see `nas.data.corpus`."""
-
-    path: str | None = option("file or folder of the text; null: Python's standard library", default=None)
-    column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
-    max_bytes: int = option(
-        "largest size of the text in bytes, since all of it is held in memory",
-        default=MAX_BYTES,
-        at_least=1,
-        ceiling=2**50,
-    )
-
-
-@dataclass
-class RecallConfig(DataConfig):
-    """Planted multi-query associative recall; see `nas.data.recall.Recall`."""
-
-    keys: int = option("number of different keys", at_least=1, ceiling=10**8)
-    values: int = option("number of different values", at_least=1, ceiling=10**8)
-    noise: int = option("number of different noise tokens", at_least=1, ceiling=10**8)
-    min_length: int = option("tokens of the shortest training sequences", at_least=1, ceiling=10**9)
-    pairs: int = option("largest number of key-value pairs in a sequence", at_least=1, ceiling=10**8)
-    min_pairs: int = option("smallest number of key-value pairs in a sequence", at_least=1, ceiling=10**8)
-    block_size: int = option("tokens of a block of planted pairs", at_least=1, ceiling=10**9)
-    block_margin: int = option(
-        "tokens of noise at the end of a block, into which short convolutions carry pairs", at_least=0, ceiling=10**9
-    )
-    queries: int = option("queried keys at the end of a sequence", at_least=1, ceiling=10**8)
-
-
-@dataclass
-class MQARConfig(DataConfig):
-    """Multi-query associative recall of Zoology; see `nas.data.mqar.MQAR`."""
-
-    vocab_size: int = option("number of different tokens", at_least=1, ceiling=10**8)
-    pairs: int = option("key-value pairs of the hardest sequences", at_least=1, ceiling=10**8)
-    settings: list[list[int]] = option(
-        "training batches as [length, pairs, weight], in which weights are relative frequencies",
-        at_least=0,
-        ceiling=10**9,
-    )
-    power_a: float = option("exponent of the power law of distances; 1 is uniform", above=0, at_most=1)
-    random_non_queries: bool = option("whether positions without pairs and queries hold random tokens")
-
-
-@dataclass
-class NeedleConfig(ReadingConfig):
-    """A needle in a haystack, after RULER; see `nas.data.needle.Needle`."""
-
-    form: str = option("haystack: noise, text (prose), or digits (prose, and a value of 32 hexadecimal digits)")
-    min_length: int | None = option(
-        "tokens of the shortest training sequences; null: a short one with room for needle and question",
-        default=None,
-        at_least=1,
-        ceiling=10**9,
-    )
-    value_length: int | None = option(
-        "tokens of the value; null: 7 as in RULER, or 32 with form=digits", default=None, at_least=1, ceiling=10**6
-    )
-
-
-@dataclass
-class StateTrackingConfig(DataConfig):
-    """Running sums; see `nas.data.state_tracking.StateTracking`."""
-
-    problem: str = option("parity, or modular: sums modulo data.modulus")
-    modulus: int = option("number of states of problem=modular", at_least=2, ceiling=10**8)
-    min_length: int = option("tokens of the shortest training sequences", at_least=1, ceiling=10**9)
-
-
-@dataclass
-class TextConfig(ReadingConfig):
-    """Bytes of a text; see `nas.data.text.Text`."""
-
-
-@dataclass
-class RelaxationConfig:
-    """How the logits of routers and of layers become weights."""
-
-    name: str = option("argmax_ste, gumbel, darts, gdas, drnas or uniform, see `nas.relaxations`")
-    router: str | None = option("relaxation of routers; null: the same", default=None)
-    pairs: bool = option("whether only two options of each layer are computed and compete in a step", default=False)
-    temperature_start: float = option("temperature at the first step", above=0, ceiling=1e6)
-    temperature_end: float = option("temperature at the last step", above=0, ceiling=1e6)
-
-
-@dataclass
-class SearcherConfig:
-    """The searcher, which selects the architecture; see `nas.searchers`."""
-
-    name: str = option("searcher, which `searcher=` selects")
-
-
-@dataclass
-class RandomConfig(SearcherConfig):
-    """Options of every searcher that scores candidates with the shared weights."""
-
-    evaluations: int = option("architectures to score; a smaller space is scored completely", at_least=1, ceiling=10**7)
-    batches: int = option("batches that each architecture is scored on", at_least=1, ceiling=10**6)
-
-
-@dataclass
-class EvolutionConfig(RandomConfig):
-    """Regularised evolution."""
-
-    population: int = option("members of the population; the first are random", at_least=1, ceiling=10**6)
-    sample: int = option("members that compete to be the next parent", at_least=1, ceiling=10**6)
-
-
-@dataclass
-class OptunaConfig(RandomConfig):
-    """Optuna over architectures."""
-
-    sampler: str = option("sampler of Optuna, such as TPE, Random, NSGAII or GP")
-    sampler_options: dict[str, Any] = option("arguments of the sampler", default_factory=dict)
-
-
-@dataclass
-class BudgetConfig:
-    """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`."""
-
-    resource: str = option("limited cost: softmax_share, kv_bytes or flops")
-    context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
-    target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
-    exact: bool = option("whether the cost must equal the target, not only stay below it")
-    start: str = option("architecture of the dense phase: most_expensive (all softmax), both, or cheapest (all linear)")
-    learnt_at: float = option("fraction of the initial loss at which routing begins", at_least=0, at_most=1)
-    dense_until: float = option("fraction of training after which routing begins in any case", at_least=0, at_most=1)
-    tighten_over: float = option(
-        "fraction of training over which the allowed cost moves to the target", at_least=0, at_most=1
-    )
-    rate: float = option("integral gain of the multiplier", at_least=0, ceiling=1e3)
-    gain: float = option("proportional gain of the multiplier", at_least=0, ceiling=1e3)
-    price: float = option(
-        "minimum multiplier until settle_from, which drops chunks that do not lower the loss; ignored if exact",
-        at_least=0,
-        ceiling=1e3,
-    )
-    settle_from: float = option("fraction of training after which the minimum multiplier is 0", at_least=0, at_most=1)
-    max_multiplier: float = option("maximum multiplier", at_least=0, ceiling=1e3)
-
-
-@dataclass
-class TrainerConfig:
-    """Length of training, optimiser (AdamW with warm-up and cosine decay) and devices."""
-
-    steps: int = option("training steps", at_least=1, ceiling=10**9)
-    learning_rate: float = option("peak learning rate of the weights", above=0, ceiling=10)
-    router_learning_rate: float = option("peak learning rate of the routers", at_least=0, ceiling=10)
-    architecture_learning_rate: float = option("peak learning rate of the architecture logits", at_least=0, ceiling=10)
-    bilevel: bool = option(
-        "whether routers and architecture logits learn from held-out batches, in alternation with the weights"
-    )
-    router_eps: float = option("epsilon of AdamW for the routers", above=0, ceiling=1)
-    final_learning_rate: float = option("last learning rate, as a fraction of the peak", at_least=0, at_most=1)
-    warmup_steps: int = option(
-        "steps in which the learning rate rises; at most trainer.steps", at_least=0, ceiling=10**9
-    )
-    weight_decay: float = option("weight decay of AdamW", at_least=0, ceiling=100)
-    beta2: float = option("decay of AdamW's second moment", at_least=0, below=1)
-    gradient_clip: float = option("largest norm of the gradient; 0: not clipped", at_least=0, ceiling=1e6)
-    log_every: int = option("steps between two entries of the curves", at_least=1, ceiling=10**9)
-    validate_every: int = option("steps between two validations", at_least=1, ceiling=10**9)
-    checkpoint_every: int = option(
-        "steps between two checkpoints; the last step saves one too", at_least=1, ceiling=10**9
-    )
-    accelerator: str = option("kind of device: auto, cpu, cuda or mps")
-    strategy: str = option("auto, ddp or fsdp; auto: ddp if torchrun or srun started several processes")
-    devices: Any = option(
-        "devices of each machine, a number or a list; auto: one for each process", auto=True, at_least=-1, ceiling=10**4
-    )
-    num_nodes: Any = option("machines; auto: as started by torchrun or srun", auto=True, at_least=1, ceiling=10**6)
-    precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
-    cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
 
 
 @dataclass

@@ -136,7 +136,7 @@ def test_the_same_function_may_register_again() -> None:
         (lambda: register_task("own", own_task, Untyped), "options Untyped cannot be a config: "),
         (
             lambda: register_task("own", own_task, 3),
-            "options 3 must be a dataclass derived from DataConfig of nas.conf",
+            "options 3 must be a dataclass derived from DataConfig of nas.options.tasks",
         ),
         (lambda: register_searcher("own", find_searcher("random"), DataConfig), "derived from RandomConfig"),
     ],

@@ -1,0 +1,107 @@
+"""Options of training and selection: relaxation, searcher, budget, and the trainer itself."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nas.search_spaces.options import option
+
+
+@dataclass
+class RelaxationConfig:
+    """How the logits of routers and of layers become weights."""
+
+    name: str = option("argmax_ste, gumbel, darts, gdas, drnas or uniform, see `nas.relaxations`")
+    router: str | None = option("relaxation of routers; null: the same", default=None)
+    pairs: bool = option("whether only two options of each layer are computed and compete in a step", default=False)
+    temperature_start: float = option("temperature at the first step", above=0, ceiling=1e6)
+    temperature_end: float = option("temperature at the last step", above=0, ceiling=1e6)
+
+
+@dataclass
+class SearcherConfig:
+    """The searcher, which selects the architecture; see `nas.searchers`."""
+
+    name: str = option("searcher, which `searcher=` selects")
+
+
+@dataclass
+class RandomConfig(SearcherConfig):
+    """Options of every searcher that scores candidates with the shared weights."""
+
+    evaluations: int = option("architectures to score; a smaller space is scored completely", at_least=1, ceiling=10**7)
+    batches: int = option("batches that each architecture is scored on", at_least=1, ceiling=10**6)
+
+
+@dataclass
+class EvolutionConfig(RandomConfig):
+    """Regularised evolution."""
+
+    population: int = option("members of the population; the first are random", at_least=1, ceiling=10**6)
+    sample: int = option("members that compete to be the next parent", at_least=1, ceiling=10**6)
+
+
+@dataclass
+class OptunaConfig(RandomConfig):
+    """Optuna over architectures."""
+
+    sampler: str = option("sampler of Optuna, such as TPE, Random, NSGAII or GP")
+    sampler_options: dict[str, Any] = option("arguments of the sampler", default_factory=dict)
+
+
+@dataclass
+class BudgetConfig:
+    """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`."""
+
+    resource: str = option("limited cost: softmax_share, kv_bytes or flops")
+    context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
+    target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
+    exact: bool = option("whether the cost must equal the target, not only stay below it")
+    start: str = option("architecture of the dense phase: most_expensive (all softmax), both, or cheapest (all linear)")
+    learnt_at: float = option("fraction of the initial loss at which routing begins", at_least=0, at_most=1)
+    dense_until: float = option("fraction of training after which routing begins in any case", at_least=0, at_most=1)
+    tighten_over: float = option(
+        "fraction of training over which the allowed cost moves to the target", at_least=0, at_most=1
+    )
+    rate: float = option("integral gain of the multiplier", at_least=0, ceiling=1e3)
+    gain: float = option("proportional gain of the multiplier", at_least=0, ceiling=1e3)
+    price: float = option(
+        "minimum multiplier until settle_from, which drops chunks that do not lower the loss; ignored if exact",
+        at_least=0,
+        ceiling=1e3,
+    )
+    settle_from: float = option("fraction of training after which the minimum multiplier is 0", at_least=0, at_most=1)
+    max_multiplier: float = option("maximum multiplier", at_least=0, ceiling=1e3)
+
+
+@dataclass
+class TrainerConfig:
+    """Length of training, optimiser (AdamW with warm-up and cosine decay) and devices."""
+
+    steps: int = option("training steps", at_least=1, ceiling=10**9)
+    learning_rate: float = option("peak learning rate of the weights", above=0, ceiling=10)
+    router_learning_rate: float = option("peak learning rate of the routers", at_least=0, ceiling=10)
+    architecture_learning_rate: float = option("peak learning rate of the architecture logits", at_least=0, ceiling=10)
+    bilevel: bool = option(
+        "whether routers and architecture logits learn from held-out batches, in alternation with the weights"
+    )
+    router_eps: float = option("epsilon of AdamW for the routers", above=0, ceiling=1)
+    final_learning_rate: float = option("last learning rate, as a fraction of the peak", at_least=0, at_most=1)
+    warmup_steps: int = option(
+        "steps in which the learning rate rises; at most trainer.steps", at_least=0, ceiling=10**9
+    )
+    weight_decay: float = option("weight decay of AdamW", at_least=0, ceiling=100)
+    beta2: float = option("decay of AdamW's second moment", at_least=0, below=1)
+    gradient_clip: float = option("largest norm of the gradient; 0: not clipped", at_least=0, ceiling=1e6)
+    log_every: int = option("steps between two entries of the curves", at_least=1, ceiling=10**9)
+    validate_every: int = option("steps between two validations", at_least=1, ceiling=10**9)
+    checkpoint_every: int = option(
+        "steps between two checkpoints; the last step saves one too", at_least=1, ceiling=10**9
+    )
+    accelerator: str = option("kind of device: auto, cpu, cuda or mps")
+    strategy: str = option("auto, ddp or fsdp; auto: ddp if torchrun or srun started several processes")
+    devices: Any = option(
+        "devices of each machine, a number or a list; auto: one for each process", auto=True, at_least=-1, ceiling=10**4
+    )
+    num_nodes: Any = option("machines; auto: as started by torchrun or srun", auto=True, at_least=1, ceiling=10**6)
+    precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
+    cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
