@@ -14,7 +14,8 @@ from typing import NamedTuple, TextIO
 import torch
 
 from nas.errors import INTERRUPTED
-from nas.runs.folder import CONFIG, METRICS, Run, read_json
+from nas.runs import checkpoints
+from nas.runs.folder import CONFIG, METRICS, read_json
 from nas.runs.metrics import Metrics, is_finished, read_metrics
 
 SECONDS = "seconds.json"
@@ -63,7 +64,7 @@ def run_once(
     """
     times = folder / SECONDS
     if not _finished(folder):
-        stopped = next((run for run in _newest_first(folder, CONFIG) if Run(run).newest_checkpoint()), None)
+        stopped = next((run for run in _newest_first(folder, CONFIG) if checkpoints.newest(run)), None)
         options = [*command[1:], f"output={folder}"] if stopped is None else [f"resume={stopped}"]
         full = [sys.executable, "-m", command[0], *options]
         print("$", "python", *full[1:], flush=True)

@@ -7,7 +7,7 @@ from nas.config import RunConfig, VisualizeConfig
 from nas.console import silence
 from nas.distributed.rendezvous import connect
 from nas.runs.changes import apply, record
-from nas.runs.folder import Run, restored
+from nas.runs.opening import reopen, restored
 
 
 def checked(given: RunConfig | VisualizeConfig) -> RunConfig | VisualizeConfig:
@@ -39,7 +39,7 @@ def checked_again(name: str, resume: str, plugins: list[str], changes: dict[str,
     """
     _connect()
     config = restored(name, resume, plugins, changes)
-    run = Run.reopen(name, resume)
+    run = reopen(name, resume)
     changed = apply(name, run, config, changes)
     check_same(config)
     check(config)

@@ -11,6 +11,7 @@ from pathlib import Path
 from nas.comparisons.contenders import Contender
 from nas.config import CompareConfig, TrainConfig, restore
 from nas.files.saving import subfolder
+from nas.runs import checkpoints
 from nas.runs.folder import ARCHITECTURE, Run, read_json
 from nas.runs.metrics import is_finished
 from nas.search_spaces.architecture import Architecture
@@ -159,7 +160,7 @@ class Jobs:
 
     def _partial(self, job: Job) -> str | None:
         """Return a run folder of the training with a checkpoint to resume from; None without one."""
-        return next((str(path) for path in self._folders(job) if Run(path).newest_checkpoint()), None)
+        return next((str(path) for path in self._folders(job) if checkpoints.newest(path)), None)
 
     def _folders(self, job: Job) -> list[Path]:
         """Return the run folders of a training, the newest first.

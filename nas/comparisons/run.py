@@ -19,7 +19,8 @@ from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
-from nas.runs.folder import Run, opened
+from nas.runs.folder import Run
+from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 
 

@@ -11,6 +11,7 @@ from nas.config import RunConfig, flat, renamed
 from nas.distributed.launch import launched
 from nas.errors import UserError, warn
 from nas.files.lock import locked
+from nas.runs import checkpoints
 from nas.runs.folder import CONFIG, Run
 from nas.runs.options import AMOUNT, CODE, FOLDER, MACHINE
 from nas.runs.paths import absolute
@@ -93,7 +94,7 @@ def _set(config: Any, name: str, value: Any) -> None:
 
 def _write(run: Run, config: RunConfig, changed: Mapping[str, Any]) -> None:
     described = run.described()
-    newest = run.newest_checkpoint()
+    newest = checkpoints.newest(run.path)
     step = 0 if newest is None else int(newest.stem.removeprefix("step="))
     stored = masked_config(asdict(config))
     described["config"] = stored | {name: described["config"].get(name) for name in (*FOLDER, *CODE)}

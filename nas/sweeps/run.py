@@ -8,7 +8,8 @@ from rich.console import Console
 from nas.config import SweepConfig
 from nas.console import say
 from nas.errors import UserError
-from nas.runs.folder import METRICS, opened
+from nas.runs.folder import METRICS
+from nas.runs.opening import opened
 from nas.runs.secrets import storage_of_environment
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish

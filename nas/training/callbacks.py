@@ -16,6 +16,7 @@ from nas.console import Bars, say
 from nas.distributed.launch import launched
 from nas.evaluation.routing_map import routing_map
 from nas.report.image import routing_figure
+from nas.runs import checkpoints
 from nas.runs.folder import Run
 from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
 from nas.supernet.architecture_logits import choices_of_layers
@@ -84,7 +85,7 @@ class Checkpoints(lightning.Callback):
             assert isinstance(trainer.logger, TensorBoardLogger)
             trainer.logger.experiment.flush()  # a resumed run does not log earlier steps again
             if trainer.is_global_zero:
-                self._run.save_checkpoint(trainer.global_step, trainer.save_checkpoint)
+                checkpoints.save(self._run.path, trainer.global_step, trainer.save_checkpoint)
             else:
                 trainer.save_checkpoint(self._run.path)  # the first process writes; this one contributes its shard
 

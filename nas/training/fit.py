@@ -13,6 +13,7 @@ from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
 from nas.files.saving import subfolder
+from nas.runs import checkpoints
 from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
@@ -83,5 +84,5 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
 
 def _newest(run: Run, module: TrainingModule) -> tuple[str | None, int]:
     """Return the newest checkpoint and its step; (None, 0) without a checkpoint."""
-    found = run.intact_checkpoint(lambda content: unfit(content, module))
+    found = checkpoints.newest_intact(run.path, lambda content: unfit(content, module))
     return (None, 0) if found is None else (str(found[0]), found[1])

@@ -16,7 +16,8 @@ from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.results.finish import finish
-from nas.runs.folder import Run, opened
+from nas.runs.folder import Run
+from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher

@@ -14,8 +14,9 @@ from nas.data import build_task
 from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
 from nas.results.finish import finish
-from nas.runs.folder import Run, opened
+from nas.runs.folder import Run
 from nas.runs.model_files import load_architecture
+from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture

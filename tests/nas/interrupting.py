@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from nas.data import Batch
-from nas.runs.folder import Run
+from nas.runs import checkpoints
 from nas.training.module import TrainingModule
 
 
@@ -32,14 +32,14 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kill_in_checkpoint(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the next training killed while it writes the checkpoint of a step, of which there is a part by then."""
-    save_checkpoint = Run.save_checkpoint
+    save = checkpoints.save
 
-    def until_killed(self: Run, at: int, write: Callable[[Path], object]) -> None:
+    def until_killed(folder: Path, at: int, write: Callable[[Path], object]) -> None:
         def half(path: Path) -> None:
             write(path)
             path.write_bytes(path.read_bytes()[:1000])
             os.kill(os.getpid(), signal.SIGKILL)
 
-        save_checkpoint(self, at, half if at == step else write)
+        save(folder, at, half if at == step else write)
 
-    monkeypatch.setattr(Run, "save_checkpoint", until_killed)
+    monkeypatch.setattr(checkpoints, "save", until_killed)

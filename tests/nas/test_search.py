@@ -12,6 +12,7 @@ import yaml
 from nas.data import build_task
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel
+from nas.runs import checkpoints
 from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.runs.model_files import load_architecture, load_weights
@@ -34,7 +35,7 @@ def metrics(run: Path) -> dict:
 
 def test_it_leaves_a_run_folder_and_nothing_else(search: Ended) -> None:
     assert {path.name for path in search.run.iterdir()} == RUN_FOLDER | {SNAPSHOTS}
-    assert Run(search.run).checkpoints()[0].name == "step=000000006.ckpt"
+    assert checkpoints.paths(search.run)[0].name == "step=000000006.ckpt"
     assert {path.name.split(".")[0] for path in (search.run / "tensorboard").iterdir()} == {"events", "hparams"}
     assert {path.name for path in search.run.parent.parent.iterdir()} == {"search"}
 

@@ -10,7 +10,7 @@ import torch
 from nas.data import Batch
 from nas.distributed.collectives import check_batch_size, own_share
 from nas.errors import UserError
-from nas.runs.folder import Run
+from nas.runs import checkpoints
 from tests.nas.commands import contents, nas
 from tests.nas.distributed.several import (
     KILLED,
@@ -56,7 +56,7 @@ def test_a_killed_process_ends_all_and_the_run_can_be_resumed(two: Processes, tm
     assert killed.ended.status == 1
     assert killed.ended.err.count("error: process 1 of 2 ended or does not respond") == 1
     run = searched(tmp_path)
-    assert Run(run).checkpoints()[0].name == "step=000000010.ckpt"
+    assert checkpoints.paths(run)[0].name == "step=000000010.ckpt"
     copy = shutil.copytree(run, tmp_path / "copy")
     resumed = torchrun(tmp_path / "again", "-m", "nas.search", *OPTIONS, f"resume={run}")
     assert resumed.ended.status == 0, resumed.ended.err

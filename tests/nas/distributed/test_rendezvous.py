@@ -13,7 +13,7 @@ from torch.distributed import TCPStore
 from nas.distributed import rendezvous
 from nas.distributed.rendezvous import FAILED, SECONDS, TIMEOUT, _timeout, connect, report_failure
 from nas.errors import UserError
-from nas.runs.folder import Run
+from nas.runs import checkpoints
 from tests.nas.distributed.several import (
     KILLED,
     OPTIONS,
@@ -43,7 +43,7 @@ def test_a_signal_to_one_process_of_a_job_stops_all_after_the_same_step(tmp_path
     assert second == ""
     run = searched(tmp_path)
     assert json.loads((run / "metrics.json").read_text())["finished"] is False
-    assert Run(run).checkpoints()[0].name == "step=000000007.ckpt"
+    assert checkpoints.paths(run)[0].name == "step=000000007.ckpt"
 
 
 def test_a_process_that_never_starts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_the_other_process_names_the_first_if_that_is_killed(tmp_path: Path) -> 
     assert (second.returncode, out) == (1, "")
     assert err.count("error: process 0 of 2 ended or does not respond; continue with resume=FOLDER of this run.\n") == 1
     assert "Traceback" not in err
-    assert Run(searched(tmp_path)).checkpoints()[0].name == "step=000000005.ckpt"
+    assert checkpoints.paths(searched(tmp_path))[0].name == "step=000000005.ckpt"
 
 
 def test_the_patience_with_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:

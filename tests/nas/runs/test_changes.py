@@ -11,8 +11,9 @@ import yaml
 from nas.config import CompareConfig
 from nas.errors import UserError
 from nas.runs.changes import apply, record
-from nas.runs.folder import Run, opened, restored
+from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.runs.opening import opened, restored
 from tests.nas.commands import Ended, contents, nas, refusal
 
 

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import pickle
 import re
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from torch import Tensor
 
@@ -24,11 +22,10 @@ from nas.config import RunConfig, restore
 from nas.errors import UserError
 from nas.files.lock import locked
 from nas.files.saving import replacing
-from nas.runs.changes import apply
-from nas.runs.folder import Run, command_line, restored
+from nas.runs import checkpoints
+from nas.runs.folder import Run, command_line
 from nas.training.module import TrainingModule
 from tests.nas.commands import SEARCH, SHORT, composed, contents, nas, refusal
-from tests.nas.runs.bomb import Bomb
 
 
 @pytest.fixture
@@ -105,21 +102,6 @@ def test_numbers_that_are_not_finite_become_null(run: Run) -> None:
     assert json.loads(text) == {"a": None, "3": [None, 1.5], "b": [True, None]}
 
 
-def test_the_two_newest_checkpoints_are_kept_and_only_once_they_are_whole(run: Run) -> None:
-    assert run.newest_checkpoint() is None
-    for step in (8, 9, 10):
-        run.save_checkpoint(step, lambda path: torch.save({}, path))
-    assert [path.name for path in run.checkpoints()] == ["step=000000010.ckpt", "step=000000009.ckpt"]
-
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half of")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        run.save_checkpoint(12, fail)
-    assert [path.name for path in run.checkpoints()] == ["step=000000010.ckpt", "step=000000009.ckpt"]
-
-
 # What a stranger's file may not do
 
 
@@ -129,17 +111,6 @@ def test_a_config_with_python_in_it_is_not_run(editable: Path, tmp_path: Path) -
         f'config: !!python/object/apply:os.system ["touch {bomb}"]\ncommand: search\n'
     )
     assert "config.yaml is missing or damaged" in refusal("search", f"resume={editable}")
-    assert not bomb.exists()
-
-
-@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
-def test_a_checkpoint_with_python_in_it_is_not_run(finished: Path, tmp_path: Path, write: Any) -> None:
-    bomb = tmp_path / "bomb"
-    (finished / "checksums.json").unlink()
-    for checkpoint in (finished / "checkpoints").iterdir():
-        write({"global_step": Bomb(bomb)}, checkpoint)
-    message = refusal("search", f"resume={finished}")
-    assert "is damaged (it cannot be read: UnpicklingError), and no older checkpoint is intact" in message
     assert not bomb.exists()
 
 
@@ -187,37 +158,6 @@ def test_a_config_of_another_version(editable: Path) -> None:
         assert refusal("search", f"resume={editable}").startswith(told + said)
 
 
-def test_a_damaged_checkpoint(finished: Path) -> None:
-    newest, older = Run(finished).checkpoints()
-    whole = newest.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    for damaged in (whole[: len(whole) // 2], b"", b"nonsense", bytes(flipped)):
-        newest.write_bytes(damaged)
-        message = refused(finished)
-        assert f"{newest} is damaged (its checksum is not the one in checksums.json), but {older} is intact" in message
-        assert "delete the former to continue from step 4" in message
-    older.write_bytes(b"")
-    assert "and no older checkpoint is intact; start a new run" in refused(finished)
-
-
-@pytest.mark.parametrize("content", [{}, {"global_step": "six"}, {"global_step": None}, [6]], ids=str)
-def test_a_checkpoint_of_another_content(finished: Path, content: Any) -> None:
-    newest, _ = Run(finished).checkpoints()
-    (finished / "checksums.json").unlink()
-    torch.save(content, newest)
-    assert f"{newest} is damaged" in refused(finished)
-
-
-def test_a_run_goes_on_from_its_older_checkpoint_and_ends_as_it_did(finished: Path) -> None:
-    weights = (finished / "model.safetensors").read_bytes()
-    Run(finished).checkpoints()[0].unlink()
-    ended = nas("search", f"resume={finished}")
-    assert ended.status == 0, ended.err
-    assert "Continuing from step 4" in ended.out
-    assert (finished / "model.safetensors").read_bytes() == weights
-
-
 @pytest.mark.parametrize(
     ("name", "command"),
     [
@@ -232,7 +172,7 @@ def test_a_run_goes_on_from_its_older_checkpoint_and_ends_as_it_did(finished: Pa
     ],
 )
 def test_other_damaged_files_are_named_before_they_are_used(finished: Path, name: str, command: str) -> None:
-    Run(finished).checkpoints()[0].unlink()
+    checkpoints.paths(finished)[0].unlink()
     content = bytearray((finished / name).read_bytes())
     content[-10] ^= 1
     (finished / name).write_bytes(content)
@@ -255,59 +195,10 @@ def test_a_folder_appears_with_its_config(config: RunConfig, tmp_path: Path, mon
     assert list((tmp_path / "outputs" / "search").iterdir()) == [run.path]
 
 
-def test_results_without_a_checkpoint(finished: Path) -> None:
-    for checkpoint in (finished / "checkpoints").iterdir():
-        checkpoint.unlink()
-    assert "no checkpoint" in refused(finished)
-
-
-def test_a_run_of_another_command(finished: Path) -> None:
-    before = contents(finished)
-    message = refusal("train", f"resume={finished}")
-    assert "is a run of nas.search, not of nas.train" in message
-    assert contents(finished) == before
-
-
-def test_a_run_with_other_options(finished: Path) -> None:
-    message = refused(finished, *SEARCH, "seed=3", "trainer.steps=8", "relaxation=gumbel")
-    for told in ("seed=3 (it has 0)", "relaxation.name=gumbel (it has argmax_ste)"):
-        assert told in message
-    assert "trainer.steps=8" not in message
-    assert "model." not in message
-
-
-def test_a_run_of_an_earlier_version_has_no_other_options(editable: Path) -> None:
-    described = yaml.safe_load((editable / "config.yaml").read_text())
-    described["config"]["budget"]["start"] = "dearest"
-    del described["config"]["relaxation"]["pairs"]
-    (editable / "config.yaml").write_text(yaml.safe_dump(described))
-    config = restored("search", str(editable), [], {})
-    assert config.budget.start == "most_expensive"
-    assert Run(editable).differences(config) == []
-    config.relaxation.pairs = True
-    assert Run(editable).differences(config) == ["relaxation.pairs=True (it has False)"]
-    config.relaxation.pairs = False
-    assert apply("search", Run(editable), config, {"budget.start": "dearest"}) == {}
-
-
-def test_a_run_on_other_data(finished: Path) -> None:
-    options = [option for option in SEARCH if not option.startswith("data.")]
-    message = refused(finished, *options, "data=text", "data.length=64")
-    assert "data.name=text (it has recall)" in message
-    assert "data.path=None (it has absent)" in message
-
-
-def test_what_is_not_a_folder(finished: Path, tmp_path: Path) -> None:
-    for nowhere in (tmp_path / "nowhere", finished / "config.yaml"):
-        assert f"resume={nowhere}: there is no such folder" in refusal("search", f"resume={nowhere}")
-    (tmp_path / "empty").mkdir()
-    assert "is not the folder of a run" in refused(tmp_path / "empty")
-
-
 @pytest.mark.parametrize("name", ["tensorboard", "checkpoints"])
 def test_folders_of_a_run_that_are_links_are_not_written_through(finished: Path, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"
-    Run(finished).checkpoints()[0].unlink()
+    checkpoints.paths(finished)[0].unlink()
     (finished / name).rename(elsewhere)
     (finished / name).symlink_to(elsewhere)
     before = contents(elsewhere)

@@ -8,7 +8,7 @@ import pytest
 
 from nas.config import SweepConfig
 from nas.errors import UserError
-from nas.runs.folder import restored
+from nas.runs.opening import restored
 from nas.sweeps.study import MADE_FOR, Plan, Sweep
 from nas.sweeps.trial import trial_config
 from tests.nas.commands import Ended, refusal

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nas.runs.folder import Run
+from nas.runs import checkpoints
 from tests.nas.commands import contents, nas, refusal
 
 Damage = Callable[[dict[str, Any]], object]
@@ -16,7 +16,7 @@ Damage = Callable[[dict[str, Any]], object]
 def saved(folder: Path, damage: Damage) -> None:
     """Damage both checkpoints of a run, as a program does that knows their format: the checksums are gone."""
     (folder / "checksums.json").unlink()
-    for path in Run(folder).checkpoints():
+    for path in checkpoints.paths(folder):
         content = torch.load(path, weights_only=True)
         damage(content)
         torch.save(content, path)
@@ -57,7 +57,7 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
 def test_a_checkpoint_with_other_content(finished: Path, damage: Damage, reason: str) -> None:
     saved(finished, damage)
-    newest, _ = Run(finished).checkpoints()
+    newest, _ = checkpoints.paths(finished)
     before = contents(finished)
     message = refusal("search", f"resume={finished}")
     assert message.startswith(f"error: {newest} is damaged (")
@@ -68,7 +68,7 @@ def test_a_checkpoint_with_other_content(finished: Path, damage: Damage, reason:
 def test_what_only_lightning_knows(finished: Path) -> None:
     """A part of the loops' state is missing: the message names the checkpoint and the error."""
     saved(finished, lambda content: content["loops"].clear())
-    newest, _ = Run(finished).checkpoints()
+    newest, _ = checkpoints.paths(finished)
     message = refusal("search", f"resume={finished}")
     assert message.startswith(f"error: {newest} is damaged: it cannot be restored (KeyError: ")
 
@@ -77,7 +77,7 @@ def test_an_error_of_training_stays_one(finished: Path, monkeypatch: pytest.Monk
     def fail(*_: object) -> None:
         raise KeyError("a bug")
 
-    Run(finished).checkpoints()[0].unlink()
+    checkpoints.paths(finished)[0].unlink()
     monkeypatch.setattr("nas.training.module.TrainingModule.training_step", fail)
     with pytest.raises(KeyError, match="a bug"):
         nas("search", f"resume={finished}")

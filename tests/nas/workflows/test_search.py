@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.data import Batch
+from nas.runs import checkpoints
 from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.training.module import TrainingModule
@@ -91,7 +92,7 @@ def test_an_interrupted_run_saves_what_it_learnt_and_goes_on_from_there(
     assert f"Stopped at step {step + 1} of 6" in stopped.out
     assert f"resume={stopped.run}" in stopped.out
     assert contents(stopped.run).keys() >= {"model.safetensors", "architecture.json", "metrics.json", "report.html"}
-    assert Run(stopped.run).checkpoints()[0].name == f"step={step + 1:09d}.ckpt"
+    assert checkpoints.paths(stopped.run)[0].name == f"step={step + 1:09d}.ckpt"
     assert json.loads((stopped.run / "metrics.json").read_text())["finished"] is False
     assert "Stopped at step" in (stopped.run / "report.html").read_text()
 
