@@ -24,10 +24,13 @@ def differences(first: Path, second: Path) -> list[tuple[str, str, str]]:
 
 
 def _values(folder: Path) -> dict[str, Any]:
-    """Return what a run folder says of the data, the command, the options and the versions, by name."""
+    """Return what a run folder says of the data, the command, the options and the versions, by name.
+
+    Options without a value are left out, since another command may not have them.
+    """
     described = dict(Run(folder).described())
     source, config = read_source(folder), flat(described.pop("config"))
     values = {} if source is None else {CORPUS.removesuffix(".json"): f"{source}, hash {source.digest}"}
     values |= {"command": described.pop("command")}
     values |= dict(sorted(config.items(), key=lambda option: not option[0].startswith("data."))) | flat(described)
-    return {name: value for name, value in values.items() if name not in SKIPPED}
+    return {name: value for name, value in values.items() if name not in SKIPPED and value is not None}
