@@ -5,6 +5,7 @@ The YAML files hold the values. Each field has a description, which ``--help`` p
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, is_dataclass
@@ -195,6 +196,7 @@ SCHEMAS: dict[str, type] = {
 }
 
 
+@functools.cache
 def register() -> None:
     """Register with Hydra the schemas of the files in `conf/`, and the resolver that lists choices in `--help`."""
     store = ConfigStore.instance()

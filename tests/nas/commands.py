@@ -1,5 +1,6 @@
 """Commands as a user runs them, on models so small that a run takes a second."""
 
+import functools
 import io
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from nas.config import CONF, register
 
@@ -30,6 +35,8 @@ SMALL = (*MODEL, *DATA, *BATCHES, *TRAINER)
 SEARCH = ("+space=token_hybrid", *SMALL)
 SHORT = ("trainer.steps=2", "data.length_factors=[1]", "data.validation_batches=1")
 """After these options: a run of two steps, measured on one batch."""
+CALIBRATION_BATCHES = 8
+"""Batches on which a command of the tests calibrates thresholds: with 64 they take a quarter of a small search."""
 
 
 class Ended(NamedTuple):
@@ -63,7 +70,19 @@ def _environment(command: str, options: tuple[str, ...]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"nas/{command}.py", *options])
         patch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it: put back what was there
+        if not any(option.startswith(("-", "hydra.", "+hydra.")) for option in options):
+            patch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)  # else read from the config, composed twice
+        patch.setattr("omegaconf._utils.get_yaml_loader", _yaml_loader)
+        patch.setattr("nas.supernet.discretised.CALIBRATION_BATCHES", CALIBRATION_BATCHES)
         yield
+
+
+@functools.cache
+def _yaml_loader() -> Any:
+    """OmegaConf's loader of YAML files, on the parser in C."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return get_yaml_loader()
 
 
 def refusal(command: str, *options: str) -> str:

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.nas.commands import ROOT, Ended
+from tests.nas.commands import CALIBRATION_BATCHES, ROOT, Ended
 
 PATIENCE = 30 * 60.0
 """Seconds after which a test fails that waits for an event: far more than the slowest machine needs."""
 HALTED = """
 import os, time
 from pathlib import Path
+from nas.supernet import discretised
 from nas.training.module import TrainingModule
 
+discretised.CALIBRATION_BATCHES = {batches}
 FOLDER, STEP, DONE, PARENT = Path({folder!r}), {step}, {done}, os.getppid()
 training_step, begun = TrainingModule.training_step, []
 
@@ -66,7 +68,9 @@ class Halted:
     def __init__(self, folder: Path, step: int, command: str, *options: str, done: int = 0) -> None:
         self._folder = folder
         script = folder / f"{command}.py"
-        script.write_text(HALTED.format(folder=str(folder), step=step, command=command, done=done))
+        script.write_text(
+            HALTED.format(folder=str(folder), step=step, command=command, done=done, batches=CALIBRATION_BATCHES)
+        )
         self.process = process(str(script), *options)
 
     def waiting(self, count: int) -> list[int]:
