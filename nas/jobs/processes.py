@@ -1,4 +1,7 @@
-"""Worker processes that share one machine: their GPUs and cores, and how they end."""
+"""Worker processes that share one machine: their GPUs and cores, and how they end.
+
+Functions that need torch import it, since importing it takes seconds and not every worker needs it.
+"""
 
 import os
 import signal
@@ -6,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 from types import FrameType
-
-import torch
 
 from nas.console import silence
 from nas.plugins.hydra_sources import register
@@ -42,6 +43,8 @@ def prepare(workers: int, plugins: Sequence[str]) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     register()
     load(plugins)
@@ -66,6 +69,8 @@ def failure_of(process: SpawnProcess) -> str:
 
 def _gpu(number: int) -> dict[str, str]:
     """Return the environment variables that limit a worker to one GPU; empty with at most one GPU."""
+    import torch
+
     given = os.environ.get(GPUS)
     gpus = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
     return {GPUS: gpus[number % len(gpus)]} if len(gpus) > 1 else {}

@@ -11,6 +11,8 @@ from nas.data import Batch
 from nas.distributed.collectives import check_batch_size, own_share
 from nas.errors import UserError
 from nas.runs import checkpoints
+from nas.supernet.discretised import CALIBRATION_BATCHES
+from tests.nas import commands
 from tests.nas.commands import contents, nas
 from tests.nas.distributed.several import (
     KILLED,
@@ -34,7 +36,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Processes:
     return made
 
 
-def test_two_processes_train_as_one(two: Processes, tmp_path: Path) -> None:
+def test_two_processes_train_as_one(two: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "CALIBRATION_BATCHES", CALIBRATION_BATCHES)  # as many as in the two processes
     alone = nas("search", *OPTIONS, f"output={tmp_path}")
     trained_alike(two.ended.run, alone.run, within=1e-5)
     found, expected = (json.loads((run / "metrics.json").read_text()) for run in (two.ended.run, alone.run))

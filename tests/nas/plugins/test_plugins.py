@@ -64,18 +64,20 @@ def test_an_installed_project_is_searched_with(installed: Path, tmp_path: Path) 
     assert refused.err.startswith("error: data.backk is not an option; did you mean data.back? data has: name, length")
 
 
-def test_an_installed_operation_is_trained_by_name(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_operation_is_trained_by_name(installed: Path, plugins: Plugins, tmp_path: Path) -> None:
+    shutil.copytree(installed, plugins.folder, dirs_exist_ok=True)
+    sys.path.insert(0, str(plugins.folder))
     options = ("model.layers=2", *SMALL, "trainer.steps=2", f"output={tmp_path}")
-    ended = started(installed, "nas.train", "architecture=linear-mean", *options)
+    ended = nas("train", "architecture=linear-mean", *options)
     assert (ended.status, ended.err) == (0, "")
     assert described(ended.run)["plugins"] == [{"name": "their-project", "version": "1.2"}]
-    again = started(installed, "nas.train", f"architecture={ended.run}/architecture.json", *options)
+    again = nas("train", f"architecture={ended.run}/architecture.json", *options)
     assert (again.status, again.err) == (0, "")
-    shown = started(installed, "nas.visualize", f"run={again.run}")
+    shown = nas("visualize", f"run={again.run}")
     assert (shown.status, shown.err) == (0, "")
-    absent = process("-m", "nas.visualize", f"run={again.run}")
-    _, err = absent.communicate()
-    assert "uses a plugin that is not loaded; install their-project (1.2 then)" in err
+    plugins.unload()
+    absent = refusal("visualize", f"run={again.run}")
+    assert "uses a plugin that is not loaded; install their-project (1.2 then)" in absent
 
 
 def test_help_lists_an_installed_project(installed: Path) -> None:
@@ -106,10 +108,8 @@ def test_files_of_ones_own_are_searched_with(plugins: Plugins, tmp_path: Path) -
 def test_workers_of_a_sweep_have_the_plugins(plugins: Plugins, tmp_path: Path) -> None:
     sweep = ("sweep.trials=2", "sweep.workers=2", "+sweep.ranges.space.every.choices=[1,2]", "trainer.steps=2")
     option = whole_example(plugins)
-    running = process("-m", "nas.sweep", option, *SEARCH, *sweep, f"output={tmp_path}")
-    out, err = running.communicate()
-    assert running.returncode == 0, err
-    ended = Ended(running.returncode, out, err)
+    ended = nas("sweep", option, *SEARCH, *sweep, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
     trials = json.loads((ended.run / "metrics.json").read_text())["trials"]
     assert [trial["state"] for trial in trials] == ["complete"] * 2
     for run in (ended.run / "search").iterdir():
@@ -129,10 +129,9 @@ def test_workers_of_a_comparison_have_the_plugins(plugins: Plugins, tmp_path: Pa
         "trainer.steps=2",
         "baselines=[linear,softmax]",
     )
-    running = process("-m", "nas.compare", f"plugins=[{path}]", *THEIRS, *few, "trainer.steps=2", f"output={tmp_path}")
-    out, err = running.communicate()
-    assert running.returncode == 0, err
-    runs = list((Ended(0, out, err).run / "train").iterdir())
+    ended = nas("compare", f"plugins=[{path}]", *THEIRS, *few, "trainer.steps=2", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    runs = list((ended.run / "train").iterdir())
     assert len(runs) == 2
     for run in runs:
         assert [plugin["name"] for plugin in described(run)["plugins"]] == [str(path)]
