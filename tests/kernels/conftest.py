@@ -1,4 +1,4 @@
-"""Triton's interpreter without two repeated searches that slow it down."""
+"""Triton's interpreter without repeated searches and replacements that slow it down."""
 
 import inspect
 from types import ModuleType
@@ -13,15 +13,17 @@ from nas.kernels.machine import interpreting
 def fast_interpreter() -> None:
     """Look up constants once: the builtins of Triton's language, and NumPy's dtype of each type.
 
-    The interpreter searches all members of `triton.language` whenever a kernel calls a function, and builds a table of
-    dtypes for each operation: together about half of its time. The results stay the same. Versions of Triton without
-    these functions are left unchanged.
+    The interpreter searches all members of `triton.language` and replaces many whenever a kernel calls a function, and
+    builds a table of dtypes for each operation: together more than half of its time. The results stay the same.
+    Versions of Triton without these functions are left unchanged.
     """
     if not interpreting():
         return
     interpreter: Any = pytest.importorskip("triton.runtime.interpreter")
     if _arguments(interpreter, "_patch_builtin") == ["pkg", "builder", "scope"]:
         _find_builtins_once(interpreter)
+    if _arguments(interpreter, "_patch_lang") == ["fn"]:
+        _replace_once_per_kernel(interpreter)
     if _arguments(interpreter, "_get_np_dtype") == ["tt_dtype"]:
         _find_dtypes_once(interpreter)
 
@@ -48,6 +50,34 @@ def _find_builtins_once(interpreter: Any) -> None:
                 interpreter._patch_attr(owner, name, getattr(owner, name), builder, scope)
 
     interpreter._patch_builtin = patch_builtin
+
+
+def _replace_once_per_kernel(interpreter: Any) -> None:
+    """Let the functions that a kernel calls use what was replaced at its start; its end puts everything back."""
+    import triton.language as tl
+
+    patch, replaced = interpreter._patch_lang, set()
+    modules: dict[int, tuple[bool, bool]] = {}
+
+    def patch_lang(fn: Any) -> Any:
+        names = fn.__globals__
+        if id(names) not in modules:
+            values = [value for value in names.values() if isinstance(value, ModuleType)]
+            modules[id(names)] = (tl in values, tl.core in values)
+        if modules[id(names)] in replaced:
+            return interpreter._LangPatchScope()
+        scope = patch(fn)
+        replaced.add(modules[id(names)])
+        restore = scope.restore
+
+        def put_back() -> None:
+            replaced.clear()
+            restore()
+
+        scope.restore = put_back
+        return scope
+
+    interpreter._patch_lang = patch_lang
 
 
 def _find_dtypes_once(interpreter: Any) -> None:
