@@ -35,6 +35,7 @@ docs: $(VENV)/.installed-docs
 	@echo 'Open site/index.html; with search at http://localhost:8000: $(BIN)/mkdocs serve'
 
 # A stamp is older than pyproject.toml, or than the interpreter, when there is something to install again.
+# The dev extra contains test, and test contains docs.
 $(VENV)/.installed: pyproject.toml $(BIN)/python
 	@echo 'Installing into $(VENV)/ (the first time fetches PyTorch) ...'
 	@$(INSTALL) .
@@ -43,7 +44,7 @@ $(VENV)/.installed: pyproject.toml $(BIN)/python
 $(VENV)/.installed-%: pyproject.toml $(BIN)/python
 	@echo 'Installing into $(VENV)/ with the $* extra (the first time fetches PyTorch) ...'
 	@$(INSTALL) '.[$*]'
-	@touch $(VENV)/.installed $@
+	@touch $(VENV)/.installed $@ $(if $(filter dev,$*),$(VENV)/.installed-test $(VENV)/.installed-docs)
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo 'PYTHON=$(PYTHON) is not installed; $(WOULD_DO)' >&2; exit 1; }
