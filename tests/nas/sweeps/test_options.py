@@ -27,7 +27,7 @@ def test_groups_are_swept_and_their_options_after_them(tmp_path: Path) -> None:
         "+sweep.ranges.model.routed_layers.choices=[[0],[0,1]]",
     )
     chosen = ("sweep.sampler=random", "relaxation=gumbel", "name=two words")
-    ended = nas("sweep", *SWEEP, *ranges, *chosen, f"output={tmp_path}")
+    ended = nas("sweep", *SWEEP, *SHORT, *ranges, *chosen, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     found = metrics(ended.run)
     for trial in found["trials"]:

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from torch import Tensor
 
 from nas.training.module import TrainingModule, Validation
-from tests.nas.commands import nas
+from tests.nas.commands import SHORT, nas
 from tests.nas.sweeps.sweeping import SWEEP, diverging_above, metrics, study
 
 
@@ -56,7 +56,7 @@ def test_an_error_of_the_program_fails_its_trial_and_leaves_its_traceback(
         return training_step(self, batch, index)
 
     monkeypatch.setattr(TrainingModule, "training_step", failing)
-    ended = nas("sweep", *SWEEP, f"output={tmp_path}")
+    ended = nas("sweep", *SWEEP, *SHORT, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     failed = metrics(ended.run)["trials"][1]
     assert failed["state"] == "fail"
