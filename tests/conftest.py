@@ -6,12 +6,15 @@ Several processes may run the tests (pytest-xdist): each has one thread, and a G
 import functools
 import gc
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else no test can press Ctrl-C in a background job
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton: its kernels run on the CPU
 
