@@ -6,6 +6,7 @@ layer. A budget can therefore be differentiated, and the reachable range of a sp
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from nas.models.operations import Branch, find
@@ -138,6 +139,7 @@ class SpaceCost:
             ]
         self.least = self.fixed + sum(min(line.base for line in lines) for lines in self.lines)
         self.most = self.fixed + sum(max(line.at(1.0) for line in lines) for lines in self.lines)
+        self._tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     @property
     def figure(self) -> str:
@@ -160,21 +162,25 @@ class SpaceCost:
         """Return a cost in the resource's unit as a fraction of the cost of the most expensive architecture."""
         return cost / self.most if self.most else 0.0
 
-    def expected(
-        self, weights: Sequence[Sequence[float | Tensor]], shares: Sequence[Sequence[float | Tensor]]
-    ) -> Tensor | float:
+    def expected(self, weights: Tensor, shares: Tensor) -> Tensor:
         """Return the relative cost of a mixture of options.
 
         Args:
-            weights: for each layer, weights of its options, which sum to 1.
-            shares: for each layer, softmax shares of its options; ignored for options without a router.
+            weights: [layers, most options] weights of each layer's options, which sum to 1; 0 past its last option.
+            shares: [layers, most options] softmax shares of the options; without effect for options without a router.
         """
-        total: Tensor | float = self.fixed
-        for lines, own_weights, own_shares in zip(self.lines, weights, shares, strict=True):
-            for option, weight, share in zip(lines, own_weights, own_shares, strict=True):
-                cost = option.base + option.slope * share if option.slope else option.base
-                total = total + weight * cost
-        return total / self.most if self.most else total
+        bases, slopes = self.tables(weights.device, weights.dtype)
+        return (weights * (bases + slopes * shares)).sum() + self.relative(self.fixed)
+
+    def tables(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return relative bases and slopes of the options' costs, [layers, most options], 0 past the last option."""
+        if (device, dtype) not in self._tables:
+            most = max(map(len, self.lines))
+            rows = [[(line.base, line.slope) for line in own] + [(0.0, 0.0)] * (most - len(own)) for own in self.lines]
+            relative = [[[self.relative(cost) for cost in one] for one in row] for row in rows]
+            bases, slopes = torch.tensor(relative, device=device, dtype=dtype).unbind(-1)
+            self._tables[device, dtype] = bases.contiguous(), slopes.contiguous()
+        return self._tables[device, dtype]
 
     @property
     def densest(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from nas.data.batch import Batch, planted_chunks
 from nas.evaluation.metrics import BITS, bits_by_position, quality_by_sequence, quality_of, token_losses
 from nas.evaluation.planted import Counts, Found
-from nas.models.language_model import LanguageModel
+from nas.models.language_model import LanguageModel, RunBlock, run_block
 from nas.models.mixers import LayerChoice, Policy, kept_weight
 from nas.models.policies import drop_all, learnt
 from nas.relaxations import precise
@@ -69,6 +69,7 @@ def evaluate(
     measure: str,
     policy: Policy | None = None,
     layer_choices: Sequence[LayerChoice] | None = None,
+    run: RunBlock = run_block,
 ) -> Evaluation:
     """Evaluate ``model`` on ``batches``.
 
@@ -78,6 +79,7 @@ def evaluate(
         measure: quality measure; see `quality_of`.
         policy: how router logits become routes; None for the policy of the model.
         layer_choices: one architecture of a supernet; the first option of each layer by default.
+        run: how blocks are called, for example as CUDA graphs.
     """
     device = model.embedding.weight.device
     was_training = model.training
@@ -88,7 +90,7 @@ def evaluate(
     for batch in batches:
         tokens, places, targets = batch.scored()
         targets = targets.to(device)
-        output = model(tokens.to(device), policy, None if places is None else places.to(device), layer_choices)
+        output = model(tokens.to(device), policy, None if places is None else places.to(device), layer_choices, run)
         logits = output.logits.flatten(0, -2)
         losses.append(token_losses(logits, targets).cpu())
         hits.append((logits.argmax(-1) == targets).cpu())

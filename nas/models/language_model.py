@@ -1,6 +1,6 @@
 """The language model: an embedding, blocks of a mixer and a SwiGLU with RMSNorms, and a head."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import NamedTuple, cast
 
@@ -29,6 +29,18 @@ class Output(NamedTuple):
 
     logits: Tensor
     routing: dict[int, list[Routing]]
+
+
+RunBlock = Callable[[int, nn.Module, Tensor, Policy, LayerChoice], tuple[Tensor, list[Routing]]]
+"""Maps (layer index, block, x [B, T, width], policy, layer choice) to what the block returns."""
+
+
+def run_block(
+    layer: int, block: nn.Module, x: Tensor, policy: Policy, choice: LayerChoice
+) -> tuple[Tensor, list[Routing]]:
+    """Call a block."""
+    made: tuple[Tensor, list[Routing]] = block(x, policy, choice)
+    return made
 
 
 class Block(nn.Module):
@@ -112,6 +124,7 @@ class LanguageModel(nn.Module):
         policy: Policy | None = None,
         places: Tensor | None = None,
         layer_choices: Sequence[LayerChoice] | None = None,
+        run: RunBlock = run_block,
     ) -> Output:
         """Return next-token logits and routings.
 
@@ -120,6 +133,7 @@ class LanguageModel(nn.Module):
             policy: how router logits become routes; None for the policy of the model, see `policy`.
             places: [n] int64, positions in the flattened tokens at which to compute logits; None for all.
             layer_choices: options that each layer computes; the first option by default.
+            run: how blocks are called, for example as CUDA graphs.
         """
         policy = self.policy if policy is None else policy
         x = self.embedding(tokens)
@@ -127,7 +141,7 @@ class LanguageModel(nn.Module):
         for index, (block, choice) in enumerate(
             zip(self.blocks, layer_choices or repeat(FIRST_OPTION, len(self.blocks)), strict=True)
         ):
-            x, decided = block(x, policy, choice)
+            x, decided = run(index, block, x, policy, choice)
             if decided:
                 routing[index] = decided
         if places is not None:

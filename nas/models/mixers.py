@@ -69,11 +69,13 @@ class Routing(NamedTuple):
         logits: [B, N, R, 2] router logits of N chunks.
         weights: [B, N, R, 2] weights that the policy made of the logits.
         chunk_size: tokens in a chunk.
+        shares: see `shares_of`; None if they were not computed with the routing.
     """
 
     logits: Tensor
     weights: Tensor
     chunk_size: int
+    shares: Tensor | None = None
 
 
 class TokenMixer(nn.Module):
@@ -239,6 +241,18 @@ def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
 def kept_weight(routing: Routing) -> Tensor:
     """Return the weight [B, N, R] of each chunk for the operation that keeps chunks, softmax attention."""
     return routing.weights[..., 0]
+
+
+def shares_of(routing: Routing) -> Tensor:
+    """Return the softmax shares [2] of a routing: the mean weight, and the share of chunks with a larger softmax logit.
+
+    Both have the gradient of the mean weight.
+    """
+    if routing.shares is not None:
+        return routing.shares
+    share = precise(kept_weight(routing)).mean()
+    hard = (kept_margin(routing) >= 0).to(share).mean()
+    return torch.stack([share, share + (hard - share).detach()])
 
 
 def kept_margin(routing: Routing) -> Tensor:

@@ -12,6 +12,7 @@ from nas.console import Bars, say
 from nas.data import Batch
 from nas.data.seeding import stable_seed
 from nas.evaluation.evaluate import evaluate
+from nas.models.language_model import RunBlock, run_block
 from nas.runs.candidate import Candidate
 from nas.runs.folder import Run
 from nas.runs.metrics import Searched
@@ -53,10 +54,11 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     search, target = find_searcher(config.searcher.name), module.budget.target
     with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
+        blocks = module.block_graphs(batches[0].tokens.to(module.device)) or run_block
 
         def score(code: Code) -> float:
             if (candidate := candidates.get(code)) is None:
-                candidate = measure(module, code, batches)
+                candidate = measure(module, code, batches, blocks)
                 candidates.add(candidate)
             score = candidate.score(module.task.quality, _over(module, code, candidate.cost) <= 0)
             progress.show(candidate, score)
@@ -73,10 +75,11 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     return Selection(None if best is None else best.code, searched)
 
 
-def measure(module: TrainingModule, code: Code, batches: list[Batch]) -> Candidate:
+def measure(module: TrainingModule, code: Code, batches: list[Batch], run: RunBlock = run_block) -> Candidate:
     """Measure quality, loss and cost of an architecture with the shared weights on ``batches``."""
     started = time.monotonic()
-    result = evaluate(module.model, batches, module.task.quality, module.supernet.policy, choices_of_layers(code))
+    policy, choices = module.supernet.policy, choices_of_layers(code)
+    result = evaluate(module.model, batches, module.task.quality, policy, choices, run)
     cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 

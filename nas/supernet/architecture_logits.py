@@ -1,16 +1,17 @@
 """Architecture logits: a trainable logit for each option of each searchable layer, and the expected cost they give."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.budget.controller import if_finite
 from nas.budget.cost import SpaceCost
 from nas.distributed.collectives import average
-from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, kept_weight
-from nas.relaxations import RELAXATIONS, SAMPLED, precise
+from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, shares_of
+from nas.relaxations import RELAXATIONS, SAMPLED
 from nas.search_spaces.space import Code, Space
 from nas.supernet.best_code import best_code, nearest_code
 from nas.supernet.thresholds import threshold
@@ -29,6 +30,18 @@ LEAN = 3.0
 """Margin of the cheapest option's logit over the most expensive option's, if a search starts cheapest."""
 
 
+class Measured(NamedTuple):
+    """Softmax shares of one step.
+
+    Attributes:
+        places: layer and option of each share.
+        shares: [n] the shares, with a gradient.
+    """
+
+    places: tuple[tuple[int, int], ...]
+    shares: Tensor
+
+
 class ArchitectureLogits(nn.Module):
     """Architecture logits, initially equal, and the running softmax share of each option.
 
@@ -38,6 +51,7 @@ class ArchitectureLogits(nn.Module):
 
     shares: Tensor
     """[layers, most options], running softmax share of each option with a router."""
+    _of_routers: Tensor
 
     def __init__(self, space: Space) -> None:
         super().__init__()
@@ -46,6 +60,8 @@ class ArchitectureLogits(nn.Module):
             {str(layer): nn.Parameter(torch.zeros(len(space.options[layer]))) for layer in space.choosing}
         )
         self.register_buffer("shares", torch.ones(len(space.options), max(map(len, space.options))))
+        self.register_buffer("_of_routers", _mean_of_routers(space), persistent=False)
+        self._indices: dict[tuple[tuple[tuple[int, int], ...], torch.device], Tensor] = {}
 
     def layer_choices(self, relaxation: str, temperature: float | Tensor, pairs: bool = False) -> list[LayerChoice]:
         """Draw what each layer computes in a training step.
@@ -58,19 +74,22 @@ class ArchitectureLogits(nn.Module):
                 a single option.
         """
         layer_choices = [FIRST_OPTION] * len(self.space.options)
+        relax = RELAXATIONS[relaxation]
+        drawn: dict[int, Tensor] = {}
         for layer in self.space.choosing:
             logits = self.logits[str(layer)]
             if pairs and len(logits) > 2 and relaxation not in SAMPLED:
-                among = _pair(logits)
-                weights = RELAXATIONS[relaxation](logits[list(among)], temperature)
-                layer_choices[layer] = LayerChoice(None, weights, among)
-                continue
-            weights = RELAXATIONS[relaxation](logits, temperature)
-            if relaxation in SAMPLED:
-                option = int(weights.argmax())
-                layer_choices[layer] = LayerChoice(option, weights[option])
+                drawn[layer] = _pair(logits)
+                weights = relax(logits.index_select(0, drawn[layer]), temperature)
             else:
-                layer_choices[layer] = LayerChoice(None, weights)
+                weights = relax(logits, temperature)
+                if relaxation in SAMPLED:
+                    drawn[layer] = weights.argmax(-1, keepdim=True)
+                    weights = weights.index_select(0, drawn[layer]).squeeze(0)
+            layer_choices[layer] = LayerChoice(None, weights)
+        for layer, among in zip(drawn, _on_host(list(drawn.values())), strict=True):
+            choice = layer_choices[layer]
+            layer_choices[layer] = choice._replace(option=among[0]) if len(among) == 1 else choice._replace(among=among)
         return layer_choices
 
     @torch.no_grad()
@@ -93,8 +112,7 @@ class ArchitectureLogits(nn.Module):
                 gradient is always that of the route weights of this step.
         """
         shares = self._shares(self._measured(routing, hard))
-        weights = [self.probabilities(layer).unbind() for layer in range(len(self.space.options))]
-        return torch.as_tensor(cost.expected(weights, shares), device=self.shares.device)
+        return cost.expected(self._weights(), shares)
 
     def routed_cost(self, cost: SpaceCost, routing: dict[int, list[Routing]]) -> Tensor:
         """Return the part of the relative cost that routers control, for layers that are drawn uniformly.
@@ -117,39 +135,52 @@ class ArchitectureLogits(nn.Module):
             routing: routings of this step, by layer.
         """
         measured = self._measured(routing)
-        weights = []
-        for options in self.space.options:
-            counted = [option.routed for option in options]
-            counted = counted if any(counted) else [True] * len(options)
-            weights.append([one / sum(counted) for one in counted])
-        mean = torch.as_tensor(cost.expected(weights, self._shares(measured)), device=self.shares.device).detach()
-        routers = {(layer, self.space.options[layer][option].chunk_size): (layer, option) for layer, option in measured}
-        drawn = [
-            cost.relative(cost.lines[layer][option].slope) * measured[layer, option]
-            for layer, option in routers.values()
-        ]
-        steered = torch.stack(drawn).sum() if drawn else mean
+        mean = cost.expected(self._of_routers, self._shares(measured)).detach()
+        routers = {
+            (layer, self.space.options[layer][option].chunk_size): place
+            for place, (layer, option) in enumerate(measured.places)
+        }
+        if not routers:
+            return mean
+        slopes = cost.tables(mean.device, mean.dtype)[1].flatten()[self._index(measured.places)]
+        steered = slopes * measured.shares
+        if len(routers) < len(measured.places):  # some options share a router
+            steered = torch.stack([steered[place] for place in routers.values()])
+        steered = steered.sum()
         return mean + steered - steered.detach()
 
-    def _shares(self, measured: dict[tuple[int, int], Tensor]) -> list[list[Tensor]]:
-        """Return the softmax share of each layer's options: measured in this step, or else running."""
-        running = self.shares.clone()
-        shares = [list(row[: len(options)]) for row, options in zip(running, self.space.options, strict=True)]
-        for (layer, option), share in measured.items():
-            shares[layer][option] = share
-        return shares
+    def _weights(self) -> Tensor:
+        """Return the probabilities [layers, most options] of the options, 0 past a layer's last option."""
+        most = self.shares.shape[1]
+        each = [self.probabilities(layer) for layer in range(len(self.space.options))]
+        return torch.stack([own if len(own) == most else F.pad(own, (0, most - len(own))) for own in each])
 
-    def _measured(self, routing: dict[int, list[Routing]], hard: bool = True) -> dict[tuple[int, int], Tensor]:
-        """Return the softmax share of this step by layer and option, and update the running shares."""
-        measured = {}
-        for layer, option, one in self._decided(routing):
-            share = precise(kept_weight(one)).mean()
-            if hard:
-                share = share + ((kept_margin(one) >= 0).to(share).mean() - share).detach()
-            measured[layer, option] = share
-            running = self.shares[layer, option]
-            running.lerp_(if_finite(average(share.detach()), running), 1 - RUNNING)
+    def _shares(self, measured: Measured) -> Tensor:
+        """Return the softmax shares [layers, most options] of the options: measured in this step, or else running."""
+        if not measured.places:
+            return self.shares.clone()
+        index, running = self._index(measured.places), self.shares.flatten()
+        return running.index_put((index,), measured.shares.to(running)).view_as(self.shares)
+
+    def _measured(self, routing: dict[int, list[Routing]], hard: bool = True) -> Measured:
+        """Return the softmax shares of this step, and update the running shares."""
+        found = {(layer, option): shares_of(one) for layer, option, one in self._decided(routing)}
+        if not found:
+            return Measured((), self.shares.new_zeros(0))
+        measured = Measured(tuple(found), torch.stack(list(found.values()))[:, int(hard)])
+        index, running = self._index(measured.places), self.shares.view(-1)
+        new = average(measured.shares.detach()).to(running)
+        running.index_copy_(0, index, running[index].lerp(new, 1 - RUNNING))
         return measured
+
+    def _index(self, places: tuple[tuple[int, int], ...]) -> Tensor:
+        """Return the indices of layers and options in the flattened running shares; a copy waits for the GPU."""
+        key = places, self.shares.device
+        if key not in self._indices:
+            most = self.shares.shape[1]
+            flat = [layer * most + option for layer, option in places]
+            self._indices[key] = torch.tensor(flat, device=self.shares.device)
+        return self._indices[key]
 
     @torch.no_grad()
     def threshold(
@@ -295,11 +326,26 @@ class ArchitectureLogits(nn.Module):
 
 
 @torch.no_grad()
-def _pair(logits: Tensor) -> tuple[int, int]:
-    """Draw two different options in proportion to softmax of their logits (Gumbel-top-2; Kool et al. 2019)."""
+def _pair(logits: Tensor) -> Tensor:
+    """Draw two different options [2] in proportion to softmax of their logits (Gumbel-top-2; Kool et al. 2019)."""
     noise = -torch.empty_like(logits).exponential_().log()
-    first, second = sorted((logits + noise).topk(2).indices.tolist())
-    return first, second
+    return (logits + noise).topk(2).indices.sort().values
+
+
+def _on_host(drawn: list[Tensor]) -> list[tuple[int, ...]]:
+    """Return the values of several vectors; the host waits once for all of them."""
+    values = iter(torch.cat(drawn).tolist() if drawn else ())
+    return [tuple(islice(values, len(one))) for one in drawn]
+
+
+def _mean_of_routers(space: Space) -> Tensor:
+    """Return weights [layers, most options] of a mean over the options with a router; over all options without one."""
+    most, rows = max(map(len, space.options)), []
+    for options in space.options:
+        counted = [option.routed for option in options]
+        counted = counted if any(counted) else [True] * len(options)
+        rows.append([one / sum(counted) for one in counted] + [0.0] * (most - len(options)))
+    return torch.tensor(rows)
 
 
 def choices_of_layers(code: Code) -> list[LayerChoice]:

@@ -10,7 +10,7 @@ graphs.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,12 +94,7 @@ class StaticStep:
         """Compute loss, figures and gradients in new memory."""
         self.forget()
         device = self._batch.tokens.device.type
-        with torch.autocast(
-            device,
-            torch.get_autocast_dtype(device),
-            enabled=torch.is_autocast_enabled(device),
-            cache_enabled=False,  # each replay must cast the weights again
-        ):
+        with without_autocast_cache(device):
             loss, self._figures = self._compute(self._batch, self._moment)
         with torch.autocast(device, enabled=False):
             loss.backward()
@@ -165,8 +160,7 @@ class Graphs:
             self._failed = True
             self._steps.clear()
             step.forget()
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            warn(f"training continues without CUDA graphs, which is slower for small models: {reason}")
+            warn(f"training continues without CUDA graphs, which is slower for small models: {reason_of(error)}")
         for x, value in zip(self._state, before, strict=True):
             x.copy_(value)
 
@@ -188,7 +182,7 @@ class Recorder:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 step.run()
         except BaseException:
-            self._clean_up(current)
+            end_recording(self._device, current, self._pool)
             raise
         return graph.replay
 
@@ -206,14 +200,33 @@ class Recorder:
         if needed > MOST_MEMORY * torch.cuda.get_device_properties(self._device).total_memory:
             raise MemoryError(f"a step needs {needed / 2**30:.0f} GiB, and a graph would keep this memory.")
 
-    def _clean_up(self, current: torch.cuda.Stream) -> None:
-        """End a failed recording, which PyTorch otherwise treats as still running on its stream (pytorch#171263)."""
-        torch.cuda.set_stream(current)
-        device = self._device.index
-        with suppress(Exception):
-            torch._C._cuda_endAllocateToPool(device, self._pool)
-        with suppress(Exception):
-            state = torch.Generator(self._device).graphsafe_get_state()
-            torch.cuda.default_generators[device].graphsafe_set_state(state)
-        with suppress(Exception):
-            torch.cuda.synchronize(self._device)
+
+def without_autocast_cache(device: str) -> torch.autocast:
+    """Return the present autocast of a type of device without its cache: each replay must cast the weights again."""
+    enabled = torch.is_autocast_enabled(device)
+    return torch.autocast(device, torch.get_autocast_dtype(device), enabled=enabled, cache_enabled=False)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of the first error: the end of a failed recording raises another one."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def end_recording(device: torch.device, current: torch.cuda.Stream, pool: Any) -> None:
+    """End a failed recording, which PyTorch otherwise treats as still running on its stream (pytorch#171263).
+
+    Args:
+        device: device of the recording.
+        current: stream to return to.
+        pool: memory of the recording.
+    """
+    torch.cuda.set_stream(current)
+    with suppress(Exception):
+        torch._C._cuda_endAllocateToPool(device.index, pool)
+    with suppress(Exception):
+        state = torch.Generator(device).graphsafe_get_state()
+        torch.cuda.default_generators[device.index].graphsafe_set_state(state)
+    with suppress(Exception):
+        torch.cuda.synchronize(device)

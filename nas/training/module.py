@@ -29,7 +29,7 @@ from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import quality_of, token_losses
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
-from nas.models.language_model import LanguageModel
+from nas.models.language_model import LanguageModel, RunBlock, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
@@ -37,6 +37,7 @@ from nas.runs.history import PROBABILITY
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
 from nas.supernet.supernet import Supernet
+from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
 
@@ -119,6 +120,7 @@ class TrainingModule(lightning.LightningModule):
         """See `nas.training.throughput.Throughput`."""
         self._graphs: Graphs | None = None
         self._replayed: StaticStep | None = None
+        self._blocks: BlockGraphs | None = None
 
     @property
     def architecture_logits(self) -> ArchitectureLogits:
@@ -189,17 +191,22 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_end(self) -> None:
         self._graphs = self._replayed = None  # frees their memory
+        if self._blocks is not None:
+            self._blocks.clear()
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """Compute the loss and figures of a step on the batch's device, without waiting for it."""
         policy, layer_choices = self._start
+        run: RunBlock = run_block
         if not moment.dense:
+            if (blocks := self.block_graphs(batch.tokens)) is not None:
+                run, moment = blocks, blocks.at(moment)
             policy = self._relaxed(moment)
             relaxation = self.config.relaxation
             layer_choices = self.architecture_logits.layer_choices(
                 relaxation.name, moment.temperature, relaxation.pairs
             )
-        output = self.model(batch.tokens, policy, batch.places, layer_choices)
+        output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
         logits = output.logits.flatten(0, -2)
         losses = token_losses(logits, batch.targets)
         loss = part_of_mean(losses)
@@ -251,14 +258,27 @@ class TrainingModule(lightning.LightningModule):
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | None:
         """Return the CUDA graph of this step; None if graphs are off or the host must read which options were drawn."""
-        relaxation = self.config.relaxation
-        drawn = self.space.choosing and not moment.dense and (relaxation.pairs or relaxation.name in SAMPLED)
+        drawn = self._draws and not moment.dense
         if drawn or not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
             return None
         if self._graphs is None:
             state = [*self.budget.buffers(), *self.architecture_logits.buffers()]
             self._graphs = Graphs(self.compute, list(self.parameters()), state)
         return self._graphs.find(batch, moment)
+
+    @property
+    def _draws(self) -> bool:
+        """Whether the host draws which options a routed step computes."""
+        relaxation = self.config.relaxation
+        return bool(self.space.choosing and (relaxation.pairs or relaxation.name in SAMPLED))
+
+    def block_graphs(self, tokens: Tensor) -> BlockGraphs | None:
+        """Return the CUDA graphs of blocks for routed steps on these tokens; None if graphs are off."""
+        if not self._draws or not self.model.capturable or not wanted(self.config.trainer, tokens):
+            return None
+        if self._blocks is None:
+            self._blocks = BlockGraphs(tokens.device)
+        return self._blocks
 
     def logs_at(self, step: int) -> bool:
         """Return whether figures are logged after this many steps."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS, SpaceCost, flops_per_token, kv_bytes, line
@@ -256,6 +257,10 @@ def test_the_reachable_range_is_that_of_all_architectures(cost: SpaceCost) -> No
     assert by_architecture(cost, cost.densest, [1.0] * 3) == pytest.approx(cost.most)
 
 
+def table(rows: list[list[float]]) -> Tensor:
+    return pad_sequence([torch.tensor(row, dtype=torch.float64) for row in rows], batch_first=True)
+
+
 def test_the_expected_cost_is_the_mean_over_all_architectures(cost: SpaceCost) -> None:
     drawn = random.Random(0)
     weights = [torch.softmax(torch.tensor([drawn.gauss(0, 1) for _ in own]), 0).tolist() for own in cost.space.options]
@@ -264,9 +269,9 @@ def test_the_expected_cost_is_the_mean_over_all_architectures(cost: SpaceCost) -
         by_architecture(cost, code, shares) * weights[0][code[0]] * weights[1][code[1]] * weights[2][code[2]]
         for code in cost.space.codes()
     )
-    each = [[share] * len(own) for share, own in zip(shares, cost.space.options, strict=True)]
+    each = table([[share] * len(own) for share, own in zip(shares, cost.space.options, strict=True)])
     rounding = 0 if cost.resource == SOFTMAX_SHARE else 0.5  # costs of architectures are whole bytes and FLOPs
-    assert float(cost.expected(weights, each)) * cost.most == pytest.approx(mean, abs=rounding + 1e-6)
+    assert float(cost.expected(table(weights), each)) * cost.most == pytest.approx(mean, abs=rounding + 1e-6)
 
 
 def test_the_gradient_of_the_expected_cost_is_right(cost: SpaceCost) -> None:
@@ -277,9 +282,9 @@ def test_the_gradient_of_the_expected_cost_is_right(cost: SpaceCost) -> None:
     )
 
     def expected(logits: Tensor, shares: Tensor) -> Tensor:
-        weights = [own.softmax(0).unbind() for own in logits.split(lengths)]
-        each = [own.sigmoid().unbind() for own in shares.split(lengths)]
-        return torch.as_tensor(cost.expected(weights, each))
+        weights = pad_sequence([own.softmax(0) for own in logits.split(lengths)], batch_first=True)
+        each = pad_sequence([own.sigmoid() for own in shares.split(lengths)], batch_first=True)
+        return cost.expected(weights, each)
 
     assert torch.autograd.gradcheck(expected, (logits, shares))
     expected(logits, shares).backward()

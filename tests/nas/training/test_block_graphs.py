@@ -1,0 +1,172 @@
+"""Blocks between static buffers give what blocks without give, and one that cannot be recorded costs nothing.
+
+A recording needs a GPU: on a CPU a recorded block is computed again at each call.
+"""
+
+from typing import NoReturn
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas.evaluation.evaluate import evaluate
+from nas.models.language_model import run_block
+from nas.relaxations import gumbel
+from nas.supernet.architecture_logits import choices_of_layers
+from nas.training import block_graphs, cuda_graphs
+from nas.training.block_graphs import BlockGraphs, BlockPasses, DrawnBlock
+from nas.training.module import TrainingModule
+from tests.nas.commands import SEARCH, nas
+from tests.nas.gpu import CHUNKS
+from tests.nas.supernet.test_thresholds import made as made_in
+from tests.nas.training.test_cuda_graphs import Rerun, trained
+
+STEPS = 6
+PAIRS = ("relaxation=darts", "relaxation.pairs=true", "space.operations=[softmax,linear,token_hybrid]")
+DRAWS = {
+    "pairs": PAIRS,
+    "noisy pairs": (*PAIRS[1:], "relaxation=gumbel"),
+    "single": ("relaxation=gdas",),
+    "uniform": ("relaxation=uniform", "relaxation.router=gumbel"),
+}
+
+
+class Uncaptured:
+    """Stands in for `nas.training.block_graphs.BlockRecorder`: a recorded block stays as it is."""
+
+    recorded = 0
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def room(self) -> bool:
+        return True
+
+    def record(self, layer: int, drawn: DrawnBlock, given: tuple[Tensor, ...]) -> BlockPasses:
+        type(self).recorded += 1
+        passes = BlockPasses(drawn, given)
+        with torch.random.fork_rng():
+            passes.run_forward()
+        passes.make_buffers()
+        return passes
+
+
+@pytest.fixture
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are recorded, though on a CPU."""
+    monkeypatch.setattr(block_graphs, "BlockRecorder", Uncaptured)
+    monkeypatch.setattr(Uncaptured, "recorded", 0)
+    monkeypatch.setattr("nas.training.module.wanted", lambda trainer, tokens: True)
+
+
+def begun(device: str, draw: str, *options: str) -> TrainingModule:
+    return made_in(device, "layer_hybrid", "budget.target=0.5", *DRAWS[draw], *options, begun=True)
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_recorded_blocks_give_what_computed_ones_give(draw: str, request: pytest.FixtureRequest) -> None:
+    computed = trained(begun("cpu", draw), STEPS)
+    request.getfixturevalue("without_gpu")
+    module = begun("cpu", draw)
+    recorded = trained(module, STEPS)
+    assert module._blocks is not None
+    assert Uncaptured.recorded == len(module._blocks._recorded) > 0
+    assert module._graphs is None
+    for one, other in zip(computed, recorded, strict=True):
+        assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_each_set_of_options_and_each_shape_is_recorded_once() -> None:
+    module = begun("cpu", "uniform")
+    trained(module, 20)
+    assert module._blocks is not None
+    keys = list(module._blocks._recorded)
+    assert len(set(keys)) == len(keys) == Uncaptured.recorded
+    assert {(key.layer, key.option) for key in keys} == {
+        (layer, option) for layer, options in enumerate(module.space.options) for option in range(len(options))
+    }
+
+
+@pytest.mark.usefixtures("without_gpu")
+@pytest.mark.parametrize("lacking", ["room", "number"])
+def test_blocks_without_room_are_computed(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacking == "room":
+        monkeypatch.setattr(Uncaptured, "room", lambda self: False)
+    else:
+        monkeypatch.setattr(block_graphs, "MOST_BLOCKS", 0)
+    rows = trained(begun("cpu", "pairs"), STEPS)
+    assert Uncaptured.recorded == 0
+    monkeypatch.undo()
+    assert rows == [pytest.approx(row, nan_ok=True) for row in trained(begun("cpu", "pairs"), STEPS)]
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_a_search_says_once_that_it_goes_on_without_graphs(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> NoReturn:
+        raise RuntimeError("not permitted\nmore")
+
+    monkeypatch.setattr(Uncaptured, "record", fails)
+    monkeypatch.setattr(cuda_graphs, "Recorder", Rerun)
+    options = ("+space=layer_hybrid", *SEARCH[1:], "budget.target=0.5", "searcher=random", "searcher.evaluations=2")
+    ended = nas("search", *options, f"output={tmp_path}")
+    assert ended.status == 0
+    warned = "training continues without CUDA graphs of blocks, which is slower for small models: not permitted"
+    assert ended.err == f"warning: {warned}\n"
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_recorded_blocks_score_candidates_as_computed_ones_do() -> None:
+    module = begun("cpu", "uniform")
+    batches, blocks = module.task.validation_batches(), BlockGraphs(module.device)
+    for code in ((0,) * len(module.space.options), (1,) * len(module.space.options)):
+        given = (module.model, batches, "recall", module.supernet.policy, choices_of_layers(code))
+        assert evaluate(*given, blocks) == evaluate(*given)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_recorded_block_gives_what_a_computed_one_gives(draw: str, precision: str) -> None:
+    given = (*CHUNKS, f"trainer.precision={precision}")
+    modules = [begun("cuda", draw, *given, f"trainer.cuda_graphs={graphs}") for graphs in ("false", "true")]
+    computed, recorded = (trained(module, STEPS) for module in modules)
+    assert modules[0]._blocks is None
+    assert modules[1]._blocks is not None
+    assert modules[1]._blocks._recorded
+    tolerance = 1e-3 if precision == "32-true" else 0.05
+    assert recorded[0] == pytest.approx(computed[0], rel=tolerance, abs=1e-4, nan_ok=True)
+    losses = [[row["loss"] for row in rows] for rows in (computed, recorded)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.gpu
+def test_a_recording_changes_no_random_number() -> None:
+    """A resumed run records blocks at other steps than the first one did."""
+    module = begun("cuda", "uniform", *CHUNKS, "trainer.precision=32-true")
+    (layer, option), *_ = (
+        (layer, option)
+        for layer, options in enumerate(module.space.options)
+        for option, own in enumerate(options)
+        if own.routed
+    )
+    x = torch.randn(2, 128, module.model.architecture.width, device="cuda", requires_grad=True)
+    blocks, results = BlockGraphs(x.device), []
+    for run in (run_block, blocks, blocks):
+        torch.cuda.manual_seed(3)
+        choice = choices_of_layers((option,))[0]
+        y, (routing,) = run(layer, module.model.blocks[layer], x, lambda _, logits: gumbel(logits, 1.0), choice)
+        results.append((y.clone(), routing.weights.clone(), torch.rand(1, device="cuda")))
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            torch.testing.assert_close(other, one)
+
+
+@pytest.mark.gpu
+def test_recorded_blocks_score_candidates_on_a_gpu_as_computed_ones_do() -> None:
+    module = begun("cuda", "uniform", *CHUNKS, "trainer.precision=32-true")
+    batches, blocks = module.task.validation_batches(), BlockGraphs(module.device)
+    for code in ((0,) * len(module.space.options), (1,) * len(module.space.options)):
+        given = (module.model, batches, "recall", module.supernet.policy, choices_of_layers(code))
+        for _ in range(2):
+            assert evaluate(*given, blocks).loss == pytest.approx(evaluate(*given).loss, rel=1e-4)
