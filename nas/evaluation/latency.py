@@ -16,6 +16,8 @@ from nas.models.policies import learnt
 REPEATS = 5
 WARM_UPS = 2
 """Runs before the timed runs, which compile kernels and allocate memory."""
+FIRST_STEPS = 2
+"""Decoding steps that are not timed."""
 
 
 def prefill_seconds_per_token(
@@ -66,7 +68,8 @@ def decode_seconds_per_token(
 
     Args:
         model, batch_size, policy, precision, repeats: as for `prefill_seconds_per_token`.
-        context: number of random tokens in the context. The time to process them is not counted.
+        context: number of random tokens in the context. The time to process them is not counted, nor that of the first
+            two steps, which compile kernels and record the CUDA graph of a step.
         tokens: number of steps that are timed together. A multiple of the chunk size includes the average cost of chunk
             ends.
 
@@ -74,14 +77,16 @@ def decode_seconds_per_token(
         ValueError: a count is below 1.
     """
     _check(context=context, tokens=tokens, batch_size=batch_size, repeats=repeats)
-    given = _random_tokens(model, batch_size, context + tokens)
+    given = _random_tokens(model, batch_size, context + FIRST_STEPS + tokens)
     decoder = Decoder(model, policy)
 
     def after_context() -> Callable[[], None]:
         decoder.prefill(given[:, :context])
+        for token in given[:, context : context + FIRST_STEPS].unbind(1):
+            decoder.step(token)
 
         def decode() -> None:
-            for token in given[:, context:].unbind(1):
+            for token in given[:, context + FIRST_STEPS :].unbind(1):
                 decoder.step(token)
 
         return decode

@@ -3,7 +3,8 @@
 >>> import torch
 >>> from nas.search_spaces.architecture import Architecture, Layer
 >>> from nas.models.decoding import Decoder, generate
->>> from nas.models.language_model import LanguageModel
+>>> from nas.errors import warn
+from nas.models.language_model import LanguageModel
 >>> architecture = Architecture(
 ...     vocab_size=11, width=12, layers=(Layer("token_hybrid", 4), Layer("linear", 4)), linear_heads=2, key_dim=4,
 ...     value_dim=6, softmax_heads=4, routing_heads=2, mlp_width=10,
@@ -25,12 +26,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from nas.errors import warn
 from nas.models.language_model import Block, LanguageModel
 from nas.models.layers import ShortConvolution
 from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.open_chunk import OpenChunk
 from nas.models.operations import Branch, Standalone, find
 from nas.models.operations.operation import Heads, Projected
+from nas.models.recording import StepGraph, reason_of
 from nas.search_spaces.architecture import Layer
 
 
@@ -41,6 +44,10 @@ class Decoder:
     chunk the router decides. Heads that send the chunk to linear attention free its keys and values. The other heads
     keep them and undo the change of the chunk to the state. All sequences of a batch have the same length. Decoding
     runs on the model's device, under the active autocast, without gradients.
+
+    On a GPU a step is recorded as a CUDA graph, if the decoding states of all layers have ``buffers``; see
+    `nas.models.operations.operation.Memory`. Ends of chunks, at which routers decide and caches grow, are not part of
+    the graph. It is recorded again when a cache has grown.
 
     Args:
         model: language model of a single architecture.
@@ -57,6 +64,9 @@ class Decoder:
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[_Branches | _Alone] = []
         self._batch = 0
+        self._graph: StepGraph | None = None
+        self._warm = False
+        self._records = True
         self.length = 0
         """Number of tokens of each sequence so far."""
 
@@ -76,8 +86,13 @@ class Decoder:
         self._check_prompts(tokens)
         self._batch = tokens.shape[0]
         self._layers = [_layer(block.mixer, self._policy) for block in self._blocks]
-        self.length = 0
-        return self._process(tokens)
+        self._forget()
+        self.length = tokens.shape[1]
+        x = self._model.embedding(tokens)
+        for block, layer in zip(self._blocks, self._layers, strict=True):
+            x = x + layer.prefill(block.mixer_norm(x))
+            x = x + block.mlp(block.mlp_norm(x))
+        return self._logits(x)
 
     @torch.no_grad()
     def step(self, token: Tensor) -> Tensor:
@@ -93,7 +108,59 @@ class Decoder:
         _check_ids("token", token)
         if token.shape != (self._batch,):
             raise ValueError(f"token has shape {list(token.shape)}; it must be [{self._batch}], one id per sequence.")
-        return self._process(token.unsqueeze(1))
+        graph = self._recorded(token)
+        logits = self._advance(token, self.length) if graph is None else graph(token, self.length)
+        self.length += 1
+        before = self._buffers()
+        for layer in self._layers:
+            layer.close(self.length)
+        if before != self._buffers():
+            self._forget()
+        return logits
+
+    def _advance(self, token: Tensor, position: int | Tensor) -> Tensor:
+        """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
+        x = self._model.embedding(token.unsqueeze(1))
+        for block, layer in zip(self._blocks, self._layers, strict=True):
+            x = x + layer.step(block.mixer_norm(x), position)
+            x = x + block.mlp(block.mlp_norm(x))
+        return self._logits(x)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return the logits [B, vocab] of the next token for outputs [B, T, width] of the last block."""
+        logits: Tensor = self._model.head(self._model.norm(x[:, -1]))
+        return logits
+
+    def _recorded(self, token: Tensor) -> StepGraph | None:
+        """Return the CUDA graph of a step; None on a CPU, and for the first step, which compiles the kernels."""
+        if self._graph is not None and self._graph.fits(token):
+            return self._graph
+        self._graph = None
+        usable = _recordable(token) and self._buffers() is not None
+        if not usable or not self._warm:
+            self._warm = usable
+            return None
+        try:
+            self._graph = StepGraph(self._advance, token)
+        except Exception as error:  # a step can always run without a graph
+            self._records = False
+            warn(f"decoding continues without CUDA graphs, which is slower: {reason_of(error)}")
+        return self._graph
+
+    def _buffers(self) -> list[int] | None:
+        """Return the addresses of the buffers of all decoding states; None if one of them cannot be recorded."""
+        if not self._records:
+            return None
+        found: list[int] = []
+        for layer in self._layers:
+            if (own := layer.buffers) is None:
+                return None
+            found += [buffer.data_ptr() for buffer in own]
+        return found
+
+    def _forget(self) -> None:
+        """Release the recorded step, whose buffers are no longer in use."""
+        self._graph, self._warm = None, False
 
     def _check_prompts(self, tokens: Tensor) -> None:
         """Raise a ValueError if tokens are not ids [B, T] of the vocabulary; waits for the GPU once."""
@@ -107,15 +174,6 @@ class Decoder:
                 f"from 0 to {self._model.architecture.vocab_size - 1}."
             )
 
-    def _process(self, tokens: Tensor) -> Tensor:
-        model = self._model
-        x = model.embedding(tokens)
-        for block, layer in zip(self._blocks, self._layers, strict=True):
-            x = x + layer(block.mixer_norm(x), self.length)
-            x = x + block.mlp(block.mlp_norm(x))
-        self.length += tokens.shape[1]
-        return model.head(model.norm(x[:, -1]))
-
     @property
     def bytes_in_use(self) -> int:
         """Bytes of keys, values and states of all sequences, in whole chunks; see `nas.budget.cost.kv_bytes`.
@@ -123,6 +181,11 @@ class Decoder:
         Reading it waits for the GPU. The allocator reports more, since pages come from larger pools.
         """
         return sum(layer.bytes_in_use for layer in self._layers)
+
+
+def _recordable(token: Tensor) -> bool:
+    """Return whether a step on this token can be recorded: on a GPU, if the caller does not record it."""
+    return token.is_cuda and not torch.cuda.is_current_stream_capturing()
 
 
 class _Branches:
@@ -140,33 +203,57 @@ class _Branches:
             self._branches = mixer.pair.branches
         self._memories = [branch.memory(mixer, option.chunk_size) for branch in self._branches]
 
-    def __call__(self, x: Tensor, start: int) -> Tensor:
-        """Return the mixer output [B, T, width] for x [B, T, width]: the prompt, or the token at position ``start``."""
+    def prefill(self, x: Tensor) -> Tensor:
+        """Return the mixer output [B, T, width] for the inputs [B, T, width] of a prompt."""
         given = self._mixer.project(x, self._convolve)
-        heads = self._heads(given, start)
-        if start == 0:
-            routes = self._routes(None if self._open is None else self._open.prefill(given.x))
-            each = zip(self._memories, heads, routes, strict=True)
-            o = [memory.prefill(own, route) for memory, own, route in each]
-        else:
-            o = [memory.step(own) for memory, own in zip(self._memories, heads, strict=True)]
-            if self._open is not None:
-                self._open.add(given.x)
-            if (start + 1) % self._chunk_size == 0:
-                routes = self._routes(None if self._open is None else self._open.close(given.x.dtype))
-                for memory, route in zip(self._memories, routes, strict=True):
-                    memory.close(route)
+        routes = self._routes(None if self._open is None else self._open.prefill(given.x))
+        each = zip(self._memories, self._heads(given, 0), routes, strict=True)
+        return self._merged(given, [memory.prefill(own, route) for memory, own, route in each])
+
+    def step(self, x: Tensor, position: int | Tensor) -> Tensor:
+        """Return the mixer output [B, 1, width] for the input [B, 1, width] of the token at a position."""
+        given = self._mixer.project(x, self._convolve)
+        heads = self._heads(given, position)
+        o = [memory.step(own) for memory, own in zip(self._memories, heads, strict=True)]
+        if self._open is not None:
+            self._open.add(given.x)
+        return self._merged(given, o)
+
+    def close(self, length: int) -> None:
+        """End the current chunk if it is complete after ``length`` tokens."""
+        if length % self._chunk_size:
+            return
+        routes = self._routes(None if self._open is None else self._open.close())
+        for memory, route in zip(self._memories, routes, strict=True):
+            memory.close(route)
+
+    def _merged(self, given: Projected, o: list[Tensor]) -> Tensor:
+        """Return the mixer output for the outputs of the branches."""
         gate = self._mixer.gate(given.x)
         if self._open is None:
-            return self._mixer.out(self._branches[0].merge(self._mixer, o[0], gate))
+            return cast("Tensor", self._mixer.out(self._branches[0].merge(self._mixer, o[0], gate)))
         assert self._mixer.pair is not None
-        return self._mixer.out(self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate))
+        return cast("Tensor", self._mixer.out(self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate)))
 
     def _convolve(self, convolution: ShortConvolution, x: Tensor) -> Tensor:
-        y, self._past[convolution] = convolution.after(x, self._past.get(convolution))
+        y, last = convolution.after(x, self._past.get(convolution))
+        if convolution in self._past:
+            self._past[convolution].copy_(last)
+        else:
+            self._past[convolution] = last.clone()
         return y
 
-    def _heads(self, given: Projected, start: int) -> tuple[Heads, ...]:
+    @property
+    def buffers(self) -> list[Tensor] | None:
+        """The buffers that steps update in place; None if a step may replace a buffer."""
+        found: list[Tensor] = []
+        for memory in self._memories:
+            if (own := getattr(memory, "buffers", None)) is None:
+                return None
+            found += own
+        return found
+
+    def _heads(self, given: Projected, start: int | Tensor) -> tuple[Heads, ...]:
         """Return the inputs of each branch."""
         if self._open is None:
             return (self._branches[0].heads(self._mixer, given, start),)
@@ -189,9 +276,18 @@ class _Alone:
     def __init__(self, mixer: TokenMixer, operation: Standalone) -> None:
         self._memory = operation.layer_memory(mixer)
 
-    def __call__(self, x: Tensor, start: int) -> Tensor:
+    buffers = None
+
+    def prefill(self, x: Tensor) -> Tensor:
         """See `_Branches`."""
-        return self._memory.prefill(x) if start == 0 else self._memory.step(x)
+        return self._memory.prefill(x)
+
+    def step(self, x: Tensor, position: int | Tensor) -> Tensor:
+        """See `_Branches`."""
+        return self._memory.step(x)
+
+    def close(self, length: int) -> None:
+        """Do nothing: the layer has no chunks."""
 
     @property
     def bytes_in_use(self) -> int:

@@ -23,26 +23,23 @@ class OpenChunk:
         self._mixer, self._policy, self._chunk_size = mixer, policy, chunk_size
         self._logits: Tensor  # [B, chunks, R, 2]
         self._sum: Tensor  # [B, width]
+        self._dtype: torch.dtype  # of the inputs
 
     def prefill(self, x: Tensor) -> Tensor:
         """Return weights [B, N, R, 2] of the N chunks of a prompt x [B, T, width]; the last may be incomplete."""
         full = x.shape[1] // self._chunk_size
         logits = self._mixer.router(x, self._chunk_size)
         self._logits = logits[:, :full]
-        self._sum = x[:, full * self._chunk_size :].sum(1, dtype=compute_dtype(x.dtype))
+        self._sum, self._dtype = x[:, full * self._chunk_size :].sum(1, dtype=compute_dtype(x.dtype)), x.dtype
         return self._policy(self._mixer.index, logits)
 
     def add(self, x: Tensor) -> None:
         """Add the input [B, 1, width] of one more token."""
         self._sum += x.squeeze(1)
 
-    def close(self, dtype: torch.dtype) -> Tensor:
-        """Return weights [B, R, 2] of the current chunk, which is complete, and start the next chunk.
-
-        Args:
-            dtype: dtype of the mixer's input.
-        """
-        mean = (self._sum / self._chunk_size).to(dtype)
+    def close(self) -> Tensor:
+        """Return weights [B, R, 2] of the current chunk, which is complete, and start the next chunk."""
+        mean = (self._sum / self._chunk_size).to(self._dtype)
         self._logits = torch.cat([self._logits, self._mixer.router.logits(mean.unsqueeze(1))], dim=1)
         self._sum.zero_()
         return self._policy(self._mixer.index, self._logits)[:, -1]

@@ -6,7 +6,7 @@ from torch import Tensor
 from nas.kernels.arguments import compute_dtype
 
 
-def rotate(q: Tensor, k: Tensor, base: float, start: int = 0) -> tuple[Tensor, Tensor]:
+def rotate(q: Tensor, k: Tensor, base: float, start: int | Tensor = 0) -> tuple[Tensor, Tensor]:
     """Rotate queries and keys by their positions (RoFormer; Su et al. 2021, section 3.2.2).
 
     Channels i and i + K/2 of a head form a point in the plane, as in GPT-NeoX and Llama. Position t rotates it by the
@@ -15,13 +15,13 @@ def rotate(q: Tensor, k: Tensor, base: float, start: int = 0) -> tuple[Tensor, T
     Args:
         q, k: [B, T, H, K], K even.
         base: base of the wavelengths. The longest wavelength is nearly 2 pi base tokens.
-        start: position of the first token.
+        start: position of the first token, a number or a scalar tensor of integers.
 
     Returns:
         Rotated q and k, in their shapes and dtypes.
     """
     dtype, half = compute_dtype(q.dtype), q.shape[-1] // 2
-    positions = torch.arange(start, start + q.shape[1], device=q.device, dtype=dtype)
+    positions = start + torch.arange(q.shape[1], device=q.device, dtype=dtype)
     frequencies = base ** (torch.arange(half, device=q.device, dtype=dtype) / -half)
     angles = positions[:, None, None] * frequencies  # [T, 1, K/2]
     cos, sin = angles.cos(), angles.sin()

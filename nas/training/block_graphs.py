@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 from nas.errors import warn
 from nas.models.language_model import run_block
 from nas.models.mixers import LayerChoice, Policy, Routing, shares_of
-from nas.training.cuda_graphs import Moment, Replay, end_recording, reason_of, without_autocast_cache
+from nas.models.recording import Replay, end_recording, reason_of, without_autocast_cache
+from nas.training.cuda_graphs import Moment
 
 MOST_BLOCKS = 2048
 """Maximum number of recorded blocks. Further sets of options and shapes run without a graph."""

@@ -9,8 +9,7 @@ graphs.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from nas.config import TrainerConfig
 from nas.data import Scored
 from nas.distributed.devices import AUTO
 from nas.errors import warn
+from nas.models.recording import Replay, end_recording, reason_of, without_autocast_cache
 
 MOST_TOKENS = 65536
 """Largest batch, in tokens, for which graphs are used by default. Larger batches keep the GPU busy anyway."""
@@ -54,7 +54,6 @@ class Computed(NamedTuple):
 
 
 Compute = Callable[[Scored, Moment], Computed]
-Replay = Callable[[], None]
 
 
 def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
@@ -199,34 +198,3 @@ class Recorder:
         needed = torch.cuda.max_memory_allocated(self._device) - before
         if needed > MOST_MEMORY * torch.cuda.get_device_properties(self._device).total_memory:
             raise MemoryError(f"a step needs {needed / 2**30:.0f} GiB, and a graph would keep this memory.")
-
-
-def without_autocast_cache(device: str) -> torch.autocast:
-    """Return the present autocast of a type of device without its cache: each replay must cast the weights again."""
-    enabled = torch.is_autocast_enabled(device)
-    return torch.autocast(device, torch.get_autocast_dtype(device), enabled=enabled, cache_enabled=False)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the first line of the first error: the end of a failed recording raises another one."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def end_recording(device: torch.device, current: torch.cuda.Stream, pool: Any) -> None:
-    """End a failed recording, which PyTorch otherwise treats as still running on its stream (pytorch#171263).
-
-    Args:
-        device: device of the recording.
-        current: stream to return to.
-        pool: memory of the recording.
-    """
-    torch.cuda.set_stream(current)
-    with suppress(Exception):
-        torch._C._cuda_endAllocateToPool(device.index, pool)
-    with suppress(Exception):
-        state = torch.Generator(device).graphsafe_get_state()
-        torch.cuda.default_generators[device.index].graphsafe_set_state(state)
-    with suppress(Exception):
-        torch.cuda.synchronize(device)

@@ -60,7 +60,7 @@ class Linear(Branch):
         mixer.decay_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus(decay_bias) == step
         mixer.linear_norm = rms_norm(a.linear_heads * a.value_dim // a.softmax_heads)
 
-    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
+    def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
         """Return q, k [B, T, H, K], v [B, T, H, V], log-decay and write strength [B, T, H]."""
         heads = cast("LinearWeights", mixer).architecture.linear_heads
         (q, _), (k, _) = (head_norms(z, linear_heads=heads) for z in (given.q, given.k))
@@ -133,3 +133,8 @@ class LinearMemory:
     @property
     def bytes_in_use(self) -> int:
         return sum(buffer.numel() * buffer.element_size() for buffer in self._state)
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """The tensors that steps update in place; see `nas.models.operations.operation.Memory`."""
+        return [x for x in self._state if isinstance(x, Tensor)]

@@ -61,7 +61,11 @@ Heads = tuple[Tensor, ...]
 
 
 class Memory(Protocol):
-    """The decoding state of one branch of a layer. `prefill` creates it, and each `step` updates it."""
+    """The decoding state of one branch of a layer. `prefill` creates it, and each `step` updates it.
+
+    A state whose steps update all its tensors in place, and do not wait for the GPU, may say so by an attribute
+    ``buffers``, a list of tensors. Steps are then recorded as CUDA graphs. `close` may replace a tensor of the list.
+    """
 
     def prefill(self, heads: Heads, route: Tensor | None) -> Tensor:
         """Process a prompt.
@@ -146,7 +150,7 @@ class Branch(Operation):
     """An operation on the shared projections of a layer: q, k, v, their convolutions, the gate and the output."""
 
     @abstractmethod
-    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
+    def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
         """Return the inputs of the branch by head; the first token is at position ``start``."""
 
     @abstractmethod

@@ -28,7 +28,7 @@ class Pair:
     def __init__(self, branches: tuple[Branch, Branch]) -> None:
         self.branches = branches
 
-    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> tuple[Heads, Heads]:
+    def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> tuple[Heads, Heads]:
         """Return the inputs of each branch by head; the first token is at position ``start``."""
         first, second = self.branches
         return first.heads(mixer, given, start), second.heads(mixer, given, start)
@@ -74,7 +74,7 @@ class Pair:
 class SoftmaxAndLinear(Pair):
     """Softmax attention and Gated DeltaNet (NAtS-L, Deng et al. 2026), with kernels that compute both at once."""
 
-    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> tuple[Heads, Heads]:
+    def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> tuple[Heads, Heads]:
         softmax, linear = cast("tuple[Softmax, Linear]", self.branches)
         own = cast("SoftmaxWeights", mixer)
         a = own.architecture

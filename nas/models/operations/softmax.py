@@ -41,7 +41,7 @@ class Softmax(Branch):
         mixer.k_norm = rms_norm(keys // a.softmax_heads)
         mixer.softmax_norm = rms_norm(values // a.softmax_heads)
 
-    def heads(self, mixer: nn.Module, given: Projected, start: int = 0) -> Heads:
+    def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
         """Return q, k [B, T, H, K] and v [B, T, H, V]."""
         own = cast("SoftmaxWeights", mixer)
         (_, q), (_, k) = (
@@ -50,7 +50,7 @@ class Softmax(Branch):
         )
         return self.heads_of(mixer, given, q, k, start)
 
-    def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor, start: int) -> Heads:
+    def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor, start: int | Tensor) -> Heads:
         """Return the same as `heads` for q and k that are already normalised."""
         base = cast("SoftmaxWeights", mixer).architecture.rope_base
         if base is not None:
@@ -121,3 +121,8 @@ class SoftmaxMemory:
     @property
     def bytes_in_use(self) -> int:
         return decode.bytes_in_use(self._cache)
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """The tensors that steps update in place; see `nas.models.operations.operation.Memory`."""
+        return [x for x in self._cache if isinstance(x, Tensor)]

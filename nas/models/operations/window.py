@@ -64,3 +64,8 @@ class WindowMemory:
     @property
     def bytes_in_use(self) -> int:
         return window_decode.bytes_in_use(self._cache)
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """The tensors that steps update in place; see `nas.models.operations.operation.Memory`."""
+        return [x for x in self._cache if isinstance(x, Tensor)]

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -13,7 +13,9 @@ from nas.data.seeding import generator
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
+from nas.models.operations.linear import LinearMemory
 from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly
+from nas.models.recording import Advance
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
 from tests.nas.architectures import MIXERS, small
@@ -233,6 +235,63 @@ def test_what_cannot_be_decoded() -> None:
         Decoder(LanguageModel(space.sizes, options=space.options), learnt)
 
 
+class Uncaptured:
+    """Stands in for `nas.models.recording.StepGraph`: computes again, from fixed buffers."""
+
+    made = 0
+
+    def __init__(self, advance: Advance, token: Tensor) -> None:
+        type(self).made += 1
+        self._advance, self._token, self._position = advance, token.clone(), torch.zeros((), dtype=torch.int64)
+
+    def fits(self, token: Tensor) -> bool:
+        return token.shape == self._token.shape
+
+    def __call__(self, token: Tensor, position: int) -> Tensor:
+        self._token.copy_(token)
+        self._position.fill_(position)
+        return self._advance(self._token, self._position)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("rope_base", [None, 10000.0], ids=["no positions", "rotary"])
+def test_recorded_steps_give_what_the_model_gives(
+    mixer: str, rope_base: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.models.decoding.StepGraph", Uncaptured)
+    monkeypatch.setattr("nas.models.decoding._recordable", lambda token: True)
+    monkeypatch.setattr(Uncaptured, "made", 0)
+    made, tokens = model(small(mixer, mixer, rope_base=rope_base)), torch.randint(11, (2, 30))
+    policy = policy_of(made.architecture)
+    logits = torch.stack(list(decoded(Decoder(made, policy), tokens, 3)), dim=1)
+    assert Uncaptured.made > 0
+    torch.testing.assert_close(logits, made(tokens, policy).logits[:, 2:], rtol=0, atol=EXACT)
+
+
+def test_a_step_that_cannot_be_recorded_is_computed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> NoReturn:
+        raise RuntimeError("not permitted\nmore")
+
+    monkeypatch.setattr("nas.models.decoding.StepGraph", fails)
+    monkeypatch.setattr("nas.models.decoding._recordable", lambda token: True)
+    made, tokens = model(small("linear")), torch.randint(11, (2, 12))
+    logits = torch.stack(list(decoded(Decoder(made, None), tokens, 3)), dim=1)
+    torch.testing.assert_close(logits, made(tokens).logits[:, 2:], rtol=0, atol=EXACT)
+    warned = "decoding continues without CUDA graphs, which is slower: not permitted"
+    assert capsys.readouterr().err == f"warning: {warned}\n"
+
+
+def test_states_that_do_not_say_that_they_stay_in_place_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.models.decoding.StepGraph", Uncaptured)
+    monkeypatch.setattr("nas.models.decoding._recordable", lambda token: True)
+    monkeypatch.setattr(Uncaptured, "made", 0)
+    monkeypatch.delattr(LinearMemory, "buffers")
+    list(decoded(Decoder(model(small("linear", "softmax")), None), torch.randint(11, (2, 12)), 3))
+    assert Uncaptured.made == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("rope_base", [None, 10000.0], ids=["no positions", "rotary"])
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -252,3 +311,26 @@ def test_decoding_on_the_gpu(mixer: str, rope_base: float | None) -> None:
         made.float()
         assert (logits - exact).abs().max() < 1e-4 * exact.abs().max()
         assert (mixed - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixer", ["softmax", "linear", "token_hybrid", "window"])
+def test_a_recorded_step_gives_what_a_computed_one_gives(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several ends of chunks, and over growing caches, after which the step is recorded again."""
+    sizes = {"width": 64, "key_dim": 64, "value_dim": 64, "softmax_heads": 2, "mlp_width": 64, "chunk_size": 16}
+    made = LanguageModel(small(mixer, mixer, rope_base=10000.0, **sizes)).cuda()
+    tokens = torch.randint(11, (2, 200), device="cuda")
+    recorded, computed = Decoder(made, None), Decoder(made, None)
+    graphs = []
+    for decoder in (recorded, computed):
+        decoder.prefill(tokens[:, :5])
+    for token in tokens[:, 5:].unbind(1):
+        logits = recorded.step(token)
+        with monkeypatch.context() as patch:
+            patch.setattr("nas.models.decoding._recordable", lambda token: False)
+            torch.testing.assert_close(logits, computed.step(token))
+        graphs.append(recorded._graph)
+    assert graphs[0] is None, "kernels are compiled first"
+    assert graphs[1] is not None
+    assert sum(graph is not None for graph in graphs) > 150
+    assert (len({id(graph) for graph in graphs if graph is not None}) > 1) == (mixer in ("softmax", "token_hybrid"))

@@ -26,5 +26,5 @@ def test_a_running_chunk_is_decided_as_a_whole_one_is(prompt: int) -> None:
     for token in range(prompt, 12):
         begun.add(x[:, token : token + 1])
         if (token + 1) % CHUNK == 0:
-            decided.append(begun.close(x.dtype))
+            decided.append(begun.close())
     torch.testing.assert_close(torch.stack(decided, dim=1), expected[:, prompt // CHUNK :])
