@@ -56,8 +56,8 @@ class Sizes(NamedTuple):
 
     Attributes:
         parameters: number of parameters.
-        activations: numbers that the backward pass reads for a token: the input of each layer and of its MLP's end, and
-            the logits.
+        activations: numbers that are held at once for a token: the input of each layer, that of its MLP's end (with
+            activation checkpointing of one layer alone), and the logits.
         options: the sizes as text for messages.
     """
 
@@ -79,7 +79,8 @@ class Sizes(NamedTuple):
             with user_errors():
                 one = model.architecture([Layer("linear", model.chunk_size)] * model.layers, vocabulary)
             options = _given(config, *MODEL, *(f"data.{name}" for name in VOCABULARY if hasattr(config.data, name)))
-        hidden = sum(layer.mlp_width or one.mlp_width for layer in one.layers)
+        widths = [layer.mlp_width or one.mlp_width for layer in one.layers]
+        hidden = max(widths) if config.trainer.activation_checkpointing else sum(widths)
         return cls(least_parameters(one), len(one.layers) * one.width + hidden + one.vocab_size, options)
 
 

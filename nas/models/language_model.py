@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
@@ -40,6 +41,17 @@ def run_block(
 ) -> tuple[Tensor, list[Routing]]:
     """Call a block."""
     made: tuple[Tensor, list[Routing]] = block(x, policy, choice)
+    return made
+
+
+def recompute_block(
+    layer: int, block: nn.Module, x: Tensor, policy: Policy, choice: LayerChoice
+) -> tuple[Tensor, list[Routing]]:
+    """Call a block, and compute it again in the backward pass instead of keeping its activations (Chen et al. 2016).
+
+    The second pass draws the same random numbers from PyTorch's default generators.
+    """
+    made: tuple[Tensor, list[Routing]] = checkpoint(block, x, policy, choice, use_reentrant=False)
     return made
 
 

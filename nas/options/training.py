@@ -105,3 +105,6 @@ class TrainerConfig:
     num_nodes: Any = option("machines; auto: as started by torchrun or srun", auto=True, at_least=1, ceiling=10**6)
     precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
     cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
+    activation_checkpointing: bool = option(
+        "whether the backward pass computes each block again, so that its activations take no memory", default=False
+    )

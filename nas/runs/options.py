@@ -11,7 +11,7 @@ CODE = ("plugins",)
 """Options for modules of plugins, which another machine may have installed as packages."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
 """Options for the processes of a run."""
-DEVICE = ("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs")
+DEVICE = ("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing")
 """Options for the device and the precision of each process."""
 MACHINE = (*PROCESSES, *DEVICE)
 """Options that depend on the machine."""

@@ -60,9 +60,12 @@ def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
     """Return whether a step on these tokens should use a CUDA graph.
 
     Graphs are not used with several processes, which exchange gradients during the backward pass. They are not used in
-    float16 either, since the factor that scales the loss changes.
+    float16 either, since the factor that scales the loss changes, nor with activation checkpointing, which reads the
+    state of the random generators.
     """
     if trainer.cuda_graphs is False or not tokens.is_cuda or trainer.precision == "16-mixed":
+        return False
+    if trainer.activation_checkpointing:
         return False
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return False

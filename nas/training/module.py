@@ -29,7 +29,7 @@ from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import quality_of, token_losses
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
-from nas.models.language_model import LanguageModel, RunBlock, run_block
+from nas.models.language_model import LanguageModel, RunBlock, recompute_block, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
@@ -197,7 +197,7 @@ class TrainingModule(lightning.LightningModule):
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """Compute the loss and figures of a step on the batch's device, without waiting for it."""
         policy, layer_choices = self._start
-        run: RunBlock = run_block
+        run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
         if not moment.dense:
             if (blocks := self.block_graphs(batch.tokens)) is not None:
                 run, moment = blocks, blocks.at(moment)

@@ -76,6 +76,14 @@ def test_an_architecture_file_without_room_is_refused_with_its_size(
         check_memory(config_of(f"architecture={path}", option), CPU)
 
 
+def test_activation_checkpointing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: 8 * GIB)
+    options = ("model.layers=24", "model.mlp_width=4096", "data.length=4096")
+    with pytest.raises(UserError, match="activations of a batch"):
+        check_memory(config_of(*options), CPU)
+    check_memory(config_of(*options, "trainer.activation_checkpointing=true"), CPU)
+
+
 def test_a_training_of_many_days_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
     check_memory(config_of("trainer.steps=1000000000"), CPU)
     told = capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from nas import search_spaces
 from nas.data import Scored, build_task
@@ -26,8 +27,9 @@ NEEDLE = ("data=needle", "data.batch_size=2", "data.validation_batches=2")
 
 def made(device: str, *options: str, begun: bool = False) -> TrainingModule:
     """A module of a small search, with routing begun or not."""
-    other = any(option.startswith("data=") for option in options)
-    given = [option for option in SEARCH if not (other and option.startswith("data."))]
+    data, space = (any(option.startswith(start) for option in options) for start in ("data=", "+space="))
+    left_out = (*(["data."] if data else []), *(["+space="] if space else []))
+    given = [option for option in SEARCH if not option.startswith(left_out)]
     config = composed("search", *given, *options)
     task = build_task(config.data, config.seed)
     module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
@@ -203,3 +205,27 @@ def test_a_step_does_not_wait_for_the_gpu(routed: bool, graphs: str) -> None:
     torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(loss)
     assert (module._replayed is not None) == (graphs == "true")
+
+
+@pytest.mark.parametrize("options", [("relaxation=gumbel",), ("relaxation=gumbel", "relaxation.router=darts")], ids=str)
+@pytest.mark.parametrize("space", ["token_hybrid", "joint"])
+def test_activation_checkpointing_changes_memory_and_no_number(space: str, options: tuple[str, ...]) -> None:
+    """Gradients with random routes are the same, and fewer tensors are saved for the backward pass."""
+    results, saved = [], []
+    for recomputes in ("false", "true"):
+        given = (*options, f"trainer.activation_checkpointing={recomputes}")
+        module = made("cpu", f"+space={space}", *given, begun=True)
+        batch, sizes = module.task.train_batch(0).scored(), [0]
+
+        def keep(x: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes[0] += x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            loss = module.training_step(batch, 0)
+        module.backward(loss)
+        results.append({name: p.grad for name, p in module.named_parameters()})
+        saved.append(sizes[0])
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, rtol=0, atol=0, msg=name)
+    assert saved[1] < saved[0] / 2
