@@ -54,17 +54,19 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     search, target = find_searcher(config.searcher.name), module.budget.target
     with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
-        blocks = module.block_graphs(batches[0].tokens.to(module.device)) or run_block
+        graphs = module.block_graphs(batches[0].tokens.to(module.device))
 
         def score(code: Code) -> float:
             if (candidate := candidates.get(code)) is None:
-                candidate = measure(module, code, batches, blocks)
+                candidate = measure(module, code, batches, graphs or run_block)
                 candidates.add(candidate)
             score = candidate.score(module.task.quality, _over(module, code, candidate.cost) <= 0)
             progress.show(candidate, score)
             return score
 
         scores = search(module.space, score, excess, config.searcher, random)
+    if graphs is not None:
+        graphs.clear()
     scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
     best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
     within = best is not None and scores[best.code] > -math.inf

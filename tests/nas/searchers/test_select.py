@@ -231,10 +231,10 @@ def test_ctrl_c_while_searching_keeps_what_was_scored(tmp_path: Path, monkeypatc
 def test_a_budget_that_no_candidate_keeps_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = selection.measure
 
-    def dear(module: Any, code: Any, batches: Any) -> Candidate:
-        return replace(measure(module, code, batches), cost=0.8 + sum(code) / 100)
+    def over(module: Any, code: Any, batches: Any, run: Any) -> Candidate:
+        return replace(measure(module, code, batches, run), cost=0.8 + sum(code) / 100)
 
-    monkeypatch.setattr(selection, "measure", dear)
+    monkeypatch.setattr(selection, "measure", over)
     ended = nas("search", *SEARCH, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert "none within the budget so far" in ended.out
