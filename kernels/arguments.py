@@ -114,17 +114,29 @@ def check_queries(q: Tensor, k: Tensor, branch: str = "") -> None:
         raise ValueError(f"{branch}k has shape {list(k.shape)}; it must have the shape of {branch}q, {list(q.shape)}.")
 
 
-def check_route(route: Tensor, *, batch: int, chunks: int, heads: int, branch: str = "") -> None:
-    """Raise ValueError unless route is [batch, chunks, R] with R dividing heads; ``branch`` precedes its name."""
+def check_route(
+    route: Tensor,
+    *,
+    batch: int,
+    chunks: int,
+    heads: int,
+    branch: str = "",
+    owner: str = "q",
+    of: str = "ceil(T / chunk_size)",
+) -> None:
+    """Raise ValueError unless route is [batch, chunks, R] with R dividing the heads of ``owner``.
+
+    ``branch`` precedes the names of tensors in messages; ``of`` is the formula of the number of chunks.
+    """
     if route.ndim != 3 or route.shape[0] != batch or route.shape[1] != chunks:
         raise ValueError(
             f"{branch}route has shape {list(route.shape)}; it must be [B, N, R] = [{batch}, {chunks}, R], "
-            "with N = ceil(T / chunk_size)."
+            f"with N = {of}."
         )
     if route.shape[2] == 0 or heads % route.shape[2]:
         raise ValueError(
             f"{branch}route has {route.shape[2]} routing heads (its last size); "
-            f"that number must divide the {heads} heads of {branch}q."
+            f"that number must divide the {heads} heads of {branch}{owner}."
         )
 
 

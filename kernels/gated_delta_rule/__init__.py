@@ -4,8 +4,9 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, RouteGrad, check_gates, check_operation, check_scale, check_shape, check_tensors
+from nas.kernels.arguments import Impl, RouteGrad
 from nas.kernels.gated_delta_rule import reference
+from nas.kernels.gated_delta_rule.checks import check_call, check_state
 from nas.kernels.triton_support import choose
 
 
@@ -77,7 +78,8 @@ def gated_delta_rule(
     ranges below, and that all but g are finite.
 
     Args:
-        q, k: [B, T, H, K], any T >= 1.
+        q, k: [B, T, G, K], any T >= 1; G divides H. Head h of v reads head h // (H / G) of q and k. They are not
+            repeated in memory, but the gradients of G < H heads are written for all H heads in float32, then summed.
         v: [B, T, H, V].
         g: [B, T, H] natural logarithm of the decay, from -inf to 0. A decay that is 0 in the dtype of the computation
             resets the state; its gradient is 0.
@@ -99,13 +101,8 @@ def gated_delta_rule(
     Raises:
         ValueError: a type, shape, dtype, device or option is not as above; the message names it.
     """
-    check_operation(q, k, v, route, chunk_size, route_grad, impl)
-    check_scale(scale)
-    check_gates(q, g, beta)
-    check_tensors(("initial_state",), q=q, initial_state=initial_state)
-    if initial_state is not None:
-        batch, _, heads, key_dim = q.shape
-        check_shape("initial_state", initial_state, (batch, heads, key_dim, v.shape[-1]), "[B, H, K, V]")
+    check_call(q, k, v, g, beta, route, chunk_size, scale, route_grad, impl)
+    check_state(initial_state, q, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, initial_state, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":

@@ -25,8 +25,6 @@ from nas.kernels.arguments import (
     MAX_SIZE,
     Impl,
     check_choice,
-    check_gates,
-    check_operation,
     check_scale,
     check_shape,
     check_sizes,
@@ -36,6 +34,7 @@ from nas.kernels.arguments import (
     without_autocast,
 )
 from nas.kernels.gated_delta_rule import gated_delta_rule
+from nas.kernels.gated_delta_rule.checks import check_call
 from nas.kernels.triton_support import CHUNK_SIZES, choose
 
 
@@ -98,13 +97,11 @@ def gated_delta_rule_prefill(
     Returns:
         o [B, T, H, V] and the state, inside the open chunk where T % chunk_size != 0.
     """
-    check_operation(q, k, v, route, chunk_size, "selected", impl)
-    check_scale(scale)
-    check_gates(q, g, beta)
-    batch, length, heads, key_dim = q.shape
+    check_call(q, k, v, g, beta, route, chunk_size, scale, "selected", impl)
+    batch, length, heads, value_dim = v.shape
     closed = length - length % chunk_size
     dtype = compute_dtype(q.dtype)
-    state = initial_linear_state(batch, heads, key_dim, v.shape[-1], dtype=dtype, device=q.device)
+    state = initial_linear_state(batch, heads, q.shape[-1], value_dim, dtype=dtype, device=q.device)
     outputs = []
     if closed:
         o, final = gated_delta_rule(
@@ -147,7 +144,7 @@ def gated_delta_rule_step(
     """Compute one token of `nas.kernels.gated_delta_rule`; no gradients, no host synchronisation.
 
     Args:
-        q, k: [B, H, K].
+        q, k: [B, G, K], G divides H; head h of v reads head h // (H / G) of q and k.
         v: [B, H, V].
         g: [B, H] natural logarithm of the decay, <= 0.
         beta: [B, H] write strength.
@@ -179,6 +176,7 @@ def _reference_step(
     """Compute S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S."""
     output_dtype = v.dtype
     q, k, v, g, beta = (x.to(state.current.dtype) for x in (q, k, v, g, beta))
+    q, k = (x.repeat_interleave(v.shape[1] // x.shape[1], dim=1) for x in (q, k))
     current = state.current.mul_(g.exp()[..., None, None])
     missing = v - torch.einsum("bhk,bhkv->bhv", k, current)
     current += k[..., :, None] * (beta[..., None] * missing)[..., None, :]
@@ -241,13 +239,18 @@ def _check_step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state:
     buffers = {f"state.{name}": buffer for name, buffer in state._asdict().items()}
     check_tensors(q=q, k=k, v=v, g=g, beta=beta, **buffers)
     if q.ndim != 3 or 0 in q.shape:
-        raise ValueError(f"q has shape {list(q.shape)}; it must be [B, H, K] with every size at least 1.")
-    batch, heads, key_dim = q.shape
+        raise ValueError(f"q has shape {list(q.shape)}; it must be [B, G, K] with every size at least 1.")
+    batch, groups, key_dim = q.shape
     if v.ndim != 3 or 0 in v.shape:
         raise ValueError(f"v has shape {list(v.shape)}; it must be [B, H, V] with every size at least 1.")
-    sizes = (batch, heads, key_dim, v.shape[-1])
-    check_shape("k", k, (batch, heads, key_dim), "[B, H, K]")
-    check_shape("v", v, (batch, heads, v.shape[-1]), "[B, H, V]")
+    heads, value_dim = v.shape[1:]
+    sizes = (batch, heads, key_dim, value_dim)
+    if v.shape[0] != batch or heads % groups:
+        raise ValueError(
+            f"v has shape {list(v.shape)}; it must be [B, H, V] = {[batch, groups, value_dim]}, "
+            f"or H a multiple of these {groups} heads of q."
+        )
+    check_shape("k", k, (batch, groups, key_dim), "[B, G, K]")
     check_shape("g", g, (batch, heads), "[B, H]")
     check_shape("beta", beta, (batch, heads), "[B, H]")
     check_shape("state.current", state.current, sizes, "[B, H, K, V]")

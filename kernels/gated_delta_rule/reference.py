@@ -12,7 +12,7 @@ After a reset of the state (g of -1e4, or -inf) c is so large that c_i - c_j wou
 So c is kept as two sums, of the integer and of the fractional parts of g. The first is exact, the second is small.
 
 Chunks are laid out as [M, C, ...] with M = N * B * H, chunk by chunk: every product is one batched call on contiguous
-memory, and so is every step of the loop.
+memory, and so is every step of the loop. q and k have M = N * B * G.
 """
 
 from typing import Any
@@ -43,7 +43,8 @@ def gated_delta_rule(
 ) -> tuple[Tensor, Tensor]:
     """Return o [B, T, H, V] and the final state of `nas.kernels.gated_delta_rule` for valid arguments."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
-    batch, length, heads, key_dim = q.shape
+    batch, length, heads, value_dim = v.shape
+    group = heads // q.shape[2]
     chunk_size = bounded_chunk_size(chunk_size, length)
     q, k, v, g, beta = (_to_chunks(x.to(dtype), chunk_size) for x in (q, k, v, g[..., None], beta[..., None]))
     q = q * scale
@@ -53,16 +54,18 @@ def gated_delta_rule(
     between = (rest - rest.mT).add_(whole - whole.mT)  # [M, C, C]
     decay = between.masked_fill_(~causal, -torch.inf).exp_()
     from_start = (whole + rest).exp()
-    beta_k = beta * k
-    u, w = _SolveUnitLower.apply(torch.bmm(beta_k, k.mT) * decay, beta * v, from_start * beta_k)
+    beta_k = _of_each_head(beta, k, group)
+    kk = torch.bmm(beta_k.reshape(k.shape[0], -1, k.shape[-1]), k.mT).view_as(decay)
+    u, w = _SolveUnitLower.apply(kk * decay, beta * v, from_start * beta_k)
 
     to_end = ((whole[:, -1:] - whole) + (rest[:, -1:] - rest)).exp()
     kept = from_start[:, -1:]  # G_n
     if route is not None:
         to_end = to_end * _route_of_chunks(route.to(dtype), heads, full_route_grad)
-    state = q.new_zeros(batch, heads, key_dim, v.shape[-1]) if initial_state is None else initial_state.to(dtype)
-    attention = torch.bmm(q, k.mT) * decay
-    o, final = _ChunkLoop.apply(from_start * q, attention, u, w, to_end * k, kept, state.flatten(0, 1))
+    state = q.new_zeros(batch, heads, q.shape[-1], value_dim) if initial_state is None else initial_state.to(dtype)
+    attention = _of_each_head(decay, torch.bmm(q, k.mT), group)
+    q, k = _of_each_head(from_start, q, group), _of_each_head(to_end, k, group)
+    o, final = _ChunkLoop.apply(q, attention, u, w, k, kept, state.flatten(0, 1))
     return _from_chunks(o, batch, heads, length).to(output_dtype), final.unflatten(0, (batch, heads))
 
 
@@ -86,6 +89,11 @@ def _to_chunks(x: Tensor, chunk_size: int) -> Tensor:
 def _from_chunks(x: Tensor, batch: int, heads: int, length: int) -> Tensor:
     """Reshape [M, C, D] to [B, T, H, D], without the padding of the last chunk."""
     return x.unflatten(0, (-1, batch, heads)).permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :length]
+
+
+def _of_each_head(factor: Tensor, x: Tensor, group: int) -> Tensor:
+    """Multiply ``factor`` [M, C, ...] of each head of v by x [M / group, C, ...] of its head of q and k."""
+    return (factor.unflatten(0, (-1, group)) * x.unsqueeze(1)).flatten(0, 1)
 
 
 def _route_of_chunks(route: Tensor, heads: int, full_route_grad: bool) -> Tensor:

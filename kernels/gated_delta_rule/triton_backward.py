@@ -37,7 +37,7 @@ def scan_back(
     HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
     """Scan the state's gradient backwards through every segment of every head, BV of its columns at a time.
@@ -51,13 +51,13 @@ def scan_back(
             _scan_segment_back(
                 work, k, do, route, c_in, w_in, q_in, ends, dstates, starts,
                 T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
-                K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
+                K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
             )  # fmt: skip
     else:
         _scan_segment_back(
             tl.program_id(0), k, do, route, c_in, w_in, q_in, ends, dstates, starts,
             T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
-            K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
+            K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
         )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def _scan_segment_back(
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Scan one segment of one head, BV columns."""
@@ -76,7 +76,7 @@ def _scan_segment_back(
     segment = (work // V_BLOCKS) % SEGMENTS
     bh = (work // (V_BLOCKS * SEGMENTS)).to(tl.int64)
     b, h = bh // H, bh % H
-    k += b * k_b + h * k_h
+    k += b * k_b + h // GROUP * k_h
     do += b * do_b + h * do_h
     part = (bh * SEGMENTS + segment) * K * V
     dstate = tl.zeros((BK, BV), tl.float32)
@@ -224,7 +224,7 @@ def differentiate_values(
     scale, T, H, NT, N, R,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
-    SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
+    SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute dv, the written vectors X and the gradient dR of beta (v - e^c k S), for one tile and BV columns.
 
@@ -240,8 +240,8 @@ def differentiate_values(
     bh, n = tile // NT, tile % NT
     b, h = bh // H, bh % H
     start = n * BT
-    q += b * q_b + h * q_h
-    k += b * k_b + h * k_h
+    q += b * q_b + h // GROUP * q_h
+    k += b * k_b + h // GROUP * k_h
     dtype = k.dtype.element_ty
     chunk_first, chunk_last = _chunk_borders(tile, n, NT, SUB)
     ks = tl.zeros((BT, BV), tl.float32)
@@ -320,10 +320,13 @@ def differentiate_keys(
     scale, T, H, NT, N, R, V_BLOCKS,
     q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
-    SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
+    SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Compute BKB columns of dq and dk for one tile; the first block of columns also sums dg, dbeta and droute."""
+    """Compute BKB columns of dq and dk for one tile of one head of v.
+
+    The first block of columns also sums dg, dbeta and droute.
+    """
     K_BLOCKS: tl.constexpr = BK // BKB
     block = tl.program_id(0) % K_BLOCKS
     tile = (tl.program_id(0) // K_BLOCKS).to(tl.int64)
@@ -332,8 +335,8 @@ def differentiate_keys(
     bh, n = tile // NT, tile % NT
     b, h = bh // H, bh % H
     start = n * BT
-    q += b * q_b + h * q_h
-    k += b * k_b + h * k_h
+    q += b * q_b + h // GROUP * q_h
+    k += b * k_b + h // GROUP * k_h
     do += b * do_b + h * do_h
     whole, rest = load_sums(c_in, tile, BT)
     to_end, kept = decays_to_end(c_in, tile, BT)

@@ -18,8 +18,8 @@ def step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, current: Tensor, log_decay: Tensor, scale: float
 ) -> Tensor:
     """Compute a step of `nas.kernels.gated_delta_rule.decode`: update current and log_decay, return o [B, H, V]."""
-    batch, heads, key_dim = q.shape
-    value_dim = v.shape[-1]
+    batch, heads, value_dim = v.shape
+    key_dim = q.shape[-1]
     q, k, v, g, beta = (x.contiguous() for x in (q, k, v, g, beta))
     o = torch.empty_like(v)
     rows = triton.next_power_of_2(key_dim)
@@ -30,6 +30,7 @@ def step(
             *(q, k, v, g, beta, current, log_decay, o, scale),
             K=key_dim,
             V=value_dim,
+            GROUP=heads // q.shape[1],
             BK=rows,
             BV=columns,
             num_warps=4,
@@ -40,7 +41,7 @@ def step(
 @triton.jit
 def _step(
     q, k, v, g, beta, current, log_decay, o, scale,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+    K: tl.constexpr, V: tl.constexpr, GROUP: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
     """Update BV columns of one head's state, and compute the same columns of its output."""
     BLOCKS: tl.constexpr = (V + BV - 1) // BV
@@ -51,8 +52,8 @@ def _step(
     places = current + bh * K * V + rows[:, None] * V + columns[None, :]
     inside = row_inside[:, None] & column_inside[None, :]
     state = tl.load(places, mask=inside, other=0.0)
-    q_row = tl.load(q + bh * K + rows, mask=row_inside, other=0.0).to(tl.float32)
-    k_row = tl.load(k + bh * K + rows, mask=row_inside, other=0.0).to(tl.float32)
+    q_row = tl.load(q + bh // GROUP * K + rows, mask=row_inside, other=0.0).to(tl.float32)
+    k_row = tl.load(k + bh // GROUP * K + rows, mask=row_inside, other=0.0).to(tl.float32)
     v_row = tl.load(v + bh * V + columns, mask=column_inside, other=0.0).to(tl.float32)
     log_step = tl.load(g + bh).to(tl.float32)
     strength = tl.load(beta + bh).to(tl.float32)

@@ -35,14 +35,15 @@ def prepare(
     q, k, c_in, a_beta_in, to_keys_in, w_out, q_out, p_out,
     scale, T, H, NT,
     q_b, q_t, q_h, k_b, k_t, k_h,
-    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, PRECISION: tl.constexpr,
+    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, GROUP: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute w and q' [BT, BK], P' [BT, BT] for one tile of one head."""
     tile = tl.program_id(0).to(tl.int64)
     bh, start = tile // NT, (tile % NT) * BT
     b, h = bh // H, bh % H
-    q += b * q_b + h * q_h
-    k += b * k_b + h * k_h
+    q += b * q_b + h // GROUP * q_h
+    k += b * k_b + h // GROUP * k_h
     dtype = k.dtype.element_ty
     whole, rest = load_sums(c_in, tile, BT)
     a_beta = load_tile(a_beta_in + tile * BT * BT, BT, BT)
@@ -86,7 +87,7 @@ def summarise(
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, SAVE: tl.constexpr,
 ):  # fmt: skip
     """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
@@ -98,7 +99,7 @@ def summarise(
     segment = (tl.program_id(0) // (V_BLOCKS + K_BLOCKS)) % SEGMENTS
     bh = (tl.program_id(0) // ((V_BLOCKS + K_BLOCKS) * SEGMENTS)).to(tl.int64)
     b, h = bh // H, bh % H
-    k += b * k_b + h * k_h
+    k += b * k_b + h // GROUP * k_h
     v += b * v_b + h * v_h
     is_end = block < V_BLOCKS
     if (segment == SEGMENTS - 1) & (is_end | (not SAVE)):
@@ -143,7 +144,7 @@ def scan(
     HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
     """Scan the state through every segment of every head, BV of its columns at a time.
@@ -156,13 +157,13 @@ def scan(
             _scan_segment(
                 work, k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
                 T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
-                K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
+                K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
             )  # fmt: skip
     else:
         _scan_segment(
             tl.program_id(0), k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
             T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
-            K, V, BK, BV, BT, SUB, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
+            K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
         )  # fmt: skip
 
 
@@ -172,7 +173,7 @@ def _scan_segment(
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Scan one segment of one head, BV columns."""
@@ -181,7 +182,7 @@ def _scan_segment(
     segment = (work // V_BLOCKS) % SEGMENTS
     bh = (work // (V_BLOCKS * SEGMENTS)).to(tl.int64)
     b, h = bh // H, bh % H
-    k += b * k_b + h * k_h
+    k += b * k_b + h // GROUP * k_h
     v += b * v_b + h * v_h
     o += (b * T * H + h) * V
     state = tl.zeros((BK, BV), tl.float32)

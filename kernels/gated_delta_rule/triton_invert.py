@@ -21,13 +21,13 @@ def invert(
     k, g, beta, c_out, a_out, a_beta_out, to_keys_out,
     T, H, NT,
     k_b, k_t, k_h,
-    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, SAVE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, GROUP: tl.constexpr,
+    SAVE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute for a tile of a head: the sums c [2, BT], and [BT, BT] A (with SAVE), A diag(beta), A diag(beta e^c)."""
     tile = tl.program_id(0).to(tl.int64)
     bh, start = tile // NT, (tile % NT) * BT
-    k += (bh // H) * k_b + (bh % H) * k_h
+    k += (bh // H) * k_b + (bh % H) // GROUP * k_h
     a_out += tile * BT * BT
     a_beta_out += tile * BT * BT
     to_keys_out += tile * BT * BT

@@ -95,6 +95,8 @@ class Sizes(NamedTuple):
     SUB: int
     segments: int
     segment_tiles: int
+    GROUP: int
+    """Heads of v for each head of q and k."""
 
 
 def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns: int, device: torch.device) -> int:
@@ -119,15 +121,15 @@ def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns
 
 def sizes_of(q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks: Blocks) -> Sizes:
     """Return the sizes of a call with these arguments."""
-    batch, length, heads, key_dim = q.shape
-    value_dim = v.shape[-1]
+    batch, length, heads, value_dim = v.shape
+    key_dim = q.shape[-1]
     tiles = _ceil_div(length, blocks.BT)
     sub = chunk_size // blocks.BT
     each = split(batch * heads, tiles, sub, blocks.BT, _ceil_div(value_dim, blocks.scan[0]), q.device)
     routing_heads = heads if route is None else route.shape[-1]
     return Sizes(
         batch, length, heads, key_dim, value_dim, tiles, num_chunks(length, chunk_size), routing_heads, sub,
-        _ceil_div(tiles, each), each,
+        _ceil_div(tiles, each), each, heads // q.shape[2],
     )  # fmt: skip
 
 
@@ -158,8 +160,8 @@ def _strides(*tensors: Tensor) -> list[int]:
 def _constants(s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None) -> dict[str, int | bool | str]:
     """Return the compile-time constants of all kernels but the first."""
     return {
-        "K": s.K, "V": s.V, "BK": blocks.BK, "BT": blocks.BT, "SUB": s.SUB, "HAS_ROUTE": route is not None,
-        "PRECISION": dot_precision(dtype),
+        "K": s.K, "V": s.V, "BK": blocks.BK, "BT": blocks.BT, "SUB": s.SUB, "GROUP": s.GROUP,
+        "HAS_ROUTE": route is not None, "PRECISION": dot_precision(dtype),
     }  # fmt: skip
 
 
@@ -195,7 +197,7 @@ def prepare(
     c = q.new_empty(heads, s.NT, 2, bt, dtype=torch.float32)
     constants = _constants(s, blocks, q.dtype, route)
     counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
-    sizes = {"K": s.K, "BK": bk, "BKB": blocks.BKB, "BT": bt, "PRECISION": constants["PRECISION"]}
+    sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PRECISION")} | {"BKB": blocks.BKB}
     with on_device(q):
         warps, registers = blocks.invert
         triton_invert.invert[(s.NT * heads,)](
@@ -278,6 +280,9 @@ def differentiate(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
 
+    Where several heads of v share a head of q and k, dq and dk are sums over them. They are first written for each head
+    of v in float32, [B, T, H, K] each, which takes that memory and one more pass over it.
+
     Args:
         q, k, v, beta, route, saved: as in the forward pass.
         dstates: gradients of the states, the result of `state_gradients`.
@@ -289,7 +294,8 @@ def differentiate(
     s = sizes_of(q, v, route, chunk_size, blocks)
     adds = dv is not None
     dv = v.new_empty(v.shape) if dv is None else dv
-    dq, dk = q.new_empty(q.shape), k.new_empty(k.shape)
+    dtype = q.dtype if s.GROUP == 1 else torch.float32
+    dq, dk = (q.new_empty(s.B, s.T, s.H, s.K, dtype=dtype) for _ in range(2))
     dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
     droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
     heads, bt = s.B * s.H, blocks.BT
@@ -318,6 +324,8 @@ def differentiate(
         droute = q.new_empty(0, dtype=torch.float32)
     else:
         droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
+    if s.GROUP > 1:
+        dq, dk = (x.unflatten(2, (-1, s.GROUP)).sum(3).to(q.dtype) for x in (dq, dk))
     return dq, dk, dv, dg, dbeta, droute
 
 

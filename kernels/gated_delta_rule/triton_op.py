@@ -124,7 +124,7 @@ def run_backward(
     return dq, dk, dv, dg, dbeta, droute, dinitial
 
 
-def _fake_backward(
+def fake_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -137,7 +137,8 @@ def _fake_backward(
     scale: float,
     full_route_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch, _, heads, key_dim = q.shape
+    """Return empty tensors with the shapes and dtypes of the backward pass's results."""
+    batch, _, heads, value_dim = v.shape
     single = torch.float32
     return (
         q.new_empty(q.shape),
@@ -146,7 +147,7 @@ def _fake_backward(
         beta.new_empty(beta.shape, dtype=single),
         beta.new_empty(beta.shape, dtype=single),
         q.new_empty(0 if route is None else route.shape, dtype=single),
-        q.new_empty(batch, heads, key_dim, v.shape[-1], dtype=single),
+        q.new_empty(batch, heads, q.shape[-1], value_dim, dtype=single),
     )
 
 
@@ -167,5 +168,5 @@ def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None)
     )  # fmt: skip
 
 
-_backward = Operator("gated_delta_rule_backward", run_backward, _fake_backward)
+_backward = Operator("gated_delta_rule_backward", run_backward, fake_backward)
 _forward = DifferentiableOperator("gated_delta_rule", run_forward, fake_forward, _save, _differentiate)

@@ -52,7 +52,8 @@ def test_bad_softmax_step(name: str, value: object, given: str, allowed: str) ->
 @pytest.mark.parametrize(
     ("name", "value", "given", "allowed"),
     [
-        rejected("q", of(B, 1, H, K), "[2, 1, 4, 3]", "[B, H, K]", "time axis"),
+        rejected("q", of(B, 1, H, K), "[2, 1, 4, 3]", "[B, G, K]", "time axis"),
+        rejected("q", of(B, 3, K), "[2, 4, 5]", "multiple of these 3 heads of q", "does not divide H"),
         rejected("k", of(B, H, K + 1), "[2, 4, 4]", "[2, 4, 3]", "other K"),
         rejected("v", of(B, H), "[2, 4]", "[B, H, V]", "no V"),
         rejected("g", of(B, H, 1), "[2, 4, 1]", "[2, 4]", "channels"),

@@ -1,6 +1,5 @@
 """The routed gated delta rule on Triton: interpreted on the CPU against the oracle, and at real shapes on a GPU."""
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -16,7 +15,6 @@ from tests.kernels.cases import (
     ROUTES,
     Inputs,
     Shape,
-    delta_inputs,
     results_and_gradients,
     with_resets,
     with_strong_writes,
@@ -24,7 +22,6 @@ from tests.kernels.cases import (
 from tests.kernels.triton_cases import (
     ATOL,
     CUDA,
-    assert_as_exact_as_rounding_allows,
     assert_backward_repeats,
     assert_close,
     assert_compiles,
@@ -36,15 +33,20 @@ from tests.kernels.triton_cases import (
     cast,
     exact_results,
     on_cpu,
-    on_gpu,
     require_memory,
 )
 
 pytest.importorskip("triton")
-from nas.kernels.gated_delta_rule import triton_launch, triton_op
-
-delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="triton")
-reference: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
+from nas.kernels.gated_delta_rule import triton_op
+from tests.kernels.delta_cases import (
+    assert_low_precision,
+    cotangents_for,
+    delta_rule,
+    inputs_for,
+    on_gpu_with_states,
+    set_segments,
+    set_tile,
+)
 
 SHAPES = (
     Shape(T=1, chunk_size=16, K=8, V=4),
@@ -59,35 +61,6 @@ SHAPES = (
 
 SMALL = Shape(T=40, chunk_size=16, B=1, H=1, K=8, V=4)
 RAGGED = Shape(T=70, chunk_size=32, B=1, H=1, K=8, V=4)
-
-
-def set_segments(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
-    """Split every sequence into segments of ``chunks`` chunks."""
-
-    def split(heads: int, tiles: int, tiles_of_chunk: int, *_: Any) -> int:
-        return min(tiles, chunks * tiles_of_chunk)
-
-    monkeypatch.setattr(triton_launch, "split", split)
-
-
-def set_tile(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
-    """Use tiles of this many tokens: several in a chunk even where chunks are short."""
-    chosen = triton_launch.blocks_of
-    for module in (triton_launch, triton_op):
-        monkeypatch.setattr(module, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
-
-
-def inputs_for(shape: Shape, route: str, dtype: torch.dtype = torch.float32) -> Inputs:
-    """Return the inputs of `delta_inputs` with slower decays: a chunk's writes outlive a few more chunks."""
-    inputs = delta_inputs(shape, route)
-    inputs["g"] = inputs["g"] * 2 / shape.chunk_size
-    return cast(inputs, dtype)
-
-
-def cotangents_for(shape: Shape, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Return cotangents of the output and of the final state."""
-    o = torch.randn(shape.B, shape.T, shape.H, shape.V, dtype=dtype)
-    return [o, torch.randn(shape.B, shape.H, shape.K, shape.V, dtype=torch.float64)]
 
 
 def assert_matches_oracle(shape: Shape, route: str, route_grad: str = "full", inputs: Inputs | None = None) -> None:
@@ -206,11 +179,6 @@ def test_low_precision(dtype: torch.dtype, chunk_size: int, length: int, monkeyp
     if chunk_size == 16:
         set_segments(monkeypatch, 1)
     assert_low_precision(inputs_for(shape, "fractional", dtype), cotangents_for(shape, dtype), chunk_size=chunk_size)
-
-
-def assert_low_precision(inputs: Inputs, cotangents: list[Tensor], **options: Any) -> None:
-    operation, usual = (functools.partial(x, **options, route_grad="full") for x in (delta_rule, reference))
-    assert_as_exact_as_rounding_allows(operation, usual, usual, inputs, cotangents, measures=("norm",))
 
 
 @on_cpu
@@ -350,11 +318,6 @@ segment (None: one segment). The list is short because each case compiles its ow
 def gpu_case_id(case: tuple[Any, ...]) -> str:
     dtype, shape, *_ = case
     return f"{str(dtype).removeprefix('torch.')}-C{shape.chunk_size}-K{shape.K}-V{shape.V}"
-
-
-def on_gpu_with_states(shape: Shape, route: str, dtype: torch.dtype = torch.bfloat16) -> tuple[Inputs, list[Tensor]]:
-    inputs, cotangents = on_gpu(inputs_for, shape, route, dtype)
-    return inputs, [*cotangents, torch.randn(shape.B, shape.H, shape.K, shape.V, device=CUDA)]
 
 
 @pytest.mark.gpu
