@@ -22,6 +22,7 @@ def gated_delta_rule(
     chunk_size: int = 64,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
     return_final_state: Literal[False] = False,
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
@@ -40,6 +41,7 @@ def gated_delta_rule(
     chunk_size: int = 64,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
     return_final_state: Literal[True],
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
@@ -57,6 +59,7 @@ def gated_delta_rule(
     chunk_size: int = 64,
     scale: float | None = None,
     initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
     return_final_state: bool = False,
     route_grad: RouteGrad = "selected",
     impl: Impl = "auto",
@@ -89,6 +92,11 @@ def gated_delta_rule(
         chunk_size: tokens in a chunk, any integer >= 1.
         scale: factor on the output; 1 / sqrt(K) by default.
         initial_state: [B, H, K, V] state before the first token; zeros by default.
+        cu_seqlens: [documents + 1] int32 or int64, for B = 1: document d has the tokens from cu_seqlens[d] to
+            cu_seqlens[d + 1], and each document is computed as if alone. Its chunks are counted from its start, so that
+            N is the sum of ceil(length / chunk_size), in the order of the documents. initial_state and the final state
+            are [documents, H, K, V]. A document may be empty: it passes its state on. The host reads the values: on the
+            CPU at once, on a GPU after waiting for it, in every call.
         return_final_state: whether to return the state after the last chunk too, as the next chunk would see it.
         route_grad: "full" differentiates for every chunk; "selected" gives 0 where route == 0.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; see `nas.kernels.triton_support`),
@@ -101,14 +109,16 @@ def gated_delta_rule(
     Raises:
         ValueError: a type, shape, dtype, device or option is not as above; the message names it.
     """
-    check_call(q, k, v, g, beta, route, chunk_size, scale, route_grad, impl)
-    check_state(initial_state, q, v)
+    borders = check_call(q, k, v, g, beta, route, chunk_size, scale, route_grad, impl, cu_seqlens)
+    check_state(initial_state, q, v, None if borders is None else len(borders) - 1)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, initial_state, route_grad == "full")
     if choose(impl, q, k, v, chunk_size) == "triton":
         from nas.kernels.gated_delta_rule import triton_op
 
-        o, state = triton_op.gated_delta_rule(*arguments)
+        o, state = triton_op.gated_delta_rule(*arguments, borders, return_final_state)
+    elif borders is not None:
+        o, state = reference.gated_delta_rule_of_documents(borders, *arguments)
     else:
         o, state = reference.gated_delta_rule(*arguments)
     return (o, state) if return_final_state else o

@@ -11,6 +11,7 @@ from nas.kernels.arguments import (
     check_tensors,
     num_chunks,
 )
+from nas.kernels.documents import chunks_of_documents, read_borders
 
 
 def check_call(
@@ -24,13 +25,15 @@ def check_call(
     scale: float | None,
     route_grad: str,
     impl: str,
-) -> None:
-    """Raise ValueError unless the arguments form a valid call.
+    cu_seqlens: Tensor | None = None,
+) -> list[int] | None:
+    """Return the borders of packed documents, None without; raise ValueError unless the arguments form a valid call.
 
     Args:
         q, k: [B, T, G, K].
         v: [B, T, H, V], G divides H; g and beta must be [B, T, H].
-        route: None, or [B, N, R] with N = ceil(T / chunk_size) and R a divisor of H.
+        route: None, or [B, N, R] with N the number of chunks and R a divisor of H.
+        cu_seqlens: see `nas.kernels.documents.read_borders`.
     """
     check_options(chunk_size, route_grad, impl)
     check_scale(scale)
@@ -45,13 +48,23 @@ def check_call(
     heads = v.shape[2]
     for name, gate in (("g", g), ("beta", beta)):
         check_shape(name, gate, (batch, length, heads), "[B, T, H]")
-    if route is not None:
+    borders = None if cu_seqlens is None else read_borders(cu_seqlens, "q", q)
+    if route is not None and borders is None:
         check_route(route, batch=batch, chunks=num_chunks(length, chunk_size), heads=heads, owner="v")
+    elif route is not None and borders is not None:
+        chunks, formula = (
+            chunks_of_documents(borders, chunk_size),
+            "the sum of ceil(length / chunk_size) over documents",
+        )
+        check_route(route, batch=batch, chunks=chunks, heads=heads, owner="v", of=formula)
+    return borders
 
 
-def check_state(initial_state: Tensor | None, q: Tensor, v: Tensor) -> None:
-    """Raise ValueError unless initial_state is None or [B, H, K, V] for q [B, T, G, K] and v [B, T, H, V]."""
+def check_state(initial_state: Tensor | None, q: Tensor, v: Tensor, documents: int | None = None) -> None:
+    """Raise ValueError unless initial_state is None or [B, H, K, V]; [documents, H, K, V] for packed documents."""
     check_tensors(("initial_state",), q=q, initial_state=initial_state)
     if initial_state is not None:
         batch, _, heads, value_dim = v.shape
-        check_shape("initial_state", initial_state, (batch, heads, q.shape[-1], value_dim), "[B, H, K, V]")
+        meaning = "[B, H, K, V]" if documents is None else "[documents, H, K, V]"
+        sizes = (batch if documents is None else documents, heads, q.shape[-1], value_dim)
+        check_shape("initial_state", initial_state, sizes, meaning)

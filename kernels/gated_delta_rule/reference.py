@@ -15,6 +15,7 @@ Chunks are laid out as [M, C, ...] with M = N * B * H, chunk by chunk: every pro
 memory, and so is every step of the loop. q and k have M = N * B * G.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -67,6 +68,37 @@ def gated_delta_rule(
     q, k = _of_each_head(from_start, q, group), _of_each_head(to_end, k, group)
     o, final = _ChunkLoop.apply(q, attention, u, w, k, kept, state.flatten(0, 1))
     return _from_chunks(o, batch, heads, length).to(output_dtype), final.unflatten(0, (batch, heads))
+
+
+def gated_delta_rule_of_documents(
+    borders: list[int],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    route: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    initial_state: Tensor | None,
+    full_route_grad: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return o and the final states [documents, H, K, V] of packed documents, computed one after the other."""
+    lengths = [end - start for start, end in pairwise(borders)]
+    if initial_state is None:
+        initial_state = q.new_zeros(len(lengths), v.shape[2], q.shape[-1], v.shape[-1])
+    starts = initial_state.to(compute_dtype(q.dtype)).split(1)
+    tokens = zip(*(x.split(lengths, dim=1) for x in (q, k, v, g, beta)), strict=True)
+    chunks = [num_chunks(length, chunk_size) for length in lengths]
+    routes = [None] * len(lengths) if route is None else route.split(chunks, dim=1)
+    outputs, states = [], []
+    for document, state, seen in zip(tokens, starts, routes, strict=True):
+        q, k, v, g, beta = document
+        if v.shape[1] > 0:
+            o, state = gated_delta_rule(q, k, v, g, beta, seen, chunk_size, scale, state, full_route_grad)
+            outputs.append(o)
+        states.append(state)
+    return torch.cat(outputs, dim=1), torch.cat(states)
 
 
 def _running_sums(g: Tensor) -> tuple[Tensor, Tensor]:

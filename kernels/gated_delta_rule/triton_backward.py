@@ -1,12 +1,9 @@
-"""Backward pass of the gated delta rule: a scan of the state's gradient, then kernels that are parallel over tiles.
+"""Backward pass of the gated delta rule after the scan of the state's gradient: kernels that are parallel over tiles.
 
 With the notation of `triton_forward`, and dS the gradient of the state after a tile::
 
     dX = P^T do + e^{c_last - c} k dS          dv = beta A^T dX
-    dS_before = e^{c_last} dS + q'^T do + w^T (e^{c_last - c} k dS)
 
-`scan_back` needs only q', w and k of a tile. Started from zeros it computes what a segment adds to the gradient that
-passes through it (the linear map is the transpose of the forward map). Then, for all tiles at once,
 `differentiate_values` and `differentiate_keys` compute the gradients of the inputs from the state before a tile and the
 gradient after it. No left operand of a product is the transpose of another product's result: Triton 3.4 to 3.7 compiles
 that wrongly for Hopper (flash-linear-attention#640).
@@ -18,12 +15,15 @@ import triton.language as tl
 
 from nas.kernels.gated_delta_rule.triton_tiles import (
     VANISHED,
+    chunk_of_tile,
     decays,
     decays_to_end,
+    ends_chunk,
     load_gates,
     load_rows,
     load_sums,
     load_tile,
+    place_tile,
     store_rows,
     store_tile,
     sum_rows,
@@ -32,107 +32,29 @@ from nas.kernels.triton_dot import dot
 
 
 @triton.jit
-def scan_back(
-    k, do, route, c_in, w_in, q_in, ends, dstates, starts,
-    HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
-    k_b, k_t, k_h, do_b, do_t, do_h,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
-):  # fmt: skip
-    """Scan the state's gradient backwards through every segment of every head, BV of its columns at a time.
-
-    ``ends`` [B * H, SEGMENTS, K, V] holds the gradient after each segment (zeros without HAS_END). With SAVE the
-    gradient after each tile goes to ``dstates``; the one before each segment goes to ``starts``.
-    """
-    if LOOP:
-        works = (V + BV - 1) // BV * SEGMENTS * HEADS
-        for work in tl.range(tl.program_id(0), works, tl.num_programs(0), num_stages=1):
-            _scan_segment_back(
-                work, k, do, route, c_in, w_in, q_in, ends, dstates, starts,
-                T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
-                K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
-            )  # fmt: skip
-    else:
-        _scan_segment_back(
-            tl.program_id(0), k, do, route, c_in, w_in, q_in, ends, dstates, starts,
-            T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, do_b, do_t, do_h,
-            K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_END, SAVE, PRECISION, STAGES,
-        )  # fmt: skip
-
-
-@triton.jit
-def _scan_segment_back(
-    work, k, do, route, c_in, w_in, q_in, ends, dstates, starts,
-    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
-    k_b, k_t, k_h, do_b, do_t, do_h,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_END: tl.constexpr, SAVE: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
-    """Scan one segment of one head, BV columns."""
-    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
-    column = (work % V_BLOCKS) * BV
-    segment = (work // V_BLOCKS) % SEGMENTS
-    bh = (work // (V_BLOCKS * SEGMENTS)).to(tl.int64)
-    b, h = bh // H, bh % H
-    k += b * k_b + h // GROUP * k_h
-    do += b * do_b + h * do_h
-    part = (bh * SEGMENTS + segment) * K * V
-    dstate = tl.zeros((BK, BV), tl.float32)
-    if HAS_END:
-        dstate += load_rows(ends + part, 0, K, V, column, V, BK, BV)
-    dbase = dstate
-    first = segment * SEGMENT_TILES
-    last = tl.minimum(first + SEGMENT_TILES, NT)
-    for step in tl.range(0, last - first, num_stages=STAGES):
-        n = last - 1 - step
-        tile = bh * NT + n
-        r = 1.0
-        if HAS_ROUTE:
-            r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
-        wanted = (r != 0.0) | (SUB > 1)
-        k_tile = load_rows(k, n * BT, tl.where(wanted, T, 0), k_t, 0, K, BT, BK)
-        w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
-        q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
-        do_tile = load_rows(do, n * BT, T, do_t, column, V, BT, BV)
-        to_end, kept = decays_to_end(c_in, tile, BT)
-        dtype = k_tile.dtype
-        if SAVE:
-            store_rows(dstates + tile * K * V, dstate.to(dtype), 0, K, V, column, V, BK, BV)
-        if SUB == 1:
-            to_end = to_end * r
-        else:
-            ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
-            dbase = tl.where(ends_chunk, (1.0 - r) * dstate, dbase)
-            dstate = tl.where(ends_chunk, r * dstate, dstate)
-            dbase = dbase * kept
-        y = dot(k_tile, dstate.to(dtype), None, PRECISION) * to_end[:, None]
-        dstate = dot(tl.trans(q_tile), do_tile, dstate * kept, PRECISION)
-        dstate = dot(tl.trans(w_tile), y.to(dtype), dstate, PRECISION)
-        if SUB > 1:
-            dstate = tl.where(n % SUB == 0, dstate + dbase, dstate)
-    store_rows(starts + part, dstate, 0, K, V, column, V, BK, BV)
-
-
-@triton.jit
-def _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl.constexpr):
-    """Return the route of the n-th tile's chunk and the tile's own route: the chunk's for its last tile, else 1."""
+def _routes_of_tile(
+    route, table, b, h, n, H, NT, N, R, HAS_ROUTE: tl.constexpr, SUB: tl.constexpr, PACKED: tl.constexpr
+):
+    """Return the route of a tile's chunk and the tile's own route: the chunk's for its last tile, else 1."""
     r = 1.0
     r_here = 1.0
     if HAS_ROUTE:
-        r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+        r = tl.load(route + (b * N + chunk_of_tile(table, n, SUB, PACKED)) * R + h // (H // R))
         r_here = r
         if SUB > 1:
-            r_here = tl.where((n % SUB == SUB - 1) | (n == NT - 1), r, 1.0)
+            r_here = tl.where(ends_chunk(table, n, NT, SUB, PACKED), r, 1.0)
     return r, r_here
 
 
 @triton.jit
-def _chunk_borders(tile, n, NT, SUB: tl.constexpr):
-    """Return the first and the last tile of the chunk that contains ``tile``, the n-th of its sequence."""
-    first = tile - n % SUB
-    return first, tl.minimum(first + SUB - 1, tile - n + NT - 1)
+def _chunk_borders(table, tile, n, NT, SUB: tl.constexpr, PACKED: tl.constexpr):
+    """Return the first and the last tile of the chunk that contains ``tile``, the n-th of its head."""
+    if PACKED:
+        first, last = tile - n + tl.load(table + n * 8 + 3), tile - n + tl.load(table + n * 8 + 4)
+    else:
+        first = tile - n % SUB
+        last = tl.minimum(first + SUB - 1, tile - n + NT - 1)
+    return first, last
 
 
 @triton.jit
@@ -161,8 +83,8 @@ def _differentiate_scores(dox, drx, whole, rest, scale, BT: tl.constexpr):
 @triton.jit
 def _store_gate_gradients(
     dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
-    overlap, base_overlap, strength, kept, r, r_here, tile, T, H, NT, N,
-    BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
+    overlap, base_overlap, strength, kept, r, r_here, tile, start, end, table, T, H, NT, N,
+    BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Store dg and dbeta of one tile, and droute where a chunk ends.
 
@@ -173,9 +95,9 @@ def _store_gate_gradients(
     """
     i = tl.arange(0, BT)
     bh, n = tile // NT, tile % NT
-    token = n * BT + i
+    token = start + i
     gates = ((bh // H) * T + token) * H + bh % H
-    inside = token < T
+    inside = token < end
     tl.store(dbeta + gates, dbeta_tile + tl.sum(dkk_unscaled * kk, 1), mask=inside)
 
     pairs = dqk * qk + dkk_unscaled * strength[:, None] * kk
@@ -186,19 +108,19 @@ def _store_gate_gradients(
         kept_by = 1.0
     d_last = r_here * gained_sum + kept_by * kept * overlap
     if SUB > 1:
-        kept_of_chunk = _kept_of_chunk(c_in, tile, n, NT, SUB, BT)
+        kept_of_chunk = _kept_of_chunk(c_in, table, tile, n, NT, SUB, BT, PACKED)
         d_last += (1.0 - r) * kept_of_chunk * base_overlap
     # g_t is part of every c_i with i >= t; a decay between two tokens has c of the later minus c of the earlier token.
     dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
     dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
     tl.store(dg + gates, tl.where(_vanished(c_in, tile, BT), 0.0, dg_tile), mask=inside)
-    if HAS_ROUTE and ((n % SUB == SUB - 1) | (n == NT - 1)):
+    if HAS_ROUTE and ends_chunk(table, n, NT, SUB, PACKED):
         added = gained_sum
         if SUB > 1:
             added += kept * overlap - kept_of_chunk * base_overlap
         if not FULL_ROUTE_GRAD:
             added = tl.where(r == 0.0, 0.0, added)
-        tl.store(droute + bh * N + n // SUB, added)
+        tl.store(droute + bh * N + chunk_of_tile(table, n, SUB, PACKED), added)
 
 
 @triton.jit
@@ -210,21 +132,24 @@ def _vanished(c_in, tile, BT: tl.constexpr):
 
 
 @triton.jit
-def _kept_of_chunk(c_in, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr):
-    """Return the decay over all tiles of the chunk that contains the n-th tile of a sequence."""
-    there = n - n % SUB + tl.arange(0, SUB)
+def _kept_of_chunk(c_in, table, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr, PACKED: tl.constexpr):
+    """Return the decay over all tiles of the chunk that contains ``tile``, the n-th of its head."""
+    first = tl.load(table + n * 8 + 3) if PACKED else n - n % SUB
+    there = first + tl.arange(0, SUB)
     end = c_in + (tile - n + there) * 2 * BT + BT - 1
-    whole = tl.load(end, mask=there < NT, other=0.0)
-    return tl.exp(tl.sum(whole, 0) + tl.sum(tl.load(end + BT, mask=there < NT, other=0.0), 0))
+    inside = there <= tl.load(table + n * 8 + 4) if PACKED else there < NT
+    whole = tl.load(end, mask=inside, other=0.0)
+    return tl.exp(tl.sum(whole, 0) + tl.sum(tl.load(end + BT, mask=inside, other=0.0), 0))
 
 
 @triton.jit
 def differentiate_values(
-    q, k, v, beta, route, c_in, a_in, states, dstates, do, dv, x_out, dr_out, sums, overlaps,
+    q, k, v, beta, route, table, c_in, a_in, states, dstates, do, dv, x_out, dr_out, sums, overlaps,
     scale, T, H, NT, N, R,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
-    SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr, PRECISION: tl.constexpr,
+    SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute dv, the written vectors X and the gradient dR of beta (v - e^c k S), for one tile and BV columns.
 
@@ -239,11 +164,11 @@ def differentiate_values(
     column = block * BV
     bh, n = tile // NT, tile % NT
     b, h = bh // H, bh % H
-    start = n * BT
+    start, end = place_tile(table, n, T, BT, PACKED)
     q += b * q_b + h // GROUP * q_h
     k += b * k_b + h // GROUP * k_h
     dtype = k.dtype.element_ty
-    chunk_first, chunk_last = _chunk_borders(tile, n, NT, SUB)
+    chunk_first, chunk_last = _chunk_borders(table, tile, n, NT, SUB, PACKED)
     ks = tl.zeros((BT, BV), tl.float32)
     qs = tl.zeros((BT, BV), tl.float32)
     kds = tl.zeros((BT, BV), tl.float32)
@@ -251,8 +176,8 @@ def differentiate_values(
     overlap = 0.0
     chunk_overlap = 0.0
     for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
-        q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+        k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
+        q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
         s = load_rows(states + tile * K * V, key, K, V, column, V, BKB, BV)
         ds = load_rows(dstates + tile * K * V, key, K, V, column, V, BKB, BV)
         overlap += tl.sum(s.to(tl.float32) * ds.to(tl.float32))
@@ -270,13 +195,13 @@ def differentiate_values(
 
     whole, rest = load_sums(c_in, tile, BT)
     to_end, _ = decays_to_end(c_in, tile, BT)
-    strength = load_gates(beta, bh, start, T, H, BT)
-    _, r_here = _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
+    strength = load_gates(beta, bh, start, end, H, BT)
+    _, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
     from_start = tl.exp(whole + rest)
     sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
-    do_tile = load_rows(do + b * do_b + h * do_h, start, T, do_t, column, V, BT, BV)
+    do_tile = load_rows(do + b * do_b + h * do_h, start, end, do_t, column, V, BT, BV)
     dc = tl.sum(do_tile * qs, 1) * (scale * from_start)
-    v_tile = load_rows(v + b * v_b + h * v_h, start, T, v_t, column, V, BT, BV)
+    v_tile = load_rows(v + b * v_b + h * v_h, start, end, v_t, column, V, BT, BV)
     a_tile = load_tile(a_in + tile * BT * BT, BT, BT)
     ks = ks * from_start[:, None]
     missing = v_tile - ks
@@ -289,7 +214,7 @@ def differentiate_values(
     dr = dot(_load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
     store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
     dv_tile = dr * strength[:, None]
-    sum_rows(dv + (b * T * H + h) * V, dv_tile, start, T, H * V, column, V, BT, BV, ADD)
+    sum_rows(dv + (b * T * H + h) * V, dv_tile, start, end, H * V, column, V, BT, BV, ADD)
     tl.store(sums, tl.sum(dr * missing, 1))
     tl.store(sums + tiles * BT, dc - tl.sum(dv_tile * ks, 1))
 
@@ -315,13 +240,13 @@ def _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB: tl.constexpr, BT: tl.con
 
 @triton.jit
 def differentiate_keys(
-    q, k, beta, route, c_in, states, dstates, do, x_in, dr_in, sums, overlaps,
+    q, k, beta, route, table, c_in, states, dstates, do, x_in, dr_in, sums, overlaps,
     dq, dk, dg, dbeta, droute, scratch,
     scale, T, H, NT, N, R, V_BLOCKS,
     q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
     SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute BKB columns of dq and dk for one tile of one head of v.
 
@@ -334,15 +259,15 @@ def differentiate_keys(
     first_key = block * BKB
     bh, n = tile // NT, tile % NT
     b, h = bh // H, bh % H
-    start = n * BT
+    start, end = place_tile(table, n, T, BT, PACKED)
     q += b * q_b + h // GROUP * q_h
     k += b * k_b + h // GROUP * k_h
     do += b * do_b + h * do_h
     whole, rest = load_sums(c_in, tile, BT)
     to_end, kept = decays_to_end(c_in, tile, BT)
-    strength = load_gates(beta, bh, start, T, H, BT)
+    strength = load_gates(beta, bh, start, end, H, BT)
     from_start = tl.exp(whole + rest)
-    r, r_here = _routes_of_tile(route, b, h, n, H, NT, N, R, HAS_ROUTE, SUB)
+    r, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
     to_end = r_here * to_end
 
     dq_tile = tl.zeros((BT, BKB), tl.float32)
@@ -350,7 +275,7 @@ def differentiate_keys(
     dox = tl.zeros((BT, BT), tl.float32)
     drx = tl.zeros((BT, BT), tl.float32)
     for column in tl.range(0, V, BV, num_stages=STAGES):
-        do_tile = load_rows(do, start, T, do_t, column, V, BT, BV)
+        do_tile = load_rows(do, start, end, do_t, column, V, BT, BV)
         x = load_rows(x_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
         dr = load_rows(dr_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
         s = load_rows(states + tile * K * V, first_key, K, V, column, V, BKB, BV)
@@ -364,8 +289,8 @@ def differentiate_keys(
         dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
 
     dqk, dkk_unscaled = _differentiate_scores(dox, drx, whole, rest, scale, BT)
-    k_tile = load_rows(k, start, T, k_t, first_key, K, BT, BKB)
-    q_tile = load_rows(q, start, T, q_t, first_key, K, BT, BKB)
+    k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
+    q_tile = load_rows(q, start, end, q_t, first_key, K, BT, BKB)
     dtype = k_tile.dtype
     dqk_low, dkk_low = dqk.to(dtype), (dkk_unscaled * strength[:, None]).to(dtype)
     # Transposed through memory: transposing a product's result in registers gives wrong code (see the top of the file).
@@ -378,20 +303,20 @@ def differentiate_keys(
     dk_tile = dot(dkk_low, k_tile, dk_tile, PRECISION)
     dk_tile = dot(_load_transposed(scratch + program, BT), q_tile, dk_tile, PRECISION)
     dk_tile = dot(_load_transposed(scratch + second + program, BT), k_tile, dk_tile, PRECISION)
-    store_rows(dq + (b * T * H + h) * K, dq_tile.to(dq.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
-    store_rows(dk + (b * T * H + h) * K, dk_tile.to(dk.dtype.element_ty), start, T, H * K, first_key, K, BT, BKB)
+    store_rows(dq + (b * T * H + h) * K, dq_tile.to(dq.dtype.element_ty), start, end, H * K, first_key, K, BT, BKB)
+    store_rows(dk + (b * T * H + h) * K, dk_tile.to(dk.dtype.element_ty), start, end, H * K, first_key, K, BT, BKB)
 
     if block == 0:
         qk = tl.zeros((BT, BT), tl.float32)
         kk = tl.zeros((BT, BT), tl.float32)
         for key in range(0, K, BKB):
-            k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
-            q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+            k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
+            q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
             qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
             kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
         dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
         _store_gate_gradients(
             dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
-            overlap, base_overlap, strength, kept, r, r_here, tile, T, H, NT, N,
-            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD,
+            overlap, base_overlap, strength, kept, r, r_here, tile, start, end, table, T, H, NT, N,
+            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, PACKED,
         )  # fmt: skip

@@ -21,9 +21,12 @@ import triton.language as tl
 from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
     decays_to_end,
+    is_last_segment,
     load_rows,
     load_sums,
     load_tile,
+    place_segment,
+    place_tile,
     store_rows,
     store_tile,
 )
@@ -32,15 +35,16 @@ from nas.kernels.triton_dot import dot
 
 @triton.jit
 def prepare(
-    q, k, c_in, a_beta_in, to_keys_in, w_out, q_out, p_out,
+    q, k, tiles, c_in, a_beta_in, to_keys_in, w_out, q_out, p_out,
     scale, T, H, NT,
     q_b, q_t, q_h, k_b, k_t, k_h,
     K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, GROUP: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute w and q' [BT, BK], P' [BT, BT] for one tile of one head."""
     tile = tl.program_id(0).to(tl.int64)
-    bh, start = tile // NT, (tile % NT) * BT
+    bh = tile // NT
+    start, end = place_tile(tiles, tile % NT, T, BT, PACKED)
     b, h = bh // H, bh % H
     q += b * q_b + h // GROUP * q_h
     k += b * k_b + h // GROUP * k_h
@@ -50,15 +54,15 @@ def prepare(
     to_keys = load_tile(to_keys_in + tile * BT * BT, BT, BT)
     qk = tl.zeros((BT, BT), tl.float32)
     for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
-        q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+        k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
+        q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
         qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
     p = (qk * decays(whole, rest, BT) * scale).to(dtype)
     store_tile(p_out + tile * BT * BT, dot(p, a_beta, None, PRECISION).to(dtype), BT, BT)
     from_start = tl.exp(whole + rest)
     for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, T, k_t, key, K, BT, BKB)
-        q_tile = load_rows(q, start, T, q_t, key, K, BT, BKB)
+        k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
+        q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
         w = (-dot(to_keys, k_tile, None, PRECISION)).to(dtype)
         q_new = dot(p, w, q_tile * (scale * from_start)[:, None], PRECISION)
         store_rows(w_out + tile * BT * BK, w, 0, BT, BK, key, BK, BT, BKB)
@@ -83,11 +87,12 @@ def _next_state(
 
 @triton.jit
 def summarise(
-    k, v, route, c_in, a_in, w_in, ends, transitions,
+    k, v, route, table, c_in, a_in, w_in, ends, transitions,
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    SAVE: tl.constexpr,
 ):  # fmt: skip
     """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
@@ -102,7 +107,7 @@ def summarise(
     k += b * k_b + h // GROUP * k_h
     v += b * v_b + h * v_h
     is_end = block < V_BLOCKS
-    if (segment == SEGMENTS - 1) & (is_end | (not SAVE)):
+    if is_last_segment(table, segment, SEGMENTS, PACKED) & (is_end | (not SAVE)):
         return
     value_dim = tl.where(is_end, V, 0)  # v adds nothing to columns of the transition
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
@@ -110,26 +115,27 @@ def summarise(
     identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS)
     state = tl.where(identity, 1.0, 0.0)
     base = state
-    first = segment * SEGMENT_TILES
-    last = tl.minimum(first + SEGMENT_TILES, NT)
+    first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
     for n in tl.range(first, last, num_stages=STAGES):
         tile = bh * NT + n
         r = 1.0
         if HAS_ROUTE:
-            r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+            r = tl.load(route + (b * N + chunk + (n - origin) // SUB) * R + h // (H // R))
         wanted = (r != 0.0) | (SUB > 1)
-        length = tl.where(wanted, T, 0)
-        k_tile = load_rows(k, n * BT, length, k_t, 0, K, BT, BK)
-        v_rows = n * BT + tl.arange(0, BT)
+        length = tl.where(wanted, end, 0)
+        start = token + (n - origin) * BT
+        k_tile = load_rows(k, start, length, k_t, 0, K, BT, BK)
+        v_rows = start + tl.arange(0, BT)
         v_inside = (v_rows[:, None] < length) & (columns[None, :] < value_dim)
         v_tile = tl.load(v + v_rows[:, None].to(tl.int64) * v_t + columns[None, :], mask=v_inside, other=0.0)
         w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
         a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted & is_end, BT, 0), BT, 0, BT, BT, BT)
         to_end, kept = decays_to_end(c_in, tile, BT)
         written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
-        ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
+        index = (n - origin) % SUB
+        last_of_chunk = (index == SUB - 1) | (n == last_tile)
         state, base = _next_state(
-            state, base, k_tile, written, to_end, kept, r, n % SUB == 0, ends_chunk, SUB, PRECISION
+            state, base, k_tile, written, to_end, kept, r, index == 0, last_of_chunk, SUB, PRECISION
         )
     part = bh * SEGMENTS + segment
     if is_end:
@@ -140,40 +146,45 @@ def summarise(
 
 @triton.jit
 def scan(
-    k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
-    HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
+    HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, HAS_INITIAL: tl.constexpr,
+    HAS_FINAL: tl.constexpr, SAVE: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
 ):  # fmt: skip
     """Scan the state through every segment of every head, BV of its columns at a time.
 
-    Writes o and, with SAVE, the state before each tile.
+    Writes o and, with SAVE, the state before each tile. Of packed documents the segments below SPLIT start from
+    ``starts``, the others from ``initial``, each where there is one; with HAS_FINAL final states are written.
     """
     if LOOP:
         works = (V + BV - 1) // BV * SEGMENTS * HEADS
         for work in tl.range(tl.program_id(0), works, tl.num_programs(0), num_stages=1):
             _scan_segment(
-                work, k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
-                T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
-                K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
+                work, k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
+                T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT, k_b, k_t, k_h, v_b, v_t, v_h,
+                K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, HAS_INITIAL, HAS_FINAL, SAVE, PACKED,
+                PRECISION, STAGES,
             )  # fmt: skip
     else:
         _scan_segment(
-            tl.program_id(0), k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
-            T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h, v_b, v_t, v_h,
-            K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, SAVE, PRECISION, STAGES,
+            tl.program_id(0), k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
+            T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT, k_b, k_t, k_h, v_b, v_t, v_h,
+            K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, HAS_INITIAL, HAS_FINAL, SAVE, PACKED,
+            PRECISION, STAGES,
         )  # fmt: skip
 
 
 @triton.jit
 def _scan_segment(
-    work, k, v, route, c_in, a_in, w_in, q_in, p_in, starts, o, states, final,
-    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
+    work, k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
+    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, HAS_INITIAL: tl.constexpr,
+    HAS_FINAL: tl.constexpr, SAVE: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Scan one segment of one head, BV columns."""
@@ -186,19 +197,28 @@ def _scan_segment(
     v += b * v_b + h * v_h
     o += (b * T * H + h) * V
     state = tl.zeros((BK, BV), tl.float32)
-    if HAS_START:
-        state += load_rows(starts + (bh * SEGMENTS + segment) * K * V, 0, K, V, column, V, BK, BV)
+    if PACKED:
+        of_document = (tl.load(table + segment * 8 + 5) * H + h) * K * V
+        if HAS_START:
+            rows = tl.where(segment < SPLIT, K, 0)
+            state += load_rows(starts + (bh * SPLIT + segment) * K * V, 0, rows, V, column, V, BK, BV)
+        if HAS_INITIAL:
+            state += load_rows(initial + of_document, 0, tl.where(segment < SPLIT, 0, K), V, column, V, BK, BV)
+    else:
+        of_document = bh * K * V
+        if HAS_START:
+            state += load_rows(starts + (bh * SEGMENTS + segment) * K * V, 0, K, V, column, V, BK, BV)
     base = state
-    first = segment * SEGMENT_TILES
-    last = tl.minimum(first + SEGMENT_TILES, NT)
+    first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
     for n in tl.range(first, last, num_stages=STAGES):
         tile = bh * NT + n
         r = 1.0
         if HAS_ROUTE:
-            r = tl.load(route + (b * N + n // SUB) * R + h // (H // R))
+            r = tl.load(route + (b * N + chunk + (n - origin) // SUB) * R + h // (H // R))
         wanted = (r != 0.0) | (SUB > 1)
-        k_tile = load_rows(k, n * BT, tl.where(wanted, T, 0), k_t, 0, K, BT, BK)
-        v_tile = load_rows(v, n * BT, T, v_t, column, V, BT, BV)
+        start = token + (n - origin) * BT
+        k_tile = load_rows(k, start, tl.where(wanted, end, 0), k_t, 0, K, BT, BK)
+        v_tile = load_rows(v, start, end, v_t, column, V, BT, BV)
         w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
         a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted, BT, 0), BT, 0, BT, BT, BT)
         q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
@@ -208,21 +228,22 @@ def _scan_segment(
         if SAVE:
             store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
         out = dot(q_tile, low, dot(p_tile, v_tile, None, PRECISION), PRECISION)
-        store_rows(o, out.to(o.dtype.element_ty), n * BT, T, H * V, column, V, BT, BV)
+        store_rows(o, out.to(o.dtype.element_ty), start, end, H * V, column, V, BT, BV)
         written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
-        ends_chunk = (n % SUB == SUB - 1) | (n == NT - 1)
+        index = (n - origin) % SUB
+        last_of_chunk = (index == SUB - 1) | (n == last_tile)
         state, base = _next_state(
-            state, base, k_tile, written, to_end, kept, r, n % SUB == 0, ends_chunk, SUB, PRECISION
+            state, base, k_tile, written, to_end, kept, r, index == 0, last_of_chunk, SUB, PRECISION
         )
-    if segment == SEGMENTS - 1:
-        store_rows(final + bh * K * V, state, 0, K, V, column, V, BK, BV)
+    if HAS_FINAL and is_last_segment(table, segment, SEGMENTS, PACKED):
+        store_rows(final + of_document, state, 0, K, V, column, V, BK, BV)
 
 
 @triton.jit
 def chain(
-    transitions, added, first, states, SEGMENTS,
+    transitions, added, first, states, table, H, SEGMENTS,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr,
-    HAS_FIRST: tl.constexpr, BACKWARD: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_FIRST: tl.constexpr, BACKWARD: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute the states between segments: x_0 = first or 0, x_{s+1} = transition_s x_s + added_s; BV columns.
 
@@ -234,16 +255,22 @@ def chain(
     bh = (tl.program_id(0) // V_BLOCKS).to(tl.int64)
     dtype = transitions.dtype.element_ty
     segment = bh * SEGMENTS
+    count = SEGMENTS
+    if PACKED:
+        h, entry = bh % H, table + bh // H * 4
+        bh = tl.load(entry).to(tl.int64) * H + h
+        segment = h * SEGMENTS + tl.load(entry + 1)
+        count = tl.load(entry + 2)
     to_next = 1
     if BACKWARD:
-        segment += SEGMENTS - 1
+        segment += count - 1
         to_next = -1
     for row in range(0, BK, BKB):
         state = tl.zeros((BKB, BV), tl.float32)
         if HAS_FIRST:
             state += load_rows(first + bh * K * V, row, K, V, column, V, BKB, BV)
         store_rows(states + segment * K * V, state, row, K, V, column, V, BKB, BV)
-    for _ in range(SEGMENTS - 1):
+    for _ in range(count - 1):
         tl.debug_barrier()  # other threads load the last stored state
         for row in range(0, BK, BKB):
             state = load_rows(added + segment * K * V, row, K, V, column, V, BKB, BV)

@@ -9,7 +9,7 @@ without synchronisation, since the blocks are small. Many tiles share a multipro
 import triton
 import triton.language as tl
 
-from nas.kernels.gated_delta_rule.triton_tiles import load_gates, load_rows, split_gate
+from nas.kernels.gated_delta_rule.triton_tiles import load_gates, load_rows, place_tile, split_gate
 from nas.kernels.triton_dot import dot
 
 SIDE = tl.constexpr(16)
@@ -18,15 +18,16 @@ SIDE = tl.constexpr(16)
 
 @triton.jit
 def invert(
-    k, g, beta, c_out, a_out, a_beta_out, to_keys_out,
+    k, g, beta, tiles, c_out, a_out, a_beta_out, to_keys_out,
     T, H, NT,
     k_b, k_t, k_h,
     K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, GROUP: tl.constexpr,
-    SAVE: tl.constexpr, PRECISION: tl.constexpr,
+    SAVE: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute for a tile of a head: the sums c [2, BT], and [BT, BT] A (with SAVE), A diag(beta), A diag(beta e^c)."""
     tile = tl.program_id(0).to(tl.int64)
-    bh, start = tile // NT, (tile % NT) * BT
+    bh = tile // NT
+    start, end = place_tile(tiles, tile % NT, T, BT, PACKED)
     k += (bh // H) * k_b + (bh % H) // GROUP * k_h
     a_out += tile * BT * BT
     a_beta_out += tile * BT * BT
@@ -36,28 +37,28 @@ def invert(
     kk00 = tl.zeros((SIDE, SIDE), tl.float32)
     kk11, kk10, kk22, kk21, kk20, kk33, kk32, kk31, kk30 = kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00
     for key in range(0, BK, BKB):
-        k0 = load_rows(k, start, T, k_t, key, K, SIDE, BKB)
+        k0 = load_rows(k, start, end, k_t, key, K, SIDE, BKB)
         kk00 = dot(k0, tl.trans(k0), kk00, PRECISION)
         if BT > SIDE:
-            k1 = load_rows(k, start + SIDE, T, k_t, key, K, SIDE, BKB)
+            k1 = load_rows(k, start + SIDE, end, k_t, key, K, SIDE, BKB)
             kk10 = dot(k1, tl.trans(k0), kk10, PRECISION)
             kk11 = dot(k1, tl.trans(k1), kk11, PRECISION)
         if BT > 2 * SIDE:
-            k2 = load_rows(k, start + 2 * SIDE, T, k_t, key, K, SIDE, BKB)
+            k2 = load_rows(k, start + 2 * SIDE, end, k_t, key, K, SIDE, BKB)
             kk20 = dot(k2, tl.trans(k0), kk20, PRECISION)
             kk21 = dot(k2, tl.trans(k1), kk21, PRECISION)
             kk22 = dot(k2, tl.trans(k2), kk22, PRECISION)
-            k3 = load_rows(k, start + 3 * SIDE, T, k_t, key, K, SIDE, BKB)
+            k3 = load_rows(k, start + 3 * SIDE, end, k_t, key, K, SIDE, BKB)
             kk30 = dot(k3, tl.trans(k0), kk30, PRECISION)
             kk31 = dot(k3, tl.trans(k1), kk31, PRECISION)
             kk32 = dot(k3, tl.trans(k2), kk32, PRECISION)
             kk33 = dot(k3, tl.trans(k3), kk33, PRECISION)
 
-    w0, r0, b0, wholes0, rests0 = _gates(g, beta, c_out, bh, start, 0.0, 0.0, T, H, BT)
+    w0, r0, b0, wholes0, rests0 = _gates(g, beta, c_out, bh, start, 0.0, 0.0, end, H, BT)
     a00 = _invert_diagonal(kk00, w0, r0, b0)
     _store(a_out, a_beta_out, to_keys_out, a00, 0, 0, w0 + r0, b0, BT, SAVE)
     if BT > SIDE:
-        w1, r1, b1, wholes1, rests1 = _gates(g, beta, c_out + SIDE, bh, start + SIDE, wholes0, rests0, T, H, BT)
+        w1, r1, b1, wholes1, rests1 = _gates(g, beta, c_out + SIDE, bh, start + SIDE, wholes0, rests0, end, H, BT)
         a11 = _invert_diagonal(kk11, w1, r1, b1)
         l10 = _lower(kk10, w1, r1, b1, w0, r0)
         a10 = -dot(a11, dot(l10, a00, None, PRECISION), None, PRECISION)
@@ -65,8 +66,10 @@ def invert(
         _store(a_out, a_beta_out, to_keys_out, a10, 1, 0, w0 + r0, b0, BT, SAVE)
         _store(a_out, a_beta_out, to_keys_out, tl.zeros_like(a11), 0, 1, w1 + r1, b1, BT, SAVE)
     if BT > 2 * SIDE:
-        w2, r2, b2, wholes2, rests2 = _gates(g, beta, c_out + 2 * SIDE, bh, start + 2 * SIDE, wholes1, rests1, T, H, BT)
-        w3, r3, b3, _, _ = _gates(g, beta, c_out + 3 * SIDE, bh, start + 3 * SIDE, wholes2, rests2, T, H, BT)
+        w2, r2, b2, wholes2, rests2 = _gates(
+            g, beta, c_out + 2 * SIDE, bh, start + 2 * SIDE, wholes1, rests1, end, H, BT
+        )
+        w3, r3, b3, _, _ = _gates(g, beta, c_out + 3 * SIDE, bh, start + 3 * SIDE, wholes2, rests2, end, H, BT)
         a22 = _invert_diagonal(kk22, w2, r2, b2)
         a33 = _invert_diagonal(kk33, w3, r3, b3)
         l20, l21 = _lower(kk20, w2, r2, b2, w0, r0), _lower(kk21, w2, r2, b2, w1, r1)

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nas.kernels.arguments import num_chunks
-from nas.kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert
+from nas.kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert, triton_scan_back
+from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
 from nas.kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
@@ -119,18 +120,61 @@ def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns
     return min(tiles, math.ceil(each / tiles_of_chunk) * tiles_of_chunk)
 
 
-def sizes_of(q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks: Blocks) -> Sizes:
+def sizes_of(
+    q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks: Blocks, documents: Documents | None = None
+) -> Sizes:
     """Return the sizes of a call with these arguments."""
     batch, length, heads, value_dim = v.shape
-    key_dim = q.shape[-1]
-    tiles = _ceil_div(length, blocks.BT)
     sub = chunk_size // blocks.BT
-    each = split(batch * heads, tiles, sub, blocks.BT, _ceil_div(value_dim, blocks.scan[0]), q.device)
+    if documents is None:
+        tiles, chunks = _ceil_div(length, blocks.BT), num_chunks(length, chunk_size)
+        each = _tiles_of_segment(v, tiles, chunk_size, blocks)
+        segments = _ceil_div(tiles, each)
+    else:
+        tiles, chunks, segments, each = documents.tiles, documents.chunks, documents.segments, 0
     routing_heads = heads if route is None else route.shape[-1]
     return Sizes(
-        batch, length, heads, key_dim, value_dim, tiles, num_chunks(length, chunk_size), routing_heads, sub,
-        _ceil_div(tiles, each), each, heads // q.shape[2],
+        batch, length, heads, q.shape[-1], value_dim, tiles, chunks, routing_heads, sub,
+        segments, each, heads // q.shape[2],
     )  # fmt: skip
+
+
+def _tiles_of_segment(v: Tensor, tiles: int, chunk_size: int, blocks: Blocks) -> int:
+    """Return the number of tiles in a segment of a sequence of ``tiles`` tiles, see `split`."""
+    batch, _, heads, value_dim = v.shape
+    columns = _ceil_div(value_dim, blocks.scan[0])
+    return split(batch * heads, tiles, chunk_size // blocks.BT, blocks.BT, columns, v.device)
+
+
+def documents_of(borders: list[int], q: Tensor, v: Tensor, chunk_size: int) -> Documents:
+    """Return the tables of packed documents; a segment has as many tiles as if all tokens were one document."""
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    each = _tiles_of_segment(v, _ceil_div(v.shape[1], blocks.BT), chunk_size, blocks)
+    return tabulate(borders, chunk_size, blocks.BT, each, v.device)
+
+
+def chained_segments(s: Sizes, documents: Documents | None) -> int:
+    """Return how many segments are not a whole sequence or document; their states are computed one after the other."""
+    if documents is not None:
+        return documents.split_segments
+    return 0 if s.segments == 1 else s.segments
+
+
+def final_shape(s: Sizes, documents: Documents | None, wanted: bool) -> tuple[int, ...]:
+    """Return the shape of initial and final states; empty for states of packed documents that are not wanted."""
+    if documents is None:
+        return s.B, s.H, s.K, s.V
+    return (documents.documents, s.H, s.K, s.V) if wanted else (0,)
+
+
+def _segments_of(documents: Documents | None) -> tuple[Tensor | None, int | None]:
+    """Return the table of segments and the number of segments of split documents; None without documents."""
+    return (None, None) if documents is None else (documents.segment_table, documents.split_segments)
+
+
+def _version(kernel: Any, documents: Documents | None) -> Any:
+    """Return the version of a kernel that a call with these documents launches."""
+    return kernel if documents is None else for_documents(kernel)
 
 
 class Saved(NamedTuple):
@@ -141,7 +185,8 @@ class Saved(NamedTuple):
         a: [B * H, NT, BT, BT], inverses of the triangular systems.
         w: [B * H, NT, BT, BK], and q of the same shape: the factors of the state in X and in o.
         states: [B * H, NT, K, V], before each tile.
-        transitions: [B * H, segments, K, K], each segment's linear map of the state; empty for one segment.
+        transitions: [B * H, segments, K, K], each segment's linear map of the state; empty for one segment. With packed
+            documents, the segments of split documents.
     """
 
     c: Tensor
@@ -157,11 +202,13 @@ def _strides(*tensors: Tensor) -> list[int]:
     return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
 
 
-def _constants(s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None) -> dict[str, int | bool | str]:
+def _constants(
+    s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None, documents: Documents | None
+) -> dict[str, int | bool | str]:
     """Return the compile-time constants of all kernels but the first."""
     return {
         "K": s.K, "V": s.V, "BK": blocks.BK, "BT": blocks.BT, "SUB": s.SUB, "GROUP": s.GROUP,
-        "HAS_ROUTE": route is not None, "PRECISION": dot_precision(dtype),
+        "HAS_ROUTE": route is not None, "PACKED": documents is not None, "PRECISION": dot_precision(dtype),
     }  # fmt: skip
 
 
@@ -171,112 +218,136 @@ class Prepared(NamedTuple):
     Attributes:
         saved: the part that the backward pass needs too, with states still to be written.
         a_beta: [B * H, NT, BT, BT], from values to the written vectors; p: the same shape, from values to outputs.
-        starts: [B * H, segments, K, V] float32, the states before the segments; None for zeros.
+        starts: [B * H, segments, K, V] float32, the states before the segments; None for zeros. With packed documents,
+            before the segments of split documents.
+        initial: [documents, H, K, V] float32 or None, the initial states of packed documents.
     """
 
     saved: Saved
     a_beta: Tensor
     p: Tensor
     starts: Tensor | None
+    initial: Tensor | None
 
 
 def prepare(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, g: Tensor, beta: Tensor, initial_state: Tensor | None,
-    chunk_size: int, scale: float, save: bool,
+    chunk_size: int, scale: float, save: bool, documents: Documents | None = None,
 ) -> Prepared:  # fmt: skip
     """Compute everything that does not depend on the order of the tiles; ``save`` as in `scan`.
 
     q, k, v have one dtype and a dense last axis; g, beta, route and initial_state are contiguous, the last two float32.
     """
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
-    s = sizes_of(q, v, route, chunk_size, blocks)
+    s = sizes_of(q, v, route, chunk_size, blocks, documents)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
+    tiles = None if documents is None else documents.tile_table
     a_beta, to_keys, p = (q.new_empty(heads, s.NT, bt, bt) for _ in range(3))
     a = torch.empty_like(p) if save else q.new_empty(0)
     w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
     c = q.new_empty(heads, s.NT, 2, bt, dtype=torch.float32)
-    constants = _constants(s, blocks, q.dtype, route)
-    counts = (s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles)
-    sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PRECISION")} | {"BKB": blocks.BKB}
+    constants = _constants(s, blocks, q.dtype, route, documents)
+    sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PACKED", "PRECISION")}
+    sizes["BKB"] = blocks.BKB
     with on_device(q):
         warps, registers = blocks.invert
-        triton_invert.invert[(s.NT * heads,)](
-            k, g, beta, c, a, a_beta, to_keys, s.T, s.H, s.NT, *_strides(k), **sizes, SAVE=save,
+        _version(triton_invert.invert, documents)[(s.NT * heads,)](
+            k, g, beta, tiles, c, a, a_beta, to_keys, s.T, s.H, s.NT, *_strides(k), **sizes, SAVE=save,
             num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         warps, stages = blocks.prepare
-        triton_forward.prepare[(s.NT * heads,)](
-            q, k, c, a_beta, to_keys, w, q_new, p, scale, s.T, s.H, s.NT, *_strides(q, k), **sizes,
+        _version(triton_forward.prepare, documents)[(s.NT * heads,)](
+            q, k, tiles, c, a_beta, to_keys, w, q_new, p, scale, s.T, s.H, s.NT, *_strides(q, k), **sizes,
             num_warps=warps, num_stages=stages,
         )  # fmt: skip
-        starts, transitions = initial_state, q.new_empty(0)
-        if s.segments > 1:
-            ends = q.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
-            transitions = q.new_empty(heads, s.segments, s.K, s.K)
+        starts, transitions = initial_state if documents is None else None, q.new_empty(0)
+        chained = chained_segments(s, documents)
+        if chained > 0:
+            ends = q.new_empty(heads, chained, s.K, s.V, dtype=torch.float32)
+            transitions = q.new_empty(heads, chained, s.K, s.K)
             columns, warps, stages, registers = blocks.summarise
-            programs = (_ceil_div(s.V, columns) + _ceil_div(bk, columns)) * s.segments * heads
-            triton_forward.summarise[(programs,)](
-                k, v, route, c, a_beta, w, ends, transitions, *counts, *_strides(k, v),
+            programs = (_ceil_div(s.V, columns) + _ceil_div(bk, columns)) * chained * heads
+            table = None if documents is None else documents.segment_table
+            _version(triton_forward.summarise, documents)[(programs,)](
+                k, v, route, table, c, a_beta, w, ends, transitions,
+                s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *_strides(k, v),
                 **constants, BV=columns, SAVE=save, STAGES=stages, num_warps=warps, maxnreg=registers,
             )  # fmt: skip
-            starts = _chain(transitions, ends, initial_state, s, blocks, back=False)
+            starts = _chain(transitions, ends, initial_state, s, blocks, documents, back=False)
     states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)
-    return Prepared(Saved(c, a, w, q_new, states, transitions), a_beta, p, starts)
+    saved = Saved(c, a, w, q_new, states, transitions)
+    return Prepared(saved, a_beta, p, starts, None if documents is None else initial_state)
 
 
 def scan(
-    k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, save: bool
-) -> tuple[Tensor, Tensor]:
-    """Return o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` write ``prepared.saved.states``."""
+    k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, save: bool,
+    documents: Documents | None = None, final_state: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` write ``prepared.saved.states``.
+
+    Of packed documents the final states are [documents, H, K, V], and empty without ``final_state``.
+    """
     blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype)
-    s = sizes_of(k, v, route, chunk_size, blocks)
-    saved, starts = prepared.saved, prepared.starts
+    s = sizes_of(k, v, route, chunk_size, blocks, documents)
+    saved, starts, initial = prepared.saved, prepared.starts, prepared.initial
     o = k.new_empty(s.B, s.T, s.H, s.V)
-    final = k.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32)
+    final = k.new_empty(final_shape(s, documents, final_state), dtype=torch.float32)
     columns, warps, stages = blocks.scan if s.segments == 1 else blocks.split_scan
+    table, split_segments = _segments_of(documents)
     programs, loop = _programs(s, columns, k.device)
     with on_device(k):
-        triton_forward.scan[(programs,)](
-            k, v, route, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, o, saved.states, final,
-            s.B * s.H, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, *_strides(k, v),
-            **_constants(s, blocks, k.dtype, route),
-            BV=columns, HAS_START=starts is not None, SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
+        _version(triton_forward.scan, documents)[(programs,)](
+            k, v, route, table, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, initial, o,
+            saved.states, final, s.B * s.H, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, split_segments,
+            *_strides(k, v), **_constants(s, blocks, k.dtype, route, documents),
+            BV=columns, HAS_START=starts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final.numel() > 0,
+            SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
     return o, final
 
 
 def state_gradients(
-    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32."""
-    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
-    s = sizes_of(k, do, route, chunk_size, blocks)
-    heads = s.B * s.H
-    dstates = k.new_empty(heads, s.NT, s.K, s.V)
-    before = k.new_empty(heads, s.segments, s.K, s.V, dtype=torch.float32)
-    columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
-    programs, loop = _programs(s, columns, k.device)
-    constants = _constants(s, blocks, k.dtype, route)
+    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int,
+    documents: Documents | None = None, initial_state: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32.
 
-    def scan_back(ends: Tensor | None, save: bool) -> None:
-        triton_backward.scan_back[(programs,)](
-            k, do, route, saved.c, saved.w, saved.q, ends, dstates, before, heads, s.T, s.H, s.NT, s.N, s.R,
-            s.segments, s.segment_tiles, *_strides(k, do), **constants, BV=columns, HAS_END=ends is not None,
+    Of packed documents the second is [documents, H, K, V], and empty without ``initial_state``.
+    """
+    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
+    s = sizes_of(k, do, route, chunk_size, blocks, documents)
+    heads, chained = s.B * s.H, chained_segments(s, documents)
+    dstates = k.new_empty(heads, s.NT, s.K, s.V)
+    before = k.new_empty(heads, s.segments if documents is None else chained, s.K, s.V, dtype=torch.float32)
+    dinitial = k.new_empty(final_shape(s, documents, initial_state) if documents else 0, dtype=torch.float32)
+    columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
+    constants = _constants(s, blocks, k.dtype, route, documents)
+    table, split_segments = _segments_of(documents)
+
+    def scan_back(segments: int, ends: Tensor | None, final: Tensor | None, starts: Tensor, save: bool) -> None:
+        programs, loop = _programs(s._replace(segments=segments), columns, k.device)
+        _version(triton_scan_back.scan_back, documents)[(programs,)](
+            k, do, route, table, saved.c, saved.w, saved.q, ends, final, dstates, starts, heads, s.T, s.H, s.NT, s.N,
+            s.R, segments, s.segment_tiles, split_segments, *_strides(k, do), **constants, BV=columns,
+            HAS_END=ends is not None, HAS_FINAL=final is not None, HAS_INITIAL=dinitial.numel() > 0,
             SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
 
     with on_device(k):
-        ends = dfinal
-        if s.segments > 1:
-            scan_back(None, save=False)
-            ends = _chain(saved.transitions, before, dfinal, s, blocks, back=True)
-        scan_back(ends, save=True)
+        ends = dfinal if documents is None else None
+        if chained > 0:
+            scan_back(chained, None, None, before, save=False)
+            ends = _chain(saved.transitions, before, dfinal, s, blocks, documents, back=True)
+        if documents is not None:
+            scan_back(s.segments, ends, dfinal, dinitial, save=True)
+            return dstates, dinitial
+        scan_back(s.segments, ends, None, before, save=True)
     return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
 
 
 def differentiate(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
-    dv: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool,
+    dv: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool, documents: Documents | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
 
@@ -291,7 +362,8 @@ def differentiate(
         chunk_size, scale, full_route_grad: as in the operation.
     """
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
-    s = sizes_of(q, v, route, chunk_size, blocks)
+    s = sizes_of(q, v, route, chunk_size, blocks, documents)
+    tiles = None if documents is None else documents.tile_table
     adds = dv is not None
     dv = v.new_empty(v.shape) if dv is None else dv
     dtype = q.dtype if s.GROUP == 1 else torch.float32
@@ -299,7 +371,7 @@ def differentiate(
     dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
     droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
     heads, bt = s.B * s.H, blocks.BT
-    constants = _constants(s, blocks, q.dtype, route)
+    constants = _constants(s, blocks, q.dtype, route, documents)
     counts = (s.T, s.H, s.NT, s.N, s.R)
     with on_device(q):
         columns, warps = blocks.values
@@ -307,15 +379,15 @@ def differentiate(
         x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
         sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
         overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
-        triton_backward.differentiate_values[(value_blocks * s.NT * heads,)](
-            q, k, v, beta, route, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
+        _version(triton_backward.differentiate_values, documents)[(value_blocks * s.NT * heads,)](
+            q, k, v, beta, route, tiles, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
             scale, *counts, *_strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
         )  # fmt: skip
         columns, warps, stages = blocks.keys
         programs = blocks.BK // blocks.BKB * s.NT * heads
         scratch = q.new_empty(2, programs, bt, bt)
-        triton_backward.differentiate_keys[(programs,)](
-            q, k, beta, route, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
+        _version(triton_backward.differentiate_keys, documents)[(programs,)](
+            q, k, beta, route, tiles, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
             dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
             **constants, BKB=blocks.BKB, BV=columns, FULL_ROUTE_GRAD=full_route_grad, STAGES=stages,
             num_warps=warps,
@@ -340,14 +412,22 @@ def _programs(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
     return programs, works > programs
 
 
-def _chain(transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, back: bool) -> Tensor:
+def _chain(
+    transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, documents: Documents | None,
+    back: bool,
+) -> Tensor:  # fmt: skip
     """Compute states at segment starts, or gradients at segment ends if ``back``: [B * H, segments, K, V] float32."""
     states = torch.empty_like(added)
     block, columns, warps = blocks.chain
-    triton_forward.chain[(_ceil_div(s.V, columns) * s.B * s.H,)](
-        transitions, added, first, states, s.segments,
+    table, heads, sequences = None, None, s.B
+    if documents is not None:
+        table, heads = documents.split_table, s.H
+        sequences = table.shape[0] // 4
+    _version(triton_forward.chain, documents)[(_ceil_div(s.V, columns) * sequences * s.H,)](
+        transitions, added, first, states, table, heads, added.shape[1],
         K=s.K, V=s.V, BK=blocks.BK, BKB=min(blocks.BK, block), BV=columns,
-        HAS_FIRST=first is not None, BACKWARD=back, PRECISION=dot_precision(transitions.dtype),
+        HAS_FIRST=first is not None, BACKWARD=back, PACKED=documents is not None,
+        PRECISION=dot_precision(transitions.dtype),
         num_warps=warps, num_stages=1,
     )  # fmt: skip
     return states

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nas.kernels.gated_delta_rule import triton_launch
-from nas.kernels.gated_delta_rule.triton_launch import Saved, blocks_of, sizes_of
+from nas.kernels.gated_delta_rule.triton_documents import Documents
+from nas.kernels.gated_delta_rule.triton_launch import Saved, blocks_of, chained_segments, final_shape, sizes_of
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import dense, operand_dtype
 
@@ -22,18 +23,30 @@ def gated_delta_rule(
     scale: float,
     initial_state: Tensor | None,
     full_route_grad: bool,
+    borders: list[int] | None,
+    final_state: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return o [B, T, H, V] and the final state of `nas.kernels.gated_delta_rule` for valid arguments.
 
     Matrix products use the widest dtype of q, k and v, or autocast's, and are summed in float32; states are float32.
-    Gradients are deterministic, bit by bit.
+    Gradients are deterministic, bit by bit. With ``borders``, those of packed documents, the final state is empty
+    unless ``final_state``.
     """
-    dtype = operand_dtype(q, k, v)
+    dtype, output_dtype = operand_dtype(q, k, v), operand_dtype(v)
     single = (x if x is None else x.float() for x in (g, beta, route, initial_state))
-    inputs = (q.to(dtype), k.to(dtype), v.to(dtype), *single)
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+    inputs = (q, k, v, *single)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    o, final, *_ = _forward(*inputs, chunk_size, scale, full_route_grad, save)
-    return o.to(operand_dtype(v)), final
+    tables: Tensor | None = None
+    layout: list[int] | None = None
+    if borders is not None and len(borders) > 2:  # one document is a sequence
+        tables, *layout = triton_launch.documents_of(borders, q, v, chunk_size)
+    o, final, *_ = _forward(*inputs, chunk_size, scale, full_route_grad, save, final_state, tables, layout)
+    return o.to(output_dtype), final
+
+
+def _documents(tables: Tensor | None, layout: list[int] | None) -> Documents | None:
+    return None if tables is None or layout is None else Documents(tables, *layout)
 
 
 def _contiguous(x: Tensor | None) -> Tensor | None:
@@ -52,14 +65,21 @@ def run_forward(
     scale: float,
     full_route_grad: bool,
     save: bool,
+    final_state: bool = True,
+    tables: Tensor | None = None,
+    layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return o, the final state, and the tensors for the backward pass (`Saved`), empty without ``save``."""
+    """Return o, the final state, and the tensors for the backward pass (`Saved`), empty without ``save``.
+
+    ``tables`` and ``layout`` are the fields of `Documents`, None without packed documents.
+    """
+    documents = _documents(tables, layout)
     q, k, v, route = dense(q), dense(k), dense(v), _contiguous(route)
     prepared = triton_launch.prepare(
         q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
-        chunk_size, scale, save,
+        chunk_size, scale, save, documents,
     )  # fmt: skip
-    o, final = triton_launch.scan(k, v, route, prepared, chunk_size, save)
+    o, final = triton_launch.scan(k, v, route, prepared, chunk_size, save, documents, final_state)
     return o, final, *(prepared.saved if save else empty_saved(prepared.saved))
 
 
@@ -80,19 +100,24 @@ def fake_forward(
     scale: float,
     full_route_grad: bool,
     save: bool,
+    final_state: bool = True,
+    tables: Tensor | None = None,
+    layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the forward pass's results."""
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
-    s = sizes_of(q, v, route, chunk_size, blocks)
+    documents = _documents(tables, layout)
+    s = sizes_of(q, v, route, chunk_size, blocks, documents)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
 
     def saved(*shape: int, dtype: torch.dtype = q.dtype) -> Tensor:
         return q.new_empty(shape if save else (0,), dtype=dtype)
 
-    transitions = q.new_empty(0) if s.segments == 1 else saved(heads, s.segments, s.K, s.K)
+    chained = chained_segments(s, documents)
+    transitions = saved(heads, chained, s.K, s.K) if chained > 0 else q.new_empty(0)
     return (
         q.new_empty(s.B, s.T, s.H, s.V),
-        q.new_empty(s.B, s.H, s.K, s.V, dtype=torch.float32),
+        q.new_empty(final_shape(s, documents, final_state), dtype=torch.float32),
         saved(heads, s.NT, 2, bt, dtype=torch.float32),
         saved(heads, s.NT, bt, bt),
         saved(heads, s.NT, bt, bk),
@@ -114,12 +139,20 @@ def run_backward(
     chunk_size: int,
     scale: float,
     full_route_grad: bool,
+    initial_state: bool = True,
+    tables: Tensor | None = None,
+    layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Compute dq, dk, dv, dg, dbeta, droute (empty without a route) and the gradient of the initial state."""
+    """Compute dq, dk, dv, dg, dbeta, droute (empty without a route) and the gradient of the initial state.
+
+    Of packed documents the last one is empty without ``initial_state``.
+    """
+    documents = _documents(tables, layout)
     q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
-    dstates, dinitial = triton_launch.state_gradients(k, do, route, kept, _contiguous(dfinal), chunk_size)
+    dfinal = None if dfinal is None or dfinal.numel() == 0 else dfinal.contiguous()  # a compiler fills in empty ones
+    dstates, dinitial = triton_launch.state_gradients(k, do, route, kept, dfinal, chunk_size, documents, initial_state)
     dq, dk, dv, dg, dbeta, droute = triton_launch.differentiate(
-        q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, full_route_grad
+        q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, full_route_grad, documents
     )
     return dq, dk, dv, dg, dbeta, droute, dinitial
 
@@ -136,10 +169,13 @@ def fake_backward(
     chunk_size: int,
     scale: float,
     full_route_grad: bool,
+    initial_state: bool = True,
+    tables: Tensor | None = None,
+    layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the backward pass's results."""
-    batch, _, heads, value_dim = v.shape
-    single = torch.float32
+    documents, single = _documents(tables, layout), torch.float32
+    s = sizes_of(q, v, route, chunk_size, blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype), documents)
     return (
         q.new_empty(q.shape),
         k.new_empty(k.shape),
@@ -147,24 +183,27 @@ def fake_backward(
         beta.new_empty(beta.shape, dtype=single),
         beta.new_empty(beta.shape, dtype=single),
         q.new_empty(0 if route is None else route.shape, dtype=single),
-        q.new_empty(batch, heads, q.shape[-1], value_dim, dtype=single),
+        q.new_empty(final_shape(s, documents, initial_state), dtype=single),
     )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    q, k, v, _, beta, route, initial_state, *ctx.options, _ = inputs
-    ctx.save_for_backward(q, k, v, beta, route, *output[2:])
+    q, k, v, _, beta, route, initial_state, *options, _, _, tables, ctx.layout = inputs
+    ctx.options = options
+    ctx.save_for_backward(q, k, v, beta, route, tables, *output[2:])
     ctx.has_initial_state = initial_state is not None
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    q, k, v, beta, route, *saved = ctx.saved_tensors
+    q, k, v, beta, route, tables, *saved = ctx.saved_tensors
     do = v.new_zeros(v.shape) if do is None else do
-    dq, dk, dv, dg, dbeta, droute, dinitial = _backward(q, k, v, beta, route, saved, do, dfinal, *ctx.options)
+    dq, dk, dv, dg, dbeta, droute, dinitial = _backward(
+        q, k, v, beta, route, saved, do, dfinal, *ctx.options, ctx.has_initial_state, tables, ctx.layout
+    )
     return (
         dq, dk, dv, dg, dbeta, None if route is None else droute, dinitial if ctx.has_initial_state else None,
-        None, None, None, None,
+        None, None, None, None, None, None, None,
     )  # fmt: skip
 
 

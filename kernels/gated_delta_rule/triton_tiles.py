@@ -7,6 +7,9 @@ are numbered 0 .. NT - 1, heads of the batch bh = b * H + h. Buffers between ker
 The running sum c of a tile's g is kept as two sums [2, BT], of the integer and of the fractional parts of g. After a
 reset of the state (g of -1e4, or -inf) one sum would be so large that a difference of two is rounding errors. The first
 sum is exact and the second is small. c_i - c_j is the sum of both differences.
+
+Packed documents (PACKED) are one sequence whose tiles are numbered over all documents. `triton_documents` computes the
+tables of their tiles and segments that the functions here read.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -15,6 +18,55 @@ import triton.language as tl
 
 VANISHED = tl.constexpr(-104.0)
 """The largest integer g for which exp(g) is 0 in float32: all smaller ones count as it."""
+
+
+@triton.jit
+def place_tile(tiles, n, T, BT: tl.constexpr, PACKED: tl.constexpr):
+    """Return the first token of the n-th tile, and the end of its sequence or document."""
+    if PACKED:
+        start, end = tl.load(tiles + n * 8), tl.load(tiles + n * 8 + 1)
+    else:
+        start, end = n * BT, T
+    return start, end
+
+
+@triton.jit
+def chunk_of_tile(tiles, n, SUB: tl.constexpr, PACKED: tl.constexpr):
+    """Return the chunk that contains the n-th tile."""
+    return tl.load(tiles + n * 8 + 2) if PACKED else n // SUB
+
+
+@triton.jit
+def ends_chunk(tiles, n, NT, SUB: tl.constexpr, PACKED: tl.constexpr):
+    """Return whether the n-th tile is the last of its chunk."""
+    return n == tl.load(tiles + n * 8 + 4) if PACKED else (n % SUB == SUB - 1) | (n == NT - 1)
+
+
+@triton.jit
+def is_last_segment(segments, segment, SEGMENTS, PACKED: tl.constexpr):
+    """Return whether a segment is the last of its sequence or document."""
+    return tl.load(segments + segment * 8 + 7) != 0 if PACKED else segment == SEGMENTS - 1
+
+
+@triton.jit
+def place_segment(segments, segment, T, NT, SEGMENT_TILES, PACKED: tl.constexpr):
+    """Return of a segment: its first tile and the tile after its last, and where tiles and their chunks lie.
+
+    With ``origin``, ``token``, ``chunk``, ``end`` and ``last_tile``, in this order, the n-th tile begins at token
+    ``token`` + (n - ``origin``) BT of a sequence or document up to ``end``. It is tile (n - ``origin``) % SUB of chunk
+    ``chunk`` + (n - ``origin``) // SUB. The chunk of ``last_tile`` may be short.
+    """
+    if PACKED:
+        row = segments + segment * 8
+        first, last = tl.load(row), tl.load(row + 1)
+        origin, token, chunk = first, tl.load(row + 2), tl.load(row + 4)
+        end, last_tile = tl.load(row + 3), last - 1
+    else:
+        first = segment * SEGMENT_TILES
+        last = tl.minimum(first + SEGMENT_TILES, NT)
+        origin, token, chunk = 0, 0, 0
+        end, last_tile = T, NT - 1
+    return first, last, origin, token, chunk, end, last_tile
 
 
 @triton.jit

@@ -285,9 +285,9 @@ def test_operators_keep_their_contracts(whole: bool, monkeypatch: pytest.MonkeyP
     if whole:
         del inputs["initial_state"]
     tensors = [inputs.get(name) for name in ("q", "k", "v", "g", "beta", "route", "initial_state")]
-    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, True))
+    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, True, True, None, None))
     detached = [x if x is None else x.detach() for x in tensors]
-    o, final, *saved = triton_op._forward(*detached, 16, 0.25, True, True)
+    o, final, *saved = triton_op._forward(*detached, 16, 0.25, True, True, True, None, None)
     q, k, v, _, beta, route, _ = detached
     dfinal = None if whole else torch.randn_like(final)
     torch.library.opcheck(
