@@ -55,12 +55,35 @@ def correlate(taps, inputs, W: tl.constexpr):
     return total
 
 
+@triton.jit
+def keep_own_inputs(inputs, t, documents, T, W: tl.constexpr):
+    """Return the W inputs up to token t [ROWS, 1], with zeros for those before its document."""
+    begin = tl.load(documents + t * 2, mask=t < T, other=0)
+    own = ()
+    for w in tl.static_range(W):
+        own = own + (tl.where(t - (W - 1) + w >= begin, inputs[w], 0.0),)
+    return own
+
+
+@triton.jit
+def keep_own_gradients(dps, s, documents, T, W: tl.constexpr):
+    """Return the W gradients from token s [ROWS, 1] on, with zeros for those after its document."""
+    end = tl.load(documents + s * 2 + 1, mask=s < T, other=0)
+    own = ()
+    for i in tl.static_range(W):
+        own = own + (tl.where(s + i < end, dps[i], 0.0),)
+    return own
+
+
 @triton.jit(do_not_specialize=["T"])
 def forward(
-    x, weight, y, T, D, x_b, x_t,
-    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
+    x, weight, documents, y, T, D, x_b, x_t,
+    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [W, D]."""
+    """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [W, D].
+
+    With PACKED, ``documents`` [T, 2] holds the first token of each token's document, and the token after its last.
+    """
     b, _, start, d = position(T, D, R, ROWS, BD)
     x += b * x_b
     taps, inputs = load_taps(weight, d, D, W), ()
@@ -72,20 +95,21 @@ def forward(
         for i in tl.static_range(UNROLL):
             inputs = inputs + (loaded[i].to(tl.float32),)
             t = first + i
-            made = silu(correlate(taps, inputs, W))
+            own = keep_own_inputs(inputs, t, documents, T, W) if PACKED else inputs
+            made = silu(correlate(taps, own, W))
             tl.store(y + (b * T + t) * D + d, made.to(y.dtype.element_ty), mask=(t < T) & (d < D))
             inputs = inputs[1:]
 
 
 @triton.jit(do_not_specialize=["T"])
 def backward(
-    dy, x, weight, dx, dweight, T, D, dy_b, dy_t, x_b, x_t,
-    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
+    dy, x, weight, documents, dx, dweight, T, D, dy_b, dy_t, x_b, x_t,
+    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Compute dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
 
     With p_t the input of SiLU, x_s has weight taps[w] in p_{s + W - 1 - w}. At t = s + W - 1 the W gradients of p that
-    dx_s needs are in registers.
+    dx_s needs are in registers. ``documents`` is as in `forward`.
     """
     b, block, start, d = position(T, D, R, ROWS, BD)
     x += b * x_b
@@ -97,7 +121,8 @@ def backward(
         inputs = inputs + (load_tokens(x, start - (W - 1) + w, d, T, D, x_t).to(tl.float32),)
     for i in tl.static_range(W - 1):
         inputs = inputs + (load_tokens(x, start + i, d, T, D, x_t).to(tl.float32),)
-        slope = silu_and_slope(correlate(taps, inputs, W))[1]
+        own = keep_own_inputs(inputs, start + i, documents, T, W) if PACKED else inputs
+        slope = silu_and_slope(correlate(taps, own, W))[1]
         dps = dps + (slope * load_tokens(dy, start + i, d, T, D, dy_t).to(tl.float32),)
         inputs = inputs[1:]
     for step in range(R // UNROLL):
@@ -106,12 +131,14 @@ def backward(
         dy_loaded = load_several(dy, first + (W - 1), d, T, D, dy_t, UNROLL)
         for i in tl.static_range(UNROLL):
             inputs = inputs + (x_loaded[i].to(tl.float32),)
-            slope = silu_and_slope(correlate(taps, inputs, W))[1]
+            own = keep_own_inputs(inputs, first + (W - 1) + i, documents, T, W) if PACKED else inputs
+            slope = silu_and_slope(correlate(taps, own, W))[1]
             dps = dps + (slope * dy_loaded[i].to(tl.float32),)
             s, added, gradient = first + i, (), tl.zeros([ROWS, BD], tl.float32)
+            own = keep_own_gradients(dps, s, documents, T, W) if PACKED else dps
             for w in tl.static_range(W):
-                gradient += taps[w] * dps[W - 1 - w]
-                added = added + (sums[w] + inputs[0] * dps[W - 1 - w],)
+                gradient += taps[w] * own[W - 1 - w]
+                added = added + (sums[w] + inputs[0] * own[W - 1 - w],)
             tl.store(dx + (b * T + s) * D + d, gradient.to(dx.dtype.element_ty), mask=(s < T) & (d < D))
             inputs, dps, sums = inputs[1:], dps[1:], added
     for w in tl.static_range(W):

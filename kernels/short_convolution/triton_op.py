@@ -19,29 +19,40 @@ TOKENS_PER_ROW, UNROLL = 32, 4
 """Most consecutive tokens that a row of a tile processes, and how many of them are loaded at once."""
 
 
-def short_convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """Compute `nas.kernels.short_convolution` of valid arguments."""
-    return _forward(x.to(operand_dtype(x)), weight)
+def short_convolution(x: Tensor, weight: Tensor, borders: list[int] | None = None) -> Tensor:
+    """Compute `nas.kernels.short_convolution` of valid arguments; ``borders`` are those of packed documents."""
+    documents = None
+    if borders is not None and len(borders) > 2:  # one document is a sequence
+        documents = _document_of_tokens(borders, x.device)
+    return _forward(x.to(operand_dtype(x)), weight, documents)
 
 
-def _run_forward(x: Tensor, weight: Tensor) -> Tensor:
+def _document_of_tokens(borders: list[int], device: torch.device) -> Tensor:
+    """Return int32 [T, 2], the begin and end of each token's document, without waiting for the device."""
+    values = torch.tensor(borders, dtype=torch.int32).to(device, non_blocking=True)
+    documents = torch.stack([values[:-1], values[1:]], dim=1)
+    return documents.repeat_interleave(values.diff(), dim=0, output_size=borders[-1])
+
+
+def _run_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> Tensor:
     x = dense(x)
     _, length, channels = x.shape
     y = x.new_empty(x.shape)
     blocks, walk = _blocks(x)
     with on_device(x):
         triton_kernels.forward[(blocks * triton.cdiv(channels, CHANNELS),)](
-            x, _taps(weight), y, length, channels, *x.stride()[:2],
-            W=weight.shape[1], R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, num_warps=WARPS,
+            x, _taps(weight), documents, y, length, channels, *x.stride()[:2],
+            W=weight.shape[1], R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
+            num_warps=WARPS,
         )  # fmt: skip
     return y
 
 
-def _fake_forward(x: Tensor, weight: Tensor) -> Tensor:
+def _fake_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _run_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _run_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
     dy, x = dense(dy), dense(x)
     _, length, channels = x.shape
     (blocks, walk), size = _blocks(x), weight.shape[1]
@@ -49,13 +60,14 @@ def _run_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor
     partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
     with on_device(x):
         triton_kernels.backward[(blocks * triton.cdiv(channels, CHANNELS),)](
-            dy, x, _taps(weight), dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
-            W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, num_warps=WARPS,
+            dy, x, _taps(weight), documents, dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
+            W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
+            num_warps=WARPS,
         )  # fmt: skip
     return dx, sum_partials(partials, weight)
 
 
-def _fake_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _fake_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
@@ -71,12 +83,12 @@ def _taps(weight: Tensor) -> Tensor:
     return weight.t().contiguous()
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
-    return _backward(dy, *ctx.saved_tensors)
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+    return *_backward(dy, *ctx.saved_tensors), None
 
 
 _backward = Operator("short_convolution_backward", _run_backward, _fake_backward)

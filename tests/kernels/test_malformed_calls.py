@@ -50,6 +50,7 @@ def calls() -> dict[str, Call]:
     branches |= {"linear_weight": of(2), "scores": of(B, T, 2 * H), "gate": of(B, T, 8), "eps": 1e-6}
     ring = window.window_cache_of_prefill(prefix["k"], prefix["v"], window=4)
     state, pages = linear.initial_linear_state(B, H, K, V), softmax.empty_cache(**cache, chunk_size=C)
+    packed = {"cu_seqlens": torch.tensor([0, 3, T])}
     routed, sizes = ("route", "scale"), {"chunk_size": C, "pages": 8, "max_chunks": 4}
     return {
         "softmax": Call(chunk_softmax_attention, prefix | chunks | {"scale": 1.0}, routed),
@@ -57,6 +58,12 @@ def calls() -> dict[str, Call]:
         "linear": Call(
             gated_delta_rule, prefix | gates | chunks | {"scale": 1.0, "initial_state": of(B, H, K, V)},
             (*routed, "initial_state"),
+        ),
+        "packed linear": Call(
+            gated_delta_rule, {name: x[:1] for name, x in (prefix | gates).items()} | packed, ("cu_seqlens",)
+        ),
+        "packed convolution": Call(
+            short_convolution, {"x": of(1, T, 8), "weight": of(8, 4)} | packed, ("cu_seqlens",)
         ),
         "hybrid": Call(hybrid_attention, pair),
         "norms": Call(
@@ -109,8 +116,11 @@ def wrong_values(value: object) -> Iterator[tuple[str, object]]:
         yield from (("0", 0), ("negative", -1), ("fraction", 2.5))
 
 
-VALID = {("swiglu", "x", "one axis more"), ("swiglu", "x", "other device")}
-"""Replaced values that are right: any rank, and the only tensor of a call on any device."""
+VALID = {
+    *(("swiglu", "x", "one axis more"), ("swiglu", "x", "other device")),
+    *(("packed linear", "cu_seqlens", "integers"), ("packed convolution", "cu_seqlens", "integers")),
+}
+"""Replaced values that are right: any rank, the only tensor of a call on any device, and integers."""
 
 
 @pytest.mark.parametrize("name", calls())

@@ -1,11 +1,14 @@
 """The short convolution against its definition, and Triton against the reference in float64."""
 
+import functools
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
 
 from nas.kernels.short_convolution import short_convolution
-from tests.kernels.cases import Inputs, strided
+from tests.kernels.cases import Inputs, assert_all_close, results_and_gradients, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,
     MODEL_LENGTH,
@@ -64,6 +67,31 @@ def test_kernels_in_float16_on_a_long_sequence() -> None:
     assert_kernels_are_right(short_convolution, case(1, 270, 5, 4, dtype=torch.float16))
 
 
+@pytest.mark.parametrize("size", [4, 1])
+def test_packed_documents_equal_documents_one_by_one(size: int) -> None:
+    """Long, shorter than the convolution, empty and of one token, across the tiles of the kernels; all gradients."""
+    borders = [0, 37, 39, 39, 40, 43]
+    inputs = case(1, 43, 5, size)
+    packed = functools.partial(short_convolution, cu_seqlens=torch.tensor(borders, dtype=torch.int32))
+
+    def definition_of_each(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.cat([definition(x[:, a:b], weight) for a, b in pairwise(borders) if a < b], dim=1)
+
+    exact = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
+    cotangents = [torch.randn(1, 43, 5, dtype=torch.float64)]
+    expected = results_and_gradients(definition_of_each, exact, cotangents)
+    for actual_part, expected_part in zip(results_and_gradients(packed, exact, cotangents), expected, strict=True):
+        assert_all_close(actual_part, expected_part, atol=1e-12)
+    assert_kernels_are_right(packed, inputs)
+
+
+def test_one_document_is_a_sequence() -> None:
+    inputs, cu_seqlens = case(1, 9, 5, 4), torch.tensor([0, 9])
+    for impl in ("reference", "triton"):
+        y = short_convolution(**inputs, impl=impl)  # type: ignore[arg-type]
+        assert torch.equal(short_convolution(**inputs, cu_seqlens=cu_seqlens, impl=impl), y)  # type: ignore[arg-type]
+
+
 def test_kernels_take_a_float32_weight_beside_half_precision() -> None:
     inputs = case(2, 9, 12, 4) | {"x": leaf(2, 9, 12, dtype=torch.bfloat16)}
     assert_kernels_are_right(short_convolution, inputs)
@@ -115,6 +143,11 @@ def test_compiles_as_one_graph() -> None:
         ({"weight": torch.zeros(5, 4)}, r"weight has shape \[5, 4\]; it must be \[D, W\] with D = 4"),
         ({"weight": torch.zeros(4, 4, dtype=torch.bool)}, r"weight has dtype torch.bool; .* floating-point"),
         ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
+        ({"cu_seqlens": torch.tensor([0, 3])}, r"cu_seqlens is given, and x has shape \[2, 3, 4\]; .* a batch of one"),
+        (
+            {"x": torch.zeros(1, 3, 4), "cu_seqlens": torch.tensor([0, 2])},
+            r"cu_seqlens ends at 2; it must end at T = 3, the tokens of x",
+        ),
         ({"weight": torch.zeros(4, 9), "impl": "triton"}, r"weight has W = 9, and Triton's kernels take up to 8"),
         ({"x": torch.zeros(2, 3, 4).double(), "impl": "triton"}, r"torch.float64, and Triton's kernels take float16"),
     ],
@@ -130,3 +163,13 @@ def test_kernels_at_the_size_of_the_model(channels: int) -> None:
     inputs = case(MODEL_BATCH, MODEL_LENGTH, channels, 4, device="cuda")
     inputs["x"] = inputs["x"].detach().bfloat16().requires_grad_()
     assert_kernels_are_right(short_convolution, inputs)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_packed_documents_on_the_gpu(dtype: torch.dtype) -> None:
+    lengths = torch.arange(400) % 150
+    inputs = case(1, int(lengths.sum()), 768, 4, device="cuda", dtype=dtype)
+    cu_seqlens = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    for borders in (cu_seqlens, cu_seqlens.cuda()):
+        assert_kernels_are_right(functools.partial(short_convolution, cu_seqlens=borders), inputs)
