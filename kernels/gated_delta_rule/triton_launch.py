@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.arguments import num_chunks
-from nas.kernels.gated_delta_rule import triton_backward, triton_forward, triton_invert, triton_scan_back
+from nas.kernels.gated_delta_rule import triton_forward, triton_invert
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
 from nas.kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
 
@@ -78,7 +78,8 @@ def _power_of_2(least: int) -> int:
     return 1 << (int(least) - 1).bit_length()
 
 
-def _ceil_div(a: int, b: int) -> int:
+def ceil_div(a: int, b: int) -> int:
+    """Return a / b, rounded up."""
     return -(-a // b)
 
 
@@ -127,9 +128,9 @@ def sizes_of(
     batch, length, heads, value_dim = v.shape
     sub = chunk_size // blocks.BT
     if documents is None:
-        tiles, chunks = _ceil_div(length, blocks.BT), num_chunks(length, chunk_size)
+        tiles, chunks = ceil_div(length, blocks.BT), num_chunks(length, chunk_size)
         each = _tiles_of_segment(v, tiles, chunk_size, blocks)
-        segments = _ceil_div(tiles, each)
+        segments = ceil_div(tiles, each)
     else:
         tiles, chunks, segments, each = documents.tiles, documents.chunks, documents.segments, 0
     routing_heads = heads if route is None else route.shape[-1]
@@ -142,14 +143,14 @@ def sizes_of(
 def _tiles_of_segment(v: Tensor, tiles: int, chunk_size: int, blocks: Blocks) -> int:
     """Return the number of tiles in a segment of a sequence of ``tiles`` tiles, see `split`."""
     batch, _, heads, value_dim = v.shape
-    columns = _ceil_div(value_dim, blocks.scan[0])
+    columns = ceil_div(value_dim, blocks.scan[0])
     return split(batch * heads, tiles, chunk_size // blocks.BT, blocks.BT, columns, v.device)
 
 
 def documents_of(borders: list[int], q: Tensor, v: Tensor, chunk_size: int) -> Documents:
     """Return the tables of packed documents; a segment has as many tiles as if all tokens were one document."""
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
-    each = _tiles_of_segment(v, _ceil_div(v.shape[1], blocks.BT), chunk_size, blocks)
+    each = _tiles_of_segment(v, ceil_div(v.shape[1], blocks.BT), chunk_size, blocks)
     return tabulate(borders, chunk_size, blocks.BT, each, v.device)
 
 
@@ -167,12 +168,12 @@ def final_shape(s: Sizes, documents: Documents | None, wanted: bool) -> tuple[in
     return (documents.documents, s.H, s.K, s.V) if wanted else (0,)
 
 
-def _segments_of(documents: Documents | None) -> tuple[Tensor | None, int | None]:
+def segments_of(documents: Documents | None) -> tuple[Tensor | None, int | None]:
     """Return the table of segments and the number of segments of split documents; None without documents."""
     return (None, None) if documents is None else (documents.segment_table, documents.split_segments)
 
 
-def _version(kernel: Any, documents: Documents | None) -> Any:
+def version_of(kernel: Any, documents: Documents | None) -> Any:
     """Return the version of a kernel that a call with these documents launches."""
     return kernel if documents is None else for_documents(kernel)
 
@@ -197,12 +198,12 @@ class Saved(NamedTuple):
     transitions: Tensor
 
 
-def _strides(*tensors: Tensor) -> list[int]:
+def strides(*tensors: Tensor) -> list[int]:
     """Return the strides of batch, token and head of each [B, T, H, D]."""
     return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
 
 
-def _constants(
+def constants_of(
     s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None, documents: Documents | None
 ) -> dict[str, int | bool | str]:
     """Return the compile-time constants of all kernels but the first."""
@@ -246,18 +247,18 @@ def prepare(
     a = torch.empty_like(p) if save else q.new_empty(0)
     w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
     c = q.new_empty(heads, s.NT, 2, bt, dtype=torch.float32)
-    constants = _constants(s, blocks, q.dtype, route, documents)
+    constants = constants_of(s, blocks, q.dtype, route, documents)
     sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PACKED", "PRECISION")}
     sizes["BKB"] = blocks.BKB
     with on_device(q):
         warps, registers = blocks.invert
-        _version(triton_invert.invert, documents)[(s.NT * heads,)](
-            k, g, beta, tiles, c, a, a_beta, to_keys, s.T, s.H, s.NT, *_strides(k), **sizes, SAVE=save,
+        version_of(triton_invert.invert, documents)[(s.NT * heads,)](
+            k, g, beta, tiles, c, a, a_beta, to_keys, s.T, s.H, s.NT, *strides(k), **sizes, SAVE=save,
             num_warps=warps, maxnreg=registers,
         )  # fmt: skip
         warps, stages = blocks.prepare
-        _version(triton_forward.prepare, documents)[(s.NT * heads,)](
-            q, k, tiles, c, a_beta, to_keys, w, q_new, p, scale, s.T, s.H, s.NT, *_strides(q, k), **sizes,
+        version_of(triton_forward.prepare, documents)[(s.NT * heads,)](
+            q, k, tiles, c, a_beta, to_keys, w, q_new, p, scale, s.T, s.H, s.NT, *strides(q, k), **sizes,
             num_warps=warps, num_stages=stages,
         )  # fmt: skip
         starts, transitions = initial_state if documents is None else None, q.new_empty(0)
@@ -266,14 +267,14 @@ def prepare(
             ends = q.new_empty(heads, chained, s.K, s.V, dtype=torch.float32)
             transitions = q.new_empty(heads, chained, s.K, s.K)
             columns, warps, stages, registers = blocks.summarise
-            programs = (_ceil_div(s.V, columns) + _ceil_div(bk, columns)) * chained * heads
+            programs = (ceil_div(s.V, columns) + ceil_div(bk, columns)) * chained * heads
             table = None if documents is None else documents.segment_table
-            _version(triton_forward.summarise, documents)[(programs,)](
+            version_of(triton_forward.summarise, documents)[(programs,)](
                 k, v, route, table, c, a_beta, w, ends, transitions,
-                s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *_strides(k, v),
+                s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *strides(k, v),
                 **constants, BV=columns, SAVE=save, STAGES=stages, num_warps=warps, maxnreg=registers,
             )  # fmt: skip
-            starts = _chain(transitions, ends, initial_state, s, blocks, documents, back=False)
+            starts = chain(transitions, ends, initial_state, s, blocks, documents, back=False)
     states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)
     saved = Saved(c, a, w, q_new, states, transitions)
     return Prepared(saved, a_beta, p, starts, None if documents is None else initial_state)
@@ -293,126 +294,31 @@ def scan(
     o = k.new_empty(s.B, s.T, s.H, s.V)
     final = k.new_empty(final_shape(s, documents, final_state), dtype=torch.float32)
     columns, warps, stages = blocks.scan if s.segments == 1 else blocks.split_scan
-    table, split_segments = _segments_of(documents)
-    programs, loop = _programs(s, columns, k.device)
+    table, split_segments = segments_of(documents)
+    programs, loop = programs_of(s, columns, k.device)
     with on_device(k):
-        _version(triton_forward.scan, documents)[(programs,)](
+        version_of(triton_forward.scan, documents)[(programs,)](
             k, v, route, table, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, initial, o,
             saved.states, final, s.B * s.H, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, split_segments,
-            *_strides(k, v), **_constants(s, blocks, k.dtype, route, documents),
+            *strides(k, v), **constants_of(s, blocks, k.dtype, route, documents),
             BV=columns, HAS_START=starts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final.numel() > 0,
             SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
         )  # fmt: skip
     return o, final
 
 
-def state_gradients(
-    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int,
-    documents: Documents | None = None, initial_state: bool = True,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32.
-
-    Of packed documents the second is [documents, H, K, V], and empty without ``initial_state``.
-    """
-    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
-    s = sizes_of(k, do, route, chunk_size, blocks, documents)
-    heads, chained = s.B * s.H, chained_segments(s, documents)
-    dstates = k.new_empty(heads, s.NT, s.K, s.V)
-    before = k.new_empty(heads, s.segments if documents is None else chained, s.K, s.V, dtype=torch.float32)
-    dinitial = k.new_empty(final_shape(s, documents, initial_state) if documents else 0, dtype=torch.float32)
-    columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
-    constants = _constants(s, blocks, k.dtype, route, documents)
-    table, split_segments = _segments_of(documents)
-
-    def scan_back(segments: int, ends: Tensor | None, final: Tensor | None, starts: Tensor, save: bool) -> None:
-        programs, loop = _programs(s._replace(segments=segments), columns, k.device)
-        _version(triton_scan_back.scan_back, documents)[(programs,)](
-            k, do, route, table, saved.c, saved.w, saved.q, ends, final, dstates, starts, heads, s.T, s.H, s.NT, s.N,
-            s.R, segments, s.segment_tiles, split_segments, *_strides(k, do), **constants, BV=columns,
-            HAS_END=ends is not None, HAS_FINAL=final is not None, HAS_INITIAL=dinitial.numel() > 0,
-            SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
-        )  # fmt: skip
-
-    with on_device(k):
-        ends = dfinal if documents is None else None
-        if chained > 0:
-            scan_back(chained, None, None, before, save=False)
-            ends = _chain(saved.transitions, before, dfinal, s, blocks, documents, back=True)
-        if documents is not None:
-            scan_back(s.segments, ends, dfinal, dinitial, save=True)
-            return dstates, dinitial
-        scan_back(s.segments, ends, None, before, save=True)
-    return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
-
-
-def differentiate(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
-    dv: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool, documents: Documents | None = None,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
-
-    Where several heads of v share a head of q and k, dq and dk are sums over them. They are first written for each head
-    of v in float32, [B, T, H, K] each, which takes that memory and one more pass over it.
-
-    Args:
-        q, k, v, beta, route, saved: as in the forward pass.
-        dstates: gradients of the states, the result of `state_gradients`.
-        do: [B, T, H, V] with a dense last axis.
-        dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
-        chunk_size, scale, full_route_grad: as in the operation.
-    """
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
-    s = sizes_of(q, v, route, chunk_size, blocks, documents)
-    tiles = None if documents is None else documents.tile_table
-    adds = dv is not None
-    dv = v.new_empty(v.shape) if dv is None else dv
-    dtype = q.dtype if s.GROUP == 1 else torch.float32
-    dq, dk = (q.new_empty(s.B, s.T, s.H, s.K, dtype=dtype) for _ in range(2))
-    dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
-    droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
-    heads, bt = s.B * s.H, blocks.BT
-    constants = _constants(s, blocks, q.dtype, route, documents)
-    counts = (s.T, s.H, s.NT, s.N, s.R)
-    with on_device(q):
-        columns, warps = blocks.values
-        value_blocks = _ceil_div(s.V, columns)
-        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
-        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
-        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
-        _version(triton_backward.differentiate_values, documents)[(value_blocks * s.NT * heads,)](
-            q, k, v, beta, route, tiles, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
-            scale, *counts, *_strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
-        )  # fmt: skip
-        columns, warps, stages = blocks.keys
-        programs = blocks.BK // blocks.BKB * s.NT * heads
-        scratch = q.new_empty(2, programs, bt, bt)
-        _version(triton_backward.differentiate_keys, documents)[(programs,)](
-            q, k, beta, route, tiles, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
-            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *_strides(q, k, do),
-            **constants, BKB=blocks.BKB, BV=columns, FULL_ROUTE_GRAD=full_route_grad, STAGES=stages,
-            num_warps=warps,
-        )  # fmt: skip
-    if route is None:
-        droute = q.new_empty(0, dtype=torch.float32)
-    else:
-        droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
-    if s.GROUP > 1:
-        dq, dk = (x.unflatten(2, (-1, s.GROUP)).sum(3).to(q.dtype) for x in (dq, dk))
-    return dq, dk, dv, dg, dbeta, droute
-
-
-def _programs(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
+def programs_of(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
     """Return the number of programs of a scan over ``columns`` blocks, and whether each has several blocks.
 
     There are at most as many programs as run at once. Where each occupies a multiprocessor, a waiting program would
     keep other kernels from using the multiprocessors that the scan leaves idle.
     """
-    works = _ceil_div(s.V, columns) * s.segments * s.B * s.H
+    works = ceil_div(s.V, columns) * s.segments * s.B * s.H
     programs = works if s.segments > 1 else min(works, multiprocessors(device))
     return programs, works > programs
 
 
-def _chain(
+def chain(
     transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, documents: Documents | None,
     back: bool,
 ) -> Tensor:  # fmt: skip
@@ -423,7 +329,7 @@ def _chain(
     if documents is not None:
         table, heads = documents.split_table, s.H
         sequences = table.shape[0] // 4
-    _version(triton_forward.chain, documents)[(_ceil_div(s.V, columns) * sequences * s.H,)](
+    version_of(triton_forward.chain, documents)[(ceil_div(s.V, columns) * sequences * s.H,)](
         transitions, added, first, states, table, heads, added.shape[1],
         K=s.K, V=s.V, BK=blocks.BK, BKB=min(blocks.BK, block), BV=columns,
         HAS_FIRST=first is not None, BACKWARD=back, PACKED=documents is not None,

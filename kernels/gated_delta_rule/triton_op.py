@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.kernels.gated_delta_rule import triton_launch
+from nas.kernels.gated_delta_rule import triton_launch, triton_launch_back
 from nas.kernels.gated_delta_rule.triton_documents import Documents
 from nas.kernels.gated_delta_rule.triton_launch import Saved, blocks_of, chained_segments, final_shape, sizes_of
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
@@ -23,8 +23,8 @@ def gated_delta_rule(
     scale: float,
     initial_state: Tensor | None,
     full_route_grad: bool,
-    borders: list[int] | None,
-    final_state: bool,
+    borders: list[int] | None = None,
+    final_state: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Return o [B, T, H, V] and the final state of `nas.kernels.gated_delta_rule` for valid arguments.
 
@@ -150,8 +150,10 @@ def run_backward(
     documents = _documents(tables, layout)
     q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
     dfinal = None if dfinal is None or dfinal.numel() == 0 else dfinal.contiguous()  # a compiler fills in empty ones
-    dstates, dinitial = triton_launch.state_gradients(k, do, route, kept, dfinal, chunk_size, documents, initial_state)
-    dq, dk, dv, dg, dbeta, droute = triton_launch.differentiate(
+    dstates, dinitial = triton_launch_back.state_gradients(
+        k, do, route, kept, dfinal, chunk_size, documents, initial_state
+    )
+    dq, dk, dv, dg, dbeta, droute = triton_launch_back.differentiate(
         q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, full_route_grad, documents
     )
     return dq, dk, dv, dg, dbeta, droute, dinitial

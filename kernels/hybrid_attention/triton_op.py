@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.chunk_softmax_attention import triton_op as softmax
-from nas.kernels.gated_delta_rule import triton_launch
+from nas.kernels.gated_delta_rule import triton_launch, triton_launch_back
 from nas.kernels.gated_delta_rule import triton_op as linear
 from nas.kernels.gated_delta_rule.triton_launch import Saved
 from nas.kernels.hybrid_attention.streams import Side
@@ -132,13 +132,13 @@ def _run_backward(
     do_linear, k, route = dense(do_linear), dense(linear_k), linear_route.contiguous()
     side = Side(v.device)
     with side.stream():
-        dstates, _ = triton_launch.state_gradients(k, do_linear, route, kept, None, chunk_size)
+        dstates, _ = triton_launch_back.state_gradients(k, do_linear, route, kept, None, chunk_size)
     gradients: list[Tensor] = []
 
     def differentiate(dv: Tensor) -> None:
         side.follow()
         with side.stream():
-            of_linear = triton_launch.differentiate(
+            of_linear = triton_launch_back.differentiate(
                 dense(linear_q), k, values, beta.contiguous(), route, kept, dstates, do_linear, dv.view(values.shape),
                 chunk_size, _scale(linear_q), full_route_grad,
             )  # fmt: skip

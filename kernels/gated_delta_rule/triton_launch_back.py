@@ -1,0 +1,117 @@
+"""Launches of the gated delta rule's backward pass: the scan of the state's gradient, then the inputs' gradients."""
+
+import torch
+from torch import Tensor
+
+from nas.kernels.gated_delta_rule import triton_backward, triton_scan_back
+from nas.kernels.gated_delta_rule.triton_documents import Documents
+from nas.kernels.gated_delta_rule.triton_launch import (
+    Saved,
+    blocks_of,
+    ceil_div,
+    chain,
+    chained_segments,
+    constants_of,
+    final_shape,
+    programs_of,
+    segments_of,
+    sizes_of,
+    strides,
+    version_of,
+)
+from nas.kernels.triton_support import on_device
+
+
+def state_gradients(
+    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int,
+    documents: Documents | None = None, initial_state: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32.
+
+    Of packed documents the second is [documents, H, K, V], and empty without ``initial_state``.
+    """
+    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
+    s = sizes_of(k, do, route, chunk_size, blocks, documents)
+    heads, chained = s.B * s.H, chained_segments(s, documents)
+    dstates = k.new_empty(heads, s.NT, s.K, s.V)
+    before = k.new_empty(heads, s.segments if documents is None else chained, s.K, s.V, dtype=torch.float32)
+    dinitial = k.new_empty(final_shape(s, documents, initial_state) if documents else 0, dtype=torch.float32)
+    columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
+    constants = constants_of(s, blocks, k.dtype, route, documents)
+    table, split_segments = segments_of(documents)
+
+    def scan_back(segments: int, ends: Tensor | None, final: Tensor | None, starts: Tensor, save: bool) -> None:
+        programs, loop = programs_of(s._replace(segments=segments), columns, k.device)
+        version_of(triton_scan_back.scan_back, documents)[(programs,)](
+            k, do, route, table, saved.c, saved.w, saved.q, ends, final, dstates, starts, heads, s.T, s.H, s.NT, s.N,
+            s.R, segments, s.segment_tiles, split_segments, *strides(k, do), **constants, BV=columns,
+            HAS_END=ends is not None, HAS_FINAL=final is not None, HAS_INITIAL=dinitial.numel() > 0,
+            SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
+        )  # fmt: skip
+
+    with on_device(k):
+        ends = dfinal if documents is None else None
+        if chained > 0:
+            scan_back(chained, None, None, before, save=False)
+            ends = chain(saved.transitions, before, dfinal, s, blocks, documents, back=True)
+        if documents is not None:
+            scan_back(s.segments, ends, dfinal, dinitial, save=True)
+            return dstates, dinitial
+        scan_back(s.segments, ends, None, before, save=True)
+    return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
+
+
+def differentiate(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    dv: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool, documents: Documents | None = None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
+
+    Where several heads of v share a head of q and k, dq and dk are sums over them. They are first written for each head
+    of v in float32, [B, T, H, K] each, which takes that memory and one more pass over it.
+
+    Args:
+        q, k, v, beta, route, saved: as in the forward pass.
+        dstates: gradients of the states, the result of `state_gradients`.
+        do: [B, T, H, V] with a dense last axis.
+        dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
+        chunk_size, scale, full_route_grad: as in the operation.
+    """
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    s = sizes_of(q, v, route, chunk_size, blocks, documents)
+    tiles = None if documents is None else documents.tile_table
+    adds = dv is not None
+    dv = v.new_empty(v.shape) if dv is None else dv
+    dtype = q.dtype if s.GROUP == 1 else torch.float32
+    dq, dk = (q.new_empty(s.B, s.T, s.H, s.K, dtype=dtype) for _ in range(2))
+    dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
+    droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
+    heads, bt = s.B * s.H, blocks.BT
+    constants = constants_of(s, blocks, q.dtype, route, documents)
+    counts = (s.T, s.H, s.NT, s.N, s.R)
+    with on_device(q):
+        columns, warps = blocks.values
+        value_blocks = ceil_div(s.V, columns)
+        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
+        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
+        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
+        version_of(triton_backward.differentiate_values, documents)[(value_blocks * s.NT * heads,)](
+            q, k, v, beta, route, tiles, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
+            scale, *counts, *strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
+        )  # fmt: skip
+        columns, warps, stages = blocks.keys
+        programs = blocks.BK // blocks.BKB * s.NT * heads
+        scratch = q.new_empty(2, programs, bt, bt)
+        version_of(triton_backward.differentiate_keys, documents)[(programs,)](
+            q, k, beta, route, tiles, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
+            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *strides(q, k, do),
+            **constants, BKB=blocks.BKB, BV=columns, FULL_ROUTE_GRAD=full_route_grad, STAGES=stages,
+            num_warps=warps,
+        )  # fmt: skip
+    if route is None:
+        droute = q.new_empty(0, dtype=torch.float32)
+    else:
+        droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
+    if s.GROUP > 1:
+        dq, dk = (x.unflatten(2, (-1, s.GROUP)).sum(3).to(q.dtype) for x in (dq, dk))
+    return dq, dk, dv, dg, dbeta, droute
