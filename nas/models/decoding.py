@@ -3,8 +3,7 @@
 >>> import torch
 >>> from nas.search_spaces.architecture import Architecture, Layer
 >>> from nas.models.decoding import Decoder, generate
->>> from nas.errors import warn
-from nas.models.language_model import LanguageModel
+>>> from nas.models.language_model import LanguageModel
 >>> architecture = Architecture(
 ...     vocab_size=11, width=12, layers=(Layer("token_hybrid", 4), Layer("linear", 4)), linear_heads=2, key_dim=4,
 ...     value_dim=6, softmax_heads=4, routing_heads=2, mlp_width=10,
