@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import os
+from typing import Any
 
 import torch
 
@@ -17,6 +18,12 @@ shared memory for the tiles.
 
 OLDEST_TRITON = (3, 6)
 """Oldest Triton that the kernels were checked with."""
+
+LARGE_SHARED_MEMORY = 227 * 1024
+"""Bytes of shared memory of a program that the tiles for Hopper may need; compute capabilities 9.0 and 10.0 have them.
+
+GPUs with less (8.0 has 163 KiB; 8.6, 8.9 and 12.0 have 99 KiB) use tiles that fit in 99 KiB.
+"""
 
 
 def interpreting() -> bool:
@@ -56,3 +63,12 @@ def known_machine_obstacle(device: torch.device) -> str | None:
             "known to give wrong gradients for such kernels"
         )
     return None
+
+
+@functools.cache
+def has_large_shared_memory(device: torch.device) -> bool:
+    """Return whether a program on ``device`` may use `LARGE_SHARED_MEMORY`; True without a GPU, for the interpreter."""
+    if device.type != "cuda":
+        return True
+    properties: Any = torch.cuda.get_device_properties(device)  # whose type lacks this attribute
+    return bool(properties.shared_memory_per_block_optin >= LARGE_SHARED_MEMORY)

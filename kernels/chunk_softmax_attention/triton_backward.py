@@ -28,6 +28,7 @@ from nas.kernels.chunk_softmax_attention.triton_tiles import (
     store_rows,
     weights,
 )
+from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
@@ -35,9 +36,11 @@ DELTA_ROWS = 32
 """Tokens in a program of the kernel that sums do * o."""
 
 
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, device: torch.device) -> Launch:
     """Return tile sizes for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
+    if not has_large_shared_memory(device):
+        return _small_launch(dtype, width)
     if dtype == torch.float32:
         if width <= 192:
             return Launch(32, 32, 8, 1)
@@ -45,6 +48,15 @@ def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
     if width <= 192:
         return Launch(64, 128, 8, 3)
     return Launch(64, 64, 8, 2 if width <= 256 else 1)
+
+
+def _small_launch(dtype: torch.dtype, width: int) -> Launch:
+    """Return tile sizes that fit in 99 KiB of shared memory, for rows of k and v of ``width`` together."""
+    if dtype == torch.float32:
+        return Launch(16, 16, 8, 1)
+    if width <= 256:
+        return Launch(64 if width <= 192 else 32, 64, 8, 2)
+    return Launch(16, 32 if width <= 384 else 16, 8, 1)
 
 
 def backward(
@@ -78,7 +90,7 @@ def backward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, q.device)
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     dweight = q.new_empty(batch * heads, chunks * chunk_size, dtype=torch.float32) if route_gradient else None

@@ -28,6 +28,7 @@ from nas.kernels.chunk_softmax_attention.triton_tiles import (
     raise_top,
     store_rows,
 )
+from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
@@ -45,14 +46,25 @@ SHORT = 8192
 program of the gated delta rule (`nas.kernels.hybrid_attention`). Blocks of 128 load each key half as often."""
 
 
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool, length: int) -> Launch:
+def choose_launch(
+    dtype: torch.dtype, key_dim: int, value_dim: int, routed: bool, length: int, device: torch.device
+) -> Launch:
     """Return tile sizes for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
+    if not has_large_shared_memory(device):
+        return _small_launch(dtype, width)
     if dtype == torch.float32:
         return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
     if width > 192:
         return Launch(128, 64, 8, 2)
     return Launch(64, 64, 4, 2) if routed and length <= SHORT else Launch(128, 64, 4, 3)
+
+
+def _small_launch(dtype: torch.dtype, width: int) -> Launch:
+    """Return tile sizes that fit in 99 KiB of shared memory, for rows of q or k and v of ``width`` together."""
+    if dtype == torch.float32:
+        return Launch(64, 16, 8, 2) if width <= 256 else Launch(32, 16, 8, 2 if width <= 384 else 1)
+    return Launch(64, 64, 4, 2) if width <= 256 else Launch(64, 32, 8, 2 if width <= 384 else 1)
 
 
 def forward(
@@ -81,7 +93,7 @@ def forward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim, routed, length)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, routed, length, q.device)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
     programs = triton.cdiv(length, launch.queries) * splits * batch * heads

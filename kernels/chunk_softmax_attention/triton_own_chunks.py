@@ -24,20 +24,31 @@ from nas.kernels.chunk_softmax_attention.triton_tiles import (
     store_rows,
     weights,
 )
+from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
 
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int) -> Launch:
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, chunk_size: int, device: torch.device) -> Launch:
     """Return tile sizes for operands of ``dtype`` with these head dims; a program's queries are also its keys.
 
     Where a chunk is one block, memory limits the number of programs on a multiprocessor. A loop over the blocks of a
     chunk needs more registers.
     """
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
+    if not has_large_shared_memory(device):
+        return _small_launch(dtype, width)
     if dtype == torch.float32:
         return Launch(32, 32, 8, 1) if width <= 192 else Launch(16, 16, 8, 1)
     return Launch(64, 64, 4 if width <= (192 if chunk_size > 64 else 384) else 8, 1)
+
+
+def _small_launch(dtype: torch.dtype, width: int) -> Launch:
+    """Return tile sizes that fit in 99 KiB of shared memory, for rows of k and v of ``width`` together."""
+    if dtype == torch.float32:
+        return Launch(16, 16, 4 if width <= 192 else 8, 1)
+    block = 64 if width <= 256 else 32 if width <= 384 else 16
+    return Launch(block, block, 8, 1)
 
 
 def differentiate_own_chunks(
@@ -70,7 +81,7 @@ def differentiate_own_chunks(
     value_dim, chunks = v.shape[-1], index.order.shape[1]
     dq_sum = torch.empty(q.shape, dtype=torch.float32, device=q.device)
     delta = torch.empty_like(lse)
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, chunk_size, q.device)
     _own_chunk_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
         do, q, k, v, o, lse, index.log_weight, delta, dq_sum, dk, dv, dweight,
         scale, scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
 from nas.kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, permuted_chunks
+from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
@@ -18,12 +19,23 @@ HIGHEST = tl.constexpr(64.0)
 """Largest log2 of exp(s - lse): without this bound a skipped chunk's exponential could become inf."""
 
 
-def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
+def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, device: torch.device) -> Launch:
     """Return tile sizes for operands of ``dtype`` with these head dims."""
     width = padded(key_dim, dtype) + padded(value_dim, dtype)
+    if not has_large_shared_memory(device):
+        return _small_launch(dtype, width)
     if dtype == torch.float32:
         return Launch(32, 64, 8, 1) if width <= 256 else Launch(16, 32, 8, 1)
     return Launch(64, 128, 8, 2) if width <= 256 else Launch(64, 64, 8, 1)
+
+
+def _small_launch(dtype: torch.dtype, width: int) -> Launch:
+    """Return tile sizes that fit in 99 KiB of shared memory, for rows of k and v of ``width`` together."""
+    if dtype == torch.float32:
+        return Launch(32, 32, 8, 1) if width <= 192 else Launch(16, 16, 8, 1)
+    if width <= 256:
+        return Launch(64, 64, 8, 2)
+    return Launch(32, 64, 8, 1) if width <= 384 else Launch(16, 32, 8, 1)
 
 
 def add_skipped(
@@ -47,7 +59,7 @@ def add_skipped(
     """
     batch, length, heads, key_dim = q.shape
     value_dim, chunks = v.shape[-1], index.order.shape[1]
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim)
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, q.device)
     _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
         do, q, k, v, lse, delta, index.order, index.before, dweight,
         scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],

@@ -15,6 +15,7 @@ from torch import Tensor
 from nas.kernels.chunk_softmax_attention.triton_backward import add_gradients, output_products
 from nas.kernels.chunk_softmax_attention.triton_backward import choose_launch as choose_backward_launch
 from nas.kernels.chunk_softmax_attention.triton_forward import MAX_VALUE_WIDTH
+from nas.kernels.chunk_softmax_attention.triton_forward import choose_launch as choose_routed_launch
 from nas.kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
     LOWEST,
@@ -25,12 +26,15 @@ from nas.kernels.chunk_softmax_attention.triton_tiles import (
     raise_top,
     store_rows,
 )
+from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.triton_dot import dot
 from nas.kernels.triton_support import dot_precision
 
 
-def choose_forward_launch(dtype: torch.dtype, key_dim: int, value_dim: int) -> Launch:
+def choose_forward_launch(dtype: torch.dtype, key_dim: int, value_dim: int, device: torch.device) -> Launch:
     """Return tile sizes for operands of ``dtype`` with these head dims; small blocks: the window bounds reuse."""
+    if not has_large_shared_memory(device):
+        return choose_routed_launch(dtype, key_dim, value_dim, False, 0, device)
     width = padded(key_dim, dtype) + min(padded(value_dim, dtype), MAX_VALUE_WIDTH)
     if dtype == torch.float32:
         return Launch(64, 32, 4, 2) if width <= 256 else Launch(64, 16, 4, 2)
@@ -53,7 +57,7 @@ def forward(
     value_dim = v.shape[-1]
     o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     lse = torch.empty(batch, heads, length, dtype=torch.float32, device=v.device)
-    launch = launch or choose_forward_launch(q.dtype, key_dim, value_dim)
+    launch = launch or choose_forward_launch(q.dtype, key_dim, value_dim, q.device)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     programs = triton.cdiv(length, launch.queries) * triton.cdiv(value_dim, width) * batch * heads
     _window_forward_kernel[(programs,)](
@@ -90,7 +94,7 @@ def backward(
     dq_sum = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    launch = launch or choose_backward_launch(q.dtype, key_dim, value_dim)
+    launch = launch or choose_backward_launch(q.dtype, key_dim, value_dim, q.device)
     _window_backward_kernel[(triton.cdiv(length, launch.keys) * batch * heads,)](
         do, q, k, v, lse, output_products(do, o), dq_sum, dk, dv, scale, scale * LOG2_E, length, window, heads,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],

@@ -10,6 +10,7 @@ from torch import Tensor
 from nas.kernels.arguments import num_chunks
 from nas.kernels.gated_delta_rule import triton_forward, triton_invert
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
+from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
@@ -42,7 +43,7 @@ class Blocks:
     keys: tuple[int, int, int]
 
 
-def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype) -> Blocks:
+def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype, device: torch.device) -> Blocks:
     """Return block sizes that fit in the shared memory and the registers of a multiprocessor.
 
     Args:
@@ -50,10 +51,13 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         value_dim: V.
         chunk_size: tokens in a routing chunk; tiles do not cross its borders.
         dtype: dtype of the operands.
+        device: the GPU.
     """
     wide = dtype == torch.float32
     padded = max(narrowest(dtype), _power_of_2(key_dim))
     big = padded > 128
+    if not has_large_shared_memory(device):
+        return _small_blocks(chunk_size, padded, wide)
     if wide:
         columns = 16 if big else 32
         scan = (columns, 4, 1)
@@ -70,6 +74,22 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype)
         summarise=(*scan, None) if big else (64, 4, 1, 168), chain=(128, 64, 8),
         scan=scan, scan_back=scan, split_scan=alone, split_scan_back=alone if big or value_dim <= 64 else (128, 8, 2),
         values=(64, 4), keys=(64, 4, 3),
+    )  # fmt: skip
+
+
+def _small_blocks(chunk_size: int, padded: int, wide: bool) -> Blocks:
+    """Return block sizes that fit in 99 KiB of shared memory, for keys of ``padded`` columns.
+
+    On GPUs before Hopper, and on those for desktops, the operands of a product are in registers: blocks are narrower.
+    """
+    big = padded > 128
+    columns = 16 if wide and big else 32
+    scan = (columns, 8, 1) if wide or big else (columns, 4, 2)
+    return Blocks(
+        BT=min((16 if big else 32) if wide else 64, chunk_size), BK=padded, BKB=min(padded, 32) if wide else 64,
+        invert=(1, None), prepare=(4, 3), summarise=(*scan, None), chain=(32, columns, 4) if wide else (64, 64, 8),
+        scan=scan, scan_back=scan, split_scan=scan, split_scan_back=scan,
+        values=(columns if wide else 64, 4), keys=(columns, 8, 2),
     )  # fmt: skip
 
 
@@ -149,7 +169,7 @@ def _tiles_of_segment(v: Tensor, tiles: int, chunk_size: int, blocks: Blocks) ->
 
 def documents_of(borders: list[int], q: Tensor, v: Tensor, chunk_size: int) -> Documents:
     """Return the tables of packed documents; a segment has as many tiles as if all tokens were one document."""
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     each = _tiles_of_segment(v, ceil_div(v.shape[1], blocks.BT), chunk_size, blocks)
     return tabulate(borders, chunk_size, blocks.BT, each, v.device)
 
@@ -239,7 +259,7 @@ def prepare(
 
     q, k, v have one dtype and a dense last axis; g, beta, route and initial_state are contiguous, the last two float32.
     """
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     s = sizes_of(q, v, route, chunk_size, blocks, documents)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
     tiles = None if documents is None else documents.tile_table
@@ -288,7 +308,7 @@ def scan(
 
     Of packed documents the final states are [documents, H, K, V], and empty without ``final_state``.
     """
-    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype)
+    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
     s = sizes_of(k, v, route, chunk_size, blocks, documents)
     saved, starts, initial = prepared.saved, prepared.starts, prepared.initial
     o = k.new_empty(s.B, s.T, s.H, s.V)

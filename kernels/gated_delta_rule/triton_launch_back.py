@@ -30,7 +30,7 @@ def state_gradients(
 
     Of packed documents the second is [documents, H, K, V], and empty without ``initial_state``.
     """
-    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype)
+    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype, k.device)
     s = sizes_of(k, do, route, chunk_size, blocks, documents)
     heads, chained = s.B * s.H, chained_segments(s, documents)
     dstates = k.new_empty(heads, s.NT, s.K, s.V)
@@ -77,7 +77,7 @@ def differentiate(
         dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
         chunk_size, scale, full_route_grad: as in the operation.
     """
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     s = sizes_of(q, v, route, chunk_size, blocks, documents)
     tiles = None if documents is None else documents.tile_table
     adds = dv is not None

@@ -105,7 +105,7 @@ def fake_forward(
     layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the forward pass's results."""
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype)
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     documents = _documents(tables, layout)
     s = sizes_of(q, v, route, chunk_size, blocks, documents)
     heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
@@ -177,7 +177,7 @@ def fake_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the backward pass's results."""
     documents, single = _documents(tables, layout), torch.float32
-    s = sizes_of(q, v, route, chunk_size, blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype), documents)
+    s = sizes_of(q, v, route, chunk_size, blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device), documents)
     return (
         q.new_empty(q.shape),
         k.new_empty(k.shape),
