@@ -1,20 +1,29 @@
 """The machine that kernels run on: its GPU, its version of Triton, and whether Triton's interpreter is on."""
 
+import ctypes
 import functools
+import hashlib
 import importlib.metadata
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
-CAPABILITY = (9, 0)
-"""CUDA compute capability on which the kernels run: Hopper (H100, H200), the only one on which they were checked.
+OLDEST_CAPABILITY = (8, 0)
+"""Oldest CUDA compute capability on which the kernels can run: Ampere. Older GPUs do not compute in bfloat16."""
 
-Triton 3.4 to 3.7 compiles such kernels wrongly on Blackwell (flash-linear-attention#607, #638, #913) and, in the
-backward pass, on Hopper (#640, #984). These kernels avoid the patterns that fail on Hopper. Older GPUs have too little
-shared memory for the tiles.
+CHECKED_CAPABILITY = (9, 0)
+"""Compute capability of the GPUs on which the tests were run: Hopper (H100, H200)."""
+
+CHECKED_TRITONS = ("3.6",)
+"""Versions of Triton with which the tests were run on those GPUs.
+
+A wrong result of a kernel is often silent: Triton 3.4 to 3.7 compiles similar kernels wrongly on Blackwell
+(flash-linear-attention#607, #638, #913) and, in the backward pass, on Hopper (#640, #984). These kernels avoid the
+patterns that fail on Hopper. On other GPUs, and with other versions, `nas.kernels.self_test` compares each kernel with
+the reference before its first use.
 """
-
 
 OLDEST_TRITON = (3, 6)
 """Oldest Triton that the kernels were checked with."""
@@ -24,6 +33,24 @@ LARGE_SHARED_MEMORY = 227 * 1024
 
 GPUs with less (8.0 has 163 KiB; 8.6, 8.9 and 12.0 have 99 KiB) use tiles that fit in 99 KiB.
 """
+
+
+class Machine(NamedTuple):
+    """The combination that decides whether a kernel is right."""
+
+    gpu: str
+    capability: tuple[int, int]
+    driver: str
+    triton: str
+    kernels: str
+    """Hash of the kernels' source."""
+
+    def __str__(self) -> str:
+        capability = ".".join(map(str, self.capability))
+        return (
+            f"{self.gpu}, compute capability {capability}, driver {self.driver}, Triton {self.triton}, "
+            f"kernels {self.kernels}"
+        )
 
 
 def interpreting() -> bool:
@@ -41,13 +68,18 @@ def _triton_version() -> str | None:
     return None
 
 
+def _release(version: str) -> tuple[int, ...]:
+    """Return major and minor of a version."""
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
 @functools.cache
 def known_machine_obstacle(device: torch.device) -> str | None:
     """Return `machine_obstacle` of ``device``; call this outside of traced code."""
     version = _triton_version()
     if version is None:
         return "triton is not installed (there are wheels for Linux: pip install triton)"
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TRITON:
+    if _release(version) < OLDEST_TRITON:
         return f"triton {version} is older than {'.'.join(map(str, OLDEST_TRITON))}, the oldest checked version"
     if interpreting():
         return None
@@ -56,13 +88,39 @@ def known_machine_obstacle(device: torch.device) -> str | None:
     if torch.version.hip is not None:
         return "this is an AMD GPU, for which the kernels were not checked"
     capability = torch.cuda.get_device_capability(device)
-    if capability != CAPABILITY:
+    if capability < OLDEST_CAPABILITY:
         return (
             f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and the "
-            f"kernels were checked for {CAPABILITY[0]}.{CAPABILITY[1]} alone (H100, H200); on newer GPUs Triton is "
-            "known to give wrong gradients for such kernels"
+            f"kernels need {OLDEST_CAPABILITY[0]}.{OLDEST_CAPABILITY[1]} or newer"
         )
     return None
+
+
+@functools.cache
+def unchecked_machine(device: torch.device) -> Machine | None:
+    """Return the machine of ``device``, a CUDA device without an obstacle; None if the tests were run on its like."""
+    version = _triton_version()
+    if version is None or device.type != "cuda":
+        return None
+    capability = torch.cuda.get_device_capability(device)
+    if capability == CHECKED_CAPABILITY and _release(version) in map(_release, CHECKED_TRITONS):
+        return None
+    return Machine(torch.cuda.get_device_name(device), capability, _driver_version(), version, _hash_of_kernels())
+
+
+def _driver_version() -> str:
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:  # as in the Linux of Windows; the driver's version of CUDA changes less often than its own
+        version = ctypes.c_int()
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+        return f"for CUDA {version.value}"
+
+
+def _hash_of_kernels() -> str:
+    folder = Path(__file__).parent
+    sources = sorted(folder.rglob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 @functools.cache

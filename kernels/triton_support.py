@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.arguments import Impl
-from nas.kernels.machine import known_machine_obstacle
+from nas.kernels.machine import known_machine_obstacle, unchecked_machine
 
 CHUNK_SIZES = (16, 32, 64, 128, 256)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -52,29 +52,68 @@ def obstacle(q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> str | None:
     return None
 
 
-def choose(impl: Impl, q: Tensor, k: Tensor, v: Tensor, chunk_size: int) -> Literal["reference", "triton"]:
+def choose(
+    impl: Impl, q: Tensor, k: Tensor, v: Tensor, chunk_size: int, operation: str, **settings: int
+) -> Literal["reference", "triton"]:
     """Return the implementation of a call: for "auto" Triton for supported calls on CUDA, the reference otherwise.
+
+    Args:
+        impl, q, k, v, chunk_size: as in the operation.
+        operation: name of the operation's trials, see `self_test_failure`.
+        settings: arguments of the trials beside K, V and chunk_size.
 
     Raises:
         ValueError: impl is "triton" and the kernels do not support the call; the message says which calls they support.
     """
-    return _decide(impl, q.device, lambda: obstacle(q, k, v, chunk_size))
+
+    def reason() -> str | None:
+        return obstacle(q, k, v, chunk_size) or self_test_failure(
+            operation, q, k, v, K=q.shape[-1], V=v.shape[-1], chunk_size=chunk_size, **settings
+        )
+
+    return _decide(impl, q.device, reason)
 
 
-def choose_elementwise(impl: Impl, *tensors: Tensor, limit: str | None = None) -> Literal["reference", "triton"]:
-    """Return the implementation of an element-wise operation on these tensors, by the rules of `choose`.
+def choose_elementwise(
+    impl: Impl, x: Tensor, *others: Tensor, operation: str, limit: str | None = None, **settings: int
+) -> Literal["reference", "triton"]:
+    """Return the implementation of an element-wise operation on x and other tensors, by the rules of `choose`.
 
     Args:
+        impl: as in the operation.
+        x: the tensor whose dtype the kernels compute in.
+        others: further tensors of the call.
+        operation, settings: name and arguments of the operation's trials, see `self_test_failure`.
         limit: why the kernels cannot take the call for another reason than its dtypes or device; None if they can.
     """
 
     def reason() -> str | None:
-        for x in tensors:
-            if x.dtype not in DTYPES:
-                return f"a tensor has dtype {x.dtype}, and Triton's kernels take float16, bfloat16 and float32"
-        return limit or machine_obstacle(tensors[0].device)
+        for tensor in (x, *others):
+            if tensor.dtype not in DTYPES:
+                return f"a tensor has dtype {tensor.dtype}, and Triton's kernels take float16, bfloat16 and float32"
+        return limit or machine_obstacle(x.device) or self_test_failure(operation, x, **settings)
 
-    return _decide(impl, tensors[0].device, reason)
+    return _decide(impl, x.device, reason)
+
+
+def self_test_failure(operation: str, *tensors: Tensor, **settings: int) -> str | None:
+    """Return why the kernels must not run although nothing keeps them from it: they failed `nas.kernels.self_test`.
+
+    Args:
+        operation: the folder of the operation and the function of its trials, "<folder>.<function>".
+        tensors: those whose dtype the kernels compute in.
+        settings: arguments of that function beside the device; integers, since a compiler must know them.
+    """
+    device = tensors[0].device
+    if torch.compiler.is_compiling():
+        from nas.kernels.triton_constants import self_test_failure as constant
+
+        return constant(operation, operand_dtype(*tensors), device, **settings)
+    if unchecked_machine(device) is None:
+        return None
+    from nas.kernels import self_test
+
+    return self_test.known_failure(operation, operand_dtype(*tensors), device, **settings)
 
 
 def _decide(impl: Impl, device: torch.device, why_not: Callable[[], str | None]) -> Literal["reference", "triton"]:

@@ -62,12 +62,15 @@ def branch_merge(
     _check_branch("linear", linear_o, linear_weight, gate)
     _check_pair(softmax_weight, linear_weight, scores, gate)
     arguments = (softmax_o, linear_o, softmax_weight, linear_weight, scores, gate)
-    tensors = [x for x in arguments if x is not None]
+    tensors = [x for x in arguments[:-1] if x is not None]
     channels = next(x.shape[0] for x in tensors if x.ndim == 1)
     limit = None
     if channels > MAX_CHANNELS:
         limit = f"a head has {channels} channels, and Triton's kernels take up to {MAX_CHANNELS}"
-    if choose_elementwise(impl, *tensors, limit=limit) == "triton":
+    if choose_elementwise(
+        impl, gate, *tensors, operation="branch_merge.branch_merge", limit=limit, channels=gate.shape[2], V=channels,
+        pair=int(scores is not None),
+    ) == "triton":  # fmt: skip
         from nas.kernels.branch_merge import triton_op
 
         return triton_op.branch_merge(*arguments, eps)

@@ -61,7 +61,8 @@ def chunk_softmax_attention(
     if window is not None:
         return _window_attention(q, k, v, window, scale, impl)
     arguments = (q, k, v, route, chunk_size, scale, route_grad == "full")
-    if choose(impl, q, k, v, chunk_size) == "triton":
+    operation, routed = "chunk_softmax_attention.chunk_softmax_attention", int(route is not None)
+    if choose(impl, q, k, v, chunk_size, operation, routed=routed) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 
         return triton_op.chunk_softmax_attention(*arguments)
@@ -73,7 +74,7 @@ def _window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float
     chunk_size = CHUNK_SIZES[0]  # has no effect: any size that the Triton kernels support
     if window >= q.shape[1]:
         return chunk_softmax_attention(q, k, v, chunk_size=chunk_size, scale=scale, impl=impl)
-    if choose(impl, q, k, v, chunk_size) == "triton":
+    if choose(impl, q, k, v, chunk_size, "chunk_softmax_attention.window_attention") == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 
         return triton_op.window_attention(q, k, v, window, scale)

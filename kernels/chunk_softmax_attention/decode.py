@@ -57,16 +57,21 @@ def chunk_softmax_attention_step(
     """
     _check_step(q, k, v, cache, scale, impl)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose(impl, q, k, v, cache.chunk_size) == "triton":
-        from nas.kernels.chunk_softmax_attention import triton_decode
+    operation = "chunk_softmax_attention.chunk_softmax_attention_step"
+    step = triton_step if choose(impl, q, k, v, cache.chunk_size, operation) == "triton" else reference_step
+    return step(q, k, v, cache, scale), cache
 
-        pages = (cache.keys, cache.values, cache.table, cache.weight, cache.kept, cache.open_page, cache.fill)
-        return triton_decode.step(q, k, v, *pages, scale), cache
-    return _reference_step(q, k, v, cache, scale), cache
+
+def triton_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -> Tensor:
+    """Compute a valid step by the Triton kernels."""
+    from nas.kernels.chunk_softmax_attention import triton_decode
+
+    pages = (cache.keys, cache.values, cache.table, cache.weight, cache.kept, cache.open_page, cache.fill)
+    return triton_decode.step(q, k, v, *pages, scale)
 
 
 @without_autocast
-def _reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -> Tensor:
+def reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -> Tensor:
     """Attend to all lists at once, padded to the longest list, with the running chunk last; padding is masked."""
     dtype, size = cache.weight.dtype, cache.chunk_size
     grouped = (cache.kept.shape[1], -1)

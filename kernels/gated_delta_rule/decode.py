@@ -162,15 +162,16 @@ def gated_delta_rule_step(
     check_scale(scale)
     _check_step(q, k, v, g, beta, state)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose(impl, q, k, v, CHUNK_SIZES[0]) == "triton":  # a step is the same at every chunk size
+    chunk_size = CHUNK_SIZES[0]  # a step is the same at every chunk size
+    if choose(impl, q, k, v, chunk_size, "gated_delta_rule.gated_delta_rule_step") == "triton":
         from nas.kernels.gated_delta_rule import triton_decode
 
         return triton_decode.step(q, k, v, g, beta, state.current, state.log_decay, scale), state
-    return _reference_step(q, k, v, g, beta, state, scale), state
+    return reference_step(q, k, v, g, beta, state, scale), state
 
 
 @without_autocast
-def _reference_step(
+def reference_step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: LinearState, scale: float
 ) -> Tensor:
     """Compute S <- exp(g) S; S <- S + k beta (v - k^T S)^T; o = scale q^T S."""

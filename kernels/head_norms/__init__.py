@@ -81,7 +81,10 @@ def head_norms(
     if widest > MAX_CHANNELS:
         limit = f"x has {widest} channels in a head, and Triton's kernels take up to {MAX_CHANNELS}"
     tensors = (x,) if weight is None else (x, weight)
-    if choose_elementwise(impl, *tensors, limit=limit) == "triton":
+    if choose_elementwise(
+        impl, *tensors, operation="head_norms.head_norms", limit=limit, channels=x.shape[2],
+        linear_heads=linear_heads or 0, softmax_heads=softmax_heads or 0,
+    ) == "triton":  # fmt: skip
         from nas.kernels.head_norms import triton_op
 
         return triton_op.head_norms(x, weight, linear_heads, softmax_heads, eps)

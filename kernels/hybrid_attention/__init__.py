@@ -16,7 +16,7 @@ from nas.kernels.arguments import (
 )
 from nas.kernels.chunk_softmax_attention import chunk_softmax_attention
 from nas.kernels.gated_delta_rule import gated_delta_rule
-from nas.kernels.triton_support import choose
+from nas.kernels.triton_support import choose, self_test_failure
 
 
 class HybridOutput(NamedTuple):
@@ -66,10 +66,19 @@ def hybrid_attention(
     _check_branch("linear_", linear_q, linear_k, v, linear_route, chunk_size)
     check_gates(linear_q, g, beta)
     softmax_v, linear_v = (v.unflatten(-1, (q.shape[2], -1)) for q in (softmax_q, linear_q))
-    impls = {choose(impl, q, k, values, chunk_size) for q, k, values in (
-        (softmax_q, softmax_k, softmax_v), (linear_q, linear_k, linear_v)
-    )}  # fmt: skip
-    if impls == {"triton"}:
+    impls = {
+        choose(impl, q, k, values, chunk_size, operation, routed=1)
+        for operation, q, k, values in (
+            ("chunk_softmax_attention.chunk_softmax_attention", softmax_q, softmax_k, softmax_v),
+            ("gated_delta_rule.gated_delta_rule", linear_q, linear_k, linear_v),
+        )
+    }
+    concurrent = impls == {"triton"} and not self_test_failure(
+        "hybrid_attention.hybrid_attention", softmax_q, softmax_k, linear_q, linear_k, v,
+        softmax_K=softmax_q.shape[-1], softmax_V=softmax_v.shape[-1], K=linear_q.shape[-1], V=linear_v.shape[-1],
+        chunk_size=chunk_size,
+    )  # fmt: skip
+    if concurrent:
         from nas.kernels.hybrid_attention import triton_op
 
         arguments = (softmax_q, softmax_k, linear_q, linear_k, v, g, beta, softmax_route, linear_route)

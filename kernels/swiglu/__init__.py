@@ -34,7 +34,7 @@ def swiglu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
     check_tensors(x=x)
     if x.ndim == 0 or 0 in x.shape or x.shape[-1] % 2:
         raise ValueError(f"x has shape {list(x.shape)}; it must be [..., 2 * hidden] with every size at least 1.")
-    if choose_elementwise(impl, x) == "triton":
+    if choose_elementwise(impl, x, operation="swiglu.swiglu", hidden=x.shape[-1] // 2) == "triton":
         from nas.kernels.swiglu import triton_op
 
         return triton_op.swiglu(x)

@@ -16,6 +16,7 @@ from nas.kernels.triton_support import choose, machine_obstacle
 
 DEVICE = "cpu" if interpreting() else "cuda"
 CUDA = torch.device("cuda")
+OPERATION = "gated_delta_rule.gated_delta_rule_step"
 
 
 def softmax(**options: Any) -> Tensor:
@@ -49,16 +50,19 @@ either_operation = pytest.mark.parametrize("operation", [softmax, linear])
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """Clear the cached facts about the machine before and after each test."""
-    machine.known_machine_obstacle.cache_clear()
+    cached = (machine.known_machine_obstacle, machine.unchecked_machine)
+    for function in cached:
+        function.cache_clear()
     yield
-    machine.known_machine_obstacle.cache_clear()
+    for function in cached:
+        function.cache_clear()
 
 
 @pytest.fixture
 def compiling(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
     """Pretend that kernels are compiled for a GPU, not interpreted, and that a supported Triton is installed."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(machine, "_triton_version", lambda: "3.7.1")
+    monkeypatch.setattr(machine, "_triton_version", lambda: "3.6.0")
 
 
 def set_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: str = "a GPU") -> None:
@@ -117,16 +121,27 @@ def test_the_gpu_that_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, (9, 0))
     tensor: Any = OnAGpu()
     assert machine_obstacle(CUDA) is None
-    assert choose("auto", tensor, tensor, tensor, 64) == "triton"
-    assert choose("reference", tensor, tensor, tensor, 64) == "reference"
+    assert machine.unchecked_machine(CUDA) is None
+    assert choose("auto", tensor, tensor, tensor, 64, OPERATION) == "triton"
+    assert choose("reference", tensor, tensor, tensor, 64, OPERATION) == "reference"
 
 
 @pytest.mark.usefixtures("compiling")
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 9), (10, 0), (12, 0)], ids=str)
-def test_gpus_without_support(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_support(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_gpu(monkeypatch, (7, 5), name="Some GPU")
+    assert_reference_is_left("Some GPU has compute capability 7.5", "8.0 or newer")
+
+
+@pytest.mark.usefixtures("compiling")
+@pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)], ids=str)
+def test_a_machine_that_was_never_checked(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, capability, name="Some GPU")
-    given = f"Some GPU has compute capability {capability[0]}.{capability[1]}"
-    assert_reference_is_left(given, "9.0 alone")
+    monkeypatch.setattr(machine, "_triton_version", lambda: "3.8.0")
+    monkeypatch.setattr(machine, "_driver_version", lambda: "580.1")
+    assert machine_obstacle(CUDA) is None
+    unchecked = machine.unchecked_machine(CUDA)
+    assert unchecked is not None
+    assert unchecked[:4] == ("Some GPU", capability, "580.1", "3.8.0")
 
 
 @pytest.mark.usefixtures("compiling")
@@ -164,10 +179,10 @@ def assert_reference_is_left(*parts: str) -> None:
     """Assert that impl="triton" raises a message with these parts, and that "auto" uses the reference."""
     tensor: Any = OnAGpu()
     with pytest.raises(ValueError) as caught:
-        choose("triton", tensor, tensor, tensor, 64)
+        choose("triton", tensor, tensor, tensor, 64, OPERATION)
     for part in (*parts, "impl='reference'"):
         assert part in str(caught.value)
-    assert choose("auto", tensor, tensor, tensor, 64) == "reference"
+    assert choose("auto", tensor, tensor, tensor, 64, OPERATION) == "reference"
 
 
 def test_kernels_are_imported_without_the_compiler() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from nas.kernels.machine import interpreting
+from nas.kernels.self_test import CANCELLED, RoundedProducts
 from tests.kernels.cases import Inputs, Operation, Shape, assert_all_close, make_route, results_and_gradients, strided
 
 on_cpu = pytest.mark.skipif(not interpreting(), reason="needs Triton's interpreter")
@@ -18,9 +18,6 @@ CUDA = torch.device("cuda")
 
 ATOL = 1e-5
 """Tolerance of float32 on interpreted shapes, for values up to 1; relative to the largest value if that is larger."""
-
-CANCELLED = 2e-5
-"""Error of float32 in a difference of terms of about 10, sixteen ulps, where the exact result is zero."""
 
 
 def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
@@ -53,37 +50,6 @@ def assert_matches(
     assert_close(gradients, expected_gradients)
     if route_grad == "selected" and "route" in inputs:
         assert (gradients["route"][inputs["route"] == 0] == 0).all()
-
-
-_aten: Any = torch.ops.aten
-FIRST_OPERAND = {_aten.mm: 0, _aten.bmm: 0, _aten.addmm: 1, _aten.addmm_: 1, _aten.baddbmm: 1, _aten.baddbmm_: 1}
-"""Where among a product's arguments its two operands begin; the variants with ``out`` are of the same packets."""
-
-
-class RoundedProducts(TorchDispatchMode):
-    """Rounds the operands of every matrix product to ``dtype``, as a tensor core reads them, and nothing else.
-
-    As the kernels round, that is: Triton's interpreter cuts off what bfloat16 has no bits for.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype, self.count = dtype, 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        first = FIRST_OPERAND.get(func.overloadpacket)
-        if first is not None:
-            self.count += 1
-            operands = (self._rounded(x) for x in args[first : first + 2])
-            args = (*args[:first], *operands, *args[first + 2 :])
-        return func(*args, **(kwargs or {}))
-
-    def _rounded(self, x: Tensor) -> Tensor:
-        if interpreting() and self.dtype == torch.bfloat16 and x.dtype == torch.float32:
-            return (x.view(torch.int32) & -(2**16)).view(torch.float32)
-        return x.to(self.dtype).to(x.dtype)
 
 
 def assert_as_exact_as_rounding_allows(

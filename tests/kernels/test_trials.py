@@ -1,0 +1,82 @@
+"""Trials of every operation: right kernels pass them, interpreted and on a GPU."""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+
+from nas.kernels import self_test
+from tests.kernels.triton_cases import on_cpu
+
+
+def failure(operation: str, dtype: torch.dtype, device: str = "cpu", **settings: int) -> str | None:
+    return self_test.run_trials(self_test.Use(operation, tuple(settings.items()), dtype), torch.device(device))
+
+
+@on_cpu
+@pytest.mark.parametrize(
+    ("operation", "settings"),
+    [
+        ("gated_delta_rule.gated_delta_rule_step", {"K": 8, "V": 12, "chunk_size": 16}),
+        ("chunk_softmax_attention.chunk_softmax_attention_step", {"K": 8, "V": 12, "chunk_size": 256}),
+        ("short_convolution.short_convolution", {"channels": 20, "size": 4}),
+        ("head_norms.head_norms", {"channels": 24, "linear_heads": 1, "softmax_heads": 2}),
+        ("head_norms.head_norms", {"channels": 24, "linear_heads": 0, "softmax_heads": 2}),
+        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 1}),
+        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 0}),
+    ],
+    ids=str,
+)
+def test_interpreted(operation: str, settings: dict[str, int]) -> None:
+    assert failure(operation, torch.bfloat16, **settings) is None
+
+
+@on_cpu
+def test_interpreted_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Route, window and both branches, with fewer tokens: the interpreter is slow."""
+    trials: Any = importlib.import_module("nas.kernels.chunk_softmax_attention.trials")
+    monkeypatch.setattr(trials, "TOKENS", 16)
+    dims = {"K": 8, "V": 12, "chunk_size": 16}
+    assert failure("chunk_softmax_attention.chunk_softmax_attention", torch.float32, **dims, routed=0) is None
+    assert failure("chunk_softmax_attention.window_attention", torch.bfloat16, **dims) is None
+    both = {"softmax_K": 8, "softmax_V": 8, "K": 8, "V": 16, "chunk_size": 16}
+    assert failure("hybrid_attention.hybrid_attention", torch.bfloat16, **both) is None
+
+
+DIMS = ((64, 64), (64, 128), (128, 128), (128, 256))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dims", DIMS, ids=str)
+@pytest.mark.parametrize("chunk_size", [16, 64])
+def test_gpu_operations(dims: tuple[int, int], dtype: torch.dtype, chunk_size: int) -> None:
+    given = {"K": dims[0], "V": dims[1], "chunk_size": chunk_size}
+    for routed in (0, 1):
+        for name in ("gated_delta_rule.gated_delta_rule", "chunk_softmax_attention.chunk_softmax_attention"):
+            assert failure(name, dtype, "cuda", **given, routed=routed) is None
+    for name in ("gated_delta_rule.gated_delta_rule_step", "chunk_softmax_attention.chunk_softmax_attention_step"):
+        assert failure(name, dtype, "cuda", **given) is None
+    assert failure("chunk_softmax_attention.window_attention", dtype, "cuda", **given) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    ("operation", "settings"),
+    [
+        (
+            "hybrid_attention.hybrid_attention",
+            {"softmax_K": 64, "softmax_V": 128, "K": 128, "V": 256, "chunk_size": 64},
+        ),
+        ("swiglu.swiglu", {"hidden": 2816}),
+        ("short_convolution.short_convolution", {"channels": 768, "size": 4}),
+        ("head_norms.head_norms", {"channels": 768, "linear_heads": 6, "softmax_heads": 12}),
+        ("branch_merge.branch_merge", {"channels": 1536, "V": 128, "pair": 1}),
+    ],
+    ids=str,
+)
+def test_gpu_others(operation: str, settings: dict[str, int], dtype: torch.dtype) -> None:
+    """The sizes of the 340M model."""
+    assert failure(operation, dtype, "cuda", **settings) is None
