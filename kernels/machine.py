@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -28,10 +28,10 @@ the reference before its first use.
 OLDEST_TRITON = (3, 6)
 """Oldest Triton that the kernels were checked with."""
 
-LARGE_SHARED_MEMORY = 227 * 1024
-"""Bytes of shared memory of a program that the tiles for Hopper may need; compute capabilities 9.0 and 10.0 have them.
+LARGE_SHARED_MEMORY = (9, 10)
+"""Major compute capabilities with 227 KiB of shared memory for a program: the tiles for Hopper fit there.
 
-GPUs with less (8.0 has 163 KiB; 8.6, 8.9 and 12.0 have 99 KiB) use tiles that fit in 99 KiB.
+Others (8.0 has 163 KiB; 8.6, 8.9 and 12.0 have 99 KiB) use tiles that fit in 99 KiB.
 """
 
 
@@ -125,8 +125,5 @@ def _hash_of_kernels() -> str:
 
 @functools.cache
 def has_large_shared_memory(device: torch.device) -> bool:
-    """Return whether a program on ``device`` may use `LARGE_SHARED_MEMORY`; True without a GPU, for the interpreter."""
-    if device.type != "cuda":
-        return True
-    properties: Any = torch.cuda.get_device_properties(device)  # whose type lacks this attribute
-    return bool(properties.shared_memory_per_block_optin >= LARGE_SHARED_MEMORY)
+    """Return whether the tiles for Hopper fit on ``device``; True without a GPU, for the interpreter."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] in LARGE_SHARED_MEMORY

@@ -248,7 +248,7 @@ def compile_all(capability: str, wanted: str) -> None:
     """Print the needs of every kernel of the cases that match ``wanted``, compiled for ``capability``."""
     triton.runtime.driver.set_active(Driver(int(capability.replace(".", ""))))
     triton_launch.multiprocessors = lambda device: MULTIPROCESSORS
-    large = SHARED_MEMORY[capability] >= machine.LARGE_SHARED_MEMORY
+    large = int(capability.split(".")[0]) in machine.LARGE_SHARED_MEMORY
     for module in (triton_launch, triton_backward, triton_forward, triton_own_chunks, triton_skipped, triton_window):
         module.has_large_shared_memory = lambda device: large
     run = JITFunction.run

@@ -50,7 +50,7 @@ either_operation = pytest.mark.parametrize("operation", [softmax, linear])
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """Clear the cached facts about the machine before and after each test."""
-    cached = (machine.known_machine_obstacle, machine.unchecked_machine)
+    cached = (machine.known_machine_obstacle, machine.unchecked_machine, machine.has_large_shared_memory)
     for function in cached:
         function.cache_clear()
     yield
@@ -142,6 +142,7 @@ def test_a_machine_that_was_never_checked(capability: tuple[int, int], monkeypat
     unchecked = machine.unchecked_machine(CUDA)
     assert unchecked is not None
     assert unchecked[:4] == ("Some GPU", capability, "580.1", "3.8.0")
+    assert machine.has_large_shared_memory(CUDA) == (capability in ((9, 0), (10, 0)))
 
 
 @pytest.mark.usefixtures("compiling")
