@@ -49,18 +49,9 @@ def short_convolution(x: Tensor, weight: Tensor, *, cu_seqlens: Tensor | None = 
     borders = None if cu_seqlens is None else read_borders(cu_seqlens, "x", x)
     size = weight.shape[1]
     limit = f"weight has W = {size}, and Triton's kernels take up to {MAX_SIZE}" if size > MAX_SIZE else None
-    if (
-        choose_elementwise(
-            impl,
-            x,
-            weight,
-            operation="short_convolution.short_convolution",
-            limit=limit,
-            channels=x.shape[2],
-            size=size,
-        )
-        == "triton"
-    ):
+    if choose_elementwise(
+        impl, x, weight, operation="short_convolution.short_convolution", limit=limit, channels=x.shape[2], size=size,
+    ) == "triton":  # fmt: skip
         from nas.kernels.short_convolution import triton_op
 
         return triton_op.short_convolution(x, weight, borders)
