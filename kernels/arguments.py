@@ -114,6 +114,20 @@ def check_queries(q: Tensor, k: Tensor, branch: str = "") -> None:
         raise ValueError(f"{branch}k has shape {list(k.shape)}; it must have the shape of {branch}q, {list(q.shape)}.")
 
 
+def check_grouped(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raise ValueError unless q is [B, T, H, K], k [B, T, G, K] and v [B, T, G, V], with G a divisor of H."""
+    check_tensors(q=q, k=k, v=v)
+    check_queries(q, q)
+    if k.ndim != 4 or k.shape != (*q.shape[:2], k.shape[2], q.shape[3]) or k.shape[2] == 0:
+        raise ValueError(f"k has shape {list(k.shape)}; it must have the shape of q, {list(q.shape)}, or fewer heads.")
+    if q.shape[2] % k.shape[2]:
+        raise ValueError(f"k has {k.shape[2]} heads; that number must divide the {q.shape[2]} heads of q.")
+    if v.ndim != 4 or v.shape[:3] != k.shape[:3] or v.shape[3] == 0:
+        raise ValueError(
+            f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(k.shape[:3])}, as in k."
+        )
+
+
 def check_route(
     route: Tensor,
     *,
@@ -169,14 +183,19 @@ def check_prefix(k: Tensor, v: Tensor, route: Tensor | None = None) -> None:
 
 
 def check_token(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, batch: int, heads: int) -> None:
-    """Raise ValueError unless q, k [batch, heads, K] and v [batch, heads, V] fit a cache of keys and values.
+    """Raise ValueError unless q [batch, H, K], k [batch, heads, K] and v [batch, heads, V] fit a cache.
 
     Args:
+        heads: heads of the cache, a divisor of H.
         keys, values: [..., K] and [..., V] of the cache, of one dtype on one device.
     """
     check_tensors(cache=keys, q=q, k=k, v=v)
-    for name, tensor, cached, dim in (("q", q, keys, "K"), ("k", k, keys, "K"), ("v", v, values, "V")):
-        check_shape(name, tensor, (batch, heads, cached.shape[-1]), f"[B, H, {dim}] of the cache")
+    grouped = q.ndim == 3 and q.shape[1] > 0 and q.shape[1] % heads == 0
+    of_q = (batch, q.shape[1] if grouped else heads, keys.shape[-1])
+    check_shape("q", q, of_q, "[B, H, K] of the cache, or with a multiple of its heads,")
+    check_shape("k", k, (batch, heads, keys.shape[-1]), "[B, H, K] of the cache")
+    check_shape("v", v, (batch, heads, values.shape[-1]), "[B, H, V] of the cache")
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
         if compute_dtype(tensor.dtype) != compute_dtype(keys.dtype):
             raise ValueError(
                 f"{name} has dtype {tensor.dtype}, and the cache {keys.dtype}; both must be float64 or neither."

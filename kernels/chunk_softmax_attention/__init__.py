@@ -2,7 +2,17 @@
 
 from torch import Tensor
 
-from nas.kernels.arguments import Impl, RouteGrad, check_operation, check_scale, check_window
+from nas.kernels.arguments import (
+    Impl,
+    RouteGrad,
+    check_grouped,
+    check_options,
+    check_route,
+    check_scale,
+    check_tensors,
+    check_window,
+    num_chunks,
+)
 from nas.kernels.chunk_softmax_attention import reference
 from nas.kernels.triton_support import CHUNK_SIZES, choose
 
@@ -36,11 +46,12 @@ def chunk_softmax_attention(
     finite, and that the route lies in its range.
 
     Args:
-        q, k: [B, T, H, K] queries and keys, any T >= 1.
-        v: [B, T, H, V] values.
-        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides H: how much of each chunk later chunks see.
-            Each routing head serves H / R consecutive heads. None means all ones. A route below the smallest normal
-            number of the dtype (1.2e-38 in float32) counts as 0.
+        q: [B, T, H, K] queries, any T >= 1.
+        k: [B, T, G, K] keys; G divides H, and H / G consecutive heads of q read one head of k and v.
+        v: [B, T, G, V] values.
+        route: [B, N, R] in [0, 1], N = ceil(T / chunk_size), R divides G: how much of each chunk later chunks see.
+            Each routing head serves G / R consecutive heads of k, and the heads of q that read them. None means all
+            ones. A route below the smallest normal number of the dtype (1.2e-38 in float32) counts as 0.
         chunk_size: tokens in a chunk, any integer >= 1; has no effect without a route.
         scale: factor on the scores; 1 / sqrt(K) by default.
         window: tokens that a query sees, itself included, any integer >= 1. None means all earlier tokens.
@@ -54,7 +65,11 @@ def chunk_softmax_attention(
     Raises:
         ValueError: a type, shape, dtype, device or option is not as above; the message names it.
     """
-    check_operation(q, k, v, route, chunk_size, route_grad, impl)
+    check_options(chunk_size, route_grad, impl)
+    check_grouped(q, k, v)
+    check_tensors(("route",), q=q, route=route)
+    if route is not None:
+        check_route(route, batch=q.shape[0], chunks=num_chunks(q.shape[1], chunk_size), heads=k.shape[2], owner="k")
     check_scale(scale)
     check_window(window, route)
     scale = q.shape[-1] ** -0.5 if scale is None else scale

@@ -43,8 +43,9 @@ def chunk_softmax_attention_step(
     every step returns NaN for that sequence.
 
     Args:
-        q, k: [B, H, K].
-        v: [B, H, V].
+        q: [B, H, K]; H is a multiple of the heads of k, v and the cache, as in `chunk_softmax_attention`.
+        k: [B, G, K].
+        v: [B, G, V].
         cache: the cache before this token, updated in place.
         scale: factor on the scores; 1 / sqrt(K) by default.
         impl: as for `chunk_softmax_attention`.
@@ -74,8 +75,9 @@ def triton_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -
 def reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float) -> Tensor:
     """Attend to all lists at once, padded to the longest list, with the running chunk last; padding is masked."""
     dtype, size = cache.weight.dtype, cache.chunk_size
-    grouped = (cache.kept.shape[1], -1)
-    q, k, new = (x.unflatten(1, grouped) for x in (q, k, v))  # [B, R, G, K or V]
+    of_page = (cache.kept.shape[1], cache.keys.shape[1])
+    q = q.unflatten(1, (*of_page, -1))  # [B, R, G, heads of q for each head of k, K]
+    k, new = (x.unflatten(1, of_page) for x in (k, v))  # [B, R, G, K or V]
     full = cache.fill >= size
     at = cache.fill.clamp(max=size - 1)[:, None]  # [B, 1]
     for pool, x in ((cache.keys, k), (cache.values, new)):
@@ -91,10 +93,10 @@ def reference_step(q: Tensor, k: Tensor, v: Tensor, cache: KVCache, scale: float
     weight = torch.where(running, 1.0, F.pad(cache.weight[..., :longest], (0, 1)))
 
     keys, values = cache.keys[pages].to(dtype), cache.values[pages].to(dtype)  # [B, R, N + 1, G, C, K or V]
-    s = scale * torch.einsum("brgk,brngck->brgnc", q.to(dtype), keys) + weight.log()[:, :, None, :, None]
-    p = s.masked_fill(~there[:, :, None], -torch.inf).flatten(3).softmax(-1).view_as(s)
+    s = scale * torch.einsum("brghk,brngck->brghnc", q.to(dtype), keys) + weight.log()[:, :, None, None, :, None]
+    p = s.masked_fill(~there[:, :, None, None], -torch.inf).flatten(4).softmax(-1).view_as(s)
     values = values.masked_fill(~there[:, :, :, None, :, None], 0.0)  # an unwritten value may be anything
-    o = torch.einsum("brgnc,brngcv->brgv", p, values).flatten(1, 2)
+    o = torch.einsum("brghnc,brngcv->brghv", p, values).flatten(1, 3)
     cache.fill.copy_((cache.fill + 1).clamp(max=size + 1))
     return o.masked_fill(full[:, None, None], torch.nan).to(v.dtype)
 

@@ -35,7 +35,7 @@ GROWTH = 1.5
 
 
 class KVCache(NamedTuple):
-    """State of decoding between tokens: G = H / R heads share a page, C tokens are a chunk.
+    """State of decoding between tokens: G = H / R heads of k and v share a page, C tokens are a chunk.
 
     Steps and `close_chunk` update the tensors in place, so that a captured CUDA graph can be replayed.
     Always continue with the returned cache: growing replaces tensors, and the cache holds the host's bounds.
@@ -86,7 +86,7 @@ def empty_cache(
     """Allocate the cache before the first token.
 
     Args:
-        batch, heads, routing_heads, key_dim, value_dim: B, H, R (a divisor of H), K, V.
+        batch, heads, routing_heads, key_dim, value_dim: B, H (heads of k and v), R (a divisor of H), K, V.
         chunk_size: tokens in a chunk.
         pages: size of the pool, at least B * R; twice that by default. `close_chunk` makes it larger.
         max_chunks: kept chunks that a list can hold; `close_chunk` makes it larger.
@@ -147,7 +147,7 @@ def cache_of_prefill(
     check_dtype(dtype)
     if route is None:
         route = k.new_ones(batch, num_chunks(length, chunk_size), 1)
-    check_route(route, batch=batch, chunks=num_chunks(length, chunk_size), heads=heads)
+    check_route(route, batch=batch, chunks=num_chunks(length, chunk_size), heads=heads, owner="k")
     routing_heads = route.shape[2]
     weight = route[:, :closed].transpose(1, 2).to(compute_dtype(dtype))  # [B, R, closed]
     keep = weight > 0

@@ -4,9 +4,12 @@ With a window, a block's forward pass is an ordinary softmax over the blocks of 
 weight w on exp(s) equals log(w) added to s, so the forward pass is an ordinary softmax with a bias per key. The
 backward pass recomputes the probabilities from the saved log-sum-exp. It derives the gradient of the route from the
 same products as those of q, k and v.
+
+With fewer heads of k and v than of q, the query heads of a group attend one after another to the same keys.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,11 +25,39 @@ FEW = 16.0
 """Room between the smallest exp(s - lse) that the backward pass computes and numbers that are slow to compute with."""
 
 
-@without_autocast
 def chunk_softmax_attention(
     q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
 ) -> Tensor:
     """Compute `nas.kernels.chunk_softmax_attention` of valid arguments, without a window."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _routed_attention(q, k, v, route, chunk_size, scale, full_route_grad)
+
+    return _by_group(attend, q, k, v)
+
+
+def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
+    """Compute `nas.kernels.chunk_softmax_attention` of valid arguments with a window."""
+    return _by_group(lambda q, k, v: _window_attention(q, k, v, window, scale), q, k, v)
+
+
+@without_autocast
+def _by_group(attend: Callable[[Tensor, Tensor, Tensor], Tensor], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Compute attention with as many heads of q as of k and v for each query head of a group: k and v stay shared."""
+    groups = k.shape[2]
+    if q.shape[2] == groups:
+        return attend(q, k, v)
+    dtype = compute_dtype(q.dtype)  # also of the sums over a group in the backward pass
+    keys, values = k.to(dtype), v.to(dtype)
+    members = q.unflatten(2, (groups, -1)).unbind(3)
+    return torch.stack([attend(x, keys, values) for x in members], dim=3).flatten(2, 3).to(v.dtype)
+
+
+@without_autocast
+def _routed_attention(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
+) -> Tensor:
+    """Compute attention with a route or without, for as many heads of q as of k and v."""
     dtype, output_dtype = compute_dtype(q.dtype), v.dtype
     batch, length, heads, _ = q.shape
     chunk_size = bounded_chunk_size(chunk_size, length)
@@ -41,8 +72,8 @@ def chunk_softmax_attention(
 
 
 @without_autocast
-def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
-    """Compute `nas.kernels.chunk_softmax_attention` of valid arguments with a window.
+def _window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
+    """Compute attention with a window, for as many heads of q as of k and v.
 
     Keys are split into blocks, and each block of queries concatenates the blocks that it needs. One slice of the keys
     per block of queries would be slower: the gradient of a slice is as large as the whole sequence.

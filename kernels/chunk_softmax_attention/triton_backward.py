@@ -81,19 +81,19 @@ def backward(
         route_gradient: whether to compute the gradient of the log-weights.
 
     Returns:
-        dq / scale [B, T, H, K] float32; dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q; delta [B, H, T] float32,
+        dq / scale [B, T, H, K] float32; dk [B, T, G, K] and dv [B, T, G, V] in the dtype of q; delta [B, H, T] float32,
         the sums of do * o over V. With ``route_gradient`` also each key's part of the gradient of its chunk's route,
-        [B * H, N * chunk_size] float32, zero for the keys of skipped chunks.
+        [B * G, N * chunk_size] float32, zero for the keys of skipped chunks.
     """
     batch, length, heads, key_dim = q.shape
-    value_dim = v.shape[-1]
+    groups, value_dim = v.shape[2:]
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
-    group = batch * heads // index.order.shape[0] if index is not None else 1
+    group = batch * groups // index.order.shape[0] if index is not None else 1
     launch = launch or choose_launch(q.dtype, key_dim, value_dim, q.device)
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    dweight = q.new_empty(batch * heads, chunks * chunk_size, dtype=torch.float32) if route_gradient else None
+    dweight = q.new_empty(batch * groups, chunks * chunk_size, dtype=torch.float32) if route_gradient else None
     if index is None:
         dq_sum = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
         delta = output_products(do, o)
@@ -102,14 +102,14 @@ def backward(
             do, q, k, v, o, lse, index, dk, dv, dweight, chunk_size, scale
         )
     keys = chunks * chunk_size if routed else length
-    _backward_kernel[(triton.cdiv(keys, launch.keys) * batch * heads,)](
+    _backward_kernel[(triton.cdiv(keys, launch.keys) * batch * groups,)](
         do, q, k, v, lse, delta, *(index[:3] if index is not None else (None,) * 3), dq_sum, dk, dv, dweight,
-        scale, scale * LOG2_E, length, chunks, heads, group,
+        scale, scale * LOG2_E, length, chunks, groups, group,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size if routed else 1, K=key_dim, V=value_dim,
         BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, ROUTED=routed, ROUTE_GRADIENT=route_gradient,
-        PRECISION=dot_precision(q.dtype), STAGES=launch.stages,
+        PRECISION=dot_precision(q.dtype), SHARE=heads // groups, STAGES=launch.stages,
         num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return dq_sum, dk, dv, delta, dweight
@@ -154,9 +154,12 @@ def _backward_kernel(
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr,
+    SHARE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients of one block of BN (active) keys of one head; blocks that most queries see start first."""
+    """Compute the gradients of one block of BN (active) keys of one head; blocks that most queries see start first.
+
+    The queries are those of SHARE heads: ``heads``, ``group`` and strides of k and v count heads of keys.
+    """
     tl.static_assert(BN % BM == 0)
     blocks = tl.cdiv(N * C, BN) if ROUTED else tl.cdiv(T, BN)
     all_heads = tl.num_programs(0) // blocks
@@ -169,11 +172,12 @@ def _backward_kernel(
         if start >= end:
             return
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
-    do_ptr += batch * do_batch + head * do_head
-    q_ptr += batch * q_batch + head * q_head
-    lse_ptr += head_index.to(tl.int64) * T
-    delta_ptr += head_index.to(tl.int64) * T
-    dq_ptr += batch * T * heads * K + head * K
+    do_ptr += batch * do_batch + head * SHARE * do_head
+    q_ptr += batch * q_batch + head * SHARE * q_head
+    lse_ptr += head_index.to(tl.int64) * SHARE * T
+    delta_ptr += head_index.to(tl.int64) * SHARE * T
+    query_heads = heads * SHARE
+    dq_ptr += batch * T * query_heads * K + head * SHARE * K
 
     column = tl.arange(0, BN)
     if ROUTED:
@@ -191,50 +195,54 @@ def _backward_kernel(
     dv = tl.zeros([BN, BV], tl.float32)
     dw = tl.zeros([BN], tl.float32)
 
-    if ROUTED:
-        # Own chunk: dq is complete; the queries are at the same positions, or from here to the end of a longer chunk.
-        none = tl.zeros([BN], tl.float32)
-        own_end = tl.minimum(start + BN, end) if C <= BN else (start // C + 1) * C
-        for position in tl.range(start, own_end, BM, num_stages=STAGES):
-            place = position + tl.arange(0, BM)
-            query_chunk = permuted_chunks(order_ptr, place, end, N, C)
-            query = query_chunk * C + place % C
-            visible = (chunk[:, None] == query_chunk[None, :]) & (key[:, None] <= query[None, :])
-            dk, dv, _ = add_gradients(
-                dk, dv, dw, k, v, none, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
-                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, False, False, PRECISION,
-            )  # fmt: skip
-        # Later chunks: first those between this block's chunks, then all others.
-        first = tl.load(order_ptr + start // C) + 1
-        last = tl.load(order_ptr + tl.minimum(start + BN, end) // C - 1) + 1 if BN > C else first
-        begin = first * C
-        middle = begin
-        if BN > C:
-            middle = begin + tl.cdiv((last - first) * C, BM) * BM
-            for position in tl.range(begin, tl.minimum(middle, T), BM, num_stages=STAGES):
+    for _member in tl.range(0, SHARE, num_stages=1):  # the query heads of this head
+        if ROUTED:
+            # Own chunk: dq is complete; the queries are at the same positions, or up to the end of a longer chunk.
+            none = tl.zeros([BN], tl.float32)
+            own_end = tl.minimum(start + BN, end) if C <= BN else (start // C + 1) * C
+            for position in tl.range(start, own_end, BM, num_stages=STAGES):
+                place = position + tl.arange(0, BM)
+                query_chunk = permuted_chunks(order_ptr, place, end, N, C)
+                query = query_chunk * C + place % C
+                visible = (chunk[:, None] == query_chunk[None, :]) & (key[:, None] <= query[None, :])
+                dk, dv, _ = add_gradients(
+                    dk, dv, dw, k, v, none, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
+                    query < T, scale_2, query_heads, q_token, do_token, K, V, BK, BV, True, False, False, PRECISION,
+                )  # fmt: skip
+            # Later chunks: first those between this block's chunks, then all others.
+            first = tl.load(order_ptr + start // C) + 1
+            last = tl.load(order_ptr + tl.minimum(start + BN, end) // C - 1) + 1 if BN > C else first
+            begin = first * C
+            middle = begin
+            if BN > C:
+                middle = begin + tl.cdiv((last - first) * C, BM) * BM
+                for position in tl.range(begin, tl.minimum(middle, T), BM, num_stages=STAGES):
+                    query = position + tl.arange(0, BM)
+                    visible = chunk[:, None] < query[None, :] // C
+                    dk, dv, dw = add_gradients(
+                        dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
+                        query < T, scale_2, query_heads, q_token, do_token,
+                        K, V, BK, BV, True, True, ROUTE_GRADIENT, PRECISION,
+                    )  # fmt: skip
+        else:
+            middle = start + BN
+            for position in tl.range(start, tl.minimum(middle, T), BM, num_stages=STAGES):
                 query = position + tl.arange(0, BM)
-                visible = chunk[:, None] < query[None, :] // C
+                visible = key[:, None] <= query[None, :]
                 dk, dv, dw = add_gradients(
                     dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
-                    query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, ROUTE_GRADIENT, PRECISION,
+                    query < T, scale_2, query_heads, q_token, do_token, K, V, BK, BV, True, True, False, PRECISION,
                 )  # fmt: skip
-    else:
-        middle = start + BN
-        for position in tl.range(start, tl.minimum(middle, T), BM, num_stages=STAGES):
-            query = position + tl.arange(0, BM)
-            visible = key[:, None] <= query[None, :]
+        row = tl.arange(0, BM)
+        for position in tl.range(middle, T, BM, num_stages=STAGES):
+            token = tl.cast(position, tl.int64)
             dk, dv, dw = add_gradients(
-                dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
-                query < T, scale_2, heads, q_token, do_token, K, V, BK, BV, True, True, False, PRECISION,
+                dk, dv, dw, k, v, bias, present, q_ptr + token * q_token, do_ptr + token * do_token, lse_ptr + token,
+                delta_ptr + token, dq_ptr + token * query_heads * K, row, row < T - position,
+                scale_2, query_heads, q_token, do_token, K, V, BK, BV, False, True, ROUTE_GRADIENT, PRECISION,
             )  # fmt: skip
-    row = tl.arange(0, BM)
-    for position in tl.range(middle, T, BM, num_stages=STAGES):
-        token = tl.cast(position, tl.int64)
-        dk, dv, dw = add_gradients(
-            dk, dv, dw, k, v, bias, present, q_ptr + token * q_token, do_ptr + token * do_token, lse_ptr + token,
-            delta_ptr + token, dq_ptr + token * heads * K, row, row < T - position,
-            scale_2, heads, q_token, do_token, K, V, BK, BV, False, True, ROUTE_GRADIENT, PRECISION,
-        )  # fmt: skip
+        q_ptr, do_ptr, dq_ptr = q_ptr + q_head, do_ptr + do_head, dq_ptr + K
+        lse_ptr, delta_ptr = lse_ptr + T, delta_ptr + T
 
     store_rows(dk_ptr + batch * T * heads * K + head * K, wide, present, heads * K, K, dk * scale, BK)
     store_rows(dv_ptr + batch * T * heads * V + head * V, wide, present, heads * V, V, dv, BV)

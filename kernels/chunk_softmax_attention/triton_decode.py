@@ -39,7 +39,7 @@ def step(
 ) -> Tensor:
     """Compute a step of `nas.kernels.chunk_softmax_attention.decode`: update the pools and fill, return o [B, H, V]."""
     batch, heads, key_dim = q.shape
-    value_dim = v.shape[-1]
+    cached_heads, value_dim = v.shape[1:]
     group, chunk_size = keys.shape[1:3]
     q, k, v = (x.contiguous() for x in (q, k, v))
     key_block, value_block = triton.next_power_of_2(key_dim), triton.next_power_of_2(value_dim)
@@ -47,7 +47,7 @@ def step(
     splits = num_splits(batch * heads, (table.shape[-1] + 1) * chunk_size)
     partial = torch.empty(batch, heads, splits, value_dim, dtype=torch.float32, device=q.device)
     lse = torch.empty(batch, heads, splits, dtype=torch.float32, device=q.device)
-    o = torch.empty_like(v)
+    o = v.new_empty(batch, heads, value_dim)
     merged = min(value_block, max(16, TILE // splits))
     with on_device(q):
         _attend[(batch * heads * splits,)](
@@ -59,6 +59,7 @@ def step(
             BV=value_block,
             CHUNK=chunk_size,
             BT=tokens,
+            SHARE=heads // cached_heads,
             LEAST=max(1, LEAST_TOKENS // tokens),
             num_warps=4,
         )
@@ -81,16 +82,17 @@ def _attend(
     q, k, v, keys, values, table, weight, kept, open_page, fill, partial, lse,
     scale, H, G, TABLE, SPLITS,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    CHUNK: tl.constexpr, BT: tl.constexpr, LEAST: tl.constexpr,
+    CHUNK: tl.constexpr, BT: tl.constexpr, SHARE: tl.constexpr, LEAST: tl.constexpr,
 ):  # fmt: skip
     """Process one split of one head's list; the first split starts with the new token and writes it to the open page.
 
-    ``scale`` includes log2(e): scores, and the log-sum-exp stored beside the output, are to base 2.
+    ``scale`` includes log2(e): scores, and the log-sum-exp stored beside the output, are to base 2. SHARE heads of q
+    read one head of k and v; the first of them writes the new token.
     """
     split = tl.program_id(0) % SPLITS
     bh = (tl.program_id(0) // SPLITS).to(tl.int64)
-    b, h = bh // H, bh % H
-    br = b * (H // G) + h // G
+    b, h = bh // H, bh // SHARE  # h: the head of k and v, counted over all sequences
+    br = h // G
     filled = tl.load(fill + b)
     in_table = tl.load(kept + br)
     listed = in_table * CHUNK + tl.minimum(filled, CHUNK)  # tokens before the new one
@@ -106,12 +108,12 @@ def _attend(
     key_dims, value_dims = tl.arange(0, BK), tl.arange(0, BV)
     key_inside, value_inside = key_dims < K, value_dims < V
     q_row = tl.load(q + bh * K + key_dims, mask=key_inside, other=0.0).to(tl.float32) * scale
-    k_row = tl.load(k + bh * K + key_dims, mask=key_inside, other=0.0).to(keys.dtype.element_ty)
-    v_row = tl.load(v + bh * V + value_dims, mask=value_inside, other=0.0).to(values.dtype.element_ty)
+    k_row = tl.load(k + h * K + key_dims, mask=key_inside, other=0.0).to(keys.dtype.element_ty)
+    v_row = tl.load(v + h * V + value_dims, mask=value_inside, other=0.0).to(values.dtype.element_ty)
     running = tl.load(open_page + br)
     new_row = (running.to(tl.int64) * G + h % G) * CHUNK + filled
     starts = split == 0
-    written = tl.where(starts & (filled < CHUNK), 1, 0)
+    written = tl.where(starts & (filled < CHUNK) & (bh % SHARE == 0), 1, 0)
     tl.store(keys + new_row * K + key_dims, k_row, mask=key_dims < written * K)
     tl.store(values + new_row * V + value_dims, v_row, mask=value_dims < written * V)
 

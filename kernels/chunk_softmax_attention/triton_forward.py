@@ -79,7 +79,7 @@ def forward(
     """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
     Args:
-        q, k: [B, T, H, K] and v [B, T, H, V], all of one dtype, the last dimension contiguous.
+        q: [B, T, H, K], k [B, T, G, K] and v [B, T, G, V], all of one dtype, the last dimension contiguous.
         index: the index of the route; None without a route.
 
     Returns:
@@ -88,7 +88,7 @@ def forward(
     """
     batch, length, heads, key_dim = q.shape
     value_dim = v.shape[-1]
-    o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    o = v.new_empty(batch, length, heads, value_dim)
     lse = torch.empty(batch, heads, length, dtype=torch.float32, device=v.device)
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
@@ -105,7 +105,8 @@ def forward(
             abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
             C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
             BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
-            STAGES=launch.stages, **constants, num_warps=launch.warps, num_stages=launch.stages,
+            SHARE=heads // k.shape[2], STAGES=launch.stages, **constants,
+            num_warps=launch.warps, num_stages=launch.stages,
         )  # fmt: skip
 
     launch_kernel(_forward_kernel, programs, RUNNING=overflowed is None)
@@ -121,14 +122,14 @@ def _forward_kernel(
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr, RUNNING: tl.constexpr,
+    SHARE: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Compute one block of queries relative to the maximum over the own chunk, and record whether its sum overflows."""
     _attend(
         tl.program_id(0), q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
         order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
         q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, STAGES, RUNNING,
+        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, STAGES, RUNNING,
     )  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def _recompute_kernel(
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr, TOGETHER: tl.constexpr,
+    SHARE: tl.constexpr, STAGES: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """Compute the overflowed ones of TOGETHER blocks again, with a running maximum."""
     first = tl.program_id(0) * TOGETHER
@@ -152,7 +153,7 @@ def _recompute_kernel(
                 program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
                 order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
                 q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, STAGES, True,
+                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, STAGES, True,
             )  # fmt: skip
 
 
@@ -163,12 +164,12 @@ def _attend(
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    STAGES: tl.constexpr, RUNNING: tl.constexpr,
+    SHARE: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Compute BM queries of one head and BV columns of v; the queries with most keys start first.
 
-    With RUNNING the maximum is updated with every tile. Without it, ``overflowed`` [programs] records whether the sum
-    exceeds `MAX_SUM`.
+    SHARE heads of queries read one head of k and v. With RUNNING the maximum is updated with every tile. Without it,
+    ``overflowed`` [programs] records whether the sum exceeds `MAX_SUM`.
     """
     tl.static_assert(BM % BN == 0)
     splits: tl.constexpr = (V + BV - 1) // BV
@@ -179,8 +180,8 @@ def _attend(
     start = (blocks - 1 - program // (splits * all_heads)) * BM
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     q_ptr += batch * q_batch + head * q_head + start.to(tl.int64) * q_token
-    k_ptr += batch * k_batch + head * k_head
-    v_ptr += batch * v_batch + head * v_head + split * BV
+    k_ptr += batch * k_batch + head // SHARE * k_head
+    v_ptr += batch * v_batch + head // SHARE * v_head + split * BV
     dim_v = V - split * BV
 
     row = tl.arange(0, BM)

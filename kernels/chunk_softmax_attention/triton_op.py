@@ -49,7 +49,7 @@ def fake_forward(
 ) -> tuple[Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of `run_forward`'s results."""
     batch, length, heads, _ = q.shape
-    return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
+    return v.new_empty(*q.shape[:3], v.shape[3]), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
 def differentiate(
@@ -156,7 +156,7 @@ def _run_window_forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: flo
 
 def _fake_window_forward(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
     batch, length, heads, _ = q.shape
-    return v.new_empty(v.shape), q.new_empty(batch, heads, length, dtype=torch.float32)
+    return v.new_empty(*q.shape[:3], v.shape[3]), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
 def _run_window_backward(

@@ -1,7 +1,6 @@
 """Backward pass within chunks: every token against its own chunk, whatever the route.
 
 For skipped chunks this is the whole backward pass; active chunks need it too. So it runs first and writes delta, and
-For skipped chunks this is the whole backward pass; active chunks need it too. So it runs first and writes delta, and
 dq, to which `triton_backward` adds the active chunks' part. Neither needs a kernel of its own.
 A program holds one block of tokens, as queries and as keys. Where a chunk has several blocks, a program visits the
 earlier ones for its queries and the later ones for its keys: recomputing scores is faster than sums over programs. As
@@ -71,7 +70,7 @@ def differentiate_own_chunks(
     Args:
         do, q, k, v, o, lse, index: as in the backward pass.
         dk, dv: like k and v, dense; the rows of active chunks stay unchanged.
-        dweight: [B * H, N * chunk_size] float32; None without a gradient of the route.
+        dweight: [B * G, N * chunk_size] float32; None without a gradient of the route.
         launch: tile sizes; None for the chosen ones.
 
     Returns:
@@ -88,7 +87,7 @@ def differentiate_own_chunks(
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BLOCK=launch.keys, ROUTE_GRADIENT=dweight is not None, PRECISION=dot_precision(q.dtype),
-        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+        SHARE=heads // k.shape[2], STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return dq_sum, delta
 
@@ -101,9 +100,13 @@ def _own_chunk_kernel(
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BLOCK: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    BLOCK: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
+    SHARE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Process one block of tokens of one head, part of a chunk or whole chunks; heads are neighbours."""
+    """Process one block of tokens of one query head, part of a chunk or whole chunks; heads are neighbours.
+
+    The first of the SHARE query heads that read one head of keys computes dk and dv for all of them.
+    """
     blocks = tl.cdiv(N * C, BLOCK)
     head = (tl.program_id(0) % heads).to(tl.int64)
     start = tl.program_id(0) // heads % blocks * BLOCK
@@ -112,13 +115,13 @@ def _own_chunk_kernel(
     row = tl.arange(0, BLOCK)
     token = start + row
     if ROUTE_GRADIENT:
-        tl.store(dweight_ptr + head_index * N * C + token, tl.zeros([BLOCK], tl.float32), mask=token < N * C)
+        tl.store(dweight_ptr + head_index // SHARE * N * C + token, tl.zeros([BLOCK], tl.float32), mask=token < N * C)
     if start >= T:
         return
     do_ptr += batch * do_batch + head * do_head
     q_ptr += batch * q_batch + head * q_head
-    k_ptr += batch * k_batch + head * k_head
-    v_ptr += batch * v_batch + head * v_head
+    k_ptr += batch * k_batch + head // SHARE * k_head
+    v_ptr += batch * v_batch + head // SHARE * v_head
     o_ptr += batch * T * heads * V + head * V
     lse_ptr += head_index * T
     log_weight_ptr += head_index // group * N
@@ -148,32 +151,40 @@ def _own_chunk_kernel(
     store_rows(dq_ptr, row, present, heads * K, K, tl.trans(dq), BK)
 
     # `triton_backward` computes all of dk and dv of active chunks: it would have to read this part of them rounded.
+    if SHARE > 1 and head % SHARE != 0:
+        return
     if C < BLOCK:
         skipped = tl.load(log_weight_ptr + token // C, mask=present, other=0.0) == float("-inf")
     else:
         if tl.load(log_weight_ptr + start // C) != float("-inf"):
             return
         skipped = present
-    if C <= BLOCK:
+    if C <= BLOCK and SHARE == 1:
         dk = dot(ds, q, None, PRECISION)
         dv = dot(p.to(do.dtype), do, None, PRECISION)
     else:
         k, v = _load_keys(k_ptr, v_ptr, start, T, k_token, v_token, K, V, BK, BV, BLOCK)
         dk = tl.zeros([BLOCK, BK], tl.float32)
         dv = tl.zeros([BLOCK, BV], tl.float32)
-        for position in tl.range(start, tl.minimum((start // C + 1) * C, T), BLOCK, num_stages=STAGES):
-            q, do, lse, delta = _load_queries(
-                q_ptr, do_ptr, o_ptr, lse_ptr, position, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
-            )
-            visible = token[:, None] <= position + row[None, :]
-            p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
-            dv = dot(p.to(do.dtype), do, dv, PRECISION)
-            ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
-            dk = dot(ds, q, dk, PRECISION)
-    dk_ptr += (batch * T + start) * heads * K + head * K
-    dv_ptr += (batch * T + start) * heads * V + head * V
-    store_rows(dk_ptr, row, skipped, heads * K, K, dk * scale, BK)
-    store_rows(dv_ptr, row, skipped, heads * V, V, dv, BV)
+        end = tl.minimum(start + BLOCK if C <= BLOCK else (start // C + 1) * C, T)
+        for _member in tl.range(0, SHARE, num_stages=1):
+            for position in tl.range(start, end, BLOCK, num_stages=STAGES):
+                q, do, lse, delta = _load_queries(
+                    q_ptr, do_ptr, o_ptr, lse_ptr, position, T, heads, q_token, do_token, K, V, BK, BV, BLOCK
+                )
+                visible = token[:, None] <= position + row[None, :]
+                if C < BLOCK:
+                    visible &= token[:, None] // C == (position + row[None, :]) // C
+                p = weights(k, q, none, lse, visible, scale_2, True, PRECISION)
+                dv = dot(p.to(do.dtype), do, dv, PRECISION)
+                ds = score_gradients(p, v, do, delta, PRECISION).to(q.dtype)
+                dk = dot(ds, q, dk, PRECISION)
+            q_ptr, do_ptr, o_ptr, lse_ptr = q_ptr + q_head, do_ptr + do_head, o_ptr + V, lse_ptr + T
+    key_heads = heads // SHARE
+    dk_ptr += (batch * T + start) * key_heads * K + head // SHARE * K
+    dv_ptr += (batch * T + start) * key_heads * V + head // SHARE * V
+    store_rows(dk_ptr, row, skipped, key_heads * K, K, dk * scale, BK)
+    store_rows(dv_ptr, row, skipped, key_heads * V, V, dv, BV)
 
 
 @triton.jit

@@ -54,19 +54,20 @@ def add_skipped(
     """Write the skipped chunks' part of ``dweight`` (see `triton_backward.backward`) in place.
 
     Args:
-        dweight: [B * H, N * chunk_size] float32.
+        dweight: [B * G, N * chunk_size] float32.
         do, q, k, v, lse, delta, index: as in the backward pass.
     """
     batch, length, heads, key_dim = q.shape
-    value_dim, chunks = v.shape[-1], index.order.shape[1]
+    groups, value_dim = v.shape[2:]
+    chunks = index.order.shape[1]
     launch = launch or choose_launch(q.dtype, key_dim, value_dim, q.device)
-    _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * heads,)](
+    _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * groups,)](
         do, q, k, v, lse, delta, index.order, index.before, dweight,
-        scale * LOG2_E, length, chunks, heads, batch * heads // index.order.shape[0],
+        scale * LOG2_E, length, chunks, groups, batch * groups // index.order.shape[0],
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype),
-        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+        SHARE=heads // groups, STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
 
 
@@ -77,9 +78,13 @@ def _skipped_kernel(
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
+    SHARE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Process one block of BN keys of one head's skipped chunks; programs beyond the last block do nothing."""
+    """Process one block of BN keys of one head's skipped chunks, which the queries of SHARE heads would read.
+
+    Programs beyond the last block do nothing.
+    """
     blocks = tl.cdiv(N * C, BN)
     all_heads = tl.num_programs(0) // blocks
     head_index = tl.program_id(0) % all_heads
@@ -88,10 +93,10 @@ def _skipped_kernel(
     if start >= N * C:
         return
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
-    do_ptr += batch * do_batch + head * do_head
-    q_ptr += batch * q_batch + head * q_head
-    lse_ptr += head_index.to(tl.int64) * T
-    delta_ptr += head_index.to(tl.int64) * T
+    do_ptr += batch * do_batch + head * SHARE * do_head
+    q_ptr += batch * q_batch + head * SHARE * q_head
+    lse_ptr += head_index.to(tl.int64) * SHARE * T
+    delta_ptr += head_index.to(tl.int64) * SHARE * T
     order_ptr += routing * N
 
     position = start + tl.arange(0, BN)
@@ -108,16 +113,19 @@ def _skipped_kernel(
     middle = begin
     if BN > C:
         middle = begin + tl.cdiv((last - first) * C, BM) * BM
-        for query in tl.range(begin, tl.minimum(middle, T), BM, num_stages=1):
+    for _member in tl.range(0, SHARE, num_stages=1):  # the query heads of this head
+        if BN > C:
+            for query in tl.range(begin, tl.minimum(middle, T), BM, num_stages=1):
+                dw = _add_gradients(
+                    dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
+                    C, K, V, BK, BV, BM, True, PRECISION,
+                )  # fmt: skip
+        for query in tl.range(middle, T, BM, num_stages=STAGES):
             dw = _add_gradients(
                 dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
-                C, K, V, BK, BV, BM, True, PRECISION,
+                C, K, V, BK, BV, BM, False, PRECISION,
             )  # fmt: skip
-    for query in tl.range(middle, T, BM, num_stages=STAGES):
-        dw = _add_gradients(
-            dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
-            C, K, V, BK, BV, BM, False, PRECISION,
-        )  # fmt: skip
+        q_ptr, do_ptr, lse_ptr, delta_ptr = q_ptr + q_head, do_ptr + do_head, lse_ptr + T, delta_ptr + T
     dw = tl.where(key < T, dw, 0.0)
     tl.store(dweight_ptr + head_index.to(tl.int64) * N * C + key, dw, mask=chunk < N)
 

@@ -47,7 +47,7 @@ def forward(
     """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
     Args:
-        q, k: [B, T, H, K] and v [B, T, H, V], all of one dtype, the last dimension contiguous.
+        q: [B, T, H, K], k [B, T, G, K] and v [B, T, G, V], all of one dtype, the last dimension contiguous.
         window: tokens that a query sees, from 1 to T.
 
     Returns:
@@ -55,7 +55,7 @@ def forward(
     """
     batch, length, heads, key_dim = q.shape
     value_dim = v.shape[-1]
-    o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    o = v.new_empty(batch, length, heads, value_dim)
     lse = torch.empty(batch, heads, length, dtype=torch.float32, device=v.device)
     launch = launch or choose_forward_launch(q.dtype, key_dim, value_dim, q.device)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
@@ -63,7 +63,8 @@ def forward(
     _window_forward_kernel[(programs,)](
         q, k, v, o, lse, scale * LOG2_E, length, window, heads, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width, BM=launch.queries, BN=launch.keys,
-        PRECISION=dot_precision(q.dtype), STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+        PRECISION=dot_precision(q.dtype), SHARE=heads // k.shape[2], STAGES=launch.stages,
+        num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return o, lse
 
@@ -87,20 +88,20 @@ def backward(
         o, lse: its results.
 
     Returns:
-        dq / scale [B, T, H, K] float32; dk [B, T, H, K] and dv [B, T, H, V] in the dtype of q.
+        dq / scale [B, T, H, K] float32; dk [B, T, G, K] and dv [B, T, G, V] in the dtype of q.
     """
     batch, length, heads, key_dim = q.shape
-    value_dim = v.shape[-1]
+    groups, value_dim = v.shape[2:]
     dq_sum = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     launch = launch or choose_backward_launch(q.dtype, key_dim, value_dim, q.device)
-    _window_backward_kernel[(triton.cdiv(length, launch.keys) * batch * heads,)](
-        do, q, k, v, lse, output_products(do, o), dq_sum, dk, dv, scale, scale * LOG2_E, length, window, heads,
+    _window_backward_kernel[(triton.cdiv(length, launch.keys) * batch * groups,)](
+        do, q, k, v, lse, output_products(do, o), dq_sum, dk, dv, scale, scale * LOG2_E, length, window, groups,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
-        BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype), STAGES=launch.stages,
-        num_warps=launch.warps, num_stages=launch.stages,
+        BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype), SHARE=heads // groups,
+        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return dq_sum, dk, dv
 
@@ -110,7 +111,7 @@ def _window_forward_kernel(
     q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, scale, T, window, heads,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, SHARE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute BM queries of one head and BV columns of v; blocks that read the same keys are neighbours."""
     tl.static_assert(BM % BN == 0)
@@ -121,8 +122,8 @@ def _window_forward_kernel(
     head_index = tl.program_id(0) // (splits * blocks)
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     q_ptr += batch * q_batch + head * q_head + start.to(tl.int64) * q_token
-    k_ptr += batch * k_batch + head * k_head
-    v_ptr += batch * v_batch + head * v_head + split * BV
+    k_ptr += batch * k_batch + head // SHARE * k_head
+    v_ptr += batch * v_batch + head // SHARE * v_head + split * BV
     dim_v = V - split * BV
 
     row = tl.arange(0, BM)
@@ -181,21 +182,25 @@ def _window_backward_kernel(
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, SHARE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients of BN keys of one head; blocks that read the same queries are neighbours."""
+    """Compute the gradients of BN keys of one head, from the queries of SHARE heads.
+
+    Blocks that read the same queries are neighbours. ``heads`` counts heads of keys.
+    """
     tl.static_assert(BN % BM == 0)
     blocks = tl.cdiv(T, BN)
     head_index = tl.program_id(0) // blocks
     start = tl.program_id(0) % blocks * BN
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
-    do_ptr += batch * do_batch + head * do_head
-    q_ptr += batch * q_batch + head * q_head
+    do_ptr += batch * do_batch + head * SHARE * do_head
+    q_ptr += batch * q_batch + head * SHARE * q_head
     k_ptr += batch * k_batch + head * k_head + start.to(tl.int64) * k_token
     v_ptr += batch * v_batch + head * v_head + start.to(tl.int64) * v_token
-    lse_ptr += head_index.to(tl.int64) * T
-    delta_ptr += head_index.to(tl.int64) * T
-    dq_ptr += batch * T * heads * K + head * K
+    lse_ptr += head_index.to(tl.int64) * SHARE * T
+    delta_ptr += head_index.to(tl.int64) * SHARE * T
+    query_heads = heads * SHARE
+    dq_ptr += batch * T * query_heads * K + head * SHARE * K
     dk_ptr += (batch * T + start) * heads * K + head * K
     dv_ptr += (batch * T + start) * heads * V + head * V
 
@@ -207,18 +212,21 @@ def _window_backward_kernel(
     dv = tl.zeros([BN, BV], tl.float32)
     whole = tl.minimum(start + BN, T)
     cut = tl.minimum(start + tl.maximum(window // BM * BM, BN), T)  # from here on the far edge cuts tiles
-    dk, dv = _differentiate_range(
-        dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start, whole, scale_2, T, window, heads,
-        q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
-    )  # fmt: skip
-    dk, dv = _differentiate_range(
-        dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start + BN, cut, scale_2, T, window, heads,
-        q_token, do_token, K, V, BK, BV, BM, BN, False, PRECISION, STAGES,
-    )  # fmt: skip
-    dk, dv = _differentiate_range(
-        dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, cut, tl.minimum(start + BN - 1 + window, T),
-        scale_2, T, window, heads, q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
-    )  # fmt: skip
+    for _member in tl.range(0, SHARE, num_stages=1):  # the query heads of this head
+        dk, dv = _differentiate_range(
+            dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start, whole, scale_2, T, window,
+            query_heads, q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
+        )  # fmt: skip
+        dk, dv = _differentiate_range(
+            dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start + BN, cut, scale_2, T, window,
+            query_heads, q_token, do_token, K, V, BK, BV, BM, BN, False, PRECISION, STAGES,
+        )  # fmt: skip
+        dk, dv = _differentiate_range(
+            dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, cut, tl.minimum(start + BN - 1 + window, T),
+            scale_2, T, window, query_heads, q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
+        )  # fmt: skip
+        q_ptr, do_ptr, dq_ptr = q_ptr + q_head, do_ptr + do_head, dq_ptr + K
+        lse_ptr, delta_ptr = lse_ptr + T, delta_ptr + T
     store_rows(dk_ptr, column, present, heads * K, K, dk * scale, BK)
     store_rows(dv_ptr, column, present, heads * V, V, dv, BV)
 

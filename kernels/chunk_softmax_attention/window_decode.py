@@ -85,8 +85,9 @@ def window_attention_step(
     """Attend with one token per sequence to the last ``window`` tokens; no gradients, no host synchronisation.
 
     Args:
-        q, k: [B, H, K].
-        v: [B, H, V].
+        q: [B, H, K]; H is a multiple of the heads of k, v and the cache, as in `chunk_softmax_attention`.
+        k: [B, G, K].
+        v: [B, G, V].
         cache: the cache before this token, updated in place.
         scale: factor on the scores; 1 / sqrt(K) by default.
 
@@ -112,9 +113,10 @@ def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> 
         ring.scatter_(2, slot.expand(-1, x.shape[1], 1, x.shape[2]), x[:, :, None].to(ring.dtype))
     cache.seen.add_(1)
     reached = torch.arange(window, device=q.device) < cache.seen[:, None]  # [B, window]
-    s = scale * torch.einsum("bhk,bhwk->bhw", q.to(dtype), cache.keys.to(dtype))
-    p = s.masked_fill(~reached[:, None], -torch.inf).softmax(-1)
-    return torch.einsum("bhw,bhwv->bhv", p, cache.values.to(dtype)).to(v.dtype)
+    q = q.to(dtype).unflatten(1, (k.shape[1], -1))  # [B, heads of k, heads of q for each of them, K]
+    s = scale * torch.einsum("bghk,bgwk->bghw", q, cache.keys.to(dtype))
+    p = s.masked_fill(~reached[:, None, None], -torch.inf).softmax(-1)
+    return torch.einsum("bghw,bgwv->bghv", p, cache.values.to(dtype)).flatten(1, 2).to(v.dtype)
 
 
 def bytes_in_use(cache: WindowCache) -> int:
