@@ -5,11 +5,13 @@ weight w on exp(s) equals log(w) added to s, so the forward pass is an ordinary 
 backward pass recomputes the probabilities from the saved log-sum-exp. It derives the gradient of the route from the
 same products as those of q, k and v.
 
-With fewer heads of k and v than of q, the query heads of a group attend one after another to the same keys.
+With fewer heads of k and v than of q, the query heads of a group attend one after another to the same keys. Packed
+documents attend one after another.
 """
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,19 +28,51 @@ FEW = 16.0
 
 
 def chunk_softmax_attention(
-    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    route: Tensor | None,
+    chunk_size: int,
+    scale: float,
+    full_route_grad: bool,
+    borders: list[int] | None = None,
 ) -> Tensor:
     """Compute `nas.kernels.chunk_softmax_attention` of valid arguments, without a window."""
 
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return _routed_attention(q, k, v, route, chunk_size, scale, full_route_grad)
+    def attend(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None) -> Tensor:
+        return _by_group(lambda q, k, v: _routed_attention(q, k, v, route, chunk_size, scale, full_route_grad), q, k, v)
 
-    return _by_group(attend, q, k, v)
+    return _by_document(attend, q, k, v, route, chunk_size, borders)
 
 
-def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> Tensor:
+def window_attention(
+    q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, borders: list[int] | None = None
+) -> Tensor:
     """Compute `nas.kernels.chunk_softmax_attention` of valid arguments with a window."""
-    return _by_group(lambda q, k, v: _window_attention(q, k, v, window, scale), q, k, v)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, _: None) -> Tensor:
+        return _by_group(lambda q, k, v: _window_attention(q, k, v, window, scale), q, k, v)
+
+    return _by_document(attend, q, k, v, None, window, borders)
+
+
+def _by_document(
+    attend: Callable[[Tensor, Tensor, Tensor, Any], Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    route: Tensor | None,
+    chunk_size: int,
+    borders: list[int] | None,
+) -> Tensor:
+    """Compute attention within each packed document in turn; without borders all tokens are one document."""
+    if borders is None:
+        return attend(q, k, v, route)
+    lengths = [end - start for start, end in pairwise(borders)]
+    chunks = [num_chunks(length, chunk_size) for length in lengths]
+    routes = (None,) * len(lengths) if route is None else route.split(chunks, dim=1)
+    documents = zip(*(x.split(lengths, dim=1) for x in (q, k, v)), routes, strict=True)
+    return torch.cat([attend(*document) for document in documents if document[0].shape[1] > 0], dim=1)
 
 
 @without_autocast

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from nas.kernels.chunk_softmax_attention import triton_own_chunks
+from nas.kernels.chunk_softmax_attention.triton_documents import Documents, block_table, load_block
 from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
 from nas.kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
@@ -71,12 +72,13 @@ def backward(
     scale: float,
     route_gradient: bool,
     launch: Launch | None = None,
+    documents: Documents | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Compute all gradients; ``launch`` replaces the chosen tiles.
 
     Args:
         do: [B, T, H, V], the gradient of o; its last dimension is contiguous, as those of q, k and v.
-        q, k, v, index: the arguments of `triton_forward.forward`.
+        q, k, v, index, documents: the arguments of `triton_forward.forward`.
         o, lse: its results.
         route_gradient: whether to compute the gradient of the log-weights.
 
@@ -99,17 +101,23 @@ def backward(
         delta = output_products(do, o)
     else:
         dq_sum, delta = triton_own_chunks.differentiate_own_chunks(
-            do, q, k, v, o, lse, index, dk, dv, dweight, chunk_size, scale
+            do, q, k, v, o, lse, index, dk, dv, dweight, chunk_size, scale, documents=documents
         )
-    keys = chunks * chunk_size if routed else length
-    _backward_kernel[(triton.cdiv(keys, launch.keys) * batch * groups,)](
-        do, q, k, v, lse, delta, *(index[:3] if index is not None else (None,) * 3), dq_sum, dk, dv, dweight,
+    blocks = triton.cdiv(chunks * chunk_size if routed else length, launch.keys)
+    table = None
+    if documents is not None:
+        whole = chunk_size if routed else None
+        table = block_table(documents, launch.keys, q.device, "early keys first", whole)
+        blocks = len(table)
+    _backward_kernel[(blocks * batch * groups,)](
+        do, q, k, v, lse, delta, *(index[:3] if index is not None else (None,) * 3), table, dq_sum, dk, dv, dweight,
         scale, scale * LOG2_E, length, chunks, groups, group,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size if routed else 1, K=key_dim, V=value_dim,
         BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, ROUTED=routed, ROUTE_GRADIENT=route_gradient,
-        PRECISION=dot_precision(q.dtype), SHARE=heads // groups, STAGES=launch.stages,
+        PRECISION=dot_precision(q.dtype), SHARE=heads // groups, PACKED=table is not None,
+        STAGES=launch.stages,
         num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return dq_sum, dk, dv, delta, dweight
@@ -148,23 +156,40 @@ def _delta_kernel(
 @triton.jit(do_not_specialize=["N", "heads", "group"])
 def _backward_kernel(
     do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr,
-    order_ptr, before_ptr, bias_ptr, dq_ptr, dk_ptr, dv_ptr, dweight_ptr,
+    order_ptr, before_ptr, bias_ptr, table_ptr, dq_ptr, dk_ptr, dv_ptr, dweight_ptr,
     scale, scale_2, T, N, heads, group,
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, STAGES: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients of one block of BN (active) keys of one head; blocks that most queries see start first.
 
     The queries are those of SHARE heads: ``heads``, ``group`` and strides of k and v count heads of keys.
     """
     tl.static_assert(BN % BM == 0)
-    blocks = tl.cdiv(N * C, BN) if ROUTED else tl.cdiv(T, BN)
-    all_heads = tl.num_programs(0) // blocks
-    head_index = tl.program_id(0) % all_heads
-    start = tl.program_id(0) // all_heads * BN
+    tokens, chunks = T, N
+    query_heads = heads * SHARE
+    if PACKED:  # from here on the document is the sequence
+        head_index = tl.program_id(0) % heads
+        origin, T, first_chunk, document, start = load_block(table_ptr, tl.program_id(0) // heads, BN)
+        N = tl.cdiv(T, C)
+        do_ptr, lse_ptr, delta_ptr = do_ptr + origin * do_token, lse_ptr + origin, delta_ptr + origin
+        q_ptr, k_ptr, v_ptr = q_ptr + origin * q_token, k_ptr + origin * k_token, v_ptr + origin * v_token
+        dq_ptr += origin * query_heads * K
+        dk_ptr, dv_ptr = dk_ptr + origin * heads * K, dv_ptr + origin * heads * V
+        if ROUTED:
+            before_ptr += (first_chunk + document) * (heads // group)
+            order_ptr += first_chunk * (heads // group)
+            bias_ptr += first_chunk * (heads // group)
+        if ROUTE_GRADIENT:
+            dweight_ptr += first_chunk * C
+    else:
+        blocks = tl.cdiv(N * C, BN) if ROUTED else tl.cdiv(T, BN)
+        all_heads = tl.num_programs(0) // blocks
+        head_index = tl.program_id(0) % all_heads
+        start = tl.program_id(0) // all_heads * BN
     if ROUTED:
         routing = (head_index // group).to(tl.int64)
         order_ptr += routing * N
@@ -174,10 +199,9 @@ def _backward_kernel(
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     do_ptr += batch * do_batch + head * SHARE * do_head
     q_ptr += batch * q_batch + head * SHARE * q_head
-    lse_ptr += head_index.to(tl.int64) * SHARE * T
-    delta_ptr += head_index.to(tl.int64) * SHARE * T
-    query_heads = heads * SHARE
-    dq_ptr += batch * T * query_heads * K + head * SHARE * K
+    lse_ptr += head_index.to(tl.int64) * SHARE * tokens
+    delta_ptr += head_index.to(tl.int64) * SHARE * tokens
+    dq_ptr += batch * tokens * query_heads * K + head * SHARE * K
 
     column = tl.arange(0, BN)
     if ROUTED:
@@ -195,7 +219,7 @@ def _backward_kernel(
     dv = tl.zeros([BN, BV], tl.float32)
     dw = tl.zeros([BN], tl.float32)
 
-    for _member in tl.range(0, SHARE, num_stages=1):  # the query heads of this head
+    for _member in tl.range(0, SHARE, num_stages=1, disable_licm=True):  # the query heads of this head
         if ROUTED:
             # Own chunk: dq is complete; the queries are at the same positions, or up to the end of a longer chunk.
             none = tl.zeros([BN], tl.float32)
@@ -242,13 +266,13 @@ def _backward_kernel(
                 scale_2, query_heads, q_token, do_token, K, V, BK, BV, False, True, ROUTE_GRADIENT, PRECISION,
             )  # fmt: skip
         q_ptr, do_ptr, dq_ptr = q_ptr + q_head, do_ptr + do_head, dq_ptr + K
-        lse_ptr, delta_ptr = lse_ptr + T, delta_ptr + T
+        lse_ptr, delta_ptr = lse_ptr + tokens, delta_ptr + tokens
 
-    store_rows(dk_ptr + batch * T * heads * K + head * K, wide, present, heads * K, K, dk * scale, BK)
-    store_rows(dv_ptr + batch * T * heads * V + head * V, wide, present, heads * V, V, dv, BV)
+    store_rows(dk_ptr + batch * tokens * heads * K + head * K, wide, present, heads * K, K, dk * scale, BK)
+    store_rows(dv_ptr + batch * tokens * heads * V + head * V, wide, present, heads * V, V, dv, BV)
     if ROUTE_GRADIENT:  # from the log-weight to the weight: divide by the weight
         dw = tl.where(bias == float("-inf"), 0.0, dw * tl.exp2(-bias))
-        tl.store(dweight_ptr + head_index.to(tl.int64) * N * C + key, dw, mask=chunk < N)
+        tl.store(dweight_ptr + head_index.to(tl.int64) * chunks * C + key, dw, mask=chunk < N)
 
 
 @triton.jit

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nas.kernels.chunk_softmax_attention.triton_documents import Documents, block_table, load_block
 from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
 from nas.kernels.chunk_softmax_attention.triton_tiles import (
     LOG2_E,
@@ -75,12 +76,14 @@ def forward(
     chunk_size: int,
     scale: float,
     launch: Launch | None = None,
+    documents: Documents | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
     Args:
         q: [B, T, H, K], k [B, T, G, K] and v [B, T, G, V], all of one dtype, the last dimension contiguous.
         index: the index of the route; None without a route.
+        documents: packed documents of a batch of one, each attended to alone; None for none.
 
     Returns:
         o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the denominator of o, the weighted sum of
@@ -93,19 +96,22 @@ def forward(
     routed = index is not None
     chunks = index.order.shape[1] if index is not None else 0
     group = batch * heads // index.order.shape[0] if index is not None else 1
-    launch = launch or choose_launch(q.dtype, key_dim, value_dim, routed, length, q.device)
+    longest = length if documents is None else int(documents.length.max())
+    launch = launch or choose_launch(q.dtype, key_dim, value_dim, routed, longest, q.device)
+    table = None if documents is None else block_table(documents, launch.queries, q.device, "late queries first")
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
-    programs = triton.cdiv(length, launch.queries) * splits * batch * heads
+    blocks = triton.cdiv(length, launch.queries) if table is None else len(table)
+    programs = blocks * splits * batch * heads
     overflowed = q.new_empty(programs, dtype=torch.int32) if q.dtype == torch.bfloat16 else None
 
     def launch_kernel(kernel: Any, count: int, **constants: int | bool) -> None:
         kernel[(count,)](
-            q, k, v, o, lse, overflowed, *(index or (None,) * 4), programs,
+            q, k, v, o, lse, overflowed, *(index or (None,) * 4), table, programs,
             abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
             C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
             BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
-            SHARE=heads // k.shape[2], STAGES=launch.stages, **constants,
+            SHARE=heads // k.shape[2], PACKED=table is not None, STAGES=launch.stages, **constants,
             num_warps=launch.warps, num_stages=launch.stages,
         )  # fmt: skip
 
@@ -118,29 +124,29 @@ def forward(
 @triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
 def _forward_kernel(
     q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Compute one block of queries relative to the maximum over the own chunk, and record whether its sum overflows."""
     _attend(
         tl.program_id(0), q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-        order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+        order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
         q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, STAGES, RUNNING,
+        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, PACKED, STAGES, RUNNING,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
 def _recompute_kernel(
     q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, STAGES: tl.constexpr, TOGETHER: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """Compute the overflowed ones of TOGETHER blocks again, with a running maximum."""
     first = tl.program_id(0) * TOGETHER
@@ -151,20 +157,20 @@ def _recompute_kernel(
         if tl.load(overflowed_ptr + program) != 0:
             _attend(
                 program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-                order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+                order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
                 q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, STAGES, True,
+                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, PACKED, STAGES, True,
             )  # fmt: skip
 
 
 @triton.jit
 def _attend(
     program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr, programs, scale, T, N, heads, group,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Compute BM queries of one head and BV columns of v; the queries with most keys start first.
 
@@ -173,11 +179,18 @@ def _attend(
     """
     tl.static_assert(BM % BN == 0)
     splits: tl.constexpr = (V + BV - 1) // BV
+    tokens = T
     blocks = tl.cdiv(T, BM)
     split = program % splits
-    all_heads = programs // (splits * blocks)
-    head_index = program // splits % all_heads
-    start = (blocks - 1 - program // (splits * all_heads)) * BM
+    if PACKED:  # from here on the document is the sequence
+        head_index = program // splits % heads
+        origin, T, first_chunk, document, start = load_block(table_ptr, program // (splits * heads), BM)
+        q_ptr, k_ptr, v_ptr = q_ptr + origin * q_token, k_ptr + origin * k_token, v_ptr + origin * v_token
+        o_ptr, lse_ptr = o_ptr + origin * heads * V, lse_ptr + origin
+    else:
+        all_heads = programs // (splits * blocks)
+        head_index = program // splits % all_heads
+        start = (blocks - 1 - program // (splits * all_heads)) * BM
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     q_ptr += batch * q_batch + head * q_head + start.to(tl.int64) * q_token
     k_ptr += batch * k_batch + head // SHARE * k_head
@@ -193,6 +206,12 @@ def _attend(
     past = start
     if ROUTED:
         routing = (head_index // group).to(tl.int64)
+        if PACKED:
+            N = tl.cdiv(T, C)
+            before_ptr += (first_chunk + document) * (heads // group)
+            order_ptr += first_chunk * (heads // group)
+            bias_ptr += first_chunk * (heads // group)
+            log_weight_ptr += first_chunk * (heads // group)
         order_ptr += routing * N
         bias_ptr += routing * N
         log_weight_ptr += routing * N
@@ -219,10 +238,10 @@ def _attend(
     if not RUNNING:
         tl.store(overflowed_ptr + program, tl.max(tl.where(total <= MAX_SUM, 0, 1)))  # NaN counts as overflow
 
-    o_ptr += (batch * T + start) * heads * V + head * V + split * BV
+    o_ptr += (batch * tokens + start) * heads * V + head * V + split * BV
     store_rows(o_ptr, row, present, heads * V, dim_v, acc / total[:, None], BV)
     if split == 0:
-        lse_ptr += head_index.to(tl.int64) * T + start
+        lse_ptr += head_index.to(tl.int64) * tokens + start
         tl.store(lse_ptr + row, top + tl.log2(total), mask=present)
 
 

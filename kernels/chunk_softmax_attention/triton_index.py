@@ -4,6 +4,9 @@ The permuted key axis of a routing head is its chunks in that order: position p 
 ``order[p // chunk_size] * chunk_size + p % chunk_size``. Its first ``before[n] * chunk_size`` positions are the keys
 of earlier chunks that chunk n sees, so a loop over them visits no skipped chunk. The index is computed and read on the
 device: no size depends on the values of the route, and a captured graph may be replayed with another route.
+
+Packed documents each have an index of their own, with chunks counted from the document's start. They follow each other
+in memory: an entry for R rows and n chunks of a document is [R, n], or [R, n + 1] for ``before``.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -13,6 +16,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from nas.kernels.chunk_softmax_attention.triton_documents import Documents, chunk_table
 
 SMALLEST = tl.constexpr(2.0**-126)
 """Smallest route that does not count as 0: the smallest normal number of float32, whose reciprocal is finite."""
@@ -33,18 +38,21 @@ class RouteIndex(NamedTuple):
     """[B * R, N] float32: log2(route) in temporal order."""
 
 
-def build(route: Tensor) -> RouteIndex:
-    """Return the index of a route [B, N, R]."""
+def build(route: Tensor, documents: Documents | None = None) -> RouteIndex:
+    """Return the index of a route [B, N, R]; with documents, B is 1, and each of them has its own index."""
     batch, chunks, routing_heads = route.shape
     rows = batch * routing_heads
     order = torch.empty(rows, chunks, dtype=torch.int32, device=route.device)
-    before = torch.empty(rows, chunks + 1, dtype=torch.int32, device=route.device)
+    sequences = 1 if documents is None else len(documents.chunks)
+    before = torch.empty(rows, chunks + sequences, dtype=torch.int32, device=route.device)
     bias = torch.empty(rows, chunks, dtype=torch.float32, device=route.device)
     log_weight = torch.empty_like(bias)
-    block = min(BLOCK, max(16, triton.next_power_of_2(chunks)))
-    _index_kernel[(rows,)](
-        route, order, before, bias, log_weight, chunks, routing_heads, *route.stride(), BLOCK=block, num_warps=4
-    )
+    longest = chunks if documents is None else int(documents.chunks.max())
+    _index_kernel[(rows * sequences,)](
+        route, order, before, bias, log_weight,
+        None if documents is None else chunk_table(documents, route.device), chunks, routing_heads, *route.stride(),
+        PACKED=documents is not None, BLOCK=min(BLOCK, max(16, triton.next_power_of_2(longest))), num_warps=4,
+    )  # fmt: skip
     return RouteIndex(order, before, bias, log_weight)
 
 
@@ -55,15 +63,25 @@ def _index_kernel(
     before_ptr,
     bias_ptr,
     log_weight_ptr,
+    table_ptr,
     N,
     R,
     stride_b,
     stride_n,
     stride_r,
+    PACKED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Index one routing head: count its active chunks, then compute the position of every chunk."""
+    """Index one routing head (of a document): count its active chunks, then compute the position of every chunk."""
     row = tl.program_id(0).to(tl.int64)
+    if PACKED:
+        document = row // R
+        row = row % R
+        first = tl.load(table_ptr + 2 * document).to(tl.int64)
+        N = tl.load(table_ptr + 2 * document + 1)
+        route_ptr += first * stride_n
+        order_ptr, bias_ptr, log_weight_ptr = order_ptr + first * R, bias_ptr + first * R, log_weight_ptr + first * R
+        before_ptr += (first + document) * R
     route = route_ptr + row // R * stride_b + row % R * stride_r
     count = tl.full((), 0, tl.int32)
     for start in range(0, N, BLOCK):

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nas.kernels.chunk_softmax_attention.triton_documents import Documents, block_table, load_block
 from nas.kernels.chunk_softmax_attention.triton_index import RouteIndex
 from nas.kernels.chunk_softmax_attention.triton_tiles import LOG2_E, Launch, load_rows, padded, permuted_chunks
 from nas.kernels.machine import has_large_shared_memory
@@ -50,53 +51,71 @@ def add_skipped(
     chunk_size: int,
     scale: float,
     launch: Launch | None = None,
+    documents: Documents | None = None,
 ) -> None:
     """Write the skipped chunks' part of ``dweight`` (see `triton_backward.backward`) in place.
 
     Args:
         dweight: [B * G, N * chunk_size] float32.
-        do, q, k, v, lse, delta, index: as in the backward pass.
+        do, q, k, v, lse, delta, index, documents: as in the backward pass.
     """
     batch, length, heads, key_dim = q.shape
     groups, value_dim = v.shape[2:]
     chunks = index.order.shape[1]
     launch = launch or choose_launch(q.dtype, key_dim, value_dim, q.device)
-    _skipped_kernel[(triton.cdiv(chunks * chunk_size, launch.keys) * batch * groups,)](
-        do, q, k, v, lse, delta, index.order, index.before, dweight,
+    blocks, table = triton.cdiv(chunks * chunk_size, launch.keys), None
+    if documents is not None:
+        table = block_table(documents, launch.keys, q.device, chunk_size=chunk_size)
+        blocks = len(table)
+    _skipped_kernel[(blocks * batch * groups,)](
+        do, q, k, v, lse, delta, index.order, index.before, table, dweight,
         scale * LOG2_E, length, chunks, groups, batch * groups // index.order.shape[0],
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype),
-        SHARE=heads // groups, STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+        SHARE=heads // groups, PACKED=table is not None,
+        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["N", "heads", "group"])
 def _skipped_kernel(
     do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr,
-    order_ptr, before_ptr, dweight_ptr, scale, T, N, heads, group,
+    order_ptr, before_ptr, table_ptr, dweight_ptr, scale, T, N, heads, group,
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, STAGES: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Process one block of BN keys of one head's skipped chunks, which the queries of SHARE heads would read.
 
     Programs beyond the last block do nothing.
     """
-    blocks = tl.cdiv(N * C, BN)
-    all_heads = tl.num_programs(0) // blocks
-    head_index = tl.program_id(0) % all_heads
+    tokens, chunks = T, N
+    if PACKED:  # from here on the document is the sequence
+        head_index = tl.program_id(0) % heads
+        origin, T, first_chunk, document, begin = load_block(table_ptr, tl.program_id(0) // heads, BN)
+        N = tl.cdiv(T, C)
+        q_ptr, k_ptr, v_ptr = q_ptr + origin * q_token, k_ptr + origin * k_token, v_ptr + origin * v_token
+        do_ptr, lse_ptr, delta_ptr = do_ptr + origin * do_token, lse_ptr + origin, delta_ptr + origin
+        before_ptr += (first_chunk + document) * (heads // group)
+        order_ptr += first_chunk * (heads // group)
+        dweight_ptr += first_chunk * C
+    else:
+        blocks = tl.cdiv(N * C, BN)
+        all_heads = tl.num_programs(0) // blocks
+        head_index = tl.program_id(0) % all_heads
     routing = (head_index // group).to(tl.int64)
-    start = tl.load(before_ptr + routing * (N + 1) + N) * C + tl.program_id(0) // all_heads * BN
+    start = tl.load(before_ptr + routing * (N + 1) + N) * C
+    start += begin if PACKED else tl.program_id(0) // all_heads * BN
     if start >= N * C:
         return
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     do_ptr += batch * do_batch + head * SHARE * do_head
     q_ptr += batch * q_batch + head * SHARE * q_head
-    lse_ptr += head_index.to(tl.int64) * SHARE * T
-    delta_ptr += head_index.to(tl.int64) * SHARE * T
+    lse_ptr += head_index.to(tl.int64) * SHARE * tokens
+    delta_ptr += head_index.to(tl.int64) * SHARE * tokens
     order_ptr += routing * N
 
     position = start + tl.arange(0, BN)
@@ -125,9 +144,9 @@ def _skipped_kernel(
                 dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
                 C, K, V, BK, BV, BM, False, PRECISION,
             )  # fmt: skip
-        q_ptr, do_ptr, lse_ptr, delta_ptr = q_ptr + q_head, do_ptr + do_head, lse_ptr + T, delta_ptr + T
+        q_ptr, do_ptr, lse_ptr, delta_ptr = q_ptr + q_head, do_ptr + do_head, lse_ptr + tokens, delta_ptr + tokens
     dw = tl.where(key < T, dw, 0.0)
-    tl.store(dweight_ptr + head_index.to(tl.int64) * N * C + key, dw, mask=chunk < N)
+    tl.store(dweight_ptr + head_index.to(tl.int64) * chunks * C + key, dw, mask=chunk < N)
 
 
 @triton.jit

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nas.kernels.chunk_softmax_attention.triton_backward import add_gradients, output_products
 from nas.kernels.chunk_softmax_attention.triton_backward import choose_launch as choose_backward_launch
+from nas.kernels.chunk_softmax_attention.triton_documents import Documents, block_table, load_block
 from nas.kernels.chunk_softmax_attention.triton_forward import MAX_VALUE_WIDTH
 from nas.kernels.chunk_softmax_attention.triton_forward import choose_launch as choose_routed_launch
 from nas.kernels.chunk_softmax_attention.triton_tiles import (
@@ -42,13 +43,20 @@ def choose_forward_launch(dtype: torch.dtype, key_dim: int, value_dim: int, devi
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, launch: Launch | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    scale: float,
+    launch: Launch | None = None,
+    documents: Documents | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
     Args:
         q: [B, T, H, K], k [B, T, G, K] and v [B, T, G, V], all of one dtype, the last dimension contiguous.
         window: tokens that a query sees, from 1 to T.
+        documents: packed documents of a batch of one, each attended to alone; None for none.
 
     Returns:
         o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the denominator of o.
@@ -59,11 +67,14 @@ def forward(
     lse = torch.empty(batch, heads, length, dtype=torch.float32, device=v.device)
     launch = launch or choose_forward_launch(q.dtype, key_dim, value_dim, q.device)
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
-    programs = triton.cdiv(length, launch.queries) * triton.cdiv(value_dim, width) * batch * heads
+    table = None if documents is None else block_table(documents, launch.queries, q.device)
+    blocks = triton.cdiv(length, launch.queries) if table is None else len(table)
+    programs = blocks * triton.cdiv(value_dim, width) * batch * heads
     _window_forward_kernel[(programs,)](
-        q, k, v, o, lse, scale * LOG2_E, length, window, heads, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
+        q, k, v, o, lse, table, scale * LOG2_E, length, window, heads,
+        *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width, BM=launch.queries, BN=launch.keys,
-        PRECISION=dot_precision(q.dtype), SHARE=heads // k.shape[2], STAGES=launch.stages,
+        PRECISION=dot_precision(q.dtype), SHARE=heads // k.shape[2], PACKED=table is not None, STAGES=launch.stages,
         num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return o, lse
@@ -79,12 +90,13 @@ def backward(
     window: int,
     scale: float,
     launch: Launch | None = None,
+    documents: Documents | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute all gradients; ``launch`` replaces the chosen tiles.
 
     Args:
         do: [B, T, H, V], the gradient of o; its last dimension is contiguous, as those of q, k and v.
-        q, k, v, window: the arguments of `forward`.
+        q, k, v, window, documents: the arguments of `forward`.
         o, lse: its results.
 
     Returns:
@@ -96,29 +108,39 @@ def backward(
     dk = torch.empty(k.shape, dtype=k.dtype, device=k.device)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     launch = launch or choose_backward_launch(q.dtype, key_dim, value_dim, q.device)
-    _window_backward_kernel[(triton.cdiv(length, launch.keys) * batch * groups,)](
-        do, q, k, v, lse, output_products(do, o), dq_sum, dk, dv, scale, scale * LOG2_E, length, window, groups,
+    table = None if documents is None else block_table(documents, launch.keys, q.device)
+    blocks = triton.cdiv(length, launch.keys) if table is None else len(table)
+    _window_backward_kernel[(blocks * batch * groups,)](
+        do, q, k, v, lse, output_products(do, o), table, dq_sum, dk, dv,
+        scale, scale * LOG2_E, length, window, groups,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype), SHARE=heads // groups,
-        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+        PACKED=table is not None, STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
     return dq_sum, dk, dv
 
 
 @triton.jit(do_not_specialize=["window", "heads"])
 def _window_forward_kernel(
-    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, scale, T, window, heads,
+    q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, table_ptr, scale, T, window, heads,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, SHARE: tl.constexpr, STAGES: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, SHARE: tl.constexpr, PACKED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute BM queries of one head and BV columns of v; blocks that read the same keys are neighbours."""
     tl.static_assert(BM % BN == 0)
     splits: tl.constexpr = (V + BV - 1) // BV
-    blocks = tl.cdiv(T, BM)
+    tokens = T
+    blocks = tl.num_programs(0) // (splits * heads) if PACKED else tl.cdiv(T, BM)
     split = tl.program_id(0) % splits
-    start = tl.program_id(0) // splits % blocks * BM
+    block = tl.program_id(0) // splits % blocks
+    start = block * BM
+    if PACKED:  # from here on the document is the sequence
+        origin, T, _, _, start = load_block(table_ptr, block, BM)
+        q_ptr, k_ptr, v_ptr = q_ptr + origin * q_token, k_ptr + origin * k_token, v_ptr + origin * v_token
+        o_ptr, lse_ptr = o_ptr + origin * heads * V, lse_ptr + origin
     head_index = tl.program_id(0) // (splits * blocks)
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     q_ptr += batch * q_batch + head * q_head + start.to(tl.int64) * q_token
@@ -147,10 +169,10 @@ def _window_forward_kernel(
         dim_v, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
     )  # fmt: skip
 
-    o_ptr += (batch * T + start) * heads * V + head * V + split * BV
+    o_ptr += (batch * tokens + start) * heads * V + head * V + split * BV
     store_rows(o_ptr, row, present, heads * V, dim_v, acc / total[:, None], BV)
     if split == 0:
-        lse_ptr += head_index.to(tl.int64) * T + start
+        lse_ptr += head_index.to(tl.int64) * tokens + start
         tl.store(lse_ptr + row, top + tl.log2(total), mask=present)
 
 
@@ -178,31 +200,40 @@ def _attend_range(
 
 @triton.jit(do_not_specialize=["window", "heads"])
 def _window_backward_kernel(
-    do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr, dq_ptr, dk_ptr, dv_ptr, scale, scale_2, T, window, heads,
+    do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr, table_ptr, dq_ptr, dk_ptr, dv_ptr,
+    scale, scale_2, T, window, heads,
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, SHARE: tl.constexpr, STAGES: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr, SHARE: tl.constexpr, PACKED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients of BN keys of one head, from the queries of SHARE heads.
 
     Blocks that read the same queries are neighbours. ``heads`` counts heads of keys.
     """
     tl.static_assert(BN % BM == 0)
-    blocks = tl.cdiv(T, BN)
+    tokens = T
+    query_heads = heads * SHARE
+    blocks = tl.num_programs(0) // heads if PACKED else tl.cdiv(T, BN)
     head_index = tl.program_id(0) // blocks
     start = tl.program_id(0) % blocks * BN
+    if PACKED:  # from here on the document is the sequence
+        origin, T, _, _, start = load_block(table_ptr, tl.program_id(0) % blocks, BN)
+        q_ptr, k_ptr, v_ptr = q_ptr + origin * q_token, k_ptr + origin * k_token, v_ptr + origin * v_token
+        do_ptr, lse_ptr, delta_ptr = do_ptr + origin * do_token, lse_ptr + origin, delta_ptr + origin
+        dq_ptr += origin * query_heads * K
+        dk_ptr, dv_ptr = dk_ptr + origin * heads * K, dv_ptr + origin * heads * V
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)
     do_ptr += batch * do_batch + head * SHARE * do_head
     q_ptr += batch * q_batch + head * SHARE * q_head
     k_ptr += batch * k_batch + head * k_head + start.to(tl.int64) * k_token
     v_ptr += batch * v_batch + head * v_head + start.to(tl.int64) * v_token
-    lse_ptr += head_index.to(tl.int64) * SHARE * T
-    delta_ptr += head_index.to(tl.int64) * SHARE * T
-    query_heads = heads * SHARE
-    dq_ptr += batch * T * query_heads * K + head * SHARE * K
-    dk_ptr += (batch * T + start) * heads * K + head * K
-    dv_ptr += (batch * T + start) * heads * V + head * V
+    lse_ptr += head_index.to(tl.int64) * SHARE * tokens
+    delta_ptr += head_index.to(tl.int64) * SHARE * tokens
+    dq_ptr += batch * tokens * query_heads * K + head * SHARE * K
+    dk_ptr += (batch * tokens + start) * heads * K + head * K
+    dv_ptr += (batch * tokens + start) * heads * V + head * V
 
     column = tl.arange(0, BN)
     present = start + column < T
@@ -212,7 +243,7 @@ def _window_backward_kernel(
     dv = tl.zeros([BN, BV], tl.float32)
     whole = tl.minimum(start + BN, T)
     cut = tl.minimum(start + tl.maximum(window // BM * BM, BN), T)  # from here on the far edge cuts tiles
-    for _member in tl.range(0, SHARE, num_stages=1):  # the query heads of this head
+    for _member in tl.range(0, SHARE, num_stages=1, disable_licm=True):  # the query heads of this head
         dk, dv = _differentiate_range(
             dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, start, start, whole, scale_2, T, window,
             query_heads, q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
@@ -226,7 +257,7 @@ def _window_backward_kernel(
             scale_2, T, window, query_heads, q_token, do_token, K, V, BK, BV, BM, BN, True, PRECISION, STAGES,
         )  # fmt: skip
         q_ptr, do_ptr, dq_ptr = q_ptr + q_head, do_ptr + do_head, dq_ptr + K
-        lse_ptr, delta_ptr = lse_ptr + T, delta_ptr + T
+        lse_ptr, delta_ptr = lse_ptr + tokens, delta_ptr + tokens
     store_rows(dk_ptr, column, present, heads * K, K, dk * scale, BK)
     store_rows(dv_ptr, column, present, heads * V, V, dv, BV)
 

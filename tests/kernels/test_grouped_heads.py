@@ -99,10 +99,8 @@ def test_reference_sums_the_gradients_of_a_group_in_float32() -> None:
 @pytest.mark.parametrize(
     ("queries", "chunk_size", "route", "options"),
     [
-        (32, 16, "none", {}),
         (32, 16, "mixed", {"route_grad": "full"}),  # a block of several chunks
-        (16, 16, "hard", {"route_grad": "selected"}),
-        (16, 32, "mixed", {"route_grad": "full"}),  # a chunk of several blocks
+        (16, 32, "hard", {"route_grad": "selected"}),  # a chunk of several blocks
         (32, 16, "none", {"window": 10}),
     ],
     ids=str,
@@ -111,7 +109,7 @@ def test_triton_equals_repeated_heads(
     queries: int, chunk_size: int, route: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_tiles(monkeypatch, queries, 32)
-    inputs = grouped_inputs(Shape(T=37, chunk_size=chunk_size, B=1, H=2, R=1, K=8, V=12), route, torch.float32)
+    inputs = grouped_inputs(Shape(T=34, chunk_size=chunk_size, B=2, H=2, R=2, K=8, V=12), route, torch.float32)
     inputs = {name: _spread(x) for name, x in inputs.items()}
     options, cotangents = {"chunk_size": chunk_size} | options, cotangents_for(inputs)
     operation = functools.partial(chunk_softmax_attention, **options, impl="triton")
@@ -132,8 +130,8 @@ def test_operators_state_the_shapes_of_their_results() -> None:
     """Compilers see the results of tensors without memory."""
     q, k, v = (torch.empty(2, 9, heads, dim, device="meta") for heads, dim in ((4, 3), (2, 3), (2, 5)))
     for o, lse in (
-        triton_op._forward.registered(q, k, v, None, 16, 0.25, True),
-        triton_op._window_forward.registered(q, k, v, 5, 0.25),
+        triton_op._forward.registered(q, k, v, None, 16, 0.25, True, None),
+        triton_op._window_forward.registered(q, k, v, 5, 0.25, None),
     ):
         assert (o.shape, lse.shape) == ((2, 9, 4, 5), (2, 4, 9))
 

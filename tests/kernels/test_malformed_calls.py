@@ -55,6 +55,9 @@ def calls() -> dict[str, Call]:
     return {
         "softmax": Call(chunk_softmax_attention, prefix | chunks | {"scale": 1.0}, routed),
         "window": Call(chunk_softmax_attention, prefix | {"window": 3}, ("window",)),
+        "packed softmax": Call(
+            chunk_softmax_attention, {name: x[:1] for name, x in prefix.items()} | packed, ("cu_seqlens",)
+        ),
         "linear": Call(
             gated_delta_rule, prefix | gates | chunks | {"scale": 1.0, "initial_state": of(B, H, K, V)},
             (*routed, "initial_state"),
@@ -118,7 +121,7 @@ def wrong_values(value: object) -> Iterator[tuple[str, object]]:
 
 VALID = {
     *(("swiglu", "x", "one axis more"), ("swiglu", "x", "other device")),
-    *(("packed linear", "cu_seqlens", "integers"), ("packed convolution", "cu_seqlens", "integers")),
+    *((f"packed {name}", "cu_seqlens", "integers") for name in ("softmax", "linear", "convolution")),
 }
 """Replaced values that are right: any rank, the only tensor of a call on any device, and integers."""
 

@@ -413,10 +413,10 @@ def test_compiles_into_one_graph(route: str) -> None:
 def test_operators_keep_their_contracts(route: str) -> None:
     inputs = softmax_inputs(Shape(T=20, chunk_size=16, B=1, H=1, K=16, V=16), route, torch.float32)
     tensors = [*(inputs[name] for name in "qkv"), inputs.get("route")]
-    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True))
+    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, None))
     detached = [x if x is None else x.detach() for x in tensors]
-    o, lse = triton_op._forward(*detached, 16, 0.25, True)
-    arguments = (torch.randn_like(o), *detached, o, lse, 16, 0.25, True, route != "none")
+    o, lse = triton_op._forward(*detached, 16, 0.25, True, None)
+    arguments = (torch.randn_like(o), *detached, o, lse, 16, 0.25, True, None, route != "none")
     torch.library.opcheck(triton_op._backward.registered, arguments)
 
 

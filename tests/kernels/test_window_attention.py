@@ -290,10 +290,12 @@ def test_compiles_into_one_graph() -> None:
 @on_cpu
 def test_operators_keep_their_contracts() -> None:
     tensors = list(inputs_of(Shape(T=20, chunk_size=16, B=1, H=1, K=16, V=16)).values())
-    torch.library.opcheck(triton_op._window_forward.registered, (*tensors, 9, 0.25))
+    torch.library.opcheck(triton_op._window_forward.registered, (*tensors, 9, 0.25, None))
     detached = [x.detach() for x in tensors]
-    o, lse = triton_op._window_forward(*detached, 9, 0.25)
-    torch.library.opcheck(triton_op._window_backward.registered, (torch.randn_like(o), *detached, o, lse, 9, 0.25))
+    o, lse = triton_op._window_forward(*detached, 9, 0.25, None)
+    torch.library.opcheck(
+        triton_op._window_backward.registered, (torch.randn_like(o), *detached, o, lse, 9, 0.25, None)
+    )
 
 
 @pytest.mark.parametrize(
