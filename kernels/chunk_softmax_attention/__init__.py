@@ -17,6 +17,12 @@ from nas.kernels.chunk_softmax_attention import reference
 from nas.kernels.documents import chunks_of_documents, read_borders
 from nas.kernels.triton_support import CHUNK_SIZES, choose
 
+TRIALS, TRIALS_OF_WINDOWS = (
+    "chunk_softmax_attention.chunk_softmax_attention",
+    "chunk_softmax_attention.window_attention",
+)
+"""Names of the trials in `nas.kernels.chunk_softmax_attention.trials`, by which the kernels are tested."""
+
 
 def chunk_softmax_attention(
     q: Tensor,
@@ -87,8 +93,7 @@ def chunk_softmax_attention(
     if window is not None:
         return _window_attention(q, k, v, window, scale, borders, impl)
     arguments = (q, k, v, route, chunk_size, scale, route_grad == "full", borders)
-    operation, routed = "chunk_softmax_attention.chunk_softmax_attention", int(route is not None)
-    if choose(impl, q, k, v, chunk_size, operation, routed=routed) == "triton":
+    if choose(impl, q, k, v, chunk_size, TRIALS, routed=int(route is not None)) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 
         return triton_op.chunk_softmax_attention(*arguments)
@@ -110,7 +115,8 @@ def _window_attention(
     """Attend to the last ``window`` tokens; a window as long as the sequence is plain causal attention."""
     chunk_size = CHUNK_SIZES[0]  # has no effect: any size that the Triton kernels support
     causal = window >= q.shape[1]
-    if choose(impl, q, k, v, chunk_size, "chunk_softmax_attention.window_attention") == "triton":
+    trials, settings = (TRIALS, {"routed": 0}) if causal else (TRIALS_OF_WINDOWS, {})
+    if choose(impl, q, k, v, chunk_size, trials, **settings) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 
         if causal:
