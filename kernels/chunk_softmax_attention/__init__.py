@@ -93,7 +93,8 @@ def chunk_softmax_attention(
     if window is not None:
         return _window_attention(q, k, v, window, scale, borders, impl)
     arguments = (q, k, v, route, chunk_size, scale, route_grad == "full", borders)
-    if choose(impl, q, k, v, chunk_size, TRIALS, routed=int(route is not None)) == "triton":
+    settings = {"routed": int(route is not None), "group": q.shape[2] // k.shape[2], "packed": int(borders is not None)}
+    if choose(impl, q, k, v, chunk_size, TRIALS, **settings) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 
         return triton_op.chunk_softmax_attention(*arguments)
@@ -116,6 +117,7 @@ def _window_attention(
     chunk_size = CHUNK_SIZES[0]  # has no effect: any size that the Triton kernels support
     causal = window >= q.shape[1]
     trials, settings = (TRIALS, {"routed": 0}) if causal else (TRIALS_OF_WINDOWS, {})
+    settings |= {"group": q.shape[2] // k.shape[2], "packed": int(borders is not None)}
     if choose(impl, q, k, v, chunk_size, trials, **settings) == "triton":
         from nas.kernels.chunk_softmax_attention import triton_op
 

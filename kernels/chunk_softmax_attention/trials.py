@@ -8,6 +8,7 @@ from torch import Tensor
 from nas.kernels.arguments import num_chunks
 from nas.kernels.chunk_softmax_attention import decode, reference, triton_op
 from nas.kernels.chunk_softmax_attention.triton_forward import SHORT
+from nas.kernels.documents import chunks_of_documents
 from nas.kernels.machine import has_large_shared_memory
 from nas.kernels.self_test import Function, Trial
 from nas.kernels.trials import Draw
@@ -17,44 +18,60 @@ TOKENS = 256
 HEADS = 2
 
 
-def chunk_softmax_attention(device: torch.device, K: int, V: int, chunk_size: int, routed: int) -> Iterator[Trial]:
-    """Yield a ragged call, one of whole tiles and, where its tiles are others, a long one."""
+def chunk_softmax_attention(
+    device: torch.device, K: int, V: int, chunk_size: int, routed: int, group: int, packed: int
+) -> Iterator[Trial]:
+    """Yield a ragged call, one of whole tiles and, where its tiles are others, a long one.
+
+    Each head of k and v serves ``group`` heads of q; ``packed`` has two documents.
+    """
+
+    def by(operation: Callable[..., Tensor], borders: list[int] | None, instead: Tensor | None) -> Function:
+        def run(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None) -> dict[str, Tensor]:
+            if route is None and instead is not None:
+                route = instead.to(q.dtype)
+            return {"o": operation(q, k, v, route, chunk_size, K**-0.5, True, borders)}
+
+        return run
+
     tokens = max(2 * chunk_size, TOKENS)
     lengths = [tokens + 5, 2 * tokens]
     if routed and device.type == "cuda" and has_large_shared_memory(device):
         lengths.append(SHORT + chunk_size)
     for length in lengths:
         draw = Draw()
-        inputs = _tokens(draw, length, K, V)
+        inputs, borders = _tokens(draw, length, K, V, group), _borders(length, packed)
+        chunks = num_chunks(length, chunk_size) if borders is None else chunks_of_documents(borders, chunk_size)
         if routed:
-            inputs["route"] = draw.route(1, num_chunks(length, chunk_size), HEADS)
-        operations = (x.chunk_softmax_attention for x in (reference, triton_op))
-        yield Trial(inputs, *(_sequence(x, chunk_size, K**-0.5) for x in operations))
+            inputs["route"] = draw.route(1, chunks, HEADS)
+        ones = torch.ones(1, chunks, HEADS)  # equal to no route, in products that can be rounded
+        yield Trial(
+            inputs,
+            by(reference.chunk_softmax_attention, borders, ones),
+            by(triton_op.chunk_softmax_attention, borders, None),
+        )
 
 
-def _tokens(draw: Draw, length: int, K: int, V: int) -> dict[str, Tensor]:
+def _tokens(draw: Draw, length: int, K: int, V: int, group: int = 1) -> dict[str, Tensor]:
     """Return q, k and v of one sequence."""
-    return {name: draw.normal(1, length, HEADS, dim) for name, dim in (("q", K), ("k", K), ("v", V))}
+    sizes = {"q": (HEADS * group, K), "k": (HEADS, K), "v": (HEADS, V)}
+    return {name: draw.normal(1, length, *size) for name, size in sizes.items()}
 
 
-def _sequence(operation: Callable[..., Tensor], chunk_size: int, scale: float) -> Function:
-    def run(q: Tensor, k: Tensor, v: Tensor, route: Tensor | None = None) -> dict[str, Tensor]:
-        if route is None and operation is reference.chunk_softmax_attention:
-            route = q.new_ones(1, num_chunks(q.shape[1], chunk_size), HEADS)  # equal, in products that can be rounded
-        return {"o": operation(q, k, v, route, chunk_size, scale, True)}
-
-    return run
+def _borders(length: int, packed: int) -> list[int] | None:
+    """Return the borders of two documents, or None for one sequence."""
+    return [0, length // 3, length] if packed else None
 
 
-def window_attention(device: torch.device, K: int, V: int, chunk_size: int) -> Iterator[Trial]:
-    """Yield a ragged call and one of whole tiles."""
+def window_attention(device: torch.device, K: int, V: int, chunk_size: int, group: int, packed: int) -> Iterator[Trial]:
+    """Yield a ragged call and one of whole tiles, otherwise as `chunk_softmax_attention`."""
 
-    def by(operation: Callable[..., Tensor], window: int) -> Function:
-        return lambda q, k, v: {"o": operation(q, k, v, window, K**-0.5)}
+    def by(operation: Callable[..., Tensor], window: int, borders: list[int] | None) -> Function:
+        return lambda q, k, v: {"o": operation(q, k, v, window, K**-0.5, borders)}
 
     for length, window in ((TOKENS + 5, 100), (2 * TOKENS, TOKENS // 2)):
-        inputs = _tokens(Draw(), length, K, V)
-        yield Trial(inputs, *(by(x.window_attention, window) for x in (reference, triton_op)))
+        inputs, borders = _tokens(Draw(), length, K, V, group), _borders(length, packed)
+        yield Trial(inputs, *(by(x.window_attention, window, borders) for x in (reference, triton_op)))
 
 
 def chunk_softmax_attention_step(device: torch.device, K: int, V: int, chunk_size: int) -> Iterator[Trial]:

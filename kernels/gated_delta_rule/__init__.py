@@ -113,8 +113,8 @@ def gated_delta_rule(
     check_state(initial_state, q, v, None if borders is None else len(borders) - 1)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     arguments = (q, k, v, g, beta, route, chunk_size, scale, initial_state, route_grad == "full")
-    operation, routed = "gated_delta_rule.gated_delta_rule", int(route is not None)
-    if choose(impl, q, k, v, chunk_size, operation, routed=routed) == "triton":
+    settings = {"routed": int(route is not None), "group": v.shape[2] // q.shape[2], "packed": int(borders is not None)}
+    if choose(impl, q, k, v, chunk_size, "gated_delta_rule.gated_delta_rule", **settings) == "triton":
         from nas.kernels.gated_delta_rule import triton_op
 
         o, state = triton_op.gated_delta_rule(*arguments, borders, return_final_state)

@@ -163,7 +163,10 @@ def gated_delta_rule_step(
     _check_step(q, k, v, g, beta, state)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     chunk_size = CHUNK_SIZES[0]  # a step is the same at every chunk size
-    if choose(impl, q, k, v, chunk_size, "gated_delta_rule.gated_delta_rule_step") == "triton":
+    if (
+        choose(impl, q, k, v, chunk_size, "gated_delta_rule.gated_delta_rule_step", group=v.shape[1] // q.shape[1])
+        == "triton"
+    ):
         from nas.kernels.gated_delta_rule import triton_decode
 
         return triton_decode.step(q, k, v, g, beta, state.current, state.log_decay, scale), state

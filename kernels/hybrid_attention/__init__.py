@@ -67,12 +67,15 @@ def hybrid_attention(
     check_gates(linear_q, g, beta)
     softmax_v, linear_v = (v.unflatten(-1, (q.shape[2], -1)) for q in (softmax_q, linear_q))
     impls = {
-        choose(impl, q, k, values, chunk_size, operation, routed=1)
-        for operation, q, k, values in (
-            ("chunk_softmax_attention.chunk_softmax_attention", softmax_q, softmax_k, softmax_v),
-            ("gated_delta_rule.gated_delta_rule", linear_q, linear_k, linear_v),
-        )
-    }
+        choose(
+            impl, softmax_q, softmax_k, softmax_v, chunk_size, "chunk_softmax_attention.chunk_softmax_attention",
+            routed=1, group=1, packed=0,
+        ),
+        choose(
+            impl, linear_q, linear_k, linear_v, chunk_size, "gated_delta_rule.gated_delta_rule",
+            routed=1, group=1, packed=0,
+        ),
+    }  # fmt: skip
     concurrent = impls == {"triton"} and not self_test_failure(
         "hybrid_attention.hybrid_attention", softmax_q, softmax_k, linear_q, linear_k, v,
         softmax_K=softmax_q.shape[-1], softmax_V=softmax_v.shape[-1], K=linear_q.shape[-1], V=linear_v.shape[-1],

@@ -51,6 +51,7 @@ def short_convolution(x: Tensor, weight: Tensor, *, cu_seqlens: Tensor | None = 
     limit = f"weight has W = {size}, and Triton's kernels take up to {MAX_SIZE}" if size > MAX_SIZE else None
     if choose_elementwise(
         impl, x, weight, operation="short_convolution.short_convolution", limit=limit, channels=x.shape[2], size=size,
+        packed=int(borders is not None),
     ) == "triton":  # fmt: skip
         from nas.kernels.short_convolution import triton_op
 

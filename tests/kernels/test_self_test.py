@@ -69,7 +69,9 @@ def test_right_kernels_are_used(tests: list[self_test.Use]) -> None:
     gates = -torch.ones(1, 1, 1), torch.ones(1, 1, 1)
     for _ in range(2):
         gated_delta_rule(q, q, v, *gates, torch.ones(1, 1, 1), chunk_size=16, impl="triton")
-    assert [str(use) for use in tests] == ["gated_delta_rule with K=8, V=12, chunk_size=16, routed=1, bfloat16"]
+    assert [str(use) for use in tests] == [
+        "gated_delta_rule with K=8, V=12, chunk_size=16, routed=1, group=1, packed=0, bfloat16"
+    ]
     drawn = torch.rand(1)
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(1))

@@ -18,9 +18,10 @@ def failure(operation: str, dtype: torch.dtype, device: str = "cpu", **settings:
 @pytest.mark.parametrize(
     ("operation", "settings"),
     [
-        ("gated_delta_rule.gated_delta_rule_step", {"K": 8, "V": 12, "chunk_size": 16}),
+        ("gated_delta_rule.gated_delta_rule_step", {"K": 8, "V": 12, "chunk_size": 16, "group": 2}),
+        ("gated_delta_rule.gated_delta_rule", {"K": 8, "V": 8, "chunk_size": 16, "routed": 1, "group": 2, "packed": 1}),
         ("chunk_softmax_attention.chunk_softmax_attention_step", {"K": 8, "V": 12, "chunk_size": 256}),
-        ("short_convolution.short_convolution", {"channels": 20, "size": 4}),
+        ("short_convolution.short_convolution", {"channels": 20, "size": 4, "packed": 1}),
         ("head_norms.head_norms", {"channels": 24, "linear_heads": 1, "softmax_heads": 2}),
         ("head_norms.head_norms", {"channels": 24, "linear_heads": 0, "softmax_heads": 2}),
         ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 1}),
@@ -38,8 +39,11 @@ def test_interpreted_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     trials: Any = importlib.import_module("nas.kernels.chunk_softmax_attention.trials")
     monkeypatch.setattr(trials, "TOKENS", 16)
     dims = {"K": 8, "V": 12, "chunk_size": 16}
-    assert failure("chunk_softmax_attention.chunk_softmax_attention", torch.float32, **dims, routed=0) is None
-    assert failure("chunk_softmax_attention.window_attention", torch.bfloat16, **dims) is None
+    assert (
+        failure("chunk_softmax_attention.chunk_softmax_attention", torch.float32, **dims, routed=0, group=2, packed=1)
+        is None
+    )
+    assert failure("chunk_softmax_attention.window_attention", torch.bfloat16, **dims, group=1, packed=0) is None
     both = {"softmax_K": 8, "softmax_V": 8, "K": 8, "V": 16, "chunk_size": 16}
     assert failure("hybrid_attention.hybrid_attention", torch.bfloat16, **both) is None
 
@@ -54,11 +58,13 @@ DIMS = ((64, 64), (64, 128), (128, 128), (128, 256))
 def test_gpu_operations(dims: tuple[int, int], dtype: torch.dtype, chunk_size: int) -> None:
     given = {"K": dims[0], "V": dims[1], "chunk_size": chunk_size}
     for routed in (0, 1):
-        for name in ("gated_delta_rule.gated_delta_rule", "chunk_softmax_attention.chunk_softmax_attention"):
-            assert failure(name, dtype, "cuda", **given, routed=routed) is None
-    for name in ("gated_delta_rule.gated_delta_rule_step", "chunk_softmax_attention.chunk_softmax_attention_step"):
-        assert failure(name, dtype, "cuda", **given) is None
-    assert failure("chunk_softmax_attention.window_attention", dtype, "cuda", **given) is None
+        for variant in ({"group": 1, "packed": 0}, {"group": 2, "packed": 1}):
+            options = given | variant | {"routed": routed}
+            for name in ("gated_delta_rule.gated_delta_rule", "chunk_softmax_attention.chunk_softmax_attention"):
+                assert failure(name, dtype, "cuda", **options) is None
+    assert failure("gated_delta_rule.gated_delta_rule_step", dtype, "cuda", **given, group=1) is None
+    assert failure("chunk_softmax_attention.chunk_softmax_attention_step", dtype, "cuda", **given) is None
+    assert failure("chunk_softmax_attention.window_attention", dtype, "cuda", **given, group=1, packed=0) is None
 
 
 @pytest.mark.gpu
@@ -71,7 +77,7 @@ def test_gpu_operations(dims: tuple[int, int], dtype: torch.dtype, chunk_size: i
             {"softmax_K": 64, "softmax_V": 128, "K": 128, "V": 256, "chunk_size": 64},
         ),
         ("swiglu.swiglu", {"hidden": 2816}),
-        ("short_convolution.short_convolution", {"channels": 768, "size": 4}),
+        ("short_convolution.short_convolution", {"channels": 768, "size": 4, "packed": 0}),
         ("head_norms.head_norms", {"channels": 768, "linear_heads": 6, "softmax_heads": 12}),
         ("branch_merge.branch_merge", {"channels": 1536, "V": 128, "pair": 1}),
     ],

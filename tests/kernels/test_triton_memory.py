@@ -94,8 +94,8 @@ def test_cases_reach_every_kernel(compiled: list[Compiled], operation: str) -> N
     [
         ((101377, 255, 0, 8), "101377 bytes of shared memory, and the GPU has 101376"),
         ((1000, 255, 0, 16), "255 registers in 16 warps"),
-        ((1000, 255, 2561, 8), "2561 bytes of local memory"),
-        ((101376, 255, 2560, 8), None),
+        ((1000, 255, 3201, 8), "3201 bytes of local memory"),
+        ((101376, 255, 3200, 8), None),
     ],
     ids=["shared", "registers", "spilled", "fits"],
 )
