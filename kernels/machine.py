@@ -110,7 +110,7 @@ def unchecked_machine(device: torch.device) -> Machine | None:
 
 def _driver_version() -> str:
     try:
-        return Path("/sys/module/nvidia/version").read_text().strip()
+        return Path("/sys/module/nvidia/version").read_text(encoding="utf-8").strip()
     except OSError:  # as in the Linux of Windows; the driver's version of CUDA changes less often than its own
         version = ctypes.c_int()
         ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
