@@ -1,12 +1,12 @@
 """The verdict on a comparison: sentences to read before its tables."""
 
-import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.statistics import BETTER, NOISE, ONE_SEED, Pair, counted
 from nas.comparisons.summary import Summary
-from nas.evaluation.noise import margin
+from nas.evaluation.noise import Estimate, margin
 from nas.report.units import number, signed
 
 
@@ -44,8 +44,7 @@ def _learnt(comparison: Comparison, contender: TrainedContender) -> bool:
     factor = min(comparison.factors)
     values = counted(comparison, contender, factor)
     noise = margin(values) if len(values) > 1 else contender.runs[0].margin.get(factor, 0.0)
-    gain = sum(values) / len(values) - comparison.chance
-    return (gain if comparison.higher else -gain) > (0.0 if math.isnan(noise) else noise)
+    return Estimate(fmean(values), noise).better(comparison.chance, comparison.higher)
 
 
 def _at(summary: Summary, pairs: Sequence[Pair]) -> list[str]:

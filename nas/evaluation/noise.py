@@ -42,6 +42,16 @@ class Estimate:
         mean = fmean(values) if all(map(math.isfinite, values)) else math.nan
         return cls(mean, margin(values, resolution=0.0))
 
+    def better(self, than: float, higher: bool) -> bool:
+        """Return whether the mean is better than a number by more than the margin, which counts as 0 if it is nan.
+
+        Args:
+            than: number to compare with.
+            higher: whether higher is better.
+        """
+        gain = self.mean - than if higher else than - self.mean
+        return gain > (0.0 if math.isnan(self.margin) else self.margin)
+
     @property
     def positive(self) -> bool:
         """Whether the whole interval is above 0."""

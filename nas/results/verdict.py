@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from nas.evaluation.metrics import HIGHER
 from nas.evaluation.noise import Estimate
+from nas.report.curves import sentence
 from nas.report.units import number
 from nas.results.controls import FOUND, RANDOM, RANDOM_ARCHITECTURE
 from nas.runs.metrics import Row
@@ -56,7 +57,7 @@ def verdict(
     if not math.isfinite(figures.quality):
         return Verdict(("The training diverged, so the figures mean nothing.",))
     quality = Estimate(figures.quality, math.nan if figures.margin is None else figures.margin)
-    if chance is not None and not _learnt(measure, chance, quality):
+    if chance is not None and not quality.better(chance, HIGHER[measure]):
         return Verdict((_nothing_learnt(name, chance, quality, bool(controls)),))
     made = [] if chance is None else [_is_learnt(name, chance, quality)]
     random = next((row for row in controls if row.name in WORDS), None)
@@ -71,11 +72,6 @@ def verdict(
     return Verdict((*made, *_ends(learnt, controls, softmax_share)))
 
 
-def _learnt(measure: str, chance: float, quality: Estimate) -> bool:
-    gain = quality.mean - chance if HIGHER[measure] else chance - quality.mean
-    return gain > (0 if math.isnan(quality.margin) else quality.margin)
-
-
 def _nothing_learnt(name: str, chance: float, quality: Estimate, searched: bool) -> str:
     result = "the routing and the architecture mean" if searched else "its figures mean"
     return (
@@ -85,7 +81,7 @@ def _nothing_learnt(name: str, chance: float, quality: Estimate, searched: bool)
 
 
 def _is_learnt(name: str, chance: float, quality: Estimate) -> str:
-    return f"{name[0].upper()}{name[1:]} is {_shown(quality)}; a model that ignores its input has {number(chance)}."
+    return f"{sentence(name)} is {_shown(quality)}; a model that ignores its input has {number(chance)}."
 
 
 def _against_random(name: str, gain: Estimate, measure: str) -> str:
