@@ -6,7 +6,7 @@ once for each set of options and each shape, and a step launches one graph for e
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,18 +51,6 @@ class DrawnBlock(nn.Module):
         return (y, *(part for one in routings for part in (one.logits, one.weights, shares_of(one))))
 
 
-class Recorded(Protocol):
-    """The recorded passes of a block; see `BlockRecorder.record`."""
-
-    def forward(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Compute the outputs of the block."""
-        ...
-
-    def backward(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
-        """Set the gradients of the parameters, and return those of the inputs, from the gradients of the outputs."""
-        ...
-
-
 class _Key(NamedTuple):
     """What a recording depends on."""
 
@@ -88,7 +76,7 @@ class BlockGraphs:
         self._device = device
         self._recorder = BlockRecorder(device)
         self._moment: Moment | None = None
-        self._recorded: dict[_Key, tuple[Recorded, DrawnBlock]] = {}
+        self._recorded: dict[_Key, tuple[BlockPasses, DrawnBlock]] = {}
         self._failed = False
 
     def at(self, moment: Moment) -> Moment:
@@ -138,7 +126,7 @@ class _Replay(torch.autograd.Function):
     """The recorded passes of a block as a differentiable function of its inputs."""
 
     @staticmethod
-    def forward(ctx: Any, recorded: Recorded, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, recorded: "BlockPasses", *given: Tensor) -> tuple[Tensor, ...]:
         ctx.recorded = recorded
         ctx.set_materialize_grads(False)
         return recorded.forward(given)
@@ -200,12 +188,14 @@ class BlockPasses:
         self._outputs = tuple(x.detach() for x in self._outputs)
 
     def forward(self, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Compute the outputs of the block."""
         for buffer, x in zip(self._given, given, strict=True):
             buffer.detach().copy_(x.detach())
         self.replay_forward()
         return tuple(x.detach() for x in self._outputs)
 
     def backward(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+        """Set the gradients of the parameters, and return those of the inputs, from the gradients of the outputs."""
         for buffer, gradient in zip(self._of_outputs, gradients, strict=True):
             if gradient is None:
                 buffer.zero_()
