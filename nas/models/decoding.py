@@ -64,7 +64,8 @@ class Decoder:
         self._layers: list[_Branches | _Alone] = []
         self._batch = 0
         self._graph: StepGraph | None = None
-        self._warm = False
+        self._addresses: list[int] | None = None
+        """Addresses of the decoding states for which the kernels of a step are compiled; None before the first step."""
         self._records = True
         self.length = 0
         """Number of tokens of each sequence so far."""
@@ -110,10 +111,8 @@ class Decoder:
         graph = self._recorded(token)
         logits = self._advance(token, self.length) if graph is None else graph(token, self.length)
         self.length += 1
-        before = self._buffers()
-        for layer in self._layers:
-            layer.close(self.length)
-        if before != self._buffers():
+        ended = [layer.close(self.length) for layer in self._layers]
+        if any(ended) and self._buffers() != self._addresses:
             self._forget()
         return logits
 
@@ -135,14 +134,13 @@ class Decoder:
         if self._graph is not None and self._graph.fits(token):
             return self._graph
         self._graph = None
-        usable = _recordable(token) and self._buffers() is not None
-        if not usable or not self._warm:
-            self._warm = usable
+        if self._addresses is None or not _recordable(token):
+            self._addresses = self._buffers() if _recordable(token) else None
             return None
         try:
             self._graph = StepGraph(self._advance, token)
         except Exception as error:  # a step can always run without a graph
-            self._records = False
+            self._records, self._addresses = False, None
             warn(f"decoding continues without CUDA graphs, which is slower: {reason_of(error)}")
         return self._graph
 
@@ -159,7 +157,7 @@ class Decoder:
 
     def _forget(self) -> None:
         """Release the recorded step, whose buffers are no longer in use."""
-        self._graph, self._warm = None, False
+        self._graph = self._addresses = None
 
     def _check_prompts(self, tokens: Tensor) -> None:
         """Raise a ValueError if tokens are not ids [B, T] of the vocabulary; waits for the GPU once."""
@@ -218,13 +216,14 @@ class _Branches:
             self._open.add(given.x)
         return self._merged(given, o)
 
-    def close(self, length: int) -> None:
-        """End the current chunk if it is complete after ``length`` tokens."""
+    def close(self, length: int) -> bool:
+        """End the current chunk if it is complete after ``length`` tokens; returns whether it is."""
         if length % self._chunk_size:
-            return
+            return False
         routes = self._routes(None if self._open is None else self._open.close())
         for memory, route in zip(self._memories, routes, strict=True):
             memory.close(route)
+        return True
 
     def _merged(self, given: Projected, o: list[Tensor]) -> Tensor:
         """Return the mixer output for the outputs of the branches."""
@@ -285,8 +284,9 @@ class _Alone:
         """See `_Branches`."""
         return self._memory.step(x)
 
-    def close(self, length: int) -> None:
-        """Do nothing: the layer has no chunks."""
+    def close(self, length: int) -> bool:
+        """Return False: the layer has no chunks."""
+        return False
 
     @property
     def bytes_in_use(self) -> int:
