@@ -13,7 +13,6 @@ from nas.data.seeding import generator
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
-from nas.models.operations.linear import LinearMemory
 from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly
 from nas.models.recording import Advance
 from nas.search_spaces.architecture import Architecture
@@ -281,15 +280,6 @@ def test_a_step_that_cannot_be_recorded_is_computed(
     torch.testing.assert_close(logits, made(tokens).logits[:, 2:], rtol=0, atol=EXACT)
     warned = "decoding continues without CUDA graphs, which is slower: not permitted"
     assert capsys.readouterr().err == f"warning: {warned}\n"
-
-
-def test_states_that_do_not_say_that_they_stay_in_place_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.models.decoding.StepGraph", Uncaptured)
-    monkeypatch.setattr("nas.models.decoding._recordable", lambda token: True)
-    monkeypatch.setattr(Uncaptured, "made", 0)
-    monkeypatch.delattr(LinearMemory, "buffers")
-    list(decoded(Decoder(model(small("linear", "softmax")), None), torch.randint(11, (2, 12)), 3))
-    assert Uncaptured.made == 0
 
 
 @pytest.mark.gpu
