@@ -34,6 +34,8 @@ LARGE_SHARED_MEMORY = (9, 10)
 Others (8.0 has 163 KiB; 8.6, 8.9 and 12.0 have 99 KiB) use tiles that fit in 99 KiB.
 """
 
+GIB = 2**30
+
 
 class Machine(NamedTuple):
     """The combination that decides whether a kernel is right."""
@@ -51,6 +53,14 @@ class Machine(NamedTuple):
             f"{self.gpu}, compute capability {capability}, driver {self.driver}, Triton {self.triton}, "
             f"kernels {self.kernels}"
         )
+
+
+def free_memory(device: torch.device) -> str:
+    """Return the part of a message that says how much memory of a device is free; waits for nothing."""
+    if device.type != "cuda":
+        return "so much is not free"
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return f"{(torch.cuda.mem_get_info(device)[0] + unused) / GIB:.2f} GiB of the GPU are free"
 
 
 def interpreting() -> bool:

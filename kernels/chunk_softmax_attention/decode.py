@@ -25,10 +25,11 @@ from nas.kernels.chunk_softmax_attention.kv_cache import (
     KVCache,
     bytes_in_use,
     cache_of_prefill,
-    close_chunk,
     empty_cache,
+    join_caches,
     pages_in_use,
 )
+from nas.kernels.chunk_softmax_attention.kv_growth import close_chunk, make_room
 from nas.kernels.triton_support import choose
 
 
@@ -117,5 +118,7 @@ __all__ = [
     "chunk_softmax_attention_step",
     "close_chunk",
     "empty_cache",
+    "join_caches",
+    "make_room",
     "pages_in_use",
 ]

@@ -5,12 +5,11 @@ route 0, its page is reused for the next chunk. Otherwise the page is appended t
 empty page is taken from the shared pool. So the pages in use are the kept chunks plus one running chunk per sequence
 and routing head.
 
-Closing a chunk needs at most one page per list. The host keeps a lower bound of the free pages and reads the true
-number from the GPU only when the bound is used up; it then enlarges the pool if necessary. So `close_chunk` waits for
-the GPU now and then. Other functions wait only where their docstring says so.
+`nas.kernels.chunk_softmax_attention.kv_growth` ends chunks and makes the pool larger.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,9 +21,7 @@ from nas.kernels.arguments import (
     check_dtype,
     check_prefix,
     check_route,
-    check_shape,
     check_sizes,
-    check_tensors,
     check_type,
     compute_dtype,
     num_chunks,
@@ -32,6 +29,8 @@ from nas.kernels.arguments import (
 
 GROWTH = 1.5
 """Factor by which a pool or a list grows: fewer copies against fewer empty pages."""
+LISTED = 16
+"""Kept chunks for which a list has room at first."""
 
 
 class KVCache(NamedTuple):
@@ -79,7 +78,7 @@ def empty_cache(
     *,
     chunk_size: int = 64,
     pages: int | None = None,
-    max_chunks: int = 16,
+    max_chunks: int = LISTED,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> KVCache:
@@ -159,8 +158,8 @@ def cache_of_prefill(
         check_sizes(MAX_SIZE, **{name: given})
         if given < least:
             raise ValueError(f"{name}={given} is too few; this prefix needs at least {least}.")
-    pages = max(_larger(used), used + running) if pages is None else pages
-    max_chunks = max(_larger(longest), 16) if max_chunks is None else max_chunks
+    pages = max(larger(used), used + running) if pages is None else pages
+    max_chunks = max(larger(longest), LISTED) if max_chunks is None else max_chunks
     cache = empty_cache(
         *(batch, heads, routing_heads, key_dim, v.shape[-1]),
         chunk_size=chunk_size,
@@ -186,68 +185,36 @@ def cache_of_prefill(
 
 
 @torch.no_grad()
-def close_chunk(cache: KVCache, route: Tensor | None = None) -> KVCache:
-    """End the running chunk of every sequence in which it is full; other sequences stay unchanged.
-
-    Where route == 0 the page is reused for the next chunk; elsewhere it is kept and a new page is taken. Pool and lists
-    grow where needed. A replayed CUDA graph cannot grow them: give `empty_cache` enough ``pages`` and ``max_chunks``
-    for all replays. A sequence for which a replay finds no page keeps its chunk full, and its next step returns NaN.
+def join_caches(caches: Sequence[KVCache]) -> KVCache:
+    """Return one cache with the sequences of several caches, which may differ in length. Waits for the GPU.
 
     Args:
-        cache: the cache, updated in place unless it has to grow.
-        route: [B, R] in [0, 1] of these chunks; None means ones.
+        caches: caches of the same heads, routing heads, dimensions, chunk size, dtype and device. They are copied.
     """
-    check_type("cache", cache, KVCache)
-    check_tensors(("route",), cache=cache.keys, route=route)
-    batch, routing_heads, most = cache.table.shape
-    if route is None:
-        route = torch.ones_like(cache.weight[..., 0])
-    check_shape("route", route, (batch, routing_heads), "[B, R]")
-    if cache.spare_pages < batch * routing_heads or cache.spare_chunks < 1:
-        cache = _with_spare_pages(cache)
-        most = cache.table.shape[-1]
-    spare_pages, spare_chunks = cache.spare_pages - batch * routing_heads, cache.spare_chunks - 1
-    cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
-
-    route = route.to(cache.weight.dtype)
-    keep = (route > 0) & (cache.fill == cache.chunk_size)[:, None]
-    closes = (cache.fill == cache.chunk_size) & ~(keep & (cache.kept == most)).any(1)
-    keep &= closes[:, None]
-    closes &= keep.sum(1).cumsum(0) <= cache.free_count  # the first sequences have priority
-    keep &= closes[:, None]
-
-    entry = cache.kept.clamp(max=most - 1)[..., None].long()
-    for row, new in ((cache.table, cache.open_page), (cache.weight, route)):
-        row.scatter_(-1, entry, torch.where(keep[..., None], new[..., None], row.gather(-1, entry)))
-    taken = keep.flatten().cumsum(0).view_as(keep)  # 1 is the top of the stack
-    page = cache.free[(cache.free_count - taken).clamp(min=0)]
-    cache.open_page.copy_(torch.where(keep, page, cache.open_page))
-    cache.kept.add_(keep)
-    cache.free_count.sub_(keep.sum())
-    cache.fill.masked_fill_(closes, 0)
-    return cache
-
-
-def _with_spare_pages(cache: KVCache) -> KVCache:
-    """Return a cache with room for the next call of `close_chunk`, enlarged if needed. Waits for the GPU.
-
-    A larger pool is a copy, at least `GROWTH` times as large.
-    """
-    spare_pages, spare_chunks = int(cache.free_count), cache.table.shape[-1] - int(cache.kept.max())
-    cache = cache._replace(spare_pages=spare_pages, spare_chunks=spare_chunks)
-    if spare_chunks < 1:
-        more = _larger(cache.table.shape[-1]) - cache.table.shape[-1]
-        table, weight = F.pad(cache.table, (0, more)), F.pad(cache.weight, (0, more))
-        cache = cache._replace(table=table, weight=weight, spare_chunks=spare_chunks + more)
-    if (missing := cache.kept.numel() - spare_pages) > 0:
-        pages = cache.free.shape[0]
-        more = max(missing, _larger(pages) - pages)
-        keys, values = (torch.cat([x, x.new_empty(more, *x.shape[1:])]) for x in (cache.keys, cache.values))
-        added = torch.arange(pages, pages + more, dtype=torch.int32, device=cache.free.device)
-        free = torch.cat([cache.free[:spare_pages], added.flip(0), cache.free[spare_pages:]])
-        count = cache.free_count + more
-        cache = cache._replace(keys=keys, values=values, free=free, free_count=count, spare_pages=spare_pages + more)
-    return cache
+    free = [int(cache.free_count) for cache in caches]
+    pages = [cache.free.shape[0] for cache in caches]
+    first_page = [sum(pages[:index]) for index in range(len(pages))]
+    listed = max(cache.table.shape[-1] for cache in caches)
+    empty = [listed - cache.table.shape[-1] for cache in caches]
+    moved = list(zip(caches, first_page, strict=True))
+    padded = list(zip(caches, first_page, empty, strict=True))
+    stacks = [cache.free + first for cache, first in moved]
+    return KVCache(
+        keys=torch.cat([cache.keys for cache in caches]),
+        values=torch.cat([cache.values for cache in caches]),
+        table=torch.cat([F.pad(cache.table + first, (0, more)) for cache, first, more in padded]),
+        weight=torch.cat([F.pad(cache.weight, (0, more)) for cache, _, more in padded]),
+        kept=torch.cat([cache.kept for cache in caches]),
+        open_page=torch.cat([cache.open_page + first for cache, first in moved]),
+        fill=torch.cat([cache.fill for cache in caches]),
+        free=torch.cat(
+            [stack[:count] for stack, count in zip(stacks, free, strict=True)]
+            + [stack[count:] for stack, count in zip(stacks, free, strict=True)]
+        ),
+        free_count=torch.stack([cache.free_count for cache in caches]).sum(0, dtype=torch.int32),
+        spare_pages=sum(free),
+        spare_chunks=min(cache.spare_chunks + more for cache, _, more in padded),
+    )
 
 
 def pages_in_use(cache: KVCache) -> int:
@@ -261,5 +228,6 @@ def bytes_in_use(cache: KVCache) -> int:
     return pages_in_use(cache) * sum(pool[0].numel() * pool.element_size() for pool in (cache.keys, cache.values))
 
 
-def _larger(size: int) -> int:
+def larger(size: int) -> int:
+    """Return the size to which a pool or a list grows."""
     return math.ceil(size * GROWTH)

@@ -127,3 +127,66 @@ def test_exhaustion_is_never_silent(impl: Any, limit: str) -> None:
     o, saved = chunk_softmax_attention_step(q[:, 32], k[:, 32], v[:, 32], saved, impl=impl)
     exact = oracle.chunk_softmax_attention(q.double(), k.double(), v.double(), chunk_size=16)[:, -1]
     assert (o - exact).abs().max() < 1e-6
+
+
+def test_caches_of_different_lengths_are_joined() -> None:
+    """Prompts alone, then steps together over several ends of chunks, at which few sequences end theirs."""
+    shape, lengths = Shape(T=30, chunk_size=4, B=3, H=4, R=2), (1, 8, 14)
+    inputs = {name: x.detach() for name, x in softmax_inputs(shape, "mixed").items()}
+    q, k, v, route = (inputs[name] for name in ("q", "k", "v", "route"))
+    alone = [
+        softmax_decode.cache_of_prefill(
+            k[b : b + 1, :n], v[b : b + 1, :n], route[b : b + 1, : -(-n // 4)], chunk_size=4
+        )
+        for b, n in enumerate(lengths)
+    ]
+    cache = softmax_decode.join_caches(alone)
+    assert softmax_decode.pages_in_use(cache) == sum(map(softmax_decode.pages_in_use, alone))
+    assert_every_page_has_one_owner(cache)
+    sequences, outputs = torch.arange(3), []
+    for step in range(16):
+        at = torch.tensor(lengths) + step
+        o, cache = chunk_softmax_attention_step(*(x[sequences, at] for x in (q, k, v)), cache)
+        outputs.append(o)
+        if ending := int(((at + 1) % 4 == 0).sum()):
+            cache = softmax_decode.make_room(cache, ending)
+            pools = [x.data_ptr() for x in cache[:9]]
+            cache = softmax_decode.close_chunk(cache, route[sequences, at // 4], ending=ending)
+            assert [x.data_ptr() for x in cache[:9]] == pools, "there was room"
+        assert_every_page_has_one_owner(cache)
+    whole = oracle.chunk_softmax_attention(**inputs, chunk_size=4)
+    for b, n in enumerate(lengths):
+        assert (torch.stack(outputs, dim=1)[b] - whole[b, n : n + 16]).abs().max() < 1e-12
+
+
+def test_growing_without_memory_leaves_the_cache_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full pool of 8 pages needs 2 more: 12 are tried, then 10. With memory again, the same call succeeds."""
+    shape = Shape(T=12, chunk_size=2, B=1, H=2, R=2)
+    inputs = {name: x.detach() for name, x in softmax_inputs(shape, "ones").items()}
+    q, k, v = (inputs[name] for name in ("q", "k", "v"))
+    cache, outputs, tried = cache_for(shape, pages=8), [], []
+    concatenated, pages = torch.cat, 8
+
+    def cat(tensors: list[Tensor], dim: int = 0) -> Tensor:
+        if tensors[0].ndim == 4:
+            tried.append(sum(map(len, tensors)))
+            if tried[-1] > pages:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return concatenated(tensors, dim)
+
+    monkeypatch.setattr(torch, "cat", cat)
+    for t in range(shape.T):
+        o, cache = chunk_softmax_attention_step(q[:, t], k[:, t], v[:, t], cache, impl="reference")
+        outputs.append(o)
+        if t == 7:
+            for _ in range(2):
+                with pytest.raises(
+                    ValueError, match=r"from 8 to 10 pages of 2 tokens: .* free memory and repeat the call"
+                ):
+                    softmax_decode.close_chunk(cache)
+        pages = {7: 10, 8: 100}.get(t, pages)
+        if t % 2:
+            cache = softmax_decode.close_chunk(cache)
+            assert_every_page_has_one_owner(cache)
+    assert tried[:7] == [12, 10, 12, 10, 12, 10, 10], "fewer pages are tried when memory is short"
+    assert (torch.stack(outputs, dim=1) - oracle.chunk_softmax_attention(q, k, v, chunk_size=2)).abs().max() < 1e-12
