@@ -14,6 +14,10 @@
 >>> logits = decoder.step(logits.argmax(-1))
 >>> logits.shape, decoder.length
 (torch.Size([2, 11]), 6)
+>>> logits = decoder.prefill([torch.tensor([1, 2, 3, 4, 5]), torch.tensor([5, 4])])  # prompts of different lengths
+>>> logits = decoder.step(logits.argmax(-1))
+>>> logits.shape, decoder.lengths
+(torch.Size([2, 11]), [6, 3])
 >>> generate(model, torch.tensor([[1, 2, 3]]), 20).shape
 torch.Size([1, 20])
 """
@@ -27,8 +31,10 @@ from torch import Tensor
 
 from nas.errors import warn
 from nas.models.language_model import Block, LanguageModel
-from nas.models.layer_states import LayerState, layer_state
+from nas.models.layer_states import BranchesState, LayerState, joined, layer_state
 from nas.models.mixers import Policy
+from nas.models.operations.operation import Ends
+from nas.models.prompts import check_ids, parts_of
 from nas.models.recording import StepGraph, reason_of
 
 
@@ -37,8 +43,8 @@ class Decoder:
 
     Each layer keeps the last inputs of its short convolutions, keys and values, and a linear state. At the end of a
     chunk the router decides. Heads that send the chunk to linear attention free its keys and values. The other heads
-    keep them and undo the change of the chunk to the state. All sequences of a batch have the same length. Decoding
-    runs on the model's device, under the active autocast, without gradients.
+    keep them and undo the change of the chunk to the state. Sequences of a batch may differ in length; each gets the
+    logits that it gets alone. Decoding runs on the model's device, under the active autocast, without gradients.
 
     On a GPU a step is recorded as a CUDA graph, if the decoding states of all layers have ``buffers``; see
     `nas.models.operations.operation.Memory`. Ends of chunks, at which routers decide and caches grow, are not part of
@@ -58,20 +64,36 @@ class Decoder:
         self._model, self._policy = model, model.policy if policy is None else policy
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[LayerState] = []
-        self._batch = 0
+        self._chunked: dict[int, list[BranchesState]] = {}
+        """The decoding states of layers with chunks, by chunk size."""
+        self._sizes: list[int] = []
+        """Number of sequences of each part of the batch. The sequences of a part have one length."""
+        self._lengths: list[int] = []
+        """Length of the sequences of each part, in tokens."""
+        self._position: Tensor
+        """The same lengths on the device: a scalar, or [B, 1] if there are several parts."""
         self._graph: StepGraph | None = None
         self._addresses: list[int] | None = None
         """Addresses of the decoding states for which the kernels of a step are compiled; None before the first step."""
         self._records = True
-        self.length = 0
+
+    @property
+    def lengths(self) -> list[int]:
         """Number of tokens of each sequence so far."""
+        return [length for length, size in zip(self._lengths, self._sizes, strict=True) for _ in range(size)]
+
+    @property
+    def length(self) -> int:
+        """Number of tokens of the longest sequence so far; 0 without sequences."""
+        return max(self._lengths, default=0)
 
     @torch.no_grad()
-    def prefill(self, tokens: Tensor) -> Tensor:
-        """Start new sequences with their prompts.
+    def prefill(self, tokens: Tensor | Sequence[Tensor]) -> Tensor:
+        """Start new sequences with their prompts; earlier sequences are released.
 
         Args:
-            tokens: [B, T] token ids of the prompts, T >= 1.
+            tokens: [B, T] token ids of the prompts, T >= 1; or a list of B prompts [T] that may differ in length.
+                Prompts of a list are processed one after the other, neighbours of equal length together.
 
         Returns:
             Logits [B, vocab] of the next token.
@@ -79,13 +101,30 @@ class Decoder:
         Raises:
             ValueError: tokens has another shape, no integer type, or ids outside the vocabulary.
         """
-        self._check_prompts(tokens)
-        self._batch = tokens.shape[0]
-        self._layers = [layer_state(block.mixer, self._policy) for block in self._blocks]
+        parts = parts_of(tokens, self._model.architecture.vocab_size)
+        self._layers, self._sizes, self._lengths = [], [], []
         self._forget()
-        self.length = tokens.shape[1]
+        return self._start(parts)
+
+    def _start(self, parts: list[Tensor]) -> Tensor:
+        """Start sequences with prompts [B, T] of one length in each part; returns logits [B, vocab] of all parts."""
+        started = [[layer_state(block.mixer, self._policy) for block in self._blocks] for _ in parts]
+        logits = torch.cat([self._read(part, layers) for part, layers in zip(parts, started, strict=True)])
+        self._sizes, self._lengths = [part.shape[0] for part in parts], [part.shape[1] for part in parts]
+        several = [[length] for length in self.lengths]
+        self._position = torch.tensor(several if len(parts) > 1 else self._lengths[0], device=logits.device)
+        # the states of a layer are removed as they are joined, so that only one layer is in memory twice
+        self._layers = [joined([layers.pop(0) for layers in started], self._sizes) for _ in self._blocks]
+        self._chunked = {}
+        for layer in self._layers:
+            if isinstance(layer, BranchesState):
+                self._chunked.setdefault(layer.chunk_size, []).append(layer)
+        return logits
+
+    def _read(self, tokens: Tensor, layers: Sequence[LayerState]) -> Tensor:
+        """Return the logits [B, vocab] after prompts [B, T] of one length; fills the decoding states of the layers."""
         x = self._model.embedding(tokens)
-        for block, layer in zip(self._blocks, self._layers, strict=True):
+        for block, layer in zip(self._blocks, layers, strict=True):
             x = x + layer.prefill(block.mixer_norm(x))
             x = x + block.mlp(block.mlp_norm(x))
         return self._logits(x)
@@ -97,27 +136,59 @@ class Decoder:
         Ids must lie in the vocabulary. They are not compared with it, since this would wait for the GPU in every step.
 
         Raises:
-            ValueError: there are no sequences yet, or token is not one integer for each of them.
+            ValueError: there are no sequences yet, token is not one integer for each of them, or a cache cannot grow
+                because memory is short. The sequences are then as before, and the call can be repeated.
         """
         if not self._layers:
             raise ValueError("step needs sequences to continue; call prefill with their prompts first.")
-        _check_ids("token", token)
-        if token.shape != (self._batch,):
-            raise ValueError(f"token has shape {list(token.shape)}; it must be [{self._batch}], one id per sequence.")
+        check_ids("token", token)
+        if token.shape != (sum(self._sizes),):
+            raise ValueError(
+                f"token has shape {list(token.shape)}; it must be [{sum(self._sizes)}], one id per sequence."
+            )
+        lengths = [length + 1 for length in self._lengths]
+        complete = {size: parts for size in self._chunked if (parts := _complete(size, lengths))}
+        if complete:
+            self._make_room(complete)
         graph = self._recorded(token)
-        logits = self._advance(token, self.length) if graph is None else graph(token, self.length)
-        self.length += 1
-        ended = [layer.close(self.length) for layer in self._layers]
-        if any(ended) and self._buffers() != self._addresses:
-            self._forget()
+        logits = self._advance(token) if graph is None else graph(token)
+        self._lengths = lengths
+        if complete:
+            self._close(complete)
         return logits
 
-    def _advance(self, token: Tensor, position: int | Tensor) -> Tensor:
+    def _make_room(self, complete: dict[int, list[int]]) -> None:
+        """Let caches grow before a step that completes chunks in these parts, by chunk size: it then cannot fail."""
+        for size, parts in complete.items():
+            for layer in self._chunked[size]:
+                layer.make_room(self._count(parts))
+        self._forget_moved()
+
+    def _close(self, complete: dict[int, list[int]]) -> None:
+        """End the chunks of these parts, by chunk size."""
+        for size, parts in complete.items():
+            ends = self._ends(size, parts)
+            for layer in self._chunked[size]:
+                layer.close(ends)
+        self._forget_moved()
+
+    def _ends(self, chunk_size: int, parts: list[int]) -> Ends | None:
+        """Return the sequences of these parts, whose chunk is complete; None if it is in all sequences."""
+        if len(parts) == len(self._sizes):
+            return None
+        return Ends(parts, self._count(parts), self._position.squeeze(1) % chunk_size == 0)
+
+    def _count(self, parts: list[int]) -> int:
+        """Return the number of sequences of these parts."""
+        return sum(self._sizes[part] for part in parts)
+
+    def _advance(self, token: Tensor) -> Tensor:
         """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
         x = self._model.embedding(token.unsqueeze(1))
         for block, layer in zip(self._blocks, self._layers, strict=True):
-            x = x + layer.step(block.mixer_norm(x), position)
+            x = x + layer.step(block.mixer_norm(x), self._position)
             x = x + block.mlp(block.mlp_norm(x))
+        self._position.add_(1)
         return self._logits(x)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -155,17 +226,10 @@ class Decoder:
         """Release the recorded step, whose buffers are no longer in use."""
         self._graph = self._addresses = None
 
-    def _check_prompts(self, tokens: Tensor) -> None:
-        """Raise a ValueError if tokens are not ids [B, T] of the vocabulary; waits for the GPU once."""
-        _check_ids("tokens", tokens)
-        if tokens.ndim != 2 or 0 in tokens.shape:
-            raise ValueError(f"tokens has shape {list(tokens.shape)}; it must be [B, T] with both at least 1.")
-        least, most = (int(bound) for bound in tokens.aminmax())
-        if least < 0 or most >= self._model.architecture.vocab_size:
-            raise ValueError(
-                f"tokens has ids from {least} to {most}; they must lie in the vocabulary, "
-                f"from 0 to {self._model.architecture.vocab_size - 1}."
-            )
+    def _forget_moved(self) -> None:
+        """Release the recorded step if a buffer of a decoding state has been replaced."""
+        if self._buffers() != self._addresses:
+            self._forget()
 
     @property
     def bytes_in_use(self) -> int:
@@ -181,18 +245,15 @@ def _recordable(token: Tensor) -> bool:
     return token.is_cuda and not torch.cuda.is_current_stream_capturing()
 
 
-def _check_ids(name: str, ids: Tensor) -> None:
-    """Raise a ValueError if an argument is not a tensor of integers; prompts of several lengths are a list."""
-    if not isinstance(ids, Tensor):
-        raise ValueError(f"{name} is a {type(ids).__name__}; it must be a tensor of ids, with prompts of equal length.")
-    if ids.dtype == torch.bool or ids.is_floating_point() or ids.is_complex():
-        raise ValueError(f"{name} has type {ids.dtype}; it must have an integer type, such as torch.int64.")
+def _complete(chunk_size: int, lengths: list[int]) -> list[int]:
+    """Return the indices of the lengths that are whole chunks."""
+    return [index for index, length in enumerate(lengths) if length % chunk_size == 0]
 
 
 @torch.no_grad()
 def generate(
     model: LanguageModel,
-    prompt: Tensor,
+    prompt: Tensor | Sequence[Tensor],
     count: int,
     policy: Policy | None = None,
     *,
@@ -203,7 +264,7 @@ def generate(
 
     Args:
         model: language model of a single architecture.
-        prompt: [B, T] token ids.
+        prompt: [B, T] token ids, or a list of B prompts [T] that may differ in length.
         count: number of tokens to sample, at least 1.
         policy: how router logits become routes; None for the policy of the model.
         temperature: divisor of the logits, at least 0; 0 selects the most probable token.

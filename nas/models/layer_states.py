@@ -1,14 +1,20 @@
-"""The decoding states of layers: short convolutions, routers and operations, token by token."""
+"""The decoding states of layers: short convolutions, routers and operations, token by token.
 
-from typing import cast
+A batch consists of parts. The sequences of a part have one length, and are started together by a prompt [B, T, width].
+States of several parts are joined, so that one step serves the sequences of all of them.
+"""
 
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
 from torch import Tensor
 
 from nas.models.layers import ShortConvolution
 from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.open_chunk import OpenChunk
 from nas.models.operations import Branch, Standalone, find
-from nas.models.operations.operation import Heads, Projected
+from nas.models.operations.operation import Ends, Heads, JointMemory, LayerMemory, Memory, Projected
 from nas.search_spaces.architecture import Layer
 
 
@@ -16,7 +22,7 @@ class BranchesState:
     """The decoding state of a layer whose branches share projections."""
 
     def __init__(self, mixer: TokenMixer, option: Layer, policy: Policy) -> None:
-        self._mixer, self._chunk_size = mixer, option.chunk_size
+        self._mixer, self.chunk_size = mixer, option.chunk_size
         self._past: dict[ShortConvolution, Tensor] = {}
         self._open = (
             OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not first_alone else None
@@ -25,7 +31,7 @@ class BranchesState:
         if self._open is not None:
             assert mixer.pair is not None
             self._branches = mixer.pair.branches
-        self._memories = [branch.memory(mixer, option.chunk_size) for branch in self._branches]
+        self._memories: list[Memory] = [branch.memory(mixer, option.chunk_size) for branch in self._branches]
 
     def prefill(self, x: Tensor) -> Tensor:
         """Return the mixer output [B, T, width] for the inputs [B, T, width] of a prompt."""
@@ -34,8 +40,22 @@ class BranchesState:
         each = zip(self._memories, self._heads(given, 0), routes, strict=True)
         return self._merged(given, [memory.prefill(own, route) for memory, own, route in each])
 
-    def step(self, x: Tensor, position: int | Tensor) -> Tensor:
-        """Return the mixer output [B, 1, width] for the input [B, 1, width] of the token at a position."""
+    def join(self, others: Sequence["BranchesState"], sizes: list[int]) -> None:
+        """Append the sequences of other states; ``sizes`` are the numbers of sequences of the parts."""
+        parts = [self, *others]
+        self._past = {key: torch.cat([part._past[key] for part in parts]) for key in self._past}
+        if self._open is not None:
+            self._open.join([cast("OpenChunk", other._open) for other in others])
+        each = zip(*(part._memories for part in parts), strict=True)
+        self._memories = [_joined(memories, sizes) for memories in each]
+
+    def step(self, x: Tensor, position: Tensor) -> Tensor:
+        """Return the mixer output [B, 1, width] for the input [B, 1, width] of the next token.
+
+        Args:
+            x: inputs of the token.
+            position: position of the token, a scalar; [B, 1] if there are several parts.
+        """
         given = self._mixer.project(x, self._convolve)
         heads = self._heads(given, position)
         o = [memory.step(own) for memory, own in zip(self._memories, heads, strict=True)]
@@ -43,14 +63,24 @@ class BranchesState:
             self._open.add(given.x)
         return self._merged(given, o)
 
-    def close(self, length: int) -> bool:
-        """End the current chunk if it is complete after ``length`` tokens; returns whether it is."""
-        if length % self._chunk_size:
-            return False
-        routes = self._routes(None if self._open is None else self._open.close())
+    def make_room(self, ending: int) -> None:
+        """Prepare for the next step, in which the chunks of this number of sequences end.
+
+        Raises:
+            ValueError: a cache cannot grow. No sequence has changed.
+        """
+        for memory in self._memories:
+            if (make_room := getattr(memory, "make_room", None)) is not None:
+                make_room(ending)
+
+    def close(self, ends: Ends | None) -> None:
+        """End the current chunk of the given sequences, in which it is complete; None for all sequences."""
+        routes = self._routes(None if self._open is None else self._open.close(ends))
         for memory, route in zip(self._memories, routes, strict=True):
-            memory.close(route)
-        return True
+            if ends is None:
+                memory.close(route)
+            else:
+                cast("JointMemory", memory).close(route, ends)
 
     def _merged(self, given: Projected, o: list[Tensor]) -> Tensor:
         """Return the mixer output for the outputs of the branches."""
@@ -96,29 +126,67 @@ class BranchesState:
 
 
 class StandaloneState:
-    """The decoding state of a layer with a standalone operation."""
+    """The decoding state of a layer with a standalone operation: one for each part of the batch."""
+
+    chunk_size = None
+    """The layer has no chunks."""
+    buffers = None
 
     def __init__(self, mixer: TokenMixer, operation: Standalone) -> None:
-        self._memory = operation.layer_memory(mixer)
-
-    buffers = None
+        self._memories: list[LayerMemory] = [operation.layer_memory(mixer)]
+        self._sizes: list[int] = []
 
     def prefill(self, x: Tensor) -> Tensor:
         """See `BranchesState`."""
-        return self._memory.prefill(x)
+        self._sizes = [x.shape[0]]
+        return self._memories[0].prefill(x)
 
-    def step(self, x: Tensor, position: int | Tensor) -> Tensor:
+    def join(self, others: Sequence["StandaloneState"], sizes: list[int]) -> None:
         """See `BranchesState`."""
-        return self._memory.step(x)
+        self._memories += [memory for other in others for memory in other._memories]
+        self._sizes = sizes
 
-    def close(self, length: int) -> bool:
-        """Return False: the layer has no chunks."""
-        return False
+    def step(self, x: Tensor, position: Tensor) -> Tensor:
+        """See `BranchesState`."""
+        parts = zip(self._memories, x.split(self._sizes), strict=True)
+        return torch.cat([memory.step(own) for memory, own in parts])
 
     @property
     def bytes_in_use(self) -> int:
         """See `Decoder.bytes_in_use`."""
-        return self._memory.bytes_in_use
+        return sum(memory.bytes_in_use for memory in self._memories)
+
+
+class _Apart:
+    """A decoding state for each part of the batch, of a branch whose states cannot be joined."""
+
+    def __init__(self, memories: Sequence[Memory], sizes: list[int]) -> None:
+        self._memories, self._sizes = memories, sizes
+
+    def step(self, heads: Heads) -> Tensor:
+        """See `Memory`."""
+        parts = zip(*(x.split(self._sizes) for x in heads), strict=True)
+        return torch.cat([memory.step(own) for memory, own in zip(self._memories, parts, strict=True)])
+
+    def close(self, route: Tensor | None, ends: Ends | None = None) -> None:
+        """See `JointMemory`."""
+        routes = [None] * len(self._sizes) if route is None else route.split(self._sizes)
+        for part in range(len(self._sizes)) if ends is None else ends.parts:
+            self._memories[part].close(routes[part])
+
+    @property
+    def bytes_in_use(self) -> int:
+        """See `Decoder.bytes_in_use`."""
+        return sum(memory.bytes_in_use for memory in self._memories)
+
+
+def _joined(memories: Sequence[Memory], sizes: list[int]) -> Memory:
+    """Return one decoding state with the sequences of several."""
+    first, *others = memories
+    if not hasattr(first, "join"):
+        return cast("Memory", _Apart(memories, sizes))
+    cast("JointMemory", first).join(cast("list[JointMemory]", others))
+    return first
 
 
 LayerState = BranchesState | StandaloneState
@@ -129,6 +197,19 @@ def layer_state(mixer: TokenMixer, policy: Policy) -> LayerState:
     """Return an empty decoding state of a layer."""
     (option,) = mixer.options
     operation = find(option.operations[0])
-    return (
-        StandaloneState(mixer, operation) if isinstance(operation, Standalone) else BranchesState(mixer, option, policy)
-    )
+    if isinstance(operation, Standalone):
+        return StandaloneState(mixer, operation)
+    return BranchesState(mixer, option, policy)
+
+
+def joined(parts: list[LayerState], sizes: list[int]) -> LayerState:
+    """Return one decoding state of a layer with the sequences of several parts.
+
+    Args:
+        parts: states of one layer after their prompts; the first is changed.
+        sizes: number of sequences of each part.
+    """
+    first, *others = parts
+    if others:
+        first.join(cast("list[Any]", others), sizes)
+    return first

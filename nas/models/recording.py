@@ -53,8 +53,8 @@ class _Precision(NamedTuple):
         return cls(torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
 
 
-Advance = Callable[[Tensor, Tensor], Tensor]
-"""Maps (token ids [B], position, a scalar tensor) to logits [B, vocab], and updates decoding states in place."""
+Advance = Callable[[Tensor], Tensor]
+"""Maps token ids [B] to logits [B, vocab], and updates decoding states in place."""
 
 
 class StepGraph:
@@ -67,13 +67,13 @@ class StepGraph:
 
     def __init__(self, advance: Advance, token: Tensor) -> None:
         device = token.device
-        self._token, self._position = token.clone(), torch.zeros((), dtype=torch.int64, device=device)
+        self._token = token.clone()
         self._precision = _Precision.now(device.type)
         self._graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
         try:
             with torch.cuda.graph(self._graph, pool=pool, stream=stream), without_autocast_cache(device.type):
-                self._logits = advance(self._token, self._position)
+                self._logits = advance(self._token)
         except BaseException:
             end_recording(device, current, pool)
             raise
@@ -83,9 +83,8 @@ class StepGraph:
         same = token.shape == self._token.shape and token.device == self._token.device
         return same and self._precision == _Precision.now(token.device.type)
 
-    def __call__(self, token: Tensor, position: int) -> Tensor:
-        """Run the step of a position; returns logits [B, vocab]."""
+    def __call__(self, token: Tensor) -> Tensor:
+        """Run the step; returns logits [B, vocab]."""
         self._token.copy_(token)
-        self._position.fill_(position)
         self._graph.replay()
         return self._logits.clone()

@@ -15,7 +15,7 @@ def rotate(q: Tensor, k: Tensor, base: float, start: int | Tensor = 0) -> tuple[
     Args:
         q, k: [B, T, H, K], K even.
         base: base of the wavelengths. The longest wavelength is nearly 2 pi base tokens.
-        start: position of the first token, a number or a scalar tensor of integers.
+        start: position of the first token: a number, a scalar tensor of integers, or [B, 1] integers.
 
     Returns:
         Rotated q and k, in their shapes and dtypes.
@@ -23,7 +23,7 @@ def rotate(q: Tensor, k: Tensor, base: float, start: int | Tensor = 0) -> tuple[
     dtype, half = compute_dtype(q.dtype), q.shape[-1] // 2
     positions = start + torch.arange(q.shape[1], device=q.device, dtype=dtype)
     frequencies = base ** (torch.arange(half, device=q.device, dtype=dtype) / -half)
-    angles = positions[:, None, None] * frequencies  # [T, 1, K/2]
+    angles = positions[..., None, None] * frequencies  # [T, 1, K/2] or [B, T, 1, K/2]
     cos, sin = angles.cos(), angles.sin()
     return _rotated(q, cos, sin), _rotated(k, cos, sin)
 

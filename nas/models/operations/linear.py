@@ -1,6 +1,7 @@
 """Linear attention: Gated DeltaNet, which compresses the past into a state of fixed size (Yang et al. 2025)."""
 
 import math
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 import torch
@@ -14,7 +15,7 @@ from nas.kernels.gated_delta_rule import decode
 from nas.kernels.gated_delta_rule.decode import LinearState
 from nas.kernels.head_norms import head_norms
 from nas.models.layers import NORM_EPS, rms_norm
-from nas.models.operations.operation import STATE_BYTES, Branch, CostLine, Heads, Look, Memory, Projected
+from nas.models.operations.operation import STATE_BYTES, Branch, CostLine, Ends, Heads, Look, Memory, Projected
 from nas.search_spaces.architecture import Architecture
 
 INITIAL_DECAY_RATES = (0.02, 0.3)
@@ -126,9 +127,13 @@ class LinearMemory:
         o, self._state = decode.gated_delta_rule_step(q, k, v, g, beta, self._state)
         return o.unsqueeze(1)
 
-    def close(self, route: Tensor | None) -> None:
+    def join(self, others: Sequence["LinearMemory"]) -> None:
+        states = [self._state, *(other._state for other in others)]
+        self._state = LinearState(*(torch.cat(buffers) for buffers in zip(*states, strict=True)))
+
+    def close(self, route: Tensor | None, ends: Ends | None = None) -> None:
         if route is not None:
-            self._state = decode.close_chunk(self._state, route)
+            self._state = decode.close_chunk(self._state, route, where=None if ends is None else ends.where)
 
     @property
     def bytes_in_use(self) -> int:

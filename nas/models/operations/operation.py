@@ -6,8 +6,9 @@ and reports use these methods and attributes. No other module compares names of 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -60,11 +61,30 @@ Heads = tuple[Tensor, ...]
 """The inputs of a branch by head: tensors [B, T, H, ...]. The first is the queries."""
 
 
+class Ends(NamedTuple):
+    """The sequences of a batch whose chunk is complete, if others of the batch have another length.
+
+    Attributes:
+        parts: indices of the parts of the batch that they form. The sequences of a part have one length.
+        sequences: number of these sequences.
+        where: [B] bool, true for these sequences.
+    """
+
+    parts: list[int]
+    sequences: int
+    where: Tensor
+
+
 class Memory(Protocol):
     """The decoding state of one branch of a layer. `prefill` creates it, and each `step` updates it.
 
     A state whose steps update all its tensors in place, and do not wait for the GPU, may say so by an attribute
     ``buffers``, a list of tensors. Steps are then recorded as CUDA graphs. `close` may replace a tensor of the list.
+
+    A state that grows at ends of chunks may have a method ``make_room(ending)``. It is called before a step that
+    completes the chunks of this number of sequences. If it raises an error, the step has changed nothing.
+
+    Sequences of different lengths have a state for each length, unless the state is a `JointMemory`.
     """
 
     def prefill(self, heads: Heads, route: Tensor | None) -> Tensor:
@@ -88,6 +108,16 @@ class Memory(Protocol):
     @property
     def bytes_in_use(self) -> int:
         """Bytes of all sequences. Reading it waits for the GPU."""
+
+
+class JointMemory(Memory, Protocol):
+    """A decoding state that can hold sequences of different lengths, so that one step serves them all."""
+
+    def join(self, others: Sequence[Self]) -> None:
+        """Append the sequences of other states after their prompts."""
+
+    def close(self, route: Tensor | None, ends: Ends | None = None) -> None:
+        """Apply the route [B, R] of complete chunks in the sequences that ``ends`` names; None for all sequences."""
 
 
 class LayerMemory(Protocol):
@@ -151,7 +181,13 @@ class Branch(Operation):
 
     @abstractmethod
     def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
-        """Return the inputs of the branch by head; the first token is at position ``start``."""
+        """Return the inputs of the branch by head.
+
+        Args:
+            mixer: mixer with the parameters of the operation.
+            given: inputs of the T tokens.
+            start: position of the first token: a number, a scalar tensor, or [B, 1] for sequences of several lengths.
+        """
 
     @abstractmethod
     def attend(

@@ -1,5 +1,6 @@
 """Softmax attention over all earlier tokens, or over the chunks that a router keeps."""
 
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from nas.kernels.chunk_softmax_attention.decode import KVCache
 from nas.kernels.head_norms import head_norms
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, rms_norm
-from nas.models.operations.operation import CACHE_BYTES, Branch, CostLine, Heads, Look, Memory, Projected
+from nas.models.operations.operation import CACHE_BYTES, Branch, CostLine, Ends, Heads, Look, Memory, Projected
 from nas.models.rotary import rotate
 from nas.search_spaces.architecture import Architecture
 
@@ -115,8 +116,16 @@ class SoftmaxMemory:
         o, self._cache = decode.chunk_softmax_attention_step(q, k, v, self._cache)
         return o.unsqueeze(1)
 
-    def close(self, route: Tensor | None) -> None:
-        self._cache = decode.close_chunk(self._cache, route)
+    def join(self, others: Sequence["SoftmaxMemory"]) -> None:
+        self._cache = decode.join_caches([self._cache, *(other._cache for other in others)])
+
+    def make_room(self, ending: int) -> None:
+        """Enlarge the cache, if needed, for the ends of this number of chunks; see `BranchesState.make_room`."""
+        self._cache = decode.make_room(self._cache, ending)
+
+    def close(self, route: Tensor | None, ends: Ends | None = None) -> None:
+        ending = None if ends is None else ends.sequences
+        self._cache = decode.close_chunk(self._cache, route, ending=ending)
 
     @property
     def bytes_in_use(self) -> int:

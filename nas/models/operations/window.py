@@ -1,7 +1,9 @@
 """Sliding-window softmax attention: each token attends to the last w tokens, itself included."""
 
+from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from nas.kernels import chunk_softmax_attention
@@ -9,7 +11,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.kernels.chunk_softmax_attention import window_decode
 from nas.kernels.chunk_softmax_attention.window_decode import WindowCache
 from nas.kernels.triton_support import operand_dtype
-from nas.models.operations.operation import CostLine, Heads, Look, Memory
+from nas.models.operations.operation import CostLine, Ends, Heads, Look, Memory
 from nas.models.operations.softmax import Softmax, SoftmaxWeights
 from nas.search_spaces.architecture import Architecture
 
@@ -58,7 +60,11 @@ class WindowMemory:
         o, self._cache = window_decode.window_attention_step(q, k, v, self._cache)
         return o.unsqueeze(1)
 
-    def close(self, route: Tensor | None) -> None:
+    def join(self, others: Sequence["WindowMemory"]) -> None:
+        caches = [self._cache, *(other._cache for other in others)]
+        self._cache = WindowCache(*(torch.cat(buffers) for buffers in zip(*caches, strict=True)))
+
+    def close(self, route: Tensor | None, ends: Ends | None = None) -> None:
         """Do nothing: a window does not depend on chunks."""
 
     @property

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 import torch
@@ -13,7 +13,9 @@ from nas.data.seeding import generator
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
-from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly
+from nas.models.operations.linear import LinearMemory
+from nas.models.operations.softmax import SoftmaxMemory
+from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly, strided
 from nas.models.recording import Advance
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
@@ -144,6 +146,61 @@ def test_new_prompts_begin_new_sequences() -> None:
         torch.testing.assert_close(logits[:1], again, rtol=0, atol=EXACT)
 
 
+LENGTHS = (5, 1, 8, 8, 11)
+"""Prompts that end inside a chunk of four tokens and at the end of one; two neighbours are equally long."""
+
+
+def ragged(
+    made: LanguageModel, steps: int, policy: Policy | None, device: str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits [steps + 1, vocab] of each of several prompts, decoded together and alone."""
+    whole = torch.randint(11, (len(LENGTHS), max(LENGTHS) + steps), device=device)
+    decoder = Decoder(made, policy)
+    together = [decoder.prefill([sequence[:length] for sequence, length in zip(whole, LENGTHS, strict=True)])]
+    for step in range(steps):
+        assert decoder.lengths == [length + step for length in LENGTHS]
+        together.append(decoder.step(torch.stack([whole[b, length + step] for b, length in enumerate(LENGTHS)])))
+    alone = [
+        torch.cat(list(decoded(Decoder(made, policy), whole[b : b + 1, : length + steps], length)))
+        for b, length in enumerate(LENGTHS)
+    ]
+    return zip(torch.stack(together, dim=1), alone, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("mixers", "policy", "recorded"),
+    [
+        (("softmax", "linear", "window"), learnt, False),
+        (("softmax", "token_hybrid", "window"), learnt, True),
+        (("token_hybrid", "linear", "token_hybrid"), soft, False),
+        (("token_hybrid", "token_hybrid"), strided(0.4), True),
+    ],
+    ids=["alone", "learnt, recorded", "soft", "strided, recorded"],
+)
+def test_prompts_of_different_lengths_get_what_they_get_alone(
+    mixers: tuple[str, ...], policy: Policy, recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.models.decoding.StepGraph", Uncaptured)
+    monkeypatch.setattr("nas.models.decoding._recordable", lambda token: recorded)
+    made = model(small(*mixers, chunk_sizes=(4, 3, 5)[: len(mixers)], rope_base=50.0))
+    for together, alone in ragged(made, 13, policy):
+        torch.testing.assert_close(together, alone, rtol=0, atol=EXACT)
+
+
+def test_states_that_cannot_be_joined_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    for memory in (LinearMemory, SoftmaxMemory):
+        monkeypatch.delattr(memory, "join")
+    for together, alone in ragged(model(small("token_hybrid", "linear", "window")), 9, learnt):
+        torch.testing.assert_close(together, alone, rtol=0, atol=EXACT)
+
+
+def test_a_list_of_equally_long_prompts_is_a_batch() -> None:
+    made, tokens = LanguageModel(small()), torch.randint(11, (3, T))
+    assert torch.equal(Decoder(made).prefill(tokens), Decoder(made).prefill(list(tokens)))
+    first, second = (generate(made, given, 9, temperature=0) for given in (tokens, list(tokens)))
+    assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("prompt", [1, 8, 10])
 def test_what_is_skipped_takes_no_memory(mixer: str, prompt: int) -> None:
@@ -206,17 +263,8 @@ def test_what_cannot_be_decoded() -> None:
     made, tokens = LanguageModel(small()), torch.randint(11, (2, 5))
     with pytest.raises(ValueError, match="call prefill with their prompts first"):
         Decoder(made, learnt).step(tokens[:, 0])
-    prompts: list[tuple[Any, str]] = [
-        (tokens[0], r"it must be \[B, T\]"),
-        (tokens[:, :0], r"it must be \[B, T\]"),
-        ([[1, 2], [3]], "prompts of equal length"),
-        (tokens.float(), "an integer type"),
-        (tokens + 7, "from 0 to 10"),
-        (tokens - 11, "from 0 to 10"),
-    ]
-    for prompt, reason in prompts:
-        with pytest.raises(ValueError, match=f"^tokens .*{reason}"):
-            Decoder(made, learnt).prefill(prompt)
+    with pytest.raises(ValueError, match=r"^tokens has ids from -?\d+ to \d+; .* from 0 to 10"):
+        Decoder(made, learnt).prefill([tokens[0], tokens[0, :3] + 11])
     decoder = Decoder(made, learnt)
     decoder.prefill(tokens)
     for token, reason in (([1, 2], "a tensor of ids"), (tokens, "one id per sequence"), (tokens[:1, 0], r"\[2\]")):
@@ -241,15 +289,14 @@ class Uncaptured:
 
     def __init__(self, advance: Advance, token: Tensor) -> None:
         type(self).made += 1
-        self._advance, self._token, self._position = advance, token.clone(), torch.zeros((), dtype=torch.int64)
+        self._advance, self._token = advance, token.clone()
 
     def fits(self, token: Tensor) -> bool:
         return token.shape == self._token.shape
 
-    def __call__(self, token: Tensor, position: int) -> Tensor:
+    def __call__(self, token: Tensor) -> Tensor:
         self._token.copy_(token)
-        self._position.fill_(position)
-        return self._advance(self._token, self._position)
+        return self._advance(self._token)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -301,6 +348,16 @@ def test_decoding_on_the_gpu(mixer: str, rope_base: float | None) -> None:
         made.float()
         assert (logits - exact).abs().max() < 1e-4 * exact.abs().max()
         assert (mixed - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_prompts_of_different_lengths_on_the_gpu(mixer: str) -> None:
+    """Over growing caches: by Triton's kernels in recorded steps, and alone, which other tests hold against float64."""
+    sizes = {"width": 64, "key_dim": 64, "value_dim": 64, "softmax_heads": 2, "mlp_width": 64, "chunk_sizes": (16, 32)}
+    made = LanguageModel(small(mixer, mixer, rope_base=10000.0, **sizes)).cuda()
+    for together, alone in ragged(made, 150, strided(0.5), "cuda"):
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-4 * float(alone.abs().max()))
 
 
 @pytest.mark.gpu

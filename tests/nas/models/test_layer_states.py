@@ -1,9 +1,12 @@
 """The decoding states of layers, as the operations that they consist of determine them."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
 
-from nas.models.layer_states import layer_state
+from nas.models.layer_states import StandaloneState, joined, layer_state
 from nas.models.mixers import TokenMixer
 from nas.models.operations.linear import LinearMemory
 from nas.models.policies import learnt
@@ -20,3 +23,41 @@ def test_states_that_do_not_say_that_they_stay_in_place_are_not_recorded(
     assert state.buffers
     monkeypatch.delattr(LinearMemory, "buffers")
     assert state.buffers is None
+
+
+class Sums:
+    """The decoding state of a layer that sums its inputs. Such states cannot be joined."""
+
+    def prefill(self, x: Tensor) -> Tensor:
+        self._sum = x.sum(1, keepdim=True)
+        return x.cumsum(1)
+
+    def step(self, x: Tensor) -> Tensor:
+        self._sum = self._sum + x
+        return self._sum
+
+    @property
+    def bytes_in_use(self) -> int:
+        return self._sum.numel() * self._sum.element_size()
+
+
+class SumsAlone:
+    """Stands in for a standalone operation."""
+
+    def layer_memory(self, mixer: nn.Module) -> Sums:
+        return Sums()
+
+
+def test_sequences_of_a_standalone_operation_have_a_state_for_each_length() -> None:
+    """The sequences of a layer whose states cannot be joined: two of three tokens, and one of five."""
+    x = torch.randn(3, 6, 4)
+    parts = x[:2, :3], x[2:, :5]
+    states: list[Any] = [StandaloneState(nn.Module(), SumsAlone()) for _ in parts]  # type: ignore[arg-type]
+    for state, part in zip(states, parts, strict=True):
+        assert torch.equal(state.prefill(part), part.cumsum(1))
+    state = joined(states, [2, 1])
+    for step in range(1, 3):
+        token = x[:, 5:]
+        expected = torch.stack([part.sum(0) for part in (*parts[0], *parts[1])]).unsqueeze(1) + step * token
+        torch.testing.assert_close(state.step(token, torch.tensor(0)), expected)
+    assert state.bytes_in_use == 3 * 4 * 4
