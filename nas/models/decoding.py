@@ -24,15 +24,18 @@ torch.Size([1, 20])
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from nas.errors import warn
+from nas.kernels.machine import GIB, free_memory
 from nas.models.language_model import Block, LanguageModel
 from nas.models.layer_states import BranchesState, LayerState, joined, layer_state
 from nas.models.mixers import Policy
+from nas.models.operations import find
 from nas.models.operations.operation import Ends
 from nas.models.prompts import check_ids, parts_of
 from nas.models.recording import StepGraph, reason_of
@@ -99,12 +102,15 @@ class Decoder:
             Logits [B, vocab] of the next token.
 
         Raises:
-            ValueError: tokens has another shape, no integer type, or ids outside the vocabulary.
+            ValueError: tokens has another shape, no integer type, or ids outside the vocabulary; or the prompts do not
+                fit in memory, then there are no sequences.
         """
         parts = parts_of(tokens, self._model.architecture.vocab_size)
         self._layers, self._sizes, self._lengths = [], [], []
         self._forget()
-        return self._start(parts)
+        with suppress(torch.OutOfMemoryError):
+            return self._start(parts)
+        raise ValueError(self._too_long(parts))
 
     def _start(self, parts: list[Tensor]) -> Tensor:
         """Start sequences with prompts [B, T] of one length in each part; returns logits [B, vocab] of all parts."""
@@ -120,6 +126,22 @@ class Decoder:
             if isinstance(layer, BranchesState):
                 self._chunked.setdefault(layer.chunk_size, []).append(layer)
         return logits
+
+    def _too_long(self, parts: list[Tensor]) -> str:
+        """Return the message for prompts that do not fit in memory."""
+        a = self._model.architecture
+        kept = sum(
+            part.shape[0] * operation.kv_bytes(a, layer.chunk_size, part.shape[1], layer.routed).at(1.0)
+            for part in parts
+            for layer in a.layers
+            for operation in map(find, layer.operations)
+        )
+        longest = max(part.shape[1] for part in parts)
+        return (
+            f"tokens has {sum(map(len, parts))} prompts, the longest of {longest} tokens, which do not fit in memory: "
+            f"their keys, values and states alone take up to {kept / GIB:.2f} GiB in bfloat16, and "
+            f"{free_memory(parts[0].device)}; give fewer or shorter prompts."
+        )
 
     def _read(self, tokens: Tensor, layers: Sequence[LayerState]) -> Tensor:
         """Return the logits [B, vocab] after prompts [B, T] of one length; fills the decoding states of the layers."""

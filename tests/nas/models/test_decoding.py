@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.budget.cost import kv_bytes
 from nas.data.seeding import generator
@@ -14,7 +14,8 @@ from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
 from nas.models.operations.linear import LinearMemory
-from nas.models.operations.softmax import SoftmaxMemory
+from nas.models.operations.operation import Heads, Projected
+from nas.models.operations.softmax import Softmax, SoftmaxMemory
 from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly, strided
 from nas.models.recording import Advance
 from nas.search_spaces.architecture import Architecture
@@ -282,6 +283,59 @@ def test_what_cannot_be_decoded() -> None:
         Decoder(LanguageModel(space.sizes, options=space.options), learnt)
 
 
+def test_a_step_without_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the second layer, with two heads in a page, cannot grow twice; then there is memory again."""
+    made, tokens = model(small("softmax", "token_hybrid", chunk_size=2)), torch.randint(11, (2, 40))
+    expected = list(decoded(Decoder(made, keep_all), tokens, 5))
+    concatenated, refused = torch.cat, list[tuple[int, str]]()
+
+    def cat(tensors: list[Tensor], dim: int = 0) -> Tensor:
+        pool = tensors[0]
+        if pool.ndim == 4 and len(pool) > 4 and pool.shape[1] == 2 and len(refused) < 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return concatenated(tensors, dim)
+
+    monkeypatch.setattr(torch, "cat", cat)
+    decoder = Decoder(made, keep_all)
+    logits = [decoder.prefill(tokens[:, :5])]
+    while decoder.length < 40:
+        try:
+            logits.append(decoder.step(tokens[:, decoder.length]))
+        except ValueError as error:
+            refused.append((decoder.length, str(error)))
+    (length, message), (again, _) = refused
+    assert length == again
+    assert (length + 1) % 2 == 0
+    assert "the KV cache cannot grow from" in message
+    assert all(map(torch.equal, logits, expected))
+
+
+def test_prompts_without_memory_leave_the_decoder_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation that lacks memory for a long prompt: one sentence, and then other sequences."""
+    made, tokens = model(small("softmax", "linear")), torch.randint(11, (2, 20))
+    attend = Softmax.heads
+
+    def heads(self: Softmax, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
+        if given.x.shape[1] > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return attend(self, mixer, given, start)
+
+    monkeypatch.setattr(Softmax, "heads", heads)
+    decoder = Decoder(made)
+    needed = kv_bytes(made.architecture, {}, 20) + kv_bytes(made.architecture, {}, 5)
+    given = f"tokens has 2 prompts, the longest of 20 tokens, .* take up to {needed / 2**30:.2f} GiB in bfloat16"
+    with pytest.raises(ValueError, match=f"^{given}.*give fewer or shorter prompts") as error:
+        decoder.prefill([tokens[0, :5], tokens[1]])
+    assert error.value.__context__ is None, "it would keep what was computed in memory"
+    assert decoder.lengths == []
+    with pytest.raises(ValueError, match="call prefill"):
+        decoder.step(tokens[:, 0])
+    for logits, expected in zip(
+        decoded(decoder, tokens[:, :9], 5), decoded(Decoder(made), tokens[:, :9], 5), strict=True
+    ):
+        assert torch.equal(logits, expected)
+
+
 class Uncaptured:
     """Stands in for `nas.models.recording.StepGraph`: computes again, from fixed buffers."""
 
@@ -357,7 +411,7 @@ def test_prompts_of_different_lengths_on_the_gpu(mixer: str) -> None:
     sizes = {"width": 64, "key_dim": 64, "value_dim": 64, "softmax_heads": 2, "mlp_width": 64, "chunk_sizes": (16, 32)}
     made = LanguageModel(small(mixer, mixer, rope_base=10000.0, **sizes)).cuda()
     for together, alone in ragged(made, 150, strided(0.5), "cuda"):
-        torch.testing.assert_close(together, alone, rtol=0, atol=1e-4 * float(alone.abs().max()))
+        torch.testing.assert_close(together, alone, rtol=0, atol=2e-4 * float(alone.abs().max()))
 
 
 @pytest.mark.gpu
