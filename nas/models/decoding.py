@@ -96,7 +96,8 @@ class Decoder:
 
         Args:
             tokens: [B, T] token ids of the prompts, T >= 1; or a list of B prompts [T] that may differ in length.
-                Prompts of a list are processed one after the other, neighbours of equal length together.
+                Prompts of a list are processed one after the other, neighbours of equal length together; each alone if
+                memory is short.
 
         Returns:
             Logits [B, vocab] of the next token.
@@ -108,8 +109,10 @@ class Decoder:
         parts = parts_of(tokens, self._model.architecture.vocab_size)
         self._layers, self._sizes, self._lengths = [], [], []
         self._forget()
-        with suppress(torch.OutOfMemoryError):
-            return self._start(parts)
+        alone = [prompt for part in parts for prompt in part.split(1)]
+        for attempt in (parts, alone) if len(alone) > len(parts) else (parts,):
+            with suppress(torch.OutOfMemoryError):
+                return self._start(attempt)
         raise ValueError(self._too_long(parts))
 
     def _start(self, parts: list[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -308,6 +308,23 @@ def test_a_step_without_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert (length + 1) % 2 == 0
     assert "the KV cache cannot grow from" in message
     assert all(map(torch.equal, logits, expected))
+
+
+def test_a_batch_without_memory_is_processed_prompt_by_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, tokens = model(small("softmax", "token_hybrid")), torch.randint(11, (3, T))
+    expected = list(decoded(Decoder(made), tokens, 5))
+    attend, refused = Softmax.heads_of, []
+
+    def heads_of(self: Softmax, mixer: nn.Module, given: Projected, *normalised: Any) -> Heads:
+        if given.x.shape[:2] == (3, 5):
+            refused.append(given)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return attend(self, mixer, given, *normalised)
+
+    monkeypatch.setattr(Softmax, "heads_of", heads_of)
+    for logits, at_once in zip(decoded(Decoder(made), tokens, 5), expected, strict=True):
+        torch.testing.assert_close(logits, at_once, rtol=0, atol=EXACT)
+    assert len(refused) == 1
 
 
 def test_prompts_without_memory_leave_the_decoder_usable(monkeypatch: pytest.MonkeyPatch) -> None:
