@@ -83,6 +83,8 @@ def test_bad_ends_of_chunks() -> None:
     refused: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
         (softmax_decode.close_chunk, {"cache": cache, "route": of(B, H)}, ("route", "[2, 4]", "[2, 2]")),
         (softmax_decode.close_chunk, {"cache": cache, "route": of(B, R).bool()}, ("route", "bool", "floating-point")),
+        (softmax_decode.close_chunk, {"cache": cache, "ending": 3}, ("ending=3", "from 1 to the batch of 2")),
+        (softmax_decode.make_room, {"cache": cache, "ending": 0}, ("ending=0", "from 1 to the batch of 2")),
         (linear_decode.close_chunk, {"state": state, "route": of(B, 3)}, ("route", "[2, 3]", "divisor of 4")),
         (linear_decode.close_chunk, {"state": state, "route": of(B, R).bool()}, ("route", "bool", "floating-point")),
         (linear_decode.close_chunk, {"state": state, "where": of(B, 1).bool()}, ("where", "[2, 1]", "[2]")),
