@@ -139,10 +139,10 @@ class Decoder:
             for layer in a.layers
             for operation in map(find, layer.operations)
         )
-        longest = max(part.shape[1] for part in parts)
+        batch, longest = sum(map(len, parts)), max(part.shape[1] for part in parts)
         return (
-            f"tokens has {sum(map(len, parts))} prompts, the longest of {longest} tokens, which do not fit in memory: "
-            f"their keys, values and states alone take up to {kept / GIB:.2f} GiB in bfloat16, and "
+            f"tokens has a batch of {batch} with up to {longest} tokens each, which does not fit in memory: "
+            f"its keys, values and states alone take up to {kept / GIB:.2f} GiB in bfloat16, and "
             f"{free_memory(parts[0].device)}; give fewer or shorter prompts."
         )
 

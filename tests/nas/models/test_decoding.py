@@ -340,7 +340,7 @@ def test_prompts_without_memory_leave_the_decoder_usable(monkeypatch: pytest.Mon
     monkeypatch.setattr(Softmax, "heads", heads)
     decoder = Decoder(made)
     needed = kv_bytes(made.architecture, {}, 20) + kv_bytes(made.architecture, {}, 5)
-    given = f"tokens has 2 prompts, the longest of 20 tokens, .* take up to {needed / 2**30:.2f} GiB in bfloat16"
+    given = f"tokens has a batch of 2 with up to 20 tokens each, .* take up to {needed / 2**30:.2f} GiB in bfloat16"
     with pytest.raises(ValueError, match=f"^{given}.*give fewer or shorter prompts") as error:
         decoder.prefill([tokens[0, :5], tokens[1]])
     assert error.value.__context__ is None, "it would keep what was computed in memory"
@@ -429,6 +429,23 @@ def test_prompts_of_different_lengths_on_the_gpu(mixer: str) -> None:
     made = LanguageModel(small(mixer, mixer, rope_base=10000.0, **sizes)).cuda()
     for together, alone in ragged(made, 150, strided(0.5), "cuda"):
         torch.testing.assert_close(together, alone, rtol=0, atol=2e-4 * float(alone.abs().max()))
+
+
+@pytest.mark.gpu
+def test_prompts_longer_than_the_memory_of_the_gpu() -> None:
+    """A process that may use 64 MiB more: a prompt of 2**20 tokens is refused, and a short one follows."""
+    made, tokens = LanguageModel(small("softmax", width=64)).cuda(), torch.randint(11, (1, 2**20), device="cuda")
+    decoder = Decoder(made)
+    expected = decoder.prefill(tokens[:, :50])
+    torch.cuda.empty_cache()
+    most = torch.cuda.memory_reserved() + 2**26
+    try:
+        torch.cuda.set_per_process_memory_fraction(most / torch.cuda.get_device_properties(0).total_memory)
+        with pytest.raises(ValueError, match=r"batch of 1 with up to 1048576 tokens .* GiB of the GPU are free"):
+            decoder.prefill(tokens)
+        torch.testing.assert_close(decoder.prefill(tokens[:, :50]), expected)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.mark.gpu
