@@ -3,9 +3,13 @@
     python -m experiments.kernel_speed                                    # all parts, on one GPU
     python -m experiments.kernel_speed --parts both,delta --lengths 2048  # some of them
     python -m experiments.kernel_speed --smoke                            # every path at tiny shapes, on a CPU
+    python -m experiments.kernel_speed --compile --parts delta128,states  # compile, measure nothing
     python -m experiments.kernel_speed --parts none --add a.json b.json   # one table of several runs
+    python -m experiments.kernel_speed --parts none --add a.json --table experiments/kernel_speed/nvidia-h200.md
 
-Writes results.json and a Markdown table named after the GPU. flash-linear-attention is included if it can be imported.
+Writes results.json and a Markdown table named after the GPU. Peers are included if they can be imported: the extra
+`peers` has them. FlashQLA compiles for one or two minutes at first use: the kernels of the gated delta rule's parts are
+compiled before the first of them, at once, and kept on disk.
 """
 
 import argparse
@@ -19,7 +23,9 @@ from pathlib import Path
 
 import torch
 
-from experiments.kernel_speed import inputs, limits, models, operations, peers, table
+from experiments.kernel_speed import decoding, inputs, limits, models, operations, packed, peers, table
+from experiments.kernel_speed.delta_rule import errors, parts, warm_up
+from experiments.kernel_speed.delta_rule import peers as delta_peers
 from experiments.kernel_speed.rows import Bench, Case, Row
 from experiments.kernel_speed.timing import (
     Clock,
@@ -34,31 +40,61 @@ from experiments.kernel_speed.timing import (
 
 PARTS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "both": operations.both,
-    "delta": operations.delta,
+    "delta": parts.delta,
+    "delta128": parts.delta128,
+    "states": parts.states,
+    "groups": parts.groups,
+    "routes": parts.routes,
+    "errors": errors.errors,
+    "packed": packed.packed,
     "softmax": operations.softmax,
     "sweep": operations.sweep,
     "length": operations.length,
     "mixer": models.mixer,
     "prefill": models.prefill,
+    "decode": decoding.decode,
     "flex": operations.flexible,
 }
+
+OF_FUSED_PEERS = ("delta128", "states", "groups", "errors", "packed")
+OF_FLA = ("both", "delta", "mixer", *OF_FUSED_PEERS)
+"""Parts in which FlashQLA and FlashInfer, and flash-linear-attention, take part."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the study: measure, print and write; returns 0 unless the device was lost."""
     given = _parser().parse_args(arguments)
     given.out = given.out or Path("outputs") / ("kernel_speed_smoke" if given.smoke else "kernel_speed")
-    results: table.Results = {}
-    for path in [*given.add, given.out / "results.json"]:
-        results |= table.load(path)
+    added: table.Results = {}
+    for path in given.add:
+        added |= table.load(path)
+    results = table.load(given.out / "results.json") | added
     if not given.smoke and given.parts and not torch.cuda.is_available():
         print("no CUDA device is available; --smoke runs every path on the CPU.", file=sys.stderr)
         return 2
+    if given.compile:
+        compile_kernels(given.parts, inputs.full(given.lengths))
+        return 0
     code = measure(given, results) if given.parts else 0
     results = {name: results[name] for name in PARTS if name in results}
     path = table.save(results, given.out)
     print(f"\nTargets:\n{table.verdicts(results)}\n\nWritten: {path}", flush=True)
+    if given.table is not None:
+        new = {name: part for name, part in results.items() if name in added or name in given.parts}
+        table.update(given.table, new, PARTS)
+        print(f"Sections of {given.table} replaced: {', '.join(new)}", flush=True)
     return code
+
+
+def compile_kernels(names: list[str], shapes: inputs.Shapes) -> None:
+    """Compile the kernels of those parts that are of the gated delta rule, ours and the peers', at once."""
+    calls = warm_up.calls_of(names, shapes)
+    if not calls:
+        return
+    began, device = time.monotonic(), torch.device("cuda", torch.cuda.current_device())
+    failures = warm_up.compile_calls(calls, shapes, "triton", device)
+    took = f"compiled the kernels of {len(calls)} calls in {time.monotonic() - began:.0f} s"
+    print(took, *failures, sep="\n    ", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     names = ",".join(PARTS)
     parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"which of {names}, or none (default: all)")
     parser.add_argument(
-        "--lengths", type=_lengths, default=(2048, 8192, 32768), help="sequence lengths T of the rows (2048,8192,32768)"
+        "--lengths",
+        type=_lengths,
+        default=None,
+        help="sequence lengths T of the rows (2048,8192,32768; 131072 too for the gated delta rule alone)",
     )
     parser.add_argument(
         "--out",
@@ -81,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the table and of results.json, which is extended",
     )
     parser.add_argument("--add", type=Path, nargs="*", default=[], help="results.json of other runs to include")
+    parser.add_argument("--table", type=Path, default=None, help="Markdown table whose sections are replaced by these")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the kernels of the gated delta rule, and measure nothing"
+    )
     parser.add_argument("--seconds", type=float, default=1.5, help="approximate timed seconds of a row (default: 1.5)")
     parser.add_argument(
         "--limit", type=float, default=500, help="seconds after which no further case starts (default: 500)"
@@ -115,6 +158,8 @@ def measure(given: argparse.Namespace, results: table.Results) -> int:
     where = table.machine(bench.clock.device)
     print(", ".join(f"{name} {value}" for name, value in where.items()))
     ceilings = bench.ceilings
+    if bench.on_device:
+        compile_kernels(given.parts, bench.shapes)
     print(f"ceilings: {ceilings.flops / 1e12:.3g} TFLOP/s, {ceilings.bytes / 1e12:.2f} TB/s\n", flush=True)
     for name in given.parts:
         part = PARTS[name]
@@ -131,9 +176,15 @@ def measure(given: argparse.Namespace, results: table.Results) -> int:
             results[name]["notes"].append(f"{name}: ended early, the device was lost: {error}")
             return 1
         if bench.on_device:
-            results[name]["notes"] += peers.fla_notes()
+            results[name]["notes"] += notes(name)
         print(f"[{name}] took {time.monotonic() - began:.0f} s\n", flush=True)
     return 0
+
+
+def notes(part: str) -> list[str]:
+    """Return what readers of a part must know of its peers."""
+    found = peers.fla_notes() if part in OF_FLA else []
+    return found + (delta_peers.missing() if part in OF_FUSED_PEERS else [])
 
 
 def _bench(given: argparse.Namespace) -> Bench:

@@ -25,6 +25,13 @@ class Shapes:
         length_tokens: B * T of the rows that show the cost per token.
         length_lengths: sequence lengths T of those rows; the others are compared with the first.
         prefill_tokens: T of the whole model's prefill, B = 1.
+        delta_lengths: sequence lengths T of the rows of the gated delta rule alone, with ``tokens`` or one sequence.
+        delta_heads: heads of q and k of today's models; their v has as many, or ``grouped_heads``.
+        delta_dim: channels of a key and of a value there.
+        grouped_heads: heads of v in the rows of grouped heads.
+        documents: number of documents that are packed into ``tokens``.
+        contexts: tokens before the decoded ones.
+        decode_batches: sequences that are decoded at once.
         window: tokens that a query sees in sliding-window attention.
         dtype: dtype of all tensors but gates, routes and autocast's parameters.
         copy_bytes: bytes of the copy that measures the bandwidth.
@@ -37,6 +44,13 @@ class Shapes:
     length_tokens: int = 131072
     length_lengths: tuple[int, ...] = (2048, 8192, 32768, 131072)
     prefill_tokens: int = 131072
+    delta_lengths: tuple[int, ...] = (2048, 8192, 32768, 131072)
+    delta_heads: int = 16
+    delta_dim: int = 128
+    grouped_heads: tuple[int, ...] = (32, 64)
+    documents: int = 64
+    contexts: tuple[int, ...] = (32768, 131072)
+    decode_batches: tuple[int, ...] = (1, 16)
     window: int = 512
     dtype: torch.dtype = torch.bfloat16
     copy_bytes: int = 4 * 2**30
@@ -51,9 +65,10 @@ class Shapes:
         return f"T={length} (B={self.batch(length)})"
 
 
-def full(lengths: tuple[int, ...]) -> Shapes:
-    """Return the shapes of the published 340M model."""
-    return Shapes(architecture_340m(), lengths=lengths)
+def full(lengths: tuple[int, ...] | None = None) -> Shapes:
+    """Return the shapes of the published 340M model and of today's, at these lengths or at all."""
+    a = architecture_340m()
+    return Shapes(a) if lengths is None else Shapes(a, lengths=lengths, delta_lengths=lengths)
 
 
 def smoke() -> Shapes:
@@ -64,7 +79,8 @@ def smoke() -> Shapes:
     )  # fmt: skip
     return Shapes(
         tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64, window=16,
-        dtype=torch.float32, copy_bytes=2**20, matrix_size=256,
+        delta_lengths=(32,), delta_heads=2, delta_dim=16, grouped_heads=(4,), documents=5, contexts=(32,),
+        decode_batches=(1,), dtype=torch.float32, copy_bytes=2**20, matrix_size=256,
     )  # fmt: skip
 
 
@@ -119,8 +135,22 @@ def hard_routes(
 ) -> tuple[Tensor, Tensor]:
     """Draw random hard routes (to softmax, to linear), [B, N, R] float32, with ``share`` of each head softmax."""
     a = shapes.architecture
-    chunks = -(-length // a.chunk_size)
-    generator = torch.Generator(device).manual_seed(1000 + seed)
-    order = torch.rand(batch, chunks, a.routing_heads, device=device, generator=generator).argsort(1).argsort(1)
-    chosen = (order < round(share * chunks)).float()
+    chosen = chosen_chunks(batch, -(-length // a.chunk_size), a.routing_heads, share, device, seed)
     return chosen.requires_grad_(), (1 - chosen.detach()).requires_grad_()
+
+
+def chosen_chunks(batch: int, chunks: int, heads: int, share: float, device: torch.device, seed: int = 0) -> Tensor:
+    """Return random zeros and ones [B, N, heads] float32 with this share of ones in each head."""
+    generator = torch.Generator(device).manual_seed(1000 + seed)
+    order = torch.rand(batch, chunks, heads, device=device, generator=generator).argsort(1).argsort(1)
+    return (order < round(share * chunks)).float()
+
+
+def document_borders(tokens: int, documents: int, seed: int = 0) -> Tensor:
+    """Draw the borders [documents + 1] of packed documents, int32 on the CPU, with lengths from 0.5 to 1.5 of the mean.
+
+    The last border is ``tokens``.
+    """
+    lengths = 0.5 + torch.rand(documents, generator=torch.Generator().manual_seed(2000 + seed), dtype=torch.float64)
+    ends = (lengths.cumsum(0) * (tokens / lengths.sum())).round()
+    return torch.cat([ends.new_zeros(1), ends]).to(torch.int32)

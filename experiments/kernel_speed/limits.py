@@ -54,7 +54,7 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Size:
-    """Sizes of one operation: B, T, H, K, V, tokens in a chunk, bytes of an element."""
+    """Sizes of one operation: B, T, H, K, V, tokens in a chunk, bytes of an element; heads of v that share q and k."""
 
     batch: int
     length: int
@@ -63,6 +63,7 @@ class Size:
     value_dim: int
     chunk_size: int
     element: int = 2
+    group: int = 1
 
     @property
     def heads_tokens(self) -> int:
@@ -117,11 +118,14 @@ def softmax_backward(size: Size, share: float = 1.0) -> Work:
 
 
 def _chunk_products(size: Size) -> tuple[float, float, float, float]:
-    """Return the number of chunks of all heads and the costs 2 C K V, 2 P K and 2 P V, with P = C (C + 1) / 2."""
+    """Return the number of chunks of all heads and the costs 2 C K V, 2 P K and 2 P V, with P = C (C + 1) / 2.
+
+    Heads that share q and k share the products 2 P K: forward k k^T and q k^T, backward those of the sums over heads.
+    """
     chunks = size.heads_tokens / size.chunk_size
     pairs = size.chunk_size * (size.chunk_size + 1) / 2
     state = 2.0 * size.chunk_size * size.key_dim * size.value_dim
-    return chunks, state, 2 * pairs * size.key_dim, 2 * pairs * size.value_dim
+    return chunks, state, 2 * pairs * size.key_dim / size.group, 2 * pairs * size.value_dim
 
 
 def delta_forward(size: Size, share: float = 1.0) -> Work:
@@ -136,7 +140,7 @@ def delta_forward(size: Size, share: float = 1.0) -> Work:
     The chunked form needs these products at this chunk size. Read: q, k, v, g (float32), beta; written: o.
     """
     chunks, state, keys, values = _chunk_products(size)
-    elements = 2 * size.key_dim + 2 * size.value_dim + 1
+    elements = 2 * size.key_dim / size.group + 2 * size.value_dim + 1
     moved = size.heads_tokens * (elements * size.element + FLOAT32)
     return Work(chunks * ((2 + share) * state + 2 * keys + 2 * values), moved)
 
@@ -155,7 +159,7 @@ def delta_backward(size: Size, share: float = 1.0) -> Work:
     Read: q, k, v, g, beta, do; written: dq, dk, dv, dg, dbeta.
     """
     chunks, state, keys, values = _chunk_products(size)
-    elements = 4 * size.key_dim + 3 * size.value_dim + 2
+    elements = 4 * size.key_dim / size.group + 3 * size.value_dim + 2
     moved = size.heads_tokens * (elements * size.element + 2 * FLOAT32)
     return Work(chunks * ((5 + 3 * share) * state + 6 * keys + 5 * values), moved)
 

@@ -148,8 +148,8 @@ def _prefill(bench: Bench) -> Iterator[Row]:
     shapes, device = bench.shapes, bench.clock.device
     length = shapes.prefill_tokens
     tokens = torch.randint(shapes.architecture.vocab_size, (1, length), device=device)
-    hybrid = _model(bench, shapes.architecture)
-    softmax = _model(bench, shapes.architecture.with_mixer("softmax"))
+    hybrid = model_of(bench, shapes.architecture)
+    softmax = model_of(bench, shapes.architecture.with_mixer("softmax"))
     runs: dict[str, Call] = {}
     for share in PREFILL_SHARES:
         policy = given_routes(hard_routes(shapes, 1, length, share, device)[0])
@@ -164,7 +164,8 @@ def _prefill(bench: Bench) -> Iterator[Row]:
     yield _prefill_floors(bench, case)
 
 
-def _model(bench: Bench, architecture: Architecture) -> LanguageModel:
+def model_of(bench: Bench, architecture: Architecture) -> LanguageModel:
+    """Return a model with random weights, in the measured dtype."""
     torch.manual_seed(0)
     with torch.device(bench.clock.device):
         model = LanguageModel(architecture, "selected")

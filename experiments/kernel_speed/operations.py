@@ -36,7 +36,6 @@ LAUNCH = "launching forward + backward, ms of the host"
 
 COMPOSITE_LIMIT = 0.9
 ACTIVATIONS_LIMIT = 1400.0
-DELTA_LIMIT = 0.9
 SOFTMAX_LIMIT = 1.3
 NO_SOFTMAX_LIMIT = 1.1
 PER_TOKEN_LIMIT = 1.2
@@ -82,20 +81,6 @@ def _both(bench: Bench, length: int) -> Iterator[Row]:
     yield launched(bench, case, contenders)
     values = memory(calls(contenders, "keep"), bench.clock)
     yield Row(case, ACTIVATIONS, values, checks=(Check("ours, MiB,", values[OURS].value, ACTIVATIONS_LIMIT),))
-
-
-def delta(bench: Bench) -> Iterator[Case]:
-    """The gated delta rule alone, without a route."""
-    for length in bench.shapes.lengths:
-        yield Case(bench.shapes.case(length), lambda length=length: _delta(bench, length))  # type: ignore[misc]
-
-
-def _delta(bench: Bench, length: int) -> Iterator[Row]:
-    case = bench.shapes.case(length)
-    sets = input_sets(bench, length)
-    contenders = {OURS: ours_linear(bench, sets), FLA: fla(sets)}
-    size = Size.linear(bench.shapes, bench.shapes.batch(length), length)
-    yield from _against(bench, case, contenders, (FLA,), DELTA_LIMIT, _delta_passes(size))
 
 
 def softmax(bench: Bench) -> Iterator[Case]:

@@ -6,6 +6,7 @@ Each is imported when it is first called: a peer that is missing or raises an er
 import functools
 import importlib
 import importlib.metadata
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from nas.search_spaces.architecture import Architecture
 
 FLA = "flash-linear-attention"
+
+OTHER_BACKENDS = ("FLA_FLASH_QLA", "FLA_TILELANG")
+"""Switches of flash-linear-attention: "0" keeps it from handing operations to FlashQLA and TileLang if installed.
+
+It reads them in every call.
+"""
 
 
 def version(package: str) -> str:
@@ -52,11 +59,14 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, backend: str, scale: float | None = No
 
 @functools.cache
 def _without_guard() -> bool:
-    """Disable the check that stops flash-linear-attention's backward pass; returns whether it would have stopped.
+    """Let flash-linear-attention use its own Triton kernels, without the check that stops its backward pass.
+
+    Returns whether the check would have stopped it.
 
     `chunk_bwd_dqkwg` raises for Triton 3.4 to 3.7.0 on Hopper, because its results there are wrong
     (flash-linear-attention#640). Only its time is used here, which the error does not affect.
     """
+    os.environ.update(dict.fromkeys(OTHER_BACKENDS, "0"))
     chunk_o: Any = importlib.import_module("fla.ops.common.chunk_o")
     refused = bool(chunk_o.IS_NVIDIA_HOPPER and chunk_o.TRITON_ABOVE_3_4_0 and not chunk_o.TRITON_ABOVE_3_7_1)
     if refused:
@@ -70,10 +80,23 @@ def _fla_operation() -> Callable[..., tuple[Tensor, Tensor | None]]:
     return importlib.import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
 
 
-def fla_gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Tensor:
-    """Compute flash-linear-attention's gated delta rule on our arguments: normalised q and k, log-decay g."""
-    o, _ = _fla_operation()(q, k, v, g, beta)
-    return o
+def fla_gated_delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    initial_state: Tensor | None = None,
+    *,
+    cu_seqlens: Tensor | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Compute flash-linear-attention's gated delta rule on our arguments: normalised q and k, log-decay g.
+
+    Returns o; with an initial state, o and the final state.
+    """
+    given = {"initial_state": initial_state, "output_final_state": initial_state is not None, "cu_seqlens": cu_seqlens}
+    o, state = _fla_operation()(q, k, v, g, beta, **given)
+    return o if state is None else (o, state)
 
 
 def fla_layer(architecture: Architecture) -> nn.Module:

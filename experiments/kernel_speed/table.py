@@ -4,12 +4,14 @@ import datetime
 import json
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.kernel_speed import peers
+from experiments.kernel_speed.delta_rule import peers as delta_peers
 from experiments.kernel_speed.limits import Ceilings
 from experiments.kernel_speed.rows import Row
 from experiments.kernel_speed.timing import Value
@@ -19,9 +21,10 @@ Results = dict[str, Any]
 """By part: its subject, date and machine, the ceilings there, notes and rows; JSON values only."""
 
 DEFINITIONS = """\
-- Shapes: the 340M NAtS-L layer; linear branch 6 heads x (128, 256), softmax branch 12 heads x (64, 128), chunks of 64,
-  6 routing heads, bf16. p is the share of chunks routed to softmax, random and exact in each head; the rest goes to
-  linear. Unless a row says otherwise, B * T = 32768 and the route's gradient is "selected".
+- Shapes, unless a case names others: the 340M NAtS-L layer; linear branch 6 heads x (128, 256), softmax branch 12 heads
+  x (64, 128), chunks of 64, 6 routing heads, bf16, B * T = 32768. "16/32 heads" are 16 of q and k and 32 of v. p is the
+  share of chunks routed to softmax, random and exact in each head; the rest goes to linear. The route's gradient is
+  "selected" unless a row says otherwise.
 - All contenders of a row are timed in one process, in turn, by CUDA events; the L2 is overwritten before every timed
   call and two input sets alternate. A value is the median over the rounds, in brackets (90th - 10th percentile) /
   median.
@@ -43,6 +46,7 @@ def machine(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "triton": peers.version("triton"),
         peers.FLA: peers.fla_version(),
+        delta_peers.FLASH_QLA: peers.version("flash-qla"),
     }
 
 
@@ -83,28 +87,50 @@ def save(results: Results, folder: Path) -> Path:
 
 
 def render(results: Results) -> str:
-    """Render all parts as Markdown: the machine, the definitions, and one table per part."""
-    where = dict.fromkeys(", ".join(f"{k} {v}" for k, v in part["machine"].items()) for part in results.values())
-    text = ["# Kernels and their peers\n", *(f"{line}.\n" for line in where), DEFINITIONS]
-    notes = dict.fromkeys(note for part in results.values() for note in part["notes"])
-    text += [f"- {note}" for note in notes]
-    text += [_section(name, part) for name, part in results.items()]
-    return "\n".join(text).rstrip() + "\n"
+    """Render all parts as Markdown: the definitions, and one section per part."""
+    return _page({name: _section(name, part) for name, part in results.items()})
+
+
+def update(path: Path, results: Results, order: Iterable[str]) -> None:
+    """Replace the sections of these parts in a Markdown file of `render`, or add them; the others stay as they are.
+
+    Args:
+        order: names of all parts, in the order of their sections.
+    """
+    sections = _sections(path.read_text(encoding="utf-8"))
+    sections |= {name: _section(name, part) for name, part in results.items()}
+    known = {name: sections.pop(name) for name in order if name in sections}
+    path.write_text(_page(known | sections), encoding="utf-8")
+
+
+HEADING = "\n## "
+
+
+def _page(sections: dict[str, str]) -> str:
+    return "\n".join(["# Kernels and their peers\n", DEFINITIONS, *sections.values()]).rstrip() + "\n"
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Return the sections of a page by the names of their parts."""
+    _, *sections = text.split(HEADING)
+    return {section.split(":")[0]: f"{HEADING}{section.rstrip()}\n" for section in sections}
 
 
 def _section(name: str, part: dict[str, Any]) -> str:
     rows = [Row.from_dict(row) for row in part["rows"]]
     flops, bandwidth = part["ceilings"]["flops"] / 1e12, part["ceilings"]["bytes"] / 1e12
     title, _, more = part["about"].partition("\n\n")
-    text = f"\n## {name}: {title.rstrip('.')}\n\n" + (more + "\n\n" if more else "")
-    text += f"Measured {part['date']}; ceilings {flops:.3g} TFLOP/s and {bandwidth:.2f} TB/s.\n\n"
+    text = f"{HEADING}{name}: {title.rstrip('.')}\n\n" + (more + "\n\n" if more else "")
+    where = ", ".join(f"{key} {value}" for key, value in part["machine"].items())
+    text += f"Measured {part['date']} on {where}; ceilings {flops:.3g} TFLOP/s and {bandwidth:.2f} TB/s.\n\n"
+    text += "".join(f"- {note}\n" for note in part["notes"]) + "\n" * bool(part["notes"])
     text += markdown(cells(rows)) if rows else "Nothing was measured.\n"
-    failures = [
+    failures = dict.fromkeys(
         f"- {row.case}, {row.what}, {contender}: {value.failure}"
         for row in rows
         for contender, value in row.values.items()
         if value.failure
-    ]
+    )
     return text + ("\nNot measured:\n\n" + "\n".join(failures) + "\n" if failures else "")
 
 

@@ -1,0 +1,141 @@
+"""Measurements of decoding: the time of a token after a long text, in whole models and in batches."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from experiments.kernel_speed.models import model_of
+from experiments.kernel_speed.operations import SHARE
+from experiments.kernel_speed.rows import Bench, Case, Check, Row, ratio
+from experiments.kernel_speed.timing import MIB, Clock, DeviceClock, HostClock, Value, interleaved, reason, recover
+from nas.budget.cost import kv_bytes
+from nas.models.decoding import Decoder
+from nas.models.language_model import LanguageModel
+from nas.models.mixers import Policy
+from nas.models.policies import strided
+from nas.search_spaces.architecture import Architecture
+
+TOKEN_LIMIT_MS = 2.0
+SPEED_UP_LIMIT = 3.0
+HYBRID, LINEAR, SOFTMAX = f"hybrid, p={SHARE:g}", "linear everywhere", "softmax everywhere"
+ACTIVATIONS_KIB = 40
+"""Memory that a token of a prompt needs beside the cache, a rough upper bound."""
+
+
+class WaitingClock(DeviceClock):
+    """Wall time of a call up to the end of its work on the GPU, as a user waits for it."""
+
+    def lap(self, call: Callable[[], object]) -> Callable[[], float]:
+        self.finish()
+        started = time.perf_counter()
+        call()
+        self.finish()
+        elapsed = 1e3 * (time.perf_counter() - started)
+        return lambda: elapsed
+
+
+def decode(bench: Bench) -> Iterator[Case]:
+    """Decoding with the 340M model after a long text, token by token, all models in the same engine.
+
+    "Hybrid" routes in six layers and is linear in 15, with p = 0.25 of the chunks kept at even distances. The others
+    have one mixer in all 21 layers. The time is a user's: it includes the host, and the average cost of the end of a
+    chunk. "Floor" is the time to read the weights and the cache once.
+    """
+    for batch in bench.shapes.decode_batches:
+        for context in bench.shapes.contexts:
+            case = f"after {context} tokens, batch {batch}"
+            yield Case(case, functools.partial(_decode, bench, case, batch, context))
+
+
+def architectures(bench: Bench) -> dict[str, tuple[Architecture, Policy | None]]:
+    """Return the compared models with their policies."""
+    a = bench.shapes.architecture
+    return {
+        HYBRID: (a, strided(SHARE)),
+        LINEAR: (a.with_mixer("linear"), None),
+        SOFTMAX: (a.with_mixer("softmax"), None),
+    }
+
+
+def _decode(bench: Bench, case: str, batch: int, context: int) -> Iterator[Row]:
+    clock: Clock = WaitingClock(bench.clock.device) if bench.on_device else HostClock()
+    prompts = torch.randint(bench.shapes.architecture.vocab_size, (batch, context), device=bench.clock.device)
+    decoders: dict[str, Decoder] = {}
+    weights: dict[str, int] = {}
+    failures: dict[str, Value] = {}
+    for name, (architecture, policy) in architectures(bench).items():
+        try:
+            require_memory(bench, architecture, batch, context)
+            model = model_of(bench, architecture)
+            decoders[name], weights[name] = Decoder(model, policy), weight_bytes(model)
+            decoders[name].prefill(prompts)
+        except (RuntimeError, MemoryError) as error:
+            decoders.pop(name, None)
+            failures[name] = Value(failure=reason(error))
+            recover(clock)
+    kept = {name: decoder.bytes_in_use for name, decoder in decoders.items()}
+    chunk = bench.shapes.architecture.chunk_size
+    tokens = torch.randint(bench.shapes.architecture.vocab_size, (chunk, batch), device=bench.clock.device)
+    calls = {name: functools.partial(_steps, decoder, tokens) for name, decoder in decoders.items()}
+    times = {name: _each(value, chunk) for name, value in interleaved(calls, clock, bench.seconds).items()} | failures
+    yield Row(case, "ms a token", times, checks=_checks(times, batch, context))
+    floors = {name: Value(1e3 * (weights[name] + size) / bench.ceilings.bytes) for name, size in kept.items()}
+    yield Row(case, "floor, ms a token", floors)
+    yield Row(case, "cache MiB", {name: Value(size / MIB) for name, size in kept.items()})
+    if batch == 1:
+        reads = {name: functools.partial(_read, decoder, prompts) for name, decoder in decoders.items()}
+        yield Row(case, "prompt ms", interleaved(reads, clock, bench.seconds) | failures)
+
+
+def _checks(times: dict[str, Value], batch: int, context: int) -> tuple[Check, ...]:
+    """Return the targets of one sequence: a time, and after 128k tokens a speed-up over softmax everywhere."""
+    if batch > 1:
+        return ()
+    found = [Check("hybrid, ms a token,", times[HYBRID].value, TOKEN_LIMIT_MS)]
+    if context > 2**16:
+        faster = ratio(times[SOFTMAX].value, times[HYBRID].value)
+        found.append(Check("softmax everywhere / hybrid", faster, SPEED_UP_LIMIT, at_least=True))
+    return tuple(found)
+
+
+def _steps(decoder: Decoder, tokens: Tensor, number: int) -> None:
+    """Decode a whole chunk, so that each call contains the end of one."""
+    for token in tokens:
+        decoder.step(token)
+
+
+def _read(decoder: Decoder, prompts: Tensor, number: int) -> None:
+    decoder.prefill(prompts)
+
+
+def _each(value: Value, tokens: int) -> Value:
+    """Return the value of a token for the value of several."""
+    if value.value is None:
+        return value
+    return Value(value.value / tokens, value.spread, value.rounds)
+
+
+def weight_bytes(model: LanguageModel) -> int:
+    """Return the bytes of all weights that a token reads: of an embedding with a head of its own only one row."""
+    sizes = {name: x.numel() * x.element_size() for name, x in model.named_parameters()}
+    if not model.architecture.tie_embeddings:
+        sizes.pop("embedding.weight")
+    return sum(sizes.values())
+
+
+def require_memory(bench: Bench, architecture: Architecture, batch: int, context: int) -> None:
+    """Raise a MemoryError if the caches would not fit beside the activations of the prompts."""
+    if not bench.on_device:
+        return
+    shares = dict.fromkeys(architecture.routed_layers, SHARE)
+    cache = batch * kv_bytes(architecture, shares, context) / 2**30
+    activations = batch * context * ACTIVATIONS_KIB / 2**20
+    free = torch.cuda.mem_get_info(bench.clock.device)[0] / 2**30
+    if cache + activations > free:
+        raise MemoryError(
+            f"a cache of {cache:.0f} GiB and activations of {activations:.0f} GiB do not fit into the {free:.0f} GiB "
+            "that are free"
+        )

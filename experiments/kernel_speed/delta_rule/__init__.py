@@ -1,0 +1,1 @@
+"""The gated delta rule at the shapes of today's models: its peers, times and errors."""
