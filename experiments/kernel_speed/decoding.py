@@ -72,7 +72,7 @@ def _decode(bench: Bench, case: str, batch: int, context: int) -> Iterator[Row]:
             model = model_of(bench, architecture)
             decoders[name], weights[name] = Decoder(model, policy), weight_bytes(model)
             decoders[name].prefill(prompts)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             decoders.pop(name, None)
             failures[name] = Value(failure=reason(error))
             recover(clock)

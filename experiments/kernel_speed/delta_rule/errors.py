@@ -1,5 +1,6 @@
 """Errors of the gated delta rule and of its peers against float64, at the timed shapes."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from experiments.kernel_speed.delta_rule.cases import (
     of_today,
     ours,
 )
+from experiments.kernel_speed.inputs import document_borders
 from experiments.kernel_speed.rows import OURS, Bench, Case, Check, Row
 from experiments.kernel_speed.timing import Value, reason, recover
 from nas.kernels.self_test import CANCELLED, ROUNDINGS, RoundedProducts
@@ -42,31 +44,40 @@ def errors(bench: Bench) -> Iterator[Case]:
     """
     shapes = bench.shapes
     for shape in of_today(shapes) + grouped(shapes) + of_the_340m(shapes):
-        for states, share in ((False, None), (True, None), (True, LINEAR_SHARE)):
-            name = f"{shape}{', states' if states else ''}{', route' if share is not None else ''}"
-            yield Case(name, functools.partial(_errors, bench, name, shape, states, share))
+        yield _case(bench, shape)
+        yield _case(bench, shape, states=shape.batch)
+        yield _case(bench, shape, states=shape.batch, share=LINEAR_SHARE)
+    one = dataclasses.replace(of_today(shapes)[0], batch=1, length=shapes.tokens)
+    yield _case(bench, one, documents=shapes.documents)
 
 
-def _errors(bench: Bench, case: str, shape: Shape, states: bool, share: float | None) -> Iterator[Row]:
-    call = draw(shape, bench.shapes, bench.clock.device, states=shape.batch if states else 0, share=share)
-    rules: dict[str, Rule] = {OURS: ours(bench.shapes, bench.impl, "full")}
+def _case(bench: Bench, shape: Shape, *, states: int = 0, share: float | None = None, documents: int = 0) -> Case:
+    given = {"states": bool(states), "route": share is not None, f"{documents} documents": bool(documents)}
+    name = ", ".join([str(shape), *(option for option, present in given.items() if present)])
+    return Case(name, functools.partial(_errors, bench, name, shape, states, share, documents))
+
+
+def _errors(bench: Bench, case: str, shape: Shape, states: int, share: float | None, documents: int) -> Iterator[Row]:
+    call = draw(shape, bench.shapes, bench.clock.device, states=states, share=share)
+    borders = document_borders(shape.length, documents) if documents else None
+    rules: dict[str, Rule] = {OURS: ours(bench.shapes, bench.impl, "full", borders)}
     if share is None:
-        rules |= peers.rules(shape)
-    part, reference = part_of(call, shape), ours(bench.shapes, "reference", "full")
+        rules |= peers.rules(shape, None if borders is None else borders.to(bench.clock.device, torch.int64))
+    part, reference = part_of(call, shape), ours(bench.shapes, "reference", "full", borders)
     exact = results(reference, part, torch.float64)
     with RoundedProducts(bench.shapes.dtype):
         rounded = results(reference, part, torch.float32)
     for name, rule in rules.items():
         try:
             found = of_part(results(rule, call), shape)
+            values = {key: Value(1e3 * relative(found[key], x)) for key, x in exact.items()}
+            worst = beyond(found, rounded, exact)
+            del found
         except Exception as error:
-            yield Row(case, f"{name}, {ERROR}", {"o": Value(failure=reason(error))})
+            values, worst = {"o": Value(failure=reason(error))}, None
             recover(bench.clock)
-            continue
-        values = {key: Value(1e3 * relative(found[key], x)) for key, x in exact.items()}
-        check = (Check("worst error / allowed", beyond(found, rounded, exact), ERROR_LIMIT),) if name == OURS else ()
-        yield Row(case, f"{name}, {ERROR}", values, checks=check)
-        del found
+        checks = (Check("worst error / allowed", worst, ERROR_LIMIT),) if name == OURS else ()
+        yield Row(case, f"{name}, {ERROR}", values, checks=checks)
 
 
 def results(rule: Rule, call: Call, dtype: torch.dtype | None = None) -> dict[str, Tensor]:

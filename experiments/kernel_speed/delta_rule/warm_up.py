@@ -6,6 +6,7 @@ and the process that times them finds their kernels on disk.
 """
 
 import importlib.util
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +85,7 @@ def _errors(shapes: Shapes) -> Iterator[Compiled]:
     for shape in of_today(shapes) + grouped(shapes) + of_the_340m(shapes):
         for states, routed in ((False, False), (True, False), (True, True)):
             yield Compiled(shape, states, routed)
+    yield from itertools.islice(_packed(shapes), 1)
 
 
 def _packed(shapes: Shapes) -> Iterator[Compiled]:
@@ -103,21 +105,24 @@ CALLS: dict[str, Callable[[Shapes], Iterator[Compiled]]] = {
 }
 """Our calls by part; the peers that can make the same calls follow from them."""
 
+WITHOUT_PEERS = ("routes",)
+
 
 def calls_of(parts: Iterable[str], shapes: Shapes) -> list[Compiled]:
     """Return the calls of these parts by each contender, those that take longest first, without repetitions.
 
     flash-linear-attention's kernels do not depend on B and T.
     """
-    own = list(dict.fromkeys(call for part in parts if part in CALLS for call in CALLS[part](shapes)))
+    calls = [(part, call) for part in parts if part in CALLS for call in CALLS[part](shapes)]
     found = {FLA: importlib.util.find_spec("fla") is not None, peers.FLASH_QLA: peers.present(peers.FLASH_QLA)}
     others: dict[object, Compiled] = {}
-    for call in own:
+    for part, call in calls:
         for name in peers.rules(call.shape):
-            if found[name] and not call.routed:
+            if found[name] and part not in WITHOUT_PEERS and not call.routed:
                 theirs = Compiled(call.shape, call.states, documents=call.documents, by=name)
                 sizes = (call.shape.heads, call.shape.key_heads, call.shape.value_dim, call.states, call.documents)
                 others.setdefault(sizes if name == FLA else theirs, theirs)
+    own = dict.fromkeys(call for _, call in calls)
     return sorted([*others.values(), *own], key=lambda call: [peers.FLASH_QLA, FLA, OURS].index(call.by))
 
 
@@ -131,20 +136,23 @@ def compile_calls(calls: list[Compiled], shapes: Shapes, impl: Impl, device: tor
 
 
 def run_once(call: Compiled, shapes: Shapes, impl: Impl, device: torch.device) -> None:
-    """Run both passes of a call as they are run when they are timed, then free their memory."""
-    borders = document_borders(call.shape.length, call.documents) if call.documents else None
-    states = (call.documents or call.shape.batch) if call.states else 0
-    drawn = draw(call.shape, shapes, device, states=states, share=LINEAR_SHARE if call.routed else None)
+    """Run both passes of a call as they are run when they are timed, then free their memory for other processes."""
     try:
-        for rule in _rules(call, shapes, impl, borders, device):
-            timed = contender(rule, [drawn])
-            timed.forward(0)
-            timed.train(0)
+        _run(call, shapes, impl, device)
     finally:
-        del drawn
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             torch.cuda.empty_cache()
+
+
+def _run(call: Compiled, shapes: Shapes, impl: Impl, device: torch.device) -> None:
+    borders = document_borders(call.shape.length, call.documents) if call.documents else None
+    states = (call.documents or call.shape.batch) if call.states else 0
+    drawn = draw(call.shape, shapes, device, states=states, share=LINEAR_SHARE if call.routed else None)
+    for rule in _rules(call, shapes, impl, borders, device):
+        timed = contender(rule, [drawn])
+        timed.forward(0)
+        timed.train(0)
 
 
 def _rules(call: Compiled, shapes: Shapes, impl: Impl, borders: Tensor | None, device: torch.device) -> Iterator[Rule]:
