@@ -133,6 +133,7 @@ def require_memory(bench: Bench, architecture: Architecture, batch: int, context
     shares = dict.fromkeys(architecture.routed_layers, SHARE)
     cache = batch * kv_bytes(architecture, shares, context) / 2**30
     activations = batch * context * ACTIVATIONS_KIB / 2**20
+    torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info(bench.clock.device)[0] / 2**30
     if cache + activations > free:
         raise MemoryError(
