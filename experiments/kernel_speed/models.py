@@ -23,6 +23,7 @@ PUBLIC_LAYER_MS = {2048: 14.9, 8192: 15.4, 32768: 32.4}
 """Forward + backward of the public NAtS-L layer on an H200 by T, measured on another day, not side by side."""
 
 LAYER_LIMIT = 1.5
+ACTIVATIONS_LIMIT = 1.0
 PUBLIC_LIMIT = 0.5
 
 PREFILL_SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -67,7 +68,9 @@ def _mixer(bench: Bench, length: int) -> Iterator[Row]:
                 checks.append(Check("ours / recorded public NAtS-L layer", recorded, PUBLIC_LIMIT))
         yield Row(case, what, values, bench.ceilings.floor_ms(*passes[:count]), tuple(checks))
     yield launched(bench, case, contenders)
-    yield Row(case, ACTIVATIONS, memory(calls(contenders, "keep"), bench.clock))
+    kept = memory(calls(contenders, "keep"), bench.clock)
+    check = Check("ours / fla layer", ratio(kept[OURS].value, kept[FLA].value), ACTIVATIONS_LIMIT)
+    yield Row(case, ACTIVATIONS, kept, checks=(check,))
 
 
 def _layers(bench: Bench, length: int) -> dict[str, Contender]:

@@ -13,6 +13,7 @@ from nas.models.layers import SwiGLU, rms_norm
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
 from nas.models.operations import in_order
 from nas.models.policies import policy_of
+from nas.models.recomputation import without_recomputing
 from nas.models.router import Router
 from nas.search_spaces.architecture import Architecture, Layer
 
@@ -51,7 +52,9 @@ def recompute_block(
 
     The second pass draws the same random numbers from PyTorch's default generators.
     """
-    made: tuple[Tensor, list[Routing]] = checkpoint(block, x, policy, choice, use_reentrant=False)
+    made: tuple[Tensor, list[Routing]] = checkpoint(
+        block, x, policy, choice, use_reentrant=False, context_fn=lambda: (without_recomputing(), without_recomputing())
+    )
     return made
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
+from nas.models.recomputation import recomputable
 
 NORM_EPS = 1e-6
 
@@ -23,7 +24,7 @@ class ShortConvolution(nn.Module):
         self.convolution = nn.Conv1d(channels, channels, kernel_size, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return short_convolution(x, self.convolution.weight.squeeze(1))
+        return recomputable(short_convolution, x, self.convolution.weight.squeeze(1))
 
     def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """Apply the layer to tokens that follow earlier tokens.

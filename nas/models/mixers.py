@@ -16,6 +16,7 @@ from nas.models.layers import ShortConvolution
 from nas.models.operations import Branch, Standalone, find, in_order
 from nas.models.operations.operation import Projected
 from nas.models.operations.pairs import Pair, pair_of
+from nas.models.recomputation import recomputing
 from nas.models.router import Router
 from nas.relaxations import precise
 from nas.search_spaces.architecture import Architecture, Layer
@@ -136,11 +137,12 @@ class TokenMixer(nn.Module):
 
     def forward(self, x: Tensor, policy: Policy, choice: LayerChoice = FIRST_OPTION) -> tuple[Tensor, list[Routing]]:
         options = choice.of(self.options)
-        if choice.option is None:
-            assert choice.weights is not None
-            return self._mixture(x, policy, options, choice.weights)
-        (option,) = options
-        y, routings = self._option(x, policy, option)
+        with recomputing(x):
+            if choice.option is None:
+                assert choice.weights is not None
+                return self._mixture(x, policy, options, choice.weights)
+            (option,) = options
+            y, routings = self._option(x, policy, option)
         return (y if choice.weights is None else y * choice.weights.to(y.dtype)), routings
 
     def project(self, x: Tensor, convolve: Convolve = ShortConvolution.__call__) -> Projected:

@@ -16,6 +16,7 @@ from nas.models.layers import NORM_EPS
 from nas.models.operations.linear import Linear, LinearWeights
 from nas.models.operations.operation import Branch, Heads, Projected
 from nas.models.operations.softmax import Softmax, SoftmaxWeights
+from nas.models.recomputation import recomputable
 
 
 class Pair:
@@ -79,7 +80,9 @@ class SoftmaxAndLinear(Pair):
         own = cast("SoftmaxWeights", mixer)
         a = own.architecture
         (q_l2, q_rms), (k_l2, k_rms) = (
-            head_norms(z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS)
+            recomputable(
+                head_norms, z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS
+            )
             for z, weight in ((given.q, own.q_norm.weight), (given.k, own.k_norm.weight))
         )
         return softmax.heads_of(mixer, given, q_rms, k_rms, start), linear.heads_of(mixer, given, q_l2, k_l2)

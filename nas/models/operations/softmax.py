@@ -14,6 +14,7 @@ from nas.kernels.head_norms import head_norms
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, rms_norm
 from nas.models.operations.operation import CACHE_BYTES, Branch, CostLine, Ends, Heads, Look, Memory, Projected
+from nas.models.recomputation import recomputable
 from nas.models.rotary import rotate
 from nas.search_spaces.architecture import Architecture
 
@@ -46,7 +47,7 @@ class Softmax(Branch):
         """Return q, k [B, T, H, K] and v [B, T, H, V]."""
         own = cast("SoftmaxWeights", mixer)
         (_, q), (_, k) = (
-            head_norms(z, weight, softmax_heads=own.architecture.softmax_heads, eps=NORM_EPS)
+            recomputable(head_norms, z, weight, softmax_heads=own.architecture.softmax_heads, eps=NORM_EPS)
             for z, weight in ((given.q, own.q_norm.weight), (given.k, own.k_norm.weight))
         )
         return self.heads_of(mixer, given, q, k, start)
@@ -55,7 +56,7 @@ class Softmax(Branch):
         """Return the same as `heads` for q and k that are already normalised."""
         base = cast("SoftmaxWeights", mixer).architecture.rope_base
         if base is not None:
-            q, k = rotate(q, k, base, start)
+            q, k = recomputable(rotate, q, k, base, start)
         return q, k, given.v.unflatten(-1, (q.shape[2], -1))
 
     def attend(
