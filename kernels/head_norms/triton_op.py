@@ -22,7 +22,7 @@ def head_norms(
     x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None, eps: float
 ) -> tuple[Tensor | None, Tensor | None]:
     """Compute `nas.kernels.head_norms` of valid arguments."""
-    l2, rms = _forward(x.to(operand_dtype(x)), weight, linear_heads or 0, softmax_heads or 0, eps)
+    l2, rms = _forward(x, weight, linear_heads or 0, softmax_heads or 0, eps, operand_dtype(x))
     return (
         l2.unflatten(-1, (linear_heads, -1)) if linear_heads else None,
         rms.unflatten(-1, (softmax_heads, -1)) if softmax_heads else None,
@@ -52,11 +52,11 @@ def _tiling(channels: int, linear_heads: int, softmax_heads: int) -> _Tiling:
 
 
 def _run_forward(
-    x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
+    x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Return l2 and rms, each in the shape of x; an empty tensor where the number of heads is 0."""
+    """Return l2 and rms, each in the shape of x and in ``dtype``; an empty tensor where the number of heads is 0."""
     tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
-    l2, rms = _outputs(x, linear_heads, softmax_heads)
+    l2, rms = _outputs(x, linear_heads, softmax_heads, dtype)
     grid = (tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT),)
     with on_device(x):
         triton_kernels.forward[grid](
@@ -66,14 +66,14 @@ def _run_forward(
 
 
 def _fake_forward(
-    x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
+    x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    return _outputs(x, linear_heads, softmax_heads)
+    return _outputs(x, linear_heads, softmax_heads, dtype)
 
 
-def _outputs(x: Tensor, linear_heads: int, softmax_heads: int) -> tuple[Tensor, Tensor]:
-    l2 = x.new_empty(x.shape) if linear_heads else empty_output(x)
-    rms = x.new_empty(x.shape) if softmax_heads else empty_output(x)
+def _outputs(x: Tensor, linear_heads: int, softmax_heads: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    l2 = x.new_empty(x.shape, dtype=dtype) if linear_heads else empty_output(x)
+    rms = x.new_empty(x.shape, dtype=dtype) if softmax_heads else empty_output(x)
     return l2, rms
 
 
@@ -101,15 +101,18 @@ def _fake_backward(
     return x.new_empty(x.shape), empty_output(x) if weight is None else weight.new_empty(weight.shape)
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int, float], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, *ctx.options = inputs
+Inputs = tuple[Tensor, Tensor | None, int, int, float, torch.dtype]
+
+
+def _save(ctx: Any, inputs: Inputs, output: tuple[Tensor, Tensor]) -> None:
+    x, weight, *ctx.options, _ = inputs
     ctx.save_for_backward(x, weight)
 
 
 def _differentiate(ctx: Any, dl2: Tensor, drms: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     dx, dweight = _backward(dl2, drms, x, weight, *ctx.options)
-    return dx, None if weight is None else dweight, None, None, None
+    return dx, None if weight is None else dweight, None, None, None, None
 
 
 _backward = Operator("head_norms_backward", _run_backward, _fake_backward)

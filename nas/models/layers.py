@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.kernels.head_norms import head_norms
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
 from nas.models.recomputation import recomputable
@@ -11,9 +12,25 @@ from nas.models.recomputation import recomputable
 NORM_EPS = 1e-6
 
 
-def rms_norm(size: int) -> nn.RMSNorm:
-    """Return an RMSNorm over the last dimension with the eps of the model (Zhang & Sennrich 2019)."""
-    return nn.RMSNorm(size, eps=NORM_EPS)
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm over the last dimension; on a GPU under autocast with outputs in its dtype (Zhang & Sennrich 2019).
+
+    PyTorch returns float32 there, of which each matrix product then makes a copy.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.in_one_head(x) if x.is_cuda else super().forward(x)
+
+    def in_one_head(self, x: Tensor) -> Tensor:
+        """Compute the norm of [..., D] as that of a head with all channels."""
+        assert self.eps is not None
+        _, y = head_norms(x.reshape(1, -1, x.shape[-1]), self.weight, softmax_heads=1, eps=self.eps)
+        return y.view(x.shape)
+
+
+def rms_norm(size: int) -> RMSNorm:
+    """Return an RMSNorm over the last dimension with the eps of the model."""
+    return RMSNorm(size, eps=NORM_EPS)
 
 
 class ShortConvolution(nn.Module):

@@ -199,8 +199,9 @@ def launch_others(case: Case) -> None:
 
     x = empty(case.B, case.T, channels, dtype=case.dtype)
     norm = empty(case.V)
-    both = head_norms._run_forward(x, norm, case.H // 2, case.H, 1e-6)
-    head_norms._run_backward(*both, x, norm, case.H // 2, case.H, 1e-6)
+    for given in (x, x.float()):  # of a head, and of the residual stream
+        both = head_norms._run_forward(given, norm, case.H // 2, case.H, 1e-6, x.dtype)
+        head_norms._run_backward(*both, given, norm, case.H // 2, case.H, 1e-6)
     scores = empty(case.B, case.T, 2 * case.H, dtype=case.dtype)
     merged = (x, x, norm, norm, scores, x, 1e-6)
     branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)

@@ -117,17 +117,23 @@ def test_kernels_need_no_gradient() -> None:
         assert not both(**case(1, 3, 4, 5), linear_heads=2, softmax_heads=4, impl="triton").requires_grad
 
 
-def test_under_autocast_the_outputs_are_of_its_dtype() -> None:
+def test_under_autocast_the_outputs_are_rounded_and_the_inputs_are_not() -> None:
+    inputs = case(1, 3, 4, 5)
+    exact = both(**inputs, linear_heads=2, softmax_heads=4, impl="triton")
     with torch.autocast("cpu", torch.bfloat16):
-        l2, rms = head_norms(**case(1, 3, 4, 5), linear_heads=2, softmax_heads=4, impl="triton")
-    assert l2.dtype == rms.dtype == torch.bfloat16
+        rounded = both(**inputs, linear_heads=2, softmax_heads=4, impl="triton")
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=2**-7, atol=0)
+    of_rounded = torch.autograd.grad(rounded, list(inputs.values()), torch.ones_like(rounded))
+    of_exact = torch.autograd.grad(exact, list(inputs.values()), torch.ones_like(exact))
+    assert all(map(torch.equal, of_rounded, of_exact)), "gradients have the dtypes of the inputs"
 
 
 def test_the_operators_are_well_formed() -> None:
     x, weight = case(2, 3, 4, 5).values()
     both(x, weight, 2, 4, impl="triton")
     operators = torch.ops.nas_kernels
-    for given in ((x, weight, 2, 4, EPS), (x, None, 2, 0, EPS)):
+    for given in ((x, weight, 2, 4, EPS, torch.float32), (x, None, 2, 0, EPS, torch.bfloat16)):
         torch.library.opcheck(operators.head_norms.default, given)
     x, weight = x.detach(), weight.detach()
     torch.library.opcheck(operators.head_norms_backward.default, (x, x, x, weight, 2, 4, EPS))

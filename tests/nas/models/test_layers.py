@@ -33,3 +33,33 @@ def test_swiglu_is_a_gated_layer() -> None:
 
 def test_the_norm_has_one_epsilon() -> None:
     assert rms_norm(6).eps == NORM_EPS
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6), (5, 6)])
+def test_the_norm_of_one_head_is_the_norm(shape: tuple[int, ...]) -> None:
+    norm, x = rms_norm(6), torch.randn(shape, requires_grad=True)
+    torch.nn.init.normal_(norm.weight)
+    assert torch.equal(norm.in_one_head(x), norm(x))
+    wanted = [x, norm.weight]
+    of_both = (torch.autograd.grad(y.square().sum(), wanted) for y in (norm.in_one_head(x), norm(x)))
+    for own, right in zip(*of_both, strict=True):
+        torch.testing.assert_close(own, right)
+
+
+@pytest.mark.gpu
+def test_the_norm_of_the_residual_stream_on_the_gpu() -> None:
+    x = torch.randn(4, 8192, 1024, device="cuda", requires_grad=True)
+    norm = rms_norm(1024).cuda()
+    torch.nn.init.normal_(norm.weight)
+    with torch.autocast("cuda", torch.bfloat16):
+        y = norm(x)
+    assert y.dtype == torch.bfloat16
+    right = torch.nn.functional.rms_norm(x.double(), (1024,), norm.weight.double(), norm.eps)
+    dy = torch.randn_like(y)
+    assert (y.double() - right).abs().max() <= 2**-8 * right.abs().max()
+    for own, exact in zip(
+        torch.autograd.grad(y, [x, norm.weight], dy), torch.autograd.grad(right, [x, norm.weight], dy.double()),
+        strict=True,
+    ):  # fmt: skip
+        assert own.dtype == torch.float32
+        torch.testing.assert_close(own, exact.float(), rtol=1e-4, atol=1e-4 * exact.abs().max().item())
