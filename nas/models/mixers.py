@@ -4,7 +4,7 @@ A layer of a supernet has several options, which share one set of projections. A
 one forward pass.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.triton_support import operand_dtype
-from nas.models.layers import ShortConvolution
+from nas.models.layers import ShortConvolution, linear_together
 from nas.models.operations import Branch, Standalone, find, in_order
 from nas.models.operations.operation import Projected
 from nas.models.operations.pairs import Pair, pair_of
-from nas.models.recomputation import recomputing
+from nas.models.recomputation import large_on_gpu, recomputing
 from nas.models.router import Router
 from nas.relaxations import precise
 from nas.search_spaces.architecture import Architecture, Layer
@@ -145,12 +145,27 @@ class TokenMixer(nn.Module):
             y, routings = self._option(x, policy, option)
         return (y if choice.weights is None else y * choice.weights.to(y.dtype)), routings
 
-    def project(self, x: Tensor, convolve: Convolve = ShortConvolution.__call__) -> Projected:
-        """Return the convolved projections of x [B, T, width]; ``convolve`` applies the convolutions."""
+    def project(
+        self, x: Tensor, convolve: Convolve = ShortConvolution.__call__, branches: Iterable[Branch] = ()
+    ) -> Projected:
+        """Return the convolved projections of x [B, T, width].
+
+        Args:
+            x: input of the layer.
+            convolve: applies the convolutions.
+            branches: branches that will use the result, all of them; none if that is not known. In training of large
+                layers, their projections and the gate are computed in the same matrix product.
+        """
         if x.is_cuda:
             x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
-        q, k = convolve(self.q_convolution, self.q(x)), convolve(self.k_convolution, self.k(x))
-        return Projected(x, q, k, convolve(self.v_convolution, self.v(x)))
+        made: dict[nn.Linear, Tensor] = {}
+        if (used := tuple(branches)) and large_on_gpu(x) and torch.is_grad_enabled():
+            own = [layer for branch in used for layer in branch.projections(self)]
+            layers = [self.q, self.k, self.v, self.gate, *own]
+            made = dict(zip(layers, linear_together(x, layers), strict=True))
+        q, k, v = (made.pop(layer) if made else layer(x) for layer in (self.q, self.k, self.v))
+        q, k = convolve(self.q_convolution, q), convolve(self.k_convolution, k)
+        return Projected(x, q, k, convolve(self.v_convolution, v), made)
 
     def _option(self, x: Tensor, policy: Policy, option: Layer) -> tuple[Tensor, list[Routing]]:
         """Compute a single option."""
@@ -158,14 +173,15 @@ class TokenMixer(nn.Module):
         if isinstance(operation, Standalone):
             return operation.output(self, x), []
         assert isinstance(operation, Branch)
-        given = self.project(x)
         if option.routed and policy is not first_alone:
             assert self.pair is not None
+            given = self.project(x, branches=self.pair.branches)
             routing = self._decide(given.x, policy, option.chunk_size)
             both = self._both(given, routing.weights.unbind(-1), option.chunk_size)
-            return self.out(self.pair.merge(self, both, given.q, self.gate(given.x))), [routing]
+            return self.out(self.pair.merge(self, both, given.q, given.linear(self.gate))), [routing]
+        given = self.project(x, branches=(operation,))
         o = operation.attend(self, operation.heads(self, given), option.chunk_size)
-        return self.out(operation.merge(self, o, self.gate(given.x))), []
+        return self.out(operation.merge(self, o, given.linear(self.gate))), []
 
     def _mixture(
         self, x: Tensor, policy: Policy, options: tuple[Layer, ...], weights: Tensor

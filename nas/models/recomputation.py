@@ -19,8 +19,8 @@ from nas.kernels.triton_operator import traced
 from nas.models.recording import without_autocast_cache
 
 LEAST_ELEMENTS = 2**23
-"""Fewest elements of a layer's input from which its results are computed again: 8192 tokens of width 1024. Smaller
-layers need little memory, and a further kernel takes them longer to start than to run."""
+"""Fewest elements of a large input of a layer: 8192 tokens of width 1024. Smaller layers need little memory, and a
+further kernel takes them longer to start than to run."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -129,7 +129,11 @@ def recomputable(function: Callable[P, R], *args: P.args, **options: P.kwargs) -
 
 @contextmanager
 def recomputing(x: Tensor) -> Iterator[None]:
-    if traced() or not _worthwhile(x) or not torch.is_grad_enabled() or _kept_whole.get():
+    """Keep no result of `recomputable` for the backward pass, if the input x of the layer is large and on a GPU.
+
+    This has no effect where a compiler or a dispatch mode traces the layer.
+    """
+    if traced() or not large_on_gpu(x) or not torch.is_grad_enabled() or _kept_whole.get():
         yield
         return
     region = _Region(x.device.type)
@@ -142,7 +146,8 @@ def recomputing(x: Tensor) -> Iterator[None]:
         region.forget()
 
 
-def _worthwhile(x: Tensor) -> bool:
+def large_on_gpu(x: Tensor) -> bool:
+    """Return whether the input x of a layer is large and on a GPU."""
     return x.is_cuda and x.numel() >= LEAST_ELEMENTS
 
 

@@ -72,8 +72,8 @@ class Linear(Branch):
         """Return the same as `heads` for q and k that are already normalised."""
         own = cast("LinearWeights", mixer)
         v = given.v.unflatten(-1, (q.shape[2], -1))
-        g = -own.log_decay_rate.exp() * F.softplus(own.decay(given.x) + own.decay_bias)
-        beta = own.write(given.x).sigmoid()
+        g = -own.log_decay_rate.exp() * F.softplus(given.linear(own.decay) + own.decay_bias)
+        beta = given.linear(own.write).sigmoid()
         return q, k, v, g, 2 * beta if own.architecture.negative_eigenvalues else beta
 
     def attend(
@@ -90,6 +90,10 @@ class Linear(Branch):
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         weight = cast("LinearWeights", mixer).linear_norm.weight
         return branch_merge(None, o, None, weight, None, gate, eps=NORM_EPS)
+
+    def projections(self, mixer: nn.Module) -> list[nn.Linear]:
+        own = cast("LinearWeights", mixer)
+        return [own.decay, own.write]
 
     def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
         return LinearMemory(chunk_size)

@@ -6,8 +6,9 @@ and reports use these methods and attributes. No other module compares names of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
@@ -49,12 +50,23 @@ class Look(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """The inputs of every branch of a layer: x [B, T, width] and its convolved projections [B, T, channels]."""
+    """The inputs of every branch of a layer.
+
+    Attributes:
+        x: [B, T, width].
+        q, k, v: [B, T, channels], convolved projections of x.
+        others: further projections of x that were computed with those of q, k and v, by their layers.
+    """
 
     x: Tensor
     q: Tensor
     k: Tensor
     v: Tensor
+    others: Mapping[nn.Linear, Tensor] = MappingProxyType({})
+
+    def linear(self, layer: nn.Linear) -> Tensor:
+        """Return the projection of x by a layer."""
+        return self.others[layer] if layer in self.others else layer(self.x)
 
 
 Heads = tuple[Tensor, ...]
@@ -214,6 +226,10 @@ class Branch(Operation):
     @abstractmethod
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         """Normalise and gate the output of the branch alone: [B, T, H, V] and gate [B, T, H * V] to [B, T, H * V]."""
+
+    def projections(self, mixer: nn.Module) -> list[nn.Linear]:
+        """Return the layers by which `heads` projects x, if it does so with `Projected.linear`."""
+        return []
 
     @abstractmethod
     def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:

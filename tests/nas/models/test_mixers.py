@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nas.models import mixers
+from nas.models.layers import linear_together
 from nas.models.mixers import LayerChoice, Policy, TokenMixer, first_alone
 from nas.models.operations import find
 from nas.search_spaces.architecture import Layer
@@ -160,3 +162,52 @@ def test_a_mixture_is_causal_at_every_chunk_size(weights: list[float]) -> None:
         after, _ = made(changed, soft, choice)
         torch.testing.assert_close(after[:, :token], before[:, :token], rtol=0, atol=1e-12)
         assert (after[:, token] - before[:, token]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("kind", ["token_hybrid", "linear", "softmax"])
+def test_projections_of_large_layers_are_computed_together(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = tuple(Layer(name, 4) for name in ("token_hybrid", "linear", "softmax"))
+    made = TokenMixer(small("token_hybrid"), 0, "full", options).double()
+    choice = LayerChoice([option.mixer for option in options].index(kind))
+    x = torch.randn(2, T, 12, dtype=torch.float64, requires_grad=True)
+    products: list[int] = []
+
+    def results() -> list[Tensor | None]:
+        y, _ = made(x, lambda layer, logits: logits.softmax(-1), choice)
+        return [y, *torch.autograd.grad(y.square().sum(), [x, *made.parameters()], allow_unused=True)]
+
+    expected = results()
+    monkeypatch.setattr(mixers, "large_on_gpu", lambda x: True)
+
+    def counted(x: Tensor, layers: list[torch.nn.Linear]) -> list[Tensor]:
+        products.append(len(layers))
+        return linear_together(x, layers)
+
+    monkeypatch.setattr(mixers, "linear_together", counted)
+    for own, right in zip(results(), expected, strict=True):
+        if right is None:
+            assert own is None, "layers of other options get no gradient"
+        else:
+            torch.testing.assert_close(own, right)
+    assert products == [4 if kind == "softmax" else 6]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["token_hybrid", "linear"])
+def test_projections_computed_together_on_the_gpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    sizes = {"width": 1024, "linear_heads": 6, "key_dim": 128, "value_dim": 256, "softmax_heads": 12}
+    with torch.device("cuda"):
+        made = TokenMixer(small(kind, routing_heads=6, chunk_size=64, **sizes), 0, "full")
+        x = torch.randn(2, 4096, 1024, requires_grad=True)
+
+    def results(dtype: torch.dtype) -> list[Tensor]:
+        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            y, _ = made(x, lambda layer, logits: logits.softmax(-1))
+        return [y, *torch.autograd.grad(y.float().square().mean(), [x, *made.parameters()])]
+
+    own = results(torch.bfloat16)
+    monkeypatch.setattr(mixers, "large_on_gpu", lambda x: False)
+    for mine, simple, exact in zip(own, results(torch.bfloat16), results(torch.float32), strict=True):
+        error, allowed = ((z.float() - exact).norm() for z in (mine, simple))
+        assert error <= 2 * allowed + 1e-3 * exact.norm()

@@ -18,7 +18,7 @@ from tests.nas.architectures import small
 @pytest.fixture
 def worthwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute again on the CPU and at any size."""
-    monkeypatch.setattr(recomputation, "_worthwhile", lambda x: True)
+    monkeypatch.setattr(recomputation, "large_on_gpu", lambda x: True)
 
 
 class Calls:
@@ -77,7 +77,7 @@ def test_nothing_is_computed_again_on_a_cpu_or_without_gradients(monkeypatch: py
 
     x = torch.randn(4, requires_grad=True)
     assert counted(x) == (1, True)
-    monkeypatch.setattr(recomputation, "_worthwhile", lambda x: True)
+    monkeypatch.setattr(recomputation, "large_on_gpu", lambda x: True)
     assert counted(x) == (2, False)
     with without_recomputing():
         assert counted(x) == (1, True)
