@@ -133,7 +133,7 @@ def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pair
         output = model(tokens, routed, places, architecture_logits.layer_choices(relaxation, 1.0, pairs))
         loss = token_losses(output.logits, targets).mean()
         if space.routed or space.choosing:
-            loss = loss + 0.1 * architecture_logits.cost(cost, output.routing)
+            loss = loss + 0.1 * architecture_logits.cost(cost, architecture_logits.measured(output.routing))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -150,7 +150,13 @@ class LanguageModel(nn.Module):
             layer_choices: options that each layer computes; the first option by default.
             run: how blocks are called, for example as CUDA graphs.
         """
-        policy = self.policy if policy is None else policy
+        hidden, routing = self.hidden(tokens, self.policy if policy is None else policy, layer_choices, run)
+        return Output(self.read(hidden, places), routing)
+
+    def hidden(
+        self, tokens: Tensor, policy: Policy, layer_choices: Sequence[LayerChoice] | None, run: RunBlock
+    ) -> tuple[Tensor, dict[int, list[Routing]]]:
+        """Return the output [B, T, width] of the last block, and the routings; see `forward` for the arguments."""
         x = self.embedding(tokens)
         routing: dict[int, list[Routing]] = {}
         for index, (block, choice) in enumerate(
@@ -159,9 +165,14 @@ class LanguageModel(nn.Module):
             x, decided = run(index, block, x, policy, choice)
             if decided:
                 routing[index] = decided
+        return x, routing
+
+    def read(self, hidden: Tensor, places: Tensor | None) -> Tensor:
+        """Return next-token logits for the output of the last block; see `forward` for ``places``."""
         if places is not None:
-            x = x.flatten(0, 1).index_select(0, places)
-        return Output(self.head(self.norm(x)), routing)
+            hidden = hidden.flatten(0, 1).index_select(0, places)
+        logits: Tensor = self.head(self.norm(hidden))
+        return logits
 
     @property
     def policy(self) -> Policy:

@@ -1,6 +1,6 @@
 """Architecture logits: a trainable logit for each option of each searchable layer, and the expected cost they give."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -30,15 +30,26 @@ LEAN = 3.0
 """Margin of the cheapest option's logit over the most expensive option's, if a search starts cheapest."""
 
 
+Draw = Callable[..., tuple[Tensor, ...]]
+"""Maps the logits of the searchable layers to the weights of their options, and to what was drawn."""
+RunDraw = Callable[[Draw, Sequence[Tensor]], tuple[Tensor, ...]]
+"""Maps (a draw, logits of the searchable layers) to what the draw returns."""
+
+
+def run_draw(draw: Draw, logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Call a draw."""
+    return draw(*logits)
+
+
 class Measured(NamedTuple):
     """Softmax shares of one step.
 
     Attributes:
-        places: layer and option of each share.
-        shares: [n] the shares, with a gradient.
+        cells: [n] indices of layer and option in the flattened running shares; one past their end for padding.
+        shares: [n, 2] shares of the options, as `shares_of` returns them, with a gradient.
     """
 
-    places: tuple[tuple[int, int], ...]
+    cells: Tensor
     shares: Tensor
 
 
@@ -52,6 +63,8 @@ class ArchitectureLogits(nn.Module):
     shares: Tensor
     """[layers, most options], running softmax share of each option with a router."""
     _of_routers: Tensor
+    _with_own_router: Tensor
+    _cells: Tensor
 
     def __init__(self, space: Space) -> None:
         super().__init__()
@@ -61,10 +74,17 @@ class ArchitectureLogits(nn.Module):
         )
         self.register_buffer("shares", torch.ones(len(space.options), max(map(len, space.options))))
         self.register_buffer("_of_routers", _mean_of_routers(space), persistent=False)
-        self._indices: dict[tuple[tuple[tuple[int, int], ...], torch.device], Tensor] = {}
+        self.register_buffer("_with_own_router", _with_own_router(space), persistent=False)
+        self.register_buffer("_cells", torch.arange(self.shares.numel() + 1), persistent=False)
 
-    def layer_choices(self, relaxation: str, temperature: float | Tensor, pairs: bool = False) -> list[LayerChoice]:
-        """Draw what each layer computes in a training step.
+    def layer_choices(
+        self,
+        relaxation: str,
+        temperature: float | Tensor,
+        pairs: bool = False,
+        run: RunDraw = run_draw,
+    ) -> list[LayerChoice]:
+        """Draw what each layer computes in a training step. The host waits once if it has to read what was drawn.
 
         Args:
             relaxation: how logits become weights, one of `nas.relaxations.RELAXATIONS`.
@@ -72,24 +92,20 @@ class ArchitectureLogits(nn.Module):
             pairs: whether each layer computes only two options, drawn in proportion to their probabilities without
                 replacement (ProxylessNAS, Cai et al. 2019, section 3.2.1). It has no effect if the relaxation computes
                 a single option.
+            run: how the draw is called, for example as a CUDA graph.
         """
         layer_choices = [FIRST_OPTION] * len(self.space.options)
-        relax = RELAXATIONS[relaxation]
-        drawn: dict[int, Tensor] = {}
-        for layer in self.space.choosing:
-            logits = self.logits[str(layer)]
-            if pairs and len(logits) > 2 and relaxation not in SAMPLED:
-                drawn[layer] = _pair(logits)
-                weights = relax(logits.index_select(0, drawn[layer]), temperature)
-            else:
-                weights = relax(logits, temperature)
-                if relaxation in SAMPLED:
-                    drawn[layer] = weights.argmax(-1, keepdim=True)
-                    weights = weights.index_select(0, drawn[layer]).squeeze(0)
-            layer_choices[layer] = LayerChoice(None, weights)
-        for layer, among in zip(drawn, _on_host(list(drawn.values())), strict=True):
-            choice = layer_choices[layer]
-            layer_choices[layer] = choice._replace(option=among[0]) if len(among) == 1 else choice._replace(among=among)
+        counts = [_drawn_options(len(self.space.options[layer]), relaxation, pairs) for layer in self.space.choosing]
+
+        def draw(*logits: Tensor) -> tuple[Tensor, ...]:
+            return _draw(logits, relaxation, temperature, pairs)
+
+        found = run(draw, [self.logits[str(layer)] for layer in self.space.choosing]) if counts else ()
+        drawn = iter(found[-1].tolist() if any(counts) else ())
+        for layer, count, weights in zip(self.space.choosing, counts, found, strict=False):
+            among = tuple(islice(drawn, count))
+            option = among[0] if count == 1 else None
+            layer_choices[layer] = LayerChoice(option, weights, among if count > 1 else None)
         return layer_choices
 
     @torch.no_grad()
@@ -100,21 +116,21 @@ class ArchitectureLogits(nn.Module):
             bases = torch.tensor([line.base for line in cost.lines[layer]])
             self.logits[str(layer)].copy_(-LEAN * (bases - bases.min()) / (bases.max() - bases.min()).clamp(min=1e-9))
 
-    def cost(self, cost: SpaceCost, routing: dict[int, list[Routing]], hard: bool = False) -> Tensor:
+    def cost(self, cost: SpaceCost, measured: Measured, hard: bool = False) -> Tensor:
         """Return the expected relative cost, with a gradient for architecture logits and router logits.
 
-        Options that this step did not compute count with their running softmax share.
+        Options that this step did not compute count with their running softmax share. The shares of this step change
+        the running shares.
 
         Args:
             cost: cost of the space.
-            routing: routings of this step, by layer.
+            measured: shares of this step.
             hard: whether a chunk counts as softmax if its softmax logit is the larger one, as after the search. The
                 gradient is always that of the route weights of this step.
         """
-        shares = self._shares(self._measured(routing, hard))
-        return cost.expected(self._weights(), shares)
+        return cost.expected(self._weights(), self._updated(measured.cells, measured.shares[:, int(hard)]))
 
-    def routed_cost(self, cost: SpaceCost, routing: dict[int, list[Routing]]) -> Tensor:
+    def routed_cost(self, cost: SpaceCost, measured: Measured) -> Tensor:
         """Return the part of the relative cost that routers control, for layers that are drawn uniformly.
 
         Architecture logits do not learn here. A searcher selects one architecture after training, and the budget
@@ -132,21 +148,12 @@ class ArchitectureLogits(nn.Module):
 
         Args:
             cost: cost of the space.
-            routing: routings of this step, by layer.
+            measured: shares of this step, which change the running shares.
         """
-        measured = self._measured(routing)
-        mean = cost.expected(self._of_routers, self._shares(measured)).detach()
-        routers = {
-            (layer, self.space.options[layer][option].chunk_size): place
-            for place, (layer, option) in enumerate(measured.places)
-        }
-        if not routers:
-            return mean
-        slopes = cost.tables(mean.device, mean.dtype)[1].flatten()[self._index(measured.places)]
-        steered = slopes * measured.shares
-        if len(routers) < len(measured.places):  # some options share a router
-            steered = torch.stack([steered[place] for place in routers.values()])
-        steered = steered.sum()
+        hard = measured.shares[:, 1]
+        mean = cost.expected(self._of_routers, self._updated(measured.cells, hard)).detach()
+        slopes = cost.tables(mean.device, mean.dtype)[1] * self._with_own_router
+        steered = (_with_padding(slopes)[measured.cells] * hard).sum()
         return mean + steered - steered.detach()
 
     def _weights(self) -> Tensor:
@@ -155,32 +162,29 @@ class ArchitectureLogits(nn.Module):
         each = [self.probabilities(layer) for layer in range(len(self.space.options))]
         return torch.stack([own if len(own) == most else F.pad(own, (0, most - len(own))) for own in each])
 
-    def _shares(self, measured: Measured) -> Tensor:
-        """Return the softmax shares [layers, most options] of the options: measured in this step, or else running."""
-        if not measured.places:
-            return self.shares.clone()
-        index, running = self._index(measured.places), self.shares.flatten()
-        return running.index_put((index,), measured.shares.to(running)).view_as(self.shares)
+    def _updated(self, index: Tensor, shares: Tensor) -> Tensor:
+        """Update the running shares; returns [layers, most options] shares, those of this step or else running ones."""
+        running = _with_padding(self.shares)
+        mixed = running.index_put((index,), shares.to(running))[:-1].view_as(self.shares)
+        new = average(shares.detach()).to(running)
+        self.shares.copy_(running.index_copy(0, index, running[index].lerp(new, 1 - RUNNING))[:-1].view_as(self.shares))
+        return mixed
 
-    def _measured(self, routing: dict[int, list[Routing]], hard: bool = True) -> Measured:
-        """Return the softmax shares of this step, and update the running shares."""
-        found = {(layer, option): shares_of(one) for layer, option, one in self._decided(routing)}
+    def measured(self, routing: dict[int, list[Routing]], padded: bool = False) -> Measured:
+        """Return the softmax shares of the options that a step computed.
+
+        Args:
+            routing: routings of the step, by layer.
+            padded: whether to return as many shares as there are options, whatever was computed.
+        """
+        cells, (_, most) = self._cells.unbind(), self.shares.shape
+        found = [(cells[layer * most + option], shares_of(one)) for layer, option, one in self._decided(routing)]
+        if padded:
+            found += [(cells[-1], self.shares.new_zeros(2))] * (self.shares.numel() - len(found))
         if not found:
-            return Measured((), self.shares.new_zeros(0))
-        measured = Measured(tuple(found), torch.stack(list(found.values()))[:, int(hard)])
-        index, running = self._index(measured.places), self.shares.view(-1)
-        new = average(measured.shares.detach()).to(running)
-        running.index_copy_(0, index, running[index].lerp(new, 1 - RUNNING))
-        return measured
-
-    def _index(self, places: tuple[tuple[int, int], ...]) -> Tensor:
-        """Return the indices of layers and options in the flattened running shares; a copy waits for the GPU."""
-        key = places, self.shares.device
-        if key not in self._indices:
-            most = self.shares.shape[1]
-            flat = [layer * most + option for layer, option in places]
-            self._indices[key] = torch.tensor(flat, device=self.shares.device)
-        return self._indices[key]
+            return Measured(self._cells[:0], self.shares.new_zeros(0, 2))
+        index, shares = zip(*found, strict=True)
+        return Measured(torch.stack(index), torch.stack(shares))
 
     @torch.no_grad()
     def threshold(
@@ -325,6 +329,30 @@ class ArchitectureLogits(nn.Module):
         return probabilities
 
 
+def _draw(logits: Sequence[Tensor], relaxation: str, temperature: float | Tensor, pairs: bool) -> tuple[Tensor, ...]:
+    """Return the weights of each layer's options, and then, if any are drawn, the indices of all drawn options [n]."""
+    relax = RELAXATIONS[relaxation]
+    weights, drawn = [], []
+    for own in logits:
+        count = _drawn_options(len(own), relaxation, pairs)
+        if count == 2:
+            drawn.append(_pair(own))
+            own = own.index_select(0, drawn[-1])
+        own = relax(own, temperature)
+        if count == 1:
+            drawn.append(own.argmax(-1, keepdim=True))
+            own = own.index_select(0, drawn[-1]).squeeze(0)
+        weights.append(own)
+    return (*weights, torch.cat(drawn)) if drawn else tuple(weights)
+
+
+def _drawn_options(options: int, relaxation: str, pairs: bool) -> int:
+    """Return the number of options that a layer with so many options draws; 0 if it computes all of them."""
+    if relaxation in SAMPLED:
+        return 1
+    return 2 if pairs and options > 2 else 0
+
+
 @torch.no_grad()
 def _pair(logits: Tensor) -> Tensor:
     """Draw two different options [2] in proportion to softmax of their logits (Gumbel-top-2; Kool et al. 2019)."""
@@ -332,10 +360,19 @@ def _pair(logits: Tensor) -> Tensor:
     return (logits + noise).topk(2).indices.sort().values
 
 
-def _on_host(drawn: list[Tensor]) -> list[tuple[int, ...]]:
-    """Return the values of several vectors; the host waits once for all of them."""
-    values = iter(torch.cat(drawn).tolist() if drawn else ())
-    return [tuple(islice(values, len(one))) for one in drawn]
+def _with_padding(x: Tensor) -> Tensor:
+    """Return the flattened values and a zero behind them."""
+    return F.pad(x.flatten(), (0, 1))
+
+
+def _with_own_router(space: Space) -> Tensor:
+    """Return 1 or 0 for each option [layers, most options]: whether it has a router that no later option shares."""
+    most, rows = max(map(len, space.options)), []
+    for options in space.options:
+        last = {option.chunk_size: index for index, option in enumerate(options) if option.routed}
+        own = [float(last.get(option.chunk_size) == index) for index, option in enumerate(options)]
+        rows.append(own + [0.0] * (most - len(options)))
+    return torch.tensor(rows)
 
 
 def _mean_of_routers(space: Space) -> Tensor:

@@ -35,7 +35,7 @@ from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.runs.history import PROBABILITY
 from nas.search_spaces.space import Space, option_name
-from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
+from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
 from nas.supernet.supernet import Supernet
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
@@ -196,29 +196,72 @@ class TrainingModule(lightning.LightningModule):
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """Compute the loss and figures of a step on the batch's device, without waiting for it."""
+        if not moment.dense and (graphs := self.block_graphs(batch.tokens)) is not None:
+            return self._launched(batch, graphs.at(moment), graphs)
         policy, layer_choices = self._start
-        run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
         if not moment.dense:
-            if (blocks := self.block_graphs(batch.tokens)) is not None:
-                run, moment = blocks, blocks.at(moment)
-            policy = self._relaxed(moment)
-            relaxation = self.config.relaxation
-            layer_choices = self.architecture_logits.layer_choices(
-                relaxation.name, moment.temperature, relaxation.pairs
-            )
+            policy, layer_choices = self._relaxed(moment), self._drawn(moment)
+        run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
         output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
-        logits = output.logits.flatten(0, -2)
-        losses = token_losses(logits, batch.targets)
+        measured = None if moment.dense else self.architecture_logits.measured(output.routing)
+        loss, figures = self._scored(output.logits, batch.targets, len(batch.tokens), measured, moment)
+        self._measure_threshold(output.routing, figures, moment)
+        return Computed(loss, averages(figures))
+
+    def _launched(self, batch: Scored, moment: Moment, graphs: BlockGraphs) -> Computed:
+        """Compute a step that draws options by CUDA graphs: one of the draw, one of each block, one of the loss."""
+        layer_choices = self._drawn(moment, lambda draw, logits: graphs.call("draw", draw, logits))
+        hidden, routing = self.model.hidden(batch.tokens, self._relaxed(moment), layer_choices, graphs)
+
+        def score(
+            hidden: Tensor, index: Tensor, shares: Tensor, targets: Tensor, *places: Tensor
+        ) -> tuple[Tensor, ...]:
+            logits = self.model.read(hidden, *places or (None,))
+            loss, figures = self._scored(logits, targets, len(hidden), Measured(index, shares), moment)
+            return loss, *figures.values()
+
+        measured = self.architecture_logits.measured(routing, padded=True)
+        given = [hidden, *measured, batch.targets, *(() if batch.places is None else (batch.places,))]
+        reads = (self.model.norm, self.model.head, self.architecture_logits)
+        loss, *values = graphs.call("loss", score, given, reads, self._state)
+        figures = dict(zip(self._figures, values, strict=True))
+        self._measure_threshold(routing, figures, moment)
+        return Computed(loss, figures)
+
+    def _drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
+        """Return what each layer computes in a routed step; ``run`` calls the draw."""
+        relaxation = self.config.relaxation
+        return self.architecture_logits.layer_choices(relaxation.name, moment.temperature, relaxation.pairs, run)
+
+    def _scored(
+        self, logits: Tensor, targets: Tensor, sequences: int, measured: Measured | None, moment: Moment
+    ) -> Computed:
+        """Return the loss and the figures of a step, before any average over processes, and update the budget.
+
+        Args:
+            logits: logits of the scored tokens.
+            targets: [n] their targets.
+            sequences: number of sequences.
+            measured: softmax shares of the step; None during the dense phase.
+            moment: state of the schedules.
+        """
+        logits = logits.flatten(0, -2)
+        losses = token_losses(logits, targets)
         loss = part_of_mean(losses)
-        correct = logits.detach().argmax(-1) == batch.targets
+        correct = logits.detach().argmax(-1) == targets
         measure = self.task.quality
-        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
+        quality = quality_of(measure, losses.detach(), correct, sequences, part_of_mean)
         figures = {"loss": loss.detach(), measure: quality}
         if self.supernet.searches:
-            cost = self._budgeted(loss.detach(), output.routing, moment)
+            cost = self._budgeted(loss.detach(), measured, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(cost)
-        return Computed(loss, averages(figures))
+        return Computed(loss, figures)
+
+    @property
+    def _figures(self) -> tuple[str, ...]:
+        """Names of the figures of a step of a search, in the order of `_scored`."""
+        return "loss", self.task.quality, self.cost.figure, "multiplier"
 
     def _relaxed(self, moment: Moment) -> Policy:
         """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share."""
@@ -227,24 +270,31 @@ class TrainingModule(lightning.LightningModule):
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
         return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
 
-    def _budgeted(self, loss: Tensor, routing: dict[int, list[Routing]], moment: Moment) -> Tensor:
+    def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Tensor:
         """Return the relative cost of a step, and update the budget with it."""
-        if moment.dense:
+        if measured is None:
             self.budget.note(average(loss))
             return loss.new_full((), self.budget.first)
-        by_logits = self.space.sizes.given_routing is None
         if self.config.relaxation.name not in UNLEARNT:
-            cost = self.architecture_logits.cost(self.cost, routing, hard=by_logits)
+            cost = self.architecture_logits.cost(self.cost, measured, hard=self._by_logits)
         else:
-            cost = self.architecture_logits.routed_cost(self.cost, routing)
+            cost = self.architecture_logits.routed_cost(self.cost, measured)
             if not self.space.routed:
                 return cost  # no trainable parameter affects it
         self.budget.update(average(cost.detach()), moment.allowed, moment.min_multiplier)
-        if self.budget.exact and by_logits:
-            self.budget.move(
-                average(self.architecture_logits.threshold(self.cost, routing, cost.detach(), moment.allowed))
-            )
         return cost
+
+    def _measure_threshold(self, routing: dict[int, list[Routing]], figures: dict[str, Tensor], moment: Moment) -> None:
+        """For an exact budget, set the distance by which routers move to the allowed cost after this step."""
+        if moment.dense or not (self.supernet.searches and self.budget.exact and self._by_logits):
+            return
+        cost = figures[self.cost.figure]
+        self.budget.move(average(self.architecture_logits.threshold(self.cost, routing, cost, moment.allowed)))
+
+    @property
+    def _by_logits(self) -> bool:
+        """Whether router logits decide which chunks are softmax: no routing is given."""
+        return self.space.sizes.given_routing is None
 
     def _moment(self) -> Moment:
         """Return the state of the schedules at this step."""
@@ -262,9 +312,13 @@ class TrainingModule(lightning.LightningModule):
         if drawn or not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
             return None
         if self._graphs is None:
-            state = [*self.budget.buffers(), *self.architecture_logits.buffers()]
-            self._graphs = Graphs(self.compute, list(self.parameters()), state)
+            self._graphs = Graphs(self.compute, list(self.parameters()), self._state)
         return self._graphs.find(batch, moment)
+
+    @property
+    def _state(self) -> list[Tensor]:
+        """Tensors that a step changes in place."""
+        return [*self.budget.buffers(), *self.architecture_logits.buffers()]
 
     @property
     def _draws(self) -> bool:

@@ -81,7 +81,7 @@ def test_the_expected_cost_is_differentiable_in_logits_and_routes() -> None:
     architecture_logits = ArchitectureLogits(three_layers())
     route = torch.full((1, 5, 2), 0.2, requires_grad=True)
     decided = Routing(torch.zeros(1, 5, 2, 2), torch.stack([route, 1 - route], -1), 4)
-    expected = architecture_logits.cost(cost(three_layers()), {0: [decided]}, hard=False)
+    expected = architecture_logits.cost(cost(three_layers()), architecture_logits.measured({0: [decided]}), hard=False)
     assert expected.item() == pytest.approx((1 / 3 * (1 + 0 + 0.2) + 1 / 3 * (1 + 0 + 1)) / 2)
     expected.backward()
     assert route.grad is not None
@@ -94,7 +94,7 @@ def test_the_expected_cost_is_differentiable_in_logits_and_routes() -> None:
 def test_shares_that_were_seen_are_remembered() -> None:
     architecture_logits = ArchitectureLogits(three_layers())
     linear = torch.tensor([0.0, 1.0]).expand(1, 5, 2, 2)
-    architecture_logits.cost(cost(three_layers()), {2: [Routing(linear, linear, 4)]})
+    architecture_logits.cost(cost(three_layers()), architecture_logits.measured({2: [Routing(linear, linear, 4)]}))
     assert architecture_logits.shares[2, 2] == pytest.approx(RUNNING)
     assert architecture_logits.shares[0, 2] == 1
 
@@ -154,8 +154,10 @@ def test_what_counts_is_how_chunks_are_routed_in_the_end() -> None:
     logits = torch.tensor([1.0, -1.0, -1.0, -1.0])[None, :, None, None] * torch.tensor([0.5, -0.5])
     decided = {0: [Routing(logits.expand(1, 4, 2, 2), weights, 4)]}
     cost = SpaceCost("softmax_share", space, 64)
-    assert ArchitectureLogits(space).cost(cost, decided).item() == pytest.approx(0.5)
-    counted = ArchitectureLogits(space).cost(cost, decided, hard=True)
+    architecture_logits = ArchitectureLogits(space)
+    measured = architecture_logits.measured(decided)
+    assert architecture_logits.cost(cost, measured).item() == pytest.approx(0.5)
+    counted = architecture_logits.cost(cost, measured, hard=True)
     assert counted.item() == pytest.approx(0.25)
     counted.backward()
     assert weights.grad is not None
@@ -186,19 +188,23 @@ def test_the_routed_cost_is_the_mean_over_the_architectures_whose_layers_route()
     architecture_logits, cost = routed_space((SOFTMAX, LINEAR, FINE), (SOFTMAX, FINE, COARSE), resource="kv_bytes")
     architecture_logits.shares.copy_(torch.tensor([[1.0, 1.0, 0.3], [1.0, 0.5, 0.2]]))
     each = [architecture_logits.cost_of(cost, (2, option)) for option in (1, 2)]
-    assert architecture_logits.routed_cost(cost, {}).item() == pytest.approx(sum(each) / 2)
+    assert architecture_logits.routed_cost(cost, architecture_logits.measured({})).item() == pytest.approx(
+        sum(each) / 2
+    )
 
 
 def test_a_layer_without_a_router_counts_with_the_mean_of_its_options() -> None:
     architecture_logits, cost = routed_space((SOFTMAX, LINEAR), (LINEAR, FINE))
     architecture_logits.shares.copy_(torch.tensor([[1.0, 1.0], [1.0, 0.4]]))
-    assert architecture_logits.routed_cost(cost, {}).item() == pytest.approx((0.5 + 0.4) / 2)
+    assert architecture_logits.routed_cost(cost, architecture_logits.measured({})).item() == pytest.approx(
+        (0.5 + 0.4) / 2
+    )
 
 
 def test_what_was_drawn_counts_as_it_is_and_the_rest_as_it_was() -> None:
     architecture_logits, cost = routed_space((FINE, COARSE), (FINE, COARSE))
     architecture_logits.shares.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
-    found = architecture_logits.routed_cost(cost, {0: [routed(torch.tensor(0.9), 8)]})
+    found = architecture_logits.routed_cost(cost, architecture_logits.measured({0: [routed(torch.tensor(0.9), 8)]}))
     assert found.item() == pytest.approx(((0.1 + 1.0) / 2 + (0.3 + 0.4) / 2) / 2)
     assert architecture_logits.shares[0, 1].item() == pytest.approx(0.95 * 0.2 + 0.05 * 1.0), "and is noted"
 
@@ -207,7 +213,7 @@ def test_the_gradient_of_the_routed_cost_is_that_of_the_architecture_that_was_dr
     """However many options there are beside it: those that were not drawn weaken neither this nor the loss."""
     share = torch.tensor(0.6, requires_grad=True)
     architecture_logits, cost = routed_space((SOFTMAX, LINEAR, FINE, COARSE), (SOFTMAX, LINEAR, FINE, COARSE))
-    architecture_logits.routed_cost(cost, {1: [routed(share, 8)]}).backward()
+    architecture_logits.routed_cost(cost, architecture_logits.measured({1: [routed(share, 8)]})).backward()
     assert share.grad is not None
     assert share.grad.item() == pytest.approx(1 / 2), "one of two layers"
     assert all(logits.grad is None for logits in architecture_logits.logits.values())
@@ -215,4 +221,4 @@ def test_the_gradient_of_the_routed_cost_is_that_of_the_architecture_that_was_dr
 
 def test_nothing_drawn_has_no_gradient() -> None:
     architecture_logits, cost = routed_space((SOFTMAX, LINEAR, FINE))
-    assert not architecture_logits.routed_cost(cost, {}).requires_grad
+    assert not architecture_logits.routed_cost(cost, architecture_logits.measured({})).requires_grad

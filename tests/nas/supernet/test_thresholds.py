@@ -7,6 +7,7 @@ from nas import search_spaces
 from nas.data import build_task
 from nas.models.policies import learnt
 from nas.models.router import Router
+from nas.supernet.architecture_logits import choices_of_layers
 from nas.supernet.thresholds import threshold
 from nas.training.module import TrainingModule
 from tests.nas.commands import SMALL, composed
@@ -83,13 +84,23 @@ def test_a_search_starts_with_the_most_expensive_or_the_cheapest(start: str) -> 
     assert share > 0.5 if start == "most_expensive" else share < 0.1
 
 
+def test_a_step_without_routed_options_moves_no_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = made("cpu", "layer_hybrid", "budget.exact=true", begun=True)
+    plain = [next(i for i, option in enumerate(own) if not option.routed) for own in module.space.options]
+    monkeypatch.setattr(module, "_drawn", lambda moment: choices_of_layers(tuple(plain)))
+    module.budget.shift.fill_(1.0)  # of an earlier step
+    module.training_step(first_batch(module), 0)
+    assert module.budget.shift == 0
+
+
 @pytest.mark.parametrize("part", [0.2, 0.7])
 def test_moving_to_the_threshold_of_a_step_has_it_cost_what_is_allowed(part: float) -> None:
     module = made("cpu", "token_hybrid", "budget.exact=true", begun=True)
     tokens = first_batch(module).tokens
     for _ in range(20):
         routing = module.model(tokens, learnt).routing
-        expected = module.architecture_logits.cost(module.cost, routing, hard=True).detach()
+        measured = module.architecture_logits.measured(routing)
+        expected = module.architecture_logits.cost(module.cost, measured, hard=True).detach()
         by = module.architecture_logits.threshold(module.cost, routing, expected, part)
         for layer in module.model.modules():
             if isinstance(layer, Router):

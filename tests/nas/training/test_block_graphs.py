@@ -3,23 +3,29 @@
 A recording needs a GPU: on a CPU a recorded block is computed again at each call.
 """
 
-from typing import NoReturn
+from collections.abc import Hashable, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import run_block
+from nas.models.recording import Replay
 from nas.relaxations import gumbel
 from nas.supernet.architecture_logits import choices_of_layers
-from nas.training import block_graphs, cuda_graphs
-from nas.training.block_graphs import BlockGraphs, BlockPasses, DrawnBlock
+from nas.training import block_graphs, cuda_graphs, recorded_functions
+from nas.training.block_graphs import BlockGraphs
 from nas.training.module import TrainingModule
+from nas.training.recorded_functions import Passes, Reading
 from tests.nas.commands import SEARCH, nas
 from tests.nas.gpu import CHUNKS
 from tests.nas.supernet.test_thresholds import made as made_in
 from tests.nas.training.test_cuda_graphs import Rerun, trained
+from tests.nas.training.test_module import first_batch
 
 STEPS = 6
 PAIRS = ("relaxation=darts", "relaxation.pairs=true", "space.operations=[softmax,linear,token_hybrid]")
@@ -32,7 +38,7 @@ DRAWS = {
 
 
 class Uncaptured:
-    """Stands in for `nas.training.block_graphs.BlockRecorder`: a recorded block stays as it is."""
+    """Stands in for `nas.training.recorded_functions.FunctionRecorder`: a recorded block stays as it is."""
 
     recorded = 0
 
@@ -42,19 +48,18 @@ class Uncaptured:
     def room(self) -> bool:
         return True
 
-    def record(self, layer: int, drawn: DrawnBlock, given: tuple[Tensor, ...]) -> BlockPasses:
+    def record(self, group: Hashable, function: Reading, given: Sequence[Tensor]) -> Passes:
         type(self).recorded += 1
-        passes = BlockPasses(drawn, given)
+        passes = Passes(function, given)
         with torch.random.fork_rng():
-            passes.run_forward()
-        passes.make_buffers()
+            passes.warm_up()
         return passes
 
 
 @pytest.fixture
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are recorded, though on a CPU."""
-    monkeypatch.setattr(block_graphs, "BlockRecorder", Uncaptured)
+    monkeypatch.setattr(block_graphs, "FunctionRecorder", Uncaptured)
     monkeypatch.setattr(Uncaptured, "recorded", 0)
     monkeypatch.setattr("nas.training.module.wanted", lambda trainer, tokens: True)
 
@@ -70,7 +75,8 @@ def test_recorded_blocks_give_what_computed_ones_give(draw: str, request: pytest
     module = begun("cpu", draw)
     recorded = trained(module, STEPS)
     assert module._blocks is not None
-    assert Uncaptured.recorded == len(module._blocks._recorded) > 0
+    assert Uncaptured.recorded == len(module._blocks._blocks) + len(module._blocks._functions)
+    assert {name for name, *_ in module._blocks._functions} == {"draw", "loss"}
     assert module._graphs is None
     for one, other in zip(computed, recorded, strict=True):
         assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
@@ -81,11 +87,58 @@ def test_each_set_of_options_and_each_shape_is_recorded_once() -> None:
     module = begun("cpu", "uniform")
     trained(module, 20)
     assert module._blocks is not None
-    keys = list(module._blocks._recorded)
-    assert len(set(keys)) == len(keys) == Uncaptured.recorded
+    keys = list(module._blocks._blocks)
+    assert len(set(keys)) == len(keys) == Uncaptured.recorded - len(module._blocks._functions)
     assert {(key.layer, key.option) for key in keys} == {
         (layer, option) for layer, options in enumerate(module.space.options) for option in range(len(options))
     }
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that compute something, without those of recorded passes."""
+
+    NOTHING_COMPUTED = ("detach", "select", "unbind", "empty", "_local_scalar_dense", "_record_function")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self._replaying = False
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = operation._schema.name.removeprefix("aten::").removeprefix("profiler::")
+        if not self._replaying and not name.startswith(self.NOTHING_COMPUTED):
+            self.names.append(name)
+        return operation(*args, **(kwargs or {}))
+
+    def replay(self, run: Replay) -> None:
+        self.names.append("replay")
+        self._replaying = True
+        run()
+        self._replaying = False
+
+
+@pytest.mark.usefixtures("without_gpu")
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_step_launches_little_beside_its_graphs(draw: str) -> None:
+    """On a GPU each of them takes the host longer than most of these kernels run."""
+    module, launches = begun("cpu", draw), Launches()
+    batch = first_batch(module)
+    torch.manual_seed(0)
+    module.training_step(batch, 0)
+    assert module._blocks is not None
+    for passes in (*module._blocks._functions.values(), *(passes for passes, _ in module._blocks._blocks.values())):
+        passes.replay_forward = partial(launches.replay, passes.replay_forward)
+        passes.replay_backward = partial(launches.replay, passes.replay_backward)
+    module.zero_grad()
+    recorded = Uncaptured.recorded
+    with launches:
+        module.backward(module.training_step(batch, 0))
+    assert Uncaptured.recorded == recorded, "the same options are drawn again"
+    layers = len(module.space.options)
+    assert launches.names.count("replay") in (2 * layers + 3, 2 * layers + 4), "no backward pass of a uniform draw"
+    assert len(launches.names) <= 6 * layers + 20, launches.names
 
 
 @pytest.mark.usefixtures("without_gpu")
@@ -94,7 +147,7 @@ def test_blocks_without_room_are_computed(lacking: str, monkeypatch: pytest.Monk
     if lacking == "room":
         monkeypatch.setattr(Uncaptured, "room", lambda self: False)
     else:
-        monkeypatch.setattr(block_graphs, "MOST_BLOCKS", 0)
+        monkeypatch.setattr(block_graphs, "MOST_RECORDINGS", 0)
     rows = trained(begun("cpu", "pairs"), STEPS)
     assert Uncaptured.recorded == 0
     monkeypatch.undo()
@@ -130,13 +183,13 @@ def test_recorded_blocks_score_candidates_as_computed_ones_do() -> None:
 def test_a_recorded_block_gives_what_a_computed_one_gives(
     draw: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block_graphs, "FREE_MEMORY", 0.0)  # other tests may share the GPU
+    monkeypatch.setattr(recorded_functions, "FREE_MEMORY", 0.0)  # other tests may share the GPU
     given = (*CHUNKS, f"trainer.precision={precision}")
     modules = [begun("cuda", draw, *given, f"trainer.cuda_graphs={graphs}") for graphs in ("false", "true")]
     computed, recorded = (trained(module, STEPS) for module in modules)
     assert modules[0]._blocks is None
     assert modules[1]._blocks is not None
-    assert modules[1]._blocks._recorded
+    assert modules[1]._blocks._blocks
     tolerance = 1e-3 if precision == "32-true" else 0.05
     assert recorded[0] == pytest.approx(computed[0], rel=tolerance, abs=1e-4, nan_ok=True)
     losses = [[row["loss"] for row in rows] for rows in (computed, recorded)]
