@@ -92,19 +92,19 @@ def evaluate(
         targets = targets.to(device)
         output = model(tokens.to(device), policy, None if places is None else places.to(device), layer_choices, run)
         logits = output.logits.flatten(0, -2)
-        losses.append(token_losses(logits, targets).cpu())
-        hits.append((logits.argmax(-1) == targets).cpu())
+        losses.append(token_losses(logits, targets))  # on the device: the host waits for it only at the end
+        hits.append(logits.argmax(-1) == targets)
         at = torch.arange(tokens.numel()) if places is None else places
         positions.append(at % tokens.shape[1])
         members.append(sequences + at // tokens.shape[1])
         sequences += len(tokens)
         for layer, (routing,) in output.routing.items():
-            routed.setdefault(layer, []).append(precise(kept_weight(routing)).cpu())
+            routed.setdefault(layer, []).append(precise(kept_weight(routing)).clone())
             if batch.planted is not None:
                 planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
     model.train(was_training)
-    loss, correct = torch.cat(losses), torch.cat(hits)
-    routes = {layer: torch.cat(weights) for layer, weights in routed.items()}
+    loss, correct = torch.cat(losses).cpu(), torch.cat(hits).cpu()
+    routes = {layer: torch.cat(weights).cpu() for layer, weights in routed.items()}
     truth = {layer: torch.cat(chunks) for layer, chunks in planted.items()}
     return Evaluation(
         quality=quality_of(measure, loss, correct, sequences).item(),

@@ -162,12 +162,14 @@ class ArchitectureLogits(nn.Module):
         each = [self.probabilities(layer) for layer in range(len(self.space.options))]
         return torch.stack([own if len(own) == most else F.pad(own, (0, most - len(own))) for own in each])
 
-    def _updated(self, index: Tensor, shares: Tensor) -> Tensor:
+    def _updated(self, cells: Tensor, shares: Tensor) -> Tensor:
         """Update the running shares; returns [layers, most options] shares, those of this step or else running ones."""
+        if not len(cells):
+            return self.shares.clone()
         running = _with_padding(self.shares)
-        mixed = running.index_put((index,), shares.to(running))[:-1].view_as(self.shares)
+        mixed = running.index_put((cells,), shares.to(running))[:-1].view_as(self.shares)
         new = average(shares.detach()).to(running)
-        self.shares.copy_(running.index_copy(0, index, running[index].lerp(new, 1 - RUNNING))[:-1].view_as(self.shares))
+        self.shares.copy_(running.index_copy(0, cells, running[cells].lerp(new, 1 - RUNNING))[:-1].view_as(self.shares))
         return mixed
 
     def measured(self, routing: dict[int, list[Routing]], padded: bool = False) -> Measured:
@@ -183,8 +185,8 @@ class ArchitectureLogits(nn.Module):
             found += [(cells[-1], self.shares.new_zeros(2))] * (self.shares.numel() - len(found))
         if not found:
             return Measured(self._cells[:0], self.shares.new_zeros(0, 2))
-        index, shares = zip(*found, strict=True)
-        return Measured(torch.stack(index), torch.stack(shares))
+        places, shares = zip(*found, strict=True)
+        return Measured(torch.stack(places), torch.stack(shares))
 
     @torch.no_grad()
     def threshold(

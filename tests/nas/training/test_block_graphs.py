@@ -3,6 +3,7 @@
 A recording needs a GPU: on a CPU a recorded block is computed again at each call.
 """
 
+import warnings
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, NoReturn
@@ -25,7 +26,7 @@ from tests.nas.commands import SEARCH, nas
 from tests.nas.gpu import CHUNKS
 from tests.nas.supernet.test_thresholds import made as made_in
 from tests.nas.training.test_cuda_graphs import Rerun, trained
-from tests.nas.training.test_module import first_batch
+from tests.nas.training.test_module import first_batch, moved
 
 STEPS = 6
 PAIRS = ("relaxation=darts", "relaxation.pairs=true", "space.operations=[softmax,linear,token_hybrid]")
@@ -194,6 +195,32 @@ def test_a_recorded_block_gives_what_a_computed_one_gives(
     assert recorded[0] == pytest.approx(computed[0], rel=tolerance, abs=1e-4, nan_ok=True)
     losses = [[row["loss"] for row in rows] for rows in (computed, recorded)]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("draw", DRAWS)
+def test_the_host_waits_once_in_a_step(draw: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_functions, "FREE_MEMORY", 0.0)
+    module = begun("cuda", draw, *CHUNKS, "trainer.cuda_graphs=true")
+    batch = moved(first_batch(module), module.device)
+
+    def step() -> None:
+        with module.autocast():
+            loss = module.training_step(batch, 0)
+        module.zero_grad()
+        module.backward(loss)
+
+    step()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()  # draws what the first step drew
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [str(warning.message) for warning in caught if "synchroniz" in str(warning.message)]
+    assert len(waits) == 1, waits
 
 
 @pytest.mark.gpu
