@@ -214,10 +214,10 @@ class TrainingModule(lightning.LightningModule):
         hidden, routing = self.model.hidden(batch.tokens, self._relaxed(moment), layer_choices, graphs)
 
         def score(
-            hidden: Tensor, index: Tensor, shares: Tensor, targets: Tensor, *places: Tensor
+            hidden: Tensor, cells: Tensor, shares: Tensor, targets: Tensor, *places: Tensor
         ) -> tuple[Tensor, ...]:
             logits = self.model.read(hidden, *places or (None,))
-            loss, figures = self._scored(logits, targets, len(hidden), Measured(index, shares), moment)
+            loss, figures = self._scored(logits, targets, len(hidden), Measured(cells, shares), moment)
             return loss, *figures.values()
 
         measured = self.architecture_logits.measured(routing, padded=True)

@@ -198,6 +198,7 @@ def test_a_recorded_block_gives_what_a_computed_one_gives(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("draw", DRAWS)
 def test_the_host_waits_once_in_a_step(draw: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_functions, "FREE_MEMORY", 0.0)
