@@ -1,8 +1,9 @@
 """Measurements of decoding: the time of a token after a long text, in whole models and in batches."""
 
 import functools
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,12 +43,20 @@ def decode(bench: Bench) -> Iterator[Case]:
 
     "Hybrid" routes in six layers and is linear in 15, with p = 0.25 of the chunks kept at even distances. The others
     have one mixer in all 21 layers. The time is a user's: it includes the host, and the average cost of the end of a
-    chunk. "Floor" is the time to read the weights and the cache once.
+    chunk. "Floor" is the time to read the weights and the cache once. Prompts of one length are read together, prompts
+    of different lengths one after the other; a step then serves all of them.
     """
     for batch in bench.shapes.decode_batches:
         for context in bench.shapes.contexts:
-            case = f"after {context} tokens, batch {batch}"
-            yield Case(case, functools.partial(_decode, bench, case, batch, context))
+            yield _case(bench, f"after {context} tokens, batch {batch}", [context] * batch)
+            if batch > 1:
+                shorter = context // (2 * batch) + 1  # odd, so that chunks end at different steps
+                lengths = [context - index * shorter for index in range(batch)]
+                yield _case(bench, f"after {lengths[-1]} to {context} tokens, batch {batch}", lengths)
+
+
+def _case(bench: Bench, name: str, lengths: Sequence[int]) -> Case:
+    return Case(name, functools.partial(_decode, bench, name, lengths))
 
 
 def architectures(bench: Bench) -> dict[str, tuple[Architecture, Policy | None]]:
@@ -60,15 +69,17 @@ def architectures(bench: Bench) -> dict[str, tuple[Architecture, Policy | None]]
     }
 
 
-def _decode(bench: Bench, case: str, batch: int, context: int) -> Iterator[Row]:
+def _decode(bench: Bench, case: str, lengths: Sequence[int]) -> Iterator[Row]:
+    """Measure decoding after prompts of these lengths."""
     clock: Clock = WaitingClock(bench.clock.device) if bench.on_device else HostClock()
-    prompts = torch.randint(bench.shapes.architecture.vocab_size, (batch, context), device=bench.clock.device)
+    tokens = functools.partial(torch.randint, bench.shapes.architecture.vocab_size, device=bench.clock.device)
+    prompts = [tokens((length,)) for length in lengths]
     decoders: dict[str, Decoder] = {}
     weights: dict[str, int] = {}
     failures: dict[str, Value] = {}
     for name, (architecture, policy) in architectures(bench).items():
         try:
-            require_memory(bench, architecture, batch, context)
+            require_memory(bench, architecture, lengths)
             model = model_of(bench, architecture)
             decoders[name], weights[name] = Decoder(model, policy), weight_bytes(model)
             decoders[name].prefill(prompts)
@@ -78,24 +89,22 @@ def _decode(bench: Bench, case: str, batch: int, context: int) -> Iterator[Row]:
             recover(clock)
     kept = {name: decoder.bytes_in_use for name, decoder in decoders.items()}
     chunk = bench.shapes.architecture.chunk_size
-    tokens = torch.randint(bench.shapes.architecture.vocab_size, (chunk, batch), device=bench.clock.device)
-    calls = {name: functools.partial(_steps, decoder, tokens) for name, decoder in decoders.items()}
-    times = {name: _each(value, chunk) for name, value in interleaved(calls, clock, bench.seconds).items()} | failures
-    yield Row(case, "ms a token", times, checks=_checks(times, batch, context))
+    steps = {name: functools.partial(_steps, one, tokens((chunk, len(lengths)))) for name, one in decoders.items()}
+    times = {name: _each(value, chunk) for name, value in interleaved(steps, clock, bench.seconds).items()} | failures
+    yield Row(case, "ms a token", times, checks=_checks(times, lengths))
     floors = {name: Value(1e3 * (weights[name] + size) / bench.ceilings.bytes) for name, size in kept.items()}
     yield Row(case, "floor, ms a token", floors)
     yield Row(case, "cache MiB", {name: Value(size / MIB) for name, size in kept.items()})
-    if batch == 1:
-        reads = {name: functools.partial(_read, decoder, prompts) for name, decoder in decoders.items()}
-        yield Row(case, "prompt ms", interleaved(reads, clock, bench.seconds) | failures)
+    reads = {name: functools.partial(_read, decoder, prompts) for name, decoder in decoders.items()}
+    yield Row(case, "prompts ms", interleaved(reads, clock, bench.seconds) | failures)
 
 
-def _checks(times: dict[str, Value], batch: int, context: int) -> tuple[Check, ...]:
+def _checks(times: dict[str, Value], lengths: Sequence[int]) -> tuple[Check, ...]:
     """Return the targets of one sequence: a time, and after 128k tokens a speed-up over softmax everywhere."""
-    if batch > 1:
+    if len(lengths) > 1:
         return ()
     found = [Check("hybrid, ms a token,", times[HYBRID].value, TOKEN_LIMIT_MS)]
-    if context > 2**16:
+    if lengths[0] > 2**16:
         faster = ratio(times[SOFTMAX].value, times[HYBRID].value)
         found.append(Check("softmax everywhere / hybrid", faster, SPEED_UP_LIMIT, at_least=True))
     return tuple(found)
@@ -107,7 +116,7 @@ def _steps(decoder: Decoder, tokens: Tensor, number: int) -> None:
         decoder.step(token)
 
 
-def _read(decoder: Decoder, prompts: Tensor, number: int) -> None:
+def _read(decoder: Decoder, prompts: list[Tensor], number: int) -> None:
     decoder.prefill(prompts)
 
 
@@ -126,13 +135,14 @@ def weight_bytes(model: LanguageModel) -> int:
     return sum(sizes.values())
 
 
-def require_memory(bench: Bench, architecture: Architecture, batch: int, context: int) -> None:
-    """Raise a MemoryError if the caches would not fit beside the activations of the prompts."""
+def require_memory(bench: Bench, architecture: Architecture, lengths: Sequence[int]) -> None:
+    """Raise a MemoryError if the caches would not fit beside the activations of the prompts that are read together."""
     if not bench.on_device:
         return
     shares = dict.fromkeys(architecture.routed_layers, SHARE)
-    cache = batch * kv_bytes(architecture, shares, context) / 2**30
-    activations = batch * context * ACTIVATIONS_KIB / 2**20
+    cache = sum(kv_bytes(architecture, shares, length) for length in lengths) / 2**30
+    together = max(length * len(list(same)) for length, same in itertools.groupby(lengths))
+    activations = together * ACTIVATIONS_KIB / 2**20
     torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info(bench.clock.device)[0] / 2**30
     if cache + activations > free:

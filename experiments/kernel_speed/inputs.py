@@ -80,7 +80,7 @@ def smoke() -> Shapes:
     return Shapes(
         tiny, tokens=64, lengths=(32, 64), length_tokens=64, length_lengths=(32, 64), prefill_tokens=64, window=16,
         delta_lengths=(32,), delta_heads=2, delta_dim=16, grouped_heads=(4,), documents=5, contexts=(32,),
-        decode_batches=(1,), dtype=torch.float32, copy_bytes=2**20, matrix_size=256,
+        decode_batches=(1, 2), dtype=torch.float32, copy_bytes=2**20, matrix_size=256,
     )  # fmt: skip
 
 

@@ -468,17 +468,25 @@ def test_a_model_whose_cache_does_not_fit_is_left_out(monkeypatch: pytest.Monkey
     bench = dataclasses.replace(smoke_bench(), on_device=True)
     a = bench.shapes.architecture
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 2**31))
-    decoding.require_memory(bench, a, 2, 64)
+    decoding.require_memory(bench, a, [64, 64])
+    decoding.require_memory(bench, a.with_mixer("linear"), [20000, 19999])
+    with pytest.raises(MemoryError, match="activations of 2 GiB"):
+        decoding.require_memory(bench, a.with_mixer("linear"), [20000, 20000])
     with pytest.raises(MemoryError, match=r"cache of \d+ GiB .* do not fit into the 1 GiB"):
-        decoding.require_memory(bench, a.with_mixer("softmax"), 2, 2**20)
+        decoding.require_memory(bench, a.with_mixer("softmax"), [2**20, 2**20])
 
-    def refuse(bench: Bench, architecture: object, *sizes: int) -> None:
+    def refuse(bench: Bench, architecture: object, lengths: object) -> None:
         if architecture == a.with_mixer("softmax"):
             raise MemoryError("a cache of 190 GiB")
 
     monkeypatch.setattr(decoding, "require_memory", refuse)
-    (case,) = decoding.decode(smoke_bench())
-    times, *others = case.rows()
+    cases = list(decoding.decode(smoke_bench()))
+    assert [case.name.removeprefix("after ") for case in cases] == [
+        "32 tokens, batch 1",
+        "32 tokens, batch 2",
+        "23 to 32 tokens, batch 2",
+    ]
+    times, *others = cases[0].rows()
     assert times.values.pop("softmax everywhere").failure == "MemoryError: a cache of 190 GiB"
     for row in (times, *others[:2]):
         assert row.values.keys() == {"hybrid, p=0.25", "linear everywhere"}
