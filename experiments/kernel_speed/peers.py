@@ -74,29 +74,45 @@ def _without_guard() -> bool:
     return refused
 
 
+Operation = Callable[..., tuple[Tensor, Tensor | None]]
+"""A gated delta rule with the arguments and results of flash-linear-attention's."""
+
+
 @functools.cache
-def _fla_operation() -> Callable[..., tuple[Tensor, Tensor | None]]:
+def _fla_operation() -> Operation:
     _without_guard()
     return importlib.import_module("fla.ops.gated_delta_rule").chunk_gated_delta_rule
 
 
-def fla_gated_delta_rule(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    beta: Tensor,
-    initial_state: Tensor | None = None,
-    *,
-    cu_seqlens: Tensor | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """Compute flash-linear-attention's gated delta rule on our arguments: normalised q and k, log-decay g.
+def on_our_arguments(find: Callable[[], Operation]) -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
+    """Return a peer's gated delta rule as a function of our arguments: normalised q and k, log-decay g.
 
-    Returns o; with an initial state, o and the final state.
+    It returns o; with an initial state, o and the final state.
+
+    Args:
+        find: function that imports the operation.
     """
-    given = {"initial_state": initial_state, "output_final_state": initial_state is not None, "cu_seqlens": cu_seqlens}
-    o, state = _fla_operation()(q, k, v, g, beta, **given)
-    return o if state is None else (o, state)
+
+    def rule(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        g: Tensor,
+        beta: Tensor,
+        initial_state: Tensor | None = None,
+        *,
+        cu_seqlens: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        o, state = find()(
+            q, k, v, g, beta,
+            initial_state=initial_state, output_final_state=initial_state is not None, cu_seqlens=cu_seqlens,
+        )  # fmt: skip
+        return o if state is None else (o, state)
+
+    return rule
+
+
+fla_gated_delta_rule = on_our_arguments(_fla_operation)
 
 
 def fla_layer(architecture: Architecture) -> nn.Module:

@@ -39,7 +39,7 @@ def rules(shape: Shape, cu_seqlens: Tensor | None = None) -> dict[str, Rule]:
     """Return the peers with a backward pass for a shape; ``cu_seqlens`` as in our operation, on the GPU."""
     found: dict[str, Rule] = {FLA: functools.partial(peers.fla_gated_delta_rule, cu_seqlens=cu_seqlens)}
     if (shape.key_dim, shape.value_dim) == FUSED_DIMS and present(FLASH_QLA):
-        found[FLASH_QLA] = functools.partial(flash_qla, cu_seqlens=cu_seqlens)
+        found[FLASH_QLA] = functools.partial(peers.on_our_arguments(_flash_qla), cu_seqlens=cu_seqlens)
     return found
 
 
@@ -49,24 +49,9 @@ def forward_only(shape: Shape, calls: list[Call]) -> dict[str, Contender]:
     return {FLASH_INFER: _flash_infer(calls)} if found else {}
 
 
-def flash_qla(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    beta: Tensor,
-    initial_state: Tensor | None = None,
-    *,
-    cu_seqlens: Tensor | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """Compute FlashQLA's gated delta rule; returns o, or with an initial state o and the final state.
-
-    It splits long sequences over the GPU by itself.
-    """
-    operation: Any = importlib.import_module("flash_qla").chunk_gated_delta_rule
-    given = {"initial_state": initial_state, "output_final_state": initial_state is not None, "cu_seqlens": cu_seqlens}
-    o, state = operation(q, k, v, g, beta, **given)
-    return o if state is None else (o, state)
+def _flash_qla() -> peers.Operation:
+    """Return FlashQLA's gated delta rule, which splits long sequences over the GPU by itself."""
+    return importlib.import_module("flash_qla").chunk_gated_delta_rule
 
 
 def _flash_infer(calls: list[Call]) -> Contender:
