@@ -186,10 +186,8 @@ def _prefill_floors(bench: Bench, case: str) -> Row:
 @torch.no_grad()
 def last_logits(model: LanguageModel, tokens: Tensor, policy: Policy) -> Tensor:
     """Return the logits [B, vocab] of the last position, without computing the others."""
-    x = model.embedding(tokens)
-    for block in model.blocks:
-        x, _ = block(x, policy)
-    return model.head(model.norm(x[:, -1]))
+    hidden, _ = model.hidden(tokens, policy)
+    return model.read(hidden[:, -1])
 
 
 def _on_cudnn(bench: Bench, model: LanguageModel, tokens: Tensor) -> Tensor:

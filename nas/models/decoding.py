@@ -152,7 +152,7 @@ class Decoder:
         for block, layer in zip(self._blocks, layers, strict=True):
             x = x + layer.prefill(block.mixer_norm(x))
             x = x + block.mlp(block.mlp_norm(x))
-        return self._logits(x)
+        return self._model.read(x[:, -1])
 
     @torch.no_grad()
     def step(self, token: Tensor) -> Tensor:
@@ -214,12 +214,7 @@ class Decoder:
             x = x + layer.step(block.mixer_norm(x), self._position)
             x = x + block.mlp(block.mlp_norm(x))
         self._position.add_(1)
-        return self._logits(x)
-
-    def _logits(self, x: Tensor) -> Tensor:
-        """Return the logits [B, vocab] of the next token for outputs [B, T, width] of the last block."""
-        logits: Tensor = self._model.head(self._model.norm(x[:, -1]))
-        return logits
+        return self._model.read(x[:, -1])
 
     def _recorded(self, token: Tensor) -> StepGraph | None:
         """Return the CUDA graph of a step; None on a CPU, and for the first step, which compiles the kernels."""

@@ -154,7 +154,11 @@ class LanguageModel(nn.Module):
         return Output(self.read(hidden, places), routing)
 
     def hidden(
-        self, tokens: Tensor, policy: Policy, layer_choices: Sequence[LayerChoice] | None, run: RunBlock
+        self,
+        tokens: Tensor,
+        policy: Policy,
+        layer_choices: Sequence[LayerChoice] | None = None,
+        run: RunBlock = run_block,
     ) -> tuple[Tensor, dict[int, list[Routing]]]:
         """Return the output [B, T, width] of the last block, and the routings; see `forward` for the arguments."""
         x = self.embedding(tokens)
@@ -167,8 +171,8 @@ class LanguageModel(nn.Module):
                 routing[index] = decided
         return x, routing
 
-    def read(self, hidden: Tensor, places: Tensor | None) -> Tensor:
-        """Return next-token logits for the output of the last block; see `forward` for ``places``."""
+    def read(self, hidden: Tensor, places: Tensor | None = None) -> Tensor:
+        """Return next-token logits for the output [..., width] of the last block; see `forward` for ``places``."""
         if places is not None:
             hidden = hidden.flatten(0, 1).index_select(0, places)
         logits: Tensor = self.head(self.norm(hidden))

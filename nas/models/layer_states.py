@@ -128,8 +128,6 @@ class BranchesState:
 class StandaloneState:
     """The decoding state of a layer with a standalone operation: one for each part of the batch."""
 
-    chunk_size = None
-    """The layer has no chunks."""
     buffers = None
 
     def __init__(self, mixer: TokenMixer, operation: Standalone) -> None:
