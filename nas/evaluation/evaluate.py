@@ -99,7 +99,8 @@ def evaluate(
         members.append(sequences + at // tokens.shape[1])
         sequences += len(tokens)
         for layer, (routing,) in output.routing.items():
-            routed.setdefault(layer, []).append(precise(kept_weight(routing)).clone())
+            kept = precise(kept_weight(routing)).clone()  # a recorded block overwrites what it returned
+            routed.setdefault(layer, []).append(kept)
             if batch.planted is not None:
                 planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
     model.train(was_training)

@@ -86,7 +86,7 @@ class TrainingModule(lightning.LightningModule):
     does.
 
     A step does not wait for the GPU, with two exceptions. During the dense phase, the budget reads the loss every
-    ``log_every`` steps. A relaxation that computes a single option reads the index of the option.
+    ``log_every`` steps. A step that draws its options reads which were drawn.
 
     Args:
         space: search space; a single architecture is a space without searchable layers.
