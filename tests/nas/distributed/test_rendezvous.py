@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_many_runs_of_a_command_connect_once(store: TCPStore) -> None:
     connect()
 
 
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """Undo that a process which fails ignores SIGTERM: processes that later tests start would too."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("sigterm")
 def test_a_process_says_that_the_first_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
