@@ -134,6 +134,12 @@ def _hash_of_kernels() -> str:
 
 
 @functools.cache
+def has_tile_copies(device: torch.device) -> bool:
+    """Return whether the GPU copies whole tiles of a matrix to shared memory on its own (TMA: Hopper and later)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+
+
+@functools.cache
 def has_large_shared_memory(device: torch.device) -> bool:
     """Return whether the tiles for Hopper fit on ``device``; True without a GPU, for the interpreter."""
     return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] in LARGE_SHARED_MEMORY

@@ -160,6 +160,13 @@ def multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
+def allow_scratch_memory(device: torch.device) -> None:
+    """Let triton take the memory of PyTorch for the descriptors that a kernel makes; the choice is one of a thread."""
+    import triton
+
+    triton.set_allocator(lambda size, alignment, stream: torch.empty(size, dtype=torch.int8, device=device))
+
+
 @contextmanager
 def on_device(tensor: Tensor) -> Iterator[None]:
     """Launch kernels on the tensor's GPU, whichever GPU is current."""

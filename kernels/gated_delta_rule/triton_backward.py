@@ -1,12 +1,17 @@
-"""Backward pass of the gated delta rule after the scan of the state's gradient: kernels that are parallel over tiles.
+"""Backward pass of the gated delta rule after the scan of the state's gradient: one kernel, parallel over tiles.
 
-With the notation of `triton_forward`, and dS the gradient of the state after a tile::
+With the notation of `triton_forward`, dS the gradient of the state after a tile, and dR from `triton_scan_back`, let::
 
-    dX = P^T do + e^{c_last - c} k dS          dv = beta A^T dX
+    dM = scale D * (do X^T)                             the gradient of q k^T
+    dL = -D * (dR X^T) below the diagonal, else 0       the gradient of k k^T, without beta
+    e  = -e^c dR S^T + dL k                             the gradient of k where it reads the state, without beta
+    w  = e^{c_last - c} X dS^T + dM^T q + (beta dL)^T k    the gradient of k where it writes to the state
 
-`differentiate_values` and `differentiate_keys` compute the gradients of the inputs from the state before a tile and the
-gradient after it. No left operand of a product is the transpose of another product's result: Triton 3.4 to 3.7 compiles
-that wrongly for Hopper (flash-linear-attention#640).
+Then dq = scale e^c do S^T + dM k, dk = beta e + w, dv = beta dR, dbeta = dR . v + k . e for each token, and the
+gradient of c, in which each of q, k as reader and 1 / k as writer has a factor e^c, is q . dq + beta k . e - k . w.
+
+dM^T and dL^T are products of their own: no left operand of a product is the transpose of another product's result,
+which Triton 3.4 to 3.7 compiles wrongly for Hopper (flash-linear-attention#640).
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -18,14 +23,13 @@ from nas.kernels.gated_delta_rule.triton_tiles import (
     chunk_of_tile,
     decays,
     decays_to_end,
+    decays_transposed,
     ends_chunk,
-    load_gates,
+    load_gates_of_tile,
+    load_last_sums,
     load_rows,
-    load_sums,
-    load_tile,
     place_tile,
     store_rows,
-    store_tile,
     sum_rows,
 )
 from nas.kernels.triton_dot import dot
@@ -58,265 +62,234 @@ def _chunk_borders(table, tile, n, NT, SUB: tl.constexpr, PACKED: tl.constexpr):
 
 
 @triton.jit
-def _transposed_scores(kq, whole, rest, scale, BT: tl.constexpr):
-    """Compute P^T from k q^T, both [BT, BT] float32."""
-    i = tl.arange(0, BT)
-    between = (whole[None, :] - whole[:, None]) + (rest[None, :] - rest[:, None])
-    return kq * tl.exp(tl.where(i[:, None] <= i[None, :], between, float("-inf"))) * scale
-
-
-@triton.jit
-def _load_transposed(pointer, BT: tl.constexpr):
-    """Load the transpose of a contiguous [BT, BT] tile."""
-    i = tl.arange(0, BT)
-    return tl.load(pointer + i[None, :] * BT + i[:, None])
-
-
-@triton.jit
-def _differentiate_scores(dox, drx, whole, rest, scale, BT: tl.constexpr):
-    """Compute the gradients of q k^T and of k k^T (without its rows' beta), [BT, BT], from do x^T and dR x^T."""
-    i = tl.arange(0, BT)
-    decay = decays(whole, rest, BT)
-    return dox * decay * scale, tl.where(i[:, None] > i[None, :], -drx * decay, 0.0)
-
-
-@triton.jit
-def _store_gate_gradients(
-    dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
-    overlap, base_overlap, strength, kept, r, r_here, tile, start, end, table, T, H, NT, N,
-    BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, PACKED: tl.constexpr,
-):  # fmt: skip
-    """Store dg and dbeta of one tile, and droute where a chunk ends.
-
-    They follow from the sums over V and the gradients of the scores. ``gained`` [BT] is <gradient of the state after
-    the tile, a token's contribution to that state> without the route. ``overlap`` and ``base_overlap`` are the same
-    products with the states before the tile and before its chunk. ``kept`` is the decay over the tile. droute
-    [B * H, N] gets, for each chunk, <gradient of the next chunk's state, the part of it that the route scales>.
-    """
-    i = tl.arange(0, BT)
-    bh, n = tile // NT, tile % NT
-    token = start + i
-    gates = ((bh // H) * T + token) * H + bh % H
-    inside = token < end
-    tl.store(dbeta + gates, dbeta_tile + tl.sum(dkk_unscaled * kk, 1), mask=inside)
-
-    pairs = dqk * qk + dkk_unscaled * strength[:, None] * kk
-    dc += tl.sum(pairs, 1) - r_here * gained
-    gained_sum = tl.sum(gained)
-    kept_by = r_here
-    if SUB == 1:
-        kept_by = 1.0
-    d_last = r_here * gained_sum + kept_by * kept * overlap
-    if SUB > 1:
-        kept_of_chunk = _kept_of_chunk(c_in, table, tile, n, NT, SUB, BT, PACKED)
-        d_last += (1.0 - r) * kept_of_chunk * base_overlap
-    # g_t is part of every c_i with i >= t; a decay between two tokens has c of the later minus c of the earlier token.
-    dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last
-    dg_tile -= tl.sum(tl.where(i[:, None] <= i[None, :], tl.sum(pairs, 0)[None, :], 0.0), 1)
-    tl.store(dg + gates, tl.where(_vanished(c_in, tile, BT), 0.0, dg_tile), mask=inside)
-    if HAS_ROUTE and ends_chunk(table, n, NT, SUB, PACKED):
-        added = gained_sum
-        if SUB > 1:
-            added += kept * overlap - kept_of_chunk * base_overlap
-        if not FULL_ROUTE_GRAD:
-            added = tl.where(r == 0.0, 0.0, added)
-        tl.store(droute + bh * N + chunk_of_tile(table, n, SUB, PACKED), added)
-
-
-@triton.jit
-def _vanished(c_in, tile, BT: tl.constexpr):
+def _vanished(gates_in, tile, BT: tl.constexpr):
     """Return whether the decay of each token of a tile [BT] is 0: its gradient is 0, not a rounding error."""
     i = tl.arange(0, BT)
-    whole = tl.load(c_in + tile * 2 * BT + i)
-    return whole - tl.load(c_in + tile * 2 * BT + i - 1, mask=i > 0, other=0.0) <= VANISHED
+    whole = tl.load(gates_in + tile * 3 * BT + i)
+    return whole - tl.load(gates_in + tile * 3 * BT + i - 1, mask=i > 0, other=0.0) <= VANISHED
 
 
 @triton.jit
-def _kept_of_chunk(c_in, table, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr, PACKED: tl.constexpr):
+def _kept_of_chunk(gates_in, table, tile, n, NT, SUB: tl.constexpr, BT: tl.constexpr, PACKED: tl.constexpr):
     """Return the decay over all tiles of the chunk that contains ``tile``, the n-th of its head."""
     first = tl.load(table + n * 8 + 3) if PACKED else n - n % SUB
     there = first + tl.arange(0, SUB)
-    end = c_in + (tile - n + there) * 2 * BT + BT - 1
+    end = gates_in + (tile - n + there) * 3 * BT + BT - 1
     inside = there <= tl.load(table + n * 8 + 4) if PACKED else there < NT
     whole = tl.load(end, mask=inside, other=0.0)
     return tl.exp(tl.sum(whole, 0) + tl.sum(tl.load(end + BT, mask=inside, other=0.0), 0))
 
 
 @triton.jit
-def differentiate_values(
-    q, k, v, beta, route, table, c_in, a_in, states, dstates, do, dv, x_out, dr_out, sums, overlaps,
+def differentiate(
+    q, k, v, route, table, gates_in, x_in, states, dstates, do, dr_in, dq, dk, dv, sums, overlaps,
     scale, T, H, NT, N, R,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
     SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Compute dv, the written vectors X and the gradient dR of beta (v - e^c k S), for one tile and BV columns.
-
-    With ADD the result is added to the contents of dv.
-    sums [V blocks, 3, B * H * NT * BT]: parts of dbeta, of the gradient of c, and of <dS, a token's contribution>.
-    overlaps [V blocks, 2, B * H * NT]: <dS, S> of the tile, and of its whole chunk where it has several tiles.
-    """
-    V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
-    block = tl.program_id(0) % V_BLOCKS
-    tile = (tl.program_id(0) // V_BLOCKS).to(tl.int64)
-    tiles = (tl.num_programs(0) // V_BLOCKS).to(tl.int64)
-    column = block * BV
-    bh, n = tile // NT, tile % NT
-    b, h = bh // H, bh % H
-    start, end = place_tile(table, n, T, BT, PACKED)
-    q += b * q_b + h // GROUP * q_h
-    k += b * k_b + h // GROUP * k_h
-    dtype = k.dtype.element_ty
-    chunk_first, chunk_last = _chunk_borders(table, tile, n, NT, SUB, PACKED)
-    ks = tl.zeros((BT, BV), tl.float32)
-    qs = tl.zeros((BT, BV), tl.float32)
-    kds = tl.zeros((BT, BV), tl.float32)
-    kq = tl.zeros((BT, BT), tl.float32)
-    overlap = 0.0
-    chunk_overlap = 0.0
-    for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
-        q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
-        s = load_rows(states + tile * K * V, key, K, V, column, V, BKB, BV)
-        ds = load_rows(dstates + tile * K * V, key, K, V, column, V, BKB, BV)
-        overlap += tl.sum(s.to(tl.float32) * ds.to(tl.float32))
-        if SUB > 1:
-            s_chunk = load_rows(states + chunk_first * K * V, key, K, V, column, V, BKB, BV)
-            ds_chunk = load_rows(dstates + chunk_last * K * V, key, K, V, column, V, BKB, BV)
-            chunk_overlap += tl.sum(s_chunk.to(tl.float32) * ds_chunk.to(tl.float32))
-        ks = dot(k_tile, s, ks, PRECISION)
-        qs = dot(q_tile, s, qs, PRECISION)
-        kds = dot(k_tile, ds, kds, PRECISION)
-        kq = dot(k_tile, tl.trans(q_tile), kq, PRECISION)
-    tl.store(overlaps + block * 2 * tiles + tile, overlap)
-    if SUB > 1:
-        tl.store(overlaps + (block * 2 + 1) * tiles + tile, chunk_overlap)
-
-    whole, rest = load_sums(c_in, tile, BT)
-    to_end, _ = decays_to_end(c_in, tile, BT)
-    strength = load_gates(beta, bh, start, end, H, BT)
-    _, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
-    from_start = tl.exp(whole + rest)
-    sums += block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
-    do_tile = load_rows(do + b * do_b + h * do_h, start, end, do_t, column, V, BT, BV)
-    dc = tl.sum(do_tile * qs, 1) * (scale * from_start)
-    v_tile = load_rows(v + b * v_b + h * v_h, start, end, v_t, column, V, BT, BV)
-    a_tile = load_tile(a_in + tile * BT * BT, BT, BT)
-    ks = ks * from_start[:, None]
-    missing = v_tile - ks
-    x = dot(a_tile, (missing * strength[:, None]).to(dtype), None, PRECISION)
-    store_rows(x_out + tile * BT * V, x.to(dtype), 0, BT, V, column, V, BT, BV)
-    kds = kds * to_end[:, None]
-    tl.store(sums + 2 * tiles * BT, tl.sum(x * kds, 1))
-    p_transposed = _transposed_scores(kq, whole, rest, scale, BT).to(dtype)
-    dx = dot(p_transposed, do_tile, r_here * kds, PRECISION)
-    dr = dot(_load_transposed(a_in + tile * BT * BT, BT), dx.to(dtype), None, PRECISION)
-    store_rows(dr_out + tile * BT * V, dr.to(dtype), 0, BT, V, column, V, BT, BV)
-    dv_tile = dr * strength[:, None]
-    sum_rows(dv + (b * T * H + h) * V, dv_tile, start, end, H * V, column, V, BT, BV, ADD)
-    tl.store(sums, tl.sum(dr * missing, 1))
-    tl.store(sums + tiles * BT, dc - tl.sum(dv_tile * ks, 1))
-
-
-@triton.jit
-def _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB: tl.constexpr, BT: tl.constexpr):
-    """Sum the results of `differentiate_values` for a tile over the blocks of V: three [BT] and two numbers."""
-    dbeta = tl.zeros((BT,), tl.float32)
-    dc = tl.zeros((BT,), tl.float32)
-    gained = tl.zeros((BT,), tl.float32)
-    overlap = 0.0
-    base_overlap = 0.0
-    for block in range(V_BLOCKS):
-        part = sums + block * 3 * tiles * BT + tile * BT + tl.arange(0, BT)
-        dbeta += tl.load(part)
-        dc += tl.load(part + tiles * BT)
-        gained += tl.load(part + 2 * tiles * BT)
-        overlap += tl.load(overlaps + block * 2 * tiles + tile)
-        if SUB > 1:
-            base_overlap += tl.load(overlaps + (block * 2 + 1) * tiles + tile)
-    return dbeta, dc, gained, overlap, base_overlap
-
-
-@triton.jit
-def differentiate_keys(
-    q, k, beta, route, table, c_in, states, dstates, do, x_in, dr_in, sums, overlaps,
-    dq, dk, dg, dbeta, droute, scratch,
-    scale, T, H, NT, N, R, V_BLOCKS,
-    q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
-    SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr,
     PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Compute BKB columns of dq and dk for one tile of one head of v.
+    """Compute dq, or dk and dv, of one tile of one head of v; with ADD dv is added to its contents.
 
-    The first block of columns also sums dg, dbeta and droute.
+    Both programs of a tile run one after the other, so that what they both load stays in the L2 cache. The results for
+    the gates go to `differentiate_gates`:
+
+    sums [3, B * H * NT * BT]: q . dq; beta k . e - k . w; dbeta.
+    overlaps [3, B * H * NT]: <dS, what the tile writes to the state> without the route; <dS, S>; and the same product
+    with the states after and before the chunk, where it has several tiles.
     """
-    K_BLOCKS: tl.constexpr = BK // BKB
-    block = tl.program_id(0) % K_BLOCKS
-    tile = (tl.program_id(0) // K_BLOCKS).to(tl.int64)
-    tiles = (tl.num_programs(0) // K_BLOCKS).to(tl.int64)
-    first_key = block * BKB
+    tile = (tl.program_id(0) // 2).to(tl.int64)
+    tiles = (tl.num_programs(0) // 2).to(tl.int64)
     bh, n = tile // NT, tile % NT
     b, h = bh // H, bh % H
     start, end = place_tile(table, n, T, BT, PACKED)
     q += b * q_b + h // GROUP * q_h
     k += b * k_b + h // GROUP * k_h
     do += b * do_b + h * do_h
-    whole, rest = load_sums(c_in, tile, BT)
-    to_end, kept = decays_to_end(c_in, tile, BT)
-    strength = load_gates(beta, bh, start, end, H, BT)
-    from_start = tl.exp(whole + rest)
-    r, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
-    to_end = r_here * to_end
-
-    dq_tile = tl.zeros((BT, BKB), tl.float32)
-    dk_tile = tl.zeros((BT, BKB), tl.float32)
-    dox = tl.zeros((BT, BT), tl.float32)
-    drx = tl.zeros((BT, BT), tl.float32)
-    for column in tl.range(0, V, BV, num_stages=STAGES):
-        do_tile = load_rows(do, start, end, do_t, column, V, BT, BV)
-        x = load_rows(x_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
-        dr = load_rows(dr_in + tile * BT * V, 0, BT, V, column, V, BT, BV)
-        s = load_rows(states + tile * K * V, first_key, K, V, column, V, BKB, BV)
-        ds = load_rows(dstates + tile * K * V, first_key, K, V, column, V, BKB, BV)
-        dox = dot(do_tile, tl.trans(x), dox, PRECISION)
-        drx = dot(dr, tl.trans(x), drx, PRECISION)
-        dq_tile = dot(do_tile, tl.trans(s), dq_tile, PRECISION)
-        minus_dv = (dr * (-strength * from_start)[:, None]).to(dr.dtype)
-        dk_tile = dot(minus_dv, tl.trans(s), dk_tile, PRECISION)
-        x_to_end = (x * to_end[:, None]).to(x.dtype)
-        dk_tile = dot(x_to_end, tl.trans(ds), dk_tile, PRECISION)
-
-    dqk, dkk_unscaled = _differentiate_scores(dox, drx, whole, rest, scale, BT)
-    k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
-    q_tile = load_rows(q, start, end, q_t, first_key, K, BT, BKB)
-    dtype = k_tile.dtype
-    dqk_low, dkk_low = dqk.to(dtype), (dkk_unscaled * strength[:, None]).to(dtype)
-    # Transposed through memory: transposing a product's result in registers gives wrong code (see the top of the file).
-    program = tl.program_id(0).to(tl.int64) * BT * BT
-    second = tl.num_programs(0).to(tl.int64) * BT * BT
-    store_tile(scratch + program, dqk_low, BT, BT)
-    store_tile(scratch + second + program, dkk_low, BT, BT)
-    tl.debug_barrier()
-    dq_tile = dot(dqk_low, k_tile, dq_tile * (scale * from_start)[:, None], PRECISION)
-    dk_tile = dot(dkk_low, k_tile, dk_tile, PRECISION)
-    dk_tile = dot(_load_transposed(scratch + program, BT), q_tile, dk_tile, PRECISION)
-    dk_tile = dot(_load_transposed(scratch + second + program, BT), k_tile, dk_tile, PRECISION)
-    store_rows(dq + (b * T * H + h) * K, dq_tile.to(dq.dtype.element_ty), start, end, H * K, first_key, K, BT, BKB)
-    store_rows(dk + (b * T * H + h) * K, dk_tile.to(dk.dtype.element_ty), start, end, H * K, first_key, K, BT, BKB)
-
-    if block == 0:
-        qk = tl.zeros((BT, BT), tl.float32)
-        kk = tl.zeros((BT, BT), tl.float32)
-        for key in range(0, K, BKB):
-            k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
-            q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
-            qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
-            kk = dot(k_tile, tl.trans(k_tile), kk, PRECISION)
-        dbeta_tile, dc, gained, overlap, base_overlap = _add_up(sums, overlaps, tile, tiles, V_BLOCKS, SUB, BT)
-        _store_gate_gradients(
-            dg, dbeta, droute, c_in, dqk, dkk_unscaled, qk, kk, dbeta_tile, dc, gained,
-            overlap, base_overlap, strength, kept, r, r_here, tile, start, end, table, T, H, NT, N,
-            BT, SUB, HAS_ROUTE, FULL_ROUTE_GRAD, PACKED,
+    states += tile * K * V
+    dstates += tile * K * V
+    x_in += tile * BT * V
+    gates_in += tile * 3 * BT
+    sums += tile * BT + tl.arange(0, BT)
+    if tl.program_id(0) % 2 == 0:
+        _differentiate_queries(
+            q, k, gates_in, x_in, states, do, dq + (b * T * H + h) * K, sums,
+            scale, start, end, H, q_t, k_t, do_t, K, V, BK, BKB, BV, BT, PRECISION, STAGES,
         )  # fmt: skip
+    else:
+        dr_in += tile * BT * V
+        dv += (b * T * H + h) * V
+        _, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
+        dbeta = _differentiate_keys(
+            q, k, gates_in, x_in, states, dstates, do, dr_in, dk + (b * T * H + h) * K,
+            sums, overlaps + tile, tiles, r_here,
+            scale, start, end, H, q_t, k_t, do_t, K, V, BK, BKB, BV, BT, PRECISION, STAGES,
+        )  # fmt: skip
+        if SUB > 1:
+            first, last = _chunk_borders(table, tile, n, NT, SUB, PACKED)
+            overlap = _overlap(states + (first - tile) * K * V, dstates + (last - tile) * K * V, K, V, BK, BKB, BV)
+            tl.store(overlaps + 2 * tiles + tile, overlap)
+        strength = tl.load(gates_in + 2 * BT + tl.arange(0, BT))
+        for column in range(0, V, BV):
+            v_tile = load_rows(v + b * v_b + h * v_h, start, end, v_t, column, V, BT, BV)
+            dr = load_rows(dr_in, 0, BT, V, column, V, BT, BV).to(tl.float32)
+            dbeta += tl.sum(dr * v_tile, 1)
+            sum_rows(dv, dr * strength[:, None], start, end, H * V, column, V, BT, BV, ADD)
+        tl.store(sums + 2 * tiles * BT, dbeta)
+
+
+@triton.jit
+def _overlap(states, dstates, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr):
+    """Compute the sum of the products of two matrices [K, V]."""
+    overlap = 0.0
+    for key in range(0, BK, BKB):
+        for column in range(0, V, BV):
+            s = load_rows(states, key, K, V, column, V, BKB, BV)
+            ds = load_rows(dstates, key, K, V, column, V, BKB, BV)
+            overlap += tl.sum(s.to(tl.float32) * ds.to(tl.float32))
+    return overlap
+
+
+@triton.jit
+def _differentiate_queries(
+    q, k, gates_in, x_in, states, do, dq, sums,
+    scale, start, end, H, q_t, k_t, do_t,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Compute dq of a tile, and q . dq."""
+    read = tl.zeros((BT,), tl.float32)
+    for first_key in range(0, BK, BKB):
+        scores = tl.zeros((BT, BT), tl.float32)
+        total = tl.zeros((BT, BKB), tl.float32)
+        for column in tl.range(0, V, BV, num_stages=STAGES):
+            x = load_rows(x_in, 0, BT, V, column, V, BT, BV)
+            s = load_rows(states, first_key, K, V, column, V, BKB, BV)
+            do_tile = load_rows(do, start, end, do_t, column, V, BT, BV)
+            scores = dot(do_tile, tl.trans(x), scores, PRECISION)
+            total = dot(do_tile, tl.trans(s), total, PRECISION)
+        whole, rest, _ = load_gates_of_tile(gates_in, 0, BT, False)
+        k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
+        scores *= decays(whole, rest, start, BT) * scale
+        total *= (scale * tl.exp(whole + rest))[:, None]
+        total = dot(scores.to(k_tile.dtype), k_tile, total, PRECISION)
+        q_tile = load_rows(q, start, end, q_t, first_key, K, BT, BKB)
+        read += tl.sum(total * q_tile, 1)
+        store_rows(dq, total.to(dq.dtype.element_ty), start, end, H * K, first_key, K, BT, BKB)
+    tl.store(sums, read)
+
+
+@triton.jit
+def _differentiate_keys(
+    q, k, gates_in, x_in, states, dstates, do, dr_in, dk, sums, overlaps, tiles, r_here,
+    scale, start, end, H, q_t, k_t, do_t,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Compute dk of a tile; store results for the gates, and return dbeta without dR . v.
+
+    beta e and then w are added up in dk, one after the other: both at once would not fit in the registers.
+    """
+    dtype = k.dtype.element_ty
+    i = start + tl.arange(0, BT)
+    dc = tl.zeros((BT,), tl.float32)
+    dbeta = tl.zeros((BT,), tl.float32)
+    gained = tl.zeros((BT,), tl.float32)
+    overlap = 0.0
+    for first_key in range(0, BK, BKB):
+        scores = tl.zeros((BT, BT), tl.float32)
+        total = tl.zeros((BT, BKB), tl.float32)
+        for column in tl.range(0, V, BV, num_stages=STAGES):
+            x = load_rows(x_in, 0, BT, V, column, V, BT, BV)
+            s = load_rows(states, first_key, K, V, column, V, BKB, BV)
+            dr = load_rows(dr_in, 0, BT, V, column, V, BT, BV)
+            scores = dot(dr, tl.trans(x), scores, PRECISION)
+            total = dot(dr, tl.trans(s), total, PRECISION)
+            ds = load_rows(dstates, first_key, K, V, column, V, BKB, BV)
+            overlap += tl.sum(s.to(tl.float32) * ds.to(tl.float32))
+        whole, rest, strength = load_gates_of_tile(gates_in, 0, BT, False)
+        k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
+        scores = tl.where(i[:, None] > i[None, :], -scores * decays(whole, rest, start, BT), 0.0)
+        total = dot(scores.to(dtype), k_tile, total * -tl.exp(whole + rest)[:, None], PRECISION)
+        read = tl.sum(total * k_tile, 1)
+        dbeta += read
+        dc += strength * read
+        total = (total * strength[:, None]).to(dk.dtype.element_ty)
+        store_rows(dk, total, start, end, H * K, first_key, K, BT, BKB)
+        tl.debug_barrier()  # other threads add to the values stored here
+
+        scores = tl.zeros((BT, BT), tl.float32)
+        total = tl.zeros((BT, BKB), tl.float32)
+        for column in tl.range(0, V, BV, num_stages=STAGES):
+            x = load_rows(x_in, 0, BT, V, column, V, BT, BV)
+            dr = load_rows(dr_in, 0, BT, V, column, V, BT, BV)
+            ds = load_rows(dstates, first_key, K, V, column, V, BKB, BV)
+            scores = dot(x, tl.trans(dr), scores, PRECISION)
+            total = dot(x, tl.trans(ds), total, PRECISION)
+        whole, rest, strength = load_gates_of_tile(gates_in, 0, BT, False)
+        to_end, _ = decays_to_end(gates_in, 0, whole, rest, BT)
+        k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
+        gained += tl.sum(total * k_tile, 1) * to_end
+        scores *= decays_transposed(whole, rest, start, BT)
+        scores = tl.where(i[:, None] < i[None, :], scores * -strength[None, :], 0.0)
+        total = dot(scores.to(dtype), k_tile, total * (r_here * to_end)[:, None], PRECISION)
+        tl.debug_barrier()  # loads the gates anew below, instead of keeping them in registers
+
+        scores = tl.zeros((BT, BT), tl.float32)
+        for column in tl.range(0, V, BV, num_stages=STAGES):
+            x = load_rows(x_in, 0, BT, V, column, V, BT, BV)
+            do_tile = load_rows(do, start, end, do_t, column, V, BT, BV)
+            scores = dot(x, tl.trans(do_tile), scores, PRECISION)
+        whole, rest, _ = load_gates_of_tile(gates_in, 0, BT, False)
+        scores *= decays_transposed(whole, rest, start, BT) * scale
+        q_tile = load_rows(q, start, end, q_t, first_key, K, BT, BKB)
+        total = dot(scores.to(dtype), q_tile, total, PRECISION)
+        k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
+        dc -= tl.sum(total * k_tile, 1)
+        sum_rows(dk, total, start, end, H * K, first_key, K, BT, BKB, True)
+    tl.store(sums + tiles * BT, dc)
+    tl.store(overlaps, tl.sum(gained))
+    tl.store(overlaps + tiles, overlap)
+    return dbeta
+
+
+@triton.jit
+def differentiate_gates(
+    route, table, gates_in, sums, overlaps, dg, dbeta, droute, T, H, NT, N, R,
+    BT: tl.constexpr, SUB: tl.constexpr, HAS_ROUTE: tl.constexpr, FULL_ROUTE_GRAD: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """Compute dg and dbeta of one tile, and droute where a chunk ends, from the results of `differentiate`.
+
+    droute [B * H, N] gets, for each chunk, <gradient of the next chunk's state, the part of it that the route scales>.
+    """
+    tile = tl.program_id(0).to(tl.int64)
+    tiles = tl.num_programs(0).to(tl.int64)
+    bh, n = tile // NT, tile % NT
+    b, h = bh // H, bh % H
+    start, end = place_tile(table, n, T, BT, PACKED)
+    r, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
+    i = tl.arange(0, BT)
+    token = start + i
+    at = (b * T + token) * H + h
+    inside = token < end
+    sums += tile * BT + i
+    tl.store(dbeta + at, tl.load(sums + 2 * tiles * BT), mask=inside)
+    dc = tl.load(sums) + tl.load(sums + tiles * BT)
+    gained = tl.load(overlaps + tile)
+    overlap = tl.load(overlaps + tiles + tile)
+    whole, rest = load_last_sums(gates_in, tile, BT)
+    overlap *= tl.exp(whole + rest)
+    if SUB == 1:
+        d_last = r_here * gained + overlap
+    else:
+        of_chunk = tl.load(overlaps + 2 * tiles + tile)
+        of_chunk *= _kept_of_chunk(gates_in, table, tile, n, NT, SUB, BT, PACKED)
+        d_last = r_here * (gained + overlap) + (1.0 - r) * of_chunk
+    dg_tile = tl.sum(tl.where(i[:, None] >= i[None, :], dc[:, None], 0.0), 0) + d_last  # g_t is in each c_i, i >= t
+    tl.store(dg + at, tl.where(_vanished(gates_in, tile, BT), 0.0, dg_tile), mask=inside)
+    if HAS_ROUTE and ends_chunk(table, n, NT, SUB, PACKED):
+        if SUB > 1:
+            gained += overlap - of_chunk
+        if not FULL_ROUTE_GRAD:
+            gained = tl.where(r == 0.0, 0.0, gained)
+        tl.store(droute + bh * N + chunk_of_tile(table, n, SUB, PACKED), gained)

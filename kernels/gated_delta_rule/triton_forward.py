@@ -1,17 +1,15 @@
-"""Forward pass of the gated delta rule: kernels that are parallel over tiles, then a scan of the state over tiles.
+"""Forward pass of the gated delta rule: a scan of the state over tiles, given each tile's triangular inverse.
 
 In a tile that starts from state S, with c the running sum of g, D_ij = exp(c_i - c_j) for j <= i, and A the inverse of
 I + tril(beta_i D_ij k_i . k_j, -1) (the WY form; Yang et al. 2024, arXiv 2406.06484, with decay 2412.06464)::
 
-        w = -A diag(beta e^c) k         written to the state:  X = A diag(beta) v + w S
-        P = scale D * (q k^T)           output:                o = scale e^c q S + P X  =  q' S + P' v
-    q' = scale e^c q + P w          P' = P A diag(beta)
+    R = beta (v - e^c k S)          written to the state:  X = A R
+    P = scale D * (q k^T)           output:                o = scale e^c q S + P X
     S' = e^{c_last} S + (e^{c_last - c} k)^T X
 
-A, w, q' and P' do not depend on S and V, so `triton_invert.invert` and `prepare` compute them for all tiles at once.
-`scan` then computes products with the state, tile after tile. Where too few heads fill the GPU, the sequence is split
-into segments. `summarise` computes each segment's effect on a state, a linear map; `chain` computes the states between
-segments; then every segment is scanned independently.
+Only A is computed beforehand, by `triton_invert.invert`: the scan reads q, k, v and A once and writes o. Where too few
+heads fill the GPU, the sequence is split into segments. `summarise` computes each segment's effect on a state, a linear
+map; `chain` computes the states between segments; then every segment is scanned independently.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
@@ -21,52 +19,23 @@ import triton.language as tl
 from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
     decays_to_end,
+    gates_of_tiles,
     is_last_segment,
+    load_block,
+    load_gates_of_tile,
     load_rows,
-    load_sums,
-    load_tile,
+    matrix,
     place_segment,
-    place_tile,
     store_rows,
-    store_tile,
 )
 from nas.kernels.triton_dot import dot
 
 
 @triton.jit
-def prepare(
-    q, k, tiles, c_in, a_beta_in, to_keys_in, w_out, q_out, p_out,
-    scale, T, H, NT,
-    q_b, q_t, q_h, k_b, k_t, k_h,
-    K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, GROUP: tl.constexpr,
-    PACKED: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Compute w and q' [BT, BK], P' [BT, BT] for one tile of one head."""
-    tile = tl.program_id(0).to(tl.int64)
-    bh = tile // NT
-    start, end = place_tile(tiles, tile % NT, T, BT, PACKED)
-    b, h = bh // H, bh % H
-    q += b * q_b + h // GROUP * q_h
-    k += b * k_b + h // GROUP * k_h
-    dtype = k.dtype.element_ty
-    whole, rest = load_sums(c_in, tile, BT)
-    a_beta = load_tile(a_beta_in + tile * BT * BT, BT, BT)
-    to_keys = load_tile(to_keys_in + tile * BT * BT, BT, BT)
-    qk = tl.zeros((BT, BT), tl.float32)
-    for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
-        q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
-        qk = dot(q_tile, tl.trans(k_tile), qk, PRECISION)
-    p = (qk * decays(whole, rest, BT) * scale).to(dtype)
-    store_tile(p_out + tile * BT * BT, dot(p, a_beta, None, PRECISION).to(dtype), BT, BT)
-    from_start = tl.exp(whole + rest)
-    for key in range(0, BK, BKB):
-        k_tile = load_rows(k, start, end, k_t, key, K, BT, BKB)
-        q_tile = load_rows(q, start, end, q_t, key, K, BT, BKB)
-        w = (-dot(to_keys, k_tile, None, PRECISION)).to(dtype)
-        q_new = dot(p, w, q_tile * (scale * from_start)[:, None], PRECISION)
-        store_rows(w_out + tile * BT * BK, w, 0, BT, BK, key, BK, BT, BKB)
-        store_rows(q_out + tile * BT * BK, q_new.to(dtype), 0, BT, BK, key, BK, BT, BKB)
+def _written(k_tile, v_tile, a_tile, state, from_start, strength, PRECISION: tl.constexpr):
+    """Compute X [BT, BV], the vectors that a tile writes to the state, from the state at its start."""
+    missing = v_tile - from_start[:, None] * dot(k_tile, state, None, PRECISION)
+    return dot(a_tile, (missing * strength[:, None]).to(k_tile.dtype), None, PRECISION)
 
 
 @triton.jit
@@ -87,12 +56,12 @@ def _next_state(
 
 @triton.jit
 def summarise(
-    k, v, route, table, c_in, a_in, w_in, ends, transitions,
+    k, v, route, table, gates_in, a_in, ends, transitions,
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
-    SAVE: tl.constexpr,
+    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, SAVE: tl.constexpr, PACKED: tl.constexpr, TMA: tl.constexpr,
+    PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
@@ -109,29 +78,30 @@ def summarise(
     is_end = block < V_BLOCKS
     if is_last_segment(table, segment, SEGMENTS, PACKED) & (is_end | (not SAVE)):
         return
-    value_dim = tl.where(is_end, V, 0)  # v adds nothing to columns of the transition
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
     rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)
     identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS)
     state = tl.where(identity, 1.0, 0.0)
     base = state
     first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    k_rows = matrix(k, end, k_t, K, BT, BK, TMA)
+    v_rows = matrix(v, end, v_t, V, BT, BV, TMA)
+    gates = gates_of_tiles(gates_in + bh * NT * 3 * BT, NT, BT, TMA)
+    a_rows = matrix(a_in + bh * NT * BT * BT, NT * BT, BT, BT, BT, BT, TMA)
+    # v adds nothing to columns of the transition: a descriptor loads zeros from columns outside, pointers without rows
+    v_column, v_end = tl.where(is_end, column, V), tl.where(is_end, end, 0)
     for n in tl.range(first, last, num_stages=STAGES):
         tile = bh * NT + n
         r = 1.0
         if HAS_ROUTE:
             r = tl.load(route + (b * N + chunk + (n - origin) // SUB) * R + h // (H // R))
-        wanted = (r != 0.0) | (SUB > 1)
-        length = tl.where(wanted, end, 0)
         start = token + (n - origin) * BT
-        k_tile = load_rows(k, start, length, k_t, 0, K, BT, BK)
-        v_rows = start + tl.arange(0, BT)
-        v_inside = (v_rows[:, None] < length) & (columns[None, :] < value_dim)
-        v_tile = tl.load(v + v_rows[:, None].to(tl.int64) * v_t + columns[None, :], mask=v_inside, other=0.0)
-        w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
-        a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted & is_end, BT, 0), BT, 0, BT, BT, BT)
-        to_end, kept = decays_to_end(c_in, tile, BT)
-        written = dot(w_tile, state.to(k_tile.dtype), dot(a_tile, v_tile, None, PRECISION), PRECISION)
+        k_tile = load_block(k_rows, start, end, k_t, 0, K, BT, BK, TMA)
+        v_tile = load_block(v_rows, start, v_end, v_t, v_column, V, BT, BV, TMA)
+        a_tile = load_block(a_rows, n * BT, NT * BT, BT, 0, BT, BT, BT, TMA)
+        whole, rest, strength = load_gates_of_tile(gates, n, BT, TMA)
+        to_end, kept = decays_to_end(gates_in, tile, whole, rest, BT)
+        written = _written(k_tile, v_tile, a_tile, state.to(k_tile.dtype), tl.exp(whole + rest), strength, PRECISION)
         index = (n - origin) % SUB
         last_of_chunk = (index == SUB - 1) | (n == last_tile)
         state, base = _next_state(
@@ -146,56 +116,29 @@ def summarise(
 
 @triton.jit
 def scan(
-    k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
-    HEADS, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT,
-    k_b, k_t, k_h, v_b, v_t, v_h,
+    q, k, v, route, table, gates_in, a_in, starts, initial, o, x_out, states, final,
+    scale, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT,
+    q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
     GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, HAS_INITIAL: tl.constexpr,
-    HAS_FINAL: tl.constexpr, SAVE: tl.constexpr, PACKED: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr, LOOP: tl.constexpr,
-):  # fmt: skip
-    """Scan the state through every segment of every head, BV of its columns at a time.
-
-    Writes o and, with SAVE, the state before each tile. Of packed documents the segments below SPLIT start from
-    ``starts``, the others from ``initial``, each where there is one; with HAS_FINAL final states are written.
-    """
-    if LOOP:
-        works = (V + BV - 1) // BV * SEGMENTS * HEADS
-        for work in tl.range(tl.program_id(0), works, tl.num_programs(0), num_stages=1):
-            _scan_segment(
-                work, k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
-                T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT, k_b, k_t, k_h, v_b, v_t, v_h,
-                K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, HAS_INITIAL, HAS_FINAL, SAVE, PACKED,
-                PRECISION, STAGES,
-            )  # fmt: skip
-    else:
-        _scan_segment(
-            tl.program_id(0), k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
-            T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT, k_b, k_t, k_h, v_b, v_t, v_h,
-            K, V, BK, BV, BT, SUB, GROUP, HAS_ROUTE, HAS_START, HAS_INITIAL, HAS_FINAL, SAVE, PACKED,
-            PRECISION, STAGES,
-        )  # fmt: skip
-
-
-@triton.jit
-def _scan_segment(
-    work, k, v, route, table, c_in, a_in, w_in, q_in, p_in, starts, initial, o, states, final,
-    T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT,
-    k_b, k_t, k_h, v_b, v_t, v_h,
-    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
-    GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, HAS_START: tl.constexpr, HAS_INITIAL: tl.constexpr,
-    HAS_FINAL: tl.constexpr, SAVE: tl.constexpr, PACKED: tl.constexpr,
+    HAS_OUTPUT: tl.constexpr, HAS_FINAL: tl.constexpr, SAVE: tl.constexpr, PACKED: tl.constexpr, TMA: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Scan one segment of one head, BV columns."""
+    """Scan the state through one segment of one head, BV of its columns.
+
+    Writes o with HAS_OUTPUT, final states with HAS_FINAL, and with SAVE the state before each tile and X. Of packed
+    documents the segments below SPLIT start from ``starts``, the others from ``initial``, each where there is one.
+    """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
-    column = (work % V_BLOCKS) * BV
-    segment = (work // V_BLOCKS) % SEGMENTS
-    bh = (work // (V_BLOCKS * SEGMENTS)).to(tl.int64)
+    column = (tl.program_id(0) % V_BLOCKS) * BV
+    segment = (tl.program_id(0) // V_BLOCKS) % SEGMENTS
+    bh = (tl.program_id(0) // (V_BLOCKS * SEGMENTS)).to(tl.int64)
     b, h = bh // H, bh % H
+    q += b * q_b + h // GROUP * q_h
     k += b * k_b + h // GROUP * k_h
     v += b * v_b + h * v_h
-    o += (b * T * H + h) * V
+    if HAS_OUTPUT:
+        o += (b * T * H + h) * V
     state = tl.zeros((BK, BV), tl.float32)
     if PACKED:
         of_document = (tl.load(table + segment * 8 + 5) * H + h) * K * V
@@ -210,31 +153,44 @@ def _scan_segment(
             state += load_rows(starts + (bh * SEGMENTS + segment) * K * V, 0, K, V, column, V, BK, BV)
     base = state
     first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    if SAVE:
+        rows = tl.where(first < last, K, 0)
+        store_rows(states + (bh * NT + first) * K * V, state.to(k.dtype.element_ty), 0, rows, V, column, V, BK, BV)
+    q_rows = matrix(q, end, q_t, K, BT, BK, TMA)
+    k_rows = matrix(k, end, k_t, K, BT, BK, TMA)
+    v_rows = matrix(v, end, v_t, V, BT, BV, TMA)
+    gates = gates_of_tiles(gates_in + bh * NT * 3 * BT, NT, BT, TMA)
+    a_rows = matrix(a_in + bh * NT * BT * BT, NT * BT, BT, BT, BT, BT, TMA)
     for n in tl.range(first, last, num_stages=STAGES):
         tile = bh * NT + n
         r = 1.0
         if HAS_ROUTE:
             r = tl.load(route + (b * N + chunk + (n - origin) // SUB) * R + h // (H // R))
-        wanted = (r != 0.0) | (SUB > 1)
         start = token + (n - origin) * BT
-        k_tile = load_rows(k, start, tl.where(wanted, end, 0), k_t, 0, K, BT, BK)
-        v_tile = load_rows(v, start, end, v_t, column, V, BT, BV)
-        w_tile = load_rows(w_in + tile * BT * BK, 0, tl.where(wanted, BT, 0), BK, 0, BK, BT, BK)
-        a_tile = load_rows(a_in + tile * BT * BT, 0, tl.where(wanted, BT, 0), BT, 0, BT, BT, BT)
-        q_tile = load_tile(q_in + tile * BT * BK, BT, BK)
-        p_tile = load_tile(p_in + tile * BT * BT, BT, BT)
-        to_end, kept = decays_to_end(c_in, tile, BT)
+        k_tile = load_block(k_rows, start, end, k_t, 0, K, BT, BK, TMA)
+        v_tile = load_block(v_rows, start, end, v_t, column, V, BT, BV, TMA)
+        a_tile = load_block(a_rows, n * BT, NT * BT, BT, 0, BT, BT, BT, TMA)
+        whole, rest, strength = load_gates_of_tile(gates, n, BT, TMA)
+        to_end, kept = decays_to_end(gates_in, tile, whole, rest, BT)
+        from_start = tl.exp(whole + rest)
         low = state.to(k_tile.dtype)
-        if SAVE:
-            store_rows(states + tile * K * V, low, 0, K, V, column, V, BK, BV)
-        out = dot(q_tile, low, dot(p_tile, v_tile, None, PRECISION), PRECISION)
-        store_rows(o, out.to(o.dtype.element_ty), start, end, H * V, column, V, BT, BV)
-        written = dot(w_tile, low, dot(a_tile, v_tile, None, PRECISION), PRECISION)
+        written = _written(k_tile, v_tile, a_tile, low, from_start, strength, PRECISION)
+        low_written = written.to(k_tile.dtype)
+        if HAS_OUTPUT:
+            q_tile = load_block(q_rows, start, end, q_t, 0, K, BT, BK, TMA)
+            scores = dot(q_tile, tl.trans(k_tile), None, PRECISION) * decays(whole, rest, start, BT)
+            out = dot(q_tile, low, None, PRECISION) * from_start[:, None]
+            out = dot(scores.to(k_tile.dtype), low_written, out, PRECISION) * scale
+            store_rows(o, out.to(o.dtype.element_ty), start, end, H * V, column, V, BT, BV)
         index = (n - origin) % SUB
         last_of_chunk = (index == SUB - 1) | (n == last_tile)
         state, base = _next_state(
             state, base, k_tile, written, to_end, kept, r, index == 0, last_of_chunk, SUB, PRECISION
         )
+        if SAVE:
+            store_rows(x_out + tile * BT * V, low_written, 0, BT, V, column, V, BT, BV)
+            if n + 1 < last:
+                store_rows(states + (tile + 1) * K * V, state.to(k_tile.dtype), 0, K, V, column, V, BK, BV)
     if HAS_FINAL and is_last_segment(table, segment, SEGMENTS, PACKED):
         store_rows(final + of_document, state, 0, K, V, column, V, BK, BV)
 

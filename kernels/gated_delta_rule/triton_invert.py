@@ -18,21 +18,19 @@ SIDE = tl.constexpr(16)
 
 @triton.jit
 def invert(
-    k, g, beta, tiles, c_out, a_out, a_beta_out, to_keys_out,
+    k, g, beta, tiles, gates_out, a_out,
     T, H, NT,
     k_b, k_t, k_h,
     K: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BT: tl.constexpr, GROUP: tl.constexpr,
-    SAVE: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+    PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Compute for a tile of a head: the sums c [2, BT], and [BT, BT] A (with SAVE), A diag(beta), A diag(beta e^c)."""
+    """Compute for a tile of a head A [BT, BT], and its gates [3, BT]: the two running sums of g, and beta."""
     tile = tl.program_id(0).to(tl.int64)
     bh = tile // NT
     start, end = place_tile(tiles, tile % NT, T, BT, PACKED)
     k += (bh // H) * k_b + (bh % H) // GROUP * k_h
     a_out += tile * BT * BT
-    a_beta_out += tile * BT * BT
-    to_keys_out += tile * BT * BT
-    c_out += tile * 2 * BT + tl.arange(0, SIDE)
+    gates_out += tile * 3 * BT + tl.arange(0, SIDE)
 
     kk00 = tl.zeros((SIDE, SIDE), tl.float32)
     kk11, kk10, kk22, kk21, kk20, kk33, kk32, kk31, kk30 = kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00, kk00
@@ -54,22 +52,22 @@ def invert(
             kk32 = dot(k3, tl.trans(k2), kk32, PRECISION)
             kk33 = dot(k3, tl.trans(k3), kk33, PRECISION)
 
-    w0, r0, b0, wholes0, rests0 = _gates(g, beta, c_out, bh, start, 0.0, 0.0, end, H, BT)
+    w0, r0, b0, wholes0, rests0 = _gates(g, beta, gates_out, bh, start, 0.0, 0.0, end, H, BT)
     a00 = _invert_diagonal(kk00, w0, r0, b0)
-    _store(a_out, a_beta_out, to_keys_out, a00, 0, 0, w0 + r0, b0, BT, SAVE)
+    _store(a_out, a00, 0, 0, BT)
     if BT > SIDE:
-        w1, r1, b1, wholes1, rests1 = _gates(g, beta, c_out + SIDE, bh, start + SIDE, wholes0, rests0, end, H, BT)
+        w1, r1, b1, wholes1, rests1 = _gates(g, beta, gates_out + SIDE, bh, start + SIDE, wholes0, rests0, end, H, BT)
         a11 = _invert_diagonal(kk11, w1, r1, b1)
         l10 = _lower(kk10, w1, r1, b1, w0, r0)
         a10 = -dot(a11, dot(l10, a00, None, PRECISION), None, PRECISION)
-        _store(a_out, a_beta_out, to_keys_out, a11, 1, 1, w1 + r1, b1, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a10, 1, 0, w0 + r0, b0, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, tl.zeros_like(a11), 0, 1, w1 + r1, b1, BT, SAVE)
+        _store(a_out, a11, 1, 1, BT)
+        _store(a_out, a10, 1, 0, BT)
+        _store(a_out, tl.zeros_like(a11), 0, 1, BT)
     if BT > 2 * SIDE:
         w2, r2, b2, wholes2, rests2 = _gates(
-            g, beta, c_out + 2 * SIDE, bh, start + 2 * SIDE, wholes1, rests1, end, H, BT
+            g, beta, gates_out + 2 * SIDE, bh, start + 2 * SIDE, wholes1, rests1, end, H, BT
         )
-        w3, r3, b3, _, _ = _gates(g, beta, c_out + 3 * SIDE, bh, start + 3 * SIDE, wholes2, rests2, end, H, BT)
+        w3, r3, b3, _, _ = _gates(g, beta, gates_out + 3 * SIDE, bh, start + 3 * SIDE, wholes2, rests2, end, H, BT)
         a22 = _invert_diagonal(kk22, w2, r2, b2)
         a33 = _invert_diagonal(kk33, w3, r3, b3)
         l20, l21 = _lower(kk20, w2, r2, b2, w0, r0), _lower(kk21, w2, r2, b2, w1, r1)
@@ -84,28 +82,29 @@ def invert(
         a31 = -dot(a33, dot(l31, a11, dot(l32, a21, None, PRECISION), PRECISION), None, PRECISION)
         sum30 = dot(l30, a00, dot(l31, a10, dot(l32, a20, None, PRECISION), PRECISION), PRECISION)
         a30 = -dot(a33, sum30, None, PRECISION)
-        _store(a_out, a_beta_out, to_keys_out, a22, 2, 2, w2 + r2, b2, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a21, 2, 1, w1 + r1, b1, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a20, 2, 0, w0 + r0, b0, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a33, 3, 3, w3 + r3, b3, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a32, 3, 2, w2 + r2, b2, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a31, 3, 1, w1 + r1, b1, BT, SAVE)
-        _store(a_out, a_beta_out, to_keys_out, a30, 3, 0, w0 + r0, b0, BT, SAVE)
+        _store(a_out, a22, 2, 2, BT)
+        _store(a_out, a21, 2, 1, BT)
+        _store(a_out, a20, 2, 0, BT)
+        _store(a_out, a33, 3, 3, BT)
+        _store(a_out, a32, 3, 2, BT)
+        _store(a_out, a31, 3, 1, BT)
+        _store(a_out, a30, 3, 0, BT)
         zeros = tl.zeros_like(a22)
         for row in tl.static_range(3):
             for column in tl.static_range(2, 4):
                 if column > row:
-                    _store(a_out, a_beta_out, to_keys_out, zeros, row, column, w2 + r2, b2, BT, SAVE)
+                    _store(a_out, zeros, row, column, BT)
 
 
 @triton.jit
-def _gates(g, beta, c_out, bh, start, whole_before, rest_before, T, H, BT: tl.constexpr):
-    """Load the gates of a block and store its sums, which begin at ``.._before``; return sums, beta and last sums."""
+def _gates(g, beta, gates_out, bh, start, whole_before, rest_before, T, H, BT: tl.constexpr):
+    """Copy the gates of a block to the tile's; sums begin at ``.._before``. Return sums, beta and last sums."""
     whole, rest = split_gate(load_gates(g, bh, start, T, H, SIDE))
     wholes, rests = whole_before + tl.cumsum(whole, 0), rest_before + tl.cumsum(rest, 0)
-    tl.store(c_out, wholes)
-    tl.store(c_out + BT, rests)
+    tl.store(gates_out, wholes)
+    tl.store(gates_out + BT, rests)
     strength = load_gates(beta, bh, start, T, H, SIDE)
+    tl.store(gates_out + 2 * BT, strength)
     return wholes, rests, strength, whole_before + tl.sum(whole, 0), rest_before + tl.sum(rest, 0)
 
 
@@ -133,14 +132,8 @@ def _invert_diagonal(kk, whole, rest, strength):
 
 
 @triton.jit
-def _store(
-    a_out, a_beta_out, to_keys_out, block, row, column, c_column, strength, BT: tl.constexpr, SAVE: tl.constexpr
-):
-    """Store one block of A, if SAVE, of A diag(beta) and of A diag(beta e^c)."""
+def _store(a_out, block, row, column, BT: tl.constexpr):
+    """Store one block of A."""
     i = tl.arange(0, SIDE)
     at = (i + row * SIDE)[:, None] * BT + (i + column * SIDE)[None, :]
-    dtype = a_out.dtype.element_ty
-    if SAVE:
-        tl.store(a_out + at, block.to(dtype))
-    tl.store(a_beta_out + at, (block * strength[None, :]).to(dtype))
-    tl.store(to_keys_out + at, (block * (strength * tl.exp(c_column))[None, :]).to(dtype))
+    tl.store(a_out + at, block.to(a_out.dtype.element_ty))

@@ -10,8 +10,8 @@ from torch import Tensor
 from nas.kernels.arguments import num_chunks
 from nas.kernels.gated_delta_rule import triton_forward, triton_invert
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
-from nas.kernels.machine import has_large_shared_memory
-from nas.kernels.triton_support import dot_precision, multiprocessors, narrowest, on_device
+from nas.kernels.machine import has_large_shared_memory, has_tile_copies
+from nas.kernels.triton_support import allow_scratch_memory, dot_precision, multiprocessors, narrowest, on_device
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
 """Programs of a split scan; a scan is split where whole sequences would leave over half of the multiprocessors idle."""
@@ -22,25 +22,19 @@ MIN_SEGMENT_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Blocks:
-    """Block sizes: BT tokens a tile, BK >= K in blocks of BKB; per kernel (rows,) columns of V, warps, stages.
+    """Block sizes: BT tokens a tile, BK >= K; per kernel (rows,) columns of V, warps, stages.
 
-    ``invert`` is warps and the maximum of registers a thread; that maximum is also the last entry of ``summarise``.
-    ``split_scan`` and ``split_scan_back`` are for sequences in segments, whose programs share a multiprocessor.
+    ``invert`` is columns of K, warps and the maximum of registers a thread. ``gradients`` begins with columns of K.
+    ``scan``, also for the scan back, ends with the stages where programs do not share a multiprocessor.
     """
 
     BT: int
     BK: int
-    BKB: int
-    invert: tuple[int, int | None]
-    prepare: tuple[int, int]
-    summarise: tuple[int, int, int, int | None]
+    invert: tuple[int, int, int | None]
+    summarise: tuple[int, int, int]
     chain: tuple[int, int, int]
-    scan: tuple[int, int, int]
-    scan_back: tuple[int, int, int]
-    split_scan: tuple[int, int, int]
-    split_scan_back: tuple[int, int, int]
-    values: tuple[int, int]
-    keys: tuple[int, int, int]
+    scan: tuple[int, int, int, int]
+    gradients: tuple[int, int, int, int]
 
 
 def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype, device: torch.device) -> Blocks:
@@ -60,20 +54,15 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype,
         return _small_blocks(chunk_size, padded, wide)
     if wide:
         columns = 16 if big else 32
-        scan = (columns, 4, 1)
         return Blocks(
-            BT=min(16 if big else 32, chunk_size), BK=padded, BKB=min(padded, 32), invert=(1, None), prepare=(4, 3),
-            summarise=(*scan, None), chain=(32, columns, 4), scan=scan, scan_back=scan, split_scan=scan,
-            split_scan_back=scan, values=(columns, 4), keys=(columns, 4, 2),
+            BT=min(16 if big else 32, chunk_size), BK=padded, invert=(min(padded, 32), 1, None),
+            summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1, 1),
+            gradients=(min(padded, 64), columns, 4, 1),
         )  # fmt: skip
     tile = min(64, chunk_size)
-    scan = (64, 8, 1) if big else (64, 4, 2)
-    alone = (64, 8, 1) if big else (64, 4, 1)
     return Blocks(
-        BT=tile, BK=padded, BKB=64, invert=(1, 168), prepare=(4, 3),
-        summarise=(*scan, None) if big else (64, 4, 1, 168), chain=(128, 64, 8),
-        scan=scan, scan_back=scan, split_scan=alone, split_scan_back=alone if big or value_dim <= 64 else (128, 8, 2),
-        values=(64, 4), keys=(64, 4, 3),
+        BT=tile, BK=padded, invert=(64, 1, 168), summarise=(64, 8, 1) if big else (64, 4, 2), chain=(128, 64, 8),
+        scan=(64, 8, 1, 1) if big else (64, 4, 2, 3), gradients=(min(padded, 128), 64, 4, 3),
     )  # fmt: skip
 
 
@@ -84,12 +73,12 @@ def _small_blocks(chunk_size: int, padded: int, wide: bool) -> Blocks:
     """
     big = padded > 128
     columns = 16 if wide and big else 32
-    scan = (columns, 8, 1) if wide or big else (columns, 4, 2)
+    scan = (columns, 8, 1, 1) if wide or big else (columns, 4, 2, 2)
     return Blocks(
-        BT=min((16 if big else 32) if wide else 64, chunk_size), BK=padded, BKB=min(padded, 32) if wide else 64,
-        invert=(1, None), prepare=(4, 3), summarise=(*scan, None), chain=(32, columns, 4) if wide else (64, 64, 8),
-        scan=scan, scan_back=scan, split_scan=scan, split_scan_back=scan,
-        values=(columns if wide else 64, 4), keys=(columns, 8, 2),
+        BT=min((16 if big else 32) if wide else 64, chunk_size), BK=padded,
+        invert=(min(padded, 32) if wide else 64, 1, None), summarise=scan[:3],
+        chain=(32, columns, 4) if wide else (64, 64, 8), scan=scan,
+        gradients=(min(padded, 64), columns, 8, 1),
     )  # fmt: skip
 
 
@@ -199,23 +188,26 @@ def version_of(kernel: Any, documents: Documents | None) -> Any:
 
 
 class Saved(NamedTuple):
-    """Tensors that the backward pass needs beside the inputs, tile by tile.
+    """Tensors that the backward pass needs beside the inputs, tile by tile. Some may be empty.
 
     Attributes:
-        c: [B * H, NT, 2, BT] float32, running sums of the integer and the fractional parts of g in each tile.
+        gates: [B * H, NT, 3, BT] float32: running sums of the integer and the fractional parts of g in each tile; beta.
         a: [B * H, NT, BT, BT], inverses of the triangular systems.
-        w: [B * H, NT, BT, BK], and q of the same shape: the factors of the state in X and in o.
+        x: [B * H, NT, BT, V], the vectors that each tile writes to the state. They and the states may be left out, and
+            computed again by `with_states`.
         states: [B * H, NT, K, V], before each tile.
         transitions: [B * H, segments, K, K], each segment's linear map of the state; empty for one segment. With packed
             documents, the segments of split documents.
+        starts: [B * H, segments, K, V] float32, the states before the segments, where x and states were left out;
+            empty for zeros.
     """
 
-    c: Tensor
+    gates: Tensor
     a: Tensor
-    w: Tensor
-    q: Tensor
+    x: Tensor
     states: Tensor
     transitions: Tensor
+    starts: Tensor
 
 
 def strides(*tensors: Tensor) -> list[int]:
@@ -234,108 +226,136 @@ def constants_of(
 
 
 class Prepared(NamedTuple):
-    """Tensors of all tiles that `scan` needs beside the inputs.
+    """What `scan` needs beside the inputs.
 
     Attributes:
-        saved: the part that the backward pass needs too, with states still to be written.
-        a_beta: [B * H, NT, BT, BT], from values to the written vectors; p: the same shape, from values to outputs.
+        gates, a, transitions: as in `Saved`.
         starts: [B * H, segments, K, V] float32, the states before the segments; None for zeros. With packed documents,
             before the segments of split documents.
         initial: [documents, H, K, V] float32 or None, the initial states of packed documents.
     """
 
-    saved: Saved
-    a_beta: Tensor
-    p: Tensor
+    gates: Tensor
+    a: Tensor
+    transitions: Tensor
     starts: Tensor | None
     initial: Tensor | None
 
 
 def prepare(
-    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, g: Tensor, beta: Tensor, initial_state: Tensor | None,
-    chunk_size: int, scale: float, save: bool, documents: Documents | None = None,
+    k: Tensor, v: Tensor, route: Tensor | None, g: Tensor, beta: Tensor, initial_state: Tensor | None,
+    chunk_size: int, save: bool, documents: Documents | None = None,
 ) -> Prepared:  # fmt: skip
-    """Compute everything that does not depend on the order of the tiles; ``save`` as in `scan`.
+    """Compute everything that does not depend on the order of the tiles; ``save`` whether there is a backward pass.
 
-    q, k, v have one dtype and a dense last axis; g, beta, route and initial_state are contiguous, the last two float32.
-    """
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
-    s = sizes_of(q, v, route, chunk_size, blocks, documents)
-    heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
-    tiles = None if documents is None else documents.tile_table
-    a_beta, to_keys, p = (q.new_empty(heads, s.NT, bt, bt) for _ in range(3))
-    a = torch.empty_like(p) if save else q.new_empty(0)
-    w, q_new = (q.new_empty(heads, s.NT, bt, bk) for _ in range(2))
-    c = q.new_empty(heads, s.NT, 2, bt, dtype=torch.float32)
-    constants = constants_of(s, blocks, q.dtype, route, documents)
-    sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PACKED", "PRECISION")}
-    sizes["BKB"] = blocks.BKB
-    with on_device(q):
-        warps, registers = blocks.invert
-        version_of(triton_invert.invert, documents)[(s.NT * heads,)](
-            k, g, beta, tiles, c, a, a_beta, to_keys, s.T, s.H, s.NT, *strides(k), **sizes, SAVE=save,
-            num_warps=warps, maxnreg=registers,
-        )  # fmt: skip
-        warps, stages = blocks.prepare
-        version_of(triton_forward.prepare, documents)[(s.NT * heads,)](
-            q, k, tiles, c, a_beta, to_keys, w, q_new, p, scale, s.T, s.H, s.NT, *strides(q, k), **sizes,
-            num_warps=warps, num_stages=stages,
-        )  # fmt: skip
-        starts, transitions = initial_state if documents is None else None, q.new_empty(0)
-        chained = chained_segments(s, documents)
-        if chained > 0:
-            ends = q.new_empty(heads, chained, s.K, s.V, dtype=torch.float32)
-            transitions = q.new_empty(heads, chained, s.K, s.K)
-            columns, warps, stages, registers = blocks.summarise
-            programs = (ceil_div(s.V, columns) + ceil_div(bk, columns)) * chained * heads
-            table = None if documents is None else documents.segment_table
-            version_of(triton_forward.summarise, documents)[(programs,)](
-                k, v, route, table, c, a_beta, w, ends, transitions,
-                s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *strides(k, v),
-                **constants, BV=columns, SAVE=save, STAGES=stages, num_warps=warps, maxnreg=registers,
-            )  # fmt: skip
-            starts = chain(transitions, ends, initial_state, s, blocks, documents, back=False)
-    states = q.new_empty(heads, s.NT, s.K, s.V) if save else q.new_empty(0)
-    saved = Saved(c, a, w, q_new, states, transitions)
-    return Prepared(saved, a_beta, p, starts, None if documents is None else initial_state)
-
-
-def scan(
-    k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, save: bool,
-    documents: Documents | None = None, final_state: bool = True,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return o [B, T, H, V] and the final state [B, H, K, V] float32; with ``save`` write ``prepared.saved.states``.
-
-    Of packed documents the final states are [documents, H, K, V], and empty without ``final_state``.
+    k and v have one dtype and a dense last axis; g, beta, route and initial_state are contiguous, the last two float32.
     """
     blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
     s = sizes_of(k, v, route, chunk_size, blocks, documents)
-    saved, starts, initial = prepared.saved, prepared.starts, prepared.initial
-    o = k.new_empty(s.B, s.T, s.H, s.V)
-    final = k.new_empty(final_shape(s, documents, final_state), dtype=torch.float32)
-    columns, warps, stages = blocks.scan if s.segments == 1 else blocks.split_scan
+    heads, bt = s.B * s.H, blocks.BT
+    tiles = None if documents is None else documents.tile_table
+    a = k.new_empty(heads, s.NT, bt, bt)
+    gates = k.new_empty(heads, s.NT, 3, bt, dtype=torch.float32)
+    constants = constants_of(s, blocks, k.dtype, route, documents)
+    with on_device(k):
+        columns, warps, registers = blocks.invert
+        sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PACKED", "PRECISION")}
+        version_of(triton_invert.invert, documents)[(s.NT * heads,)](
+            k, g, beta, tiles, gates, a, s.T, s.H, s.NT, *strides(k), **sizes, BKB=columns,
+            num_warps=warps, maxnreg=registers,
+        )  # fmt: skip
+        starts, transitions = initial_state if documents is None else None, k.new_empty(0)
+        chained = chained_segments(s, documents)
+        if chained > 0:
+            ends = k.new_empty(heads, chained, s.K, s.V, dtype=torch.float32)
+            transitions = k.new_empty(heads, chained, s.K, s.K)
+            columns, warps, stages = blocks.summarise
+            programs = (ceil_div(s.V, columns) + ceil_div(blocks.BK, columns)) * chained * heads
+            table = None if documents is None else documents.segment_table
+            version_of(triton_forward.summarise, documents)[(programs,)](
+                k, v, route, table, gates, a, ends, transitions,
+                s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *strides(k, v),
+                **constants, BV=columns, SAVE=save, TMA=use_descriptors(stages, bt, k, v),
+                STAGES=stages, num_warps=warps,
+            )  # fmt: skip
+            starts = chain(transitions, ends, initial_state, s, blocks, documents, back=False)
+    return Prepared(gates, a, transitions, starts, None if documents is None else initial_state)
+
+
+def scan(
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, scale: float,
+    save: bool, documents: Documents | None = None, final_state: bool = True,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return o [B, T, H, V], the final state [B, H, K, V] float32, and x and states of `Saved`, empty without ``save``.
+
+    Of packed documents the final states are [documents, H, K, V], and empty without ``final_state``.
+    """
+    final = k.new_empty(
+        final_shape(_sizes(k, v, route, chunk_size, documents), documents, final_state), dtype=torch.float32
+    )
+    o = k.new_empty(*q.shape[:2], *v.shape[2:])
+    x, states = _scan(q, k, v, route, prepared, chunk_size, scale, o, final, save, documents)
+    return o, final, x, states
+
+
+def with_states(k: Tensor, v: Tensor, route: Tensor, saved: Saved, chunk_size: int) -> Saved:
+    """Return ``saved`` with x and states, computed again from the rest."""
+    starts = saved.starts if saved.starts.numel() > 0 else None
+    prepared = Prepared(saved.gates, saved.a, saved.transitions, starts, None)
+    x, states = _scan(None, k, v, route, prepared, chunk_size, 1.0, None, None, True, None)
+    return saved._replace(x=x, states=states)
+
+
+def _sizes(k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, documents: Documents | None) -> Sizes:
+    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
+    return sizes_of(k, v, route, chunk_size, blocks, documents)
+
+
+def _scan(
+    q: Tensor | None, k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, scale: float,
+    o: Tensor | None, final: Tensor | None, save: bool, documents: Documents | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Scan all segments, write ``o`` and ``final`` where they are given, and return x and states."""
+    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
+    s = sizes_of(k, v, route, chunk_size, blocks, documents)
+    heads = s.B * s.H
+    x = k.new_empty((heads, s.NT, blocks.BT, s.V) if save else 0)
+    states = k.new_empty((heads, s.NT, s.K, s.V) if save else 0)
     table, split_segments = segments_of(documents)
-    programs, loop = programs_of(s, columns, k.device)
+    queries = k if q is None else q
+    programs, warps, stages = programs_of_scan(s, s.segments, blocks, k.device)
     with on_device(k):
         version_of(triton_forward.scan, documents)[(programs,)](
-            k, v, route, table, saved.c, prepared.a_beta, saved.w, saved.q, prepared.p, starts, initial, o,
-            saved.states, final, s.B * s.H, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, split_segments,
-            *strides(k, v), **constants_of(s, blocks, k.dtype, route, documents),
-            BV=columns, HAS_START=starts is not None, HAS_INITIAL=initial is not None, HAS_FINAL=final.numel() > 0,
-            SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
+            queries, k, v, route, table, prepared.gates, prepared.a, prepared.starts, prepared.initial,
+            o, x, states, final, scale, s.T, s.H, s.NT, s.N, s.R, s.segments, s.segment_tiles, split_segments,
+            *strides(queries, k, v), **constants_of(s, blocks, k.dtype, route, documents), BV=blocks.scan[0],
+            HAS_START=prepared.starts is not None, HAS_INITIAL=prepared.initial is not None, HAS_OUTPUT=o is not None,
+            HAS_FINAL=final is not None and final.numel() > 0, SAVE=save,
+            TMA=use_descriptors(stages, blocks.BT, queries, k, v), STAGES=stages, num_warps=warps,
         )  # fmt: skip
-    return o, final
+    return x, states
 
 
-def programs_of(s: Sizes, columns: int, device: torch.device) -> tuple[int, bool]:
-    """Return the number of programs of a scan over ``columns`` blocks, and whether each has several blocks.
+def programs_of_scan(s: Sizes, segments: int, blocks: Blocks, device: torch.device) -> tuple[int, int, int]:
+    """Return the number of programs of a scan over ``segments``, forwards or backwards, its warps and its stages."""
+    columns, warps, stages, alone = blocks.scan
+    programs = ceil_div(s.V, columns) * segments * s.B * s.H
+    return programs, warps, alone if programs <= multiprocessors(device) else stages
 
-    There are at most as many programs as run at once. Where each occupies a multiprocessor, a waiting program would
-    keep other kernels from using the multiprocessors that the scan leaves idle.
+
+def use_descriptors(stages: int, tile_tokens: int, *tensors: Tensor) -> bool:
+    """Return whether a kernel loads tiles of these tensors by descriptors, and prepare the launch for it.
+
+    The GPU then copies whole tiles on its own (TMA), which needs neither registers for pointers nor instructions. It
+    takes addresses that are multiples of 16 bytes, and fills shared memory in multiples of 128 bytes: the gates of
+    fewer than 32 tokens are too short. Without several ``stages`` each copy would be waited for.
     """
-    works = ceil_div(s.V, columns) * s.segments * s.B * s.H
-    programs = works if s.segments > 1 else min(works, multiprocessors(device))
-    return programs, works > programs
+    if stages == 1 or tile_tokens < 32 or not has_tile_copies(tensors[0].device):
+        return False
+    allow_scratch_memory(tensors[0].device)
+    return all(
+        x.data_ptr() % 16 == 0 and all(stride * x.itemsize % 16 == 0 for stride in x.stride()[:-1]) for x in tensors
+    )
 
 
 def chain(

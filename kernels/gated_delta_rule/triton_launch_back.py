@@ -8,45 +8,45 @@ from nas.kernels.gated_delta_rule.triton_documents import Documents
 from nas.kernels.gated_delta_rule.triton_launch import (
     Saved,
     blocks_of,
-    ceil_div,
     chain,
     chained_segments,
     constants_of,
     final_shape,
-    programs_of,
+    programs_of_scan,
     segments_of,
     sizes_of,
     strides,
+    use_descriptors,
     version_of,
 )
 from nas.kernels.triton_support import on_device
 
 
 def state_gradients(
-    k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int,
-    documents: Documents | None = None, initial_state: bool = True,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of the state after each tile, [B * H, NT, K, V], and of the initial state, in float32.
+    q: Tensor, k: Tensor, do: Tensor, route: Tensor | None, saved: Saved, dfinal: Tensor | None, chunk_size: int,
+    scale: float, documents: Documents | None = None, initial_state: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return gradients: of the states after each tile [B * H, NT, K, V], dR [B * H, NT, BT, V], and of initial states.
 
-    Of packed documents the second is [documents, H, K, V], and empty without ``initial_state``.
+    The last are in float32; of packed documents they are [documents, H, K, V], and empty without ``initial_state``.
     """
     blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype, k.device)
     s = sizes_of(k, do, route, chunk_size, blocks, documents)
     heads, chained = s.B * s.H, chained_segments(s, documents)
-    dstates = k.new_empty(heads, s.NT, s.K, s.V)
+    dstates, dr = k.new_empty(heads, s.NT, s.K, s.V), k.new_empty(heads, s.NT, blocks.BT, s.V)
     before = k.new_empty(heads, s.segments if documents is None else chained, s.K, s.V, dtype=torch.float32)
     dinitial = k.new_empty(final_shape(s, documents, initial_state) if documents else 0, dtype=torch.float32)
-    columns, warps, stages = blocks.scan_back if s.segments == 1 else blocks.split_scan_back
     constants = constants_of(s, blocks, k.dtype, route, documents)
     table, split_segments = segments_of(documents)
 
     def scan_back(segments: int, ends: Tensor | None, final: Tensor | None, starts: Tensor, save: bool) -> None:
-        programs, loop = programs_of(s._replace(segments=segments), columns, k.device)
+        programs, warps, stages = programs_of_scan(s, segments, blocks, k.device)
         version_of(triton_scan_back.scan_back, documents)[(programs,)](
-            k, do, route, table, saved.c, saved.w, saved.q, ends, final, dstates, starts, heads, s.T, s.H, s.NT, s.N,
-            s.R, segments, s.segment_tiles, split_segments, *strides(k, do), **constants, BV=columns,
+            q, k, do, route, table, saved.gates, saved.a, ends, final, dstates, dr, starts,
+            scale, s.T, s.H, s.NT, s.N, s.R, segments, s.segment_tiles, split_segments,
+            *strides(q, k, do), **constants, BV=blocks.scan[0],
             HAS_END=ends is not None, HAS_FINAL=final is not None, HAS_INITIAL=dinitial.numel() > 0,
-            SAVE=save, LOOP=loop, STAGES=stages, num_warps=warps,
+            SAVE=save, TMA=use_descriptors(stages, blocks.BT, q, k, do), STAGES=stages, num_warps=warps,
         )  # fmt: skip
 
     with on_device(k):
@@ -56,13 +56,13 @@ def state_gradients(
             ends = chain(saved.transitions, before, dfinal, s, blocks, documents, back=True)
         if documents is not None:
             scan_back(s.segments, ends, dfinal, dinitial, save=True)
-            return dstates, dinitial
+            return dstates, dr, dinitial
         scan_back(s.segments, ends, None, before, save=True)
-    return dstates, before[:, 0].reshape(s.B, s.H, s.K, s.V)
+    return dstates, dr, before[:, 0].reshape(s.B, s.H, s.K, s.V)
 
 
 def differentiate(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, do: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, saved: Saved, dstates: Tensor, dr: Tensor, do: Tensor,
     dv: Tensor | None, chunk_size: int, scale: float, full_route_grad: bool, documents: Documents | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
@@ -71,8 +71,8 @@ def differentiate(
     of v in float32, [B, T, H, K] each, which takes that memory and one more pass over it.
 
     Args:
-        q, k, v, beta, route, saved: as in the forward pass.
-        dstates: gradients of the states, the result of `state_gradients`.
+        q, k, v, route, saved: as in the forward pass.
+        dstates, dr: gradients of the states and dR, from `state_gradients`.
         do: [B, T, H, V] with a dense last axis.
         dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
         chunk_size, scale, full_route_grad: as in the operation.
@@ -84,30 +84,34 @@ def differentiate(
     dv = v.new_empty(v.shape) if dv is None else dv
     dtype = q.dtype if s.GROUP == 1 else torch.float32
     dq, dk = (q.new_empty(s.B, s.T, s.H, s.K, dtype=dtype) for _ in range(2))
-    dg, dbeta = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
+    dg, dbeta = (q.new_empty(s.B, s.T, s.H, dtype=torch.float32) for _ in range(2))
     droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
-    heads, bt = s.B * s.H, blocks.BT
     constants = constants_of(s, blocks, q.dtype, route, documents)
+    tiles_of_heads = s.NT * s.B * s.H
+    sums, overlaps = dg.new_empty(3, tiles_of_heads, blocks.BT), dg.new_empty(3, tiles_of_heads)
+    key_columns, columns, warps, stages = blocks.gradients
     counts = (s.T, s.H, s.NT, s.N, s.R)
     with on_device(q):
-        columns, warps = blocks.values
-        value_blocks = ceil_div(s.V, columns)
-        x, dr = (q.new_empty(heads, s.NT, bt, s.V) for _ in range(2))
-        sums = dg.new_empty(value_blocks, 3, heads, s.NT, bt)
-        overlaps = dg.new_empty(value_blocks, 2, heads, s.NT)
-        version_of(triton_backward.differentiate_values, documents)[(value_blocks * s.NT * heads,)](
-            q, k, v, beta, route, tiles, saved.c, saved.a, saved.states, dstates, do, dv, x, dr, sums, overlaps,
-            scale, *counts, *strides(q, k, v, do), **constants, ADD=adds, BKB=blocks.BKB, BV=columns, num_warps=warps,
+        version_of(triton_backward.differentiate, documents)[(2 * tiles_of_heads,)](
+            q, k, v, route, tiles, saved.gates, saved.x, saved.states, dstates, do, dr, dq, dk, dv, sums, overlaps,
+            scale, *counts, *strides(q, k, v, do), **constants,
+            BKB=key_columns, BV=columns, ADD=adds, STAGES=stages, num_warps=warps,
         )  # fmt: skip
-        columns, warps, stages = blocks.keys
-        programs = blocks.BK // blocks.BKB * s.NT * heads
-        scratch = q.new_empty(2, programs, bt, bt)
-        version_of(triton_backward.differentiate_keys, documents)[(programs,)](
-            q, k, beta, route, tiles, saved.c, saved.states, dstates, do, x, dr, sums, overlaps,
-            dq, dk, dg, dbeta, droute, scratch, scale, *counts, value_blocks, *strides(q, k, do),
-            **constants, BKB=blocks.BKB, BV=columns, FULL_ROUTE_GRAD=full_route_grad, STAGES=stages,
-            num_warps=warps,
-        )  # fmt: skip
+        shapes = {name: constants[name] for name in ("BT", "SUB", "HAS_ROUTE", "PACKED")}
+        version_of(triton_backward.differentiate_gates, documents)[(tiles_of_heads,)](
+            route,
+            tiles,
+            saved.gates,
+            sums,
+            overlaps,
+            dg,
+            dbeta,
+            droute,
+            *counts,
+            **shapes,
+            FULL_ROUTE_GRAD=full_route_grad,
+            num_warps=1,
+        )
     if route is None:
         droute = q.new_empty(0, dtype=torch.float32)
     else:

@@ -41,7 +41,7 @@ def gated_delta_rule(
     layout: list[int] | None = None
     if borders is not None and len(borders) > 2:  # one document is a sequence
         tables, *layout = triton_launch.documents_of(borders, q, v, chunk_size)
-    o, final, *_ = _forward(*inputs, chunk_size, scale, full_route_grad, save, final_state, tables, layout)
+    o, final, *_ = _forward(*inputs, chunk_size, scale, full_route_grad, save, final_state, True, tables, layout)
     return o.to(output_dtype), final
 
 
@@ -66,21 +66,28 @@ def run_forward(
     full_route_grad: bool,
     save: bool,
     final_state: bool = True,
+    keep_states: bool = True,
     tables: Tensor | None = None,
     layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return o, the final state, and the tensors for the backward pass (`Saved`), empty without ``save``.
 
-    ``tables`` and ``layout`` are the fields of `Documents`, None without packed documents.
+    Without ``keep_states`` those which `triton_launch.with_states` can compute are empty too. ``tables`` and ``layout``
+    are the fields of `Documents`, None without packed documents.
     """
     documents = _documents(tables, layout)
     q, k, v, route = dense(q), dense(k), dense(v), _contiguous(route)
     prepared = triton_launch.prepare(
-        q, k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state),
-        chunk_size, scale, save, documents,
-    )  # fmt: skip
-    o, final = triton_launch.scan(k, v, route, prepared, chunk_size, save, documents, final_state)
-    return o, final, *(prepared.saved if save else empty_saved(prepared.saved))
+        k, v, route, g.contiguous(), beta.contiguous(), _contiguous(initial_state), chunk_size, save, documents
+    )
+    o, final, x, states = triton_launch.scan(
+        q, k, v, route, prepared, chunk_size, scale, save and keep_states, documents, final_state
+    )
+    starts = o.new_empty(0, dtype=torch.float32)
+    if prepared.starts is not None and not keep_states:
+        starts = prepared.starts
+    saved = Saved(prepared.gates, prepared.a, x, states, prepared.transitions, starts)
+    return o, final, *(saved if save else empty_saved(saved))
 
 
 def empty_saved(saved: Saved) -> Saved:
@@ -101,6 +108,7 @@ def fake_forward(
     full_route_grad: bool,
     save: bool,
     final_state: bool = True,
+    keep_states: bool = True,
     tables: Tensor | None = None,
     layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -108,22 +116,22 @@ def fake_forward(
     blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     documents = _documents(tables, layout)
     s = sizes_of(q, v, route, chunk_size, blocks, documents)
-    heads, bt, bk = s.B * s.H, blocks.BT, blocks.BK
-
-    def saved(*shape: int, dtype: torch.dtype = q.dtype) -> Tensor:
-        return q.new_empty(shape if save else (0,), dtype=dtype)
+    heads, bt = s.B * s.H, blocks.BT
 
     chained = chained_segments(s, documents)
-    transitions = saved(heads, chained, s.K, s.K) if chained > 0 else q.new_empty(0)
+
+    def saved(wanted: bool, *shape: int, dtype: torch.dtype = q.dtype) -> Tensor:
+        return q.new_empty(shape if save and wanted else (0,), dtype=dtype)
+
     return (
         q.new_empty(s.B, s.T, s.H, s.V),
         q.new_empty(final_shape(s, documents, final_state), dtype=torch.float32),
-        saved(heads, s.NT, 2, bt, dtype=torch.float32),
-        saved(heads, s.NT, bt, bt),
-        saved(heads, s.NT, bt, bk),
-        saved(heads, s.NT, bt, bk),
-        saved(heads, s.NT, s.K, s.V),
-        transitions,
+        saved(True, heads, s.NT, 3, bt, dtype=torch.float32),
+        saved(True, heads, s.NT, bt, bt),
+        saved(keep_states, heads, s.NT, bt, s.V),
+        saved(keep_states, heads, s.NT, s.K, s.V),
+        saved(chained > 0, heads, chained, s.K, s.K),
+        saved(chained > 0 and not keep_states, heads, chained, s.K, s.V, dtype=torch.float32),
     )
 
 
@@ -131,7 +139,6 @@ def run_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    beta: Tensor,
     route: Tensor | None,
     saved: list[Tensor],
     do: Tensor,
@@ -150,11 +157,11 @@ def run_backward(
     documents = _documents(tables, layout)
     q, k, v, do, route, kept = dense(q), dense(k), dense(v), dense(do), _contiguous(route), Saved(*saved)
     dfinal = None if dfinal is None or dfinal.numel() == 0 else dfinal.contiguous()  # a compiler fills in empty ones
-    dstates, dinitial = triton_launch_back.state_gradients(
-        k, do, route, kept, dfinal, chunk_size, documents, initial_state
+    dstates, dr, dinitial = triton_launch_back.state_gradients(
+        q, k, do, route, kept, dfinal, chunk_size, scale, documents, initial_state
     )
     dq, dk, dv, dg, dbeta, droute = triton_launch_back.differentiate(
-        q, k, v, beta.contiguous(), route, kept, dstates, do, None, chunk_size, scale, full_route_grad, documents
+        q, k, v, route, kept, dstates, dr, do, None, chunk_size, scale, full_route_grad, documents
     )
     return dq, dk, dv, dg, dbeta, droute, dinitial
 
@@ -163,7 +170,6 @@ def fake_backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    beta: Tensor,
     route: Tensor | None,
     saved: list[Tensor],
     do: Tensor,
@@ -182,30 +188,30 @@ def fake_backward(
         q.new_empty(q.shape),
         k.new_empty(k.shape),
         v.new_empty(v.shape),
-        beta.new_empty(beta.shape, dtype=single),
-        beta.new_empty(beta.shape, dtype=single),
+        q.new_empty(s.B, s.T, s.H, dtype=single),
+        q.new_empty(s.B, s.T, s.H, dtype=single),
         q.new_empty(0 if route is None else route.shape, dtype=single),
         q.new_empty(final_shape(s, documents, initial_state), dtype=single),
     )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    q, k, v, _, beta, route, initial_state, *options, _, _, tables, ctx.layout = inputs
+    q, k, v, _, _, route, initial_state, *options, _, _, _, tables, ctx.layout = inputs
     ctx.options = options
-    ctx.save_for_backward(q, k, v, beta, route, tables, *output[2:])
+    ctx.save_for_backward(q, k, v, route, tables, *output[2:])
     ctx.has_initial_state = initial_state is not None
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, do: Tensor | None, dfinal: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    q, k, v, beta, route, tables, *saved = ctx.saved_tensors
+    q, k, v, route, tables, *saved = ctx.saved_tensors
     do = v.new_zeros(v.shape) if do is None else do
     dq, dk, dv, dg, dbeta, droute, dinitial = _backward(
-        q, k, v, beta, route, saved, do, dfinal, *ctx.options, ctx.has_initial_state, tables, ctx.layout
+        q, k, v, route, saved, do, dfinal, *ctx.options, ctx.has_initial_state, tables, ctx.layout
     )
     return (
         dq, dk, dv, dg, dbeta, None if route is None else droute, dinitial if ctx.has_initial_state else None,
-        None, None, None, None, None, None, None,
+        None, None, None, None, None, None, None, None,
     )  # fmt: skip
 
 

@@ -4,9 +4,9 @@ A sequence is cut into tiles of BT tokens; a chunk (the grain of routing) is one
 are numbered 0 .. NT - 1, heads of the batch bh = b * H + h. Buffers between kernels are laid out tile by tile,
 [B * H, NT, ...], padded to whole tiles, so that they are read without masks.
 
-The running sum c of a tile's g is kept as two sums [2, BT], of the integer and of the fractional parts of g. After a
-reset of the state (g of -1e4, or -inf) one sum would be so large that a difference of two is rounding errors. The first
-sum is exact and the second is small. c_i - c_j is the sum of both differences.
+The gates of a tile are kept as [3, BT]: the running sum c of g as two sums, of the integer and of the fractional
+parts of g, and beta. After a reset of the state (g of -1e4, or -inf) one sum would be so large that a difference of two
+is rounding errors. The first sum is exact and the second is small. c_i - c_j is the sum of both differences.
 
 Packed documents (PACKED) are one sequence whose tiles are numbered over all documents. `triton_documents` computes the
 tables of their tiles and segments that the functions here read.
@@ -70,12 +70,40 @@ def place_segment(segments, segment, T, NT, SEGMENT_TILES, PACKED: tl.constexpr)
 
 
 @triton.jit
+def _place_block(pointer, start, length, stride, column, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Return pointers to a block of a matrix, and which of them lie inside: [ROWS, COLUMNS], or [ROWS, 1] if narrower.
+
+    Offsets inside of a block have 32 bits, which takes half the registers.
+    """
+    rows = tl.arange(0, ROWS)[:, None]
+    columns = tl.arange(0, COLUMNS)[None, :]
+    inside = rows < length - start
+    if DIM < COLUMNS or DIM & (DIM - 1) != 0:  # else there are whole blocks only
+        inside = inside & (columns < DIM - column)
+    pointer += tl.cast(start, tl.int64) * stride + column
+    return pointer + (rows * stride + columns), inside
+
+
+@triton.jit
 def load_rows(pointer, start, length, stride, column, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Load [ROWS, COLUMNS] of a matrix [length, DIM] from row ``start`` and column ``column`` on; zeros outside."""
-    rows = start + tl.arange(0, ROWS)
-    columns = column + tl.arange(0, COLUMNS)
-    inside = (rows[:, None] < length) & (columns[None, :] < DIM)
-    return tl.load(pointer + rows[:, None].to(tl.int64) * stride + columns[None, :], mask=inside, other=0.0)
+    pointers, inside = _place_block(pointer, start, length, stride, column, DIM, ROWS, COLUMNS)
+    return tl.load(pointers, mask=inside, other=0.0)
+
+
+@triton.jit
+def matrix(pointer, length, stride, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TMA: tl.constexpr):
+    """Return a source for `load_block`: a descriptor of [length, DIM] with TMA, else the pointer."""
+    return tl.make_tensor_descriptor(pointer, [length, DIM], [stride, 1], [ROWS, COLUMNS]) if TMA else pointer
+
+
+@triton.jit
+def load_block(
+    source, start, length, stride, column, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    TMA: tl.constexpr,
+):  # fmt: skip
+    """Load what `load_rows` loads, from a `matrix` of the same length and stride."""
+    return source.load([start, column]) if TMA else load_rows(source, start, length, stride, column, DIM, ROWS, COLUMNS)
 
 
 @triton.jit
@@ -83,10 +111,8 @@ def store_rows(
     pointer, tile, start, length, stride, column, DIM: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
     """Store a tile where `load_rows` loads it."""
-    rows = start + tl.arange(0, ROWS)
-    columns = column + tl.arange(0, COLUMNS)
-    inside = (rows[:, None] < length) & (columns[None, :] < DIM)
-    tl.store(pointer + rows[:, None].to(tl.int64) * stride + columns[None, :], tile, mask=inside)
+    pointers, inside = _place_block(pointer, start, length, stride, column, DIM, ROWS, COLUMNS)
+    tl.store(pointers, tile, mask=inside)
 
 
 @triton.jit
@@ -99,18 +125,6 @@ def sum_rows(
         there = load_rows(pointer, start, length, stride, column, DIM, ROWS, COLUMNS)
         tile = tile.to(tl.float32) + there.to(tl.float32)
     store_rows(pointer, tile.to(pointer.dtype.element_ty), start, length, stride, column, DIM, ROWS, COLUMNS)
-
-
-@triton.jit
-def load_tile(pointer, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Load a contiguous [ROWS, COLUMNS] tile."""
-    return tl.load(pointer + tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :])
-
-
-@triton.jit
-def store_tile(pointer, tile, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Store a tile where `load_tile` loads it."""
-    tl.store(pointer + tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :], tile)
 
 
 @triton.jit
@@ -129,29 +143,52 @@ def split_gate(g):
 
 
 @triton.jit
-def load_sums(pointer, tile, BT: tl.constexpr):
-    """Load the two running sums of a tile, [BT] each."""
-    i = tl.arange(0, BT)
-    return tl.load(pointer + tile * 2 * BT + i), tl.load(pointer + (tile * 2 + 1) * BT + i)
+def gates_of_tiles(pointer, NT, BT: tl.constexpr, TMA: tl.constexpr):
+    """Return a source for `load_gates_of_tile` of a head's tiles: a descriptor with TMA, else the pointer."""
+    return tl.make_tensor_descriptor(pointer, [NT * 3 * BT], [1], [BT]) if TMA else pointer
+
+
+@triton.jit
+def load_gates_of_tile(source, tile, BT: tl.constexpr, TMA: tl.constexpr):
+    """Load the two running sums of a tile and its beta, [BT] each."""
+    at = tile * 3 * BT
+    return (
+        _load_vector(source, at, BT, TMA),
+        _load_vector(source, at + BT, BT, TMA),
+        _load_vector(source, at + 2 * BT, BT, TMA),
+    )
+
+
+@triton.jit
+def _load_vector(source, start, SIZE: tl.constexpr, TMA: tl.constexpr):
+    return source.load([start]) if TMA else tl.load(source + start + tl.arange(0, SIZE))
 
 
 @triton.jit
 def load_last_sums(pointer, tile, BT: tl.constexpr):
     """Load the two running sums at the end of a tile (or of several)."""
-    return tl.load(pointer + tile * 2 * BT + BT - 1), tl.load(pointer + (tile * 2 + 1) * BT + BT - 1)
+    end = pointer + tile * 3 * BT + BT - 1
+    return tl.load(end), tl.load(end + BT)
 
 
 @triton.jit
-def decays_to_end(pointer, tile, BT: tl.constexpr):
-    """Load a tile's sums; compute its decays from each token to the tile's end [BT], and over the whole tile."""
-    whole, rest = load_sums(pointer, tile, BT)
+def decays_to_end(pointer, tile, whole, rest, BT: tl.constexpr):
+    """Compute from a tile's sums its decays from each token to the tile's end [BT], and over the whole tile."""
     whole_last, rest_last = load_last_sums(pointer, tile, BT)
     return tl.exp((whole_last - whole) + (rest_last - rest)), tl.exp(whole_last + rest_last)
 
 
 @triton.jit
-def decays(whole, rest, BT: tl.constexpr):
+def decays(whole, rest, start, BT: tl.constexpr):
     """Compute [BT, BT] of exp(c_i - c_j) for j <= i, 0 above, from the running sums of a tile."""
-    i = tl.arange(0, BT)
+    i = start + tl.arange(0, BT)
     between = (whole[:, None] - whole[None, :]) + (rest[:, None] - rest[None, :])
     return tl.exp(tl.where(i[:, None] >= i[None, :], between, float("-inf")))
+
+
+@triton.jit
+def decays_transposed(whole, rest, start, BT: tl.constexpr):
+    """Compute the transpose of `decays`."""
+    i = start + tl.arange(0, BT)
+    between = (whole[None, :] - whole[:, None]) + (rest[None, :] - rest[:, None])
+    return tl.exp(tl.where(i[:, None] <= i[None, :], between, float("-inf")))

@@ -3,7 +3,8 @@
 The scan of the linear branch runs one program on a multiprocessor, which waits most of the time. Softmax attention runs
 beside it and fills the gaps. The linear branch is a chain of kernels that each need the whole result of the previous
 kernel, so it has priority; softmax attention starts with it and uses the remaining resources. The gradient of the
-values, which both branches read, is summed where the linear branch writes it.
+values, which both branches read, is summed where the linear branch writes it. The states between tiles are not kept for
+the backward pass but computed again there, beside the gradient of softmax attention.
 """
 
 from typing import Any
@@ -69,20 +70,17 @@ def _run_forward(
     full_route_grad: bool,
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    inputs = dense(linear_k), _values(v, linear_q), linear_route.contiguous()
     side = Side(v.device)
     with side.stream():
-        prepared = triton_launch.prepare(
-            dense(linear_q), *inputs, g.contiguous(), beta.contiguous(), None,
-            chunk_size, _scale(linear_q), save,
+        o_linear, _, *saved = linear.run_forward(
+            linear_q, linear_k, _values(v, linear_q), g, beta, linear_route, None,
+            chunk_size, _scale(linear_q), full_route_grad, save, keep_states=False,
         )  # fmt: skip
-        o_linear, _ = triton_launch.scan(*inputs, prepared, chunk_size, save)
-        saved = prepared.saved if save else linear.empty_saved(prepared.saved)
     o_softmax, lse = softmax.run_forward(
         softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, _scale(softmax_q), full_route_grad
     )
     side.join(o_linear, *saved)
-    return o_softmax, o_linear, lse, *saved
+    return o_softmax, o_linear, lse, *saved  # type: ignore[return-value]
 
 
 def _fake_forward(
@@ -104,7 +102,7 @@ def _fake_forward(
     )
     o_linear, _, *saved = linear.fake_forward(
         linear_q, linear_k, _values(v, linear_q), g, beta, linear_route, None,
-        chunk_size, 1.0, full_route_grad, save,
+        chunk_size, 1.0, full_route_grad, save, keep_states=False,
     )  # fmt: skip
     return o_softmax, o_linear, lse, *saved  # type: ignore[return-value]
 
@@ -117,7 +115,6 @@ def _run_backward(
     linear_q: Tensor,
     linear_k: Tensor,
     v: Tensor,
-    beta: Tensor,
     softmax_route: Tensor,
     linear_route: Tensor,
     o_softmax: Tensor,
@@ -128,19 +125,20 @@ def _run_backward(
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Compute the gradients of all tensors in order; that of the softmax route is empty unless route_gradient."""
-    values, kept = _values(v, linear_q), Saved(*saved)
+    values = _values(v, linear_q)
     do_linear, k, route = dense(do_linear), dense(linear_k), linear_route.contiguous()
-    side = Side(v.device)
+    q, scale, side = dense(linear_q), _scale(linear_q), Side(v.device)
     with side.stream():
-        dstates, _ = triton_launch_back.state_gradients(k, do_linear, route, kept, None, chunk_size)
+        kept = triton_launch.with_states(k, values, route, Saved(*saved), chunk_size)
+        dstates, dr, _ = triton_launch_back.state_gradients(q, k, do_linear, route, kept, None, chunk_size, scale)
     gradients: list[Tensor] = []
 
     def differentiate(dv: Tensor) -> None:
         side.follow()
         with side.stream():
             of_linear = triton_launch_back.differentiate(
-                dense(linear_q), k, values, beta.contiguous(), route, kept, dstates, do_linear, dv.view(values.shape),
-                chunk_size, _scale(linear_q), full_route_grad,
+                q, k, values, route, kept, dstates, dr, do_linear, dv.view(values.shape), chunk_size, scale,
+                full_route_grad,
             )  # fmt: skip
         gradients.extend(of_linear)
 
@@ -161,7 +159,6 @@ def _fake_backward(
     linear_q: Tensor,
     linear_k: Tensor,
     v: Tensor,
-    beta: Tensor,
     softmax_route: Tensor,
     linear_route: Tensor,
     o_softmax: Tensor,
@@ -171,7 +168,7 @@ def _fake_backward(
     full_route_grad: bool,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    gates = (beta.new_empty(beta.shape, dtype=torch.float32) for _ in range(2))
+    gates = (linear_q.new_empty(linear_q.shape[:3], dtype=torch.float32) for _ in range(2))
     operands = (x.new_empty(x.shape) for x in (softmax_q, softmax_k, linear_q, linear_k, v))
     droute = softmax_route.new_empty(softmax_route.shape if route_gradient else 0)
     return *operands, *gates, droute, linear_route.new_empty(linear_route.shape, dtype=torch.float32)  # type: ignore[return-value]
@@ -179,7 +176,7 @@ def _fake_backward(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.chunk_size, ctx.full_route_grad, _ = inputs
-    tensors.pop(5)  # g: the backward pass uses its running sums
+    del tensors[5:7]  # g and beta: ``saved`` holds them
     o_softmax, _, lse, *saved = output
     ctx.mark_non_differentiable(lse, *saved)
     ctx.set_materialize_grads(False)
@@ -187,7 +184,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, do_softmax: Tensor | None, do_linear: Tensor | None, *_: None) -> tuple[Any, ...]:
-    tensors, (o_softmax, lse, *saved) = ctx.saved_tensors[:8], ctx.saved_tensors[8:]
+    tensors, (o_softmax, lse, *saved) = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
     softmax_q, _, linear_q, _, v, *_ = tensors
     do_softmax = torch.zeros_like(_values(v, softmax_q)) if do_softmax is None else do_softmax
     do_linear = torch.zeros_like(_values(v, linear_q)) if do_linear is None else do_linear

@@ -163,7 +163,7 @@ def launch_delta(case: Case) -> None:
     state = q.new_empty(case.B, case.H, case.K, case.V, dtype=torch.float32)
     options = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "full_route_grad": True}
     _, _, *saved = triton_op.run_forward(q, k, v, g, beta, route, state, **options, save=True)
-    triton_op.run_backward(q, k, v, beta, route, saved, do, state, **options)
+    triton_op.run_backward(q, k, v, route, saved, do, state, **options)
 
 
 def launch_softmax(case: Case) -> None:
@@ -249,6 +249,7 @@ def compile_all(capability: str, wanted: str) -> None:
     """Print the needs of every kernel of the cases that match ``wanted``, compiled for ``capability``."""
     triton.runtime.driver.set_active(Driver(int(capability.replace(".", ""))))
     triton_launch.multiprocessors = lambda device: MULTIPROCESSORS
+    triton_launch.has_tile_copies = lambda device: int(capability.split(".")[0]) >= 9
     large = int(capability.split(".")[0]) in machine.LARGE_SHARED_MEMORY
     for module in (triton_launch, triton_backward, triton_forward, triton_own_chunks, triton_skipped, triton_window):
         module.has_large_shared_memory = lambda device: large

@@ -152,7 +152,7 @@ def test_a_trace_knows_the_results(wanted: bool, monkeypatch: pytest.MonkeyPatch
     )
     o, final, *saved = results
     gradients, fake_gradients = (
-        function(q, k, v, beta, route, saved, o, final, **options, initial_state=wanted)
+        function(q, k, v, route, saved, o, final, **options, initial_state=wanted)
         for function in (triton_op.run_backward, triton_op.fake_backward)
     )
     for actual, expected in zip((*results, *gradients), (*of_trace, *fake_gradients), strict=True):

@@ -85,7 +85,7 @@ def test_a_trace_knows_the_results() -> None:
     o, final, *saved = results = triton_op.run_forward(q, k, v, g, beta, route, initial_state, **options, save=True)
     of_trace = triton_op.fake_forward(q, k, v, g, beta, route, initial_state, **options, save=True)
     gradients, fake_gradients = (
-        function(q, k, v, beta, route, saved, o, final, **options)
+        function(q, k, v, route, saved, o, final, **options)
         for function in (triton_op.run_backward, triton_op.fake_backward)
     )
     for actual, expected in zip((*results, *gradients), (*of_trace, *fake_gradients), strict=True):

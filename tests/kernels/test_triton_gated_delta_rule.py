@@ -37,7 +37,7 @@ from tests.kernels.triton_cases import (
 )
 
 pytest.importorskip("triton")
-from nas.kernels.gated_delta_rule import triton_op
+from nas.kernels.gated_delta_rule import triton_launch, triton_launch_back, triton_op
 from tests.kernels.delta_cases import (
     assert_low_precision,
     cotangents_for,
@@ -242,6 +242,29 @@ def test_autocast_chooses_the_dtype() -> None:
 
 
 @on_cpu
+@pytest.mark.parametrize("T", [64, 100])
+def test_tiles_loaded_by_descriptors(T: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_segments(monkeypatch, 1)
+    inputs = {
+        name: x.bfloat16() if name in "qkv" else x
+        for name, x in inputs_for(Shape(T=T, chunk_size=32, B=1, H=2, R=1, K=24, V=40), "mixed").items()
+    }
+
+    def results() -> list[Tensor]:
+        o, state = delta_rule(**inputs, chunk_size=32, route_grad="full")
+        return [o, state, *torch.autograd.grad(o.sum() + state.square().sum(), list(inputs.values()))]
+
+    expected = results()
+    chosen: list[bool] = []
+    use = triton_launch.use_descriptors
+    for module in (triton_launch, triton_launch_back):
+        monkeypatch.setattr(module, "use_descriptors", lambda *call: chosen.append(use(*call)) or chosen[-1])
+    monkeypatch.setattr(triton_launch, "has_tile_copies", lambda device: True)
+    assert all(map(torch.equal, results(), expected))
+    assert chosen == [True] * 4
+
+
+@on_cpu
 def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     set_segments(monkeypatch, 1)
     inputs = inputs_for(SMALL, "mixed")
@@ -249,7 +272,7 @@ def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> N
     forward = triton_op._forward
     monkeypatch.setattr(triton_op, "_forward", lambda *arguments: kept.append(forward(*arguments)) or kept[-1])
     expected = delta_rule(**inputs, chunk_size=16)
-    assert all(x.numel() > 0 for x in kept[0][2:])
+    assert all(x.numel() > 0 for x in kept[0][2:-1])  # the last is for calls that compute the states twice
     with torch.no_grad():
         actual = delta_rule(**inputs, chunk_size=16)
     for given in (actual, delta_rule(**{name: x.detach() for name, x in inputs.items()}, chunk_size=16)):
@@ -285,13 +308,13 @@ def test_operators_keep_their_contracts(whole: bool, monkeypatch: pytest.MonkeyP
     if whole:
         del inputs["initial_state"]
     tensors = [inputs.get(name) for name in ("q", "k", "v", "g", "beta", "route", "initial_state")]
-    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, True, True, None, None))
+    torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, True, True, True, None, None))
     detached = [x if x is None else x.detach() for x in tensors]
-    o, final, *saved = triton_op._forward(*detached, 16, 0.25, True, True, True, None, None)
-    q, k, v, _, beta, route, _ = detached
+    o, final, *saved = triton_op._forward(*detached, 16, 0.25, True, True, True, True, None, None)
+    q, k, v, _, _, route, _ = detached
     dfinal = None if whole else torch.randn_like(final)
     torch.library.opcheck(
-        triton_op._backward.registered, (q, k, v, beta, route, saved, torch.randn_like(o), dfinal, 16, 0.25, True)
+        triton_op._backward.registered, (q, k, v, route, saved, torch.randn_like(o), dfinal, 16, 0.25, True)
     )
 
 
