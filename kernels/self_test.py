@@ -134,8 +134,11 @@ def _place(error: Exception) -> str:
     return f"{inside[-1][0]} of {inside[-1][1].relative_to(folder)}"
 
 
-ROUNDINGS = {torch.float32: 16}
-"""Allowed units in the last place of a result; 1 in half precision."""
+ROUNDINGS = {torch.float32: 32}
+"""Allowed units in the last place of a result; 1 in half precision.
+
+An H200 needs 17 for a gradient of a route that is a sum over 8000 queries. A wrong kernel is wrong by thousands.
+"""
 
 CANCELLED = 2e-5
 """Allowed error of a difference of terms of about 10, where the exact result is zero: sixteen ulps of float32."""

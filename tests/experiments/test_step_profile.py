@@ -10,7 +10,7 @@ from experiments.step_profile.groups import group_of
     ("kernel", "operations", "group"),
     [
         ("nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT", ("aten::mm", "aten::linear"), "matrix products"),
-        ("differentiate_keys", ("hybrid_attentionBackward",), "gated delta rule"),
+        ("differentiate", ("hybrid_attentionBackward",), "gated delta rule"),
         ("_own_chunk_kernel", ("hybrid_attention",), "softmax attention"),
         ("forward", ("short_convolution",), "short convolutions"),
         ("backward", ("swigluBackward", "evaluate_function: swigluBackward"), "SwiGLU activation"),

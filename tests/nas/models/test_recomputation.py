@@ -90,7 +90,7 @@ def gradients_of(mixer: TokenMixer, x: Tensor, autocast: bool = False) -> list[T
     x = x.detach().requires_grad_()
     with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast):
         y, _ = mixer(x, lambda layer, logits: logits.softmax(-1))
-    return [y, *torch.autograd.grad(y.float().square().mean(), [x, *mixer.parameters()])]
+    return [y.detach(), *torch.autograd.grad(y.float().square().mean(), [x, *mixer.parameters()])]
 
 
 @pytest.mark.usefixtures("worthwhile")
