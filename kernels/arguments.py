@@ -81,24 +81,6 @@ def check_scale(scale: float | None) -> None:
         check_number("scale", scale)
 
 
-def check_operation(
-    q: Tensor, k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, route_grad: str, impl: str
-) -> None:
-    """Raise ValueError unless q, k, v, route and the options form a valid routed operation.
-
-    Args:
-        q: [B, T, H, K] queries; k must have the same shape, v is [B, T, H, V].
-        route: None, or [B, N, R] with N = ceil(T / chunk_size) and R a divisor of H.
-    """
-    check_options(chunk_size, route_grad, impl)
-    check_tensors(("route",), q=q, k=k, v=v, route=route)
-    check_queries(q, k)
-    if v.ndim != 4 or v.shape[:3] != q.shape[:3] or v.shape[3] == 0:
-        raise ValueError(f"v has shape {list(v.shape)}; it must be [B, T, H, V] with [B, T, H] = {list(q.shape[:3])}.")
-    if route is not None:
-        check_route(route, batch=q.shape[0], chunks=num_chunks(q.shape[1], chunk_size), heads=q.shape[2])
-
-
 def check_options(chunk_size: int, route_grad: str, impl: str) -> None:
     """Raise ValueError unless the options of a routed operation are valid."""
     check_choice("impl", impl, get_args(Impl))

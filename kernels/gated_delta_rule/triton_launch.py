@@ -130,10 +130,11 @@ def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns
     return min(tiles, math.ceil(each / tiles_of_chunk) * tiles_of_chunk)
 
 
-def sizes_of(
-    q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, blocks: Blocks, documents: Documents | None = None
-) -> Sizes:
-    """Return the sizes of a call with these arguments."""
+def plan(
+    q: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, documents: Documents | None
+) -> tuple[Blocks, Sizes]:
+    """Return block sizes and sizes of a call with these arguments; k may stand for q, and o for v."""
+    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     batch, length, heads, value_dim = v.shape
     sub = chunk_size // blocks.BT
     if documents is None:
@@ -143,10 +144,11 @@ def sizes_of(
     else:
         tiles, chunks, segments, each = documents.tiles, documents.chunks, documents.segments, 0
     routing_heads = heads if route is None else route.shape[-1]
-    return Sizes(
+    sizes = Sizes(
         batch, length, heads, q.shape[-1], value_dim, tiles, chunks, routing_heads, sub,
         segments, each, heads // q.shape[2],
     )  # fmt: skip
+    return blocks, sizes
 
 
 def _tiles_of_segment(v: Tensor, tiles: int, chunk_size: int, blocks: Blocks) -> int:
@@ -250,8 +252,7 @@ def prepare(
 
     k and v have one dtype and a dense last axis; g, beta, route and initial_state are contiguous, the last two float32.
     """
-    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
-    s = sizes_of(k, v, route, chunk_size, blocks, documents)
+    blocks, s = plan(k, v, route, chunk_size, documents)
     heads, bt = s.B * s.H, blocks.BT
     tiles = None if documents is None else documents.tile_table
     a = k.new_empty(heads, s.NT, bt, bt)
@@ -290,11 +291,10 @@ def scan(
 
     Of packed documents the final states are [documents, H, K, V], and empty without ``final_state``.
     """
-    final = k.new_empty(
-        final_shape(_sizes(k, v, route, chunk_size, documents), documents, final_state), dtype=torch.float32
-    )
-    o = k.new_empty(*q.shape[:2], *v.shape[2:])
-    x, states = _scan(q, k, v, route, prepared, chunk_size, scale, o, final, save, documents)
+    blocks, s = plan(k, v, route, chunk_size, documents)
+    final = k.new_empty(final_shape(s, documents, final_state), dtype=torch.float32)
+    o = k.new_empty(v.shape)
+    x, states = _scan(q, k, v, route, prepared, blocks, s, scale, o, final, save, documents)
     return o, final, x, states
 
 
@@ -302,22 +302,15 @@ def with_states(k: Tensor, v: Tensor, route: Tensor, saved: Saved, chunk_size: i
     """Return ``saved`` with x and states, computed again from the rest."""
     starts = saved.starts if saved.starts.numel() > 0 else None
     prepared = Prepared(saved.gates, saved.a, saved.transitions, starts, None)
-    x, states = _scan(None, k, v, route, prepared, chunk_size, 1.0, None, None, True, None)
+    x, states = _scan(None, k, v, route, prepared, *plan(k, v, route, chunk_size, None), 1.0, None, None, True, None)
     return saved._replace(x=x, states=states)
 
 
-def _sizes(k: Tensor, v: Tensor, route: Tensor | None, chunk_size: int, documents: Documents | None) -> Sizes:
-    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
-    return sizes_of(k, v, route, chunk_size, blocks, documents)
-
-
 def _scan(
-    q: Tensor | None, k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, chunk_size: int, scale: float,
-    o: Tensor | None, final: Tensor | None, save: bool, documents: Documents | None,
+    q: Tensor | None, k: Tensor, v: Tensor, route: Tensor | None, prepared: Prepared, blocks: Blocks, s: Sizes,
+    scale: float, o: Tensor | None, final: Tensor | None, save: bool, documents: Documents | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Scan all segments, write ``o`` and ``final`` where they are given, and return x and states."""
-    blocks = blocks_of(k.shape[-1], v.shape[-1], chunk_size, k.dtype, k.device)
-    s = sizes_of(k, v, route, chunk_size, blocks, documents)
     heads = s.B * s.H
     x = k.new_empty((heads, s.NT, blocks.BT, s.V) if save else 0)
     states = k.new_empty((heads, s.NT, s.K, s.V) if save else 0)

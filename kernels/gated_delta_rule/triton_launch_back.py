@@ -7,14 +7,13 @@ from nas.kernels.gated_delta_rule import triton_backward, triton_scan_back
 from nas.kernels.gated_delta_rule.triton_documents import Documents
 from nas.kernels.gated_delta_rule.triton_launch import (
     Saved,
-    blocks_of,
     chain,
     chained_segments,
     constants_of,
     final_shape,
+    plan,
     programs_of_scan,
     segments_of,
-    sizes_of,
     strides,
     use_descriptors,
     version_of,
@@ -30,8 +29,7 @@ def state_gradients(
 
     The last are in float32; of packed documents they are [documents, H, K, V], and empty without ``initial_state``.
     """
-    blocks = blocks_of(k.shape[-1], do.shape[-1], chunk_size, k.dtype, k.device)
-    s = sizes_of(k, do, route, chunk_size, blocks, documents)
+    blocks, s = plan(k, do, route, chunk_size, documents)
     heads, chained = s.B * s.H, chained_segments(s, documents)
     dstates, dr = k.new_empty(heads, s.NT, s.K, s.V), k.new_empty(heads, s.NT, blocks.BT, s.V)
     before = k.new_empty(heads, s.segments if documents is None else chained, s.K, s.V, dtype=torch.float32)
@@ -77,8 +75,7 @@ def differentiate(
         dv: dense like v, a tensor to which the gradient of v is added in place; None for a new tensor.
         chunk_size, scale, full_route_grad: as in the operation.
     """
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
-    s = sizes_of(q, v, route, chunk_size, blocks, documents)
+    blocks, s = plan(q, v, route, chunk_size, documents)
     tiles = None if documents is None else documents.tile_table
     adds = dv is not None
     dv = v.new_empty(v.shape) if dv is None else dv

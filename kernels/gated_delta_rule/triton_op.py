@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nas.kernels.gated_delta_rule import triton_launch, triton_launch_back
 from nas.kernels.gated_delta_rule.triton_documents import Documents
-from nas.kernels.gated_delta_rule.triton_launch import Saved, blocks_of, chained_segments, final_shape, sizes_of
+from nas.kernels.gated_delta_rule.triton_launch import Saved, chained_segments, final_shape, plan
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import dense, operand_dtype
 
@@ -113,9 +113,8 @@ def fake_forward(
     layout: list[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the forward pass's results."""
-    blocks = blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device)
     documents = _documents(tables, layout)
-    s = sizes_of(q, v, route, chunk_size, blocks, documents)
+    blocks, s = plan(q, v, route, chunk_size, documents)
     heads, bt = s.B * s.H, blocks.BT
 
     chained = chained_segments(s, documents)
@@ -183,7 +182,7 @@ def fake_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the backward pass's results."""
     documents, single = _documents(tables, layout), torch.float32
-    s = sizes_of(q, v, route, chunk_size, blocks_of(q.shape[-1], v.shape[-1], chunk_size, q.dtype, q.device), documents)
+    _, s = plan(q, v, route, chunk_size, documents)
     return (
         q.new_empty(q.shape),
         k.new_empty(k.shape),

@@ -13,7 +13,7 @@ from tests.kernels.cases import Inputs, Shape, delta_inputs
 from tests.kernels.triton_cases import CUDA, assert_as_exact_as_rounding_allows, cast, on_gpu
 
 pytest.importorskip("triton")
-from nas.kernels.gated_delta_rule import triton_launch, triton_launch_back, triton_op
+from nas.kernels.gated_delta_rule import triton_launch
 
 delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="triton")
 reference: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
@@ -31,8 +31,7 @@ def set_segments(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
 def set_tile(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     """Use tiles of this many tokens: several in a chunk even where chunks are short."""
     chosen = triton_launch.blocks_of
-    for module in (triton_launch, triton_launch_back, triton_op):
-        monkeypatch.setattr(module, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
+    monkeypatch.setattr(triton_launch, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
 
 
 def inputs_for(shape: Shape, route: str, dtype: torch.dtype = torch.float32) -> Inputs:
