@@ -41,6 +41,7 @@ from nas.kernels.chunk_softmax_attention import (
 from nas.kernels.gated_delta_rule import triton_decode as delta_decode
 from nas.kernels.gated_delta_rule import triton_launch, triton_op
 from nas.kernels.head_norms import triton_op as head_norms
+from nas.kernels.residual_norm import triton_op as residual_norm
 from nas.kernels.short_convolution import triton_op as short_convolution
 from nas.kernels.swiglu import triton_op as swiglu
 
@@ -202,6 +203,11 @@ def launch_others(case: Case) -> None:
     for given in (x, x.float()):  # of a head, and of the residual stream
         both = head_norms._run_forward(given, norm, case.H // 2, case.H, 1e-6, x.dtype)
         head_norms._run_backward(*both, given, norm, case.H // 2, case.H, 1e-6)
+    gain = empty(channels)
+    for stream in (x, x.float()):
+        total, y = residual_norm._run_forward(stream, x, gain, 1e-6, x.dtype)
+        for dtotal in (None, total):
+            residual_norm._run_backward(dtotal, y, total, gain, 1e-6, stream.dtype, x.dtype)
     scores = empty(case.B, case.T, 2 * case.H, dtype=case.dtype)
     merged = (x, x, norm, norm, scores, x, 1e-6)
     branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)

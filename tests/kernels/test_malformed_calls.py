@@ -18,6 +18,7 @@ from nas.kernels.chunk_softmax_attention import decode as softmax
 from nas.kernels.chunk_softmax_attention import window_decode as window
 from nas.kernels.gated_delta_rule import decode as linear
 from nas.kernels.head_norms import head_norms
+from nas.kernels.residual_norm import residual_norm
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
 
@@ -72,6 +73,9 @@ def calls() -> dict[str, Call]:
         "norms": Call(
             head_norms, {"x": of(B, T, 8), "weight": of(2), "linear_heads": 2, "softmax_heads": 4, "eps": 1e-6},
             ("linear_heads",),
+        ),
+        "residual norm": Call(
+            residual_norm, {"x": of(B, T, 8), "delta": of(B, T, 8), "weight": of(8), "eps": 1e-6}
         ),
         "merge": Call(branch_merge, branches),
         "convolution": Call(short_convolution, {"x": of(B, T, 8), "weight": of(8, 4)}),
