@@ -150,8 +150,8 @@ class Decoder:
         """Return the logits [B, vocab] after prompts [B, T] of one length; fills the decoding states of the layers."""
         x = self._model.embedding(tokens)
         for block, layer in zip(self._blocks, layers, strict=True):
-            x = x + layer.prefill(block.mixer_norm(x))
-            x = x + block.mlp(block.mlp_norm(x))
+            x, given = block.mlp_norm.after(x, layer.prefill(block.mixer_norm(x)))
+            x = x + block.mlp(given)
         return self._model.read(x[:, -1])
 
     @torch.no_grad()
@@ -211,8 +211,8 @@ class Decoder:
         """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
         x = self._model.embedding(token.unsqueeze(1))
         for block, layer in zip(self._blocks, self._layers, strict=True):
-            x = x + layer.step(block.mixer_norm(x), self._position)
-            x = x + block.mlp(block.mlp_norm(x))
+            x, given = block.mlp_norm.after(x, layer.step(block.mixer_norm(x), self._position))
+            x = x + block.mlp(given)
         self._position.add_(1)
         return self._model.read(x[:, -1])
 

@@ -76,8 +76,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, list[Routing]]:
         """Map x [B, T, width] to [B, T, width]; returns the routings of the layer as well."""
         mixed, routings = self.mixer(self.mixer_norm(x), policy, choice)
-        x = x + mixed
-        return x + self._feed_forward(self.mlp_norm(x), choice), routings
+        x, given = self.mlp_norm.after(x, mixed)
+        return x + self._feed_forward(given, choice), routings
 
     def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
         """Apply the SwiGLU in the hidden size of an option. A mixture weighs a channel by the options that have it."""

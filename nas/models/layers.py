@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.kernels.head_norms import head_norms
+from nas.kernels.residual_norm import residual_norm
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
 from nas.models.recomputation import recomputable
@@ -30,6 +31,11 @@ class RMSNorm(nn.RMSNorm):
         assert self.eps is not None
         _, y = head_norms(x.reshape(1, -1, x.shape[-1]), self.weight, softmax_heads=1, eps=self.eps)
         return y.view(x.shape)
+
+    def after(self, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x + delta and its norm, on a GPU from a single kernel."""
+        assert self.eps is not None
+        return residual_norm(x, delta, self.weight, eps=self.eps)
 
 
 def rms_norm(size: int) -> RMSNorm:

@@ -46,6 +46,12 @@ def test_the_norm_of_one_head_is_the_norm(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(own, right)
 
 
+def test_the_norm_after_a_layer_is_that_of_the_sum() -> None:
+    norm, x, delta = rms_norm(6), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
+    torch.nn.init.normal_(norm.weight)
+    assert all(map(torch.equal, norm.after(x, delta), (x + delta, norm(x + delta))))
+
+
 @pytest.mark.gpu
 def test_the_norm_of_the_residual_stream_on_the_gpu() -> None:
     x = torch.randn(4, 8192, 1024, device="cuda", requires_grad=True)
