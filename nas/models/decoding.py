@@ -23,8 +23,9 @@ torch.Size([1, 20])
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 import torch
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from nas.errors import warn
 from nas.kernels.machine import GIB, free_memory
-from nas.models.language_model import Block, LanguageModel
+from nas.models.language_model import Block, LanguageModel, Stream
 from nas.models.layer_states import BranchesState, LayerState, joined, layer_state
 from nas.models.mixers import Policy
 from nas.models.operations import find
@@ -148,11 +149,16 @@ class Decoder:
 
     def _read(self, tokens: Tensor, layers: Sequence[LayerState]) -> Tensor:
         """Return the logits [B, vocab] after prompts [B, T] of one length; fills the decoding states of the layers."""
-        x = self._model.embedding(tokens)
-        for block, layer in zip(self._blocks, layers, strict=True):
-            x, given = block.mlp_norm.after(x, layer.prefill(block.mixer_norm(x)))
-            x = x + block.mlp(given)
-        return self._model.read(x[:, -1])
+        return self._logits(tokens, [layer.prefill for layer in layers])
+
+    def _logits(self, tokens: Tensor, mixers: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
+        """Return the logits [B, vocab] after tokens [B, T]; ``mixers`` compute the mixer output of each layer."""
+        stream = Stream(self._model.embedding(tokens))
+        for block, mixer in zip(self._blocks, mixers, strict=True):
+            x, given = block.mixer_norm.after(*stream)
+            x, given = block.mlp_norm.after(x, mixer(given))
+            stream = Stream(x, block.mlp(given))
+        return self._model.read(stream.total[:, -1])
 
     @torch.no_grad()
     def step(self, token: Tensor) -> Tensor:
@@ -209,12 +215,10 @@ class Decoder:
 
     def _advance(self, token: Tensor) -> Tensor:
         """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
-        x = self._model.embedding(token.unsqueeze(1))
-        for block, layer in zip(self._blocks, self._layers, strict=True):
-            x, given = block.mlp_norm.after(x, layer.step(block.mixer_norm(x), self._position))
-            x = x + block.mlp(given)
+        steps = [partial(layer.step, position=self._position) for layer in self._layers]
+        logits = self._logits(token.unsqueeze(1), steps)
         self._position.add_(1)
-        return self._model.read(x[:, -1])
+        return logits
 
     def _recorded(self, token: Tensor) -> StepGraph | None:
         """Return the CUDA graph of a step; None on a CPU, and for the first step, which compiles the kernels."""

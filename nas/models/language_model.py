@@ -33,28 +33,47 @@ class Output(NamedTuple):
     routing: dict[int, list[Routing]]
 
 
-RunBlock = Callable[[int, nn.Module, Tensor, Policy, LayerChoice], tuple[Tensor, list[Routing]]]
-"""Maps (layer index, block, x [B, T, width], policy, layer choice) to what the block returns."""
+class Stream(NamedTuple):
+    """The residual stream between two layers. Its latest summand is not added yet: the next norm adds it.
+
+    Attributes:
+        x: [B, T, width].
+        delta: [B, T, width], output of the latest layer; None before the first layer.
+    """
+
+    x: Tensor
+    delta: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """The sum, [B, T, width]."""
+        return self.x if self.delta is None else self.x + self.delta
+
+
+RunBlock = Callable[[int, nn.Module, Stream, Policy, LayerChoice], tuple[Stream, list[Routing]]]
+"""Maps (layer index, block, residual stream, policy, layer choice) to what the block returns."""
 
 
 def run_block(
-    layer: int, block: nn.Module, x: Tensor, policy: Policy, choice: LayerChoice
-) -> tuple[Tensor, list[Routing]]:
+    layer: int, block: nn.Module, stream: Stream, policy: Policy, choice: LayerChoice
+) -> tuple[Stream, list[Routing]]:
     """Call a block."""
-    made: tuple[Tensor, list[Routing]] = block(x, policy, choice)
+    made: tuple[Stream, list[Routing]] = block(stream, policy, choice)
     return made
 
 
 def recompute_block(
-    layer: int, block: nn.Module, x: Tensor, policy: Policy, choice: LayerChoice
-) -> tuple[Tensor, list[Routing]]:
+    layer: int, block: nn.Module, stream: Stream, policy: Policy, choice: LayerChoice
+) -> tuple[Stream, list[Routing]]:
     """Call a block, and compute it again in the backward pass instead of keeping its activations (Chen et al. 2016).
 
     The second pass draws the same random numbers from PyTorch's default generators.
     """
-    made: tuple[Tensor, list[Routing]] = checkpoint(
-        block, x, policy, choice, use_reentrant=False, context_fn=lambda: (without_recomputing(), without_recomputing())
-    )
+    kept = Stream(stream.total)  # one tensor and not two
+    made: tuple[Stream, list[Routing]] = checkpoint(
+        block, kept, policy, choice,
+        use_reentrant=False, context_fn=lambda: (without_recomputing(), without_recomputing()),
+    )  # fmt: skip
     return made
 
 
@@ -72,12 +91,13 @@ class Block(nn.Module):
         self.mlp = SwiGLU(architecture.width, max(self._hidden))
 
     def forward(
-        self, x: Tensor, policy: Policy | None, choice: LayerChoice = FIRST_OPTION
-    ) -> tuple[Tensor, list[Routing]]:
-        """Map x [B, T, width] to [B, T, width]; returns the routings of the layer as well."""
-        mixed, routings = self.mixer(self.mixer_norm(x), policy, choice)
+        self, stream: Stream, policy: Policy | None, choice: LayerChoice = FIRST_OPTION
+    ) -> tuple[Stream, list[Routing]]:
+        """Return the residual stream after the block, and the routings of the layer."""
+        x, given = self.mixer_norm.after(*stream)
+        mixed, routings = self.mixer(given, policy, choice)
         x, given = self.mlp_norm.after(x, mixed)
-        return x + self._feed_forward(given, choice), routings
+        return Stream(x, self._feed_forward(given, choice)), routings
 
     def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
         """Apply the SwiGLU in the hidden size of an option. A mixture weighs a channel by the options that have it."""
@@ -161,15 +181,15 @@ class LanguageModel(nn.Module):
         run: RunBlock = run_block,
     ) -> tuple[Tensor, dict[int, list[Routing]]]:
         """Return the output [B, T, width] of the last block, and the routings; see `forward` for the arguments."""
-        x = self.embedding(tokens)
+        stream = Stream(self.embedding(tokens))
         routing: dict[int, list[Routing]] = {}
         for index, (block, choice) in enumerate(
             zip(self.blocks, layer_choices or repeat(FIRST_OPTION, len(self.blocks)), strict=True)
         ):
-            x, decided = run(index, block, x, policy, choice)
+            stream, decided = run(index, block, stream, policy, choice)
             if decided:
                 routing[index] = decided
-        return x, routing
+        return stream.total, routing
 
     def read(self, hidden: Tensor, places: Tensor | None = None) -> Tensor:
         """Return next-token logits for the output [..., width] of the last block; see `forward` for ``places``."""

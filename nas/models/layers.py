@@ -32,8 +32,10 @@ class RMSNorm(nn.RMSNorm):
         _, y = head_norms(x.reshape(1, -1, x.shape[-1]), self.weight, softmax_heads=1, eps=self.eps)
         return y.view(x.shape)
 
-    def after(self, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x + delta and its norm, on a GPU from a single kernel."""
+    def after(self, x: Tensor, delta: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return x + delta and its norm, on a GPU from a single kernel; without delta, x and its norm."""
+        if delta is None:
+            return x, self(x)
         assert self.eps is not None
         return residual_norm(x, delta, self.weight, eps=self.eps)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import warn
-from nas.models.language_model import run_block
+from nas.models.language_model import Stream, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing, shares_of
 from nas.models.recording import reason_of
 from nas.training.cuda_graphs import Moment
@@ -43,9 +43,12 @@ class DrawnBlock:
         Only the output and the shares have a gradient.
         """
         choice = self._choice._replace(weights=weights[0] if weights else None)
-        y, routings = self._block(x, self._policy, choice)
+        stream, routings = self._block(Stream(x), self._policy, choice)
         self.chunk_sizes = [routing.chunk_size for routing in routings]
-        return (y, *(part for one in routings for part in (one.logits.detach(), one.weights.detach(), shares_of(one))))
+        return (
+            stream.total,
+            *(part for one in routings for part in (one.logits.detach(), one.weights.detach(), shares_of(one))),
+        )
 
 
 class _Key(NamedTuple):
@@ -88,9 +91,10 @@ class BlockGraphs:
         return self._moment
 
     def __call__(
-        self, layer: int, block: nn.Module, x: Tensor, policy: Policy, choice: LayerChoice
-    ) -> tuple[Tensor, list[Routing]]:
+        self, layer: int, block: nn.Module, stream: Stream, policy: Policy, choice: LayerChoice
+    ) -> tuple[Stream, list[Routing]]:
         """Return the output and the routings of a block; the outputs are valid until its next call with this choice."""
+        x = stream.total
         key = _Key(
             layer, choice.option, choice.among, choice.weights is not None, x.shape, x.dtype, torch.is_grad_enabled()
         )
@@ -100,11 +104,11 @@ class BlockGraphs:
             if passes := self._record(layer, Reading(drawn, [block]), given):
                 self._blocks[key] = passes, drawn
         if (found := self._blocks.get(key)) is None:
-            return run_block(layer, block, x, policy, choice)
+            return run_block(layer, block, Stream(x), policy, choice)
         passes, drawn = found
         y, *parts = passes(*given)
         routings = zip(parts[::3], parts[1::3], parts[2::3], drawn.chunk_sizes, strict=True)
-        return y, [Routing(logits, weights, size, shares) for logits, weights, shares, size in routings]
+        return Stream(y), [Routing(logits, weights, size, shares) for logits, weights, shares, size in routings]
 
     def call(
         self,

@@ -50,6 +50,7 @@ def test_the_norm_after_a_layer_is_that_of_the_sum() -> None:
     norm, x, delta = rms_norm(6), torch.randn(2, 3, 6), torch.randn(2, 3, 6)
     torch.nn.init.normal_(norm.weight)
     assert all(map(torch.equal, norm.after(x, delta), (x + delta, norm(x + delta))))
+    assert all(map(torch.equal, norm.after(x, None), (x, norm(x))))
 
 
 @pytest.mark.gpu

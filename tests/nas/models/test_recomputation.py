@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.models import recomputation
-from nas.models.language_model import Block, recompute_block
+from nas.models.language_model import Block, Stream, recompute_block
 from nas.models.mixers import FIRST_OPTION, TokenMixer
 from nas.models.recomputation import recomputable, recomputing, without_recomputing
 from nas.search_spaces.architecture import Architecture
@@ -130,7 +130,7 @@ def test_a_block_that_is_computed_twice_keeps_nothing_else(monkeypatch: pytest.M
     monkeypatch.setattr(recomputation._Region, "__init__", lambda self, device: regions.append(device))
     architecture = small("linear")
     block, x = Block(architecture, 0, "full", architecture.layers), torch.randn(1, 5, 12, requires_grad=True)
-    recompute_block(0, block, x, lambda layer, logits: logits, FIRST_OPTION)[0].sum().backward()
+    recompute_block(0, block, Stream(x), lambda layer, logits: logits, FIRST_OPTION)[0].total.sum().backward()
     assert x.grad is not None
     assert regions == []
 

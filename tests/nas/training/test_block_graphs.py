@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.evaluation.evaluate import evaluate
-from nas.models.language_model import run_block
+from nas.models.language_model import Stream, run_block
 from nas.models.recording import Replay
 from nas.relaxations import gumbel
 from nas.supernet.architecture_logits import choices_of_layers
@@ -239,8 +239,9 @@ def test_a_recording_changes_no_random_number() -> None:
     for run in (run_block, blocks, blocks):
         torch.cuda.manual_seed(3)
         choice = choices_of_layers((option,))[0]
-        y, (routing,) = run(layer, module.model.blocks[layer], x, lambda _, logits: gumbel(logits, 1.0), choice)
-        results.append((y.clone(), routing.weights.clone(), torch.rand(1, device="cuda")))
+        block = module.model.blocks[layer]
+        stream, (routing,) = run(layer, block, Stream(x), lambda _, logits: gumbel(logits, 1.0), choice)
+        results.append((stream.total.clone(), routing.weights.clone(), torch.rand(1, device="cuda")))
     for result in results[1:]:
         for one, other in zip(results[0], result, strict=True):
             torch.testing.assert_close(other, one)
