@@ -67,7 +67,7 @@ def forward(
 def backward(
     dy, o, other, weight, other_weight, scores, gate,
     do, dother, dweights, dscores, dgate,
-    N, dy_stride, o_stride, other_stride, scores_stride, gate_stride, eps,
+    N, dy_stride, o_stride, other_stride, scores_stride, gate_stride, dgate_stride, eps,
     HEADS: tl.constexpr, DIM: tl.constexpr, STEPS: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
     """Compute all gradients for STEPS * BT tokens of one head; dweights is [1 or 2, programs, DIM]."""
@@ -108,7 +108,7 @@ def backward(
             gradient = rms_gradient(u, du, tl.sum(du * u, 1, keep_dims=True), scale, DIM)
             total += dmerged * u
         store_head(do, gradient, t, head, N, HEADS * DIM, DIM, BD)
-        store_head(dgate, dgated * merged * slope, t, head, N, HEADS * DIM, DIM, BD)
+        store_head(dgate, dgated * merged * slope, t, head, N, dgate_stride, DIM, BD)
     d = tl.arange(0, BD)
     place = dweights + pid.to(tl.int64) * DIM + d
     tl.store(place, tl.sum(total, 0), mask=d < DIM)

@@ -7,6 +7,7 @@ import triton
 from torch import Tensor
 
 from nas.kernels.branch_merge import triton_kernels
+from nas.kernels.joint_gradient import gradient_memory
 from nas.kernels.triton_elementwise import empty_output, rows, sum_partials, tokens_per_tile
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import on_device, operand_dtype
@@ -107,8 +108,8 @@ def _run_backward(
         triton_kernels.backward[(programs,)](
             dys, first, second, weight, other_weight, shares, gates,
             do, dother, partials, dscores, dgate,
-            len(gates), dys.stride(0), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0), eps,
-            **tiling, STEPS=STEPS, PAIR=other is not None, num_warps=WARPS,
+            len(gates), dys.stride(0), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0),
+            dgate.stride(-2), eps, **tiling, STEPS=STEPS, PAIR=other is not None, num_warps=WARPS,
         )  # fmt: skip
     dother_weight = gradients[3] if other_weight is None else sum_partials(partials[1], other_weight)
     return do, dother, sum_partials(partials[0], weight), dother_weight, dscores, dgate
@@ -135,11 +136,9 @@ def _gradients(
     scores: Tensor | None,
     gate: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Allocate contiguous, uninitialised memory for each gradient."""
-    made = [
-        empty_output(o) if x is None else x.new_empty(x.shape) for x in (o, other, weight, other_weight, scores, gate)
-    ]
-    return made[0], made[1], made[2], made[3], made[4], made[5]
+    """Allocate uninitialised memory for each gradient, contiguous but for that of the gate."""
+    made = [empty_output(o) if x is None else x.new_empty(x.shape) for x in (o, other, weight, other_weight, scores)]
+    return made[0], made[1], made[2], made[3], made[4], gradient_memory(gate)
 
 
 Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, float]

@@ -103,7 +103,7 @@ def forward(
 
 @triton.jit(do_not_specialize=["T"])
 def backward(
-    dy, x, weight, documents, dx, dweight, T, D, dy_b, dy_t, x_b, x_t,
+    dy, x, weight, documents, dx, dweight, T, D, dy_b, dy_t, x_b, x_t, dx_b, dx_t,
     W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Compute dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
@@ -114,6 +114,7 @@ def backward(
     b, block, start, d = position(T, D, R, ROWS, BD)
     x += b * x_b
     dy += b * dy_b
+    dx += b * dx_b
     taps, inputs, dps, sums = load_taps(weight, d, D, W), (), (), ()
     for _ in tl.static_range(W):
         sums = sums + (tl.zeros([ROWS, BD], tl.float32),)
@@ -139,7 +140,7 @@ def backward(
             for w in tl.static_range(W):
                 gradient += taps[w] * own[W - 1 - w]
                 added = added + (sums[w] + inputs[0] * own[W - 1 - w],)
-            tl.store(dx + (b * T + s) * D + d, gradient.to(dx.dtype.element_ty), mask=(s < T) & (d < D))
+            tl.store(dx + s.to(tl.int64) * dx_t + d, gradient.to(dx.dtype.element_ty), mask=(s < T) & (d < D))
             inputs, dps, sums = inputs[1:], dps[1:], added
     for w in tl.static_range(W):
         tl.store(dweight + (block * D + d) * W + w, tl.sum(sums[w], axis=0)[None, :], mask=d < D)

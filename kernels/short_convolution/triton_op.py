@@ -6,6 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
+from nas.kernels.joint_gradient import gradient_memory
 from nas.kernels.short_convolution import triton_kernels
 from nas.kernels.triton_elementwise import sum_partials
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
@@ -56,12 +57,12 @@ def _run_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | Non
     dy, x = dense(dy), dense(x)
     _, length, channels = x.shape
     (blocks, walk), size = _blocks(x), weight.shape[1]
-    dx = x.new_empty(x.shape)
+    dx = gradient_memory(x)
     partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
     with on_device(x):
         triton_kernels.backward[(blocks * triton.cdiv(channels, CHANNELS),)](
             dy, x, _taps(weight), documents, dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
-            W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
+            *dx.stride()[:2], W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
             num_warps=WARPS,
         )  # fmt: skip
     return dx, sum_partials(partials, weight)

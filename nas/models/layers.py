@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.kernels.head_norms import head_norms
+from nas.kernels.joint_gradient import split
 from nas.kernels.residual_norm import residual_norm
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
@@ -55,7 +56,7 @@ def linear_together(x: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
     missing = -sum(sizes) % ALIGNMENT
     weights = [layer.weight for layer in layers]
     weight = torch.cat([*weights, weights[0].new_zeros(missing, x.shape[-1])])
-    outputs = F.linear(x, weight).split([*sizes, missing], dim=-1)
+    outputs = split(F.linear(x, weight), [*sizes, missing])
     return [y if layer.bias is None else y + layer.bias for y, layer in zip(outputs, layers, strict=False)]
 
 

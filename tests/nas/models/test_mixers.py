@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nas.kernels import joint_gradient
 from nas.models import mixers
 from nas.models.layers import linear_together
 from nas.models.mixers import LayerChoice, Policy, TokenMixer, first_alone
@@ -206,7 +207,11 @@ def test_projections_computed_together_on_the_gpu(kind: str, monkeypatch: pytest
             y, _ = made(x, lambda layer, logits: logits.softmax(-1))
         return [y, *torch.autograd.grad(y.float().square().mean(), [x, *made.parameters()])]
 
+    placed: list[bool] = []
+    is_part = joint_gradient._is
+    monkeypatch.setattr(joint_gradient, "_is", lambda x, slot: placed.append(is_part(x, slot)) or placed[-1])
     own = results(torch.bfloat16)
+    assert placed == [True] * 8 + [False] * 2, "q, k, v and gate, compared twice; decay and write strength are copied"
     monkeypatch.setattr(mixers, "large_on_gpu", lambda x: False)
     for mine, simple, exact in zip(own, results(torch.bfloat16), results(torch.float32), strict=True):
         error, allowed = ((z.float() - exact).norm() for z in (mine, simple))
