@@ -30,10 +30,10 @@ def load_tokens(pointer, t, d, T, D, stride):
 
 @triton.jit
 def load_taps(weight, d, D, W: tl.constexpr):
-    """Load the weights [W, D] of the channels d as W tensors [1, BD]."""
+    """Load the weights [D, W] of the channels d as W tensors [1, BD]."""
     taps = ()
     for w in tl.static_range(W):
-        taps = taps + (tl.load(weight + w * D + d, mask=d < D, other=0.0).to(tl.float32),)
+        taps = taps + (tl.load(weight + d * W + w, mask=d < D, other=0.0).to(tl.float32),)
     return taps
 
 
@@ -80,7 +80,7 @@ def forward(
     x, weight, documents, y, T, D, x_b, x_t,
     W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [W, D].
+    """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [D, W].
 
     With PACKED, ``documents`` [T, 2] holds the first token of each token's document, and the token after its last.
     """

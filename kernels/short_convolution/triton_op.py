@@ -42,7 +42,7 @@ def _run_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> 
     blocks, walk = _blocks(x)
     with on_device(x):
         triton_kernels.forward[(blocks * triton.cdiv(channels, CHANNELS),)](
-            x, _taps(weight), documents, y, length, channels, *x.stride()[:2],
+            x, weight.contiguous(), documents, y, length, channels, *x.stride()[:2],
             W=weight.shape[1], R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
             num_warps=WARPS,
         )  # fmt: skip
@@ -61,7 +61,7 @@ def _run_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | Non
     partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
     with on_device(x):
         triton_kernels.backward[(blocks * triton.cdiv(channels, CHANNELS),)](
-            dy, x, _taps(weight), documents, dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
+            dy, x, weight.contiguous(), documents, dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
             *dx.stride()[:2], W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
             num_warps=WARPS,
         )  # fmt: skip
@@ -77,11 +77,6 @@ def _blocks(x: Tensor) -> tuple[int, int]:
     batch, length, _ = x.shape
     walk = min(TOKENS_PER_ROW, max(UNROLL, triton.next_power_of_2(triton.cdiv(length, ROWS))))
     return batch * triton.cdiv(length, ROWS * walk), walk
-
-
-def _taps(weight: Tensor) -> Tensor:
-    """Transpose weight [D, W] to [W, D]: each tap's channels are contiguous, as the kernels load them."""
-    return weight.t().contiguous()
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
