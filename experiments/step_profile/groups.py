@@ -11,6 +11,7 @@ ATTENTION = {"gated_delta_rule": "gated delta rule", "chunk_softmax_attention": 
 ELEMENTWISE = {
     "short_convolution": "short convolutions",
     "head_norms": "norms",
+    "delta_gates": "decay and write strength",
     "residual_norm": "additions to the residual stream and norms",
     "branch_merge": "merge of branches, output norm and gate",
     "swiglu": "SwiGLU activation",

@@ -38,6 +38,7 @@ from nas.kernels.chunk_softmax_attention import (
     triton_skipped,
     triton_window,
 )
+from nas.kernels.delta_gates import triton_op as delta_gates
 from nas.kernels.gated_delta_rule import triton_decode as delta_decode
 from nas.kernels.gated_delta_rule import triton_launch, triton_op
 from nas.kernels.head_norms import triton_op as head_norms
@@ -203,6 +204,9 @@ def launch_others(case: Case) -> None:
     for given in (x, x.float()):  # of a head, and of the residual stream
         both = head_norms._run_forward(given, norm, case.H // 2, case.H, 1e-6, x.dtype)
         head_norms._run_backward(*both, given, norm, case.H // 2, case.H, 1e-6)
+    columns, vector = empty(case.B, case.T, case.H, dtype=case.dtype), empty(case.H)
+    gates = (columns, columns, vector, vector, 1.0)
+    delta_gates._run_backward(*delta_gates._run_forward(*gates), *gates)
     gain = empty(channels)
     for stream in (x, x.float()):
         total, y = residual_norm._run_forward(stream, x, gain, 1e-6, x.dtype)

@@ -16,6 +16,7 @@ from nas.kernels import chunk_softmax_attention, gated_delta_rule, hybrid_attent
 from nas.kernels.branch_merge import branch_merge
 from nas.kernels.chunk_softmax_attention import decode as softmax
 from nas.kernels.chunk_softmax_attention import window_decode as window
+from nas.kernels.delta_gates import delta_gates
 from nas.kernels.gated_delta_rule import decode as linear
 from nas.kernels.head_norms import head_norms
 from nas.kernels.residual_norm import residual_norm
@@ -73,6 +74,10 @@ def calls() -> dict[str, Call]:
         "norms": Call(
             head_norms, {"x": of(B, T, 8), "weight": of(2), "linear_heads": 2, "softmax_heads": 4, "eps": 1e-6},
             ("linear_heads",),
+        ),
+        "delta gates": Call(
+            delta_gates,
+            {"decay": of(B, T, H), "write": of(B, T, H), "log_rate": of(H), "bias": of(H), "strongest": 1.0},
         ),
         "residual norm": Call(
             residual_norm, {"x": of(B, T, 8), "delta": of(B, T, 8), "weight": of(8), "eps": 1e-6}

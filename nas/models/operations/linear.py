@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.kernels import gated_delta_rule
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
+from nas.kernels.delta_gates import delta_gates
 from nas.kernels.gated_delta_rule import decode
 from nas.kernels.gated_delta_rule.decode import LinearState
 from nas.kernels.head_norms import head_norms
@@ -72,9 +72,10 @@ class Linear(Branch):
         """Return the same as `heads` for q and k that are already normalised."""
         own = cast("LinearWeights", mixer)
         v = given.v.unflatten(-1, (q.shape[2], -1))
-        g = -own.log_decay_rate.exp() * F.softplus(given.linear(own.decay) + own.decay_bias)
-        beta = given.linear(own.write).sigmoid()
-        return q, k, v, g, 2 * beta if own.architecture.negative_eigenvalues else beta
+        strongest = 2.0 if own.architecture.negative_eigenvalues else 1.0
+        decay, write = given.linear(own.decay), given.linear(own.write)
+        g, beta = delta_gates(decay, write, own.log_decay_rate, own.decay_bias, strongest=strongest)
+        return q, k, v, g, beta
 
     def attend(
         self,
