@@ -24,7 +24,7 @@ from nas.kernels.triton_operator import traced
 
 def split(whole: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     """Return the parts of ``whole`` [..., D] of these sizes: views, as `torch.split` over the last dimension."""
-    if traced() or not whole.is_contiguous() or whole.storage_offset():
+    if traced() or not whole.requires_grad or not whole.is_contiguous() or whole.storage_offset():
         return whole.split(list(sizes), -1)
     parts: tuple[Tensor, ...] = _Split.apply(whole, tuple(sizes))
     return parts

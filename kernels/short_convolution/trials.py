@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.self_test import Function, Trial
-from nas.kernels.short_convolution import reference, triton_op
+from nas.kernels.short_convolution import decode, reference, triton_decode, triton_op
 from nas.kernels.trials import LENGTHS, Draw
 
 
@@ -21,3 +21,20 @@ def short_convolution(device: torch.device, channels: int, size: int, packed: in
         draw = Draw()
         inputs = {"x": draw.normal(1, length, channels), "weight": draw.normal(channels, size)}
         yield Trial(inputs, by(reference.short_convolution), by(triton_op.short_convolution))
+
+
+def short_convolution_step(device: torch.device, channels: int, size: int) -> Iterator[Trial]:
+    """Yield one token of two sequences."""
+
+    def by(step: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Function:
+        @torch.no_grad()
+        def run(x: Tensor, past: Tensor, weight: Tensor) -> dict[str, Tensor]:
+            moved = past.clone()
+            return {"y": step(x, moved, weight), "the last inputs": moved}
+
+        return run
+
+    draw = Draw()
+    inputs = {"x": draw.normal(2, channels), "past": draw.normal(2, size - 1, channels)}
+    inputs["weight"] = draw.normal(channels, size)
+    yield Trial(inputs, by(decode.reference_step), by(triton_decode.step))

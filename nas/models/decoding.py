@@ -222,9 +222,10 @@ class Decoder:
 
     def _recorded(self, token: Tensor) -> StepGraph | None:
         """Return the CUDA graph of a step; None on a CPU, and for the first step, which compiles the kernels."""
-        if self._graph is not None and self._graph.fits(token):
-            return self._graph
-        self._graph = None
+        if self._graph is not None:
+            if self._graph.fits(token):
+                return self._graph
+            self._forget()
         if self._addresses is None or not _recordable(token):
             self._addresses = self._buffers() if _recordable(token) else None
             return None

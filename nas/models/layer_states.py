@@ -8,14 +8,49 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nas.models.layers import ShortConvolution
+from nas.kernels.short_convolution.decode import short_convolution_step
+from nas.kernels.triton_support import operand_dtype
+from nas.models.layers import ShortConvolution, joint_weight, split_outputs
 from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.open_chunk import OpenChunk
 from nas.models.operations import Branch, Standalone, find
 from nas.models.operations.operation import Ends, Heads, JointMemory, LayerMemory, Memory, Projected
 from nas.search_spaces.architecture import Layer
+
+
+class TokenProjections:
+    """The convolved projections of one token at a time: a matrix product and a convolution for all of them.
+
+    Args:
+        mixer: mixer of the layer. Its weights must not change: they are copied to one matrix.
+        branches: branches that use the projections.
+        past: last inputs [B, size - 1, channels] of each convolution.
+    """
+
+    def __init__(self, mixer: TokenMixer, branches: Sequence[Branch], past: dict[ShortConvolution, Tensor]) -> None:
+        convolutions = mixer.q_convolution, mixer.k_convolution, mixer.v_convolution
+        layers = mixer.projections(branches)
+        self._layers, self._others = layers[: len(convolutions)], layers[len(convolutions) :]
+        self._weight = self._joint_weight()
+        self._taps = torch.cat([one.convolution.weight.squeeze(1) for one in convolutions])
+        self._past = torch.cat([past[one] for one in convolutions], dim=-1)
+
+    def __call__(self, x: Tensor) -> Projected:
+        """Return the projections of the next token x [B, 1, width]."""
+        if self._weight.dtype != operand_dtype(self._layers[0].weight):
+            self._weight = self._joint_weight()
+        y, channels = F.linear(x, self._weight), len(self._taps)
+        convolved = short_convolution_step(y[:, 0, :channels], self._past, self._taps)
+        q, k, v = split_outputs(convolved.unsqueeze(1), self._layers)
+        others = split_outputs(y[..., channels:], self._others)
+        return Projected(x, q, k, v, dict(zip(self._others, others, strict=True)))
+
+    def _joint_weight(self) -> Tensor:
+        """Return the weights as one matrix; under autocast in its dtype, so that steps do not cast them."""
+        return joint_weight([*self._layers, *self._others]).to(operand_dtype(self._layers[0].weight))
 
 
 class BranchesState:
@@ -24,6 +59,8 @@ class BranchesState:
     def __init__(self, mixer: TokenMixer, option: Layer, policy: Policy) -> None:
         self._mixer, self.chunk_size = mixer, option.chunk_size
         self._past: dict[ShortConvolution, Tensor] = {}
+        """The last inputs [B, size - 1, channels] of the convolutions in the prompt."""
+        self._projections: TokenProjections
         self._open = (
             OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not first_alone else None
         )
@@ -49,6 +86,11 @@ class BranchesState:
         each = zip(*(part._memories for part in parts), strict=True)
         self._memories = [_joined(memories, sizes) for memories in each]
 
+    def start_steps(self) -> None:
+        """Prepare for steps, after the prompts and before the first step."""
+        self._projections = TokenProjections(self._mixer, self._branches, self._past)
+        self._past = {}
+
     def step(self, x: Tensor, position: Tensor) -> Tensor:
         """Return the mixer output [B, 1, width] for the input [B, 1, width] of the next token.
 
@@ -56,7 +98,7 @@ class BranchesState:
             x: inputs of the token.
             position: position of the token, a scalar; [B, 1] if there are several parts.
         """
-        given = self._mixer.project(x, self._convolve)
+        given = self._projections(x)
         heads = self._heads(given, position)
         o = [memory.step(own) for memory, own in zip(self._memories, heads, strict=True)]
         if self._open is not None:
@@ -84,19 +126,15 @@ class BranchesState:
 
     def _merged(self, given: Projected, o: list[Tensor]) -> Tensor:
         """Return the mixer output for the outputs of the branches."""
-        gate = self._mixer.gate(given.x)
+        gate = given.linear(self._mixer.gate)
         if self._open is None:
             return cast("Tensor", self._mixer.out(self._branches[0].merge(self._mixer, o[0], gate)))
         assert self._mixer.pair is not None
         return cast("Tensor", self._mixer.out(self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate)))
 
     def _convolve(self, convolution: ShortConvolution, x: Tensor) -> Tensor:
-        y, last = convolution.after(x, self._past.get(convolution))
-        if convolution in self._past:
-            self._past[convolution].copy_(last)
-        else:
-            self._past[convolution] = last.clone()
-        return y
+        self._past[convolution] = convolution.last_inputs(x).clone()
+        return cast("Tensor", convolution(x))
 
     @property
     def buffers(self) -> list[Tensor] | None:
@@ -143,6 +181,9 @@ class StandaloneState:
         """See `BranchesState`."""
         self._memories += [memory for other in others for memory in other._memories]
         self._sizes = sizes
+
+    def start_steps(self) -> None:
+        """See `BranchesState`."""
 
     def step(self, x: Tensor, position: Tensor) -> Tensor:
         """See `BranchesState`."""
@@ -201,7 +242,7 @@ def layer_state(mixer: TokenMixer, policy: Policy) -> LayerState:
 
 
 def joined(parts: list[LayerState], sizes: list[int]) -> LayerState:
-    """Return one decoding state of a layer with the sequences of several parts.
+    """Return one decoding state of a layer with the sequences of several parts, ready for steps.
 
     Args:
         parts: states of one layer after their prompts; the first is changed.
@@ -210,4 +251,5 @@ def joined(parts: list[LayerState], sizes: list[int]) -> LayerState:
     first, *others = parts
     if others:
         first.join(cast("list[Any]", others), sizes)
+    first.start_steps()
     return first

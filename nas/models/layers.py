@@ -47,17 +47,25 @@ def rms_norm(size: int) -> RMSNorm:
 
 
 def linear_together(x: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
-    """Apply several linear layers to one input x by a single matrix product.
+    """Apply several linear layers, without their biases, to one input x by a single matrix product.
 
     The backward pass then needs a single product for the gradient of x too, instead of a sum of as many gradients.
     Outputs are equal to those of the layers up to rounding.
     """
-    sizes = [layer.out_features for layer in layers]
-    missing = -sum(sizes) % ALIGNMENT
+    return split_outputs(F.linear(x, joint_weight(layers)), layers)
+
+
+def joint_weight(layers: Sequence[nn.Linear]) -> Tensor:
+    """Return the weights of several linear layers as one matrix, whose last rows may be padding."""
     weights = [layer.weight for layer in layers]
-    weight = torch.cat([*weights, weights[0].new_zeros(missing, x.shape[-1])])
-    outputs = split(F.linear(x, weight), [*sizes, missing])
-    return [y if layer.bias is None else y + layer.bias for y, layer in zip(outputs, layers, strict=False)]
+    missing = -sum(map(len, weights)) % ALIGNMENT
+    return torch.cat([*weights, weights[0].new_zeros(missing, weights[0].shape[1])])
+
+
+def split_outputs(y: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
+    """Return the outputs of several linear layers, which lie side by side in y before its last channels."""
+    sizes = [layer.out_features for layer in layers]
+    return list(split(y, [*sizes, y.shape[-1] - sum(sizes)])[: len(sizes)])
 
 
 class ShortConvolution(nn.Module):
@@ -70,21 +78,10 @@ class ShortConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return recomputable(short_convolution, x, self.convolution.weight.squeeze(1))
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Apply the layer to tokens that follow earlier tokens.
-
-        Args:
-            x: [B, T, D].
-            past: [B, kernel_size - 1, D], the last inputs before x; None at the start of a sequence.
-
-        Returns:
-            Outputs [B, T, D], and the last kernel_size - 1 inputs, to pass as ``past`` of the next tokens.
-        """
+    def last_inputs(self, x: Tensor) -> Tensor:
+        """Return the inputs that the tokens after x [B, T, D] depend on: [B, kernel_size - 1, D], zeros before x."""
         size, length = self.convolution.kernel_size[0] - 1, x.shape[1]
-        if past is None:
-            return self(x), F.pad(x[:, max(0, length - size) :], (0, 0, max(0, size - length), 0))
-        seen = torch.cat([past, x], dim=1)
-        return self(seen)[:, size:].contiguous(), seen[:, length:].clone()
+        return F.pad(x[:, max(0, length - size) :], (0, 0, max(0, size - length), 0))
 
 
 class SwiGLU(nn.Module):

@@ -160,12 +160,16 @@ class TokenMixer(nn.Module):
             x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
         made: dict[nn.Linear, Tensor] = {}
         if (used := tuple(branches)) and large_on_gpu(x) and torch.is_grad_enabled():
-            own = [layer for branch in used for layer in branch.projections(self)]
-            layers = [self.q, self.k, self.v, self.gate, *own]
+            layers = self.projections(used)
             made = dict(zip(layers, linear_together(x, layers), strict=True))
         q, k, v = (made.pop(layer) if made else layer(x) for layer in (self.q, self.k, self.v))
         q, k = convolve(self.q_convolution, q), convolve(self.k_convolution, k)
         return Projected(x, q, k, convolve(self.v_convolution, v), made)
+
+    def projections(self, branches: Iterable[Branch]) -> list[nn.Linear]:
+        """Return the layers that project x for these branches: q, k, v, the gate, and those of the branches."""
+        own = [layer for branch in branches for layer in branch.projections(self)]
+        return [self.q, self.k, self.v, self.gate, *own]
 
     def _option(self, x: Tensor, policy: Policy, option: Layer) -> tuple[Tensor, list[Routing]]:
         """Compute a single option."""

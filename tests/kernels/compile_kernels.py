@@ -43,6 +43,7 @@ from nas.kernels.gated_delta_rule import triton_decode as delta_decode
 from nas.kernels.gated_delta_rule import triton_launch, triton_op
 from nas.kernels.head_norms import triton_op as head_norms
 from nas.kernels.residual_norm import triton_op as residual_norm
+from nas.kernels.short_convolution import triton_decode as convolution_decode
 from nas.kernels.short_convolution import triton_op as short_convolution
 from nas.kernels.swiglu import triton_op as swiglu
 
@@ -217,6 +218,7 @@ def launch_others(case: Case) -> None:
     branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)
     short_convolution._run_backward(x, x, empty(channels, 4))
     short_convolution._run_forward(x, empty(channels, 4))
+    convolution_decode.step(x[:, 0], x[:, :3].contiguous(), empty(channels, 4, dtype=case.dtype))
     swiglu._run_backward(swiglu._run_forward(x), x)
 
 

@@ -120,6 +120,8 @@ def test_other_tensors_get_memory_of_their_own() -> None:
     assert gradient_memory(parts[0][:2]).stride() == (6, 1)
     for whole in (leaf(8, 3).T, leaf(4, 8)[1:]):
         assert gradient_memory(split(whole, (6, 2))[0]).is_contiguous()
+    with torch.no_grad():
+        assert gradient_memory(split(leaf(3, 8) * 1, (6, 2))[0]).is_contiguous()
 
 
 def test_a_traced_split_is_an_ordinary_one() -> None:

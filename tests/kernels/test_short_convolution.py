@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from nas.kernels.arguments import Impl
 from nas.kernels.short_convolution import short_convolution
+from nas.kernels.short_convolution.decode import short_convolution_step
 from tests.kernels.cases import Inputs, assert_all_close, results_and_gradients, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,
@@ -83,6 +85,44 @@ def test_packed_documents_equal_documents_one_by_one(size: int) -> None:
     for actual_part, expected_part in zip(results_and_gradients(packed, exact, cotangents), expected, strict=True):
         assert_all_close(actual_part, expected_part, atol=1e-12)
     assert_kernels_are_right(packed, inputs)
+
+
+def assert_steps_are_the_sequence(inputs: Inputs, impl: Impl, off: float) -> None:
+    """Token by token, from slices of wider memory; the result and the last inputs."""
+    x, weight = (z.detach() for z in inputs.values())
+    batch, length, channels = x.shape
+    size = weight.shape[1]
+    past = x.new_zeros(batch, size - 1, channels)
+    wide = torch.cat([x, torch.full_like(x, torch.nan)], dim=-1)
+    y = [short_convolution_step(wide[:, t, :channels], past, weight, impl=impl) for t in range(length)]
+    expected = short_convolution(x.double(), weight.double(), impl="reference")
+    torch.testing.assert_close(torch.stack(y, dim=1).double(), expected, rtol=off, atol=off)
+    assert torch.equal(past, torch.nn.functional.pad(x, (0, 0, size - 1, 0))[:, length:])
+
+
+@pytest.mark.parametrize("impl", ["reference", "triton"])
+@pytest.mark.parametrize("size", [4, 1, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_steps_are_the_sequence(dtype: torch.dtype, size: int, impl: Impl) -> None:
+    off = 1e-5 if dtype == torch.float32 else 0.05
+    assert_steps_are_the_sequence(case(2, 11, 150 if size == 4 else 5, size, dtype=dtype), impl, off)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x": torch.zeros(2, 1, 4)}, r"x has shape \[2, 1, 4\]; it must be \[B, D\]"),
+        ({"past": torch.zeros(2, 4, 4)}, r"past has shape \[2, 4, 4\]; it must be \[B, W - 1, D\] = \[2, 3, 4\]"),
+        ({"past": torch.zeros(2, 4, 3).mT}, r"past has strides \(12, 1, 3\); it must be contiguous"),
+        ({"weight": torch.zeros(5, 4)}, r"weight has shape \[5, 4\]; it must be \[D, W\] with D = 4"),
+        ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
+        ({"x": torch.zeros(2, 4).double(), "impl": "triton"}, r"torch.float64, and Triton's kernels take float16"),
+    ],
+)
+def test_wrong_arguments_of_a_step_are_refused(changed: Inputs, message: str) -> None:
+    given = {"x": torch.zeros(2, 4), "past": torch.zeros(2, 3, 4), "weight": torch.zeros(4, 4)}
+    with pytest.raises(ValueError, match=message):
+        short_convolution_step(**given | changed)
 
 
 def test_one_document_is_a_sequence() -> None:
@@ -173,3 +213,10 @@ def test_packed_documents_on_the_gpu(dtype: torch.dtype) -> None:
     cu_seqlens = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     for borders in (cu_seqlens, cu_seqlens.cuda()):
         assert_kernels_are_right(functools.partial(short_convolution, cu_seqlens=borders), inputs)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_steps_on_the_gpu(dtype: torch.dtype) -> None:
+    off = 1e-5 if dtype == torch.float32 else 0.05
+    assert_steps_are_the_sequence(case(16, 9, 3072, 4, device="cuda", dtype=dtype), "triton", off)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self, cast
 
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ class Projected(NamedTuple):
     Attributes:
         x: [B, T, width].
         q, k, v: [B, T, channels], convolved projections of x.
-        others: further projections of x that were computed with those of q, k and v, by their layers.
+        others: products of x with the weights of further layers, if they were computed with those of q, k and v.
     """
 
     x: Tensor
@@ -66,7 +66,10 @@ class Projected(NamedTuple):
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """Return the projection of x by a layer."""
-        return self.others[layer] if layer in self.others else layer(self.x)
+        if layer not in self.others:
+            return cast("Tensor", layer(self.x))
+        product = self.others[layer]
+        return product if layer.bias is None else product + layer.bias
 
 
 Heads = tuple[Tensor, ...]

@@ -353,6 +353,16 @@ def test_prompts_without_memory_leave_the_decoder_usable(monkeypatch: pytest.Mon
         assert torch.equal(logits, expected)
 
 
+def test_new_sequences_are_continued_with_the_present_weights() -> None:
+    made, tokens = model(small()), torch.randint(11, (2, T))
+    decoder = Decoder(made)
+    list(decoded(decoder, tokens, 5))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(0.9)
+    assert all(map(torch.equal, decoded(decoder, tokens, 5), decoded(Decoder(made), tokens, 5)))
+
+
 class Uncaptured:
     """Stands in for `nas.models.recording.StepGraph`: computes again, from fixed buffers."""
 

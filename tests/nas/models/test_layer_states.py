@@ -1,16 +1,21 @@
 """The decoding states of layers, as the operations that they consist of determine them."""
 
+import functools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.models.decoding import Decoder
+from nas.models.language_model import LanguageModel
 from nas.models.layer_states import StandaloneState, joined, layer_state
 from nas.models.mixers import TokenMixer
 from nas.models.operations.linear import LinearMemory
 from nas.models.policies import learnt
+from tests.kernels.triton_cases import on_cpu
 from tests.nas.architectures import small
+from tests.nas.models.launches import count
 
 
 @pytest.mark.parametrize("mixer", ["linear", "token_hybrid"])
@@ -23,6 +28,25 @@ def test_states_that_do_not_say_that_they_stay_in_place_are_not_recorded(
     assert state.buffers
     monkeypatch.delattr(LinearMemory, "buffers")
     assert state.buffers is None
+
+
+LAUNCHES = {"linear": 14, "softmax": 13, "token_hybrid": 18}
+"""Kernels of a step of a layer and its SwiGLU on a GPU: their number determines the time of a token."""
+
+
+@on_cpu
+@pytest.mark.parametrize("mixer", LAUNCHES)
+def test_a_step_launches_few_kernels(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = []
+    for layers in (1, 2):
+        made = LanguageModel(small(*(mixer,) * layers, key_dim=8, value_dim=8, chunk_size=16)).bfloat16()
+        decoder, token = Decoder(made), torch.randint(11, (1,))
+        decoder.prefill(token[None])
+        with torch.no_grad():
+            launches.append(count(functools.partial(decoder._advance, token), monkeypatch))
+    one_layer = launches[1] - launches[0]
+    assert one_layer.total() == LAUNCHES[mixer], one_layer
+    assert (launches[0] - one_layer).total() == 6, "embedding, first norm, addition, last norm, head and position"
 
 
 class Sums:
