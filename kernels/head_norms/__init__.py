@@ -75,15 +75,11 @@ def head_norms(
     """
     check_choice("impl", impl, get_args(Impl))
     check_number("eps", eps, least=0)
-    _check(x, weight, linear_heads, softmax_heads)
-    widest = x.shape[2] // (linear_heads or softmax_heads or 1)
-    limit = None
-    if widest > MAX_CHANNELS:
-        limit = f"x has {widest} channels in a head, and Triton's kernels take up to {MAX_CHANNELS}"
+    check_heads(x, weight, linear_heads, softmax_heads)
     tensors = (x,) if weight is None else (x, weight)
     if choose_elementwise(
-        impl, *tensors, operation="head_norms.head_norms", limit=limit, channels=x.shape[2],
-        linear_heads=linear_heads or 0, softmax_heads=softmax_heads or 0,
+        impl, *tensors, operation="head_norms.head_norms", limit=limit_of(x, linear_heads, softmax_heads),
+        channels=x.shape[2], linear_heads=linear_heads or 0, softmax_heads=softmax_heads or 0,
     ) == "triton":  # fmt: skip
         from nas.kernels.head_norms import triton_op
 
@@ -91,7 +87,16 @@ def head_norms(
     return reference.head_norms(x, weight, linear_heads, softmax_heads, eps)
 
 
-def _check(x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None) -> None:
+def limit_of(x: Tensor, linear_heads: int | None, softmax_heads: int | None) -> str | None:
+    """Return why the Triton kernels cannot take heads of valid arguments; None if they can."""
+    widest = x.shape[2] // (linear_heads or softmax_heads or 1)
+    if widest <= MAX_CHANNELS:
+        return None
+    return f"x has {widest} channels in a head, and Triton's kernels take up to {MAX_CHANNELS}"
+
+
+def check_heads(x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None) -> None:
+    """Raise ValueError unless the tensors and numbers of heads form a valid call of `head_norms`."""
     check_tensors(("weight",), x=x, weight=weight)
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"x has shape {list(x.shape)}; it must be [B, T, D] with every size at least 1.")

@@ -3,10 +3,13 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+Norms = tuple[Tensor | None, Tensor | None]
+"""l2 and rms; None for a branch that is not computed."""
+
 
 def head_norms(
     x: Tensor, weight: Tensor | None, linear_heads: int | None, softmax_heads: int | None, eps: float
-) -> tuple[Tensor | None, Tensor | None]:
+) -> Norms:
     """Compute `nas.kernels.head_norms` of valid arguments."""
     l2 = rms = None
     if softmax_heads is not None:

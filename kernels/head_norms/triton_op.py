@@ -42,7 +42,8 @@ class _Tiling(NamedTuple):
     HAS_RMS: bool
 
 
-def _tiling(channels: int, linear_heads: int, softmax_heads: int) -> _Tiling:
+def tiling_of(channels: int, linear_heads: int, softmax_heads: int) -> _Tiling:
+    """Return the tiling of a call; 0 heads mean that a branch is not computed."""
     groups = linear_heads or softmax_heads
     heads = (softmax_heads or linear_heads) // groups
     dim = channels // groups // heads
@@ -55,7 +56,7 @@ def _run_forward(
     x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return l2 and rms, each in the shape of x and in ``dtype``; an empty tensor where the number of heads is 0."""
-    tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
+    tiling, tokens = tiling_of(x.shape[-1], linear_heads, softmax_heads), rows(x)
     l2, rms = _outputs(x, linear_heads, softmax_heads, dtype)
     grid = (tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT),)
     with on_device(x):
@@ -81,7 +82,7 @@ def _run_backward(
     dl2: Tensor, drms: Tensor, x: Tensor, weight: Tensor | None, linear_heads: int, softmax_heads: int, eps: float
 ) -> tuple[Tensor, Tensor]:
     """Compute dx and dweight (an empty tensor without a weight)."""
-    tiling, tokens = _tiling(x.shape[-1], linear_heads, softmax_heads), rows(x)
+    tiling, tokens = tiling_of(x.shape[-1], linear_heads, softmax_heads), rows(x)
     dl2, drms = (rows(y) if y.numel() else tokens for y in (dl2, drms))
     dx = x.new_empty(x.shape)
     programs = tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT * STEPS)

@@ -23,7 +23,7 @@ torch.Size([1, 20])
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -40,6 +40,9 @@ from nas.models.operations import find
 from nas.models.operations.operation import Ends
 from nas.models.prompts import check_ids, parts_of
 from nas.models.recording import StepGraph, reason_of
+
+Part = Callable[[Tensor], Tensor]
+"""Maps the normalised residual stream [B, T, width] to a change of the stream."""
 
 
 class Decoder:
@@ -149,16 +152,17 @@ class Decoder:
 
     def _read(self, tokens: Tensor, layers: Sequence[LayerState]) -> Tensor:
         """Return the logits [B, vocab] after prompts [B, T] of one length; fills the decoding states of the layers."""
-        return self._logits(tokens, [layer.prefill for layer in layers])
+        stream = self._stream(tokens, [layer.prefill for layer in layers])
+        return self._model.read(stream.total[:, -1])
 
-    def _logits(self, tokens: Tensor, mixers: Iterable[Callable[[Tensor], Tensor]]) -> Tensor:
-        """Return the logits [B, vocab] after tokens [B, T]; ``mixers`` compute the mixer output of each layer."""
+    def _stream(self, tokens: Tensor, mixers: Sequence[Part]) -> Stream:
+        """Return the residual stream after tokens [B, T], given the mixer of each layer."""
         stream = Stream(self._model.embedding(tokens))
         for block, mixer in zip(self._blocks, mixers, strict=True):
             x, given = block.mixer_norm.after(*stream)
             x, given = block.mlp_norm.after(x, mixer(given))
             stream = Stream(x, block.mlp(given))
-        return self._model.read(stream.total[:, -1])
+        return stream
 
     @torch.no_grad()
     def step(self, token: Tensor) -> Tensor:
@@ -216,8 +220,9 @@ class Decoder:
     def _advance(self, token: Tensor) -> Tensor:
         """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
         steps = [partial(layer.step, position=self._position) for layer in self._layers]
-        logits = self._logits(token.unsqueeze(1), steps)
+        _, given = self._model.norm.after(*self._stream(token.unsqueeze(1), steps))
         self._position.add_(1)
+        logits: Tensor = self._model.head(given[:, -1])
         return logits
 
     def _recorded(self, token: Tensor) -> StepGraph | None:

@@ -46,7 +46,7 @@ class TokenProjections:
         convolved = short_convolution_step(y[:, 0, :channels], self._past, self._taps)
         q, k, v = split_outputs(convolved.unsqueeze(1), self._layers)
         others = split_outputs(y[..., channels:], self._others)
-        return Projected(x, q, k, v, dict(zip(self._others, others, strict=True)))
+        return Projected(x, q, k, v, dict(zip(self._others, others, strict=True)), decoding=True)
 
     def _joint_weight(self) -> Tensor:
         """Return the weights as one matrix; under autocast in its dtype, so that steps do not cast them."""

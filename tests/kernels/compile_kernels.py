@@ -41,6 +41,7 @@ from nas.kernels.chunk_softmax_attention import (
 from nas.kernels.delta_gates import triton_op as delta_gates
 from nas.kernels.gated_delta_rule import triton_decode as delta_decode
 from nas.kernels.gated_delta_rule import triton_launch, triton_op
+from nas.kernels.head_norms import triton_decode as norms_decode
 from nas.kernels.head_norms import triton_op as head_norms
 from nas.kernels.residual_norm import triton_op as residual_norm
 from nas.kernels.short_convolution import triton_decode as convolution_decode
@@ -213,6 +214,9 @@ def launch_others(case: Case) -> None:
         total, y = residual_norm._run_forward(stream, x, gain, 1e-6, x.dtype)
         for dtotal in (None, total):
             residual_norm._run_backward(dtotal, y, total, gain, 1e-6, stream.dtype, x.dtype)
+    for heads in ((case.H // 2, case.H), (None, case.H)):
+        norms_decode.norms_of_both(x[:, :1], x[:, :1], norm, norm, *heads, 1e-6)
+    norms_decode.norms_of_both(x[:, :1], x[:, :1], None, None, case.H, None, 1e-6)
     scores = empty(case.B, case.T, 2 * case.H, dtype=case.dtype)
     merged = (x, x, norm, norm, scores, x, 1e-6)
     branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)

@@ -1,5 +1,6 @@
 """Both norms of heads against their definition, and Triton's against the reference in float64."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.head_norms import head_norms
+from nas.kernels.head_norms.decode import norms_of_both
 from tests.kernels.cases import Inputs, strided
 from tests.kernels.elementwise import (
     MODEL_BATCH,
@@ -170,6 +172,60 @@ def test_wrong_arguments_are_refused(changed: Inputs, message: str) -> None:
 def test_too_wide_a_head_is_refused() -> None:
     with pytest.raises(ValueError, match="x has 8192 channels in a head, and Triton's kernels take up to 4096"):
         head_norms(torch.zeros(1, 1, 8192), linear_heads=1, impl="triton")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("heads", [(2, 4), (4, None), (None, 2)], ids=str)
+def test_norms_of_both_are_those_of_each(heads: tuple[int | None, int | None], dtype: torch.dtype) -> None:
+    assert_norms_of_both(heads, (3, 1, 24), dtype, "cpu")
+    assert_norms_of_both(heads, (2, 67, 24), dtype, "cpu")
+
+
+def assert_norms_of_both(
+    heads: tuple[int | None, int | None], sizes: tuple[int, int, int], dtype: torch.dtype, device: str
+) -> None:
+    """By the kernel that computes each, bit for bit; q and k are slices of wider memory."""
+    joint = torch.randn(*sizes[:2], 3 * sizes[2], device=device).to(dtype)
+    q, k, _ = joint.split(sizes[2], dim=-1)
+    weights = [None if heads[1] is None else torch.randn(sizes[2] // heads[1], device=device) for _ in range(2)]
+    given: dict[str, Any] = {"linear_heads": heads[0], "softmax_heads": heads[1], "eps": EPS, "impl": "triton"}
+    both_norms = norms_of_both(q, k, *weights, **given)
+    for own, x, weight in zip(both_norms, (q, k), weights, strict=True):
+        each = head_norms(x, weight, **given)
+        for mine, right in zip(own, each, strict=True):
+            assert (mine is None) == (right is None)
+            assert mine is None or torch.equal(mine, right)
+
+
+def test_norms_of_a_step_under_autocast() -> None:
+    x = torch.randn(2, 1, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        (l2, _), _ = norms_of_both(x, x, linear_heads=2, impl="triton")
+    assert l2 is not None
+    assert l2.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: norms_of_both(x, x[..., :4], linear_heads=2), r"k has shape \[2, 3, 4\]; it must be the shape of q"),
+        (
+            lambda x: norms_of_both(x, x, linear_heads=3),
+            r"linear_heads=3 is not allowed; it must divide the 8 channels",
+        ),
+        (lambda x: norms_of_both(x, x, x[0, 0], softmax_heads=1), r"weight is None; with softmax_heads=1"),
+    ],
+)
+def test_wrong_arguments_of_a_step_are_refused(call: Callable[[Tensor], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(torch.zeros(2, 3, 8))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_norms_of_a_step_on_the_gpu(dtype: torch.dtype) -> None:
+    for heads in ((6, 12), (6, None), (None, 12)):
+        assert_norms_of_both(heads, (16, 1, 768), dtype, "cuda")
 
 
 @pytest.mark.gpu

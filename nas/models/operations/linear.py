@@ -13,10 +13,8 @@ from nas.kernels.branch_merge import branch_merge
 from nas.kernels.delta_gates import delta_gates
 from nas.kernels.gated_delta_rule import decode
 from nas.kernels.gated_delta_rule.decode import LinearState
-from nas.kernels.head_norms import head_norms
 from nas.models.layers import NORM_EPS, rms_norm
 from nas.models.operations.operation import STATE_BYTES, Branch, CostLine, Ends, Heads, Look, Memory, Projected
-from nas.models.recomputation import recomputable
 from nas.search_spaces.architecture import Architecture
 
 INITIAL_DECAY_RATES = (0.02, 0.3)
@@ -65,7 +63,7 @@ class Linear(Branch):
     def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
         """Return q, k [B, T, H, K], v [B, T, H, V], log-decay and write strength [B, T, H]."""
         heads = cast("LinearWeights", mixer).architecture.linear_heads
-        (q, _), (k, _) = (recomputable(head_norms, z, linear_heads=heads) for z in (given.q, given.k))
+        q, k = (cast("Tensor", l2) for l2, _ in given.norms(linear_heads=heads))
         return self.heads_of(mixer, given, q, k)
 
     def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor) -> Heads:

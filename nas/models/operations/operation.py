@@ -5,15 +5,21 @@ shared projections of a layer. Standalone layers have projections of their own. 
 and reports use these methods and attributes. No other module compares names of operations.
 """
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol, Self, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 from torch import Tensor, nn
 
 from nas.kernels.arguments import RouteGrad
+from nas.kernels.head_norms import head_norms
+from nas.kernels.head_norms.decode import norms_of_both
+from nas.kernels.head_norms.reference import Norms
+from nas.models.layers import NORM_EPS
+from nas.models.recomputation import recomputable
 from nas.search_spaces.architecture import Architecture
 
 CACHE_BYTES, STATE_BYTES = 2, 4
@@ -56,6 +62,7 @@ class Projected(NamedTuple):
         x: [B, T, width].
         q, k, v: [B, T, channels], convolved projections of x.
         others: products of x with the weights of further layers, if they were computed with those of q, k and v.
+        decoding: whether x is one token that is decoded, without gradients. Fewer kernels then take less time.
     """
 
     x: Tensor
@@ -63,6 +70,7 @@ class Projected(NamedTuple):
     k: Tensor
     v: Tensor
     others: Mapping[nn.Linear, Tensor] = MappingProxyType({})
+    decoding: bool = False
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """Return the projection of x by a layer."""
@@ -70,6 +78,16 @@ class Projected(NamedTuple):
             return cast("Tensor", layer(self.x))
         product = self.others[layer]
         return product if layer.bias is None else product + layer.bias
+
+    def norms(
+        self, q_weight: Tensor | None = None, k_weight: Tensor | None = None, **heads: int
+    ) -> tuple[Norms, Norms]:
+        """Return both norms of q and both of k, for the given numbers of heads; see `nas.kernels.head_norms`."""
+        options: dict[str, Any] = {**heads, "eps": NORM_EPS}
+        if self.decoding:
+            return norms_of_both(self.q, self.k, q_weight, k_weight, **options)
+        norms = functools.partial(recomputable, cast("Callable[..., Norms]", head_norms), **options)
+        return norms(self.q, q_weight), norms(self.k, k_weight)
 
 
 Heads = tuple[Tensor, ...]

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from nas.kernels import hybrid_attention
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
-from nas.kernels.head_norms import head_norms
 from nas.models.layers import NORM_EPS
 from nas.models.operations.linear import Linear, LinearWeights
 from nas.models.operations.operation import Branch, Heads, Projected
 from nas.models.operations.softmax import Softmax, SoftmaxWeights
-from nas.models.recomputation import recomputable
 
 
 class Pair:
@@ -79,12 +77,9 @@ class SoftmaxAndLinear(Pair):
         softmax, linear = cast("tuple[Softmax, Linear]", self.branches)
         own = cast("SoftmaxWeights", mixer)
         a = own.architecture
-        (q_l2, q_rms), (k_l2, k_rms) = (
-            recomputable(
-                head_norms, z, weight, linear_heads=a.linear_heads, softmax_heads=a.softmax_heads, eps=NORM_EPS
-            )
-            for z, weight in ((given.q, own.q_norm.weight), (given.k, own.k_norm.weight))
-        )
+        heads = {"linear_heads": a.linear_heads, "softmax_heads": a.softmax_heads}
+        norms = given.norms(own.q_norm.weight, own.k_norm.weight, **heads)
+        (q_l2, q_rms), (k_l2, k_rms) = cast("tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]", norms)
         return softmax.heads_of(mixer, given, q_rms, k_rms, start), linear.heads_of(mixer, given, q_l2, k_l2)
 
     def attend(

@@ -10,7 +10,6 @@ from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
 from nas.kernels.chunk_softmax_attention import decode
 from nas.kernels.chunk_softmax_attention.decode import KVCache
-from nas.kernels.head_norms import head_norms
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, rms_norm
 from nas.models.operations.operation import CACHE_BYTES, Branch, CostLine, Ends, Heads, Look, Memory, Projected
@@ -46,10 +45,9 @@ class Softmax(Branch):
     def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
         """Return q, k [B, T, H, K] and v [B, T, H, V]."""
         own = cast("SoftmaxWeights", mixer)
-        (_, q), (_, k) = (
-            recomputable(head_norms, z, weight, softmax_heads=own.architecture.softmax_heads, eps=NORM_EPS)
-            for z, weight in ((given.q, own.q_norm.weight), (given.k, own.k_norm.weight))
-        )
+        heads = own.architecture.softmax_heads
+        norms = given.norms(own.q_norm.weight, own.k_norm.weight, softmax_heads=heads)
+        q, k = (cast("Tensor", rms) for _, rms in norms)
         return self.heads_of(mixer, given, q, k, start)
 
     def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor, start: int | Tensor) -> Heads:

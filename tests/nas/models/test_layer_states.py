@@ -30,7 +30,7 @@ def test_states_that_do_not_say_that_they_stay_in_place_are_not_recorded(
     assert state.buffers is None
 
 
-LAUNCHES = {"linear": 14, "softmax": 13, "token_hybrid": 18}
+LAUNCHES = {"linear": 13, "softmax": 12, "token_hybrid": 17}
 """Kernels of a step of a layer and its SwiGLU on a GPU: their number determines the time of a token."""
 
 
@@ -46,7 +46,7 @@ def test_a_step_launches_few_kernels(mixer: str, monkeypatch: pytest.MonkeyPatch
             launches.append(count(functools.partial(decoder._advance, token), monkeypatch))
     one_layer = launches[1] - launches[0]
     assert one_layer.total() == LAUNCHES[mixer], one_layer
-    assert (launches[0] - one_layer).total() == 6, "embedding, first norm, addition, last norm, head and position"
+    assert (launches[0] - one_layer).total() == 4, "embedding, norm, head and position"
 
 
 class Sums:
