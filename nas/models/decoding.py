@@ -35,6 +35,7 @@ from nas.errors import warn
 from nas.kernels.machine import GIB, free_memory
 from nas.models.language_model import Block, LanguageModel, Stream
 from nas.models.layer_states import BranchesState, LayerState, joined, layer_state
+from nas.models.layers import FixedLinear, FixedSwiGLU
 from nas.models.mixers import Policy
 from nas.models.operations import find
 from nas.models.operations.operation import Ends
@@ -71,6 +72,8 @@ class Decoder:
         self._model, self._policy = model, model.policy if policy is None else policy
         self._blocks = cast("Sequence[Block]", model.blocks)
         self._layers: list[LayerState] = []
+        self._mlps: list[FixedSwiGLU]
+        self._head: FixedLinear
         self._chunked: dict[int, list[BranchesState]] = {}
         """The decoding states of layers with chunks, by chunk size."""
         self._sizes: list[int] = []
@@ -128,6 +131,8 @@ class Decoder:
         self._position = torch.tensor(several if len(parts) > 1 else self._lengths[0], device=logits.device)
         # the states of a layer are removed as they are joined, so that only one layer is in memory twice
         self._layers = [joined([layers.pop(0) for layers in started], self._sizes) for _ in self._blocks]
+        self._mlps = [FixedSwiGLU(block.mlp) for block in self._blocks]
+        self._head = FixedLinear(self._model.head)
         self._chunked = {}
         for layer in self._layers:
             if isinstance(layer, BranchesState):
@@ -152,16 +157,17 @@ class Decoder:
 
     def _read(self, tokens: Tensor, layers: Sequence[LayerState]) -> Tensor:
         """Return the logits [B, vocab] after prompts [B, T] of one length; fills the decoding states of the layers."""
-        stream = self._stream(tokens, [layer.prefill for layer in layers])
+        mlps = [block.mlp for block in self._blocks]
+        stream = self._stream(tokens, [layer.prefill for layer in layers], mlps)
         return self._model.read(stream.total[:, -1])
 
-    def _stream(self, tokens: Tensor, mixers: Sequence[Part]) -> Stream:
-        """Return the residual stream after tokens [B, T], given the mixer of each layer."""
+    def _stream(self, tokens: Tensor, mixers: Sequence[Part], mlps: Sequence[Part]) -> Stream:
+        """Return the residual stream after tokens [B, T], given the mixer and the SwiGLU of each layer."""
         stream = Stream(self._model.embedding(tokens))
-        for block, mixer in zip(self._blocks, mixers, strict=True):
+        for block, mixer, mlp in zip(self._blocks, mixers, mlps, strict=True):
             x, given = block.mixer_norm.after(*stream)
             x, given = block.mlp_norm.after(x, mixer(given))
-            stream = Stream(x, block.mlp(given))
+            stream = Stream(x, mlp(given))
         return stream
 
     @torch.no_grad()
@@ -220,10 +226,10 @@ class Decoder:
     def _advance(self, token: Tensor) -> Tensor:
         """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
         steps = [partial(layer.step, position=self._position) for layer in self._layers]
-        _, given = self._model.norm.after(*self._stream(token.unsqueeze(1), steps))
+        stream = self._stream(token.unsqueeze(1), steps, self._mlps)
+        _, given = self._model.norm.after(*stream)
         self._position.add_(1)
-        logits: Tensor = self._model.head(given[:, -1])
-        return logits
+        return self._head(given[:, -1])
 
     def _recorded(self, token: Tensor) -> StepGraph | None:
         """Return the CUDA graph of a step; None on a CPU, and for the first step, which compiles the kernels."""

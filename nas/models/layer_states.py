@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.kernels.short_convolution.decode import short_convolution_step
-from nas.kernels.triton_support import operand_dtype
-from nas.models.layers import ShortConvolution, joint_weight, split_outputs
+from nas.models.layers import FixedLinear, ShortConvolution, split_outputs
 from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.open_chunk import OpenChunk
 from nas.models.operations import Branch, Standalone, find
@@ -25,7 +23,7 @@ class TokenProjections:
     """The convolved projections of one token at a time: a matrix product and a convolution for all of them.
 
     Args:
-        mixer: mixer of the layer. Its weights must not change: they are copied to one matrix.
+        mixer: mixer of the layer. Its weights must not change.
         branches: branches that use the projections.
         past: last inputs [B, size - 1, channels] of each convolution.
     """
@@ -34,23 +32,17 @@ class TokenProjections:
         convolutions = mixer.q_convolution, mixer.k_convolution, mixer.v_convolution
         layers = mixer.projections(branches)
         self._layers, self._others = layers[: len(convolutions)], layers[len(convolutions) :]
-        self._weight = self._joint_weight()
+        self._project = FixedLinear(*layers)
         self._taps = torch.cat([one.convolution.weight.squeeze(1) for one in convolutions])
         self._past = torch.cat([past[one] for one in convolutions], dim=-1)
 
     def __call__(self, x: Tensor) -> Projected:
         """Return the projections of the next token x [B, 1, width]."""
-        if self._weight.dtype != operand_dtype(self._layers[0].weight):
-            self._weight = self._joint_weight()
-        y, channels = F.linear(x, self._weight), len(self._taps)
+        y, channels = self._project(x), len(self._taps)
         convolved = short_convolution_step(y[:, 0, :channels], self._past, self._taps)
         q, k, v = split_outputs(convolved.unsqueeze(1), self._layers)
         others = split_outputs(y[..., channels:], self._others)
         return Projected(x, q, k, v, dict(zip(self._others, others, strict=True)), decoding=True)
-
-    def _joint_weight(self) -> Tensor:
-        """Return the weights as one matrix; under autocast in its dtype, so that steps do not cast them."""
-        return joint_weight([*self._layers, *self._others]).to(operand_dtype(self._layers[0].weight))
 
 
 class BranchesState:
@@ -61,6 +53,7 @@ class BranchesState:
         self._past: dict[ShortConvolution, Tensor] = {}
         """The last inputs [B, size - 1, channels] of the convolutions in the prompt."""
         self._projections: TokenProjections
+        self._out: FixedLinear
         self._open = (
             OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not first_alone else None
         )
@@ -75,7 +68,8 @@ class BranchesState:
         given = self._mixer.project(x, self._convolve)
         routes = self._routes(None if self._open is None else self._open.prefill(given.x))
         each = zip(self._memories, self._heads(given, 0), routes, strict=True)
-        return self._merged(given, [memory.prefill(own, route) for memory, own, route in each])
+        merged = self._merged(given, [memory.prefill(own, route) for memory, own, route in each])
+        return cast("Tensor", self._mixer.out(merged))
 
     def join(self, others: Sequence["BranchesState"], sizes: list[int]) -> None:
         """Append the sequences of other states; ``sizes`` are the numbers of sequences of the parts."""
@@ -89,6 +83,7 @@ class BranchesState:
     def start_steps(self) -> None:
         """Prepare for steps, after the prompts and before the first step."""
         self._projections = TokenProjections(self._mixer, self._branches, self._past)
+        self._out = FixedLinear(self._mixer.out)
         self._past = {}
 
     def step(self, x: Tensor, position: Tensor) -> Tensor:
@@ -103,7 +98,7 @@ class BranchesState:
         o = [memory.step(own) for memory, own in zip(self._memories, heads, strict=True)]
         if self._open is not None:
             self._open.add(given.x)
-        return self._merged(given, o)
+        return self._out(self._merged(given, o))
 
     def make_room(self, ending: int) -> None:
         """Prepare for the next step, in which the chunks of this number of sequences end.
@@ -125,12 +120,12 @@ class BranchesState:
                 cast("JointMemory", memory).close(route, ends)
 
     def _merged(self, given: Projected, o: list[Tensor]) -> Tensor:
-        """Return the mixer output for the outputs of the branches."""
+        """Return the input of the output projection for the outputs of the branches."""
         gate = given.linear(self._mixer.gate)
         if self._open is None:
-            return cast("Tensor", self._mixer.out(self._branches[0].merge(self._mixer, o[0], gate)))
+            return self._branches[0].merge(self._mixer, o[0], gate)
         assert self._mixer.pair is not None
-        return cast("Tensor", self._mixer.out(self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate)))
+        return self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate)
 
     def _convolve(self, convolution: ShortConvolution, x: Tensor) -> Tensor:
         self._past[convolution] = convolution.last_inputs(x).clone()

@@ -11,6 +11,7 @@ from nas.kernels.joint_gradient import split
 from nas.kernels.residual_norm import residual_norm
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
+from nas.kernels.triton_support import operand_dtype
 from nas.models.recomputation import recomputable
 
 NORM_EPS = 1e-6
@@ -68,6 +69,31 @@ def split_outputs(y: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
     return list(split(y, [*sizes, y.shape[-1] - sum(sizes)])[: len(sizes)])
 
 
+class FixedLinear:
+    """Linear layers of one input, without their biases, as one matrix product for inference.
+
+    The weights are copied if there are several layers, or if autocast would cast them in each call.
+
+    Args:
+        layers: layers whose weights do not change.
+    """
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        self._layers = layers
+        self._weight = self._fixed()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map [..., in_features] to the outputs side by side; see `split_outputs`."""
+        if self._weight.dtype != operand_dtype(self._layers[0].weight):  # there was another autocast before
+            self._weight = self._fixed()
+        return F.linear(x, self._weight)
+
+    def _fixed(self) -> Tensor:
+        first, *others = self._layers
+        weight = joint_weight(self._layers) if others else first.weight
+        return weight.detach().to(operand_dtype(weight))
+
+
 class ShortConvolution(nn.Module):
     """Causal depthwise convolution over time, then SiLU: [B, T, D] to [B, T, D]."""
 
@@ -113,3 +139,13 @@ class SwiGLU(nn.Module):
         """Return the weights of a narrower layer: `gate_and_up` [2 * hidden, width] and `down` [width, hidden]."""
         gate, up = self.gate_and_up.weight.chunk(2)
         return torch.cat([gate[:hidden], up[:hidden]]), self.down.weight[:, :hidden]
+
+
+class FixedSwiGLU:
+    """A SwiGLU with all hidden channels for inference, whose weights do not change; see `FixedLinear`."""
+
+    def __init__(self, mlp: SwiGLU) -> None:
+        self._gate_and_up, self._down = FixedLinear(mlp.gate_and_up), FixedLinear(mlp.down)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._down(swiglu(self._gate_and_up(x)))

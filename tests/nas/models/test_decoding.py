@@ -241,6 +241,19 @@ def test_half_precision(mixer: str) -> None:
         assert (logits - exact).abs().max() < 0.05 * exact.abs().max()
 
 
+@pytest.mark.parametrize("prompt_mixed", [False, True], ids=["steps", "prompt"])
+def test_autocast_may_change_between_prompt_and_steps(prompt_mixed: bool) -> None:
+    """Steps round weights as their own autocast does, whatever that of the prompt."""
+    made, tokens = LanguageModel(small()), torch.randint(11, (2, T))
+    exact, decoder = made(tokens, keep_all).logits[:, 4:], Decoder(made, keep_all)
+    with torch.autocast("cpu", torch.bfloat16, enabled=prompt_mixed):
+        logits = [decoder.prefill(tokens[:, :5])]
+    with torch.autocast("cpu", torch.bfloat16, enabled=not prompt_mixed):
+        logits += [decoder.step(token) for token in tokens[:, 5:].unbind(1)]
+    assert logits[-1].dtype == (torch.float32 if prompt_mixed else torch.bfloat16)
+    assert (torch.stack(logits, dim=1) - exact).abs().max() < 0.05 * exact.abs().max()
+
+
 def test_generating_greedily_takes_the_most_probable_token() -> None:
     made, prompt = model(small()), torch.randint(11, (2, 5))
     generated = generate(made, prompt, 9, learnt, temperature=0)

@@ -35,17 +35,17 @@ LAUNCHES = {"linear": 13, "softmax": 12, "token_hybrid": 17}
 
 
 @on_cpu
-@pytest.mark.parametrize("mixer", LAUNCHES)
-def test_a_step_launches_few_kernels(mixer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mixer", "mixed"), [*((mixer, False) for mixer in LAUNCHES), ("token_hybrid", True)], ids=str)
+def test_a_step_launches_few_kernels(mixer: str, mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     launches = []
     for layers in (1, 2):
-        made = LanguageModel(small(*(mixer,) * layers, key_dim=8, value_dim=8, chunk_size=16)).bfloat16()
-        decoder, token = Decoder(made), torch.randint(11, (1,))
-        decoder.prefill(token[None])
-        with torch.no_grad():
+        made = LanguageModel(small(*(mixer,) * layers, key_dim=8, value_dim=8, chunk_size=16))
+        decoder, token = Decoder(made if mixed else made.bfloat16()), torch.randint(11, (1,))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
+            decoder.prefill(token[None])
             launches.append(count(functools.partial(decoder._advance, token), monkeypatch))
     one_layer = launches[1] - launches[0]
-    assert one_layer.total() == LAUNCHES[mixer], one_layer
+    assert one_layer.total() == LAUNCHES[mixer] + mixed, "autocast casts the weights of the branch scores"
     assert (launches[0] - one_layer).total() == 4, "embedding, norm, head and position"
 
 
