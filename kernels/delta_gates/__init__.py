@@ -13,22 +13,30 @@ MAX_HEADS = 256
 
 
 def delta_gates(
-    decay: Tensor, write: Tensor, log_rate: Tensor, bias: Tensor, *, strongest: float = 1.0, impl: Impl = "auto"
+    decay: Tensor,
+    write: Tensor,
+    log_rate: Tensor,
+    decay_bias: Tensor,
+    write_bias: Tensor | None = None,
+    *,
+    strongest: float = 1.0,
+    impl: Impl = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Compute the log-decay and the write strength of each token and head.
 
     That is::
 
-        g    = -exp(log_rate) * softplus(decay + bias)
-        beta = strongest * sigmoid(write)
+        g    = -exp(log_rate) * softplus(decay + decay_bias)
+        beta = strongest * sigmoid(write + write_bias)
 
-    Source: Gated DeltaNet (Yang et al. 2025).
+    Source: Gated DeltaNet (Yang et al. 2025); its decay is that of Mamba-2 (Dao & Gu 2024).
 
     Args:
         decay: [B, T, H].
         write: [B, T, H].
         log_rate: [H], natural logarithm of the decay rates.
-        bias: [H].
+        decay_bias: [H].
+        write_bias: [H]; None if write contains it.
         strongest: upper limit of the write strengths; 2 for state transitions with negative eigenvalues.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
                 Triton on CUDA where the call is supported, the reference otherwise.
@@ -42,21 +50,23 @@ def delta_gates(
     """
     check_choice("impl", impl, get_args(Impl))
     check_number("strongest", strongest, least=0)
-    check_tensors(decay=decay, write=write, log_rate=log_rate, bias=bias)
+    vectors = {"log_rate": log_rate, "decay_bias": decay_bias, "write_bias": write_bias}
+    check_tensors(("write_bias",), decay=decay, write=write, **vectors)
     if decay.ndim != 3 or 0 in decay.shape:
         raise ValueError(f"decay has shape {list(decay.shape)}; it must be [B, T, H] with every size at least 1.")
     check_shape("write", write, tuple(decay.shape), "the shape of decay")
     heads = decay.shape[2]
-    check_shape("log_rate", log_rate, (heads,), "[H]")
-    check_shape("bias", bias, (heads,), "[H]")
+    given = {name: vector for name, vector in vectors.items() if vector is not None}
+    for name, vector in given.items():
+        check_shape(name, vector, (heads,), "[H]")
     limit = f"decay has {heads} heads, and Triton's kernels take up to {MAX_HEADS}" if heads > MAX_HEADS else None
     if choose_elementwise(
-        impl, decay, write, log_rate, bias, operation="delta_gates.delta_gates", limit=limit, heads=heads
+        impl, decay, write, *given.values(), operation="delta_gates.delta_gates", limit=limit, heads=heads
     ) == "triton":  # fmt: skip
         from nas.kernels.delta_gates import triton_op
 
-        return triton_op.delta_gates(decay, write, log_rate, bias, float(strongest))
-    return reference.delta_gates(decay, write, log_rate, bias, strongest)
+        return triton_op.delta_gates(decay, write, log_rate, decay_bias, write_bias, float(strongest))
+    return reference.delta_gates(decay, write, log_rate, decay_bias, write_bias, strongest)
 
 
 __all__ = ["delta_gates"]

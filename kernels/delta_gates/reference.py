@@ -5,9 +5,9 @@ from torch import Tensor
 
 
 def delta_gates(
-    decay: Tensor, write: Tensor, log_rate: Tensor, bias: Tensor, strongest: float
+    decay: Tensor, write: Tensor, log_rate: Tensor, decay_bias: Tensor, write_bias: Tensor | None, strongest: float
 ) -> tuple[Tensor, Tensor]:
     """Compute `nas.kernels.delta_gates` of valid arguments."""
-    g = -log_rate.exp() * F.softplus(decay + bias)
-    beta = write.sigmoid()
+    g = -log_rate.exp() * F.softplus(decay + decay_bias)
+    beta = (write if write_bias is None else write + write_bias).sigmoid()
     return g, beta if strongest == 1 else strongest * beta

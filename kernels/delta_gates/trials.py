@@ -11,11 +11,11 @@ from nas.kernels.trials import LENGTHS, Draw
 
 
 def delta_gates(device: torch.device, heads: int) -> Iterator[Trial]:
-    """Yield a ragged call and one of whole tiles."""
+    """Yield a ragged call and one of whole tiles, each with and without the bias of write."""
 
     def by(operation: Callable[..., tuple[Tensor, Tensor]]) -> Function:
-        def run(decay: Tensor, write: Tensor, log_rate: Tensor, bias: Tensor) -> dict[str, Tensor]:
-            g, beta = operation(decay, write, log_rate, bias, 2.0)
+        def run(write_bias: Tensor | None = None, **inputs: Tensor) -> dict[str, Tensor]:
+            g, beta = operation(**inputs, write_bias=write_bias, strongest=2.0)
             return {"g": g, "beta": beta}
 
         return run
@@ -26,6 +26,8 @@ def delta_gates(device: torch.device, heads: int) -> Iterator[Trial]:
             "decay": draw.normal(1, length, heads),
             "write": draw.normal(1, length, heads),
             "log_rate": -draw.uniform(heads),
-            "bias": -4 * draw.uniform(heads),
+            "decay_bias": -4 * draw.uniform(heads),
         }
-        yield Trial(inputs, by(reference.delta_gates), by(triton_op.delta_gates))
+        biased = inputs | {"write_bias": draw.normal(heads)}
+        for given in (inputs, biased):
+            yield Trial(given, by(reference.delta_gates), by(triton_op.delta_gates))

@@ -27,40 +27,51 @@ def softplus(x):
     return tl.maximum(x, 0.0) + 2.0 * z * series
 
 
+@triton.jit
+def load_biased(x, bias, t, h, inside, stride, H: tl.constexpr, HAS_BIAS: tl.constexpr):
+    """Load a tile of x, in float32 and with the bias added."""
+    tile = tl.load(x + t * stride + h, mask=inside, other=0.0).to(tl.float32)
+    if HAS_BIAS:
+        tile += tl.load(bias + h, mask=h < H, other=0.0).to(tl.float32)
+    return tile
+
+
 @triton.jit(do_not_specialize=["N"])
 def forward(
-    decay, write, log_rate, bias, g, beta,
+    decay, write, log_rate, decay_bias, write_bias, g, beta,
     N, decay_stride, write_stride, strongest,
-    H: tl.constexpr, BT: tl.constexpr, BH: tl.constexpr,
+    H: tl.constexpr, BT: tl.constexpr, BH: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
     """Compute g and beta [N, H] for BT tokens."""
     t, h, inside = position(N, H, BT, BH)
     rate = tl.exp(tl.load(log_rate + h, mask=h < H, other=0.0).to(tl.float32))
-    x = tl.load(decay + t * decay_stride + h, mask=inside, other=0.0).to(tl.float32)
-    x += tl.load(bias + h, mask=h < H, other=0.0).to(tl.float32)
+    x = load_biased(decay, decay_bias, t, h, inside, decay_stride, H, True)
     tl.store(g + t * H + h, -rate * softplus(x), mask=inside)
-    x = tl.load(write + t * write_stride + h, mask=inside, other=0.0).to(tl.float32)
+    x = load_biased(write, write_bias, t, h, inside, write_stride, H, HAS_BIAS)
     tl.store(beta + t * H + h, strongest * tl.sigmoid(x), mask=inside)
 
 
 @triton.jit(do_not_specialize=["N"])
 def backward(
-    dg, dbeta, decay, write, log_rate, bias, ddecay, dwrite, dvectors,
+    dg, dbeta, decay, write, log_rate, decay_bias, write_bias, ddecay, dwrite, dvectors,
     N, dg_stride, dbeta_stride, decay_stride, write_stride, ddecay_stride, dwrite_stride, strongest,
-    H: tl.constexpr, BT: tl.constexpr, BH: tl.constexpr,
+    H: tl.constexpr, BT: tl.constexpr, BH: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    """Compute ddecay and dwrite for BT tokens, and their part of dvectors [programs, 2, H], for log_rate and bias."""
+    """Compute ddecay and dwrite for BT tokens, and their part of dvectors [programs, 3, H].
+
+    These are the gradients of log_rate, decay_bias and write_bias.
+    """
     t, h, inside = position(N, H, BT, BH)
     rate = tl.exp(tl.load(log_rate + h, mask=h < H, other=0.0).to(tl.float32))
-    x = tl.load(decay + t * decay_stride + h, mask=inside, other=0.0).to(tl.float32)
-    x += tl.load(bias + h, mask=h < H, other=0.0).to(tl.float32)
+    x = load_biased(decay, decay_bias, t, h, inside, decay_stride, H, True)
     scaled = -rate * tl.load(dg + t * dg_stride + h, mask=inside, other=0.0).to(tl.float32)
     gradient = scaled * tl.sigmoid(x)
     tl.store(ddecay + t * ddecay_stride + h, gradient.to(ddecay.dtype.element_ty), mask=inside)
-    opened = tl.sigmoid(tl.load(write + t * write_stride + h, mask=inside, other=0.0).to(tl.float32))
+    opened = tl.sigmoid(load_biased(write, write_bias, t, h, inside, write_stride, H, HAS_BIAS))
     of_beta = tl.load(dbeta + t * dbeta_stride + h, mask=inside, other=0.0).to(tl.float32)
     of_write = strongest * of_beta * opened * (1.0 - opened)
     tl.store(dwrite + t * dwrite_stride + h, of_write.to(dwrite.dtype.element_ty), mask=inside)
-    place = dvectors + tl.program_id(0).to(tl.int64) * (2 * H) + tl.arange(0, BH)
+    place = dvectors + tl.program_id(0).to(tl.int64) * (3 * H) + tl.arange(0, BH)
     tl.store(place, tl.sum(scaled * softplus(x), axis=0), mask=tl.arange(0, BH) < H)
     tl.store(place + H, tl.sum(gradient, axis=0), mask=tl.arange(0, BH) < H)
+    tl.store(place + 2 * H, tl.sum(of_write, axis=0), mask=tl.arange(0, BH) < H)

@@ -207,8 +207,9 @@ def launch_others(case: Case) -> None:
         both = head_norms._run_forward(given, norm, case.H // 2, case.H, 1e-6, x.dtype)
         head_norms._run_backward(*both, given, norm, case.H // 2, case.H, 1e-6)
     columns, vector = empty(case.B, case.T, case.H, dtype=case.dtype), empty(case.H)
-    gates = (columns, columns, vector, vector, 1.0)
-    delta_gates._run_backward(*delta_gates._run_forward(*gates), *gates)
+    for bias in (None, vector):
+        gates = (columns, columns, vector, vector, bias, 1.0)
+        delta_gates._run_backward(*delta_gates._run_forward(*gates), *gates)
     gain = empty(channels)
     for stream in (x, x.float()):
         total, y = residual_norm._run_forward(stream, x, gain, 1e-6, x.dtype)

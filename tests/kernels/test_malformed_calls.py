@@ -77,7 +77,9 @@ def calls() -> dict[str, Call]:
         ),
         "delta gates": Call(
             delta_gates,
-            {"decay": of(B, T, H), "write": of(B, T, H), "log_rate": of(H), "bias": of(H), "strongest": 1.0},
+            {"decay": of(B, T, H), "write": of(B, T, H), "strongest": 1.0}
+            | {name: of(H) for name in ("log_rate", "decay_bias", "write_bias")},
+            ("write_bias",),
         ),
         "residual norm": Call(
             residual_norm, {"x": of(B, T, 8), "delta": of(B, T, 8), "weight": of(8), "eps": 1e-6}

@@ -71,8 +71,8 @@ class Linear(Branch):
         own = cast("LinearWeights", mixer)
         v = given.v.unflatten(-1, (q.shape[2], -1))
         strongest = 2.0 if own.architecture.negative_eigenvalues else 1.0
-        decay, write = given.linear(own.decay), given.linear(own.write)
-        g, beta = delta_gates(decay, write, own.log_decay_rate, own.decay_bias, strongest=strongest)
+        decay, (write, write_bias) = given.linear(own.decay), given.linear_and_bias(own.write)
+        g, beta = delta_gates(decay, write, own.log_decay_rate, own.decay_bias, write_bias, strongest=strongest)
         return q, k, v, g, beta
 
     def attend(

@@ -74,10 +74,14 @@ class Projected(NamedTuple):
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """Return the projection of x by a layer."""
-        if layer not in self.others:
-            return cast("Tensor", layer(self.x))
-        product = self.others[layer]
-        return product if layer.bias is None else product + layer.bias
+        y, bias = self.linear_and_bias(layer)
+        return y if bias is None else y + bias
+
+    def linear_and_bias(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """Return the projection of x by a layer, and the bias that must still be added to it."""
+        if layer in self.others:
+            return self.others[layer], layer.bias
+        return layer(self.x), None
 
     def norms(
         self, q_weight: Tensor | None = None, k_weight: Tensor | None = None, **heads: int

@@ -211,7 +211,7 @@ def test_projections_computed_together_on_the_gpu(kind: str, monkeypatch: pytest
     is_part = joint_gradient._is
     monkeypatch.setattr(joint_gradient, "_is", lambda x, slot: placed.append(is_part(x, slot)) or placed[-1])
     own = results(torch.bfloat16)
-    assert placed == [True] * 10 + [False], "all compared twice, but the write strength, which has a bias, is copied"
+    assert placed == [True] * 12, "the gradients of six projections, compared twice each"
     monkeypatch.setattr(mixers, "large_on_gpu", lambda x: False)
     for mine, simple, exact in zip(own, results(torch.bfloat16), results(torch.float32), strict=True):
         error, allowed = ((z.float() - exact).norm() for z in (mine, simple))
