@@ -94,7 +94,7 @@ def differentiate(
     Both programs of a tile run one after the other, so that what they both load stays in the L2 cache. The results for
     the gates go to `differentiate_gates`:
 
-    sums [3, B * H * NT * BT]: q . dq; beta k . e - k . w; dbeta.
+    sums [4, B * H * NT * BT]: q . dq; -k . w; and both parts of dbeta, dR . v and k . e.
     overlaps [3, B * H * NT]: <dS, what the tile writes to the state> without the route; <dS, S>; and the same product
     with the states after and before the chunk, where it has several tiles.
     """
@@ -120,7 +120,7 @@ def differentiate(
         dr_in += tile * BT * V
         dv += (b * T * H + h) * V
         _, r_here = _routes_of_tile(route, table, b, h, n, H, NT, N, R, HAS_ROUTE, SUB, PACKED)
-        dbeta = _differentiate_keys(
+        _differentiate_keys(
             q, k, gates_in, x_in, states, dstates, do, dr_in, dk + (b * T * H + h) * K,
             sums, overlaps + tile, tiles, r_here,
             scale, start, end, H, q_t, k_t, do_t, K, V, BK, BKB, BV, BT, PRECISION, STAGES,
@@ -130,12 +130,13 @@ def differentiate(
             overlap = _overlap(states + (first - tile) * K * V, dstates + (last - tile) * K * V, K, V, BK, BKB, BV)
             tl.store(overlaps + 2 * tiles + tile, overlap)
         strength = tl.load(gates_in + 2 * BT + tl.arange(0, BT))
+        valued = tl.zeros((BT,), tl.float32)
         for column in range(0, V, BV):
             v_tile = load_rows(v + b * v_b + h * v_h, start, end, v_t, column, V, BT, BV)
             dr = load_rows(dr_in, 0, BT, V, column, V, BT, BV).to(tl.float32)
-            dbeta += tl.sum(dr * v_tile, 1)
+            valued += tl.sum(dr * v_tile, 1)
             sum_rows(dv, dr * strength[:, None], start, end, H * V, column, V, BT, BV, ADD)
-        tl.store(sums + 2 * tiles * BT, dbeta)
+        tl.store(sums + 2 * tiles * BT, valued)
 
 
 @triton.jit
@@ -186,7 +187,7 @@ def _differentiate_keys(
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
     PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Compute dk of a tile; store results for the gates, and return dbeta without dR . v.
+    """Compute dk of a tile; store results for the gates.
 
     beta e and then w are added up in dk, one after the other: both at once would not fit in the registers.
     """
@@ -211,9 +212,7 @@ def _differentiate_keys(
         k_tile = load_rows(k, start, end, k_t, first_key, K, BT, BKB)
         scores = tl.where(i[:, None] > i[None, :], -scores * decays(whole, rest, start, BT), 0.0)
         total = dot(scores.to(dtype), k_tile, total * -tl.exp(whole + rest)[:, None], PRECISION)
-        read = tl.sum(total * k_tile, 1)
-        dbeta += read
-        dc += strength * read
+        dbeta += tl.sum(total * k_tile, 1)
         total = (total * strength[:, None]).to(dk.dtype.element_ty)
         store_rows(dk, total, start, end, H * K, first_key, K, BT, BKB)
         tl.debug_barrier()  # other threads add to the values stored here
@@ -248,9 +247,9 @@ def _differentiate_keys(
         dc -= tl.sum(total * k_tile, 1)
         sum_rows(dk, total, start, end, H * K, first_key, K, BT, BKB, True)
     tl.store(sums + tiles * BT, dc)
+    tl.store(sums + 3 * tiles * BT, dbeta)
     tl.store(overlaps, tl.sum(gained))
     tl.store(overlaps + tiles, overlap)
-    return dbeta
 
 
 @triton.jit
@@ -273,8 +272,9 @@ def differentiate_gates(
     at = (b * T + token) * H + h
     inside = token < end
     sums += tile * BT + i
-    tl.store(dbeta + at, tl.load(sums + 2 * tiles * BT), mask=inside)
-    dc = tl.load(sums) + tl.load(sums + tiles * BT)
+    read = tl.load(sums + 3 * tiles * BT)
+    tl.store(dbeta + at, tl.load(sums + 2 * tiles * BT) + read, mask=inside)
+    dc = tl.load(sums) + tl.load(sums + tiles * BT) + tl.load(gates_in + (tile * 3 + 2) * BT + i) * read
     gained = tl.load(overlaps + tile)
     overlap = tl.load(overlaps + tiles + tile)
     whole, rest = load_last_sums(gates_in, tile, BT)

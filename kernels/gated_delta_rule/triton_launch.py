@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.arguments import num_chunks
-from nas.kernels.gated_delta_rule import triton_forward, triton_invert
+from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
 from nas.kernels.machine import has_large_shared_memory, has_tile_copies
 from nas.kernels.triton_support import allow_scratch_memory, dot_precision, multiprocessors, narrowest, on_device
@@ -124,7 +124,7 @@ def split(heads: int, tiles: int, tiles_of_chunk: int, tile_tokens: int, columns
     programs = heads * columns
     if 2 * programs > multiprocessors(device):
         return tiles
-    segments = math.ceil(PROGRAMS_PER_MULTIPROCESSOR * multiprocessors(device) / programs)
+    segments = PROGRAMS_PER_MULTIPROCESSOR * multiprocessors(device) // programs  # all run at once
     least = max(1, MIN_SEGMENT_TOKENS // tile_tokens)
     each = max(least, math.ceil(tiles / segments))
     return min(tiles, math.ceil(each / tiles_of_chunk) * tiles_of_chunk)
@@ -316,6 +316,15 @@ def _scan(
     states = k.new_empty((heads, s.NT, s.K, s.V) if save else 0)
     table, split_segments = segments_of(documents)
     queries = k if q is None else q
+    if hopper.takes(blocks.BT * s.SUB, documents is not None, queries, k, v):
+        with on_device(k):
+            from nas.kernels.gated_delta_rule.hopper import launch
+
+            launch.scan(
+                q, k, v, route, prepared.gates, prepared.a, prepared.starts, o, x, states, final, scale,
+                (s.segments, s.segment_tiles),
+            )  # fmt: skip
+        return x, states
     programs, warps, stages = programs_of_scan(s, s.segments, blocks, k.device)
     with on_device(k):
         version_of(triton_forward.scan, documents)[(programs,)](

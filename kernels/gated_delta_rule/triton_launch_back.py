@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nas.kernels.gated_delta_rule import triton_backward, triton_scan_back
+from nas.kernels.gated_delta_rule import hopper, triton_backward, triton_scan_back
 from nas.kernels.gated_delta_rule.triton_documents import Documents
 from nas.kernels.gated_delta_rule.triton_launch import (
     Saved,
@@ -38,6 +38,12 @@ def state_gradients(
     table, split_segments = segments_of(documents)
 
     def scan_back(segments: int, ends: Tensor | None, final: Tensor | None, starts: Tensor, save: bool) -> None:
+        if hopper.takes(chunk_size, documents is not None, q, k, do):
+            from nas.kernels.gated_delta_rule.hopper import launch
+
+            parts = segments, s.segment_tiles
+            launch.scan_back(q, k, do, route, saved.gates, saved.a, ends, dstates, dr, starts, scale, parts, save)
+            return
         programs, warps, stages = programs_of_scan(s, segments, blocks, k.device)
         version_of(triton_scan_back.scan_back, documents)[(programs,)](
             q, k, do, route, table, saved.gates, saved.a, ends, final, dstates, dr, starts,
@@ -85,15 +91,23 @@ def differentiate(
     droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
     constants = constants_of(s, blocks, q.dtype, route, documents)
     tiles_of_heads = s.NT * s.B * s.H
-    sums, overlaps = dg.new_empty(3, tiles_of_heads, blocks.BT), dg.new_empty(3, tiles_of_heads)
-    key_columns, columns, warps, stages = blocks.gradients
+    sums, overlaps = dg.new_empty(4, tiles_of_heads, blocks.BT), dg.new_empty(3, tiles_of_heads)
     counts = (s.T, s.H, s.NT, s.N, s.R)
     with on_device(q):
-        version_of(triton_backward.differentiate, documents)[(2 * tiles_of_heads,)](
-            q, k, v, route, tiles, saved.gates, saved.x, saved.states, dstates, do, dr, dq, dk, dv, sums, overlaps,
-            scale, *counts, *strides(q, k, v, do), **constants,
-            BKB=key_columns, BV=columns, ADD=adds, STAGES=stages, num_warps=warps,
-        )  # fmt: skip
+        if hopper.takes_gradients(chunk_size, documents is not None, q, k, v, do):
+            from nas.kernels.gated_delta_rule.hopper import launch
+
+            launch.differentiate(
+                q, k, v, do, route, saved.gates, saved.x, dr, saved.states, dstates, dq, dk, dv, sums, overlaps,
+                scale, adds,
+            )  # fmt: skip
+        else:
+            key_columns, columns, warps, stages = blocks.gradients
+            version_of(triton_backward.differentiate, documents)[(2 * tiles_of_heads,)](
+                q, k, v, route, tiles, saved.gates, saved.x, saved.states, dstates, do, dr, dq, dk, dv, sums, overlaps,
+                scale, *counts, *strides(q, k, v, do), **constants,
+                BKB=key_columns, BV=columns, ADD=adds, STAGES=stages, num_warps=warps,
+            )  # fmt: skip
         shapes = {name: constants[name] for name in ("BT", "SUB", "HAS_ROUTE", "PACKED")}
         version_of(triton_backward.differentiate_gates, documents)[(tiles_of_heads,)](
             route,

@@ -39,8 +39,8 @@ from nas.kernels.chunk_softmax_attention import (
     triton_window,
 )
 from nas.kernels.delta_gates import triton_op as delta_gates
+from nas.kernels.gated_delta_rule import hopper, triton_launch, triton_op
 from nas.kernels.gated_delta_rule import triton_decode as delta_decode
-from nas.kernels.gated_delta_rule import triton_launch, triton_op
 from nas.kernels.head_norms import triton_decode as norms_decode
 from nas.kernels.head_norms import triton_op as head_norms
 from nas.kernels.residual_norm import triton_op as residual_norm
@@ -266,6 +266,7 @@ def compile_all(capability: str, wanted: str) -> None:
     """Print the needs of every kernel of the cases that match ``wanted``, compiled for ``capability``."""
     triton.runtime.driver.set_active(Driver(int(capability.replace(".", ""))))
     triton_launch.multiprocessors = lambda device: MULTIPROCESSORS
+    hopper.runs_on = lambda device: capability == "9.0"
     triton_launch.has_tile_copies = lambda device: int(capability.split(".")[0]) >= 9
     large = int(capability.split(".")[0]) in machine.LARGE_SHARED_MEMORY
     for module in (triton_launch, triton_backward, triton_forward, triton_own_chunks, triton_skipped, triton_window):

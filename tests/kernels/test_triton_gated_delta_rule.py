@@ -322,6 +322,8 @@ def test_operators_keep_their_contracts(whole: bool, monkeypatch: pytest.MonkeyP
 
 GPU_CASES = (
     (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=128, V=256), "mixed", 4),
+    (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=128, V=128), "mixed", 4),
+    (torch.float16, Shape(T=1024, chunk_size=64, R=1, K=128, V=128), "none", None),
     (torch.bfloat16, Shape(T=1000, chunk_size=64, R=1, K=192, V=384), "hard", 4),
     (torch.bfloat16, Shape(T=1000, chunk_size=128, R=1, K=64, V=64), "mixed", 3),
     (torch.bfloat16, Shape(T=1000, chunk_size=32, R=1, K=60, V=100), "fractional", None),

@@ -1,0 +1,76 @@
+"""Launches of the kernels for Hopper; the calls are those that `takes` and `takes_gradients` name."""
+
+from torch import Tensor
+
+from nas.kernels.gated_delta_rule.hopper import VALUE_DIM, gradients
+from nas.kernels.gated_delta_rule.hopper import scan as forward
+from nas.kernels.gated_delta_rule.hopper import scan_back as backward
+from nas.kernels.triton_support import allow_scratch_memory, multiprocessors
+
+WARPS = 4
+"""Warps of a group; a kernel has several groups, and one warp that loads."""
+
+
+def _programs(heads: int, v: Tensor) -> tuple[int, int]:
+    """Return how many programs scan ``heads`` sequences or segments, and how many columns of v each has."""
+    programs = heads * (v.shape[-1] // VALUE_DIM)
+    if programs >= multiprocessors(v.device):
+        return programs, VALUE_DIM
+    return 2 * programs, VALUE_DIM // 2
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
+
+
+def scan(
+    q: Tensor | None, k: Tensor, v: Tensor, route: Tensor | None, gates: Tensor, a: Tensor, starts: Tensor | None,
+    o: Tensor | None, x: Tensor, states: Tensor, final: Tensor | None, scale: float, segments: tuple[int, int],
+) -> None:  # fmt: skip
+    """Scan ``segments`` = (number of segments, tiles of each) of every head; write what is given and not empty."""
+    batch, length, heads, value_dim = v.shape
+    programs, columns = _programs(batch * heads * segments[0], v)
+    queries = k if q is None else q
+    allow_scratch_memory(k.device)
+    forward.scan[(programs,)](
+        queries, k, v, route, gates, a, starts, o, x, states, final, scale, length, heads, gates.shape[1],
+        heads if route is None else route.shape[-1], *segments, *_strides(queries, k, v), V=value_dim, BV=columns,
+        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_START=starts is not None, HAS_OUTPUT=o is not None,
+        HAS_FINAL=final is not None, SAVE=states.numel() > 0, num_warps=WARPS,
+    )  # fmt: skip
+
+
+def scan_back(
+    q: Tensor, k: Tensor, do: Tensor, route: Tensor | None, gates: Tensor, a: Tensor, ends: Tensor | None,
+ dstates: Tensor, dr: Tensor, starts: Tensor, scale: float, segments: tuple[int, int],
+    save: bool,
+) -> None:  # fmt: skip
+    """Scan ``segments`` of every head backwards; write ``dstates`` and ``dr`` with ``save``, and ``starts``."""
+    batch, length, heads, value_dim = do.shape
+    programs, columns = _programs(batch * heads * segments[0], do)
+    allow_scratch_memory(k.device)
+    backward.scan_back[(programs,)](
+        q, k, do, route, gates, a, ends, dstates, dr, starts, scale, length, heads, gates.shape[1],
+        heads if route is None else route.shape[-1], *segments, *_strides(q, k, do), V=value_dim, BV=columns,
+        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_END=ends is not None, SAVE=save, num_warps=WARPS,
+    )  # fmt: skip
+
+
+def differentiate(
+    q: Tensor, k: Tensor, v: Tensor, do: Tensor, route: Tensor | None, gates: Tensor, x: Tensor, dr: Tensor,
+    states: Tensor, dstates: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, sums: Tensor, overlaps: Tensor, scale: float,
+    adds: bool,
+) -> None:  # fmt: skip
+    """Write dq, dk and dv, and for the gradients of the gates ``sums`` and ``overlaps``.
+
+    The gradient of v is added to dv if ``adds``.
+    """
+    batch, length, heads, _ = v.shape
+    tiles = gates.shape[0] * gates.shape[1]
+    strides = [tensor.stride(axis) for tensor in (q, k, v, do) for axis in (0, 1)]
+    allow_scratch_memory(k.device)
+    gradients.differentiate[(min(tiles, multiprocessors(k.device)),)](
+        q, k, v, do, route, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, batch, length,
+        heads, gates.shape[1], heads if route is None else route.shape[-1], *strides, VALUE_DIM=v.shape[-1],
+        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, ADD=adds, num_warps=WARPS,
+    )  # fmt: skip
