@@ -56,7 +56,7 @@ def _next_state(
 
 @triton.jit
 def summarise(
-    k, v, route, table, gates_in, a_in, ends, transitions,
+    k, v, route, table, reach, gates_in, a_in, ends, transitions,
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
@@ -66,6 +66,7 @@ def summarise(
     """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
     The last segment has no successor: only its transition is needed, by the backward pass, and only with SAVE.
+    Tiles that do not show in the end, see `triton_reach`, are left out.
     """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     K_BLOCKS: tl.constexpr = (BK + BV - 1) // BV
@@ -79,11 +80,14 @@ def summarise(
     if is_last_segment(table, segment, SEGMENTS, PACKED) & (is_end | (not SAVE)):
         return
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
+    reach += (bh * SEGMENTS + segment) * 3
+    severed = tl.load(reach + 2) != 0
     rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)
-    identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS)
+    identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS) & (not severed)
     state = tl.where(identity, 1.0, 0.0)
     base = state
     first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    first = tl.where(severed & (not is_end), last, tl.load(reach))
     k_rows = matrix(k, end, k_t, K, BT, BK, TMA)
     v_rows = matrix(v, end, v_t, V, BT, BV, TMA)
     gates = gates_of_tiles(gates_in + bh * NT * 3 * BT, NT, BT, TMA)
@@ -197,7 +201,7 @@ def scan(
 
 @triton.jit
 def chain(
-    transitions, added, first, states, table, H, SEGMENTS,
+    transitions, reach, added, first, states, table, H, SEGMENTS,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr,
     HAS_FIRST: tl.constexpr, BACKWARD: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -205,6 +209,7 @@ def chain(
 
     BACKWARD goes from the last segment to the first with the transposed transitions. A state is multiplied in two
     parts, its value in the operands' dtype and that value's rounding error, so that only the transition is rounded.
+    It is not multiplied at all where nothing passes through a segment, see `triton_reach`.
     """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     column = (tl.program_id(0) % V_BLOCKS) * BV
@@ -230,16 +235,18 @@ def chain(
         tl.debug_barrier()  # other threads load the last stored state
         for row in range(0, BK, BKB):
             state = load_rows(added + segment * K * V, row, K, V, column, V, BKB, BV)
-            for key in range(0, BK, BKB):
-                if BACKWARD:
-                    i, j = row + tl.arange(0, BKB)[:, None], key + tl.arange(0, BKB)[None, :]
-                    transition = tl.load(transitions + segment * K * K + j * K + i, mask=(i < K) & (j < K), other=0.0)
-                else:
-                    transition = load_rows(transitions + segment * K * K, row, K, K, key, K, BKB, BKB)
-                before = load_rows(states + segment * K * V, key, K, V, column, V, BKB, BV)
-                low = before.to(dtype)
-                rest = (before - low.to(tl.float32)).to(dtype)
-                state = dot(transition, low, state, PRECISION)
-                state = dot(transition, rest, state, PRECISION)
+            if tl.load(reach + segment * 3 + 2) == 0:
+                for key in range(0, BK, BKB):
+                    if BACKWARD:
+                        i, j = row + tl.arange(0, BKB)[:, None], key + tl.arange(0, BKB)[None, :]
+                        there = transitions + segment * K * K + j * K + i
+                        transition = tl.load(there, mask=(i < K) & (j < K), other=0.0)
+                    else:
+                        transition = load_rows(transitions + segment * K * K, row, K, K, key, K, BKB, BKB)
+                    before = load_rows(states + segment * K * V, key, K, V, column, V, BKB, BV)
+                    low = before.to(dtype)
+                    rest = (before - low.to(tl.float32)).to(dtype)
+                    state = dot(transition, low, state, PRECISION)
+                    state = dot(transition, rest, state, PRECISION)
             store_rows(states + (segment + to_next) * K * V, state, row, K, V, column, V, BKB, BV)
         segment += to_next

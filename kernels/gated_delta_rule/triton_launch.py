@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.arguments import num_chunks
-from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert
+from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert, triton_reach
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
 from nas.kernels.machine import has_large_shared_memory, has_tile_copies
 from nas.kernels.triton_support import allow_scratch_memory, dot_precision, multiprocessors, narrowest, on_device
@@ -267,19 +267,20 @@ def prepare(
         )  # fmt: skip
         starts, transitions = initial_state if documents is None else None, k.new_empty(0)
         chained = chained_segments(s, documents)
-        if chained > 0:
+        reach = reach_of(k, gates, s, blocks, documents)
+        if reach is not None:
             ends = k.new_empty(heads, chained, s.K, s.V, dtype=torch.float32)
             transitions = k.new_empty(heads, chained, s.K, s.K)
             columns, warps, stages = blocks.summarise
             programs = (ceil_div(s.V, columns) + ceil_div(blocks.BK, columns)) * chained * heads
             table = None if documents is None else documents.segment_table
             version_of(triton_forward.summarise, documents)[(programs,)](
-                k, v, route, table, gates, a, ends, transitions,
+                k, v, route, table, reach, gates, a, ends, transitions,
                 s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *strides(k, v),
                 **constants, BV=columns, SAVE=save, TMA=use_descriptors(stages, bt, k, v),
                 STAGES=stages, num_warps=warps,
             )  # fmt: skip
-            starts = chain(transitions, ends, initial_state, s, blocks, documents, back=False)
+            starts = chain(transitions, reach, ends, initial_state, s, blocks, documents, back=False)
     return Prepared(gates, a, transitions, starts, None if documents is None else initial_state)
 
 
@@ -360,9 +361,24 @@ def use_descriptors(stages: int, tile_tokens: int, *tensors: Tensor) -> bool:
     )
 
 
+def reach_of(k: Tensor, gates: Tensor, s: Sizes, blocks: Blocks, documents: Documents | None) -> Tensor | None:
+    """Return how far states reach into the segments (see `triton_reach`); None without chained segments."""
+    chained = chained_segments(s, documents)
+    if chained == 0:
+        return None
+    heads = s.B * s.H
+    result = gates.new_empty(heads, chained, 3, dtype=torch.int32)
+    table, _ = segments_of(documents)
+    version_of(triton_reach.reach, documents)[(heads * chained,)](
+        k, table, gates, result, s.T, s.H, s.NT, chained, s.segment_tiles, *strides(k), K=s.K, BK=blocks.BK,
+        BT=blocks.BT, SUB=s.SUB, GROUP=s.GROUP, PACKED=documents is not None, num_warps=4,
+    )  # fmt: skip
+    return result
+
+
 def chain(
-    transitions: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks, documents: Documents | None,
-    back: bool,
+    transitions: Tensor, reach: Tensor, added: Tensor, first: Tensor | None, s: Sizes, blocks: Blocks,
+    documents: Documents | None, back: bool,
 ) -> Tensor:  # fmt: skip
     """Compute states at segment starts, or gradients at segment ends if ``back``: [B * H, segments, K, V] float32."""
     states = torch.empty_like(added)
@@ -372,7 +388,7 @@ def chain(
         table, heads = documents.split_table, s.H
         sequences = table.shape[0] // 4
     version_of(triton_forward.chain, documents)[(ceil_div(s.V, columns) * sequences * s.H,)](
-        transitions, added, first, states, table, heads, added.shape[1],
+        transitions, reach, added, first, states, table, heads, added.shape[1],
         K=s.K, V=s.V, BK=blocks.BK, BKB=min(blocks.BK, block), BV=columns,
         HAS_FIRST=first is not None, BACKWARD=back, PACKED=documents is not None,
         PRECISION=dot_precision(transitions.dtype),

@@ -30,7 +30,7 @@ from nas.kernels.triton_dot import dot
 
 @triton.jit
 def scan_back(
-    q, k, do, route, table, gates_in, a_in, ends, final, dstates, dr_out, starts,
+    q, k, do, route, table, reach, gates_in, a_in, ends, final, dstates, dr_out, starts,
     scale, T, H, NT, N, R, SEGMENTS, SEGMENT_TILES, SPLIT,
     q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
@@ -42,6 +42,7 @@ def scan_back(
 
     ``ends`` [B * H, SEGMENTS, K, V] holds the gradient after each segment (zeros without HAS_END). With SAVE the
     gradient after each tile goes to ``dstates``, and dR to ``dr_out``. The one before each segment goes to ``starts``.
+    Without SAVE, tiles whose gradient does not show there, see `triton_reach`, are left out.
 
     Of packed documents the segments below SPLIT begin from ``ends``, the others from ``final``, if given.
     With SAVE, ``starts`` [documents, H, K, V] gets the gradients of the initial states, with HAS_INITIAL.
@@ -69,6 +70,8 @@ def scan_back(
             dstate += load_rows(ends + part, 0, K, V, column, V, BK, BV)
     dbase = dstate
     first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    if not SAVE:
+        last = tl.load(reach + (bh * SEGMENTS + segment) * 3 + 1)
     if SAVE:
         rows = tl.where(first < last, K, 0)
         store_rows(dstates + (bh * NT + last - 1) * K * V, dstate.to(k.dtype.element_ty), 0, rows, V, column, V, BK, BV)

@@ -370,7 +370,12 @@ def test_gpu_resets(dtype: torch.dtype, reset: float, where: str, monkeypatch: p
     assert (gradients["g"][inputs["g"] == reset] == 0).all()
 
 
-TIMED = (Shape(B=1, T=32768, chunk_size=64, H=6, K=128, V=256), Shape(B=16, T=2048, chunk_size=64, H=6, K=128, V=256))
+TIMED = tuple(
+    Shape(B=batch, T=32768 // batch, chunk_size=64, H=heads, K=128, V=dim)
+    for batch in (1, 4, 16)
+    for heads, dim in ((6, 256), (16, 128))
+)
+"""Shapes of `experiments.kernel_speed`, with which the kernels split sequences in different ways or not at all."""
 
 
 @pytest.mark.gpu

@@ -41,8 +41,8 @@ def scan(
 
 
 def scan_back(
-    q: Tensor, k: Tensor, do: Tensor, route: Tensor | None, gates: Tensor, a: Tensor, ends: Tensor | None,
- dstates: Tensor, dr: Tensor, starts: Tensor, scale: float, segments: tuple[int, int],
+    q: Tensor, k: Tensor, do: Tensor, route: Tensor | None, reach: Tensor | None, gates: Tensor, a: Tensor,
+    ends: Tensor | None, dstates: Tensor, dr: Tensor, starts: Tensor, scale: float, segments: tuple[int, int],
     save: bool,
 ) -> None:  # fmt: skip
     """Scan ``segments`` of every head backwards; write ``dstates`` and ``dr`` with ``save``, and ``starts``."""
@@ -50,7 +50,7 @@ def scan_back(
     programs, columns = _programs(batch * heads * segments[0], do)
     allow_scratch_memory(k.device)
     backward.scan_back[(programs,)](
-        q, k, do, route, gates, a, ends, dstates, dr, starts, scale, length, heads, gates.shape[1],
+        q, k, do, route, reach, gates, a, ends, dstates, dr, starts, scale, length, heads, gates.shape[1],
         heads if route is None else route.shape[-1], *segments, *_strides(q, k, do), V=value_dim, BV=columns,
         GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_END=ends is not None, SAVE=save, num_warps=WARPS,
     )  # fmt: skip

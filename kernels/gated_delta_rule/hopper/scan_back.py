@@ -149,7 +149,7 @@ def _score(
 
 @gluon.jit
 def scan_back(
-    q, k, do, route, gates, a, ends, dstates, dr_out, starts, scale, T, H, NT, R, SEGMENTS, SEGMENT_TILES,
+    q, k, do, route, reach, gates, a, ends, dstates, dr_out, starts, scale, T, H, NT, R, SEGMENTS, SEGMENT_TILES,
     q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
     V: gl.constexpr, BV: gl.constexpr, GROUP: gl.constexpr, HAS_ROUTE: gl.constexpr, HAS_END: gl.constexpr,
     SAVE: gl.constexpr,
@@ -164,6 +164,8 @@ def scan_back(
     b, h = bh // H, bh % H
     first = segment * SEGMENT_TILES
     last = gl.minimum(first + SEGMENT_TILES, NT)
+    if not SAVE:
+        last = gl.load(reach + (bh * SEGMENTS + segment) * 3 + 1)
     dtype: gl.constexpr = k.dtype.element_ty
 
     q_rows = matrix(q + b * q_b + h // GROUP * q_h, T, KEYS, q_t, TOKENS, KEYS)
