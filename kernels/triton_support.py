@@ -142,6 +142,18 @@ def dense(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
+def strides(*tensors: Tensor) -> list[int]:
+    """Return the strides of batch, token and head of each [B, T, H, D]."""
+    return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
+
+
+def can_be_copied(*tensors: Tensor) -> bool:
+    """Return whether the GPU can copy tiles of these tensors on its own: their addresses are multiples of 16 bytes."""
+    return all(
+        x.data_ptr() % 16 == 0 and all(stride * x.itemsize % 16 == 0 for stride in x.stride()[:-1]) for x in tensors
+    )
+
+
 def narrowest(dtype: torch.dtype) -> int:
     """Return the fewest columns of a tile of ``dtype`` that is an operand of a product."""
     return NARROWEST_BYTES // dtype.itemsize

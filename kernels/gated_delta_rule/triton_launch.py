@@ -11,7 +11,15 @@ from nas.kernels.arguments import num_chunks
 from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert, triton_reach
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, tabulate
 from nas.kernels.machine import has_large_shared_memory, has_tile_copies
-from nas.kernels.triton_support import allow_scratch_memory, dot_precision, multiprocessors, narrowest, on_device
+from nas.kernels.triton_support import (
+    allow_scratch_memory,
+    can_be_copied,
+    dot_precision,
+    multiprocessors,
+    narrowest,
+    on_device,
+    strides,
+)
 
 PROGRAMS_PER_MULTIPROCESSOR = 2
 """Programs of a split scan; a scan is split where whole sequences would leave over half of the multiprocessors idle."""
@@ -212,11 +220,6 @@ class Saved(NamedTuple):
     starts: Tensor
 
 
-def strides(*tensors: Tensor) -> list[int]:
-    """Return the strides of batch, token and head of each [B, T, H, D]."""
-    return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
-
-
 def constants_of(
     s: Sizes, blocks: Blocks, dtype: torch.dtype, route: Tensor | None, documents: Documents | None
 ) -> dict[str, int | bool | str]:
@@ -356,9 +359,7 @@ def use_descriptors(stages: int, tile_tokens: int, *tensors: Tensor) -> bool:
     if stages == 1 or tile_tokens < 32 or not has_tile_copies(tensors[0].device):
         return False
     allow_scratch_memory(tensors[0].device)
-    return all(
-        x.data_ptr() % 16 == 0 and all(stride * x.itemsize % 16 == 0 for stride in x.stride()[:-1]) for x in tensors
-    )
+    return can_be_copied(*tensors)
 
 
 def reach_of(k: Tensor, gates: Tensor, s: Sizes, blocks: Blocks, documents: Documents | None) -> Tensor | None:

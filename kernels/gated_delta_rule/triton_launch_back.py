@@ -15,11 +15,10 @@ from nas.kernels.gated_delta_rule.triton_launch import (
     programs_of_scan,
     reach_of,
     segments_of,
-    strides,
     use_descriptors,
     version_of,
 )
-from nas.kernels.triton_support import on_device
+from nas.kernels.triton_support import on_device, strides
 
 
 def state_gradients(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.machine import unchecked_machine
+from nas.kernels.triton_support import can_be_copied
 
 KEY_DIM, CHUNK_SIZE, VALUE_DIM = 128, 64, 128
 """Columns of q and k, tokens in a chunk, and the most columns of v that a program takes."""
@@ -35,13 +36,8 @@ def takes(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
         and q.shape[-1] == KEY_DIM
         and v.shape[-1] % VALUE_DIM == 0
         and q.dtype in (torch.bfloat16, torch.float16)
-        and all(map(_can_be_copied, tensors))
+        and can_be_copied(*tensors)
     )
-
-
-def _can_be_copied(x: Tensor) -> bool:
-    """Return whether the GPU can copy tiles of x on its own: their addresses are multiples of 16 bytes."""
-    return x.data_ptr() % 16 == 0 and all(stride * x.itemsize % 16 == 0 for stride in x.stride()[:-1])
 
 
 def takes_gradients(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:

@@ -5,7 +5,7 @@ from torch import Tensor
 from nas.kernels.gated_delta_rule.hopper import VALUE_DIM, gradients
 from nas.kernels.gated_delta_rule.hopper import scan as forward
 from nas.kernels.gated_delta_rule.hopper import scan_back as backward
-from nas.kernels.triton_support import allow_scratch_memory, multiprocessors
+from nas.kernels.triton_support import allow_scratch_memory, multiprocessors, strides
 
 WARPS = 4
 """Warps of a group; a kernel has several groups, and one warp that loads."""
@@ -19,10 +19,6 @@ def _programs(heads: int, v: Tensor) -> tuple[int, int]:
     return 2 * programs, VALUE_DIM // 2
 
 
-def _strides(*tensors: Tensor) -> list[int]:
-    return [x.stride(axis) for x in tensors for axis in (0, 1, 2)]
-
-
 def scan(
     q: Tensor | None, k: Tensor, v: Tensor, route: Tensor | None, gates: Tensor, a: Tensor, starts: Tensor | None,
     o: Tensor | None, x: Tensor, states: Tensor, final: Tensor | None, scale: float, segments: tuple[int, int],
@@ -34,7 +30,7 @@ def scan(
     allow_scratch_memory(k.device)
     forward.scan[(programs,)](
         queries, k, v, route, gates, a, starts, o, x, states, final, scale, length, heads, gates.shape[1],
-        heads if route is None else route.shape[-1], *segments, *_strides(queries, k, v), V=value_dim, BV=columns,
+        heads if route is None else route.shape[-1], *segments, *strides(queries, k, v), V=value_dim, BV=columns,
         GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_START=starts is not None, HAS_OUTPUT=o is not None,
         HAS_FINAL=final is not None, SAVE=states.numel() > 0, num_warps=WARPS,
     )  # fmt: skip
@@ -51,7 +47,7 @@ def scan_back(
     allow_scratch_memory(k.device)
     backward.scan_back[(programs,)](
         q, k, do, route, reach, gates, a, ends, dstates, dr, starts, scale, length, heads, gates.shape[1],
-        heads if route is None else route.shape[-1], *segments, *_strides(q, k, do), V=value_dim, BV=columns,
+        heads if route is None else route.shape[-1], *segments, *strides(q, k, do), V=value_dim, BV=columns,
         GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_END=ends is not None, SAVE=save, num_warps=WARPS,
     )  # fmt: skip
 
@@ -67,10 +63,10 @@ def differentiate(
     """
     batch, length, heads, _ = v.shape
     tiles = gates.shape[0] * gates.shape[1]
-    strides = [tensor.stride(axis) for tensor in (q, k, v, do) for axis in (0, 1)]
+    of_rows = [tensor.stride(axis) for tensor in (q, k, v, do) for axis in (0, 1)]
     allow_scratch_memory(k.device)
     gradients.differentiate[(min(tiles, multiprocessors(k.device)),)](
         q, k, v, do, route, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, batch, length,
-        heads, gates.shape[1], heads if route is None else route.shape[-1], *strides, VALUE_DIM=v.shape[-1],
+        heads, gates.shape[1], heads if route is None else route.shape[-1], *of_rows, VALUE_DIM=v.shape[-1],
         GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, ADD=adds, num_warps=WARPS,
     )  # fmt: skip
