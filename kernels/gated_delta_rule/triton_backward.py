@@ -83,7 +83,7 @@ def _kept_of_chunk(gates_in, table, tile, n, NT, SUB: tl.constexpr, BT: tl.const
 @triton.jit
 def differentiate(
     q, k, v, route, table, gates_in, x_in, states, dstates, do, dr_in, dq, dk, dv, sums, overlaps,
-    scale, T, H, NT, N, R,
+    scale, T, H, NT, N, R, FIRST, COUNT,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, do_b, do_t, do_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BKB: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr,
     SUB: tl.constexpr, GROUP: tl.constexpr, HAS_ROUTE: tl.constexpr, ADD: tl.constexpr,
@@ -91,16 +91,19 @@ def differentiate(
 ):  # fmt: skip
     """Compute dq, or dk and dv, of one tile of one head of v; with ADD dv is added to its contents.
 
-    Both programs of a tile run one after the other, so that what they both load stays in the L2 cache. The results for
-    the gates go to `differentiate_gates`:
+    Both programs of a tile run one after the other, so that what they both load stays in the L2 cache. Of packed
+    documents a launch takes COUNT tiles of each head, from FIRST on in the table's order. The results for the gates go
+    to `differentiate_gates`:
 
     sums [4, B * H * NT * BT]: q . dq; -k . w; and both parts of dbeta, dR . v and k . e.
     overlaps [3, B * H * NT]: <dS, what the tile writes to the state> without the route; <dS, S>; and the same product
     with the states after and before the chunk, where it has several tiles.
     """
-    tile = (tl.program_id(0) // 2).to(tl.int64)
-    tiles = (tl.num_programs(0) // 2).to(tl.int64)
-    bh, n = tile // NT, tile % NT
+    bh, n = (tl.program_id(0) // 2).to(tl.int64) // COUNT, tl.program_id(0) // 2 % COUNT
+    tiles = (tl.num_programs(0) // 2).to(tl.int64) // COUNT * NT
+    if PACKED:
+        n = tl.load(table + (FIRST + n) * 8 + 5)
+    tile = bh * NT + n
     b, h = bh // H, bh % H
     start, end = place_tile(table, n, T, BT, PACKED)
     q += b * q_b + h // GROUP * q_h

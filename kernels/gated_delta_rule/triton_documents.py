@@ -11,7 +11,7 @@ from torch import Tensor
 
 Numbers = npt.NDArray[np.int64]
 
-COUNTS = ("T", "NT", "N", "SEGMENTS", "SEGMENT_TILES", "SPLIT")
+COUNTS = ("T", "NT", "N", "SEGMENTS", "SEGMENT_TILES", "SPLIT", "FIRST", "COUNT")
 """Arguments of the kernels that change with the documents."""
 
 
@@ -34,10 +34,15 @@ class Documents(NamedTuple):
     """Segments of all documents."""
     split_segments: int
     """Segments of split documents."""
+    full_tiles: int
+    """Tiles of which every token is in the document."""
 
     @property
     def tile_table(self) -> Tensor:
-        """[NT, 8]: first token, end of the document, chunk, first and last tile of the chunk, and three zeros."""
+        """[NT, 8]: first token, end of the document, chunk, first and last tile of the chunk, and two zeros.
+
+        Between these zeros and the rest are the numbers of all tiles, the full ones first.
+        """
         return self.tables[: 8 * self.tiles]
 
     @property
@@ -84,6 +89,8 @@ def tabulate(
     rows[:, 2] = first_chunk[document] + chunk
     rows[:, 3] = first_tile[document] + chunk * tiles_of_chunk
     rows[:, 4] = first_tile[document] + np.minimum((chunk + 1) * tiles_of_chunk, tiles[document]) - 1
+    full = rows[:, 0] + tile_tokens <= rows[:, 1]
+    rows[:, 5] = np.argsort(~full, kind="stable")
 
     document, index = _enumerate(parts)
     order = np.argsort(parts[document] == 1, kind="stable")
@@ -110,6 +117,7 @@ def tabulate(
         tiles=tile_count,
         segments=segment_count,
         split_segments=split_segments,
+        full_tiles=int(full.sum()),
     )
 
 

@@ -97,18 +97,21 @@ def differentiate(
     sums, overlaps = dg.new_empty(4, tiles_of_heads, blocks.BT), dg.new_empty(3, tiles_of_heads)
     counts = (s.T, s.H, s.NT, s.N, s.R)
     with on_device(q):
-        if hopper.takes_gradients(chunk_size, documents is not None, q, k, v, do):
+        first = 0
+        if hopper.takes_gradients(chunk_size, q, k, v, do):
             from nas.kernels.gated_delta_rule.hopper import launch
 
+            first = s.NT if documents is None else documents.full_tiles
             launch.differentiate(
-                q, k, v, do, route, saved.gates, saved.x, dr, saved.states, dstates, dq, dk, dv, sums, overlaps,
-                scale, adds,
+                q, k, v, do, route, tiles, saved.gates, saved.x, dr, saved.states, dstates, dq, dk, dv, sums, overlaps,
+                scale, first, adds,
             )  # fmt: skip
-        else:
+        if first < s.NT:
             key_columns, columns, warps, stages = blocks.gradients
-            version_of(triton_backward.differentiate, documents)[(2 * tiles_of_heads,)](
+            rest = s.NT - first
+            version_of(triton_backward.differentiate, documents)[(2 * s.B * s.H * rest,)](
                 q, k, v, route, tiles, saved.gates, saved.x, saved.states, dstates, do, dr, dq, dk, dv, sums, overlaps,
-                scale, *counts, *strides(q, k, v, do), **constants,
+                scale, *counts, first, rest, *strides(q, k, v, do), **constants,
                 BKB=key_columns, BV=columns, ADD=adds, STAGES=stages, num_warps=warps,
             )  # fmt: skip
         shapes = {name: constants[name] for name in ("BT", "SUB", "HAS_ROUTE", "PACKED")}

@@ -101,6 +101,7 @@ class Case(NamedTuple):
     routed: bool
     dtype: torch.dtype = torch.bfloat16
     window: int | None = None
+    documents: int = 0
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Return q, k, v, the gradient of the output, and the route [B, N, H] or None."""
@@ -126,6 +127,7 @@ HOPPER_DELTA = {
     "128-256, tiles in a chunk": Case(*SHORT, 128, 256, 256, True),
     "192-384, no route, segments": Case(*LONG, 192, 384, 64, False),
     "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
+    "128-128, packed": Case(*LONG, 128, 128, 64, True, documents=50),
 }
 HOPPER_SOFTMAX = {
     "64-128": Case(*SHORT, 64, 128, 64, True),
@@ -164,8 +166,12 @@ def launch_delta(case: Case) -> None:
     """Launch forward and backward of the gated delta rule, with an initial state and the route's full gradient."""
     q, k, v, do, route = case.tensors()
     g, beta = (q.new_empty(q.shape[:3], dtype=torch.float32) for _ in range(2))
-    state = q.new_empty(case.B, case.H, case.K, case.V, dtype=torch.float32)
-    options = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "full_route_grad": True}
+    state = q.new_empty(case.documents or case.B, case.H, case.K, case.V, dtype=torch.float32)
+    options: dict[str, Any] = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "full_route_grad": True}
+    if case.documents:
+        borders = [i * case.T // case.documents for i in range(case.documents + 1)]
+        options["tables"], *options["layout"] = documents = triton_launch.documents_of(borders, q, v, case.chunk_size)
+        route = empty(1, documents.chunks, case.H)
     _, _, *saved = triton_op.run_forward(q, k, v, g, beta, route, state, **options, save=True)
     triton_op.run_backward(q, k, v, route, saved, do, state, **options)
 

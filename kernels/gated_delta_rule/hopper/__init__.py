@@ -28,10 +28,14 @@ def runs_on(device: torch.device) -> bool:
 
 def takes(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
     """Return whether `launch.scan` and `launch.scan_back` take q, k and v, or the gradient of o for v."""
+    return not packed and _suit(chunk_size, *tensors)
+
+
+def _suit(chunk_size: int, *tensors: Tensor) -> bool:
+    """Return whether shapes and dtype of q, k and v are those of the kernels, and the GPU can copy their tiles."""
     q, _, v = tensors
     return (
         runs_on(q.device)
-        and not packed
         and chunk_size == CHUNK_SIZE
         and q.shape[-1] == KEY_DIM
         and v.shape[-1] % VALUE_DIM == 0
@@ -40,12 +44,15 @@ def takes(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
     )
 
 
-def takes_gradients(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
-    """Return whether `launch.differentiate` takes q, k, v and the gradient of o."""
+def takes_gradients(chunk_size: int, *tensors: Tensor) -> bool:
+    """Return whether `launch.differentiate` takes q, k, v and the gradient of o; of packed documents, the full tiles.
+
+    The GPU fills a tile with zeros at the end of a sequence, but not at the end of a document inside of it.
+    """
     q, k, v, do = tensors
     return (
-        takes(chunk_size, packed, q, k, v)
-        and takes(chunk_size, packed, q, k, do)
+        _suit(chunk_size, q, k, v)
+        and _suit(chunk_size, q, k, do)
         and q.shape[2] == v.shape[2]
         and all(x.stride(2) == x.shape[-1] for x in tensors)
     )

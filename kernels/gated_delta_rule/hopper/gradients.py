@@ -49,6 +49,17 @@ def _readers(tensor):
 
 
 @gluon.jit
+def _place(item, table, NT, COUNT, PACKED: gl.constexpr):
+    """Return of the item-th tile to do: its head, its number, first token and chunk in the head."""
+    bh, n = item // COUNT, item % COUNT
+    token, chunk = n * TOKENS, n
+    if PACKED:
+        n = gl.load(table + n * 8 + 5)
+        token, chunk = gl.load(table + n * 8), gl.load(table + n * 8 + 2)
+    return bh, n, token, chunk
+
+
+@gluon.jit
 def _fill(tensor, rows, at, tile, ready, free, phase):
     """Copy a tile to shared memory once nobody needs the last one."""
     mbarrier.wait(free.index(tensor), phase)
@@ -59,14 +70,14 @@ def _fill(tensor, rows, at, tile, ready, free, phase):
 @gluon.jit
 def _load_tiles(
     q_rows, k_rows, v_rows, do_rows, dv_rows, x_rows, dr_rows, s_rows, ds_rows, gates_rows, q, k, v, do, dv, x, dr, s,
-    ds, gates, ready, free, gates_ready, gates_free, tiles, NT, H, GROUP: gl.constexpr, ADD: gl.constexpr,
-    BLOCKS: gl.constexpr,
+    ds, gates, ready, free, gates_ready, gates_free, table, tiles, NT, COUNT, H, GROUP: gl.constexpr,
+    ADD: gl.constexpr, PACKED: gl.constexpr, BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Copy all tensors of each tile, in the order in which those of the last are needed no longer."""
     step = 0
-    for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
-        bh, token = tile // NT, tile % NT * TOKENS
-        b, h = bh // H, bh % H
+    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
+        bh, n, token, _ = _place(item, table, NT, COUNT, PACKED)
+        tile, b, h = bh * NT + n, bh // H, bh % H
         stage = step % 2
         mbarrier.wait(gates_free.index(stage), ((step // 2) & 1) ^ 1)
         mbarrier.expect(gates_ready.index(stage), gates_rows.block_type.nbytes)
@@ -91,16 +102,17 @@ def _load_tiles(
 @gluon.jit
 def _differentiate_queries(
     gates_tiles, q, k, v, do, x, dr, s, dq_tile, dv_tile, dq_rows, dv_rows, sums, ready, free, gates_ready, gates_free,
-    dm_tile, handed_ready, handed_free, tiles, scale, NT, H, ADD: gl.constexpr, BLOCKS: gl.constexpr,
+    dm_tile, handed_ready, handed_free, table, tiles, scale, NT, COUNT, H, ADD: gl.constexpr, PACKED: gl.constexpr,
+    BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Compute dq, dv, q . dq and dR . v of each tile, and dM for `_differentiate_writes`."""
     layout: gl.constexpr = layout_of(KEYS)
     dtype: gl.constexpr = x.dtype
     i, some = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout)), gl.arange(0, 16, layout=gl.SliceLayout(1, ROWS))
     step = 0
-    for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
-        bh, token = tile // NT, tile % NT * TOKENS
-        b, h = bh // H, bh % H
+    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
+        bh, n, token, _ = _place(item, table, NT, COUNT, PACKED)
+        tile, b, h = bh * NT + n, bh // H, bh % H
         gates = gates_tiles.index(step % 2)
         mbarrier.wait(gates_ready.index(step % 2), (step // 2) & 1)
         scores = gl.zeros([TOKENS, TOKENS], gl.float32, layout_of(TOKENS))
@@ -165,7 +177,7 @@ def _differentiate_queries(
 @gluon.jit
 def _differentiate_reads(
     gates_tiles, k, x, dr, s, ds, dk_tile, sums, overlaps, ready, free, gates_ready, gates_free, dl_tile,
-    handed_ready, handed_free, tiles, BLOCKS: gl.constexpr,
+    handed_ready, handed_free, table, tiles, NT, COUNT, PACKED: gl.constexpr, BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Compute beta dL and beta e of each tile, for `_differentiate_writes`, k . e and <dS, S>."""
     layout: gl.constexpr = layout_of(KEYS)
@@ -173,7 +185,9 @@ def _differentiate_reads(
     dtype: gl.constexpr = x.dtype
     i = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout))
     step = 0
-    for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
+    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
+        bh, n, _, _ = _place(item, table, NT, COUNT, PACKED)
+        tile = bh * NT + n
         gates = gates_tiles.index(step % 2)
         mbarrier.wait(gates_ready.index(step % 2), (step // 2) & 1)
         scores = gl.zeros([TOKENS, TOKENS], gl.float32, square)
@@ -217,16 +231,17 @@ def _differentiate_reads(
 @gluon.jit
 def _differentiate_writes(
     gates_tiles, route, q, k, x, ds, dm_tile, dl_tile, dk_tile, dk_rows, sums, overlaps, ready, free, gates_ready,
-    gates_free, handed_ready, handed_free, tiles, NT, H, R, HAS_ROUTE: gl.constexpr, BLOCKS: gl.constexpr,
+    gates_free, handed_ready, handed_free, table, tiles, NT, COUNT, H, R, N, HAS_ROUTE: gl.constexpr,
+    PACKED: gl.constexpr, BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Compute w of each tile, dk = beta e + w, -k . w and <dS, what the tile writes>."""
     layout: gl.constexpr = layout_of(KEYS)
     dtype: gl.constexpr = x.dtype
     i = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout))
     step = 0
-    for tile in range(gl.program_id(0), tiles, gl.num_programs(0)):
-        bh, token = tile // NT, tile % NT * TOKENS
-        b, h = bh // H, bh % H
+    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
+        bh, n, token, chunk = _place(item, table, NT, COUNT, PACKED)
+        tile, b, h = bh * NT + n, bh // H, bh % H
         writes = gl.zeros([TOKENS, KEYS], gl.float32, layout)
         for block in gl.static_range(BLOCKS):
             phase = (step * BLOCKS + block) & 1
@@ -244,7 +259,7 @@ def _differentiate_writes(
         mbarrier.wait(ready.index(K), step & 1)
         gained = gl.sum(gl.sum(writes * k.load(layout).to(gl.float32), 1) * to_end, 0)
         if HAS_ROUTE:
-            to_end = to_end * gl.load(route + (b * NT + tile % NT) * R + h // (H // R))
+            to_end = to_end * gl.load(route + (b * N + chunk) * R + h // (H // R))
         mbarrier.wait(handed_ready.index(DL), step & 1)
         writes = add_product(dl_tile.permute((1, 0)), k, writes * to_end[:, None])
         mbarrier.arrive(handed_free.index(DL))
@@ -281,11 +296,12 @@ def _head(DTYPE: gl.constexpr):
     return gl.allocate_shared_memory(DTYPE, [1, TOKENS, KEYS], shared_layout(DTYPE, 1, TOKENS, KEYS))
 
 
-@gluon.jit
+@gluon.jit(do_not_specialize=["tiles", "T", "NT", "COUNT", "N"])
 def differentiate(
-    q, k, v, do, route, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, B, T, H, NT, R,
+    q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, B, T, H, NT,
+    COUNT, R, N,
     q_b, q_t, k_b, k_t, v_b, v_t, do_b, do_t, VALUE_DIM: gl.constexpr, GROUP: gl.constexpr, HAS_ROUTE: gl.constexpr,
-    ADD: gl.constexpr,
+    ADD: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
     """Compute dq, dk and dv, added to its contents with ADD, and what `triton_backward.differentiate_gates` needs.
 
@@ -322,23 +338,24 @@ def differentiate(
                 _differentiate_writes,
                 (
                     gates_tiles, route, q_tile, k_tile, x_tile, ds_tile, dm_tile, dl_tile, dk_head, dk_rows, sums,
-                    overlaps, ready, free, gates_ready, gates_free, handed_ready, handed_free, tiles, NT, H, R,
-                    HAS_ROUTE, BLOCKS,
+                    overlaps, ready, free, gates_ready, gates_free, handed_ready, handed_free, table, tiles,
+                    NT, COUNT, H, R, N, HAS_ROUTE, PACKED, BLOCKS,
                 ),
             ),
             (
                 _differentiate_reads,
                 (
                     gates_tiles, k_tile, x_tile, dr_tile, s_tile, ds_tile, dk_head, sums, overlaps, ready, free,
-                    gates_ready, gates_free, dl_tile, handed_ready, handed_free, tiles, BLOCKS,
+                    gates_ready, gates_free, dl_tile, handed_ready, handed_free, table, tiles, NT, COUNT, PACKED,
+                    BLOCKS,
                 ),
             ),
             (
                 _differentiate_queries,
                 (
                     gates_tiles, q_tile, k_tile, v_tile, do_tile, x_tile, dr_tile, s_tile, dq_head, dv_head, dq_rows,
-                    dv_rows, sums, ready, free, gates_ready, gates_free, dm_tile, handed_ready, handed_free, tiles,
-                    scale, NT, H, ADD, BLOCKS,
+                    dv_rows, sums, ready, free, gates_ready, gates_free, dm_tile, handed_ready, handed_free, table,
+                    tiles, scale, NT, COUNT, H, ADD, PACKED, BLOCKS,
                 ),
             ),
             (
@@ -346,7 +363,7 @@ def differentiate(
                 (
                     q_rows, k_rows, v_rows, do_rows, dv_rows, x_rows, dr_rows, s_rows, ds_rows, gates_rows, q_head,
                     k_head, v_head, do_head, dv_head, x_tile, dr_tile, s_tile, ds_tile, gates_tiles, ready, free,
-                    gates_ready, gates_free, tiles, NT, H, GROUP, ADD, BLOCKS,
+                    gates_ready, gates_free, table, tiles, NT, COUNT, H, GROUP, ADD, PACKED, BLOCKS,
                 ),
             ),
         ],

@@ -53,20 +53,24 @@ def scan_back(
 
 
 def differentiate(
-    q: Tensor, k: Tensor, v: Tensor, do: Tensor, route: Tensor | None, gates: Tensor, x: Tensor, dr: Tensor,
-    states: Tensor, dstates: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, sums: Tensor, overlaps: Tensor, scale: float,
-    adds: bool,
+    q: Tensor, k: Tensor, v: Tensor, do: Tensor, route: Tensor | None, table: Tensor | None, gates: Tensor, x: Tensor,
+    dr: Tensor, states: Tensor, dstates: Tensor, dq: Tensor, dk: Tensor, dv: Tensor, sums: Tensor, overlaps: Tensor,
+    scale: float, count: int, adds: bool,
 ) -> None:  # fmt: skip
     """Write dq, dk and dv, and for the gradients of the gates ``sums`` and ``overlaps``.
 
-    The gradient of v is added to dv if ``adds``.
+    The gradient of v is added to dv if ``adds``. Of packed documents, whose ``table`` of tiles is given, the first
+    ``count`` tiles in its order are taken; else ``count`` is their number.
     """
     batch, length, heads, _ = v.shape
-    tiles = gates.shape[0] * gates.shape[1]
+    tiles, work = gates.shape[0] * gates.shape[1], gates.shape[0] * count
+    if work == 0:
+        return
     of_rows = [tensor.stride(axis) for tensor in (q, k, v, do) for axis in (0, 1)]
+    chunks, routing_heads = (1, heads) if route is None else route.shape[1:]
     allow_scratch_memory(k.device)
-    gradients.differentiate[(min(tiles, multiprocessors(k.device)),)](
-        q, k, v, do, route, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, batch, length,
-        heads, gates.shape[1], heads if route is None else route.shape[-1], *of_rows, VALUE_DIM=v.shape[-1],
-        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, ADD=adds, num_warps=WARPS,
+    gradients.differentiate[(min(work, multiprocessors(k.device)),)](
+        q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, batch,
+        length, heads, gates.shape[1], count, routing_heads, chunks, *of_rows, VALUE_DIM=v.shape[-1],
+        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, ADD=adds, PACKED=table is not None, num_warps=WARPS,
     )  # fmt: skip
