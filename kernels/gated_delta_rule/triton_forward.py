@@ -16,6 +16,7 @@ map; `chain` computes the states between segments; then every segment is scanned
 import triton
 import triton.language as tl
 
+from nas.kernels.gated_delta_rule.triton_reach import nothing_passes
 from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
     decays_to_end,
@@ -80,14 +81,13 @@ def summarise(
     if is_last_segment(table, segment, SEGMENTS, PACKED) & (is_end | (not SAVE)):
         return
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
-    reach += (bh * SEGMENTS + segment) * 3
-    severed = tl.load(reach + 2) != 0
+    severed = nothing_passes(reach, bh * SEGMENTS + segment)
     rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)
     identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS) & (not severed)
     state = tl.where(identity, 1.0, 0.0)
     base = state
     first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
-    first = tl.where(severed & (not is_end), last, tl.load(reach))
+    first = tl.where(severed & (not is_end), last, tl.load(reach + (bh * SEGMENTS + segment) * 4))
     k_rows = matrix(k, end, k_t, K, BT, BK, TMA)
     v_rows = matrix(v, end, v_t, V, BT, BV, TMA)
     gates = gates_of_tiles(gates_in + bh * NT * 3 * BT, NT, BT, TMA)
@@ -235,7 +235,7 @@ def chain(
         tl.debug_barrier()  # other threads load the last stored state
         for row in range(0, BK, BKB):
             state = load_rows(added + segment * K * V, row, K, V, column, V, BKB, BV)
-            if tl.load(reach + segment * 3 + 2) == 0:
+            if not nothing_passes(reach, segment):
                 for key in range(0, BK, BKB):
                     if BACKWARD:
                         i, j = row + tl.arange(0, BKB)[:, None], key + tl.arange(0, BKB)[None, :]

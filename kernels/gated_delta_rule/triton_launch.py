@@ -368,9 +368,9 @@ def reach_of(k: Tensor, gates: Tensor, s: Sizes, blocks: Blocks, documents: Docu
     if chained == 0:
         return None
     heads = s.B * s.H
-    result = gates.new_empty(heads, chained, 3, dtype=torch.int32)
+    result = gates.new_empty(heads, chained, 4, dtype=torch.int32)
     table, _ = segments_of(documents)
-    version_of(triton_reach.reach, documents)[(heads * chained,)](
+    version_of(triton_reach.reach, documents)[(heads * chained, 2)](
         k, table, gates, result, s.T, s.H, s.NT, chained, s.segment_tiles, *strides(k), K=s.K, BK=blocks.BK,
         BT=blocks.BT, SUB=s.SUB, GROUP=s.GROUP, PACKED=documents is not None, num_warps=4,
     )  # fmt: skip

@@ -33,25 +33,32 @@ def reach(
     k, table, gates_in, result, T, H, NT, SEGMENTS, SEGMENT_TILES, k_b, k_t, k_h,
     K: tl.constexpr, BK: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr, GROUP: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """Compute for one segment of one head: result [B * H, SEGMENTS, 3] int32.
+    """Compute for one segment of one head, from its end (second axis 0) or its start (1): result [B * H, SEGMENTS, 4].
 
-    These are the first tile that shows in the segment's end, the tile after the last whose gradient shows at its start,
-    and whether nothing passes through the segment. Both tiles are borders of chunks.
+    These int32 are the first tile that shows in the segment's end, the tile after the last whose gradient shows at its
+    start, and whether nothing passes through the segment, as seen from the end and from the start. Both tiles are
+    borders of chunks.
     """
     segment = tl.program_id(0) % SEGMENTS
     bh = (tl.program_id(0) // SEGMENTS).to(tl.int64)
+    from_end = tl.program_id(1) == 0
     k += bh // H * k_b + bh % H // GROUP * k_h
     first, last, origin, token, _, end, _ = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
-    result += (bh * SEGMENTS + segment) * 3
-    n, kept = last, 0.0
-    while (n > first) & (last - n < MOST_TILES) & (kept > NEGLIGIBLE):
-        n -= 1
+    count, kept = 0, 0.0
+    while (count < tl.minimum(last - first, MOST_TILES)) & (kept > NEGLIGIBLE):
+        n = tl.where(from_end, last - 1 - count, first + count)
         kept += _log_bound(k, gates_in, bh * NT + n, token + (n - origin) * BT, end, k_t, K, BK, BT)
-    tl.store(result, tl.where(kept > NEGLIGIBLE, first, origin + (n - origin) // SUB * SUB))
-    n, passed = first, 0.0
-    while (n < last) & (n - first < MOST_TILES) & (passed > NEGLIGIBLE):
-        passed += _log_bound(k, gates_in, bh * NT + n, token + (n - origin) * BT, end, k_t, K, BK, BT)
-        n += 1
-    whole_chunks = tl.minimum(origin + (n - origin + SUB - 1) // SUB * SUB, last)
-    tl.store(result + 1, tl.where(passed > NEGLIGIBLE, last, whole_chunks))
-    tl.store(result + 2, (tl.minimum(kept, passed) <= NEGLIGIBLE).to(tl.int32))
+        count += 1
+    severed = kept <= NEGLIGIBLE
+    begin = tl.where(severed, origin + (last - count - origin) // SUB * SUB, first)
+    chunks_end = origin + (first + count - origin + SUB - 1) // SUB * SUB
+    stop = tl.where(severed, tl.minimum(chunks_end, last), last)
+    result += (bh * SEGMENTS + segment) * 4 + tl.program_id(1)
+    tl.store(result, tl.where(from_end, begin, stop))
+    tl.store(result + 2, severed.to(tl.int32))
+
+
+@triton.jit
+def nothing_passes(result, segment):
+    """Return whether nothing passes through a segment."""
+    return (tl.load(result + segment * 4 + 2) != 0) | (tl.load(result + segment * 4 + 3) != 0)

@@ -165,7 +165,7 @@ def scan_back(
     first = segment * SEGMENT_TILES
     last = gl.minimum(first + SEGMENT_TILES, NT)
     if not SAVE:
-        last = gl.load(reach + (bh * SEGMENTS + segment) * 3 + 1)
+        last = gl.load(reach + (bh * SEGMENTS + segment) * 4 + 1)
     dtype: gl.constexpr = k.dtype.element_ty
 
     q_rows = matrix(q + b * q_b + h // GROUP * q_h, T, KEYS, q_t, TOKENS, KEYS)
