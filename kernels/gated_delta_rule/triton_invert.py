@@ -14,6 +14,8 @@ from nas.kernels.triton_dot import dot
 
 SIDE = tl.constexpr(16)
 """Rows and columns of a block: the smallest size of a product."""
+PART = tl.constexpr(8)
+"""Rows and columns of the parts of a block that are inverted by substitution, half of SIDE."""
 
 
 @triton.jit
@@ -53,11 +55,11 @@ def invert(
             kk33 = dot(k3, tl.trans(k3), kk33, PRECISION)
 
     w0, r0, b0, wholes0, rests0 = _gates(g, beta, gates_out, bh, start, 0.0, 0.0, end, H, BT)
-    a00 = _invert_diagonal(kk00, w0, r0, b0)
+    a00 = _invert_diagonal(kk00, w0, r0, b0, PRECISION)
     _store(a_out, a00, 0, 0, BT)
     if BT > SIDE:
         w1, r1, b1, wholes1, rests1 = _gates(g, beta, gates_out + SIDE, bh, start + SIDE, wholes0, rests0, end, H, BT)
-        a11 = _invert_diagonal(kk11, w1, r1, b1)
+        a11 = _invert_diagonal(kk11, w1, r1, b1, PRECISION)
         l10 = _lower(kk10, w1, r1, b1, w0, r0)
         a10 = -dot(a11, dot(l10, a00, None, PRECISION), None, PRECISION)
         _store(a_out, a11, 1, 1, BT)
@@ -68,8 +70,8 @@ def invert(
             g, beta, gates_out + 2 * SIDE, bh, start + 2 * SIDE, wholes1, rests1, end, H, BT
         )
         w3, r3, b3, _, _ = _gates(g, beta, gates_out + 3 * SIDE, bh, start + 3 * SIDE, wholes2, rests2, end, H, BT)
-        a22 = _invert_diagonal(kk22, w2, r2, b2)
-        a33 = _invert_diagonal(kk33, w3, r3, b3)
+        a22 = _invert_diagonal(kk22, w2, r2, b2, PRECISION)
+        a33 = _invert_diagonal(kk33, w3, r3, b3, PRECISION)
         l20, l21 = _lower(kk20, w2, r2, b2, w0, r0), _lower(kk21, w2, r2, b2, w1, r1)
         l30, l31, l32 = (
             _lower(kk30, w3, r3, b3, w0, r0),
@@ -116,19 +118,26 @@ def _lower(kk, whole_row, rest_row, strength, whole_column, rest_column):
 
 
 @triton.jit
-def _invert_diagonal(kk, whole, rest, strength):
-    """Compute (I + L)^-1 of a block on the diagonal, by forward substitution."""
+def _invert_diagonal(kk, whole, rest, strength, PRECISION: tl.constexpr):
+    """Compute (I + L)^-1 of a block on the diagonal.
+
+    Forward substitution gives the inverse B of its two parts on the diagonal, both at once. With C the part of L below
+    them the whole inverse is B - B C B, since C B C = 0.
+    """
     i = tl.arange(0, SIDE)
-    above = i[:, None] < i[None, :]
-    between = (whole[None, :] - whole[:, None]) + (rest[None, :] - rest[:, None])
-    decay = tl.exp(tl.where(above, between, float("-inf")))
-    transposed = kk * decay * strength[None, :]  # kk is symmetric; rows of L lie along the axis of the sum
-    inverse = tl.where(i[:, None] == i[None, :], 1.0, 0.0)
-    for row in range(1, SIDE):
-        factors = tl.sum(tl.where(i[None, :] == row, transposed, 0.0), 1)
-        change = tl.sum(factors[:, None] * inverse, 0)
-        inverse -= tl.where(i[:, None] == row, change[None, :], 0.0)
-    return inverse
+    row, column = i[:, None], i[None, :]
+    between = (whole[:, None] - whole[None, :]) + (rest[:, None] - rest[None, :])
+    lower = kk * tl.exp(tl.where(row > column, between, float("-inf"))) * strength[:, None]
+    inverse = tl.where(row == column, 1.0, 0.0)
+    in_part = row // PART == column // PART
+    parts = tl.where(in_part, lower, 0.0)
+    for j in tl.static_range(PART - 1):  # the j-th rows of both parts are done: subtract them from the rows below
+        factors = tl.sum(tl.where(column % PART == j, parts, 0.0), 1)
+        done = tl.sum(tl.where((row % PART == j) & in_part, inverse, 0.0), 0)
+        inverse -= factors[:, None] * done[None, :]
+    inverse = tl.where(in_part, inverse, 0.0)  # beside the parts are products of rows of one with columns of the other
+    joining = tl.where(in_part, 0.0, lower)
+    return inverse - dot(inverse, dot(joining, inverse, None, PRECISION), None, PRECISION)
 
 
 @triton.jit
