@@ -72,5 +72,5 @@ def differentiate(
     gradients.differentiate[(min(work, multiprocessors(k.device)),)](
         q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, batch,
         length, heads, gates.shape[1], count, routing_heads, chunks, *of_rows, VALUE_DIM=v.shape[-1],
-        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, ADD=adds, PACKED=table is not None, num_warps=WARPS,
+        HAS_ROUTE=route is not None, ADD=adds, PACKED=table is not None, num_warps=WARPS,
     )  # fmt: skip
