@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nas.kernels.arguments import compute_dtype, num_chunks
 from nas.kernels.gated_delta_rule import decode, reference, triton_decode, triton_op
-from nas.kernels.gated_delta_rule.triton_launch import MIN_SEGMENT_TOKENS
+from nas.kernels.gated_delta_rule.triton_plan import MIN_SEGMENT_TOKENS
 from nas.kernels.self_test import Function, Trial
 from nas.kernels.trials import Draw
 from nas.kernels.triton_support import multiprocessors

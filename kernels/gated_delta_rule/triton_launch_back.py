@@ -8,16 +8,13 @@ from nas.kernels.gated_delta_rule.triton_documents import Documents
 from nas.kernels.gated_delta_rule.triton_launch import (
     Saved,
     chain,
-    chained_segments,
     constants_of,
-    final_shape,
-    plan,
-    programs_of_scan,
     reach_of,
     segments_of,
     use_descriptors,
     version_of,
 )
+from nas.kernels.gated_delta_rule.triton_plan import chained_segments, final_shape, plan, programs_of_scan
 from nas.kernels.triton_support import on_device, strides
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from nas.kernels.gated_delta_rule import triton_launch, triton_launch_back
 from nas.kernels.gated_delta_rule.triton_documents import Documents
-from nas.kernels.gated_delta_rule.triton_launch import Saved, chained_segments, final_shape, plan
+from nas.kernels.gated_delta_rule.triton_launch import Saved
+from nas.kernels.gated_delta_rule.triton_plan import chained_segments, documents_of, final_shape, plan
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import dense, operand_dtype
 
@@ -40,7 +41,7 @@ def gated_delta_rule(
     tables: Tensor | None = None
     layout: list[int] | None = None
     if borders is not None and len(borders) > 2:  # one document is a sequence
-        tables, *layout = triton_launch.documents_of(borders, q, v, chunk_size)
+        tables, *layout = documents_of(borders, q, v, chunk_size)
     o, final, *_ = _forward(*inputs, chunk_size, scale, full_route_grad, save, final_state, True, tables, layout)
     return o.to(output_dtype), final
 

@@ -39,7 +39,7 @@ from nas.kernels.chunk_softmax_attention import (
     triton_window,
 )
 from nas.kernels.delta_gates import triton_op as delta_gates
-from nas.kernels.gated_delta_rule import hopper, triton_launch, triton_op
+from nas.kernels.gated_delta_rule import hopper, triton_launch, triton_op, triton_plan
 from nas.kernels.gated_delta_rule import triton_decode as delta_decode
 from nas.kernels.head_norms import triton_decode as norms_decode
 from nas.kernels.head_norms import triton_op as head_norms
@@ -170,7 +170,7 @@ def launch_delta(case: Case) -> None:
     options: dict[str, Any] = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "full_route_grad": True}
     if case.documents:
         borders = [i * case.T // case.documents for i in range(case.documents + 1)]
-        options["tables"], *options["layout"] = documents = triton_launch.documents_of(borders, q, v, case.chunk_size)
+        options["tables"], *options["layout"] = documents = triton_plan.documents_of(borders, q, v, case.chunk_size)
         route = empty(1, documents.chunks, case.H)
     _, _, *saved = triton_op.run_forward(q, k, v, g, beta, route, state, **options, save=True)
     triton_op.run_backward(q, k, v, route, saved, do, state, **options)
@@ -271,11 +271,11 @@ def problem_of(needs: Needs, capability: str) -> str | None:
 def compile_all(capability: str, wanted: str) -> None:
     """Print the needs of every kernel of the cases that match ``wanted``, compiled for ``capability``."""
     triton.runtime.driver.set_active(Driver(int(capability.replace(".", ""))))
-    triton_launch.multiprocessors = lambda device: MULTIPROCESSORS
+    triton_plan.multiprocessors = lambda device: MULTIPROCESSORS
     hopper.runs_on = lambda device: capability == "9.0"
     triton_launch.has_tile_copies = lambda device: int(capability.split(".")[0]) >= 9
     large = int(capability.split(".")[0]) in machine.LARGE_SHARED_MEMORY
-    for module in (triton_launch, triton_backward, triton_forward, triton_own_chunks, triton_skipped, triton_window):
+    for module in (triton_plan, triton_backward, triton_forward, triton_own_chunks, triton_skipped, triton_window):
         module.has_large_shared_memory = lambda device: large
     run = JITFunction.run
     case_name = ""

@@ -13,7 +13,7 @@ from tests.kernels.cases import Inputs, Shape, delta_inputs
 from tests.kernels.triton_cases import CUDA, assert_as_exact_as_rounding_allows, cast, on_gpu
 
 pytest.importorskip("triton")
-from nas.kernels.gated_delta_rule import triton_launch
+from nas.kernels.gated_delta_rule import triton_plan
 
 delta_rule: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="triton")
 reference: Any = functools.partial(gated_delta_rule, return_final_state=True, impl="reference")
@@ -25,13 +25,13 @@ def set_segments(monkeypatch: pytest.MonkeyPatch, chunks: int) -> None:
     def split(heads: int, tiles: int, tiles_of_chunk: int, *_: Any) -> int:
         return min(tiles, chunks * tiles_of_chunk)
 
-    monkeypatch.setattr(triton_launch, "split", split)
+    monkeypatch.setattr(triton_plan, "split", split)
 
 
 def set_tile(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     """Use tiles of this many tokens: several in a chunk even where chunks are short."""
-    chosen = triton_launch.blocks_of
-    monkeypatch.setattr(triton_launch, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
+    chosen = triton_plan.blocks_of
+    monkeypatch.setattr(triton_plan, "blocks_of", lambda *sizes: dataclasses.replace(chosen(*sizes), BT=tokens))
 
 
 def inputs_for(shape: Shape, route: str, dtype: torch.dtype = torch.float32) -> Inputs:

@@ -16,7 +16,7 @@ from tests.kernels.cases import Inputs, Shape, assert_all_close, delta_inputs, r
 from tests.kernels.triton_cases import CUDA, assert_matches, assert_never_waits, cast, on_cpu
 
 pytest.importorskip("triton")
-from nas.kernels.gated_delta_rule import triton_launch, triton_op
+from nas.kernels.gated_delta_rule import triton_op, triton_plan
 from tests.kernels.delta_cases import assert_low_precision, delta_rule, reference, set_segments, set_tile
 
 BORDERS = [0, 3, 3, 4, 44]
@@ -144,7 +144,7 @@ def test_a_trace_knows_the_results(wanted: bool, monkeypatch: pytest.MonkeyPatch
     inputs = cast(document_inputs(borders, shape, initial_state=wanted), torch.float32)
     q, k, v, g, beta, route = (inputs[name].detach() for name in ("q", "k", "v", "g", "beta", "route"))
     initial_state = inputs["initial_state"].detach() if wanted else None
-    tables, *layout = triton_launch.documents_of(borders, q, v, 16)
+    tables, *layout = triton_plan.documents_of(borders, q, v, 16)
     options = {"chunk_size": 16, "scale": 0.25, "full_route_grad": True, "tables": tables, "layout": layout}
     results, of_trace = (
         function(q, k, v, g, beta, route, initial_state, **options, save=True, final_state=wanted)
