@@ -71,8 +71,8 @@ def differentiate(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Compute dq, dk, dv, and in float32 dg, dbeta and droute [B, N, R] (empty without a route).
 
-    Where several heads of v share a head of q and k, dq and dk are sums over them. They are first written for each head
-    of v in float32, [B, T, H, K] each, which takes that memory and one more pass over it.
+    Where several heads of v share a head of q and k, dq and dk are sums over them. In Triton they are first written for
+    each head of v in float32, [B, T, H, K] each, which takes that memory and one more pass over it.
 
     Args:
         q, k, v, route, saved: as in the forward pass.
@@ -85,8 +85,10 @@ def differentiate(
     tiles = None if documents is None else documents.tile_table
     adds = dv is not None
     dv = v.new_empty(v.shape) if dv is None else dv
-    dtype = q.dtype if s.GROUP == 1 else torch.float32
-    dq, dk = (q.new_empty(s.B, s.T, s.H, s.K, dtype=dtype) for _ in range(2))
+    on_hopper = hopper.takes_gradients(chunk_size, documents is not None, q, k, v, do)
+    summed = s.GROUP == 1 or on_hopper
+    heads, dtype = (q.shape[2], q.dtype) if summed else (s.H, torch.float32)
+    dq, dk = (q.new_empty(s.B, s.T, heads, s.K, dtype=dtype) for _ in range(2))
     dg, dbeta = (q.new_empty(s.B, s.T, s.H, dtype=torch.float32) for _ in range(2))
     droute = q.new_empty(s.B * s.H if route is not None else 0, s.N, dtype=torch.float32)
     constants = constants_of(s, blocks, q.dtype, route, documents)
@@ -95,7 +97,7 @@ def differentiate(
     counts = (s.T, s.H, s.NT, s.N, s.R)
     with on_device(q):
         first = 0
-        if hopper.takes_gradients(chunk_size, q, k, v, do):
+        if on_hopper:
             from nas.kernels.gated_delta_rule.hopper import launch
 
             first = s.NT if documents is None else documents.full_tiles
@@ -130,6 +132,6 @@ def differentiate(
         droute = q.new_empty(0, dtype=torch.float32)
     else:
         droute = droute.view(s.B, s.R, s.H // s.R, s.N).sum(2).mT.contiguous()
-    if s.GROUP > 1:
+    if not summed:
         dq, dk = (x.unflatten(2, (-1, s.GROUP)).sum(3).to(q.dtype) for x in (dq, dk))
     return dq, dk, dv, dg, dbeta, droute

@@ -102,10 +102,11 @@ class Case(NamedTuple):
     dtype: torch.dtype = torch.bfloat16
     window: int | None = None
     documents: int = 0
+    group: int = 1
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Return q, k, v, the gradient of the output, and the route [B, N, H] or None."""
-        q, k = (empty(self.B, self.T, self.H, self.K, dtype=self.dtype) for _ in range(2))
+        q, k = (empty(self.B, self.T, self.H // self.group, self.K, dtype=self.dtype) for _ in range(2))
         v, do = (empty(self.B, self.T, self.H, self.V, dtype=self.dtype) for _ in range(2))
         route = empty(self.B, self.T // self.chunk_size, self.H) if self.routed else None
         return q, k, v, do, route
@@ -127,6 +128,7 @@ HOPPER_DELTA = {
     "128-256, tiles in a chunk": Case(*SHORT, 128, 256, 256, True),
     "192-384, no route, segments": Case(*LONG, 192, 384, 64, False),
     "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
+    "128-128, groups": Case(*SHORT, 128, 128, 64, True, group=4),
     "128-128, packed": Case(*LONG, 128, 128, 64, True, documents=50),
 }
 HOPPER_SOFTMAX = {
@@ -165,7 +167,7 @@ def every_window() -> Iterator[tuple[str, Case]]:
 def launch_delta(case: Case) -> None:
     """Launch forward and backward of the gated delta rule, with an initial state and the route's full gradient."""
     q, k, v, do, route = case.tensors()
-    g, beta = (q.new_empty(q.shape[:3], dtype=torch.float32) for _ in range(2))
+    g, beta = (q.new_empty(v.shape[:3], dtype=torch.float32) for _ in range(2))
     state = q.new_empty(case.documents or case.B, case.H, case.K, case.V, dtype=torch.float32)
     options: dict[str, Any] = {"chunk_size": case.chunk_size, "scale": case.K**-0.5, "full_route_grad": True}
     if case.documents:

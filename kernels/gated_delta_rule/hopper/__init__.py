@@ -44,15 +44,16 @@ def _suit(chunk_size: int, *tensors: Tensor) -> bool:
     )
 
 
-def takes_gradients(chunk_size: int, *tensors: Tensor) -> bool:
+def takes_gradients(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
     """Return whether `launch.differentiate` takes q, k, v and the gradient of o; of packed documents, the full tiles.
 
-    The GPU fills a tile with zeros at the end of a sequence, but not at the end of a document inside of it.
+    The GPU fills a tile with zeros at the end of a sequence, but not at the end of a document inside of it. As the rest
+    of the tiles is left to another kernel, each head of v of packed documents has a head of q and k of its own.
     """
     q, k, v, do = tensors
     return (
         _suit(chunk_size, q, k, v)
         and _suit(chunk_size, q, k, do)
-        and q.shape[2] == v.shape[2]
+        and (not packed or q.shape[2] == v.shape[2])
         and all(x.stride(2) == x.shape[-1] for x in tensors)
     )

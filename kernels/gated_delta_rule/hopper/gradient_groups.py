@@ -42,14 +42,35 @@ def readers(tensor):
 
 
 @gluon.jit
-def _place(item, table, NT, COUNT, PACKED: gl.constexpr):
-    """Return of the item-th tile to do: its head, its number, first token and chunk in the head."""
-    bh, n = item // COUNT, item % COUNT
+def _turns(tiles, NT, COUNT, GROUP: gl.constexpr):
+    """Return the number of tiles that this program does: of all heads of v that share a head of q and k in turn."""
+    all_tiles = tiles // NT // GROUP * COUNT
+    return (all_tiles - gl.program_id(0) + gl.num_programs(0) - 1) // gl.num_programs(0) * GROUP
+
+
+@gluon.jit
+def _place(turn, table, NT, COUNT, GROUP: gl.constexpr, PACKED: gl.constexpr):
+    """Return of the turn-th tile: its head, its number in the head, and first token and chunk."""
+    item = gl.program_id(0) + turn // GROUP * gl.num_programs(0)
+    bh, n = item // COUNT * GROUP + turn % GROUP, item % COUNT
     token, chunk = n * TOKENS, n
     if PACKED:
         n = gl.load(table + n * 8 + 5)
         token, chunk = gl.load(table + n * 8), gl.load(table + n * 8 + 2)
     return bh, n, token, chunk
+
+
+@gluon.jit
+def _add_up(x, sums, turn, GROUP: gl.constexpr):
+    """Return the sum of x [TOKENS, KEYS] over the last turns; ``sums`` holds it from turn to turn of a group."""
+    layout: gl.constexpr = layout_of(KEYS)
+    row = gl.program_id(0) * TOKENS + gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout))
+    at = sums + row[:, None] * KEYS + gl.arange(0, KEYS, layout=gl.SliceLayout(0, layout))[None, :]
+    if turn % GROUP > 0:
+        x += gl.load(at)
+    if turn % GROUP < GROUP - 1:
+        gl.store(at, x)
+    return x
 
 
 @gluon.jit
@@ -63,13 +84,12 @@ def _fill(tensor, rows, at, tile, ready, free, phase):
 @gluon.jit
 def load_tiles(
     q_rows, k_rows, v_rows, do_rows, dv_rows, x_rows, dr_rows, s_rows, ds_rows, gates_rows, q, k, v, do, dv, x, dr, s,
-    ds, gates, ready, free, gates_ready, gates_free, table, tiles, NT, COUNT, H, ADD: gl.constexpr,
-    PACKED: gl.constexpr, BLOCKS: gl.constexpr,
+    ds, gates, ready, free, gates_ready, gates_free, table, tiles, NT, COUNT, H, GROUP: gl.constexpr,
+    ADD: gl.constexpr, PACKED: gl.constexpr, BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Copy all tensors of each tile, in the order in which those of the last are needed no longer."""
-    step = 0
-    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
-        bh, n, token, _ = _place(item, table, NT, COUNT, PACKED)
+    for step in range(_turns(tiles, NT, COUNT, GROUP)):
+        bh, n, token, _ = _place(step, table, NT, COUNT, GROUP, PACKED)
         tile, b, h = bh * NT + n, bh // H, bh % H
         stage = step % 2
         mbarrier.wait(gates_free.index(stage), ((step // 2) & 1) ^ 1)
@@ -87,24 +107,22 @@ def load_tiles(
             _fill(S, s_rows, [tile * KEYS, column], s, ready, free, phase)
             _fill(DS, ds_rows, [tile * KEYS, column], ds, ready, free, phase)
             if block == 0:
-                _fill(K, k_rows, [b, token, h * KEYS], k, ready, free, (step & 1) ^ 1)
-                _fill(Q, q_rows, [b, token, h * KEYS], q, ready, free, (step & 1) ^ 1)
-        step += 1  # noqa: SIM113 - the compiler has no enumerate
+                _fill(K, k_rows, [b, token, h // GROUP * KEYS], k, ready, free, (step & 1) ^ 1)
+                _fill(Q, q_rows, [b, token, h // GROUP * KEYS], q, ready, free, (step & 1) ^ 1)
 
 
 @gluon.jit
 def differentiate_queries(
-    gates_tiles, q, k, v, do, x, dr, s, dq_tile, dv_tile, dq_rows, dv_rows, sums, ready, free, gates_ready, gates_free,
-    dm_tile, handed_ready, handed_free, table, tiles, scale, NT, COUNT, H, ADD: gl.constexpr, PACKED: gl.constexpr,
-    BLOCKS: gl.constexpr,
+    gates_tiles, q, k, v, do, x, dr, s, dq_tile, dv_tile, dq_rows, dv_rows, group_sums, sums, ready, free, gates_ready,
+    gates_free, dm_tile, handed_ready, handed_free, table, tiles, scale, NT, COUNT, H, GROUP: gl.constexpr,
+    ADD: gl.constexpr, PACKED: gl.constexpr, BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Compute dq, dv, q . dq and dR . v of each tile, and dM for `differentiate_writes`."""
     layout: gl.constexpr = layout_of(KEYS)
     dtype: gl.constexpr = x.dtype
     i, some = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout)), gl.arange(0, 16, layout=gl.SliceLayout(1, ROWS))
-    step = 0
-    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
-        bh, n, token, _ = _place(item, table, NT, COUNT, PACKED)
+    for step in range(_turns(tiles, NT, COUNT, GROUP)):
+        bh, n, token, _ = _place(step, table, NT, COUNT, GROUP, PACKED)
         tile, b, h = bh * NT + n, bh // H, bh % H
         gates = gates_tiles.index(step % 2)
         mbarrier.wait(gates_ready.index(step % 2), (step // 2) & 1)
@@ -161,28 +179,30 @@ def differentiate_queries(
         mbarrier.wait(ready.index(Q), step & 1)
         of_q = gl.sum(total * q.load(layout).to(gl.float32), 1)
         mbarrier.arrive(free.index(Q))
-        tma.store_wait(0)
-        dq_tile.reshape([TOKENS, KEYS]).store(total.to(dtype))
-        fence_async_shared()
-        copy_out(dq_rows, [b, token, h * KEYS], dq_tile)
+        if GROUP > 1:
+            total = _add_up(total, group_sums, step, GROUP)
+        if step % GROUP == GROUP - 1:
+            tma.store_wait(0)
+            dq_tile.reshape([TOKENS, KEYS]).store(total.to(dtype))
+            fence_async_shared()
+            copy_out(dq_rows, [b, token, h // GROUP * KEYS], dq_tile)
         gl.store(sums + tile * TOKENS + i, of_q)
-        step += 1  # noqa: SIM113
     tma.store_wait(0)
 
 
 @gluon.jit
 def differentiate_reads(
     gates_tiles, k, x, dr, s, ds, dk_tile, sums, overlaps, ready, free, gates_ready, gates_free, dl_tile,
-    handed_ready, handed_free, table, tiles, NT, COUNT, PACKED: gl.constexpr, BLOCKS: gl.constexpr,
+    handed_ready, handed_free, table, tiles, NT, COUNT, GROUP: gl.constexpr, PACKED: gl.constexpr,
+    BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Compute beta dL and beta e of each tile, for `differentiate_writes`, k . e and <dS, S>."""
     layout: gl.constexpr = layout_of(KEYS)
     square: gl.constexpr = layout_of(TOKENS)
     dtype: gl.constexpr = x.dtype
     i = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout))
-    step = 0
-    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
-        bh, n, _, _ = _place(item, table, NT, COUNT, PACKED)
+    for step in range(_turns(tiles, NT, COUNT, GROUP)):
+        bh, n, _, _ = _place(step, table, NT, COUNT, GROUP, PACKED)
         tile = bh * NT + n
         gates = gates_tiles.index(step % 2)
         mbarrier.wait(gates_ready.index(step % 2), (step // 2) & 1)
@@ -221,22 +241,20 @@ def differentiate_reads(
         dk_tile.reshape([TOKENS, KEYS]).store((reads * strength[:, None]).to(dtype))
         mbarrier.arrive(handed_ready.index(E))
         gl.store(sums + (3 * tiles + tile) * TOKENS + i, read)
-        step += 1  # noqa: SIM113
 
 
 @gluon.jit
 def differentiate_writes(
-    gates_tiles, route, q, k, x, ds, dm_tile, dl_tile, dk_tile, dk_rows, sums, overlaps, ready, free, gates_ready,
-    gates_free, handed_ready, handed_free, table, tiles, NT, COUNT, H, R, N, HAS_ROUTE: gl.constexpr,
-    PACKED: gl.constexpr, BLOCKS: gl.constexpr,
+    gates_tiles, route, q, k, x, ds, dm_tile, dl_tile, dk_tile, dk_rows, group_sums, sums, overlaps, ready, free,
+    gates_ready, gates_free, handed_ready, handed_free, table, tiles, NT, COUNT, H, R, N, HAS_ROUTE: gl.constexpr,
+    GROUP: gl.constexpr, PACKED: gl.constexpr, BLOCKS: gl.constexpr,
 ):  # fmt: skip
     """Compute w of each tile, dk = beta e + w, -k . w and <dS, what the tile writes>."""
     layout: gl.constexpr = layout_of(KEYS)
     dtype: gl.constexpr = x.dtype
     i = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, layout))
-    step = 0
-    for item in range(gl.program_id(0), tiles // NT * COUNT, gl.num_programs(0)):
-        bh, n, token, chunk = _place(item, table, NT, COUNT, PACKED)
+    for step in range(_turns(tiles, NT, COUNT, GROUP)):
+        bh, n, token, chunk = _place(step, table, NT, COUNT, GROUP, PACKED)
         tile, b, h = bh * NT + n, bh // H, bh % H
         writes = gl.zeros([TOKENS, KEYS], gl.float32, layout)
         for block in gl.static_range(BLOCKS):
@@ -268,10 +286,13 @@ def differentiate_writes(
         mbarrier.arrive(free.index(K))
         mbarrier.wait(handed_ready.index(E), step & 1)
         keys = dk_tile.reshape([TOKENS, KEYS])
-        keys.store((keys.load(layout).to(gl.float32) + writes).to(dtype))
-        fence_async_shared()
-        copy_out(dk_rows, [b, token, h * KEYS], dk_tile)
+        writes += keys.load(layout).to(gl.float32)
+        if GROUP > 1:
+            writes = _add_up(writes, group_sums, step, GROUP)
+        if step % GROUP == GROUP - 1:
+            keys.store(writes.to(dtype))
+            fence_async_shared()
+            copy_out(dk_rows, [b, token, h // GROUP * KEYS], dk_tile)
         gl.store(sums + (tiles + tile) * TOKENS + i, -written)
         gl.store(overlaps + tile, gained)
-        step += 1  # noqa: SIM113
     tma.store_wait(0)

@@ -48,20 +48,21 @@ def _head(DTYPE: gl.constexpr):
 
 @gluon.jit(do_not_specialize=["tiles", "T", "NT", "COUNT", "N"])
 def differentiate(
-    q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, B, T, H, NT,
-    COUNT, R, N,
+    q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, dq_sums, dk_sums, sums, overlaps,
+    tiles, scale, B, T, H, NT, COUNT, R, N,
     q_b, q_t, k_b, k_t, v_b, v_t, do_b, do_t,
-    VALUE_DIM: gl.constexpr, HAS_ROUTE: gl.constexpr, ADD: gl.constexpr, PACKED: gl.constexpr,
+    VALUE_DIM: gl.constexpr, GROUP: gl.constexpr, HAS_ROUTE: gl.constexpr, ADD: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
     """Compute dq, dk and dv, added to its contents with ADD, and what `triton_backward.differentiate_gates` needs.
 
-    Each head of v has a head of q and k of its own; the heads lie side by side in memory. Of each head COUNT of the NT
-    tiles are done, the first ones in the order in ``table`` with PACKED. The ``tiles`` of all heads have ``sums`` and
-    ``overlaps`` as of `triton_backward.differentiate`.
+    The heads of each tensor lie side by side in memory. Of each head COUNT of the NT tiles are done, the first ones in
+    the order in ``table`` with PACKED. The ``tiles`` of all heads have ``sums`` and ``overlaps`` as of
+    `triton_backward.differentiate`. Where GROUP heads of v share a head of q and k, dq and dk are added up in
+    ``dq_sums`` and ``dk_sums``, [programs, TOKENS, KEYS] float32 each.
     """
     dtype: gl.constexpr = k.dtype.element_ty
     BLOCKS: gl.constexpr = VALUE_DIM // COLUMNS
-    keys, values = H * KEYS, H * VALUE_DIM
+    keys, values = H // GROUP * KEYS, H * VALUE_DIM
     q_rows, k_rows = _heads(q, B, T, keys, q_b, q_t), _heads(k, B, T, keys, k_b, k_t)
     v_rows, do_rows = _heads(v, B, T, values, v_b, v_t), _heads(do, B, T, values, do_b, do_t)
     dq_rows, dk_rows = _heads(dq, B, T, keys, T * keys, keys), _heads(dk, B, T, keys, T * keys, keys)
@@ -88,25 +89,25 @@ def differentiate(
             (
                 differentiate_writes,
                 (
-                    gates_tiles, route, q_tile, k_tile, x_tile, ds_tile, dm_tile, dl_tile, dk_head, dk_rows, sums,
-                    overlaps, ready, free, gates_ready, gates_free, handed_ready, handed_free, table, tiles,
-                    NT, COUNT, H, R, N, HAS_ROUTE, PACKED, BLOCKS,
+                    gates_tiles, route, q_tile, k_tile, x_tile, ds_tile, dm_tile, dl_tile, dk_head, dk_rows, dk_sums,
+                    sums, overlaps, ready, free, gates_ready, gates_free, handed_ready, handed_free, table, tiles,
+                    NT, COUNT, H, R, N, HAS_ROUTE, GROUP, PACKED, BLOCKS,
                 ),
             ),
             (
                 differentiate_reads,
                 (
                     gates_tiles, k_tile, x_tile, dr_tile, s_tile, ds_tile, dk_head, sums, overlaps, ready, free,
-                    gates_ready, gates_free, dl_tile, handed_ready, handed_free, table, tiles, NT, COUNT, PACKED,
-                    BLOCKS,
+                    gates_ready, gates_free, dl_tile, handed_ready, handed_free, table, tiles, NT, COUNT, GROUP,
+                    PACKED, BLOCKS,
                 ),
             ),
             (
                 differentiate_queries,
                 (
                     gates_tiles, q_tile, k_tile, v_tile, do_tile, x_tile, dr_tile, s_tile, dq_head, dv_head, dq_rows,
-                    dv_rows, sums, ready, free, gates_ready, gates_free, dm_tile, handed_ready, handed_free, table,
-                    tiles, scale, NT, COUNT, H, ADD, PACKED, BLOCKS,
+                    dv_rows, dq_sums, sums, ready, free, gates_ready, gates_free, dm_tile, handed_ready, handed_free,
+                    table, tiles, scale, NT, COUNT, H, GROUP, ADD, PACKED, BLOCKS,
                 ),
             ),
             (
@@ -114,7 +115,7 @@ def differentiate(
                 (
                     q_rows, k_rows, v_rows, do_rows, dv_rows, x_rows, dr_rows, s_rows, ds_rows, gates_rows, q_head,
                     k_head, v_head, do_head, dv_head, x_tile, dr_tile, s_tile, ds_tile, gates_tiles, ready, free,
-                    gates_ready, gates_free, table, tiles, NT, COUNT, H, ADD, PACKED, BLOCKS,
+                    gates_ready, gates_free, table, tiles, NT, COUNT, H, GROUP, ADD, PACKED, BLOCKS,
                 ),
             ),
         ],

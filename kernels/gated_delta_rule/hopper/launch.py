@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from nas.kernels.gated_delta_rule.hopper import VALUE_DIM, gradients
+from nas.kernels.gated_delta_rule.hopper import CHUNK_SIZE, KEY_DIM, VALUE_DIM, gradients
 from nas.kernels.gated_delta_rule.hopper import scan as forward
 from nas.kernels.gated_delta_rule.hopper import scan_back as backward
 from nas.kernels.triton_support import allow_scratch_memory, multiprocessors, strides
@@ -63,14 +63,17 @@ def differentiate(
     ``count`` tiles in its order are taken; else ``count`` is their number.
     """
     batch, length, heads, _ = v.shape
-    tiles, work = gates.shape[0] * gates.shape[1], gates.shape[0] * count
-    if work == 0:
+    tiles, group = gates.shape[0] * gates.shape[1], heads // k.shape[2]
+    programs = min(gates.shape[0] // group * count, multiprocessors(k.device))
+    if programs == 0:
         return
+    dq_sums, dk_sums = (None if group == 1 else gates.new_empty(programs, CHUNK_SIZE, KEY_DIM) for _ in range(2))
     of_rows = [tensor.stride(axis) for tensor in (q, k, v, do) for axis in (0, 1)]
     chunks, routing_heads = (1, heads) if route is None else route.shape[1:]
     allow_scratch_memory(k.device)
-    gradients.differentiate[(min(work, multiprocessors(k.device)),)](
-        q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, sums, overlaps, tiles, scale, batch,
-        length, heads, gates.shape[1], count, routing_heads, chunks, *of_rows, VALUE_DIM=v.shape[-1],
-        HAS_ROUTE=route is not None, ADD=adds, PACKED=table is not None, num_warps=WARPS,
+    gradients.differentiate[(programs,)](
+        q, k, v, do, route, table, gates, x, dr, states, dstates, dq, dk, dv, dq_sums, dk_sums, sums, overlaps,
+        tiles, scale, batch, length, heads, gates.shape[1], count, routing_heads, chunks, *of_rows,
+        VALUE_DIM=v.shape[-1], GROUP=group, HAS_ROUTE=route is not None, ADD=adds, PACKED=table is not None,
+        num_warps=WARPS,
     )  # fmt: skip
