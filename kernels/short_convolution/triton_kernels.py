@@ -13,7 +13,7 @@ from nas.kernels.triton_elementwise import silu, silu_and_slope
 
 
 @triton.jit
-def position(T, D, R: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):
+def position(T, D, R, ROWS: tl.constexpr, BD: tl.constexpr):
     """Return this program's batch entry, index among the blocks of tokens, first tokens of its rows, and channels."""
     blocks_d, blocks_t = tl.cdiv(D, BD), tl.cdiv(T, ROWS * R)
     block = tl.program_id(0) // blocks_d
@@ -23,9 +23,9 @@ def position(T, D, R: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr):
 
 
 @triton.jit
-def load_tokens(pointer, t, d, T, D, stride):
-    """Load [ROWS, BD] at tokens t [ROWS, 1] and channels d [1, BD]; zeros outside of the sequence."""
-    return tl.load(pointer + t.to(tl.int64) * stride + d, mask=(t >= 0) & (t < T) & (d < D), other=0.0)
+def places_of(pointer, t, d, stride):
+    """Return the addresses [ROWS, BD] of tokens t [ROWS, 1] and channels d [1, BD]."""
+    return pointer + t * stride + d
 
 
 @triton.jit
@@ -38,12 +38,27 @@ def load_taps(weight, d, D, W: tl.constexpr):
 
 
 @triton.jit
-def load_several(pointer, t, d, T, D, stride, COUNT: tl.constexpr):
-    """Load COUNT tiles as `load_tokens` does, at tokens t, t + 1, ...; all loads start before the first is used."""
+def load_several(places, stride, t, T, inside, FIRST: tl.constexpr, COUNT: tl.constexpr):
+    """Load COUNT tiles [ROWS, BD] of the tokens from t + FIRST on, where t [ROWS, 1] are those at ``places``.
+
+    There are zeros outside of the sequence and of the channels ``inside``. All loads start before the first is used.
+    """
     tokens = ()
-    for i in tl.static_range(COUNT):
-        tokens = tokens + (load_tokens(pointer, t + i, d, T, D, stride),)
+    for i in tl.static_range(FIRST, FIRST + COUNT):
+        exists = inside & (t + i < T)
+        if i < 0:
+            exists &= t + i >= 0
+        tokens = tokens + (tl.load(places + i * stride, mask=exists, other=0.0),)
     return tokens
+
+
+@triton.jit
+def widen(tokens, COUNT: tl.constexpr):
+    """Convert COUNT tiles to float32."""
+    wide = ()
+    for i in tl.static_range(COUNT):
+        wide = wide + (tokens[i].to(tl.float32),)
+    return wide
 
 
 @triton.jit
@@ -52,6 +67,15 @@ def correlate(taps, inputs, W: tl.constexpr):
     total = taps[0] * inputs[0]
     for w in tl.static_range(1, W):
         total += taps[w] * inputs[w]
+    return total
+
+
+@triton.jit
+def correlate_back(taps, gradients, W: tl.constexpr):
+    """Compute sum_w taps[w] * gradients[W - 1 - w]."""
+    total = taps[0] * gradients[W - 1]
+    for w in tl.static_range(1, W):
+        total += taps[w] * gradients[W - 1 - w]
     return total
 
 
@@ -75,72 +99,68 @@ def keep_own_gradients(dps, s, documents, T, W: tl.constexpr):
     return own
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "R"])
 def forward(
-    x, weight, documents, y, T, D, x_b, x_t,
-    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
+    x, weight, documents, y, T, D, R, x_b, x_t,
+    W: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [D, W].
 
     With PACKED, ``documents`` [T, 2] holds the first token of each token's document, and the token after its last.
     """
-    b, _, start, d = position(T, D, R, ROWS, BD)
-    x += b * x_b
-    taps, inputs = load_taps(weight, d, D, W), ()
-    for w in tl.static_range(W - 1):
-        inputs = inputs + (load_tokens(x, start - (W - 1) + w, d, T, D, x_t).to(tl.float32),)
-    for step in range(R // UNROLL):
-        first = start + step * UNROLL
-        loaded = load_several(x, first, d, T, D, x_t, UNROLL)
+    b, _, t, d = position(T, D, R, ROWS, BD)
+    x_t, y_t, inside = tl.cast(x_t, tl.int64), tl.cast(D, tl.int64), d < D
+    x, y = places_of(x + b * x_b, t, d, x_t), places_of(y + b * T * D, t, d, y_t)
+    taps = load_taps(weight, d, D, W)
+    inputs = widen(load_several(x, x_t, t, T, inside, 1 - W, W - 1), W - 1)
+    for _ in range(R // UNROLL):
+        loaded = load_several(x, x_t, t, T, inside, 0, UNROLL)
         for i in tl.static_range(UNROLL):
             inputs = inputs + (loaded[i].to(tl.float32),)
-            t = first + i
-            own = keep_own_inputs(inputs, t, documents, T, W) if PACKED else inputs
+            own = keep_own_inputs(inputs, t + i, documents, T, W) if PACKED else inputs
             made = silu(correlate(taps, own, W))
-            tl.store(y + (b * T + t) * D + d, made.to(y.dtype.element_ty), mask=(t < T) & (d < D))
+            tl.store(y + i * y_t, made.to(y.dtype.element_ty), mask=inside & (t + i < T))
             inputs = inputs[1:]
+        t, x, y = t + UNROLL, x + UNROLL * x_t, y + UNROLL * y_t
 
 
-@triton.jit(do_not_specialize=["T"])
+@triton.jit(do_not_specialize=["T", "R"])
 def backward(
-    dy, x, weight, documents, dx, dweight, T, D, dy_b, dy_t, x_b, x_t, dx_b, dx_t,
-    W: tl.constexpr, R: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
+    dy, x, weight, documents, dx, dweight, T, D, R, dy_b, dy_t, x_b, x_t, dx_b, dx_t,
+    W: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Compute dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
 
     With p_t the input of SiLU, x_s has weight taps[w] in p_{s + W - 1 - w}. At t = s + W - 1 the W gradients of p that
     dx_s needs are in registers. ``documents`` is as in `forward`.
     """
-    b, block, start, d = position(T, D, R, ROWS, BD)
-    x += b * x_b
-    dy += b * dy_b
-    dx += b * dx_b
-    taps, inputs, dps, sums = load_taps(weight, d, D, W), (), (), ()
+    b, block, s, d = position(T, D, R, ROWS, BD)
+    dy_t, x_t, dx_t, inside = tl.cast(dy_t, tl.int64), tl.cast(x_t, tl.int64), tl.cast(dx_t, tl.int64), d < D
+    dy, x = places_of(dy + b * dy_b, s, d, dy_t), places_of(x + b * x_b, s, d, x_t)
+    dx = places_of(dx + b * dx_b, s, d, dx_t)
+    taps, dps, sums = load_taps(weight, d, D, W), (), ()
     for _ in tl.static_range(W):
         sums = sums + (tl.zeros([ROWS, BD], tl.float32),)
-    for w in tl.static_range(W - 1):
-        inputs = inputs + (load_tokens(x, start - (W - 1) + w, d, T, D, x_t).to(tl.float32),)
+    inputs = widen(load_several(x, x_t, s, T, inside, 1 - W, W - 1), W - 1)
+    x_begin, dy_begin = load_several(x, x_t, s, T, inside, 0, W - 1), load_several(dy, dy_t, s, T, inside, 0, W - 1)
     for i in tl.static_range(W - 1):
-        inputs = inputs + (load_tokens(x, start + i, d, T, D, x_t).to(tl.float32),)
-        own = keep_own_inputs(inputs, start + i, documents, T, W) if PACKED else inputs
-        slope = silu_and_slope(correlate(taps, own, W))[1]
-        dps = dps + (slope * load_tokens(dy, start + i, d, T, D, dy_t).to(tl.float32),)
+        inputs = inputs + (x_begin[i].to(tl.float32),)
+        own = keep_own_inputs(inputs, s + i, documents, T, W) if PACKED else inputs
+        dps = dps + (silu_and_slope(correlate(taps, own, W))[1] * dy_begin[i].to(tl.float32),)
         inputs = inputs[1:]
-    for step in range(R // UNROLL):
-        first = start + step * UNROLL
-        x_loaded = load_several(x, first + (W - 1), d, T, D, x_t, UNROLL)
-        dy_loaded = load_several(dy, first + (W - 1), d, T, D, dy_t, UNROLL)
+    for _ in range(R // UNROLL):
+        x_loaded = load_several(x, x_t, s, T, inside, W - 1, UNROLL)
+        dy_loaded = load_several(dy, dy_t, s, T, inside, W - 1, UNROLL)
         for i in tl.static_range(UNROLL):
             inputs = inputs + (x_loaded[i].to(tl.float32),)
-            own = keep_own_inputs(inputs, first + (W - 1) + i, documents, T, W) if PACKED else inputs
-            slope = silu_and_slope(correlate(taps, own, W))[1]
-            dps = dps + (slope * dy_loaded[i].to(tl.float32),)
-            s, added, gradient = first + i, (), tl.zeros([ROWS, BD], tl.float32)
-            own = keep_own_gradients(dps, s, documents, T, W) if PACKED else dps
+            own = keep_own_inputs(inputs, s + (W - 1 + i), documents, T, W) if PACKED else inputs
+            dps = dps + (silu_and_slope(correlate(taps, own, W))[1] * dy_loaded[i].to(tl.float32),)
+            own = keep_own_gradients(dps, s + i, documents, T, W) if PACKED else dps
+            gradient, added = correlate_back(taps, own, W), ()
             for w in tl.static_range(W):
-                gradient += taps[w] * own[W - 1 - w]
                 added = added + (sums[w] + inputs[0] * own[W - 1 - w],)
-            tl.store(dx + s.to(tl.int64) * dx_t + d, gradient.to(dx.dtype.element_ty), mask=(s < T) & (d < D))
+            tl.store(dx + i * dx_t, gradient.to(dx.dtype.element_ty), mask=inside & (s + i < T))
             inputs, dps, sums = inputs[1:], dps[1:], added
+        s, x, dy, dx = s + UNROLL, x + UNROLL * x_t, dy + UNROLL * dy_t, dx + UNROLL * dx_t
     for w in tl.static_range(W):
         tl.store(dweight + (block * D + d) * W + w, tl.sum(sums[w], axis=0)[None, :], mask=d < D)

@@ -10,14 +10,18 @@ from nas.kernels.joint_gradient import gradient_memory
 from nas.kernels.short_convolution import triton_kernels
 from nas.kernels.triton_elementwise import sum_partials
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
-from nas.kernels.triton_support import dense, on_device, operand_dtype
+from nas.kernels.triton_support import dense, multiprocessors, on_device, operand_dtype
 
 CHANNELS, ROWS, WARPS = 64, 8, 4
 """Channels of a tile: 128 bytes of a row in half precision, a whole cache line. With 4 elements for each thread, a
 window of 8 inputs and 8 gradients fits in registers.
 """
-TOKENS_PER_ROW, UNROLL = 32, 4
-"""Most consecutive tokens that a row of a tile processes, and how many of them are loaded at once."""
+UNROLL = 4
+"""Tokens that a row of a tile loads at once."""
+LONGEST_WALK = 64
+"""Most consecutive tokens that a row processes; each row reads its neighbours' tokens too, twice W - 1 of them."""
+FORWARD_PROGRAMS, BACKWARD_PROGRAMS = 10, 4
+"""Programs that a multiprocessor runs at once: they have 48 and 128 registers a thread."""
 
 
 def short_convolution(x: Tensor, weight: Tensor, borders: list[int] | None = None) -> Tensor:
@@ -39,11 +43,11 @@ def _run_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> 
     x = dense(x)
     _, length, channels = x.shape
     y = x.new_empty(x.shape)
-    blocks, walk = _blocks(x)
+    blocks, walk = _blocks(x, FORWARD_PROGRAMS)
     with on_device(x):
         triton_kernels.forward[(blocks * triton.cdiv(channels, CHANNELS),)](
-            x, weight.contiguous(), documents, y, length, channels, *x.stride()[:2],
-            W=weight.shape[1], R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
+            x, weight.contiguous(), documents, y, length, channels, walk, *x.stride()[:2],
+            W=weight.shape[1], UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
             num_warps=WARPS,
         )  # fmt: skip
     return y
@@ -56,14 +60,14 @@ def _fake_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) ->
 def _run_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
     dy, x = dense(dy), dense(x)
     _, length, channels = x.shape
-    (blocks, walk), size = _blocks(x), weight.shape[1]
+    (blocks, walk), size = _blocks(x, BACKWARD_PROGRAMS), weight.shape[1]
     dx = gradient_memory(x)
     partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
     with on_device(x):
         triton_kernels.backward[(blocks * triton.cdiv(channels, CHANNELS),)](
-            dy, x, weight.contiguous(), documents, dx, partials, length, channels, *dy.stride()[:2], *x.stride()[:2],
-            *dx.stride()[:2], W=size, R=walk, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
-            num_warps=WARPS,
+            dy, x, weight.contiguous(), documents, dx, partials, length, channels, walk, *dy.stride()[:2],
+            *x.stride()[:2], *dx.stride()[:2], W=size, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS,
+            PACKED=documents is not None, num_warps=WARPS,
         )  # fmt: skip
     return dx, sum_partials(partials, weight)
 
@@ -72,10 +76,17 @@ def _fake_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | No
     return x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
-def _blocks(x: Tensor) -> tuple[int, int]:
-    """Return the number of blocks of tokens of all batch entries, and the number of tokens that a row processes."""
-    batch, length, _ = x.shape
-    walk = min(TOKENS_PER_ROW, max(UNROLL, triton.next_power_of_2(triton.cdiv(length, ROWS))))
+def _blocks(x: Tensor, programs: int) -> tuple[int, int]:
+    """Return the number of blocks of tokens of all batch entries, and the number of tokens that a row processes.
+
+    All programs have equal work. They run in as few rounds as the longest walk allows, and the last round is full too.
+    ``programs`` is the number that a multiprocessor runs at once.
+    """
+    batch, length, channels = x.shape
+    at_once = programs * multiprocessors(x.device)
+    steps = triton.cdiv(batch * length * triton.cdiv(channels, CHANNELS), ROWS * UNROLL)
+    rounds = triton.cdiv(steps * UNROLL, at_once * LONGEST_WALK)
+    walk = UNROLL * min(triton.cdiv(steps, at_once * rounds), triton.cdiv(length, ROWS * UNROLL))
     return batch * triton.cdiv(length, ROWS * walk), walk
 
 
