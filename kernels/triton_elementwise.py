@@ -1,12 +1,14 @@
-"""Helpers of the element-wise operations' kernels: rows of tensors, SiLU, and RMSNorm with its gradient."""
+"""Helpers of the element-wise operations' kernels: rows of tensors, sums of parts, SiLU, RMSNorm and its gradient."""
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from nas.kernels.triton_support import dense
+from nas.kernels.triton_support import dense, on_device
+
+SUMMED_ROWS, SUMMED_COLUMNS = 512, 16
+"""Rows and columns of a tile of parts of a gradient: 64 bytes of a row, and few rounds of loads."""
 
 
 def rows(x: Tensor) -> Tensor:
@@ -25,8 +27,25 @@ def empty_output(like: Tensor) -> Tensor:
 
 
 def sum_partials(partials: Tensor, like: Tensor) -> Tensor:
-    """Sum float32 gradients [P, ...] of a weight over P programs, always in the same order."""
-    return partials.sum(0, dtype=torch.float32).to(like.dtype)
+    """Sum float32 gradients [P, ...] of a weight over P programs, in a fixed order and in the dtype of ``like``."""
+    total = like.new_empty(partials.shape[1:])
+    with on_device(partials):
+        add_rows[(triton.cdiv(total.numel(), SUMMED_COLUMNS),)](
+            partials, total, len(partials), total.numel(), BR=SUMMED_ROWS, BC=SUMMED_COLUMNS, num_warps=16
+        )
+    return total
+
+
+@triton.jit(do_not_specialize=["rows"])
+def add_rows(partials, total, rows, columns, BR: tl.constexpr, BC: tl.constexpr):
+    """Sum BC columns of partials [rows, columns], BR rows at a time."""
+    r, c = tl.arange(0, BR)[:, None], tl.program_id(0) * BC + tl.arange(0, BC)[None, :]
+    sums = tl.zeros([BR, BC], tl.float32)
+    for first in range(0, rows, BR):
+        place = partials + (first + r).to(tl.int64) * columns + c
+        sums += tl.load(place, mask=(first + r < rows) & (c < columns), other=0.0)
+    sums = tl.sum(sums, axis=0)[None, :]
+    tl.store(total + c, sums.to(total.dtype.element_ty), mask=c < columns)
 
 
 LOG2_E = tl.constexpr(1.4426950408889634)

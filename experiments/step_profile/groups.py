@@ -18,6 +18,7 @@ ELEMENTWISE = {
 }
 """Operations whose kernels have the same names, so that the operation that launched a kernel decides."""
 AGAIN = "convolutions and norms, computed again"
+SUMS = "sums: partial gradients of weights"
 BY_OPERATION = (
     ("Optimizer.step", "optimiser"),
     ("clipping", "clipping"),
@@ -38,7 +39,7 @@ BY_OPERATION = (
     ("aten::fill_", "casts and copies"),
     ("aten::zero_", "casts and copies"),
     ("aten::add", "additions: residual stream, sums of gradients"),
-    ("aten::sum", "sums: partial gradients of weights"),
+    ("aten::sum", SUMS),
 )
 """Part of an operation's name, and the group of its kernels; the first match counts."""
 OTHER = "other"
@@ -73,6 +74,8 @@ def group_of(kernel: str, operations: Sequence[str]) -> str:
     if kernel in ("forward", "backward"):
         within = (group for name in operations for part, group in ELEMENTWISE.items() if part in name)
         return next(within, AGAIN)
+    if kernel == "add_rows":
+        return SUMS
     if GEMM.search(kernel):
         return "matrix products"
     for part, group in BY_OPERATION:

@@ -17,6 +17,7 @@ from experiments.step_profile.groups import group_of
         ("forward", ("hybrid_attentionBackward",), "convolutions and norms, computed again"),
         ("multi_tensor_apply_kernel", ("aten::_fused_adamw_", "Optimizer.step#AdamW.step"), "optimiser"),
         ("elementwise_kernel", ("aten::copy_", "aten::_to_copy", "ToCopyBackward0"), "casts and copies"),
+        ("add_rows", ("branch_mergeBackward",), "sums: partial gradients of weights"),
         ("elementwise_kernel", ("aten::sin",), "other"),
     ],
 )

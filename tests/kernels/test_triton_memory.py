@@ -40,7 +40,7 @@ KERNELS = {
         "_index_kernel", "_forward_kernel", "_recompute_kernel", "_delta_kernel", "_own_chunk_kernel",
         "_backward_kernel", "_skipped_kernel", "_window_forward_kernel", "_window_backward_kernel",
     },
-    "others": {"_step", "_attend", "_merge", "_forward_of_both", "forward", "backward"},
+    "others": {"_step", "_attend", "_merge", "_forward_of_both", "forward", "backward", "add_rows"},
 }  # fmt: skip
 
 
