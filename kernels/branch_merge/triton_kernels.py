@@ -3,20 +3,21 @@
 A program takes one head of some tokens. ``o`` is the first branch, and ``other`` the second if there are two (PAIR).
 ``share`` is the first branch's weight: the softmax of two scores is the sigmoid of their difference.
 """
-# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, disable-error-code="assignment"
+# ruff: noqa: RUF005 - Triton supports tuples and their sum, but no unpacking
 
 import triton
 import triton.language as tl
 
-from nas.kernels.triton_elementwise import inverse_rms, rms_gradient, silu, silu_and_slope
+from nas.kernels.triton_elementwise import inverse_rms, rms_gradient, sigmoid, silu, silu_and_slope
 
 
 @triton.jit
 def load_head(pointer, t, head, N, stride, DIM: tl.constexpr, BD: tl.constexpr):
-    """Load [len(t), BD] in float32: the head's DIM channels at tokens t [BT, 1], zeros beyond both."""
+    """Load [len(t), BD]: the head's DIM channels at tokens t [BT, 1], zeros beyond both."""
     d = tl.arange(0, BD)[None, :]
     inside = (t < N) & (d < DIM)
-    return tl.load(pointer + t.to(tl.int64) * stride + (head * DIM + d), mask=inside, other=0.0).to(tl.float32)
+    return tl.load(pointer + t.to(tl.int64) * stride + (head * DIM + d), mask=inside, other=0.0)
 
 
 @triton.jit
@@ -28,11 +29,16 @@ def store_head(pointer, tile, t, head, N, stride, DIM: tl.constexpr, BD: tl.cons
 
 
 @triton.jit
-def load_share(scores, t, head, N, stride):
-    """Load [len(t), 1], the weight of the first branch."""
+def load_scores(scores, t, head, N, stride):
+    """Load both scores of a head at tokens t, each [len(t), 1]."""
     place = scores + t.to(tl.int64) * stride + 2 * head
-    first, second = tl.load(place, mask=t < N, other=0.0), tl.load(place + 1, mask=t < N, other=0.0)
-    return tl.sigmoid(first.to(tl.float32) - second.to(tl.float32))
+    return tl.load(place, mask=t < N, other=0.0), tl.load(place + 1, mask=t < N, other=0.0)
+
+
+@triton.jit
+def share_of(first, second):
+    """Compute the weight of the first branch."""
+    return sigmoid(first.to(tl.float32) - second.to(tl.float32))
 
 
 @triton.jit
@@ -52,15 +58,35 @@ def forward(
     pid = tl.program_id(0)
     head = pid % HEADS
     t = pid // HEADS * BT + tl.arange(0, BT)[:, None]
-    given = load_head(o, t, head, N, o_stride, DIM, BD)
+    given, gates = load_head(o, t, head, N, o_stride, DIM, BD), load_head(gate, t, head, N, gate_stride, DIM, BD)
+    if PAIR:  # all loads start before the first is used
+        second = load_head(other, t, head, N, other_stride, DIM, BD).to(tl.float32)
+        first_score, second_score = load_scores(scores, t, head, N, scores_stride)
+    given = given.to(tl.float32)
     merged = given * inverse_rms(given, eps, DIM) * load_gain(weight, DIM, BD)
     if PAIR:
-        given = load_head(other, t, head, N, other_stride, DIM, BD)
-        normed = given * inverse_rms(given, eps, DIM) * load_gain(other_weight, DIM, BD)
-        share = load_share(scores, t, head, N, scores_stride)
+        normed = second * inverse_rms(second, eps, DIM) * load_gain(other_weight, DIM, BD)
+        share = share_of(first_score, second_score)
         merged = share * merged + (1.0 - share) * normed
-    merged *= silu(load_head(gate, t, head, N, gate_stride, DIM, BD))
+    merged *= silu(gates.to(tl.float32))
     store_head(y, merged, t, head, N, HEADS * DIM, DIM, BD)
+
+
+@triton.jit
+def load_backward(
+    dy, o, other, scores, gate, t, head, N, dy_stride, o_stride, other_stride, scores_stride, gate_stride,
+    DIM: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
+):  # fmt: skip
+    """Load what the backward pass reads of the head's tokens t: dy, o and gate; with PAIR other and both scores too."""
+    tiles = (
+        load_head(dy, t, head, N, dy_stride, DIM, BD),
+        load_head(o, t, head, N, o_stride, DIM, BD),
+        load_head(gate, t, head, N, gate_stride, DIM, BD),
+    )
+    if PAIR:
+        tiles = tiles + (load_head(other, t, head, N, other_stride, DIM, BD),)
+        tiles = tiles + load_scores(scores, t, head, N, scores_stride)
+    return tiles
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -68,29 +94,41 @@ def backward(
     dy, o, other, weight, other_weight, scores, gate,
     do, dother, dweights, dscores, dgate,
     N, dy_stride, o_stride, other_stride, scores_stride, gate_stride, dgate_stride, eps,
-    HEADS: tl.constexpr, DIM: tl.constexpr, STEPS: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
+    HEADS: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
 ):  # fmt: skip
-    """Compute all gradients for STEPS * BT tokens of one head; dweights is [1 or 2, programs, DIM]."""
+    """Compute all gradients for every (num_programs / HEADS)-th tile of a head; dweights is [1 or 2, programs, DIM].
+
+    The next tile is loaded while a tile is processed.
+    """
     pid = tl.program_id(0)
     head = pid % HEADS
     gain, total = load_gain(weight, DIM, BD), tl.zeros([BT, BD], tl.float32)
     if PAIR:
         other_gain, other_total = load_gain(other_weight, DIM, BD), tl.zeros([BT, BD], tl.float32)
-    for step in range(STEPS):
-        t = (pid // HEADS * STEPS + step) * BT + tl.arange(0, BT)[:, None]
-        given = load_head(o, t, head, N, o_stride, DIM, BD)
+    step, t = tl.num_programs(0) // HEADS * BT, pid // HEADS * BT + tl.arange(0, BT)[:, None]
+    ahead = load_backward(
+        dy, o, other, scores, gate, t, head, N, dy_stride, o_stride, other_stride, scores_stride, gate_stride,
+        DIM, BD, PAIR,
+    )  # fmt: skip
+    for _ in range(pid // HEADS * BT, N, step):
+        loaded = ahead
+        ahead = load_backward(
+            dy, o, other, scores, gate, t + step, head, N,
+            dy_stride, o_stride, other_stride, scores_stride, gate_stride, DIM, BD, PAIR,
+        )  # fmt: skip
+        given = loaded[1].to(tl.float32)
         scale = inverse_rms(given, eps, DIM)
         u = given * scale
         merged = u * gain
-        opened, slope = silu_and_slope(load_head(gate, t, head, N, gate_stride, DIM, BD))
-        dgated = load_head(dy, t, head, N, dy_stride, DIM, BD)
+        opened, slope = silu_and_slope(loaded[2].to(tl.float32))
+        dgated = loaded[0].to(tl.float32)
         dmerged = dgated * opened
         du = dmerged * gain
         if PAIR:
-            given = load_head(other, t, head, N, other_stride, DIM, BD)
+            given = loaded[3].to(tl.float32)
             other_scale = inverse_rms(given, eps, DIM)
             other_u = given * other_scale
-            share = load_share(scores, t, head, N, scores_stride)
+            share = share_of(loaded[4], loaded[5])
             rest = 1.0 - share
             merged = share * merged + rest * other_u * other_gain
             dother_u = dmerged * other_gain
@@ -109,6 +147,7 @@ def backward(
             total += dmerged * u
         store_head(do, gradient, t, head, N, HEADS * DIM, DIM, BD)
         store_head(dgate, dgated * merged * slope, t, head, N, dgate_stride, DIM, BD)
+        t += step
     d = tl.arange(0, BD)
     place = dweights + pid.to(tl.int64) * DIM + d
     tl.store(place, tl.sum(total, 0), mask=d < DIM)

@@ -10,13 +10,16 @@ from nas.kernels.branch_merge import triton_kernels
 from nas.kernels.joint_gradient import gradient_memory
 from nas.kernels.triton_elementwise import empty_output, rows, sum_partials, tokens_per_tile
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
-from nas.kernels.triton_support import on_device, operand_dtype
+from nas.kernels.triton_support import multiprocessors, on_device, operand_dtype
 
 FORWARD_TILE, BACKWARD_TILE = 2048, 1024
-"""Elements of a tile: in half precision two loads of 16 bytes a thread, or one load where two tiles do not fit."""
-WARPS = 4
-STEPS = 4
-"""Tiles that a program of the backward pass processes before it writes its part of the weights' gradients."""
+"""Elements of a tile: in half precision one load of 16 bytes a thread."""
+FORWARD_WARPS, BACKWARD_WARPS = 8, 4
+"""Warps of a program. The forward pass has more threads than a head has channels: with as many, Triton keeps the
+layout of the weights' loads and moves the whole tiles to it, through shared memory.
+"""
+PROGRAMS, PAIR_PROGRAMS = 5, 3
+"""Programs of the backward pass for each multiprocessor, which run at once: they have 96 and 165 registers a thread."""
 
 
 def branch_merge(
@@ -70,7 +73,7 @@ def _run_forward(
         triton_kernels.forward[grid](
             first, second, weight, other_weight, shares, gates, y,
             len(gates), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0), eps,
-            **tiling, PAIR=other is not None, num_warps=WARPS,
+            **tiling, PAIR=other is not None, num_warps=FORWARD_WARPS,
         )  # fmt: skip
     return y
 
@@ -102,14 +105,15 @@ def _run_backward(
     second, shares = _optional_rows(other, first), _optional_rows(scores, first)
     do, dother, _, _, dscores, dgate = gradients = _gradients(o, other, weight, other_weight, scores, gate)
     tiling = _tiling(weight, gate, BACKWARD_TILE)
-    programs = tiling["HEADS"] * triton.cdiv(len(gates), tiling["BT"] * STEPS)
+    at_once = (PROGRAMS if other is None else PAIR_PROGRAMS) * multiprocessors(gate.device)
+    programs = tiling["HEADS"] * min(triton.cdiv(len(gates), tiling["BT"]), max(1, at_once // tiling["HEADS"]))
     partials = gate.new_empty(1 if other is None else 2, programs, tiling["DIM"], dtype=torch.float32)
     with on_device(gate):
         triton_kernels.backward[(programs,)](
             dys, first, second, weight, other_weight, shares, gates,
             do, dother, partials, dscores, dgate,
             len(gates), dys.stride(0), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0),
-            dgate.stride(-2), eps, **tiling, STEPS=STEPS, PAIR=other is not None, num_warps=WARPS,
+            dgate.stride(-2), eps, **tiling, PAIR=other is not None, num_warps=BACKWARD_WARPS,
         )  # fmt: skip
     dother_weight = gradients[3] if other_weight is None else sum_partials(partials[1], other_weight)
     return do, dother, sum_partials(partials[0], weight), dother_weight, dscores, dgate
