@@ -27,6 +27,8 @@ def choose_launch(dtype: torch.dtype, key_dim: int, value_dim: int, device: torc
         return _small_launch(dtype, width)
     if dtype == torch.float32:
         return Launch(32, 64, 8, 1) if width <= 256 else Launch(16, 32, 8, 1)
+    if width <= 192:
+        return Launch(64, 128, 8, 2, registers=128)  # two programs on a multiprocessor, with 97 KiB each
     return Launch(64, 128, 8, 2) if width <= 256 else Launch(64, 64, 8, 1)
 
 
@@ -74,7 +76,7 @@ def add_skipped(
         C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype),
         SHARE=heads // groups, PACKED=table is not None,
-        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages,
+        STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages, maxnreg=launch.registers,
     )  # fmt: skip
 
 

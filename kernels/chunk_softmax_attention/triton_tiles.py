@@ -22,12 +22,16 @@ LOWEST = tl.constexpr(-1e38)
 
 
 class Launch(NamedTuple):
-    """Shape of a kernel's programs: tile sizes in queries and keys, warps, and stages of the pipelined loads."""
+    """Shape of a kernel's programs: tile sizes in queries and keys, warps, and stages of the pipelined loads.
+
+    ``registers`` limits those of a thread, so that several programs run on a multiprocessor at once; None for no limit.
+    """
 
     queries: int
     keys: int
     warps: int
     stages: int
+    registers: int | None = None
 
 
 def padded(dim: int, dtype: torch.dtype) -> int:
