@@ -5,18 +5,19 @@
     python -m experiments.step_profile --smoke               # a tiny model on the CPU, to test the script
 
 A step is forward, backward, clipping and AdamW under autocast, with given random routes. Its time is measured as
-training runs it, with both passes in one CUDA graph. The kernels are those of the same step without a graph. Kernels of
-two streams can run at once, so the sum of their times may exceed the step's time.
+training runs it, with both passes in one CUDA graph. The kernels in the tables are those of the same step without a
+graph, where the GPU waits for the host in between and stays cool. The last line is about the kernels of the steps with
+a graph: their sum, how long two streams ran kernels at once, and how long none ran.
 """
 
 import argparse
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
@@ -62,9 +63,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
     step = Step(shapes, given.batch, given.length, given.share, device)
     kernels = profiled(step.run, device, given.trace)
-    seconds = step_seconds(step, device)
+    run = recorded(step, device)
+    seconds = step_seconds(run, device)
     print(_summary(kernels, seconds, step.tokens, shapes.architecture, given))
     print(_largest(kernels))
+    if device.type == "cuda":
+        print(f"\n{_occupation(run, device)}")
 
 
 class Step:
@@ -140,21 +144,67 @@ def _operations(event: object) -> Iterator[str]:
         event = event.cpu_parent  # type: ignore[attr-defined]
 
 
-def step_seconds(step: Step, device: torch.device) -> float:
-    """Return the median time of a step with both passes in one CUDA graph; without a graph on the CPU."""
+def recorded(step: Step, device: torch.device) -> Callable[[], None]:
+    """Return a function that makes a step with both passes in one CUDA graph; without a graph on the CPU."""
     passes = StaticStep(step.compute, step.parameters, step.batch, step.moment)
     if device.type == "cuda":
         passes.replay = Recorder(device).record(passes)
+
+    def run() -> None:
+        passes(step.batch, step.moment)
+        passes.hand_over_gradients()
+        step.update()
+
+    return run
+
+
+def step_seconds(run: Callable[[], None], device: torch.device) -> float:
+    """Return the median time of a step."""
     seconds = []
     for _ in range(ROUNDS if device.type == "cuda" else 1):
         _finish(device)
         began = time.perf_counter()
-        passes(step.batch, step.moment)
-        passes.hand_over_gradients()
-        step.update()
+        run()
         _finish(device)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
+
+
+def _occupation(run: Callable[[], None], device: torch.device) -> str:
+    """Say for how long kernels ran in steps one after the other, with how much overlap, and for how long none ran."""
+    run()
+    with profile(activities=[ProfilerActivity.CUDA]) as record:
+        for _ in range(STEPS):
+            run()
+        _finish(device)
+    times = [
+        (event.time_range.start, event.time_range.end)
+        for event in record.events()
+        if event.device_type != DeviceType.CPU and not event.is_user_annotation
+    ]
+    spent = occupation(times)
+    total, overlap, idle = (microseconds / STEPS / 1e3 for microseconds in (spent.total, spent.overlap, spent.idle))
+    return f"with a graph: kernels {total:.2f} ms, of which {overlap:.2f} ms beside another; no kernel {idle:.2f} ms"
+
+
+class Occupation(NamedTuple):
+    """Sum of the kernels' times, the part of it beside another kernel, and the time without a kernel between them."""
+
+    total: float
+    overlap: float
+    idle: float
+
+
+def occupation(times: Iterable[tuple[float, float]]) -> Occupation:
+    """Return how long kernels with these begins and ends ran."""
+    ordered = sorted(times)
+    first = last = ordered[0][0] if ordered else 0.0
+    total = busy = 0.0
+    for begin, end in ordered:
+        total += end - begin
+        busy += max(0.0, end - max(begin, last))
+        last = max(last, end)
+    return Occupation(total, total - busy, last - first - busy)
 
 
 def _finish(device: torch.device) -> None:
