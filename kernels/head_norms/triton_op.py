@@ -9,13 +9,14 @@ from torch import Tensor
 from nas.kernels.head_norms import triton_kernels
 from nas.kernels.triton_elementwise import empty_output, rows, sum_partials, tokens_per_tile
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
-from nas.kernels.triton_support import on_device, operand_dtype
+from nas.kernels.triton_support import multiprocessors, on_device, operand_dtype
 
 TILE = 2048
 """Elements of a tile: 16 for each thread, two loads of 16 bytes in half precision."""
 WARPS = 4
-STEPS = 4
-"""Tiles that a program of the backward pass processes before it writes its part of the weight's gradient."""
+PROGRAMS, WEIGHTED_PROGRAMS = 9, 4
+"""Programs of the backward pass for each multiprocessor, which run at once: without a weight they have 56 registers a
+thread, with one up to 125."""
 
 
 def head_norms(
@@ -85,13 +86,14 @@ def _run_backward(
     tiling, tokens = tiling_of(x.shape[-1], linear_heads, softmax_heads), rows(x)
     dl2, drms = (rows(y) if y.numel() else tokens for y in (dl2, drms))
     dx = x.new_empty(x.shape)
-    programs = tiling.GROUPS * triton.cdiv(len(tokens), tiling.BT * STEPS)
+    at_once = (WEIGHTED_PROGRAMS if tiling.HAS_RMS else PROGRAMS) * multiprocessors(x.device)
+    programs = tiling.GROUPS * min(triton.cdiv(len(tokens), tiling.BT), max(1, at_once // tiling.GROUPS))
     partials = x.new_empty(programs, tiling.DIM if tiling.HAS_RMS else 0, dtype=torch.float32)
     with on_device(x):
         triton_kernels.backward[(programs,)](
             dl2, drms, tokens, weight, dx, partials,
             len(tokens), dl2.stride(0), drms.stride(0), tokens.stride(0), eps,
-            **tiling._asdict(), STEPS=STEPS, num_warps=WARPS,
+            **tiling._asdict(), num_warps=WARPS,
         )  # fmt: skip
     return dx, empty_output(x) if weight is None else sum_partials(partials, weight)
 
