@@ -10,11 +10,11 @@ from nas.kernels.short_convolution import decode, reference, triton_decode, trit
 from nas.kernels.trials import LENGTHS, Draw
 
 
-def short_convolution(device: torch.device, channels: int, size: int, packed: int) -> Iterator[Trial]:
-    """Yield a ragged call and one of whole tiles; ``packed`` has two documents."""
+def short_convolution(device: torch.device, channels: int, size: int, packed: int, heads: int) -> Iterator[Trial]:
+    """Yield a ragged call and one of whole tiles; ``packed`` has two documents, and 0 heads mean no norm."""
 
     def by(operation: Callable[..., Tensor]) -> Function:
-        return lambda x, weight: {"y": operation(x, weight, borders)}
+        return lambda x, weight: {"y": operation(x, weight, borders, heads or None)}
 
     for length in LENGTHS:
         borders = [0, length // 3, length] if packed else None

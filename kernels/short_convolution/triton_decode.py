@@ -40,7 +40,7 @@ def _step(x, past, weight, y, D, x_b, W: tl.constexpr, BD: tl.constexpr):
     for w in tl.static_range(W - 1):
         inputs = inputs + (tl.load(place + w * D, mask=inside, other=0.0),)
     inputs = inputs + (tl.load(x + b * x_b + d, mask=inside, other=0.0),)
-    total = correlate(load_taps(weight, d, D, W), inputs, W)
+    total = correlate(load_taps(weight, d, inside, W), inputs, W)
     for w in tl.static_range(W - 1):
         tl.store(place + w * D, inputs[w + 1].to(past.dtype.element_ty), mask=inside)
     tl.store(y + b * D + d, silu(total).to(y.dtype.element_ty), mask=inside)

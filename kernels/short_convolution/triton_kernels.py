@@ -11,15 +11,23 @@ import triton.language as tl
 
 from nas.kernels.triton_elementwise import silu, silu_and_slope
 
+SMALLEST_SQUARE = tl.constexpr(1e-24)
+"""Square of the smallest divisor of l2, as in `torch.nn.functional.normalize`."""
+
 
 @triton.jit
-def position(T, D, R, ROWS: tl.constexpr, BD: tl.constexpr):
-    """Return this program's batch entry, index among the blocks of tokens, first tokens of its rows, and channels."""
-    blocks_d, blocks_t = tl.cdiv(D, BD), tl.cdiv(T, ROWS * R)
+def position(T, D, R, ROWS: tl.constexpr, DIM: tl.constexpr, BD: tl.constexpr):
+    """Return this program's place.
+
+    That is its batch entry, its index among the blocks of tokens, the first tokens of its rows, its DIM channels in a
+    tile of BD, and which of these exist.
+    """
+    blocks_d, blocks_t = tl.cdiv(D, DIM), tl.cdiv(T, ROWS * R)
     block = tl.program_id(0) // blocks_d
     t = (block % blocks_t) * (ROWS * R) + tl.arange(0, ROWS)[:, None] * R
-    d = (tl.program_id(0) % blocks_d) * BD + tl.arange(0, BD)[None, :]
-    return (block // blocks_t).to(tl.int64), block.to(tl.int64), t, d
+    own = tl.arange(0, BD)[None, :]
+    d = (tl.program_id(0) % blocks_d) * DIM + own
+    return (block // blocks_t).to(tl.int64), block.to(tl.int64), t, d, (own < DIM) & (d < D)
 
 
 @triton.jit
@@ -29,11 +37,11 @@ def places_of(pointer, t, d, stride):
 
 
 @triton.jit
-def load_taps(weight, d, D, W: tl.constexpr):
-    """Load the weights [D, W] of the channels d as W tensors [1, BD]."""
+def load_taps(weight, d, inside, W: tl.constexpr):
+    """Load the weights [D, W] of the channels d as W tensors [1, BD]; zeros where they are not ``inside``."""
     taps = ()
     for w in tl.static_range(W):
-        taps = taps + (tl.load(weight + d * W + w, mask=d < D, other=0.0).to(tl.float32),)
+        taps = taps + (tl.load(weight + d * W + w, mask=inside, other=0.0).to(tl.float32),)
     return taps
 
 
@@ -71,6 +79,25 @@ def correlate(taps, inputs, W: tl.constexpr):
 
 
 @triton.jit
+def inverse_norm(y):
+    """Return 1 / max(|y|, 1e-12) over the channels, and whether |y| is larger; each [ROWS, 1]."""
+    square = tl.sum(y * y, axis=1, keep_dims=True)
+    return tl.rsqrt(tl.maximum(square, SMALLEST_SQUARE)), square > SMALLEST_SQUARE
+
+
+@triton.jit
+def gradient_before_silu(p, dy, NORM: tl.constexpr):
+    """Return the gradient of SiLU's input p [ROWS, BD] from that of the output."""
+    y, slope = silu_and_slope(p)
+    dy = dy.to(tl.float32)
+    if NORM:
+        scale, free = inverse_norm(y)
+        u = y * scale
+        dy = scale * (dy - u * tl.where(free, tl.sum(dy * u, axis=1, keep_dims=True), 0.0))
+    return slope * dy
+
+
+@triton.jit
 def correlate_back(taps, gradients, W: tl.constexpr):
     """Compute sum_w taps[w] * gradients[W - 1 - w]."""
     total = taps[0] * gradients[W - 1]
@@ -102,16 +129,18 @@ def keep_own_gradients(dps, s, documents, T, W: tl.constexpr):
 @triton.jit(do_not_specialize=["T", "R"])
 def forward(
     x, weight, documents, y, T, D, R, x_b, x_t,
-    W: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
+    W: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr, BD: tl.constexpr,
+    PACKED: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """Compute y [B, T, D] on ROWS * R tokens and BD channels; weight is [D, W].
+    """Compute y [B, T, D] on ROWS * R tokens and DIM channels; weight is [D, W].
 
-    With PACKED, ``documents`` [T, 2] holds the first token of each token's document, and the token after its last.
+    With NORM, these channels are a head, over which y is l2-normalised. With PACKED, ``documents`` [T, 2] holds the
+    first token of each token's document, and the token after its last.
     """
-    b, _, t, d = position(T, D, R, ROWS, BD)
-    x_t, y_t, inside = tl.cast(x_t, tl.int64), tl.cast(D, tl.int64), d < D
+    b, _, t, d, inside = position(T, D, R, ROWS, DIM, BD)
+    x_t, y_t = tl.cast(x_t, tl.int64), tl.cast(D, tl.int64)
     x, y = places_of(x + b * x_b, t, d, x_t), places_of(y + b * T * D, t, d, y_t)
-    taps = load_taps(weight, d, D, W)
+    taps = load_taps(weight, d, inside, W)
     inputs = widen(load_several(x, x_t, t, T, inside, 1 - W, W - 1), W - 1)
     for _ in range(R // UNROLL):
         loaded = load_several(x, x_t, t, T, inside, 0, UNROLL)
@@ -119,6 +148,8 @@ def forward(
             inputs = inputs + (loaded[i].to(tl.float32),)
             own = keep_own_inputs(inputs, t + i, documents, T, W) if PACKED else inputs
             made = silu(correlate(taps, own, W))
+            if NORM:
+                made *= inverse_norm(made)[0]
             tl.store(y + i * y_t, made.to(y.dtype.element_ty), mask=inside & (t + i < T))
             inputs = inputs[1:]
         t, x, y = t + UNROLL, x + UNROLL * x_t, y + UNROLL * y_t
@@ -127,18 +158,19 @@ def forward(
 @triton.jit(do_not_specialize=["T", "R"])
 def backward(
     dy, x, weight, documents, dx, dweight, T, D, R, dy_b, dy_t, x_b, x_t, dx_b, dx_t,
-    W: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, PACKED: tl.constexpr,
+    W: tl.constexpr, UNROLL: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr, BD: tl.constexpr,
+    PACKED: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    """Compute dx [B, T, D] on ROWS * R tokens and BD channels, and their part of dweight [programs, D, W].
+    """Compute dx [B, T, D] on ROWS * R tokens and DIM channels, and their part of dweight [programs, D, W].
 
     With p_t the input of SiLU, x_s has weight taps[w] in p_{s + W - 1 - w}. At t = s + W - 1 the W gradients of p that
     dx_s needs are in registers. ``documents`` is as in `forward`.
     """
-    b, block, s, d = position(T, D, R, ROWS, BD)
-    dy_t, x_t, dx_t, inside = tl.cast(dy_t, tl.int64), tl.cast(x_t, tl.int64), tl.cast(dx_t, tl.int64), d < D
+    b, block, s, d, inside = position(T, D, R, ROWS, DIM, BD)
+    dy_t, x_t, dx_t = tl.cast(dy_t, tl.int64), tl.cast(x_t, tl.int64), tl.cast(dx_t, tl.int64)
     dy, x = places_of(dy + b * dy_b, s, d, dy_t), places_of(x + b * x_b, s, d, x_t)
     dx = places_of(dx + b * dx_b, s, d, dx_t)
-    taps, dps, sums = load_taps(weight, d, D, W), (), ()
+    taps, dps, sums = load_taps(weight, d, inside, W), (), ()
     for _ in tl.static_range(W):
         sums = sums + (tl.zeros([ROWS, BD], tl.float32),)
     inputs = widen(load_several(x, x_t, s, T, inside, 1 - W, W - 1), W - 1)
@@ -146,7 +178,7 @@ def backward(
     for i in tl.static_range(W - 1):
         inputs = inputs + (x_begin[i].to(tl.float32),)
         own = keep_own_inputs(inputs, s + i, documents, T, W) if PACKED else inputs
-        dps = dps + (silu_and_slope(correlate(taps, own, W))[1] * dy_begin[i].to(tl.float32),)
+        dps = dps + (gradient_before_silu(correlate(taps, own, W), dy_begin[i], NORM),)
         inputs = inputs[1:]
     for _ in range(R // UNROLL):
         x_loaded = load_several(x, x_t, s, T, inside, W - 1, UNROLL)
@@ -154,7 +186,7 @@ def backward(
         for i in tl.static_range(UNROLL):
             inputs = inputs + (x_loaded[i].to(tl.float32),)
             own = keep_own_inputs(inputs, s + (W - 1 + i), documents, T, W) if PACKED else inputs
-            dps = dps + (silu_and_slope(correlate(taps, own, W))[1] * dy_loaded[i].to(tl.float32),)
+            dps = dps + (gradient_before_silu(correlate(taps, own, W), dy_loaded[i], NORM),)
             own = keep_own_gradients(dps, s + i, documents, T, W) if PACKED else dps
             gradient, added = correlate_back(taps, own, W), ()
             for w in tl.static_range(W):
@@ -163,4 +195,4 @@ def backward(
             inputs, dps, sums = inputs[1:], dps[1:], added
         s, x, dy, dx = s + UNROLL, x + UNROLL * x_t, dy + UNROLL * dy_t, dx + UNROLL * dx_t
     for w in tl.static_range(W):
-        tl.store(dweight + (block * D + d) * W + w, tl.sum(sums[w], axis=0)[None, :], mask=d < D)
+        tl.store(dweight + (block * D + d) * W + w, tl.sum(sums[w], axis=0)[None, :], mask=inside)

@@ -1,6 +1,6 @@
 """The short convolution in Triton: the registered operator, its backward operator, and how the kernels are launched."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -12,9 +12,9 @@ from nas.kernels.triton_elementwise import sum_partials
 from nas.kernels.triton_operator import DifferentiableOperator, Operator
 from nas.kernels.triton_support import dense, multiprocessors, on_device, operand_dtype
 
-CHANNELS, ROWS, WARPS = 64, 8, 4
-"""Channels of a tile: 128 bytes of a row in half precision, a whole cache line. With 4 elements for each thread, a
-window of 8 inputs and 8 gradients fits in registers.
+CHANNELS, TILE, WARPS = 64, 512, 4
+"""Channels of a tile without heads: 128 bytes of a row in half precision, a whole cache line. With 4 elements for each
+thread, a window of 8 inputs and 8 gradients fits in registers.
 """
 UNROLL = 4
 """Tokens that a row of a tile loads at once."""
@@ -24,12 +24,12 @@ FORWARD_PROGRAMS, BACKWARD_PROGRAMS = 10, 4
 """Programs that a multiprocessor runs at once: they have 48 and 128 registers a thread."""
 
 
-def short_convolution(x: Tensor, weight: Tensor, borders: list[int] | None = None) -> Tensor:
+def short_convolution(x: Tensor, weight: Tensor, borders: list[int] | None = None, heads: int | None = None) -> Tensor:
     """Compute `nas.kernels.short_convolution` of valid arguments; ``borders`` are those of packed documents."""
     documents = None
     if borders is not None and len(borders) > 2:  # one document is a sequence
         documents = _document_of_tokens(borders, x.device)
-    return _forward(x.to(operand_dtype(x)), weight, documents)
+    return _forward(x.to(operand_dtype(x)), weight, documents, heads or 0)
 
 
 def _document_of_tokens(borders: list[int], device: torch.device) -> Tensor:
@@ -39,44 +39,64 @@ def _document_of_tokens(borders: list[int], device: torch.device) -> Tensor:
     return documents.repeat_interleave(values.diff(), dim=0, output_size=borders[-1])
 
 
-def _run_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> Tensor:
+def _run_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0) -> Tensor:
+    """Compute y; ``heads`` are those of its l2 norm, 0 for none."""
     x = dense(x)
     _, length, channels = x.shape
-    y = x.new_empty(x.shape)
-    blocks, walk = _blocks(x, FORWARD_PROGRAMS)
+    y, tile = x.new_empty(x.shape), _tile(channels, heads)
+    blocks, walk = _blocks(x, tile, FORWARD_PROGRAMS)
     with on_device(x):
-        triton_kernels.forward[(blocks * triton.cdiv(channels, CHANNELS),)](
+        triton_kernels.forward[(blocks * triton.cdiv(channels, tile.DIM),)](
             x, weight.contiguous(), documents, y, length, channels, walk, *x.stride()[:2],
-            W=weight.shape[1], UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS, PACKED=documents is not None,
+            W=weight.shape[1], UNROLL=UNROLL, **tile._asdict(), PACKED=documents is not None, NORM=heads > 0,
             num_warps=WARPS,
         )  # fmt: skip
     return y
 
 
-def _fake_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None) -> Tensor:
+def _fake_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _run_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _run_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0
+) -> tuple[Tensor, Tensor]:
     dy, x = dense(dy), dense(x)
     _, length, channels = x.shape
-    (blocks, walk), size = _blocks(x, BACKWARD_PROGRAMS), weight.shape[1]
+    tile, size = _tile(channels, heads), weight.shape[1]
+    blocks, walk = _blocks(x, tile, BACKWARD_PROGRAMS)
     dx = gradient_memory(x)
     partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
     with on_device(x):
-        triton_kernels.backward[(blocks * triton.cdiv(channels, CHANNELS),)](
+        triton_kernels.backward[(blocks * triton.cdiv(channels, tile.DIM),)](
             dy, x, weight.contiguous(), documents, dx, partials, length, channels, walk, *dy.stride()[:2],
-            *x.stride()[:2], *dx.stride()[:2], W=size, UNROLL=UNROLL, ROWS=ROWS, BD=CHANNELS,
-            PACKED=documents is not None, num_warps=WARPS,
+            *x.stride()[:2], *dx.stride()[:2], W=size, UNROLL=UNROLL, **tile._asdict(),
+            PACKED=documents is not None, NORM=heads > 0, num_warps=WARPS,
         )  # fmt: skip
     return dx, sum_partials(partials, weight)
 
 
-def _fake_backward(dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _fake_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0
+) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
-def _blocks(x: Tensor, programs: int) -> tuple[int, int]:
+class _Tile(NamedTuple):
+    """A tile of ROWS rows of DIM channels, padded to BD: a head for the l2 norm, any channels without it."""
+
+    ROWS: int
+    DIM: int
+    BD: int
+
+
+def _tile(channels: int, heads: int) -> _Tile:
+    dim = channels // heads if heads else CHANNELS
+    padded = triton.next_power_of_2(dim)
+    return _Tile(max(1, TILE // padded), dim, padded)
+
+
+def _blocks(x: Tensor, tile: _Tile, programs: int) -> tuple[int, int]:
     """Return the number of blocks of tokens of all batch entries, and the number of tokens that a row processes.
 
     All programs have equal work. They run in as few rounds as the longest walk allows, and the last round is full too.
@@ -84,18 +104,22 @@ def _blocks(x: Tensor, programs: int) -> tuple[int, int]:
     """
     batch, length, channels = x.shape
     at_once = programs * multiprocessors(x.device)
-    steps = triton.cdiv(batch * length * triton.cdiv(channels, CHANNELS), ROWS * UNROLL)
+    steps = triton.cdiv(batch * length * triton.cdiv(channels, tile.DIM), tile.ROWS * UNROLL)
     rounds = triton.cdiv(steps * UNROLL, at_once * LONGEST_WALK)
-    walk = UNROLL * min(triton.cdiv(steps, at_once * rounds), triton.cdiv(length, ROWS * UNROLL))
-    return batch * triton.cdiv(length, ROWS * walk), walk
+    walk = UNROLL * min(triton.cdiv(steps, at_once * rounds), triton.cdiv(length, tile.ROWS * UNROLL))
+    return batch * triton.cdiv(length, tile.ROWS * walk), walk
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+Inputs = tuple[Tensor, Tensor, Tensor | None, int]
 
 
-def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
-    return *_backward(dy, *ctx.saved_tensors), None
+def _save(ctx: Any, inputs: Inputs, output: Tensor) -> None:
+    *tensors, ctx.heads = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    return *_backward(dy, *ctx.saved_tensors, ctx.heads), None, None
 
 
 _backward = Operator("short_convolution_backward", _run_backward, _fake_backward)

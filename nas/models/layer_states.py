@@ -65,7 +65,7 @@ class BranchesState:
 
     def prefill(self, x: Tensor) -> Tensor:
         """Return the mixer output [B, T, width] for the inputs [B, T, width] of a prompt."""
-        given = self._mixer.project(x, self._convolve)
+        given = self._mixer.project(x, self._convolve, self._branches)
         routes = self._routes(None if self._open is None else self._open.prefill(given.x))
         each = zip(self._memories, self._heads(given, 0), routes, strict=True)
         merged = self._merged(given, [memory.prefill(own, route) for memory, own, route in each])
@@ -127,9 +127,9 @@ class BranchesState:
         assert self._mixer.pair is not None
         return self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate)
 
-    def _convolve(self, convolution: ShortConvolution, x: Tensor) -> Tensor:
+    def _convolve(self, convolution: ShortConvolution, x: Tensor, heads: int | None) -> Tensor:
         self._past[convolution] = convolution.last_inputs(x).clone()
-        return cast("Tensor", convolution(x))
+        return cast("Tensor", convolution(x, heads))
 
     @property
     def buffers(self) -> list[Tensor] | None:

@@ -95,14 +95,15 @@ class FixedLinear:
 
 
 class ShortConvolution(nn.Module):
-    """Causal depthwise convolution over time, then SiLU: [B, T, D] to [B, T, D]."""
+    """Causal depthwise convolution over time, then SiLU and maybe an l2 norm: [B, T, D] to [B, T, D]."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(channels, channels, kernel_size, groups=channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return recomputable(short_convolution, x, self.convolution.weight.squeeze(1))
+    def forward(self, x: Tensor, heads: int | None = None) -> Tensor:
+        """Convolve x; with ``heads`` the result is l2-normalised over the channels of each head."""
+        return recomputable(short_convolution, x, self.convolution.weight.squeeze(1), heads=heads)
 
     def last_inputs(self, x: Tensor) -> Tensor:
         """Return the inputs that the tokens after x [B, T, D] depend on: [B, kernel_size - 1, D], zeros before x."""

@@ -21,8 +21,8 @@ from nas.models.router import Router
 from nas.relaxations import precise
 from nas.search_spaces.architecture import Architecture, Layer
 
-Convolve = Callable[[ShortConvolution, Tensor], Tensor]
-"""Maps (a convolution, its inputs [B, T, channels]) to outputs of the same shape."""
+Convolve = Callable[[ShortConvolution, Tensor, int | None], Tensor]
+"""Maps (a convolution, its inputs [B, T, channels], heads of its l2 norm or None) to outputs of the same shape."""
 Policy = Callable[[int, Tensor], Tensor]
 """Maps (layer index, router logits [B, N, R, 2] of the first N chunks) to weights of the same shape.
 
@@ -159,12 +159,15 @@ class TokenMixer(nn.Module):
         if x.is_cuda:
             x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
         made: dict[nn.Linear, Tensor] = {}
-        if (used := tuple(branches)) and large_on_gpu(x) and torch.is_grad_enabled():
+        used = tuple(branches)
+        if used and large_on_gpu(x) and torch.is_grad_enabled():
             layers = self.projections(used)
             made = dict(zip(layers, linear_together(x, layers), strict=True))
         q, k, v = (made.pop(layer) if made else layer(x) for layer in (self.q, self.k, self.v))
-        q, k = convolve(self.q_convolution, q), convolve(self.k_convolution, k)
-        return Projected(x, q, k, convolve(self.v_convolution, v), made)
+        normalised = len(used) == 1 and used[0].reads_l2
+        heads = self.architecture.linear_heads if normalised else None
+        q, k = convolve(self.q_convolution, q, heads), convolve(self.k_convolution, k, heads)
+        return Projected(x, q, k, convolve(self.v_convolution, v, None), made, normalised=normalised)
 
     def projections(self, branches: Iterable[Branch]) -> list[nn.Linear]:
         """Return the layers that project x for these branches: q, k, v, the gate, and those of the branches."""

@@ -229,8 +229,9 @@ def launch_others(case: Case) -> None:
     scores = empty(case.B, case.T, 2 * case.H, dtype=case.dtype)
     merged = (x, x, norm, norm, scores, x, 1e-6)
     branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)
-    short_convolution._run_backward(x, x, empty(channels, 4))
-    short_convolution._run_forward(x, empty(channels, 4))
+    for heads in (0, case.H):
+        short_convolution._run_backward(x, x, empty(channels, 4), None, heads)
+        short_convolution._run_forward(x, empty(channels, 4), None, heads)
     convolution_decode.step(x[:, 0], x[:, :3].contiguous(), empty(channels, 4, dtype=case.dtype))
     swiglu._run_backward(swiglu._run_forward(x), x)
 

@@ -65,6 +65,23 @@ def test_kernels(batch: int, length: int, channels: int, size: int, dtype: torch
     assert_kernels_are_right(short_convolution, case(batch, length, channels, size, dtype=dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("heads", [1, 7])
+def test_the_norm_of_heads_is_that_of_the_result(heads: int, dtype: torch.dtype) -> None:
+    normed = functools.partial(short_convolution, heads=heads)
+    x, weight = (z.detach().double() for z in case(2, 43, 70, 4).values())
+    y = short_convolution(x, weight).unflatten(-1, (heads, -1))
+    torch.testing.assert_close(normed(x, weight), (y / y.norm(dim=-1, keepdim=True)).flatten(-2))
+    assert_kernels_are_right(normed, case(2, 43, 70, 4, dtype=dtype))
+
+
+def test_the_norm_of_packed_documents_and_of_zeros() -> None:
+    inputs, cu_seqlens = case(1, 43, 6, 4), torch.tensor([0, 37, 39, 43])
+    assert_kernels_are_right(functools.partial(short_convolution, heads=2, cu_seqlens=cu_seqlens), inputs)
+    nothing = torch.zeros(1, 5, 6)
+    assert torch.equal(short_convolution(nothing, inputs["weight"], heads=2, impl="triton"), nothing)
+
+
 def test_kernels_in_float16_on_a_long_sequence() -> None:
     assert_kernels_are_right(short_convolution, case(1, 270, 5, 4, dtype=torch.float16))
 
@@ -171,7 +188,8 @@ def test_the_operators_are_well_formed() -> None:
 
 
 def test_compiles_as_one_graph() -> None:
-    assert_compiles(short_convolution, case(2, 5, 4, 4))
+    for heads in (None, 2):
+        assert_compiles(functools.partial(short_convolution, heads=heads), case(2, 5, 4, 4))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +201,11 @@ def test_compiles_as_one_graph() -> None:
         ({"weight": torch.zeros(5, 4)}, r"weight has shape \[5, 4\]; it must be \[D, W\] with D = 4"),
         ({"weight": torch.zeros(4, 4, dtype=torch.bool)}, r"weight has dtype torch.bool; .* floating-point"),
         ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
+        ({"heads": 3}, r"heads=3 is not allowed; it must divide the 4 channels of x"),
+        (
+            {"x": torch.zeros(1, 2, 600), "weight": torch.zeros(600, 4), "heads": 1, "impl": "triton"},
+            r"x has 600 channels in a head, and Triton's kernels normalise up to 512",
+        ),
         ({"cu_seqlens": torch.tensor([0, 3])}, r"cu_seqlens is given, and x has shape \[2, 3, 4\]; .* a batch of one"),
         (
             {"x": torch.zeros(1, 3, 4), "cu_seqlens": torch.tensor([0, 2])},
@@ -198,11 +221,11 @@ def test_wrong_arguments_are_refused(changed: Inputs, message: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("channels", [768, 1536])
-def test_kernels_at_the_size_of_the_model(channels: int) -> None:
+@pytest.mark.parametrize(("channels", "heads"), [(768, None), (768, 6), (1536, None), (1536, 6)])
+def test_kernels_at_the_size_of_the_model(channels: int, heads: int | None) -> None:
     inputs = case(MODEL_BATCH, MODEL_LENGTH, channels, 4, device="cuda")
     inputs["x"] = inputs["x"].detach().bfloat16().requires_grad_()
-    assert_kernels_are_right(short_convolution, inputs)
+    assert_kernels_are_right(functools.partial(short_convolution, heads=heads), inputs)
 
 
 @pytest.mark.gpu

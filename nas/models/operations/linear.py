@@ -49,6 +49,7 @@ class Linear(Branch):
 
     name = "linear"
     look = Look("linear", "#0072B2", "l")
+    reads_l2 = True
 
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
         mixer.decay = nn.Linear(a.width, a.linear_heads, bias=False)

@@ -63,6 +63,7 @@ class Projected(NamedTuple):
         q, k, v: [B, T, channels], convolved projections of x.
         others: products of x with the weights of further layers, if they were computed with those of q, k and v.
         decoding: whether x is one token that is decoded, without gradients. Fewer kernels then take less time.
+        normalised: whether q and k are already l2-normalised over the linear heads; see `Branch`.
     """
 
     x: Tensor
@@ -71,6 +72,7 @@ class Projected(NamedTuple):
     v: Tensor
     others: Mapping[nn.Linear, Tensor] = MappingProxyType({})
     decoding: bool = False
+    normalised: bool = False
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """Return the projection of x by a layer."""
@@ -87,6 +89,9 @@ class Projected(NamedTuple):
         self, q_weight: Tensor | None = None, k_weight: Tensor | None = None, **heads: int
     ) -> tuple[Norms, Norms]:
         """Return both norms of q and both of k, for the given numbers of heads; see `nas.kernels.head_norms`."""
+        if self.normalised:
+            q, k = (x.unflatten(-1, (heads["linear_heads"], -1)) for x in (self.q, self.k))
+            return (q, None), (k, None)
         options: dict[str, Any] = {**heads, "eps": NORM_EPS}
         if self.decoding:
             return norms_of_both(self.q, self.k, q_weight, k_weight, **options)
@@ -214,7 +219,14 @@ class Operation(ABC):
 
 
 class Branch(Operation):
-    """An operation on the shared projections of a layer: q, k, v, their convolutions, the gate and the output."""
+    """An operation on the shared projections of a layer: q, k, v, their convolutions, the gate and the output.
+
+    Attributes:
+        reads_l2: whether it reads q and k only as l2 norms over the linear heads. A layer of this branch alone then
+            normalises them where it convolves them.
+    """
+
+    reads_l2: ClassVar[bool] = False
 
     @abstractmethod
     def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:

@@ -47,6 +47,17 @@ def test_a_route_reaches_the_heads_of_its_group_in_both_branches(routing_heads: 
     assert (later[:, :4] == 0).all(), "a chunk's own route does not touch it"
 
 
+def test_a_linear_layer_normalises_q_and_k_where_it_convolves_them() -> None:
+    made, x = TokenMixer(small("linear"), 0, "full"), torch.randn(2, T, 12)
+    linear, softmax = find("linear"), find("softmax")
+    apart, together = made.project(x), made.project(x, branches=(linear,))
+    assert together.normalised
+    assert not made.project(x, branches=(softmax, linear)).normalised
+    for (expected, _), (actual, rms) in zip(*(one.norms(linear_heads=2) for one in (apart, together)), strict=True):
+        assert torch.equal(expected, actual)
+        assert rms is None
+
+
 def test_softmax_heads_may_be_finer_than_linear_heads() -> None:
     for softmax_heads in (2, 4):
         made = TokenMixer(small("token_hybrid", softmax_heads=softmax_heads), 0, "full")
