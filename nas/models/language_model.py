@@ -49,6 +49,12 @@ class Stream(NamedTuple):
         """The sum, [B, T, width]."""
         return self.x if self.delta is None else self.x + self.delta
 
+    def at(self, places: Tensor) -> "Stream":
+        """Return the stream [n, width] at these positions of the flattened tokens."""
+        x, delta = (None if part is None else part.flatten(0, 1).index_select(0, places) for part in self)
+        assert x is not None
+        return Stream(x, delta)
+
 
 RunBlock = Callable[[int, nn.Module, Stream, Policy, LayerChoice], tuple[Stream, list[Routing]]]
 """Maps (layer index, block, residual stream, policy, layer choice) to what the block returns."""
@@ -170,8 +176,8 @@ class LanguageModel(nn.Module):
             layer_choices: options that each layer computes; the first option by default.
             run: how blocks are called, for example as CUDA graphs.
         """
-        hidden, routing = self.hidden(tokens, self.policy if policy is None else policy, layer_choices, run)
-        return Output(self.read(hidden, places), routing)
+        stream, routing = self._stream(tokens, self.policy if policy is None else policy, layer_choices, run)
+        return Output(self._read(stream, places), routing)
 
     def hidden(
         self,
@@ -181,6 +187,12 @@ class LanguageModel(nn.Module):
         run: RunBlock = run_block,
     ) -> tuple[Tensor, dict[int, list[Routing]]]:
         """Return the output [B, T, width] of the last block, and the routings; see `forward` for the arguments."""
+        stream, routing = self._stream(tokens, policy, layer_choices, run)
+        return stream.total, routing
+
+    def _stream(
+        self, tokens: Tensor, policy: Policy, layer_choices: Sequence[LayerChoice] | None, run: RunBlock
+    ) -> tuple[Stream, dict[int, list[Routing]]]:
         stream = Stream(self.embedding(tokens))
         routing: dict[int, list[Routing]] = {}
         for index, (block, choice) in enumerate(
@@ -189,13 +201,15 @@ class LanguageModel(nn.Module):
             stream, decided = run(index, block, stream, policy, choice)
             if decided:
                 routing[index] = decided
-        return stream.total, routing
+        return stream, routing
 
     def read(self, hidden: Tensor, places: Tensor | None = None) -> Tensor:
         """Return next-token logits for the output [..., width] of the last block; see `forward` for ``places``."""
-        if places is not None:
-            hidden = hidden.flatten(0, 1).index_select(0, places)
-        logits: Tensor = self.head(self.norm(hidden))
+        return self._read(Stream(hidden), places)
+
+    def _read(self, stream: Stream, places: Tensor | None) -> Tensor:
+        _, hidden = self.norm.after(*(stream if places is None else stream.at(places)))
+        logits: Tensor = self.head(hidden)
         return logits
 
     @property

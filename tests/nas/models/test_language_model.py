@@ -57,6 +57,19 @@ def test_logits_are_made_where_they_are_wanted() -> None:
     torch.testing.assert_close(made(tokens, learnt, places).logits, every.flatten(0, 1)[places])
 
 
+def test_the_last_norm_adds_the_output_of_the_last_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, tokens, places = model(small("linear", "softmax")), torch.randint(11, (2, T)), torch.tensor([3, 17])
+    hidden, _ = made.hidden(tokens, first_alone)
+    added: list[bool] = []
+    after = type(made.norm).after
+    monkeypatch.setattr(
+        made.norm, "after", lambda *given: added.append(given[1] is not None) or after(made.norm, *given)
+    )  # type: ignore[func-returns-value]
+    for where in (None, places):
+        assert torch.equal(made(tokens, first_alone, where).logits, made.read(hidden, where))
+    assert added == [True, False, True, False]
+
+
 @pytest.mark.parametrize("mixers", [("softmax",), ("linear",), ("token_hybrid",), MIXERS], ids=" ".join)
 @pytest.mark.parametrize("policy", [learnt, soft], ids=["learnt", "soft"])
 @torch.no_grad()
