@@ -134,9 +134,14 @@ class BlockGraphs:
         return self._functions[key](*given) if key in self._functions else function(*given)
 
     def clear(self) -> None:
-        """Release all recordings and their memory."""
+        """Release all recordings and their memory.
+
+        Later recordings get memory pools of their own: PyTorch refuses a pool whose graphs are gone while a tensor of
+        it, a gradient for example, is still in use.
+        """
         self._blocks.clear()
         self._functions.clear()
+        self._recorder = FunctionRecorder(self._device)
 
     def _record(
         self, group: int | str, function: Reading, given: Values, state: Sequence[Tensor] = ()

@@ -247,6 +247,31 @@ def test_a_recording_changes_no_random_number() -> None:
             torch.testing.assert_close(other, one)
 
 
+@pytest.mark.usefixtures("without_gpu")
+def test_recordings_after_training_do_not_share_its_memory_pools() -> None:
+    module = begun("cpu", "uniform")
+    trained(module, 1)
+    assert module._blocks is not None
+    recorder = module._blocks._recorder
+    module.on_train_end()
+    assert module._blocks._recorder is not recorder
+
+
+@pytest.mark.gpu
+def test_candidates_are_scored_by_graphs_after_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients of the last step are in memory of its graphs."""
+    monkeypatch.setattr(recorded_functions, "FREE_MEMORY", 0.0)
+    module = begun("cuda", "uniform", *CHUNKS, "trainer.cuda_graphs=true")
+    trained(module, STEPS)
+    module.on_train_end()
+    batches = module.task.validation_batches()
+    blocks = module.block_graphs(batches[0].tokens.to(module.device))
+    assert blocks is not None
+    code = (0,) * len(module.space.options)
+    evaluate(module.model, batches, "recall", module.supernet.policy, choices_of_layers(code), blocks)
+    assert len(blocks._blocks) == len(code)
+
+
 @pytest.mark.gpu
 def test_recorded_blocks_score_candidates_on_a_gpu_as_computed_ones_do() -> None:
     module = begun("cuda", "uniform", *CHUNKS, "trainer.precision=32-true")
