@@ -20,6 +20,7 @@ def branch_merge(
     scores: Tensor | None,
     gate: Tensor,
     *,
+    mixture: Tensor | None = None,
     eps: float = 1e-6,
     impl: Impl = "auto",
 ) -> Tensor:
@@ -30,7 +31,8 @@ def branch_merge(
         share = softmax(scores of the head)                                       # (softmax branch, linear branch)
         y     = (share_0 norm(softmax_o) + share_1 norm(linear_o)) * silu(gate)
 
-    With one branch alone, y = norm(o) * silu(gate). Sources: NAtS-L (Deng et al. 2026, arXiv 2602.03681); the gate as
+    With one branch alone, y = norm(o) * silu(gate). In a mixture of each branch alone and both (w_0, w_1, w_2),
+    w_i + w_2 share_i takes the place of share_i. Sources: NAtS-L (Deng et al. 2026, arXiv 2602.03681); the gate as
     in Gated DeltaNet (Yang et al. 2025).
 
     Args:
@@ -39,6 +41,8 @@ def branch_merge(
         softmax_weight, linear_weight: [Vs], each None exactly if its branch is None.
         scores: [B, T, 2 * Hs], the two scores of a head side by side; None exactly if only one branch is given.
         gate: [B, T, Hs * Vs].
+        mixture: [3], weights of the softmax branch alone, of the linear branch alone, and of both; only with both
+            branches. None for (0, 0, 1).
         eps: added to the mean squares.
         impl: "reference" (PyTorch, any device and dtype), "triton" (CUDA; float16, bfloat16 and float32), or "auto":
                 Triton on CUDA where the call is supported, the reference otherwise.
@@ -54,22 +58,24 @@ def branch_merge(
     check_choice("impl", impl, get_args(Impl))
     check_number("eps", eps, least=0)
     optional = {"softmax_o": softmax_o, "linear_o": linear_o, "softmax_weight": softmax_weight}
-    optional |= {"linear_weight": linear_weight, "scores": scores}
+    optional |= {"linear_weight": linear_weight, "scores": scores, "mixture": mixture}
     check_tensors(optional, gate=gate, **optional)
     if gate.ndim != 3 or 0 in gate.shape:
         raise ValueError(f"gate has shape {list(gate.shape)}; it must be [B, T, Hs * Vs] with every size at least 1.")
     _check_branch("softmax", softmax_o, softmax_weight, gate)
     _check_branch("linear", linear_o, linear_weight, gate)
     _check_pair(softmax_weight, linear_weight, scores, gate)
-    arguments = (softmax_o, linear_o, softmax_weight, linear_weight, scores, gate)
-    tensors = [x for x in arguments[:-1] if x is not None]
+    if mixture is not None:
+        _check_mixture(mixture, scores)
+    arguments = (softmax_o, linear_o, softmax_weight, linear_weight, scores, gate, mixture)
+    tensors = [x for x in arguments[:-2] if x is not None]
     channels = next(x.shape[0] for x in tensors if x.ndim == 1)
     limit = None
     if channels > MAX_CHANNELS:
         limit = f"a head has {channels} channels, and Triton's kernels take up to {MAX_CHANNELS}"
     if choose_elementwise(
         impl, gate, *tensors, operation="branch_merge.branch_merge", limit=limit, channels=gate.shape[2], V=channels,
-        pair=int(scores is not None),
+        pair=int(scores is not None), mixed=int(mixture is not None),
     ) == "triton":  # fmt: skip
         from nas.kernels.branch_merge import triton_op
 
@@ -109,6 +115,12 @@ def _check_pair(
         raise ValueError("scores is None; with softmax_o and linear_o it must be [B, T, 2 * Hs].")
     batch, length, channels = gate.shape
     check_shape("scores", scores, (batch, length, 2 * channels // softmax_weight.shape[0]), "[B, T, 2 * Hs]")
+
+
+def _check_mixture(mixture: Tensor, scores: Tensor | None) -> None:
+    if scores is None:
+        raise ValueError("mixture was given for one branch alone; give mixture=None, or softmax_o and linear_o.")
+    check_shape("mixture", mixture, (3,), "weights of softmax_o alone, linear_o alone and both")
 
 
 __all__ = ["branch_merge"]

@@ -12,6 +12,7 @@ def branch_merge(
     linear_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
+    mixture: Tensor | None,
     eps: float,
 ) -> Tensor:
     """Compute `nas.kernels.branch_merge` of valid arguments."""
@@ -20,12 +21,23 @@ def branch_merge(
         for o, weight in ((softmax_o, softmax_weight), (linear_o, linear_weight))
         if o is not None and weight is not None
     ]
+    if mixture is not None:
+        assert scores is not None
+        return _mixed(branches, scores, gate, mixture)
     if scores is None:
         merged = branches[0]
     else:
         share = scores.unflatten(-1, (-1, 1, 2)).softmax(-1)  # [B, T, softmax heads, 1, 2]
         merged = (torch.stack(branches, dim=-1) * share).sum(-1)
     return merged.flatten(-2) * F.silu(gate)
+
+
+def _mixed(branches: list[Tensor], scores: Tensor, gate: Tensor, mixture: Tensor) -> Tensor:
+    first, second, hybrid = mixture.unbind()
+    shares = scores.unflatten(-1, (-1, 2)).softmax(-1)  # [B, T, softmax heads, 2]
+    by_first, by_second = (hybrid * shares).repeat_interleave(branches[0].shape[-1], dim=-2).unbind(-1)
+    gated = [branch.flatten(-2) * F.silu(gate) for branch in branches]
+    return (first + by_first) * gated[0] + (second + by_second) * gated[1]
 
 
 def _norm(o: Tensor, weight: Tensor, eps: float) -> Tensor:

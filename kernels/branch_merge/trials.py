@@ -10,14 +10,17 @@ from nas.kernels.self_test import Function, Trial
 from nas.kernels.trials import LENGTHS, Draw
 
 
-def branch_merge(device: torch.device, channels: int, V: int, pair: int) -> Iterator[Trial]:
-    """Yield a ragged call and one of whole tiles, for heads of V channels; without ``pair`` for softmax alone."""
+def branch_merge(device: torch.device, channels: int, V: int, pair: int, mixed: int) -> Iterator[Trial]:
+    """Yield a ragged call and one of whole tiles, for heads of V channels.
+
+    Without ``pair`` it is for softmax alone, and with ``mixed`` for a mixture.
+    """
     heads = channels // V
 
     def by(operation: Callable[..., Tensor]) -> Function:
         def run(o: Tensor, weight: Tensor, gate: Tensor, **other: Tensor) -> dict[str, Tensor]:
             second, second_weight, scores = (other.get(name) for name in ("linear_o", "linear_weight", "scores"))
-            return {"y": operation(o, second, weight, second_weight, scores, gate, 1e-6)}
+            return {"y": operation(o, second, weight, second_weight, scores, gate, other.get("mixture"), 1e-6)}
 
         return run
 
@@ -34,4 +37,6 @@ def branch_merge(device: torch.device, channels: int, V: int, pair: int) -> Iter
                 "linear_weight": 1 + draw.uniform(V),
                 "scores": draw.normal(1, length, 2 * heads),
             }
+        if mixed:
+            inputs["mixture"] = draw.uniform(3)
         yield Trial(inputs, by(reference.branch_merge), by(triton_op.branch_merge))

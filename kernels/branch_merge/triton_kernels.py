@@ -1,7 +1,8 @@
 """Kernels that merge the branches.
 
 A program takes one head of some tokens. ``o`` is the first branch, and ``other`` the second if there are two (PAIR).
-``share`` is the first branch's weight: the softmax of two scores is the sigmoid of their difference.
+``share`` is the first branch's share: the softmax of two scores is the sigmoid of their difference. In a mixture
+(MIXED), the share counts with the third of the weights ``mixture``, and each branch has a weight of its own beside it.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, disable-error-code="assignment"
 # ruff: noqa: RUF005 - Triton supports tuples and their sum, but no unpacking
@@ -42,6 +43,13 @@ def share_of(first, second):
 
 
 @triton.jit
+def load_mixture(mixture):
+    """Load the weights of the first branch alone, of the second alone, and of both by their shares."""
+    first, second, hybrid = tl.load(mixture), tl.load(mixture + 1), tl.load(mixture + 2)
+    return first.to(tl.float32), second.to(tl.float32), hybrid.to(tl.float32)
+
+
+@triton.jit
 def load_gain(weight, DIM: tl.constexpr, BD: tl.constexpr):
     """Load weight [DIM] as [1, BD]."""
     d = tl.arange(0, BD)[None, :]
@@ -50,9 +58,10 @@ def load_gain(weight, DIM: tl.constexpr, BD: tl.constexpr):
 
 @triton.jit(do_not_specialize=["N"])
 def forward(
-    o, other, weight, other_weight, scores, gate, y,
+    o, other, weight, other_weight, scores, gate, mixture, y,
     N, o_stride, other_stride, scores_stride, gate_stride, eps,
     HEADS: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
+    MIXED: tl.constexpr,
 ):  # fmt: skip
     """Compute y [N, HEADS * DIM] for BT tokens of one head."""
     pid = tl.program_id(0)
@@ -60,14 +69,18 @@ def forward(
     t = pid // HEADS * BT + tl.arange(0, BT)[:, None]
     given, gates = load_head(o, t, head, N, o_stride, DIM, BD), load_head(gate, t, head, N, gate_stride, DIM, BD)
     if PAIR:  # all loads start before the first is used
-        second = load_head(other, t, head, N, other_stride, DIM, BD).to(tl.float32)
+        beside = load_head(other, t, head, N, other_stride, DIM, BD).to(tl.float32)
         first_score, second_score = load_scores(scores, t, head, N, scores_stride)
     given = given.to(tl.float32)
     merged = given * inverse_rms(given, eps, DIM) * load_gain(weight, DIM, BD)
     if PAIR:
-        normed = second * inverse_rms(second, eps, DIM) * load_gain(other_weight, DIM, BD)
+        normed = beside * inverse_rms(beside, eps, DIM) * load_gain(other_weight, DIM, BD)
         share = share_of(first_score, second_score)
-        merged = share * merged + (1.0 - share) * normed
+        rest = 1.0 - share
+        if MIXED:
+            first, second, hybrid = load_mixture(mixture)
+            share, rest = first + hybrid * share, second + hybrid * rest
+        merged = share * merged + rest * normed
     merged *= silu(gates.to(tl.float32))
     store_head(y, merged, t, head, N, HEADS * DIM, DIM, BD)
 
@@ -91,20 +104,25 @@ def load_backward(
 
 @triton.jit(do_not_specialize=["N"])
 def backward(
-    dy, o, other, weight, other_weight, scores, gate,
-    do, dother, dweights, dscores, dgate,
+    dy, o, other, weight, other_weight, scores, gate, mixture,
+    do, dother, dweights, dscores, dgate, dmixture,
     N, dy_stride, o_stride, other_stride, scores_stride, gate_stride, dgate_stride, eps,
     HEADS: tl.constexpr, DIM: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PAIR: tl.constexpr,
+    MIXED: tl.constexpr,
 ):  # fmt: skip
-    """Compute all gradients for every (num_programs / HEADS)-th tile of a head; dweights is [1 or 2, programs, DIM].
+    """Compute all gradients for every (num_programs / HEADS)-th tile of a head.
 
-    The next tile is loaded while a tile is processed.
+    dweights is [1 or 2, programs, DIM], and dmixture [programs, 3]. The next tile is loaded while a tile is processed.
     """
     pid = tl.program_id(0)
     head = pid % HEADS
     gain, total = load_gain(weight, DIM, BD), tl.zeros([BT, BD], tl.float32)
     if PAIR:
         other_gain, other_total = load_gain(other_weight, DIM, BD), tl.zeros([BT, BD], tl.float32)
+    if MIXED:
+        first, second, hybrid = load_mixture(mixture)
+        dfirst, dsecond = tl.zeros([BT, 1], tl.float32), tl.zeros([BT, 1], tl.float32)
+        dhybrid = tl.zeros([BT, 1], tl.float32)
     step, t = tl.num_programs(0) // HEADS * BT, pid // HEADS * BT + tl.arange(0, BT)[:, None]
     ahead = load_backward(
         dy, o, other, scores, gate, t, head, N, dy_stride, o_stride, other_stride, scores_stride, gate_stride,
@@ -130,10 +148,16 @@ def backward(
             other_u = given * other_scale
             share = share_of(loaded[4], loaded[5])
             rest = 1.0 - share
-            merged = share * merged + rest * other_u * other_gain
             dother_u = dmerged * other_gain
             inner, other_inner = tl.sum(du * u, 1, keep_dims=True), tl.sum(dother_u * other_u, 1, keep_dims=True)
             dscore = share * rest * (inner - other_inner)
+            if MIXED:
+                dfirst += inner
+                dsecond += other_inner
+                dhybrid += share * inner + rest * other_inner
+                dscore *= hybrid
+                share, rest = first + hybrid * share, second + hybrid * rest
+            merged = share * merged + rest * other_u * other_gain
             place = dscores + t.to(tl.int64) * (2 * HEADS) + 2 * head
             tl.store(place, dscore.to(dscores.dtype.element_ty), mask=t < N)
             tl.store(place + 1, (-dscore).to(dscores.dtype.element_ty), mask=t < N)
@@ -153,3 +177,8 @@ def backward(
     tl.store(place, tl.sum(total, 0), mask=d < DIM)
     if PAIR:
         tl.store(place + tl.num_programs(0).to(tl.int64) * DIM, tl.sum(other_total, 0), mask=d < DIM)
+    if MIXED:
+        place = dmixture + 3 * pid.to(tl.int64)
+        tl.store(place, tl.sum(dfirst))
+        tl.store(place + 1, tl.sum(dsecond))
+        tl.store(place + 2, tl.sum(dhybrid))

@@ -21,6 +21,9 @@ layout of the weights' loads and moves the whole tiles to it, through shared mem
 PROGRAMS, PAIR_PROGRAMS = 5, 3
 """Programs of the backward pass for each multiprocessor, which run at once: they have 96 and 165 registers a thread."""
 
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Gradients of o, other, weight, other_weight, scores, gate and mixture."""
+
 
 def branch_merge(
     softmax_o: Tensor | None,
@@ -29,6 +32,7 @@ def branch_merge(
     linear_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
+    mixture: Tensor | None,
     eps: float,
 ) -> Tensor:
     """Compute `nas.kernels.branch_merge` of valid arguments."""
@@ -39,7 +43,7 @@ def branch_merge(
         if o is not None and weight is not None
     ]
     (o, weight), (other, other_weight) = (*branches, (None, None))[:2]
-    return _forward(o, other, weight, other_weight, scores, gate.to(dtype), eps)
+    return _forward(o, other, weight, other_weight, scores, gate.to(dtype), mixture, eps)
 
 
 def _tiling(weight: Tensor, gate: Tensor, tile: int) -> dict[str, int]:
@@ -61,19 +65,20 @@ def _run_forward(
     other_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
+    mixture: Tensor | None,
     eps: float,
 ) -> Tensor:
     """Merge one branch [B, T, D], or two."""
     first, gates = rows(o), rows(gate)
     second, shares = _optional_rows(other, first), _optional_rows(scores, first)
-    y = gate.new_empty(gate.shape)
+    y, weights = gate.new_empty(gate.shape), gate if mixture is None else mixture.contiguous()
     tiling = _tiling(weight, gate, FORWARD_TILE)
     grid = (tiling["HEADS"] * triton.cdiv(len(gates), tiling["BT"]),)
     with on_device(gate):
         triton_kernels.forward[grid](
-            first, second, weight, other_weight, shares, gates, y,
+            first, second, weight, other_weight, shares, gates, weights, y,
             len(gates), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0), eps,
-            **tiling, PAIR=other is not None, num_warps=FORWARD_WARPS,
+            **tiling, PAIR=other is not None, MIXED=mixture is not None, num_warps=FORWARD_WARPS,
         )  # fmt: skip
     return y
 
@@ -85,6 +90,7 @@ def _fake_forward(
     other_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
+    mixture: Tensor | None,
     eps: float,
 ) -> Tensor:
     return gate.new_empty(gate.shape)
@@ -98,25 +104,32 @@ def _run_backward(
     other_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
+    mixture: Tensor | None,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> Gradients:
     """Return the gradients of the forward operator's tensors in order; empty tensors for inputs that are None."""
     dys, first, gates = rows(dy), rows(o), rows(gate)
     second, shares = _optional_rows(other, first), _optional_rows(scores, first)
-    do, dother, _, _, dscores, dgate = gradients = _gradients(o, other, weight, other_weight, scores, gate)
+    given = o, other, weight, other_weight, scores, gate, mixture
+    do, dother, _, _, dscores, dgate, dmixture = gradients = _gradients(*given)
+    weights = gate if mixture is None else mixture.contiguous()
     tiling = _tiling(weight, gate, BACKWARD_TILE)
     at_once = (PROGRAMS if other is None else PAIR_PROGRAMS) * multiprocessors(gate.device)
     programs = tiling["HEADS"] * min(triton.cdiv(len(gates), tiling["BT"]), max(1, at_once // tiling["HEADS"]))
     partials = gate.new_empty(1 if other is None else 2, programs, tiling["DIM"], dtype=torch.float32)
+    of_mixture = partials if mixture is None else partials.new_empty(programs, len(mixture))
     with on_device(gate):
         triton_kernels.backward[(programs,)](
-            dys, first, second, weight, other_weight, shares, gates,
-            do, dother, partials, dscores, dgate,
+            dys, first, second, weight, other_weight, shares, gates, weights,
+            do, dother, partials, dscores, dgate, of_mixture,
             len(gates), dys.stride(0), first.stride(0), second.stride(0), shares.stride(0), gates.stride(0),
-            dgate.stride(-2), eps, **tiling, PAIR=other is not None, num_warps=BACKWARD_WARPS,
+            dgate.stride(-2), eps,
+            **tiling, PAIR=other is not None, MIXED=mixture is not None, num_warps=BACKWARD_WARPS,
         )  # fmt: skip
     dother_weight = gradients[3] if other_weight is None else sum_partials(partials[1], other_weight)
-    return do, dother, sum_partials(partials[0], weight), dother_weight, dscores, dgate
+    if mixture is not None:
+        dmixture = sum_partials(of_mixture, mixture)
+    return do, dother, sum_partials(partials[0], weight), dother_weight, dscores, dgate, dmixture
 
 
 def _fake_backward(
@@ -127,9 +140,10 @@ def _fake_backward(
     other_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
+    mixture: Tensor | None,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _gradients(o, other, weight, other_weight, scores, gate)
+) -> Gradients:
+    return _gradients(o, other, weight, other_weight, scores, gate, mixture)
 
 
 def _gradients(
@@ -139,13 +153,17 @@ def _gradients(
     other_weight: Tensor | None,
     scores: Tensor | None,
     gate: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    mixture: Tensor | None,
+) -> Gradients:
     """Allocate uninitialised memory for each gradient, contiguous but for that of the gate."""
-    made = [empty_output(o) if x is None else x.new_empty(x.shape) for x in (o, other, weight, other_weight, scores)]
-    return made[0], made[1], made[2], made[3], made[4], gradient_memory(gate)
+    made = [
+        empty_output(o) if x is None else x.new_empty(x.shape)
+        for x in (o, other, weight, other_weight, scores, mixture)
+    ]
+    return made[0], made[1], made[2], made[3], made[4], gradient_memory(gate), made[5]
 
 
-Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, float]
+Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor | None, float]
 
 
 def _save(ctx: Any, inputs: Inputs, output: Tensor) -> None:

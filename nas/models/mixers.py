@@ -207,7 +207,7 @@ class TokenMixer(nn.Module):
                 routed[chunk] = routed[chunk] + weight if chunk in routed else weight
             else:
                 name = option.operations[0]
-                alone[name] = alone.get(name, weights.new_zeros(())) + weight
+                alone[name] = alone[name] + weight if name in alone else weight
         outputs, parts, routings = [], [], []
         for operation in in_order(set(alone)):
             if isinstance(operation, Standalone):
@@ -223,7 +223,7 @@ class TokenMixer(nn.Module):
                 alone[branch.name] * self._branch(branch, given, gate, options[0].chunk_size)
                 for branch in cast("list[Branch]", in_order(set(alone)))
             ]
-            outputs.insert(0, self.out(torch.stack(parts).sum(0)))
+            outputs.insert(0, self.out(torch.stack(parts).sum(0) if len(parts) > 2 else sum(parts[1:], parts[0])))
         return torch.stack(outputs).sum(0) if len(outputs) > 1 else outputs[0], routings
 
     def _branch(self, branch: Branch, given: Projected, gate: Tensor, chunk_size: int) -> Tensor:
@@ -240,10 +240,7 @@ class TokenMixer(nn.Module):
         kept, compressed = routing.weights.unbind(-1)
         routes = _mean_route(first, hybrid, kept), _mean_route(second, hybrid, compressed)
         both = self._both(given, routes, routing.chunk_size)
-        shares = self.branch_score(given.q).unflatten(-1, (-1, 2)).softmax(-1)  # [B, T, softmax heads, 2]
-        by_first, by_second = (hybrid * shares).repeat_interleave(both[0].shape[-1], dim=-2).unbind(-1)
-        merged = [branch.merge(self, own, gate) for branch, own in zip(self.pair.branches, both, strict=True)]
-        return (first + by_first) * merged[0] + (second + by_second) * merged[1]
+        return self.pair.mix(self, both, given.q, gate, (first, second, hybrid))
 
     def _decide(self, x: Tensor, policy: Policy, chunk_size: int) -> Routing:
         logits = self.router(x, chunk_size)

@@ -227,8 +227,9 @@ def launch_others(case: Case) -> None:
         norms_decode.norms_of_both(x[:, :1], x[:, :1], norm, norm, *heads, 1e-6)
     norms_decode.norms_of_both(x[:, :1], x[:, :1], None, None, case.H, None, 1e-6)
     scores = empty(case.B, case.T, 2 * case.H, dtype=case.dtype)
-    merged = (x, x, norm, norm, scores, x, 1e-6)
-    branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)
+    for mixture in (None, empty(3)):
+        merged = (x, x, norm, norm, scores, x, mixture, 1e-6)
+        branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)
     for heads in (0, case.H):
         short_convolution._run_backward(x, x, empty(channels, 4), None, heads)
         short_convolution._run_forward(x, empty(channels, 4), None, heads)

@@ -23,13 +23,13 @@ SHAPES = [
     pytest.param(1, 9, 4, 2, 12, id="fewer softmax heads"),
 ]
 EPS = 1e-3  # large enough to have an effect
-BRANCHES = ("both", "softmax", "linear")
+BRANCHES = ("both", "softmax", "linear", "mixture")
 
 
 def case(
     batch: int, length: int, linear_heads: int, softmax_heads: int, dim: int, branches: str = "both", **of: Any
 ) -> Inputs:
-    """Return the tensors of a call with both branches or one, in the order of the arguments."""
+    """Return the tensors of a call with both branches, one or a mixture, in the order of the arguments."""
     channels = softmax_heads * dim
     tensors = {
         "softmax_o": leaf(batch, length, softmax_heads, dim, **of),
@@ -38,8 +38,13 @@ def case(
         "linear_weight": leaf(dim, **of),
         "scores": leaf(batch, length, 2 * softmax_heads, **of),
         "gate": leaf(batch, length, channels, **of),
+        "mixture": leaf(3, **of | {"dtype": torch.float32}),
     }
-    return {name: x for name, x in tensors.items() if branches == "both" or name.startswith((branches, "gate"))}
+    left_out = "" if branches == "mixture" else "mixture"
+    tensors = {name: x for name, x in tensors.items() if name != left_out}
+    return {
+        name: x for name, x in tensors.items() if branches in ("both", "mixture") or name.startswith((branches, "gate"))
+    }
 
 
 def merge(
@@ -49,14 +54,19 @@ def merge(
     softmax_weight: Tensor | None = None,
     linear_weight: Tensor | None = None,
     scores: Tensor | None = None,
+    mixture: Tensor | None = None,
     impl: Any = "auto",
 ) -> Tensor:
-    return branch_merge(softmax_o, linear_o, softmax_weight, linear_weight, scores, gate, eps=EPS, impl=impl)
+    given = (softmax_o, linear_o, softmax_weight, linear_weight, scores, gate)
+    return branch_merge(*given, mixture=mixture, eps=EPS, impl=impl)
 
 
 def in_precision(inputs: Inputs, dtype: torch.dtype) -> Inputs:
     """Return the same leaves, all but the weights in ``dtype``."""
-    return {name: x if name.endswith("weight") else x.detach().to(dtype).requires_grad_() for name, x in inputs.items()}
+    return {
+        name: x if name.endswith("weight") or name == "mixture" else x.detach().to(dtype).requires_grad_()
+        for name, x in inputs.items()
+    }
 
 
 @pytest.mark.parametrize("branches", BRANCHES)
@@ -70,12 +80,14 @@ def test_reference_is_the_definition(
     for h in range(softmax_heads):
         own = slice(h * dim, (h + 1) * dim)
         shares = torch.ones(batch, length, 2, dtype=torch.float64)
-        if branches == "both":
+        if branches in ("both", "mixture"):
             e = inputs["scores"][..., 2 * h : 2 * h + 2].exp()
             shares = e / (e[..., :1] + e[..., 1:])
+        if branches == "mixture":
+            shares = inputs["mixture"][:2] + inputs["mixture"][2] * shares
         expected = torch.zeros(batch, length, dim, dtype=torch.float64)
         for index, name in enumerate(("softmax", "linear")):
-            if branches in ("both", name):
+            if branches in ("both", "mixture", name):
                 o = inputs[f"{name}_o"].flatten(2)[..., own]
                 normed = inputs[f"{name}_weight"] * o / (o.square().mean(-1, keepdim=True) + EPS).sqrt()
                 expected += shares[..., index, None] * normed
@@ -85,7 +97,10 @@ def test_reference_is_the_definition(
 
 @pytest.mark.parametrize(
     ("branches", "dtype"),
-    [("both", torch.float32), ("both", torch.bfloat16), ("softmax", torch.float32), ("linear", torch.bfloat16)],
+    [
+        *(("both", torch.float32), ("both", torch.bfloat16), ("softmax", torch.float32), ("linear", torch.bfloat16)),
+        *(("mixture", torch.float32), ("mixture", torch.bfloat16)),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(("batch", "length", "linear_heads", "softmax_heads", "dim"), SHAPES)
@@ -128,22 +143,23 @@ def test_under_autocast_the_output_is_of_its_dtype() -> None:
         assert merge(**case(1, 3, 2, 4, 5), impl="triton").dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("branches", ["both", "linear"])
+@pytest.mark.parametrize("branches", ["both", "linear", "mixture"])
 def test_the_operators_are_well_formed(branches: str) -> None:
     inputs = case(2, 3, 2, 4, 5, branches)
     y = merge(**inputs, impl="triton").detach()
     softmax_o, softmax_weight = inputs.get("softmax_o"), inputs.get("softmax_weight")
     linear_o, linear_weight = inputs["linear_o"].flatten(2).detach().requires_grad_(), inputs["linear_weight"]
-    given: tuple[Any, ...] = (linear_o, None, linear_weight, None, None, inputs["gate"], EPS)
+    given: tuple[Any, ...] = (linear_o, None, linear_weight, None, None, inputs["gate"], None, EPS)
     if softmax_o is not None:
         flat = softmax_o.flatten(2).detach().requires_grad_()
-        given = (flat, linear_o, softmax_weight, linear_weight, inputs["scores"], inputs["gate"], EPS)
+        weights = (softmax_weight, linear_weight)
+        given = (flat, linear_o, *weights, inputs["scores"], inputs["gate"], inputs.get("mixture"), EPS)
     torch.library.opcheck(torch.ops.nas_kernels.branch_merge.default, given)
     detached = tuple(x.detach() if isinstance(x, Tensor) else x for x in (y, *given))
     torch.library.opcheck(torch.ops.nas_kernels.branch_merge_backward.default, detached)
 
 
-@pytest.mark.parametrize("branches", ["both", "linear"])
+@pytest.mark.parametrize("branches", ["linear", "mixture"])
 def test_compiles_as_one_graph(branches: str) -> None:
     assert_compiles(merge, case(2, 3, 2, 4, 5, branches))
 
@@ -166,6 +182,11 @@ def test_compiles_as_one_graph(branches: str) -> None:
         ({"scores": None}, r"scores is None; with softmax_o and linear_o it must be \[B, T, 2 \* Hs\]"),
         ({"scores": torch.zeros(2, 3, 4)}, r"scores has shape \[2, 3, 4\]; .* = \[2, 3, 8\]"),
         ({"linear_o": None, "linear_weight": None}, r"scores were given for one branch alone"),
+        ({"mixture": torch.zeros(2)}, r"mixture has shape \[2\]; it must be .* = \[3\]"),
+        (
+            {"linear_o": None, "linear_weight": None, "scores": None, "mixture": torch.zeros(3)},
+            r"mixture was given for one branch alone",
+        ),
         (dict.fromkeys(["softmax_o", "linear_o", "softmax_weight", "linear_weight"]), r"are both None"),
         ({"impl": "cuda"}, r"impl='cuda' is unknown; choose one of: auto, reference, triton"),
         (

@@ -29,8 +29,9 @@ def failure(operation: str, dtype: torch.dtype, device: str = "cpu", **settings:
         ("delta_gates.delta_gates", {"heads": 6}),
         ("head_norms.norms_of_both", {"channels": 24, "linear_heads": 1, "softmax_heads": 2}),
         ("head_norms.norms_of_both", {"channels": 24, "linear_heads": 2, "softmax_heads": 0}),
-        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 1}),
-        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 0}),
+        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 1, "mixed": 0}),
+        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 1, "mixed": 1}),
+        ("branch_merge.branch_merge", {"channels": 24, "V": 12, "pair": 0, "mixed": 0}),
     ],
     ids=str,
 )
@@ -89,7 +90,8 @@ def test_gpu_operations(dims: tuple[int, int], dtype: torch.dtype, chunk_size: i
         ("delta_gates.delta_gates", {"heads": 6}),
         ("head_norms.norms_of_both", {"channels": 768, "linear_heads": 6, "softmax_heads": 12}),
         ("head_norms.norms_of_both", {"channels": 768, "linear_heads": 0, "softmax_heads": 12}),
-        ("branch_merge.branch_merge", {"channels": 1536, "V": 128, "pair": 1}),
+        ("branch_merge.branch_merge", {"channels": 1536, "V": 128, "pair": 1, "mixed": 0}),
+        ("branch_merge.branch_merge", {"channels": 1536, "V": 128, "pair": 1, "mixed": 1}),
     ],
     ids=str,
 )

@@ -69,6 +69,21 @@ class Pair:
         by_first, by_second = shares.repeat_interleave(gate.shape[-1] // shares.shape[-2], dim=-2).unbind(-1)
         return (by_first * first + by_second * second) * nn.functional.silu(gate) / nn.functional.silu(ones)
 
+    def mix(
+        self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor, weights: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Merge both outputs in a mixture.
+
+        Args:
+            mixer, o, q, gate: as for `merge`.
+            weights: weights of the first branch alone, of the second alone, and of both, each a scalar.
+        """
+        first, second, hybrid = weights
+        shares = mixer.get_submodule("branch_score")(q).unflatten(-1, (-1, 2)).softmax(-1)
+        by_first, by_second = (hybrid * shares).repeat_interleave(o[0].shape[-1], dim=-2).unbind(-1)
+        merged = [branch.merge(mixer, own, gate) for branch, own in zip(self.branches, o, strict=True)]
+        return (first + by_first) * merged[0] + (second + by_second) * merged[1]
+
 
 class SoftmaxAndLinear(Pair):
     """Softmax attention and Gated DeltaNet (NAtS-L, Deng et al. 2026), with kernels that compute both at once."""
@@ -99,8 +114,19 @@ class SoftmaxAndLinear(Pair):
         return o.softmax, o.linear
 
     def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor) -> Tensor:
-        weights = cast("SoftmaxWeights", mixer).softmax_norm.weight, cast("LinearWeights", mixer).linear_norm.weight
-        return branch_merge(*o, *weights, mixer.get_submodule("branch_score")(q), gate, eps=NORM_EPS)
+        return self._merged(mixer, o, q, gate, None)
+
+    def mix(
+        self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor, weights: tuple[Tensor, ...]
+    ) -> Tensor:
+        return self._merged(mixer, o, q, gate, torch.stack(weights))
+
+    def _merged(
+        self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor, mixture: Tensor | None
+    ) -> Tensor:
+        norms = cast("SoftmaxWeights", mixer).softmax_norm.weight, cast("LinearWeights", mixer).linear_norm.weight
+        scores = mixer.get_submodule("branch_score")(q)
+        return branch_merge(*o, *norms, scores, gate, mixture=mixture, eps=NORM_EPS)
 
 
 FUSED: dict[tuple[str, str], type[Pair]] = {(Softmax.name, Linear.name): SoftmaxAndLinear}
