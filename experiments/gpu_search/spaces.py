@@ -138,8 +138,6 @@ def _scored(module: TrainingModule, searcher: RandomConfig) -> tuple[float, int]
         for _ in range(CANDIDATES):
             code = module.space.encode(module.space.sample(random))
             seconds.append(measure(module, code, batches, graphs or run_block).seconds)
-    if graphs is not None:
-        graphs.clear()
     return statistics.median(seconds[CANDIDATES // 2 :]), sum(batch.tokens.numel() for batch in batches)
 
 

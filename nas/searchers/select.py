@@ -65,8 +65,6 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
             return score
 
         scores = search(module.space, score, excess, config.searcher, random)
-    if graphs is not None:
-        graphs.clear()
     scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
     best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
     within = best is not None and scores[best.code] > -math.inf

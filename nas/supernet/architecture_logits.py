@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nas.budget.cost import SpaceCost
 from nas.distributed.collectives import average
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, shares_of
-from nas.relaxations import RELAXATIONS, SAMPLED
+from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT
 from nas.search_spaces.space import Code, Space
 from nas.supernet.best_code import best_code, nearest_code
 from nas.supernet.thresholds import threshold
@@ -84,7 +84,10 @@ class ArchitectureLogits(nn.Module):
         pairs: bool = False,
         run: RunDraw = run_draw,
     ) -> list[LayerChoice]:
-        """Draw what each layer computes in a training step. The host waits once if it has to read what was drawn.
+        """Draw what each layer computes in a training step.
+
+        The host waits once if it has to read what was drawn. Draws that do not depend on the logits are made on the
+        CPU, and the host does not wait.
 
         Args:
             relaxation: how logits become weights, one of `nas.relaxations.RELAXATIONS`.
@@ -95,6 +98,11 @@ class ArchitectureLogits(nn.Module):
             run: how the draw is called, for example as a CUDA graph.
         """
         layer_choices = [FIRST_OPTION] * len(self.space.options)
+        if relaxation in UNLEARNT:
+            for layer in self.space.choosing:
+                one_hot = RELAXATIONS[relaxation](torch.zeros(len(self.space.options[layer])), 1.0)
+                layer_choices[layer] = LayerChoice(int(one_hot.argmax()))
+            return layer_choices
         counts = [_drawn_options(len(self.space.options[layer]), relaxation, pairs) for layer in self.space.choosing]
 
         def draw(*logits: Tensor) -> tuple[Tensor, ...]:
@@ -172,17 +180,16 @@ class ArchitectureLogits(nn.Module):
         self.shares.copy_(running.index_copy(0, cells, running[cells].lerp(new, 1 - RUNNING))[:-1].view_as(self.shares))
         return mixed
 
-    def measured(self, routing: dict[int, list[Routing]], padded: bool = False) -> Measured:
+    def measured(self, routing: dict[int, list[Routing]], rows: int = 0) -> Measured:
         """Return the softmax shares of the options that a step computed.
 
         Args:
             routing: routings of the step, by layer.
-            padded: whether to return as many shares as there are options, whatever was computed.
+            rows: least number of shares to return; missing ones are padding.
         """
         cells, (_, most) = self._cells.unbind(), self.shares.shape
         found = [(cells[layer * most + option], shares_of(one)) for layer, option, one in self._decided(routing)]
-        if padded:
-            found += [(cells[-1], self.shares.new_zeros(2))] * (self.shares.numel() - len(found))
+        found += [(cells[-1], self.shares.new_zeros(2))] * (rows - len(found))
         if not found:
             return Measured(self._cells[:0], self.shares.new_zeros(0, 2))
         places, shares = zip(*found, strict=True)

@@ -39,6 +39,7 @@ from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDr
 from nas.supernet.supernet import Supernet
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
+from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
 
 
@@ -86,7 +87,7 @@ class TrainingModule(lightning.LightningModule):
     does.
 
     A step does not wait for the GPU, with two exceptions. During the dense phase, the budget reads the loss every
-    ``log_every`` steps. A step that draws its options reads which were drawn.
+    ``log_every`` steps. A step that draws its options by architecture logits reads which were drawn.
 
     Args:
         space: search space; a single architecture is a space without searchable layers.
@@ -119,8 +120,8 @@ class TrainingModule(lightning.LightningModule):
         self.tokens_per_second: float | None = None
         """See `nas.training.throughput.Throughput`."""
         self._graphs: Graphs | None = None
-        self._replayed: StaticStep | None = None
-        self._blocks: BlockGraphs | None = None
+        self._drawn_steps: DrawnSteps | None = None
+        self._replayed: StaticStep | DrawnStep | None = None
 
     @property
     def architecture_logits(self) -> ArchitectureLogits:
@@ -190,14 +191,10 @@ class TrainingModule(lightning.LightningModule):
                 parameter.grad = None
 
     def on_train_end(self) -> None:
-        self._graphs = self._replayed = None  # frees their memory
-        if self._blocks is not None:
-            self._blocks.clear()
+        self._graphs = self._drawn_steps = self._replayed = None  # frees their memory
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """Compute the loss and figures of a step on the batch's device, without waiting for it."""
-        if not moment.dense and (graphs := self.block_graphs(batch.tokens)) is not None:
-            return self._launched(batch, graphs.at(moment), graphs)
         policy, layer_choices = self._start
         if not moment.dense:
             policy, layer_choices = self._relaxed(moment), self._drawn(moment)
@@ -207,26 +204,6 @@ class TrainingModule(lightning.LightningModule):
         loss, figures = self._scored(output.logits, batch.targets, len(batch.tokens), measured, moment)
         self._measure_threshold(output.routing, figures, moment)
         return Computed(loss, averages(figures))
-
-    def _launched(self, batch: Scored, moment: Moment, graphs: BlockGraphs) -> Computed:
-        """Compute a step that draws options by CUDA graphs: one of the draw, one of each block, one of the loss."""
-        layer_choices = self._drawn(moment, lambda draw, logits: graphs.call("draw", draw, logits))
-        hidden, routing = self.model.hidden(batch.tokens, self._relaxed(moment), layer_choices, graphs)
-
-        def score(
-            hidden: Tensor, cells: Tensor, shares: Tensor, targets: Tensor, *places: Tensor
-        ) -> tuple[Tensor, ...]:
-            logits = self.model.read(hidden, *places or (None,))
-            loss, figures = self._scored(logits, targets, len(hidden), Measured(cells, shares), moment)
-            return loss, *figures.values()
-
-        measured = self.architecture_logits.measured(routing, padded=True)
-        given = [hidden, *measured, batch.targets, *(() if batch.places is None else (batch.places,))]
-        reads = (self.model.norm, self.model.head, self.architecture_logits)
-        loss, *values = graphs.call("loss", score, given, reads, self._state)
-        figures = dict(zip(self._figures, values, strict=True))
-        self._measure_threshold(routing, figures, moment)
-        return Computed(loss, figures)
 
     def _drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
         """Return what each layer computes in a routed step; ``run`` calls the draw."""
@@ -257,11 +234,6 @@ class TrainingModule(lightning.LightningModule):
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(cost)
         return Computed(loss, figures)
-
-    @property
-    def _figures(self) -> tuple[str, ...]:
-        """Names of the figures of a step of a search, in the order of `_scored`."""
-        return "loss", self.task.quality, self.cost.figure, "multiplier"
 
     def _relaxed(self, moment: Moment) -> Policy:
         """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share."""
@@ -306,14 +278,30 @@ class TrainingModule(lightning.LightningModule):
             min_multiplier=self.budget.min_multiplier(progress),
         )
 
-    def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | None:
-        """Return the CUDA graph of this step; None if graphs are off or the host must read which options were drawn."""
-        drawn = self._draws and not moment.dense
-        if drawn or not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
+    def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:
+        """Return the CUDA graphs of this step; None if graphs are off or too many shapes were recorded."""
+        if not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
             return None
+        if self._draws and not moment.dense:
+            if self._drawn_steps is None:
+                self._drawn_steps = DrawnSteps(self._parts, batch.tokens.device)
+            return self._drawn_steps.find(batch, moment)
         if self._graphs is None:
             self._graphs = Graphs(self.compute, list(self.parameters()), self._state)
         return self._graphs.find(batch, moment)
+
+    @property
+    def _parts(self) -> Parts:
+        """The parts of a step that draws its options."""
+        return Parts(
+            self.model,
+            self.architecture_logits,
+            self._drawn,
+            self._relaxed,
+            self._scored,
+            self._measure_threshold,
+            self._state,
+        )
 
     @property
     def _state(self) -> list[Tensor]:
@@ -327,12 +315,13 @@ class TrainingModule(lightning.LightningModule):
         return bool(self.space.choosing and (relaxation.pairs or relaxation.name in SAMPLED))
 
     def block_graphs(self, tokens: Tensor) -> BlockGraphs | None:
-        """Return the CUDA graphs of blocks for routed steps on these tokens; None if graphs are off."""
+        """Return new CUDA graphs of blocks, to score architectures on batches like these tokens; None if they are off.
+
+        A search that draws no options needs none.
+        """
         if not self._draws or not self.model.capturable or not wanted(self.config.trainer, tokens):
             return None
-        if self._blocks is None:
-            self._blocks = BlockGraphs(tokens.device)
-        return self._blocks
+        return BlockGraphs(tokens.device)
 
     def logs_at(self, step: int) -> bool:
         """Return whether figures are logged after this many steps."""

@@ -1,17 +1,21 @@
 """Functions of tensors as CUDA graphs: one graph for the forward pass and one for the backward pass.
 
-`nas.training.block_graphs` uses them for blocks and for the other parts of a step.
+The inputs and outputs of a function are `Port`s. Functions that share a port form a chain: the graph of one writes what
+the graph of the next reads. `nas.training.drawn_steps` chains the parts of a training step, and
+`nas.training.block_graphs` the blocks of a model.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from nas.models.recording import Replay, end_recording, without_autocast_cache
+from nas.errors import warn
+from nas.models.recording import Replay, end_recording, reason_of, without_autocast_cache
 
+MOST_RECORDINGS = 2048
+"""Maximum number of recordings. Further functions run without a graph."""
 FREE_MEMORY = 0.5
 """Least fraction of GPU memory that must be free to record a further function, since graphs keep their memory."""
 WARM_UPS = 1
@@ -19,8 +23,27 @@ WARM_UPS = 1
 
 Function = Callable[..., tuple[Tensor, ...]]
 """A function of tensors alone, which does not wait for the GPU."""
-Values = Sequence[Tensor]
-"""Inputs of a function."""
+
+
+class Port(NamedTuple):
+    """An input or output of recorded functions, in fixed memory.
+
+    Attributes:
+        value: the tensor.
+        gradient: its gradient, which the readers of the tensor write; None for a tensor without a gradient.
+    """
+
+    value: Tensor
+    gradient: Tensor | None = None
+
+    @classmethod
+    def like(cls, x: Tensor) -> "Port":
+        """Return a port for tensors like x: it has a gradient if x has one."""
+        return cls(x.detach().clone(), torch.zeros_like(x) if x.requires_grad else None)
+
+    def part(self, index: int) -> "Port":
+        """Return a port for one index of the first dimension."""
+        return Port(self.value[index], None if self.gradient is None else self.gradient[index])
 
 
 class Reading(nn.Module):
@@ -43,101 +66,91 @@ class Reading(nn.Module):
 
 
 class Passes:
-    """Both passes of a function between fixed buffers.
+    """Both passes of a function between ports.
 
-    The parameters are seen through tensors of their own for the same memory. Their gradients are set by this class.
-    Autograd would launch more for the gradients of a block than the block itself is.
+    The parameters are seen through tensors of their own for the same memory. Autograd would launch more for the
+    gradients of a block than the block itself is.
 
     Args:
         function: the function.
-        given: inputs of a first call; later ones have the same shapes.
+        given: inputs of the function.
+        into: ports for its first outputs; None to make one for each output in the first forward pass.
     """
 
-    def __init__(self, function: Reading, given: Values) -> None:
+    def __init__(self, function: Reading, given: Sequence[Port], into: Sequence[Port] | None = None) -> None:
         self._function, self._differentiated = function, torch.is_grad_enabled()
-        self._given = [x.detach().clone().requires_grad_(x.requires_grad) for x in given]
+        self._given = given
+        self.into = into
+        self.outputs: tuple[Tensor, ...] = ()
+        """All outputs of the latest forward pass, in memory of the function."""
         self._parameters = dict(function.named_parameters())
         self._seen = {name: one.detach().requires_grad_() for name, one in self._parameters.items()}
-        self._outputs: tuple[Tensor, ...] = ()
-        self._of_outputs: list[Tensor] = []
+        self._inputs: list[Tensor] = []
+        self._results: tuple[Tensor, ...] = ()
         self._gradients: list[Tensor | None] = []
-        self.has_gradient: tuple[bool, ...] = ()
-        """Whether each output has a gradient."""
-        self.replay_forward: Replay = self.run_forward
-        self.replay_backward: Replay = self.run_backward
+        self.forward: Replay = self.run_forward
+        """Computes the outputs."""
+        self.backward: Replay = self.run_backward
+        """Computes the gradients of the inputs, in their ports, and those of the parameters."""
 
     def run_forward(self) -> None:
-        """Compute the outputs in new memory."""
-        with torch.set_grad_enabled(self._differentiated):  # off while autograd calls `forward`
-            self._outputs = torch.func.functional_call(self._function, self._seen, tuple(self._given))
+        """Compute the outputs in new memory, and copy those that have a port."""
+        with torch.set_grad_enabled(self._differentiated):
+            self._inputs = [port.value.detach().requires_grad_(self._has_gradient(port)) for port in self._given]
+            self._results = torch.func.functional_call(self._function, self._seen, tuple(self._inputs))
+        self.outputs = tuple(x.detach() for x in self._results)
+        if self.into is None:
+            self.into = [Port.like(x) for x in self._results]
+        for port, x in zip(self.into, self.outputs, strict=False):
+            port.value.copy_(x)
 
     def run_backward(self) -> None:
-        """Compute the gradients of inputs and parameters in new memory."""
-        outputs = [x for x in self._outputs if x.requires_grad]
-        wanted = [*self._given, *self._seen.values()]
-        sources = [x for x in wanted if x.requires_grad]
-        with torch.autocast(self._given[0].device.type, enabled=False):
-            found = iter(torch.autograd.grad(outputs, sources, self._of_outputs, allow_unused=True))
-        self._gradients = [next(found) if x.requires_grad else None for x in wanted]
+        """Compute the gradients of inputs and parameters in new memory, and copy those of the inputs."""
+        sources = [x for x in (*self._inputs, *self._seen.values()) if x.requires_grad]
+        outputs, gradients = self._differentiable()
+        with torch.autocast(self._inputs[0].device.type, enabled=False):
+            found: Sequence[Tensor | None] = torch.autograd.grad(outputs, sources, gradients, allow_unused=True)
+        ports = [port.gradient for port in self._given if self._has_gradient(port)]
+        for buffer, gradient in zip(ports, found, strict=False):
+            assert buffer is not None
+            if gradient is None:
+                buffer.zero_()
+            else:
+                buffer.copy_(gradient)
+        self._gradients = list(found[len(ports) :])
 
-    def warm_up(self) -> None:
-        """Run both passes, which compiles their kernels, and make the buffers for the gradients of the outputs."""
+    def _differentiable(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the outputs with a gradient, and their gradients."""
+        assert self.into is not None
+        pairs = [
+            (x, port.gradient)
+            for x, port in zip(self._results, self.into, strict=False)
+            if x.requires_grad and port.gradient is not None
+        ]
+        return [x for x, _ in pairs], [gradient.to(x.dtype) for x, gradient in pairs]
+
+    def _has_gradient(self, port: Port) -> bool:
+        return self._differentiated and port.gradient is not None
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the latest forward pass can be differentiated."""
+        return bool(self._differentiable()[0])
+
+    def both(self) -> None:
+        """Run the forward pass, then the backward pass."""
         self.run_forward()
-        self.has_gradient = tuple(x.requires_grad for x in self._outputs)
-        self._of_outputs = [torch.zeros_like(x) for x in self._outputs if x.requires_grad]
-        if self._of_outputs:
-            self.run_backward()
+        self.run_backward()
 
     def release(self) -> None:
         """Release what only a recording needs: intermediate results, whose memory the graphs still use."""
-        self._outputs = tuple(x.detach() for x in self._outputs)
+        self._results, self._inputs = (), []
 
-    def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Call the function, differentiably if it was recorded so. The outputs are valid until the next call."""
-        return _Replay.apply(self, *given) if any(self.has_gradient) else self.forward(given)
-
-    @torch.no_grad()
-    def forward(self, given: Values) -> tuple[Tensor, ...]:
-        """Compute the outputs of the function."""
-        torch._foreach_copy_(self._given, list(given))
-        self.replay_forward()
-        return tuple(x.detach() for x in self._outputs)
-
-    @torch.no_grad()
-    def backward(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Set the gradients of the parameters, and return those of the inputs.
-
-        Args:
-            gradients: gradients of the outputs that have one.
-        """
-        pairs = list(zip(self._of_outputs, gradients, strict=True))
-        torch._foreach_copy_([buffer for buffer, x in pairs if x is not None], [x for _, x in pairs if x is not None])
-        for buffer in (buffer for buffer, x in pairs if x is None):
-            buffer.zero_()
-        self.replay_backward()
-        count = len(self._given)
-        for parameter, gradient in zip(self._parameters.values(), self._gradients[count:], strict=True):
+    def gradients(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the parameters that have a gradient, with the gradient of the latest backward pass."""
+        for parameter, gradient in zip(self._parameters.values(), self._gradients, strict=False):
             if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        return self._gradients[:count]
-
-
-class _Replay(torch.autograd.Function):
-    """Recorded passes as a differentiable function of the inputs."""
-
-    @staticmethod
-    def forward(ctx: Any, passes: Passes, *given: Tensor) -> tuple[Tensor, ...]:
-        ctx.passes = passes
-        ctx.set_materialize_grads(False)
-        outputs = passes.forward(given)
-        ctx.mark_non_differentiable(*(x for x, has in zip(outputs, passes.has_gradient, strict=True) if not has))
-        return outputs
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        used = [x for x, has in zip(gradients, ctx.passes.has_gradient, strict=True) if has]
-        return None, *ctx.passes.backward(used)
+                yield parameter, gradient
 
 
 class FunctionRecorder:
@@ -159,29 +172,96 @@ class FunctionRecorder:
         free, total = torch.cuda.mem_get_info(self._device)
         return free >= FREE_MEMORY * total
 
-    def record(self, group: Hashable, function: Reading, given: Values) -> Passes:
-        """Return both passes of a function as graphs. Random generators stay as they were, whenever it is recorded."""
+    def record(self, group: Hashable, passes: Passes, together: bool) -> None:
+        """Record both passes. Random generators stay as they were, whenever it is recorded.
+
+        Args:
+            group: group of the function.
+            passes: passes of the function.
+            together: whether one graph has both passes; calling the backward pass then has no effect.
+        """
         random, current = torch.cuda.get_rng_state(self._device), torch.cuda.current_stream(self._device)
         pool = self._pools.setdefault(group, torch.cuda.graph_pool_handle())
-        passes = Passes(function, given)
         try:
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
                 for _ in range(WARM_UPS):
-                    passes.warm_up()
+                    passes.run_forward()
+                    if differentiated := passes.has_gradient:
+                        passes.run_backward()
             current.wait_stream(self._stream)
-            passes.replay_forward = self._graph(passes.run_forward, pool)
-            if any(passes.has_gradient):
-                passes.replay_backward = self._graph(passes.run_backward, pool)
+            passes.forward = self._graph(passes.both if together else passes.run_forward, pool)
+            passes.backward = _nothing
+            if differentiated and not together:
+                passes.backward = self._graph(passes.run_backward, pool)
         except BaseException:
             end_recording(self._device, current, pool)
             raise
         passes.release()
         torch.cuda.set_rng_state(random, self._device)
-        return passes
 
     def _graph(self, run: Replay, pool: Any) -> Replay:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, stream=self._stream):
             run()
         return graph.replay
+
+
+def _nothing() -> None:
+    """Compute nothing."""
+
+
+class Recordings:
+    """The recorded functions of one use of a model, by key.
+
+    Each use has recordings of its own. PyTorch refuses to record into a memory pool whose graphs are gone while a
+    tensor of it is in use, and the gradients of the last training step are in such a pool.
+
+    Args:
+        device: device of the functions.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._recorder = FunctionRecorder(device)
+        self._found: dict[Hashable, Passes] = {}
+        self._failed = False
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(
+        self,
+        key: Hashable,
+        group: Hashable,
+        make: Callable[[], Passes],
+        state: Sequence[Tensor] = (),
+        together: bool = False,
+    ) -> Passes:
+        """Return the recorded passes of a key; without room for a recording, or if one has failed, new passes.
+
+        Args:
+            key: what the function and its ports depend on.
+            group: functions of one group share memory, see `FunctionRecorder`.
+            make: makes the passes.
+            state: tensors that the function changes in place. A recording restores them.
+            together: see `FunctionRecorder.record`.
+        """
+        if (found := self._found.get(key)) is not None:
+            return found
+        passes = make()
+        if self._failed or len(self) >= MOST_RECORDINGS or not self._recorder.room():
+            return passes
+        before = [x.clone() for x in state]
+        try:
+            self._recorder.record(group, passes, together)
+        except Exception as error:  # every function can always run without a graph
+            self._failed = True
+            self._found.clear()
+            reason = reason_of(error)
+            warn(f"training continues without CUDA graphs of blocks, which is slower for small models: {reason}")
+            return make()
+        finally:
+            for x, value in zip(state, before, strict=True):
+                x.copy_(value)
+        self._found[key] = passes
+        return passes

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
 from nas.models.mixers import FIRST_OPTION, Routing
-from nas.relaxations import RELAXATIONS, SAMPLED
+from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import RUNNING, TOLERANCE, ArchitectureLogits
@@ -39,6 +39,10 @@ def test_sampled_options_are_computed_alone_and_others_in_a_mixture(relaxation: 
     layer_choices = ArchitectureLogits(three_layers()).layer_choices(relaxation, 1.0)
     assert layer_choices[1] == FIRST_OPTION
     for choice in (layer_choices[0], layer_choices[2]):
+        if relaxation in UNLEARNT:
+            assert choice.option in (0, 1, 2)
+            assert choice.weights is None, "a weight of 1 without a gradient"
+            continue
         assert choice.weights is not None
         if relaxation in SAMPLED:
             assert choice.option in (0, 1, 2)
@@ -47,6 +51,13 @@ def test_sampled_options_are_computed_alone_and_others_in_a_mixture(relaxation: 
         else:
             assert choice.option is None
             torch.testing.assert_close(choice.weights.sum(), torch.tensor(1.0))
+
+
+def test_uniform_draws_do_not_wait_for_a_gpu() -> None:
+    """The logits stand for those of a GPU: meta tensors have no values that the host could read."""
+    architecture_logits = ArchitectureLogits(three_layers()).to("meta")
+    drawn = {architecture_logits.layer_choices("uniform", 1.0)[0].option for _ in range(60)}
+    assert drawn == {0, 1, 2}
 
 
 def test_pairs_compute_two_options_each_as_often_as_its_logit_says() -> None:
