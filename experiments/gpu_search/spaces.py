@@ -2,11 +2,14 @@
 
     python -m experiments.gpu_search.spaces
     python -m experiments.gpu_search.spaces --only token_hybrid "joint, pairs" --steps 400
+    python -m experiments.gpu_search.spaces --profile
 
 The searches have the sizes of `experiments.token_vs_hand`: four layers of width 128, 32 sequences of 512 tokens. Each
 is trained one after the other by the loop that the commands use, with routing from the first step and without
-validations and checkpoints. Tokens a second are the median over intervals of ten steps, as in `metrics.json`. The
-median leaves out most steps that compile kernels or record graphs.
+validations and checkpoints. Tokens a second are the median over intervals of ten steps, as in `metrics.json`, but of
+the second half of the intervals: the first half has most steps that compile kernels or record graphs. With
+`--profile`, further steps of each search are profiled, with CUDA graphs for the time in which the GPU is idle, and
+without for the kinds of kernels.
 """
 
 import argparse
@@ -22,6 +25,7 @@ import lightning
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from experiments.gpu_search.watch import PROFILED, Profiles, Watch, profiled_without_graphs, second_half, tables
 from experiments.runs import machine
 from nas import search_spaces
 from nas.config import CONF, RandomConfig, SearchConfig, register
@@ -58,18 +62,33 @@ class Timed(NamedTuple):
     """Speed of a search.
 
     Attributes:
-        tokens_per_second: training tokens a second.
+        tokens_per_second: training tokens a second, the median over the second half of the intervals.
+        over_all: the median over all intervals.
+        recordings: number of recorded CUDA graphs of steps or of parts of steps.
+        last_recording: number of steps after which nothing was recorded.
+        recording_seconds: time of the steps that recorded something; compilation is in it.
         tokens: tokens of a step.
         candidate_seconds: time in which a searcher scores a candidate; None without a searcher.
         candidate_tokens: tokens on which it is scored.
         seconds: time for all of it, with compilation and recording.
+        profiles: profiles of further steps, if wanted.
     """
 
     tokens_per_second: float
+    over_all: float
+    recordings: int
+    last_recording: int
+    recording_seconds: float
     tokens: int
     candidate_seconds: float | None
     candidate_tokens: int
     seconds: float
+    profiles: Profiles | None = None
+
+    @property
+    def milliseconds(self) -> float:
+        """Time of a step."""
+        return 1e3 * self.tokens / self.tokens_per_second
 
 
 def main() -> None:
@@ -84,6 +103,7 @@ def main() -> None:
         default=None,
         help="of joint and chunk_size (default: those of the spaces)",
     )
+    parser.add_argument("--profile", action="store_true", help="profile further steps of each search")
     parser.add_argument("--accelerator", default="gpu", help="gpu or cpu (default: gpu)")
     parser.add_argument(
         "--table", type=Path, default=Path(__file__).parent / "spaces.md", help="where to write the table"
@@ -96,25 +116,31 @@ def main() -> None:
     for name in given.only:
         chunks = () if given.chunk_sizes is None else (f"space.chunk_sizes={given.chunk_sizes}",)
         several = name.startswith(("joint", "chunk_size"))
-        timed[name] = time_search(_config(*SEARCHES[name], *common, *(chunks if several else ())))
-        print(f"{name}: {timed[name]}", flush=True)
+        config = _config(*SEARCHES[name], *common, *(chunks if several else ()))
+        timed[name] = time_search(config, given.profile)
+        print(f"{name}: {timed[name]._replace(profiles=None)}", flush=True)
     text = f"{_table(timed)}\n{machine()}; {given.steps} steps of each search.\n"
+    profiles = {name: one.profiles for name, one in timed.items() if one.profiles is not None}
+    if profiles:
+        text += "\n" + tables(profiles, {name: one.milliseconds for name, one in timed.items()})
     given.table.write_text(text, encoding="utf-8")
     print(text)
 
 
-def time_search(config: SearchConfig) -> Timed:
+def time_search(config: SearchConfig, profiled: bool = False) -> Timed:
     """Train the supernet of a search, then score candidates if the search has a searcher."""
+    timed = config.trainer.steps
+    config.trainer.steps += PROFILED if profiled else 0
     started = time.perf_counter()
     task = build_task(config.data, config.seed)
     module = TrainingModule(search_spaces.build(config.space, config.model, task.vocab_size), task, config)
     module.budget.begin_in_time(progress=1.0)
-    throughput, steps = Throughput(), config.trainer.steps
+    throughput, watch, steps = Throughput(), Watch(timed if profiled else None), config.trainer.steps
     trainer = lightning.Trainer(
         max_steps=steps,
         **engine(config.trainer),
         gradient_clip_val=config.trainer.gradient_clip,
-        callbacks=[throughput],
+        callbacks=[throughput, watch],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -123,10 +149,21 @@ def time_search(config: SearchConfig) -> Timed:
     loader = TrainingStream(task, 0, steps, config.trainer.bilevel).loader(config.trainer.accelerator == "gpu")
     trainer.fit(module, loader)
     module.to(trainer.strategy.root_device)
-    assert throughput.tokens_per_second is not None
+    rates = throughput._rates[: timed // config.trainer.log_every]
     seconds, tokens = _scored(module, config.searcher) if isinstance(config.searcher, RandomConfig) else (None, 0)
     took = time.perf_counter() - started
-    return Timed(throughput.tokens_per_second, throughput.tokens // steps, seconds, tokens, took)
+    return Timed(
+        tokens_per_second=second_half(rates),
+        over_all=statistics.median(rates),
+        recordings=watch.recordings,
+        last_recording=watch.last,
+        recording_seconds=watch.seconds,
+        tokens=throughput.tokens // steps,
+        candidate_seconds=seconds,
+        candidate_tokens=tokens,
+        seconds=took,
+        profiles=None if watch.profile is None else Profiles(watch.profile, profiled_without_graphs(module)),
+    )
 
 
 def _scored(module: TrainingModule, searcher: RandomConfig) -> tuple[float, int]:
@@ -159,12 +196,16 @@ def _row(name: str, timed: Timed, bases: Sequence[float]) -> dict[str, str]:
     scored = None if seconds is None else timed.candidate_tokens / seconds
     return {
         "search": name,
-        "ms a step": f"{1e3 * timed.tokens / speed:.2f}",
+        "ms a step": f"{timed.milliseconds:.2f}",
+        "over all steps": f"{1e3 * timed.tokens / timed.over_all:.2f}",
         "tokens a second": f"{speed:,.0f}",
         f"times {BASE}": _ratio(speed, base),
         "candidates a second": "-" if seconds is None else f"{1 / seconds:.1f}",
         "scored tokens a second": "-" if scored is None else f"{scored:,.0f}",
         f"scored, times {BASE}": _ratio(scored, base),
+        "recordings": str(timed.recordings),
+        "none after step": str(timed.last_recording),
+        "seconds of steps that record": f"{timed.recording_seconds:.0f}",
         "seconds in all": f"{timed.seconds:.0f}",
     }
 

@@ -141,6 +141,10 @@ class Graphs:
         self._failed = False
         self._recorder: Recorder | None = None
 
+    def __len__(self) -> int:
+        """Return the number of recorded steps."""
+        return len(self._steps)
+
     def find(self, batch: Scored, moment: Moment) -> StaticStep | None:
         """Return the recorded step for a batch of this shape; None if recording failed or too many shapes are recorded.
 

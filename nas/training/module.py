@@ -291,6 +291,11 @@ class TrainingModule(lightning.LightningModule):
         return self._graphs.find(batch, moment)
 
     @property
+    def recordings(self) -> int:
+        """Number of recorded steps and parts of steps."""
+        return sum(len(recorded) for recorded in (self._graphs, self._drawn_steps) if recorded is not None)
+
+    @property
     def _parts(self) -> Parts:
         """The parts of a step that draws its options."""
         return Parts(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.step_profile.__main__ import Occupation, main, occupation
+from experiments.step_profile.__main__ import main
 from experiments.step_profile.groups import group_of
 
 
@@ -24,11 +24,6 @@ from experiments.step_profile.groups import group_of
 def test_kernels_belong_to_groups(kernel: str, operations: tuple[str, ...], group: str) -> None:
     pytest.importorskip("triton")
     assert group_of(kernel, operations) == group
-
-
-def test_the_time_without_kernels_is_found_across_streams() -> None:
-    assert occupation([(5, 9), (0, 2), (1, 4), (6, 7), (10, 11)]) == Occupation(total=11, overlap=2, idle=2)
-    assert occupation([]) == Occupation(0, 0, 0)
 
 
 def test_the_profile_of_a_step_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from nas.training.block_graphs import BlockGraphs
 from tests.nas.gpu import CHUNKS
 from tests.nas.training.test_cuda_graphs import trained
 from tests.nas.training.test_drawn_steps import STEPS, begun
+from tests.nas.training.test_module import first_batch
 from tests.nas.training.uncaptured import Uncaptured, without_gpu
 
 __all__ = ["without_gpu"]
@@ -29,6 +30,18 @@ def test_recorded_blocks_score_candidates_as_computed_ones_do() -> None:
         given = (module.model, batches, "recall", module.supernet.policy, choices_of_layers(code))
         assert evaluate(*given, blocks) == evaluate(*given)
     assert Uncaptured.recorded == len(blocks) == 2 * layers, "each option is recorded once"
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_scoring_has_recordings_of_its_own() -> None:
+    """Recordings of training share a memory pool with the last gradients, in which nothing else can be recorded."""
+    module = begun("cpu", "uniform")
+    trained(module, 1)
+    blocks = module.block_graphs(first_batch(module).tokens)
+    assert blocks is not None
+    assert module._drawn_steps is not None
+    assert blocks._recordings is not module._drawn_steps._recordings
+    assert len(blocks) == 0
 
 
 @pytest.mark.gpu
