@@ -125,7 +125,7 @@ class BranchesState:
         if self._open is None:
             return self._branches[0].merge(self._mixer, o[0], gate)
         assert self._mixer.pair is not None
-        return self._mixer.pair.merge(self._mixer, (o[0], o[1]), given.q, gate)
+        return self._mixer.pair.merge(self._mixer, (o[0], o[1]), self._mixer.branch_score(given.q), gate)
 
     def _convolve(self, convolution: ShortConvolution, x: Tensor, heads: int | None) -> Tensor:
         self._past[convolution] = convolution.last_inputs(x).clone()

@@ -14,7 +14,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, linear_together
 from nas.models.operations import Branch, Standalone, find, in_order
-from nas.models.operations.operation import Projected
+from nas.models.operations.operation import Heads, Projected
 from nas.models.operations.pairs import Pair, pair_of
 from nas.models.recomputation import large_on_gpu, recomputing
 from nas.models.router import Router
@@ -77,6 +77,27 @@ class Routing(NamedTuple):
     weights: Tensor
     chunk_size: int
     shares: Tensor | None = None
+
+
+class Prepared(NamedTuple):
+    """What both branches of a routed layer read, whatever the chunk size.
+
+    Attributes:
+        heads: inputs of each branch by head.
+        scores: [B, T, 2 * softmax heads], scores by which the branches are weighed.
+    """
+
+    heads: tuple[Heads, Heads]
+    scores: Tensor
+
+
+def shares_inputs(x: Tensor) -> bool:
+    """Return whether the chunk sizes of a mixture share the inputs of their branches, which are the same.
+
+    On a CPU each chunk size computes its own. Shared ones would sum their gradients in another order, and searches of
+    earlier versions could not be repeated to the bit.
+    """
+    return x.is_cuda
 
 
 class TokenMixer(nn.Module):
@@ -184,8 +205,9 @@ class TokenMixer(nn.Module):
             assert self.pair is not None
             given = self.project(x, branches=self.pair.branches)
             routing = self._decide(given.x, policy, option.chunk_size)
-            both = self._both(given, routing.weights.unbind(-1), option.chunk_size)
-            return self.out(self.pair.merge(self, both, given.q, given.linear(self.gate))), [routing]
+            heads, scores = self._prepare(given)
+            both = self._both(given, heads, routing.weights.unbind(-1), option.chunk_size)
+            return self.out(self.pair.merge(self, both, scores, given.linear(self.gate))), [routing]
         given = self.project(x, branches=(operation,))
         o = operation.attend(self, operation.heads(self, given), option.chunk_size)
         return self.out(operation.merge(self, o, given.linear(self.gate))), []
@@ -215,9 +237,11 @@ class TokenMixer(nn.Module):
         if alone or routed:
             given = self.project(x)
             gate = self.gate(given.x)
+            shared = self._prepare(given) if len(routed) > 1 and shares_inputs(x) else None
             for chunk_size, weight in routed.items():
                 routing = self._decide(given.x, policy, chunk_size)
-                parts.append(self._grain(given, gate, routing, alone, weight))
+                prepared = shared or self._prepare(given)
+                parts.append(self._grain(given, prepared, gate, routing, alone, weight))
                 routings.append(routing)
             parts += [
                 alone[branch.name] * self._branch(branch, given, gate, options[0].chunk_size)
@@ -230,8 +254,19 @@ class TokenMixer(nn.Module):
         """Compute a branch alone; returns the input of the output projection, [B, T, channels of v]."""
         return branch.merge(self, branch.attend(self, branch.heads(self, given), chunk_size), gate)
 
+    def _prepare(self, given: Projected) -> Prepared:
+        """Compute what both branches read, whatever the chunk size."""
+        assert self.pair is not None
+        return Prepared(self.pair.heads(self, given), self.branch_score(given.q))
+
     def _grain(
-        self, given: Projected, gate: Tensor, routing: Routing, alone: dict[str, Tensor], hybrid: Tensor
+        self,
+        given: Projected,
+        prepared: Prepared,
+        gate: Tensor,
+        routing: Routing,
+        alone: dict[str, Tensor],
+        hybrid: Tensor,
     ) -> Tensor:
         """Compute a routed option and its two branches alone, weighted; removes the branches from ``alone``."""
         assert self.pair is not None
@@ -239,18 +274,19 @@ class TokenMixer(nn.Module):
         first, second = (alone.pop(branch.name, zero) for branch in self.pair.branches)
         kept, compressed = routing.weights.unbind(-1)
         routes = _mean_route(first, hybrid, kept), _mean_route(second, hybrid, compressed)
-        both = self._both(given, routes, routing.chunk_size)
-        return self.pair.mix(self, both, given.q, gate, (first, second, hybrid))
+        both = self._both(given, prepared.heads, routes, routing.chunk_size)
+        return self.pair.mix(self, both, prepared.scores, gate, (first, second, hybrid))
 
     def _decide(self, x: Tensor, policy: Policy, chunk_size: int) -> Routing:
         logits = self.router(x, chunk_size)
         return Routing(logits, policy(self.index, logits), chunk_size)
 
-    def _both(self, given: Projected, routes: tuple[Tensor, ...], chunk_size: int) -> tuple[Tensor, Tensor]:
+    def _both(
+        self, given: Projected, heads: tuple[Heads, Heads], routes: tuple[Tensor, ...], chunk_size: int
+    ) -> tuple[Tensor, Tensor]:
         """Compute both branches, in parallel if the device supports it."""
         assert self.pair is not None
         first, second = routes
-        heads = self.pair.heads(self, given)
         return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad)
 
 

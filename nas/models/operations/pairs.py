@@ -60,9 +60,8 @@ class Pair:
         )
         return first, second
 
-    def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor) -> Tensor:
-        """Normalise both outputs, weigh them by scores of the convolved q [B, T, channels], and gate the sum."""
-        scores = mixer.get_submodule("branch_score")(q)
+    def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], scores: Tensor, gate: Tensor) -> Tensor:
+        """Normalise both outputs, weigh them by scores [B, T, 2 * softmax heads], and gate the sum."""
         ones = torch.ones_like(gate)
         first, second = (branch.merge(mixer, own, ones) for branch, own in zip(self.branches, o, strict=True))
         shares = scores.unflatten(-1, (-1, 2)).softmax(-1)
@@ -70,16 +69,16 @@ class Pair:
         return (by_first * first + by_second * second) * nn.functional.silu(gate) / nn.functional.silu(ones)
 
     def mix(
-        self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor, weights: tuple[Tensor, ...]
+        self, mixer: nn.Module, o: tuple[Tensor, Tensor], scores: Tensor, gate: Tensor, weights: tuple[Tensor, ...]
     ) -> Tensor:
         """Merge both outputs in a mixture.
 
         Args:
-            mixer, o, q, gate: as for `merge`.
+            mixer, o, scores, gate: as for `merge`.
             weights: weights of the first branch alone, of the second alone, and of both, each a scalar.
         """
         first, second, hybrid = weights
-        shares = mixer.get_submodule("branch_score")(q).unflatten(-1, (-1, 2)).softmax(-1)
+        shares = scores.unflatten(-1, (-1, 2)).softmax(-1)
         by_first, by_second = (hybrid * shares).repeat_interleave(o[0].shape[-1], dim=-2).unbind(-1)
         merged = [branch.merge(mixer, own, gate) for branch, own in zip(self.branches, o, strict=True)]
         return (first + by_first) * merged[0] + (second + by_second) * merged[1]
@@ -113,19 +112,18 @@ class SoftmaxAndLinear(Pair):
         )  # fmt: skip
         return o.softmax, o.linear
 
-    def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor) -> Tensor:
-        return self._merged(mixer, o, q, gate, None)
+    def merge(self, mixer: nn.Module, o: tuple[Tensor, Tensor], scores: Tensor, gate: Tensor) -> Tensor:
+        return self._merged(mixer, o, scores, gate, None)
 
     def mix(
-        self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor, weights: tuple[Tensor, ...]
+        self, mixer: nn.Module, o: tuple[Tensor, Tensor], scores: Tensor, gate: Tensor, weights: tuple[Tensor, ...]
     ) -> Tensor:
-        return self._merged(mixer, o, q, gate, torch.stack(weights))
+        return self._merged(mixer, o, scores, gate, torch.stack(weights))
 
     def _merged(
-        self, mixer: nn.Module, o: tuple[Tensor, Tensor], q: Tensor, gate: Tensor, mixture: Tensor | None
+        self, mixer: nn.Module, o: tuple[Tensor, Tensor], scores: Tensor, gate: Tensor, mixture: Tensor | None
     ) -> Tensor:
         norms = cast("SoftmaxWeights", mixer).softmax_norm.weight, cast("LinearWeights", mixer).linear_norm.weight
-        scores = mixer.get_submodule("branch_score")(q)
         return branch_merge(*o, *norms, scores, gate, mixture=mixture, eps=NORM_EPS)
 
 

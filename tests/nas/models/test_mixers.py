@@ -8,7 +8,7 @@ from nas.kernels import joint_gradient
 from nas.models import mixers
 from nas.models.layers import linear_together
 from nas.models.mixers import LayerChoice, Policy, TokenMixer, first_alone
-from nas.models.operations import find
+from nas.models.operations import find, pairs
 from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
 
@@ -135,6 +135,25 @@ def test_a_mixture_of_some_options_is_that_of_a_layer_of_these(among: tuple[int,
         rtol=1e-10,
         atol=1e-12,
     )
+
+
+def test_chunk_sizes_that_share_the_inputs_of_their_branches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where q and k are then normalised once."""
+    made, x = supernet(OPTIONS[2:]), torch.randn(2, T, 12, dtype=torch.float64)
+    weights = torch.rand(len(made.options), dtype=torch.float64).softmax(0)
+    results, normalised, compute = [], [], pairs.SoftmaxAndLinear.heads
+    for shared in (False, True):
+        heads: list[int] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(mixers, "shares_inputs", lambda x, shared=shared: shared)
+            patch.setattr(
+                pairs.SoftmaxAndLinear, "heads", lambda *given, heads=heads: heads.append(1) or compute(*given)
+            )
+            y, _ = made(x, soft, LayerChoice(None, weights))
+        normalised.append(len(heads))
+        results.append([y, *torch.autograd.grad(y.square().sum(), list(made.parameters()))])
+    assert normalised == [len({option.chunk_size for option in made.options}), 1]
+    torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-12)
 
 
 def test_a_mixture_of_softmax_and_linear_is_the_sum_of_both_outputs() -> None:

@@ -42,9 +42,9 @@ def test_fused_kernels_give_what_the_branches_give(rope_base: float | None, mixe
     def output(pair: Pair) -> Tensor:
         heads = pair.heads(mixer, given)
         o = pair.attend(mixer, heads, given.v, (kept, 1 - kept), CHUNK, "full")
-        return pair.mix(mixer, o, q, gate, weights) if mixed else pair.merge(mixer, o, q, gate)
+        return pair.mix(mixer, o, scores, gate, weights) if mixed else pair.merge(mixer, o, scores, gate)
 
-    weights = torch.rand(3).double().unbind()
+    weights, scores = torch.rand(3).double().unbind(), mixer.branch_score(q)
     both = branches("softmax", "linear")
     torch.testing.assert_close(output(SoftmaxAndLinear(both)), output(Pair(both)))
 
