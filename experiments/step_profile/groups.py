@@ -15,6 +15,7 @@ ELEMENTWISE = {
     "residual_norm": "additions to the residual stream and norms",
     "branch_merge": "merge of branches, output norm and gate",
     "swiglu": "SwiGLU activation",
+    "mixed_routes": "routes of mixtures",
 }
 """Operations whose kernels have the same names, so that the operation that launched a kernel decides."""
 AGAIN = "convolutions and norms, computed again"

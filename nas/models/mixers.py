@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.kernels.arguments import RouteGrad
+from nas.kernels.mixed_routes import mixed_routes
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, linear_together
 from nas.models.operations import Branch, Standalone, find, in_order
@@ -272,8 +273,7 @@ class TokenMixer(nn.Module):
         assert self.pair is not None
         zero = hybrid.new_zeros(())
         first, second = (alone.pop(branch.name, zero) for branch in self.pair.branches)
-        kept, compressed = routing.weights.unbind(-1)
-        routes = _mean_route(first, hybrid, kept), _mean_route(second, hybrid, compressed)
+        routes = mixed_routes(routing.weights, first, second, hybrid)
         both = self._both(given, prepared.heads, routes, routing.chunk_size)
         return self.pair.mix(self, both, prepared.scores, gate, (first, second, hybrid))
 
@@ -288,12 +288,6 @@ class TokenMixer(nn.Module):
         assert self.pair is not None
         first, second = routes
         return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad)
-
-
-def _mean_route(plain: Tensor, hybrid: Tensor, route: Tensor) -> Tensor:
-    """Return the mean route of a branch: weight ``plain`` keeps every chunk, weight ``hybrid`` follows ``route``."""
-    total = plain + hybrid
-    return torch.where(total > 0, (plain + hybrid * route) / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)
 
 
 def kept_weight(routing: Routing) -> Tensor:

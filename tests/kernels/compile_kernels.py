@@ -43,6 +43,7 @@ from nas.kernels.gated_delta_rule import hopper, triton_launch, triton_op, trito
 from nas.kernels.gated_delta_rule import triton_decode as delta_decode
 from nas.kernels.head_norms import triton_decode as norms_decode
 from nas.kernels.head_norms import triton_op as head_norms
+from nas.kernels.mixed_routes import triton_op as mixed_routes
 from nas.kernels.residual_norm import triton_op as residual_norm
 from nas.kernels.short_convolution import triton_decode as convolution_decode
 from nas.kernels.short_convolution import triton_op as short_convolution
@@ -233,6 +234,8 @@ def launch_others(case: Case) -> None:
     for heads in (0, case.H):
         short_convolution._run_backward(x, x, empty(channels, 4), None, heads)
         short_convolution._run_forward(x, empty(channels, 4), None, heads)
+    weights = empty(case.B, case.T // 16, 2, 2, dtype=case.dtype)
+    mixed_routes._run_backward(mixed_routes._run_forward(weights, empty(3)), weights, empty(3))
     convolution_decode.step(x[:, 0], x[:, :3].contiguous(), empty(channels, 4, dtype=case.dtype))
     swiglu._run_backward(swiglu._run_forward(x), x)
 

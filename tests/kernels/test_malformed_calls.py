@@ -19,6 +19,7 @@ from nas.kernels.chunk_softmax_attention import window_decode as window
 from nas.kernels.delta_gates import delta_gates
 from nas.kernels.gated_delta_rule import decode as linear
 from nas.kernels.head_norms import head_norms
+from nas.kernels.mixed_routes import mixed_routes
 from nas.kernels.residual_norm import residual_norm
 from nas.kernels.short_convolution import short_convolution
 from nas.kernels.swiglu import swiglu
@@ -87,6 +88,7 @@ def calls() -> dict[str, Call]:
         "merge": Call(branch_merge, branches),
         "convolution": Call(short_convolution, {"x": of(B, T, 8), "weight": of(8, 4)}),
         "swiglu": Call(swiglu, {"x": of(B, T, 8)}),
+        "routes": Call(mixed_routes, {"weights": of(B, N, 2), "first": of(), "second": of(), "hybrid": of()}),
         "softmax step": Call(softmax.chunk_softmax_attention_step, token | {"cache": pages, "scale": 1.0}, ("scale",)),
         "softmax close": Call(softmax.close_chunk, {"cache": pages, "route": of(B, R)}, ("route",)),
         "pages in use": Call(softmax.pages_in_use, {"cache": pages}),
@@ -116,7 +118,11 @@ def wrong_values(value: object) -> Iterator[tuple[str, object]]:
     """Yield malformed values for an argument with this valid value, each with a name."""
     yield from (("text", "x"), ("list", [1]), ("None", None))
     if isinstance(value, Tensor):
-        yield from (("scalar", value.flatten()[0]), ("one axis more", value[None]), ("no elements", value[..., :0]))
+        yield from (
+            ("scalar", value.flatten()[0]),
+            ("one axis more", value[None]),
+            ("no elements", torch.atleast_1d(value)[..., :0]),
+        )
         yield from (
             ("integers", value.long()),
             ("complex", value.to(torch.complex64)),
@@ -131,7 +137,8 @@ def wrong_values(value: object) -> Iterator[tuple[str, object]]:
 
 
 VALID = {
-    *(("swiglu", "x", "one axis more"), ("swiglu", "x", "other device")),
+    *(("swiglu", "x", "one axis more"), ("swiglu", "x", "other device"), ("routes", "weights", "one axis more")),
+    *(("routes", name, "scalar") for name in ("first", "second", "hybrid")),
     *((f"packed {name}", "cu_seqlens", "integers") for name in ("softmax", "linear", "convolution")),
 }
 """Replaced values that are right: any rank, the only tensor of a call on any device, and integers."""
