@@ -169,6 +169,7 @@ def time_search(config: SearchConfig, profiled: bool = False) -> Timed:
 def _scored(module: TrainingModule, searcher: RandomConfig) -> tuple[float, int]:
     """Return the median time in which a random candidate is scored, and the number of tokens on which it is."""
     random, seconds = Random(0), []
+    module.model.eval()
     with module.autocast():
         batches = module.task.selection_batches(searcher.batches)
         graphs = module.block_graphs(batches[0].tokens.to(module.device))

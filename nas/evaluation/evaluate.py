@@ -82,8 +82,8 @@ def evaluate(
         run: how blocks are called, for example as CUDA graphs.
     """
     device = model.embedding.weight.device
-    was_training = model.training
-    model.eval()
+    if was_training := model.training:  # walks through all modules, as long as a small model computes
+        model.eval()
     losses, hits, positions, members, sequences = [], [], [], [], 0
     routed: dict[int, list[Tensor]] = {}
     planted: dict[int, list[Tensor]] = {}
@@ -103,7 +103,8 @@ def evaluate(
             routed.setdefault(layer, []).append(kept)
             if batch.planted is not None:
                 planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
-    model.train(was_training)
+    if was_training:
+        model.train()
     loss, correct = torch.cat(losses).cpu(), torch.cat(hits).cpu()
     routes = {layer: torch.cat(weights).cpu() for layer, weights in routed.items()}
     truth = {layer: torch.cat(chunks) for layer, chunks in planted.items()}

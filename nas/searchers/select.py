@@ -52,6 +52,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     candidates, excess = Candidates(run, module.space), _excess(module)
     random = Random(stable_seed(config.seed, "searcher", config.searcher.name))
     search, target = find_searcher(config.searcher.name), module.budget.target
+    module.model.eval()
     with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
         graphs = module.block_graphs(batches[0].tokens.to(module.device))
@@ -65,6 +66,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
             return score
 
         scores = search(module.space, score, excess, config.searcher, random)
+    module.model.train()
     scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
     best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
     within = best is not None and scores[best.code] > -math.inf
