@@ -6,8 +6,8 @@
 
 A step is forward, backward, clipping and AdamW under autocast, with given random routes. Its time is measured as
 training runs it, with both passes in one CUDA graph. The kernels are those of the same step without a graph. Kernels of
-two streams can run at once, so the sum of their times may exceed the step's time. On a GPU a line is about the step with
-a graph: the sum of its kernels, how long two ran at once, and how long none ran.
+two streams can run at once, so the sum of their times may exceed the step's time. On a GPU the last line is about the
+step with a graph: the sum of its kernels, how long two ran at once, and how long none ran.
 """
 
 import argparse
