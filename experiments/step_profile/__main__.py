@@ -11,7 +11,6 @@ step with a graph: the sum of its kernels, how long two ran at once, and how lon
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,15 +115,15 @@ def recorded(step: Step, device: torch.device) -> Callable[[], None]:
 
 
 def step_seconds(run: Callable[[], None], device: torch.device) -> float:
-    """Return the median time of a step."""
-    seconds = []
-    for _ in range(ROUNDS if device.type == "cuda" else 1):
-        finish(device)
-        began = time.perf_counter()
+    """Return the mean time of steps one after the other, as in training, where the host launches ahead of the GPU."""
+    run()
+    rounds = ROUNDS if device.type == "cuda" else 1
+    finish(device)
+    began = time.perf_counter()
+    for _ in range(rounds):
         run()
-        finish(device)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    finish(device)
+    return (time.perf_counter() - began) / rounds
 
 
 def _summary(
