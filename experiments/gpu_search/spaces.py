@@ -31,7 +31,6 @@ from nas import search_spaces
 from nas.config import CONF, RandomConfig, SearchConfig, register
 from nas.data import build_task
 from nas.distributed.strategies import engine
-from nas.models.language_model import run_block
 from nas.report.units import markdown
 from nas.searchers.select import measure
 from nas.training.module import TrainingModule, TrainingStream
@@ -172,10 +171,10 @@ def _scored(module: TrainingModule, searcher: RandomConfig) -> tuple[float, int]
     module.model.eval()
     with module.autocast():
         batches = module.task.selection_batches(searcher.batches)
-        graphs = module.block_graphs(batches[0].tokens.to(module.device))
+        run = module.scoring_run(batches[0].tokens.to(module.device))
         for _ in range(CANDIDATES):
             code = module.space.encode(module.space.sample(random))
-            seconds.append(measure(module, code, batches, graphs or run_block).seconds)
+            seconds.append(measure(module, code, batches, run).seconds)
     return statistics.median(seconds[CANDIDATES // 2 :]), sum(batch.tokens.numel() for batch in batches)
 
 

@@ -55,11 +55,11 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     module.model.eval()
     with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
-        graphs = module.block_graphs(batches[0].tokens.to(module.device))
+        blocks = module.scoring_run(batches[0].tokens.to(module.device))
 
         def score(code: Code) -> float:
             if (candidate := candidates.get(code)) is None:
-                candidate = measure(module, code, batches, graphs or run_block)
+                candidate = measure(module, code, batches, blocks)
                 candidates.add(candidate)
             score = candidate.score(module.task.quality, _over(module, code, candidate.cost) <= 0)
             progress.show(candidate, score)

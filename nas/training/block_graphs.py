@@ -26,8 +26,10 @@ class BlockGraphs:
         self._streams: dict[tuple[torch.Size, torch.dtype], tuple[Port, Port]] = {}
         self._chunk_sizes: dict[tuple[int, int], list[int]] = {}
 
-    def __len__(self) -> int:
-        return len(self._recordings)
+    @property
+    def count(self) -> int:
+        """Number of recordings."""
+        return self._recordings.count
 
     @torch.no_grad()
     def __call__(

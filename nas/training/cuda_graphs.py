@@ -141,8 +141,9 @@ class Graphs:
         self._failed = False
         self._recorder: Recorder | None = None
 
-    def __len__(self) -> int:
-        """Return the number of recorded steps."""
+    @property
+    def count(self) -> int:
+        """Number of recorded steps."""
         return len(self._steps)
 
     def find(self, batch: Scored, moment: Moment) -> StaticStep | None:

@@ -56,9 +56,15 @@ class DrawnSteps:
         self._recordings = Recordings(device)
         self._steps: dict[tuple[torch.Size | None, ...], DrawnStep] = {}
 
-    def __len__(self) -> int:
-        """Return the number of recordings."""
-        return len(self._recordings)
+    @property
+    def count(self) -> int:
+        """Number of recordings."""
+        return self._recordings.count
+
+    @property
+    def failed(self) -> bool:
+        """Whether a recording has failed."""
+        return self._recordings.failed
 
     def find(self, batch: Scored, moment: Moment) -> "DrawnStep | None":
         """Return the step for batches of this shape; None if there are too many shapes."""

@@ -121,6 +121,7 @@ class TrainingModule(lightning.LightningModule):
         """See `nas.training.throughput.Throughput`."""
         self._graphs: Graphs | None = None
         self._drawn_steps: DrawnSteps | None = None
+        self._recordable = True
         self._replayed: StaticStep | DrawnStep | None = None
 
     @property
@@ -191,6 +192,7 @@ class TrainingModule(lightning.LightningModule):
                 parameter.grad = None
 
     def on_train_end(self) -> None:
+        self._recordable = self._drawn_steps is None or not self._drawn_steps.failed
         self._graphs = self._drawn_steps = self._replayed = None  # frees their memory
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
@@ -293,7 +295,7 @@ class TrainingModule(lightning.LightningModule):
     @property
     def recordings(self) -> int:
         """Number of recorded steps and parts of steps."""
-        return sum(len(recorded) for recorded in (self._graphs, self._drawn_steps) if recorded is not None)
+        return sum(recorded.count for recorded in (self._graphs, self._drawn_steps) if recorded is not None)
 
     @property
     def _parts(self) -> Parts:
@@ -319,13 +321,18 @@ class TrainingModule(lightning.LightningModule):
         relaxation = self.config.relaxation
         return bool(self.space.choosing and (relaxation.pairs or relaxation.name in SAMPLED))
 
-    def block_graphs(self, tokens: Tensor) -> BlockGraphs | None:
-        """Return new CUDA graphs of blocks, to score architectures on batches like these tokens; None if they are off.
+    def scoring_run(self, tokens: Tensor) -> RunBlock:
+        """Return how blocks are called to score architectures on batches like these tokens: as CUDA graphs if wanted.
 
-        A search that draws no options needs none.
+        A search that draws no options needs no graphs, and where a recording has failed in training, none is tried.
         """
-        if not self._draws or not self.model.capturable or not wanted(self.config.trainer, tokens):
-            return None
+        if (
+            not self._draws
+            or not self._recordable
+            or not self.model.capturable
+            or not wanted(self.config.trainer, tokens)
+        ):
+            return run_block
         return BlockGraphs(tokens.device)
 
     def logs_at(self, step: int) -> bool:

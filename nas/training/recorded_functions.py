@@ -224,9 +224,12 @@ class Recordings:
     def __init__(self, device: torch.device) -> None:
         self._recorder = FunctionRecorder(device)
         self._found: dict[Hashable, Passes] = {}
-        self._failed = False
+        self.failed = False
+        """Whether a recording has failed, so that nothing more is recorded."""
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Number of recordings."""
         return len(self._found)
 
     def get(
@@ -249,16 +252,16 @@ class Recordings:
         if (found := self._found.get(key)) is not None:
             return found
         passes = make()
-        if self._failed or len(self) >= MOST_RECORDINGS or not self._recorder.room():
+        if self.failed or self.count >= MOST_RECORDINGS or not self._recorder.room():
             return passes
         before = [x.clone() for x in state]
         try:
             self._recorder.record(group, passes, together)
         except Exception as error:  # every function can always run without a graph
-            self._failed = True
+            self.failed = True
             self._found.clear()
             reason = reason_of(error)
-            warn(f"training continues without CUDA graphs of blocks, which is slower for small models: {reason}")
+            warn(f"the search continues without CUDA graphs of blocks, which is slower for small models: {reason}")
             return make()
         finally:
             for x, value in zip(state, before, strict=True):

@@ -3,12 +3,17 @@
 A recording needs a GPU: on a CPU a recorded block is computed again at each call.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
+from rich.console import Console
 
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import Stream, run_block
 from nas.relaxations import gumbel
+from nas.runs.folder import Run
+from nas.searchers.select import select
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.training import recorded_functions
 from nas.training.block_graphs import BlockGraphs
@@ -29,7 +34,16 @@ def test_recorded_blocks_score_candidates_as_computed_ones_do() -> None:
     for code in ((0,) * layers, (1,) * layers, (0,) * layers):
         given = (module.model, batches, "recall", module.supernet.policy, choices_of_layers(code))
         assert evaluate(*given, blocks) == evaluate(*given)
-    assert Uncaptured.recorded == len(blocks) == 2 * layers, "each option is recorded once"
+    assert Uncaptured.recorded == blocks.count == 2 * layers, "each option is recorded once"
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_a_searcher_scores_candidates_with_recorded_blocks(tmp_path: Path) -> None:
+    module = begun("cpu", "uniform", "searcher=random", "searcher.evaluations=2", "searcher.batches=1")
+    selected = select(module, Run(tmp_path), Console(quiet=True))
+    assert selected is not None
+    assert selected.searched.evaluations == 2
+    assert Uncaptured.recorded >= len(module.space.options)
 
 
 @pytest.mark.usefixtures("without_gpu")
@@ -37,11 +51,11 @@ def test_scoring_has_recordings_of_its_own() -> None:
     """Recordings of training share a memory pool with the last gradients, in which nothing else can be recorded."""
     module = begun("cpu", "uniform")
     trained(module, 1)
-    blocks = module.block_graphs(first_batch(module).tokens)
-    assert blocks is not None
+    blocks = module.scoring_run(first_batch(module).tokens)
+    assert isinstance(blocks, BlockGraphs)
     assert module._drawn_steps is not None
     assert blocks._recordings is not module._drawn_steps._recordings
-    assert len(blocks) == 0
+    assert blocks.count == 0
 
 
 @pytest.mark.gpu
@@ -75,12 +89,12 @@ def test_candidates_are_scored_by_graphs_after_training(monkeypatch: pytest.Monk
     trained(module, STEPS)
     module.on_train_end()
     batches = module.task.validation_batches()
-    blocks = module.block_graphs(batches[0].tokens.to(module.device))
-    assert blocks is not None
+    blocks = module.scoring_run(batches[0].tokens.to(module.device))
+    assert isinstance(blocks, BlockGraphs)
     assert module._drawn_steps is None, "its pools hold the gradients, so that scoring needs others"
     code = (0,) * len(module.space.options)
     evaluate(module.model, batches, "recall", module.supernet.policy, choices_of_layers(code), blocks)
-    assert len(blocks) == len(code)
+    assert blocks.count == len(code)
 
 
 @pytest.mark.gpu

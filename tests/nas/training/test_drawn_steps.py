@@ -63,7 +63,7 @@ def test_each_set_of_options_and_each_shape_is_recorded_once() -> None:
     module = begun("cpu", "uniform")
     trained(module, 20)
     assert module._drawn_steps is not None
-    assert len(keys_of(module)) == len(module._drawn_steps) == Uncaptured.recorded
+    assert len(keys_of(module)) == module._drawn_steps.count == Uncaptured.recorded
     blocks = [key for key in keys_of(module) if key not in ("begin", "end")]
     assert {(layer, choice.option) for layer, choice in blocks} == {
         (layer, option) for layer, options in enumerate(module.space.options) for option in range(len(options))
@@ -144,7 +144,7 @@ def test_a_search_says_once_that_it_goes_on_without_graphs(tmp_path, monkeypatch
     options = ("+space=layer_hybrid", *SEARCH[1:], "budget.target=0.5", "searcher=random", "searcher.evaluations=2")
     ended = nas("search", *options, f"output={tmp_path}")
     assert ended.status == 0
-    warned = "training continues without CUDA graphs of blocks, which is slower for small models: not permitted"
+    warned = "the search continues without CUDA graphs of blocks, which is slower for small models: not permitted"
     assert ended.err == f"warning: {warned}\n"
 
 
@@ -160,7 +160,7 @@ def test_a_recorded_block_gives_what_a_computed_one_gives(
     computed, recorded = (trained(module, STEPS) for module in modules)
     assert modules[0]._drawn_steps is None
     assert modules[1]._drawn_steps is not None
-    assert len(modules[1]._drawn_steps) > 2
+    assert modules[1]._drawn_steps.count > 2
     tolerance = 1e-3 if precision == "32-true" else 0.05
     assert recorded[0] == pytest.approx(computed[0], rel=tolerance, abs=1e-4, nan_ok=True)
     losses = [[row["loss"] for row in rows] for rows in (computed, recorded)]
