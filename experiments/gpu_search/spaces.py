@@ -148,7 +148,7 @@ def time_search(config: SearchConfig, profiled: bool = False) -> Timed:
     loader = TrainingStream(task, 0, steps, config.trainer.bilevel).loader(config.trainer.accelerator == "gpu")
     trainer.fit(module, loader)
     module.to(trainer.strategy.root_device)
-    rates = throughput._rates[: timed // config.trainer.log_every]
+    rates = throughput.rates[: timed // config.trainer.log_every]
     seconds, tokens = _scored(module, config.searcher) if isinstance(config.searcher, RandomConfig) else (None, 0)
     took = time.perf_counter() - started
     return Timed(

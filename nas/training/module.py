@@ -282,7 +282,7 @@ class TrainingModule(lightning.LightningModule):
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:
         """Return the CUDA graphs of this step; None if graphs are off or too many shapes were recorded."""
-        if not self.model.capturable or not wanted(self.config.trainer, batch.tokens):
+        if not self._records(batch.tokens):
             return None
         if self._draws and not moment.dense:
             if self._drawn_steps is None:
@@ -291,6 +291,10 @@ class TrainingModule(lightning.LightningModule):
         if self._graphs is None:
             self._graphs = Graphs(self.compute, list(self.parameters()), self._state)
         return self._graphs.find(batch, moment)
+
+    def _records(self, tokens: Tensor) -> bool:
+        """Return whether computations on batches like these tokens are recorded as CUDA graphs."""
+        return self.model.capturable and wanted(self.config.trainer, tokens)
 
     @property
     def recordings(self) -> int:
@@ -326,14 +330,8 @@ class TrainingModule(lightning.LightningModule):
 
         A search that draws no options needs no graphs, and where a recording has failed in training, none is tried.
         """
-        if (
-            not self._draws
-            or not self._recordable
-            or not self.model.capturable
-            or not wanted(self.config.trainer, tokens)
-        ):
-            return run_block
-        return BlockGraphs(tokens.device)
+        recorded = self._draws and self._recordable and self._records(tokens)
+        return BlockGraphs(tokens.device) if recorded else run_block
 
     def logs_at(self, step: int) -> bool:
         """Return whether figures are logged after this many steps."""

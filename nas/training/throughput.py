@@ -19,18 +19,19 @@ class Throughput(lightning.Callback):
 
     Attributes:
         tokens: number of training tokens so far, over all devices.
+        rates: tokens per second of each interval so far.
     """
 
     def __init__(self) -> None:
         self.tokens = 0
-        self._rates: list[float] = []
+        self.rates: list[float] = []
         self._since: float | None = None
         self._before = 0
 
     @property
     def tokens_per_second(self) -> float | None:
         """Median throughput; None before the first logged step."""
-        return statistics.median(self._rates) if self._rates else None
+        return statistics.median(self.rates) if self.rates else None
 
     def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Scored, index: int) -> None:
         if self._since is None:
@@ -44,11 +45,11 @@ class Throughput(lightning.Callback):
         if module.logs_at(trainer.global_step):
             assert self._since is not None
             module.figures()  # waits for the GPU
-            self._rates.append((self.tokens - self._before) / (time.monotonic() - self._since))
+            self.rates.append((self.tokens - self._before) / (time.monotonic() - self._since))
             self._since = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rates": self._rates, "tokens": self.tokens}
+        return {"rates": self.rates, "tokens": self.tokens}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._rates, self.tokens = list(state_dict["rates"]), state_dict["tokens"]
+        self.rates, self.tokens = list(state_dict["rates"]), state_dict["tokens"]
