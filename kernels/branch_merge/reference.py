@@ -1,5 +1,7 @@
 """Merge of the branches in PyTorch: the definition, and the CPU path."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +25,8 @@ def branch_merge(
     ]
     if mixture is not None:
         assert scores is not None
-        return _mixed(branches, scores, gate, mixture)
+        gated = [branch.flatten(-2) * F.silu(gate) for branch in branches]
+        return mix(gated, scores, branches[0].shape[-1], mixture.unbind())
     if scores is None:
         merged = branches[0]
     else:
@@ -32,11 +35,18 @@ def branch_merge(
     return merged.flatten(-2) * F.silu(gate)
 
 
-def _mixed(branches: list[Tensor], scores: Tensor, gate: Tensor, mixture: Tensor) -> Tensor:
-    first, second, hybrid = mixture.unbind()
+def mix(gated: Sequence[Tensor], scores: Tensor, value_dim: int, mixture: Sequence[Tensor]) -> Tensor:
+    """Weigh two branches in a mixture.
+
+    Args:
+        gated: normalised and gated outputs of both branches, [B, T, channels] each.
+        scores: [B, T, 2 * softmax heads], scores of the branches.
+        value_dim: channels of a softmax head.
+        mixture: weights of the first branch alone, of the second alone, and of both, each a scalar.
+    """
+    first, second, hybrid = mixture
     shares = scores.unflatten(-1, (-1, 2)).softmax(-1)  # [B, T, softmax heads, 2]
-    by_first, by_second = (hybrid * shares).repeat_interleave(branches[0].shape[-1], dim=-2).unbind(-1)
-    gated = [branch.flatten(-2) * F.silu(gate) for branch in branches]
+    by_first, by_second = (hybrid * shares).repeat_interleave(value_dim, dim=-2).unbind(-1)
     return (first + by_first) * gated[0] + (second + by_second) * gated[1]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nas.kernels import hybrid_attention
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
+from nas.kernels.branch_merge.reference import mix
 from nas.models.layers import NORM_EPS
 from nas.models.operations.linear import Linear, LinearWeights
 from nas.models.operations.operation import Branch, Heads, Projected
@@ -77,11 +78,8 @@ class Pair:
             mixer, o, scores, gate: as for `merge`.
             weights: weights of the first branch alone, of the second alone, and of both, each a scalar.
         """
-        first, second, hybrid = weights
-        shares = scores.unflatten(-1, (-1, 2)).softmax(-1)
-        by_first, by_second = (hybrid * shares).repeat_interleave(o[0].shape[-1], dim=-2).unbind(-1)
         merged = [branch.merge(mixer, own, gate) for branch, own in zip(self.branches, o, strict=True)]
-        return (first + by_first) * merged[0] + (second + by_second) * merged[1]
+        return mix(merged, scores, o[0].shape[-1], weights)
 
 
 class SoftmaxAndLinear(Pair):
