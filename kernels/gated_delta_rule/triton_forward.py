@@ -16,7 +16,7 @@ map; `chain` computes the states between segments; then every segment is scanned
 import triton
 import triton.language as tl
 
-from nas.kernels.gated_delta_rule.triton_reach import nothing_passes
+from nas.kernels.gated_delta_rule.triton_reach import nothing_passes, reach_of_segment
 from nas.kernels.gated_delta_rule.triton_tiles import (
     decays,
     decays_to_end,
@@ -57,7 +57,7 @@ def _next_state(
 
 @triton.jit
 def summarise(
-    k, v, route, table, reach, gates_in, a_in, ends, transitions,
+    k, v, route, table, bounds, gates_in, a_in, ends, transitions, reach,
     T, H, NT, N, R, SEGMENTS, SEGMENT_TILES,
     k_b, k_t, k_h, v_b, v_t, v_h,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, BT: tl.constexpr, SUB: tl.constexpr,
@@ -67,7 +67,8 @@ def summarise(
     """Compute one segment's effect on a state: S -> transition S + end. One program per block of columns of either.
 
     The last segment has no successor: only its transition is needed, by the backward pass, and only with SAVE.
-    Tiles that do not show in the end, see `triton_reach`, are left out.
+    Tiles that do not show in the end are left out. What other kernels need of it goes to ``reach`` [B * H, SEGMENTS, 2]
+    (see `triton_reach`).
     """
     V_BLOCKS: tl.constexpr = (V + BV - 1) // BV
     K_BLOCKS: tl.constexpr = (BK + BV - 1) // BV
@@ -81,13 +82,16 @@ def summarise(
     if is_last_segment(table, segment, SEGMENTS, PACKED) & (is_end | (not SAVE)):
         return
     column = tl.where(is_end, block, block - V_BLOCKS) * BV
-    severed = nothing_passes(reach, bh * SEGMENTS + segment)
+    first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    begin, stop, severed = reach_of_segment(bounds + bh * NT, first, last, origin, SUB)
+    if block == V_BLOCKS:
+        tl.store(reach + (bh * SEGMENTS + segment) * 2, stop)
+        tl.store(reach + (bh * SEGMENTS + segment) * 2 + 1, severed.to(tl.int32))
+    first = tl.where(severed & (not is_end), last, begin)
     rows, columns = tl.arange(0, BK), column + tl.arange(0, BV)
     identity = (rows[:, None] == columns[None, :]) & (block >= V_BLOCKS) & (not severed)
     state = tl.where(identity, 1.0, 0.0)
     base = state
-    first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
-    first = tl.where(severed & (not is_end), last, tl.load(reach + (bh * SEGMENTS + segment) * 4))
     k_rows = matrix(k, end, k_t, K, BT, BK, TMA)
     v_rows = matrix(v, end, v_t, V, BT, BV, TMA)
     gates = gates_of_tiles(gates_in + bh * NT * 3 * BT, NT, BT, TMA)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert, triton_reach
+from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert
 from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents
 from nas.kernels.gated_delta_rule.triton_plan import (
     Blocks,
@@ -41,6 +41,8 @@ class Saved(NamedTuple):
         states: [B * H, NT, K, V], before each tile.
         transitions: [B * H, segments, K, K], each segment's linear map of the state; empty for one segment. With packed
             documents, the segments of split documents.
+        reach: [B * H, segments, 2] int32, how far the state reaches into the segments, see `triton_reach`; empty for
+            one segment.
         starts: [B * H, segments, K, V] float32, the states before the segments, where x and states were left out;
             empty for zeros.
     """
@@ -50,6 +52,7 @@ class Saved(NamedTuple):
     x: Tensor
     states: Tensor
     transitions: Tensor
+    reach: Tensor
     starts: Tensor
 
 
@@ -67,7 +70,7 @@ class Prepared(NamedTuple):
     """What `scan` needs beside the inputs.
 
     Attributes:
-        gates, a, transitions: as in `Saved`.
+        gates, a, transitions, reach: as in `Saved`.
         starts: [B * H, segments, K, V] float32, the states before the segments; None for zeros. With packed documents,
             before the segments of split documents.
         initial: [documents, H, K, V] float32 or None, the initial states of packed documents.
@@ -76,6 +79,7 @@ class Prepared(NamedTuple):
     gates: Tensor
     a: Tensor
     transitions: Tensor
+    reach: Tensor
     starts: Tensor | None
     initial: Tensor | None
 
@@ -94,30 +98,33 @@ def prepare(
     a = k.new_empty(heads, s.NT, bt, bt)
     gates = k.new_empty(heads, s.NT, 3, bt, dtype=torch.float32)
     constants = constants_of(s, blocks, k.dtype, route, documents)
+    chained = chained_segments(s, documents)
+    bounds = k.new_empty((heads, s.NT) if chained > 0 else 0, dtype=torch.float32)
+    ends, transitions = (
+        k.new_empty((heads, chained, s.K, size) if chained > 0 else 0, dtype=dtype)
+        for size, dtype in ((s.V, torch.float32), (s.K, k.dtype))
+    )
+    reach = k.new_empty((heads, chained, 2) if chained > 0 else 0, dtype=torch.int32)
     with on_device(k):
         columns, warps, registers = blocks.invert
         sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PACKED", "PRECISION")}
         version_of(triton_invert.invert, documents)[(s.NT * heads,)](
-            k, g, beta, tiles, gates, a, s.T, s.H, s.NT, *strides(k), **sizes, BKB=columns,
-            num_warps=warps, maxnreg=registers,
+            k, g, beta, tiles, gates, a, bounds, s.T, s.H, s.NT, *strides(k), **sizes, BKB=columns,
+            HAS_BOUNDS=chained > 0, num_warps=warps, maxnreg=registers,
         )  # fmt: skip
-        starts, transitions = initial_state if documents is None else None, k.new_empty(0)
-        chained = chained_segments(s, documents)
-        reach = reach_of(k, gates, s, blocks, documents)
-        if reach is not None:
-            ends = k.new_empty(heads, chained, s.K, s.V, dtype=torch.float32)
-            transitions = k.new_empty(heads, chained, s.K, s.K)
+        starts = initial_state if documents is None else None
+        if chained > 0:
             columns, warps, stages = blocks.summarise
             programs = (ceil_div(s.V, columns) + ceil_div(blocks.BK, columns)) * chained * heads
             table = None if documents is None else documents.segment_table
             version_of(triton_forward.summarise, documents)[(programs,)](
-                k, v, route, table, reach, gates, a, ends, transitions,
+                k, v, route, table, bounds, gates, a, ends, transitions, reach,
                 s.T, s.H, s.NT, s.N, s.R, chained, s.segment_tiles, *strides(k, v),
                 **constants, BV=columns, SAVE=save, TMA=use_descriptors(stages, bt, k, v),
                 STAGES=stages, num_warps=warps,
             )  # fmt: skip
             starts = chain(transitions, reach, ends, initial_state, s, blocks, documents, back=False)
-    return Prepared(gates, a, transitions, starts, None if documents is None else initial_state)
+    return Prepared(gates, a, transitions, reach, starts, None if documents is None else initial_state)
 
 
 def scan(
@@ -138,7 +145,7 @@ def scan(
 def with_states(k: Tensor, v: Tensor, route: Tensor, saved: Saved, chunk_size: int) -> Saved:
     """Return ``saved`` with x and states, computed again from the rest."""
     starts = saved.starts if saved.starts.numel() > 0 else None
-    prepared = Prepared(saved.gates, saved.a, saved.transitions, starts, None)
+    prepared = Prepared(saved.gates, saved.a, saved.transitions, saved.reach, starts, None)
     x, states = _scan(None, k, v, route, prepared, *plan(k, v, route, chunk_size, None), 1.0, None, None, True, None)
     return saved._replace(x=x, states=states)
 
@@ -186,21 +193,6 @@ def use_descriptors(stages: int, tile_tokens: int, *tensors: Tensor) -> bool:
         return False
     allow_scratch_memory(tensors[0].device)
     return can_be_copied(*tensors)
-
-
-def reach_of(k: Tensor, gates: Tensor, s: Sizes, blocks: Blocks, documents: Documents | None) -> Tensor | None:
-    """Return how far states reach into the segments (see `triton_reach`); None without chained segments."""
-    chained = chained_segments(s, documents)
-    if chained == 0:
-        return None
-    heads = s.B * s.H
-    result = gates.new_empty(heads, chained, 4, dtype=torch.int32)
-    table, _ = segments_of(documents)
-    version_of(triton_reach.reach, documents)[(heads * chained, 2)](
-        k, table, gates, result, s.T, s.H, s.NT, chained, s.segment_tiles, *strides(k), K=s.K, BK=blocks.BK,
-        BT=blocks.BT, SUB=s.SUB, GROUP=s.GROUP, PACKED=documents is not None, num_warps=4,
-    )  # fmt: skip
-    return result
 
 
 def chain(

@@ -9,7 +9,6 @@ from nas.kernels.gated_delta_rule.triton_launch import (
     Saved,
     chain,
     constants_of,
-    reach_of,
     segments_of,
     use_descriptors,
     version_of,
@@ -40,12 +39,12 @@ def state_gradients(
 
             parts = segments, s.segment_tiles
             launch.scan_back(
-                q, k, do, route, reach, saved.gates, saved.a, ends, dstates, dr, starts, scale, parts, save
+                q, k, do, route, saved.reach, saved.gates, saved.a, ends, dstates, dr, starts, scale, parts, save
             )
             return
         programs, warps, stages = programs_of_scan(s, segments, blocks, k.device)
         version_of(triton_scan_back.scan_back, documents)[(programs,)](
-            q, k, do, route, table, reach, saved.gates, saved.a, ends, final, dstates, dr, starts,
+            q, k, do, route, table, saved.reach, saved.gates, saved.a, ends, final, dstates, dr, starts,
             scale, s.T, s.H, s.NT, s.N, s.R, segments, s.segment_tiles, split_segments,
             *strides(q, k, do), **constants, BV=blocks.scan[0],
             HAS_END=ends is not None, HAS_FINAL=final is not None, HAS_INITIAL=dinitial.numel() > 0,
@@ -54,10 +53,9 @@ def state_gradients(
 
     with on_device(k):
         ends = dfinal if documents is None else None
-        reach = reach_of(k, saved.gates, s, blocks, documents)
-        if reach is not None:
+        if chained > 0:
             scan_back(chained, None, None, before, save=False)
-            ends = chain(saved.transitions, reach, before, dfinal, s, blocks, documents, back=True)
+            ends = chain(saved.transitions, saved.reach, before, dfinal, s, blocks, documents, back=True)
         if documents is not None:
             scan_back(s.segments, ends, dfinal, dinitial, save=True)
             return dstates, dr, dinitial

@@ -70,7 +70,7 @@ def run_forward(
     keep_states: bool = True,
     tables: Tensor | None = None,
     layout: list[int] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return o, the final state, and the tensors for the backward pass (`Saved`), empty without ``save``.
 
     Without ``keep_states`` those which `triton_launch.with_states` can compute are empty too. ``tables`` and ``layout``
@@ -87,7 +87,7 @@ def run_forward(
     starts = o.new_empty(0, dtype=torch.float32)
     if prepared.starts is not None and not keep_states:
         starts = prepared.starts
-    saved = Saved(prepared.gates, prepared.a, x, states, prepared.transitions, starts)
+    saved = Saved(prepared.gates, prepared.a, x, states, prepared.transitions, prepared.reach, starts)
     return o, final, *(saved if save else empty_saved(saved))
 
 
@@ -112,7 +112,7 @@ def fake_forward(
     keep_states: bool = True,
     tables: Tensor | None = None,
     layout: list[int] | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of the forward pass's results."""
     documents = _documents(tables, layout)
     blocks, s = plan(q, v, route, chunk_size, documents)
@@ -131,6 +131,7 @@ def fake_forward(
         saved(keep_states, heads, s.NT, bt, s.V),
         saved(keep_states, heads, s.NT, s.K, s.V),
         saved(chained > 0, heads, chained, s.K, s.K),
+        saved(chained > 0, heads, chained, 2, dtype=torch.int32),
         saved(chained > 0 and not keep_states, heads, chained, s.K, s.V, dtype=torch.float32),
     )
 

@@ -71,7 +71,7 @@ def scan_back(
     dbase = dstate
     first, last, origin, token, chunk, end, last_tile = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
     if not SAVE:
-        last = tl.load(reach + (bh * SEGMENTS + segment) * 4 + 1)
+        last = tl.load(reach + (bh * SEGMENTS + segment) * 2)
     if SAVE:
         rows = tl.where(first < last, K, 0)
         store_rows(dstates + (bh * NT + last - 1) * K * V, dstate.to(k.dtype.element_ty), 0, rows, V, column, V, BK, BV)

@@ -69,7 +69,7 @@ def _run_forward(
     chunk_size: int,
     full_route_grad: bool,
     save: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     side = Side(v.device)
     with side.stream():
         o_linear, _, *saved = linear.run_forward(
@@ -96,7 +96,7 @@ def _fake_forward(
     chunk_size: int,
     full_route_grad: bool,
     save: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     o_softmax, lse = softmax.fake_forward(
         softmax_q, softmax_k, _values(v, softmax_q), softmax_route, chunk_size, 1.0, full_route_grad
     )

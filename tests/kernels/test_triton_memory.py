@@ -35,7 +35,7 @@ CASES = {
 """The cases that are compiled, by compute capability."""
 
 KERNELS = {
-    "delta": {"invert", "reach", "summarise", "chain", "scan", "scan_back", "differentiate", "differentiate_gates"},
+    "delta": {"invert", "summarise", "chain", "scan", "scan_back", "differentiate", "differentiate_gates"},
     "softmax": {
         "_index_kernel", "_forward_kernel", "_recompute_kernel", "_delta_kernel", "_own_chunk_kernel",
         "_backward_kernel", "_skipped_kernel", "_window_forward_kernel", "_window_backward_kernel",

@@ -8,6 +8,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
+from nas.kernels.gated_delta_rule.hopper.loads import load_tiles
 from nas.kernels.gated_delta_rule.hopper.products import (
     GATES,
     KEYS,
@@ -18,7 +19,6 @@ from nas.kernels.gated_delta_rule.hopper.products import (
     barriers,
     buffer,
     buffers,
-    copy_in,
     copy_out,
     decay_over_tile,
     decays,
@@ -29,28 +29,6 @@ from nas.kernels.gated_delta_rule.hopper.products import (
     matrix,
     product,
 )
-
-
-@gluon.jit
-def _load_tiles(
-    q_rows, k_rows, v_rows, a_rows, gates_rows, q_tiles, k_tiles, v_tiles, a_tiles, gates_tiles, ready, free,
-    first, last, column, HAS_OUTPUT: gl.constexpr,
-):  # fmt: skip
-    """Copy q, k, v, A and the gates of each tile to shared memory, two tiles ahead at most."""
-    for n in range(first, last):
-        step = n - first
-        stage = step % 2
-        mbarrier.wait(free.index(stage), ((step // 2) & 1) ^ 1)
-        full = ready.index(stage)
-        keys: gl.constexpr = k_rows.block_type.nbytes + gates_rows.block_type.nbytes
-        size: gl.constexpr = keys + v_rows.block_type.nbytes + a_rows.block_type.nbytes
-        mbarrier.expect(full, size + (q_rows.block_type.nbytes if HAS_OUTPUT else 0))
-        copy_in(gates_rows, [n * GATES], full, gates_tiles.index(stage))
-        copy_in(k_rows, [n * TOKENS, 0], full, k_tiles.index(stage))
-        copy_in(a_rows, [n * TOKENS, 0], full, a_tiles.index(stage))
-        copy_in(v_rows, [n * TOKENS, column], full, v_tiles.index(stage))
-        if HAS_OUTPUT:
-            copy_in(q_rows, [n * TOKENS, 0], full, q_tiles.index(stage))
 
 
 @gluon.jit
@@ -229,10 +207,10 @@ def scan(
                 ),
             ),
             (
-                _load_tiles,
+                load_tiles,
                 (
                     q_rows, k_rows, v_rows, a_rows, gates_rows, q_tiles, k_tiles, v_tiles, a_tiles, gates_tiles, ready,
-                    free, first, last, column, HAS_OUTPUT,
+                    free, first, last, column, HAS_OUTPUT, False,
                 ),
             ),
         ],

@@ -8,6 +8,7 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
+from nas.kernels.gated_delta_rule.hopper.loads import load_tiles
 from nas.kernels.gated_delta_rule.hopper.products import (
     GATES,
     KEYS,
@@ -17,7 +18,6 @@ from nas.kernels.gated_delta_rule.hopper.products import (
     barriers,
     buffer,
     buffers,
-    copy_in,
     copy_out,
     decay_over_tile,
     decays_transposed,
@@ -28,26 +28,6 @@ from nas.kernels.gated_delta_rule.hopper.products import (
     matrix,
     product,
 )
-
-
-@gluon.jit
-def _load_tiles(
-    q_rows, k_rows, do_rows, a_rows, gates_rows, q_tiles, k_tiles, do_tiles, a_tiles, gates_tiles, ready, free,
-    first, last, column,
-):  # fmt: skip
-    """Copy q, k, do, A and the gates of each tile to shared memory, two tiles ahead at most, the last tile first."""
-    for step in range(last - first):
-        n = last - 1 - step
-        stage = step % 2
-        mbarrier.wait(free.index(stage), ((step // 2) & 1) ^ 1)
-        full = ready.index(stage)
-        keys: gl.constexpr = k_rows.block_type.nbytes + q_rows.block_type.nbytes + gates_rows.block_type.nbytes
-        mbarrier.expect(full, keys + do_rows.block_type.nbytes + a_rows.block_type.nbytes)
-        copy_in(gates_rows, [n * GATES], full, gates_tiles.index(stage))
-        copy_in(k_rows, [n * TOKENS, 0], full, k_tiles.index(stage))
-        copy_in(q_rows, [n * TOKENS, 0], full, q_tiles.index(stage))
-        copy_in(do_rows, [n * TOKENS, column], full, do_tiles.index(stage))
-        copy_in(a_rows, [n * TOKENS, 0], full, a_tiles.index(stage))
 
 
 @gluon.jit
@@ -165,7 +145,7 @@ def scan_back(
     first = segment * SEGMENT_TILES
     last = gl.minimum(first + SEGMENT_TILES, NT)
     if not SAVE:
-        last = gl.load(reach + (bh * SEGMENTS + segment) * 4 + 1)
+        last = gl.load(reach + (bh * SEGMENTS + segment) * 2)
     dtype: gl.constexpr = k.dtype.element_ty
 
     q_rows = matrix(q + b * q_b + h // GROUP * q_h, T, KEYS, q_t, TOKENS, KEYS)
@@ -219,10 +199,10 @@ def scan_back(
                 ),
             ),
             (
-                _load_tiles,
+                load_tiles,
                 (
                     q_rows, k_rows, do_rows, a_rows, gates_rows, q_tiles, k_tiles, do_tiles, a_tiles, gates_tiles,
-                    ready, free, first, last, column,
+                    ready, free, first, last, column, True, True,
                 ),
             ),
         ],
