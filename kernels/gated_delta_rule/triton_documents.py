@@ -131,6 +131,11 @@ def _enumerate(counts: Numbers) -> tuple[Numbers, Numbers]:
     return document, np.arange(len(document)) - (counts.cumsum() - counts)[document]
 
 
+def segments_of(documents: Documents | None) -> tuple[Tensor | None, int | None]:
+    """Return the table of segments and the number of segments of split documents; None without documents."""
+    return (None, None) if documents is None else (documents.segment_table, documents.split_segments)
+
+
 @functools.cache
 def for_documents(kernel: Any) -> Any:
     """Return the kernel compiled once for all values of `COUNTS`: a version for multiples of 16 would come and go."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.gated_delta_rule import hopper, triton_forward, triton_invert
-from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents
+from nas.kernels.gated_delta_rule.triton_documents import Documents, for_documents, segments_of
 from nas.kernels.gated_delta_rule.triton_plan import (
     Blocks,
     Sizes,
@@ -18,11 +18,6 @@ from nas.kernels.gated_delta_rule.triton_plan import (
 )
 from nas.kernels.machine import has_tile_copies
 from nas.kernels.triton_support import allow_scratch_memory, can_be_copied, dot_precision, on_device, strides
-
-
-def segments_of(documents: Documents | None) -> tuple[Tensor | None, int | None]:
-    """Return the table of segments and the number of segments of split documents; None without documents."""
-    return (None, None) if documents is None else (documents.segment_table, documents.split_segments)
 
 
 def version_of(kernel: Any, documents: Documents | None) -> Any:
@@ -160,13 +155,13 @@ def _scan(
     states = k.new_empty((heads, s.NT, s.K, s.V) if save else 0)
     table, split_segments = segments_of(documents)
     queries = k if q is None else q
-    if hopper.takes(blocks.BT * s.SUB, documents is not None, queries, k, v):
+    if hopper.takes(blocks.BT * s.SUB, queries, k, v):
         with on_device(k):
             from nas.kernels.gated_delta_rule.hopper import launch
 
             launch.scan(
-                q, k, v, route, prepared.gates, prepared.a, prepared.starts, o, x, states, final, scale,
-                (s.segments, s.segment_tiles),
+                q, k, v, route, prepared.gates, prepared.a, prepared.starts, prepared.initial, o, x, states, final,
+                scale, (s.segments, s.segment_tiles), documents,
             )  # fmt: skip
         return x, states
     programs, warps, stages = programs_of_scan(s, s.segments, blocks, k.device)

@@ -4,12 +4,11 @@ import torch
 from torch import Tensor
 
 from nas.kernels.gated_delta_rule import hopper, triton_backward, triton_scan_back
-from nas.kernels.gated_delta_rule.triton_documents import Documents
+from nas.kernels.gated_delta_rule.triton_documents import Documents, segments_of
 from nas.kernels.gated_delta_rule.triton_launch import (
     Saved,
     chain,
     constants_of,
-    segments_of,
     use_descriptors,
     version_of,
 )
@@ -34,13 +33,13 @@ def state_gradients(
     table, split_segments = segments_of(documents)
 
     def scan_back(segments: int, ends: Tensor | None, final: Tensor | None, starts: Tensor, save: bool) -> None:
-        if hopper.takes(chunk_size, documents is not None, q, k, do):
+        if hopper.takes(chunk_size, q, k, do):
             from nas.kernels.gated_delta_rule.hopper import launch
 
-            parts = segments, s.segment_tiles
             launch.scan_back(
-                q, k, do, route, saved.reach, saved.gates, saved.a, ends, dstates, dr, starts, scale, parts, save
-            )
+                q, k, do, route, saved.reach, saved.gates, saved.a, ends, final, dstates, dr, starts, scale,
+                (segments, s.segment_tiles), save, documents,
+            )  # fmt: skip
             return
         programs, warps, stages = programs_of_scan(s, segments, blocks, k.device)
         version_of(triton_scan_back.scan_back, documents)[(programs,)](

@@ -131,6 +131,7 @@ HOPPER_DELTA = {
     "128-256, float32": Case(*SHORT, 128, 256, 64, True, torch.float32),
     "128-128, groups": Case(*SHORT, 128, 128, 64, True, group=4),
     "128-128, packed": Case(*LONG, 128, 128, 64, True, documents=50),
+    "128-128, packed, segments": Case(*LONG, 128, 128, 64, True, documents=3),
 }
 HOPPER_SOFTMAX = {
     "64-128": Case(*SHORT, 64, 128, 64, True),

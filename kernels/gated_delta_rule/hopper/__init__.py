@@ -26,13 +26,11 @@ def runs_on(device: torch.device) -> bool:
     )
 
 
-def takes(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
-    """Return whether `launch.scan` and `launch.scan_back` take q, k and v, or the gradient of o for v."""
-    return not packed and _suit(chunk_size, *tensors)
+def takes(chunk_size: int, *tensors: Tensor) -> bool:
+    """Return whether `launch.scan` and `launch.scan_back` take q, k and v, or the gradient of o for v.
 
-
-def _suit(chunk_size: int, *tensors: Tensor) -> bool:
-    """Return whether shapes and dtype of q, k and v are those of the kernels, and the GPU can copy their tiles."""
+    Shapes and dtype are those of the kernels, and the GPU can copy their tiles.
+    """
     q, _, v = tensors
     return (
         runs_on(q.device)
@@ -52,8 +50,8 @@ def takes_gradients(chunk_size: int, packed: bool, *tensors: Tensor) -> bool:
     """
     q, k, v, do = tensors
     return (
-        _suit(chunk_size, q, k, v)
-        and _suit(chunk_size, q, k, do)
+        takes(chunk_size, q, k, v)
+        and takes(chunk_size, q, k, do)
         and (not packed or q.shape[2] == v.shape[2])
         and all(x.stride(2) == x.shape[-1] for x in tensors)
     )

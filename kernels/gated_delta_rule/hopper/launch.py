@@ -5,6 +5,7 @@ from torch import Tensor
 from nas.kernels.gated_delta_rule.hopper import CHUNK_SIZE, KEY_DIM, VALUE_DIM, gradients
 from nas.kernels.gated_delta_rule.hopper import scan as forward
 from nas.kernels.gated_delta_rule.hopper import scan_back as backward
+from nas.kernels.gated_delta_rule.triton_documents import Documents, segments_of
 from nas.kernels.gated_delta_rule.triton_plan import ceil_div
 from nas.kernels.triton_support import allow_scratch_memory, multiprocessors, strides
 
@@ -24,34 +25,41 @@ def _programs(heads: int, v: Tensor) -> tuple[int, int]:
 
 def scan(
     q: Tensor | None, k: Tensor, v: Tensor, route: Tensor | None, gates: Tensor, a: Tensor, starts: Tensor | None,
-    o: Tensor | None, x: Tensor, states: Tensor, final: Tensor | None, scale: float, segments: tuple[int, int],
+    initial: Tensor | None, o: Tensor | None, x: Tensor, states: Tensor, final: Tensor | None, scale: float,
+    segments: tuple[int, int], documents: Documents | None,
 ) -> None:  # fmt: skip
     """Scan ``segments`` = (number of segments, tiles of each) of every head; write what is given and not empty."""
     batch, length, heads, value_dim = v.shape
     programs, columns = _programs(batch * heads * segments[0], v)
     queries = k if q is None else q
+    table, split_segments = segments_of(documents)
     allow_scratch_memory(k.device)
     forward.scan[(programs,)](
-        queries, k, v, route, gates, a, starts, o, x, states, final, scale, length, heads, gates.shape[1],
-        heads if route is None else route.shape[-1], *segments, *strides(queries, k, v), V=value_dim, BV=columns,
-        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_START=starts is not None, HAS_OUTPUT=o is not None,
-        HAS_FINAL=final is not None, SAVE=states.numel() > 0, num_warps=WARPS,
+        queries, k, v, route, table, gates, a, starts, initial, o, x, states, final, scale, length, heads,
+        gates.shape[1], heads if route is None else route.shape[-1], *segments, split_segments,
+        *strides(queries, k, v), V=value_dim, BV=columns, GROUP=heads // k.shape[2], HAS_ROUTE=route is not None,
+        HAS_START=starts is not None, HAS_INITIAL=initial is not None, HAS_OUTPUT=o is not None,
+        HAS_FINAL=final is not None and final.numel() > 0, SAVE=states.numel() > 0, PACKED=documents is not None,
+        num_warps=WARPS,
     )  # fmt: skip
 
 
 def scan_back(
     q: Tensor, k: Tensor, do: Tensor, route: Tensor | None, reach: Tensor | None, gates: Tensor, a: Tensor,
-    ends: Tensor | None, dstates: Tensor, dr: Tensor, starts: Tensor, scale: float, segments: tuple[int, int],
-    save: bool,
+    ends: Tensor | None, final: Tensor | None, dstates: Tensor, dr: Tensor, starts: Tensor, scale: float,
+    segments: tuple[int, int], save: bool, documents: Documents | None,
 ) -> None:  # fmt: skip
     """Scan ``segments`` of every head backwards; write ``dstates`` and ``dr`` with ``save``, and ``starts``."""
     batch, length, heads, value_dim = do.shape
     programs, columns = _programs(batch * heads * segments[0], do)
+    table, split_segments = segments_of(documents)
     allow_scratch_memory(k.device)
     backward.scan_back[(programs,)](
-        q, k, do, route, reach, gates, a, ends, dstates, dr, starts, scale, length, heads, gates.shape[1],
-        heads if route is None else route.shape[-1], *segments, *strides(q, k, do), V=value_dim, BV=columns,
-        GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_END=ends is not None, SAVE=save, num_warps=WARPS,
+        q, k, do, route, table, reach, gates, a, ends, final, dstates, dr, starts, scale, length, heads,
+        gates.shape[1], heads if route is None else route.shape[-1], *segments, split_segments, *strides(q, k, do),
+        V=value_dim, BV=columns, GROUP=heads // k.shape[2], HAS_ROUTE=route is not None, HAS_END=ends is not None,
+        HAS_FINAL=final is not None, HAS_INITIAL=starts.numel() > 0, SAVE=save, PACKED=documents is not None,
+        num_warps=WARPS,
     )  # fmt: skip
 
 

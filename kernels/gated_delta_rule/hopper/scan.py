@@ -8,7 +8,6 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
-from nas.kernels.gated_delta_rule.hopper.loads import load_tiles
 from nas.kernels.gated_delta_rule.hopper.products import (
     GATES,
     KEYS,
@@ -29,21 +28,25 @@ from nas.kernels.gated_delta_rule.hopper.products import (
     matrix,
     product,
 )
+from nas.kernels.gated_delta_rule.hopper.scan_tiles import load_tiles, place_segment
 
 
 @gluon.jit
 def _scan_states(
-    gates_tiles, k_tiles, state_tile, added_tile, states_rows, starts, final, ready, free, state_ready, state_free,
-    added_ready, added_free, first, last, column, is_last,
-    V: gl.constexpr, BV: gl.constexpr, HAS_START: gl.constexpr, HAS_FINAL: gl.constexpr, SAVE: gl.constexpr,
+    gates_tiles, k_tiles, state_tile, added_tile, states_rows, starts, initial, final, ready, free, state_ready,
+    state_free, added_ready, added_free, first, last, column, is_split, is_last,
+    V: gl.constexpr, BV: gl.constexpr, HAS_START: gl.constexpr, HAS_INITIAL: gl.constexpr, HAS_FINAL: gl.constexpr,
+    SAVE: gl.constexpr,
 ):  # fmt: skip
     """Compute the state before each tile; it is saved with SAVE."""
     layout: gl.constexpr = layout_of(BV)
     row = gl.arange(0, KEYS, layout=gl.SliceLayout(1, layout))[:, None]
     offsets = row * V + gl.arange(0, BV, layout=gl.SliceLayout(0, layout))[None, :] + column
     state = gl.zeros([KEYS, BV], gl.float32, layout)
-    if HAS_START:
+    if HAS_START and is_split:
         state += gl.load(starts + offsets)
+    if HAS_INITIAL and not is_split:
+        state += gl.load(initial + offsets)
     for n in range(first, last):
         step = n - first
         stage = step % 2
@@ -112,7 +115,7 @@ def _write_values(
 @gluon.jit
 def _read_values(
     gates_tiles, q_tiles, k_tiles, state_tile, x_tile, o_tile, o_rows, ready, free, state_ready, state_free, x_ready,
-    x_free, first, last, column, scale, BV: gl.constexpr, HAS_OUTPUT: gl.constexpr,
+    x_free, first, last, shift, column, scale, BV: gl.constexpr, HAS_OUTPUT: gl.constexpr,
 ):  # fmt: skip
     """Compute o = scale (e^c q S + D (q k^T) X) of each tile."""
     dtype: gl.constexpr = x_tile.dtype
@@ -135,34 +138,39 @@ def _read_values(
             tma.store_wait(0)
             o_tile.store((o * scale).to(dtype))
             fence_async_shared()
-            copy_out(o_rows, [n * TOKENS, column], o_tile)
+            copy_out(o_rows, [n * TOKENS + shift, column], o_tile)
         tma.store_wait(0)
 
 
-@gluon.jit
+@gluon.jit(do_not_specialize=["T", "NT", "SEGMENTS", "SEGMENT_TILES", "SPLIT"])
 def scan(
-    q, k, v, route, gates, a, starts, o, x_out, states, final, scale, T, H, NT, R, SEGMENTS, SEGMENT_TILES,
+    q, k, v, route, table, gates, a, starts, initial, o, x_out, states, final,
+    scale, T, H, NT, R, SEGMENTS, SEGMENT_TILES, SPLIT,
     q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h,
     V: gl.constexpr, BV: gl.constexpr, GROUP: gl.constexpr, HAS_ROUTE: gl.constexpr, HAS_START: gl.constexpr,
-    HAS_OUTPUT: gl.constexpr, HAS_FINAL: gl.constexpr, SAVE: gl.constexpr,
+    HAS_INITIAL: gl.constexpr, HAS_OUTPUT: gl.constexpr, HAS_FINAL: gl.constexpr, SAVE: gl.constexpr,
+    PACKED: gl.constexpr,
 ):  # fmt: skip
     """Scan the state through one segment of one head, BV of its columns; arguments as of `triton_forward.scan`."""
     column = (gl.program_id(0) % (V // BV)) * BV
     segment = (gl.program_id(0) // (V // BV)) % SEGMENTS
     bh = (gl.program_id(0) // (V // BV * SEGMENTS)).to(gl.int64)
     b, h = bh // H, bh % H
-    first = segment * SEGMENT_TILES
-    last = gl.minimum(first + SEGMENT_TILES, NT)
+    first, last, end, shift = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    is_split, is_last, part, of_document = True, segment == SEGMENTS - 1, bh * SEGMENTS + segment, bh
+    if PACKED:
+        is_split, is_last = segment < SPLIT, gl.load(table + segment * 8 + 7) != 0
+        part, of_document = bh * SPLIT + segment, gl.load(table + segment * 8 + 5).to(gl.int64) * H + h
     dtype: gl.constexpr = k.dtype.element_ty
 
-    k_rows = matrix(k + b * k_b + h // GROUP * k_h, T, KEYS, k_t, TOKENS, KEYS)
-    v_rows = matrix(v + b * v_b + h * v_h, T, V, v_t, TOKENS, BV)
+    k_rows = matrix(k + b * k_b + h // GROUP * k_h, end, KEYS, k_t, TOKENS, KEYS)
+    v_rows = matrix(v + b * v_b + h * v_h, end, V, v_t, TOKENS, BV)
     a_rows = matrix(a + bh * NT * TOKENS * TOKENS, NT * TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
     gates_rows = gates_of(gates + bh * NT * GATES, NT)
     q_rows, o_rows, x_rows, states_rows = k_rows, v_rows, v_rows, v_rows
     if HAS_OUTPUT:
-        q_rows = matrix(q + b * q_b + h // GROUP * q_h, T, KEYS, q_t, TOKENS, KEYS)
-        o_rows = matrix(o + (b * T * H + h) * V, T, V, H * V, TOKENS, BV)
+        q_rows = matrix(q + b * q_b + h // GROUP * q_h, end, KEYS, q_t, TOKENS, KEYS)
+        o_rows = matrix(o + (b * T * H + h) * V, end, V, H * V, TOKENS, BV)
     if SAVE:
         x_rows = matrix(x_out + bh * NT * TOKENS * V, NT * TOKENS, V, V, TOKENS, BV)
         states_rows = matrix(states + bh * NT * KEYS * V, NT * KEYS, V, V, KEYS, BV)
@@ -178,17 +186,19 @@ def scan(
     if HAS_ROUTE:
         route += b * NT * R + h // (H // R)
     if HAS_START:
-        starts += (bh * SEGMENTS + segment) * KEYS * V
+        starts += part * KEYS * V
+    if HAS_INITIAL:
+        initial += of_document * KEYS * V
     if HAS_FINAL:
-        final += bh * KEYS * V
+        final += of_document * KEYS * V
     gl.warp_specialize(
         [
             (
                 _scan_states,
                 (
-                    gates_tiles, k_tiles, state_tile, added_tile, states_rows, starts, final, ready, free, state_ready,
-                    state_free, added_ready, added_free, first, last, column, segment == SEGMENTS - 1,
-                    V, BV, HAS_START, HAS_FINAL, SAVE,
+                    gates_tiles, k_tiles, state_tile, added_tile, states_rows, starts, initial, final, ready, free,
+                    state_ready, state_free, added_ready, added_free, first, last, column, is_split, is_last,
+                    V, BV, HAS_START, HAS_INITIAL, HAS_FINAL, SAVE,
                 ),
             ),
             (
@@ -203,14 +213,14 @@ def scan(
                 _read_values,
                 (
                     gates_tiles, q_tiles, k_tiles, state_tile, x_tile, o_tile, o_rows, ready, free, state_ready,
-                    state_free, x_ready, x_free, first, last, column, scale, BV, HAS_OUTPUT,
+                    state_free, x_ready, x_free, first, last, shift, column, scale, BV, HAS_OUTPUT,
                 ),
             ),
             (
                 load_tiles,
                 (
                     q_rows, k_rows, v_rows, a_rows, gates_rows, q_tiles, k_tiles, v_tiles, a_tiles, gates_tiles, ready,
-                    free, first, last, column, HAS_OUTPUT, False,
+                    free, first, last, shift, column, HAS_OUTPUT, False,
                 ),
             ),
         ],

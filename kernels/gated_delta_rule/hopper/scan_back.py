@@ -8,7 +8,6 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
-from nas.kernels.gated_delta_rule.hopper.loads import load_tiles
 from nas.kernels.gated_delta_rule.hopper.products import (
     GATES,
     KEYS,
@@ -28,21 +27,25 @@ from nas.kernels.gated_delta_rule.hopper.products import (
     matrix,
     product,
 )
+from nas.kernels.gated_delta_rule.hopper.scan_tiles import load_tiles, place_segment
 
 
 @gluon.jit
 def _scan_states(
-    gates_tiles, q_tiles, k_tiles, state_tile, read_tile, erased_tile, states_rows, ends, starts, ready, free,
-    state_ready, state_free, scores_ready, scores_free, erased_ready, erased_free, first, last, column,
-    V: gl.constexpr, BV: gl.constexpr, HAS_END: gl.constexpr, SAVE: gl.constexpr,
+    gates_tiles, q_tiles, k_tiles, state_tile, read_tile, erased_tile, states_rows, ends, final, starts, ready, free,
+    state_ready, state_free, scores_ready, scores_free, erased_ready, erased_free, first, last, column, is_split,
+    is_first, V: gl.constexpr, BV: gl.constexpr, HAS_END: gl.constexpr, HAS_FINAL: gl.constexpr,
+    HAS_INITIAL: gl.constexpr, SAVE: gl.constexpr,
 ):  # fmt: skip
     """Compute the gradient of the state after each tile; it is saved with SAVE."""
     layout: gl.constexpr = layout_of(BV)
     row = gl.arange(0, KEYS, layout=gl.SliceLayout(1, layout))[:, None]
     offsets = row * V + gl.arange(0, BV, layout=gl.SliceLayout(0, layout))[None, :] + column
     state = gl.zeros([KEYS, BV], gl.float32, layout)
-    if HAS_END:
+    if HAS_END and is_split:
         state += gl.load(ends + offsets)
+    if HAS_FINAL and not is_split:
+        state += gl.load(final + offsets)
     for step in range(last - first):
         n = last - 1 - step
         stage = step % 2
@@ -65,7 +68,8 @@ def _scan_states(
         mbarrier.arrive(free.index(stage))
     if SAVE:
         tma.store_wait(0)
-    gl.store(starts + offsets, state)
+    if HAS_INITIAL and is_first:
+        gl.store(starts + offsets, state)
 
 
 @gluon.jit
@@ -127,12 +131,13 @@ def _score(
         mbarrier.arrive(free.index(stage))
 
 
-@gluon.jit
+@gluon.jit(do_not_specialize=["T", "NT", "SEGMENTS", "SEGMENT_TILES", "SPLIT"])
 def scan_back(
-    q, k, do, route, reach, gates, a, ends, dstates, dr_out, starts, scale, T, H, NT, R, SEGMENTS, SEGMENT_TILES,
+    q, k, do, route, table, reach, gates, a, ends, final, dstates, dr_out, starts,
+    scale, T, H, NT, R, SEGMENTS, SEGMENT_TILES, SPLIT,
     q_b, q_t, q_h, k_b, k_t, k_h, do_b, do_t, do_h,
     V: gl.constexpr, BV: gl.constexpr, GROUP: gl.constexpr, HAS_ROUTE: gl.constexpr, HAS_END: gl.constexpr,
-    SAVE: gl.constexpr,
+    HAS_FINAL: gl.constexpr, HAS_INITIAL: gl.constexpr, SAVE: gl.constexpr, PACKED: gl.constexpr,
 ):  # fmt: skip
     """Scan the state's gradient backwards through one segment of one head, BV of its columns.
 
@@ -142,15 +147,17 @@ def scan_back(
     segment = (gl.program_id(0) // (V // BV)) % SEGMENTS
     bh = (gl.program_id(0) // (V // BV * SEGMENTS)).to(gl.int64)
     b, h = bh // H, bh % H
-    first = segment * SEGMENT_TILES
-    last = gl.minimum(first + SEGMENT_TILES, NT)
+    first, last, end, shift = place_segment(table, segment, T, NT, SEGMENT_TILES, PACKED)
+    is_split, is_first, part = True, True, bh * SEGMENTS + segment
+    if PACKED:
+        is_split, part = segment < SPLIT, bh * SPLIT + segment
     if not SAVE:
-        last = gl.load(reach + (bh * SEGMENTS + segment) * 2)
+        last = gl.load(reach + part * 2)
     dtype: gl.constexpr = k.dtype.element_ty
 
-    q_rows = matrix(q + b * q_b + h // GROUP * q_h, T, KEYS, q_t, TOKENS, KEYS)
-    k_rows = matrix(k + b * k_b + h // GROUP * k_h, T, KEYS, k_t, TOKENS, KEYS)
-    do_rows = matrix(do + b * do_b + h * do_h, T, V, do_t, TOKENS, BV)
+    q_rows = matrix(q + b * q_b + h // GROUP * q_h, end, KEYS, q_t, TOKENS, KEYS)
+    k_rows = matrix(k + b * k_b + h // GROUP * k_h, end, KEYS, k_t, TOKENS, KEYS)
+    do_rows = matrix(do + b * do_b + h * do_h, end, V, do_t, TOKENS, BV)
     a_rows = matrix(a + bh * NT * TOKENS * TOKENS, NT * TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
     gates_rows = gates_of(gates + bh * NT * GATES, NT)
     dr_rows, states_rows = do_rows, do_rows
@@ -167,20 +174,27 @@ def scan_back(
     state_ready, state_free = barrier(1), barrier(1)
     scores_ready, scores_free = barrier(1), barrier(2)
     erased_ready, erased_free = barrier(1), barrier(1)
-    part = (bh * SEGMENTS + segment) * KEYS * V
-    starts += part
     if HAS_ROUTE:
         route += b * NT * R + h // (H // R)
     if HAS_END:
-        ends += part
+        ends += part * KEYS * V
+    if PACKED and SAVE:
+        is_first = gl.load(table + segment * 8 + 6) != 0
+        of_document = gl.load(table + segment * 8 + 5).to(gl.int64) * H + h
+        if HAS_FINAL:
+            final += of_document * KEYS * V
+        if HAS_INITIAL:
+            starts += of_document * KEYS * V
+    else:
+        starts += part * KEYS * V
     gl.warp_specialize(
         [
             (
                 _scan_states,
                 (
-                    gates_tiles, q_tiles, k_tiles, state_tile, read_tile, erased_tile, states_rows, ends, starts, ready,
-                    free, state_ready, state_free, scores_ready, scores_free, erased_ready, erased_free, first, last,
-                    column, V, BV, HAS_END, SAVE,
+                    gates_tiles, q_tiles, k_tiles, state_tile, read_tile, erased_tile, states_rows, ends, final, starts,
+                    ready, free, state_ready, state_free, scores_ready, scores_free, erased_ready, erased_free, first,
+                    last, column, is_split, is_first, V, BV, HAS_END, HAS_FINAL, HAS_INITIAL, SAVE,
                 ),
             ),
             (
@@ -202,7 +216,7 @@ def scan_back(
                 load_tiles,
                 (
                     q_rows, k_rows, do_rows, a_rows, gates_rows, q_tiles, k_tiles, do_tiles, a_tiles, gates_tiles,
-                    ready, free, first, last, column, True, True,
+                    ready, free, first, last, shift, column, True, True,
                 ),
             ),
         ],
