@@ -101,11 +101,10 @@ def prepare(
     )
     reach = k.new_empty((heads, chained, 2) if chained > 0 else 0, dtype=torch.int32)
     with on_device(k):
-        columns, warps, registers = blocks.invert
         sizes = {name: constants[name] for name in ("K", "BK", "BT", "GROUP", "PACKED", "PRECISION")}
         version_of(triton_invert.invert, documents)[(s.NT * heads,)](
-            k, g, beta, tiles, gates, a, bounds, s.T, s.H, s.NT, *strides(k), **sizes, BKB=columns,
-            HAS_BOUNDS=chained > 0, num_warps=warps, maxnreg=registers,
+            k, g, beta, tiles, gates, a, bounds, s.T, s.H, s.NT, *strides(k), **sizes, BKB=blocks.invert,
+            HAS_BOUNDS=chained > 0, num_warps=1,
         )  # fmt: skip
         starts = initial_state if documents is None else None
         if chained > 0:

@@ -23,13 +23,13 @@ MIN_SEGMENT_TOKENS = 1024
 class Blocks:
     """Block sizes: BT tokens a tile, BK >= K; per kernel (rows,) columns of V, warps, stages.
 
-    ``invert`` is columns of K, warps and the maximum of registers a thread. ``gradients`` begins with columns of K.
+    ``invert`` is columns of K, for one warp. ``gradients`` begins with columns of K.
     ``scan``, also for the scan back, ends with the stages where programs do not share a multiprocessor.
     """
 
     BT: int
     BK: int
-    invert: tuple[int, int, int | None]
+    invert: int
     summarise: tuple[int, int, int]
     chain: tuple[int, int, int]
     scan: tuple[int, int, int, int]
@@ -54,13 +54,13 @@ def blocks_of(key_dim: int, value_dim: int, chunk_size: int, dtype: torch.dtype,
     if wide:
         columns = 16 if big else 32
         return Blocks(
-            BT=min(16 if big else 32, chunk_size), BK=padded, invert=(min(padded, 32), 1, None),
+            BT=min(16 if big else 32, chunk_size), BK=padded, invert=min(padded, 32),
             summarise=(columns, 4, 1), chain=(32, columns, 4), scan=(columns, 4, 1, 1),
             gradients=(min(padded, 64), columns, 4, 1),
         )  # fmt: skip
     tile = min(64, chunk_size)
     return Blocks(
-        BT=tile, BK=padded, invert=(64, 1, 168), summarise=(64, 8, 1) if big else (64, 4, 2), chain=(128, 64, 8),
+        BT=tile, BK=padded, invert=64, summarise=(64, 8, 1) if big else (64, 4, 2), chain=(128, 64, 8),
         scan=(64, 8, 1, 1) if big else (64, 4, 2, 3), gradients=(min(padded, 128), 64, 4, 3),
     )  # fmt: skip
 
@@ -75,7 +75,7 @@ def _small_blocks(chunk_size: int, padded: int, wide: bool) -> Blocks:
     scan = (columns, 8, 1, 1) if wide or big else (columns, 4, 2, 2)
     return Blocks(
         BT=min((16 if big else 32) if wide else 64, chunk_size), BK=padded,
-        invert=(min(padded, 32) if wide else 64, 1, None), summarise=scan[:3],
+        invert=min(padded, 32) if wide else 64, summarise=scan[:3],
         chain=(32, columns, 4) if wide else (64, 64, 8), scan=scan,
         gradients=(min(padded, 64), columns, 8, 1),
     )  # fmt: skip
