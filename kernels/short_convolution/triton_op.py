@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import triton
 from torch import Tensor
@@ -19,47 +20,53 @@ thread, a window of 8 inputs and 8 gradients fits in registers.
 UNROLL = 4
 """Tokens that a row of a tile loads at once."""
 LONGEST_WALK = 64
-"""Most consecutive tokens that a row processes; each row reads its neighbours' tokens too, twice W - 1 of them."""
-FORWARD_PROGRAMS, BACKWARD_PROGRAMS = 10, 4
-"""Programs that a multiprocessor runs at once: they have 48 and 128 registers a thread."""
+"""Most consecutive tokens that a row processes; each row reads its neighbours' tokens too, twice W - 1 of them.
+
+With packed documents, a row has 128 bits, for these, BEFORE in front of them and W - 1 behind.
+"""
+FORWARD_PROGRAMS, PACKED_FORWARD_PROGRAMS, BACKWARD_PROGRAMS = 10, 9, 4
+"""Programs that a multiprocessor runs at once: they have 48, 56 and 128 registers a thread."""
+BACKWARD_REGISTERS = 128
+"""Most registers a thread of the backward pass, which would take more for the norm of heads or packed documents."""
 
 
 def short_convolution(x: Tensor, weight: Tensor, borders: list[int] | None = None, heads: int | None = None) -> Tensor:
     """Compute `nas.kernels.short_convolution` of valid arguments; ``borders`` are those of packed documents."""
-    documents = None
+    begins = None
     if borders is not None and len(borders) > 2:  # one document is a sequence
-        documents = _document_of_tokens(borders, x.device)
-    return _forward(x.to(operand_dtype(x)), weight, documents, heads or 0)
+        begins = _begins_of_documents(borders).to(x.device, non_blocking=True)
+    return _forward(x.to(operand_dtype(x)), weight, begins, heads or 0)
 
 
-def _document_of_tokens(borders: list[int], device: torch.device) -> Tensor:
-    """Return int32 [T, 2], the begin and end of each token's document, without waiting for the device."""
-    values = torch.tensor(borders, dtype=torch.int32).to(device, non_blocking=True)
-    documents = torch.stack([values[:-1], values[1:]], dim=1)
-    return documents.repeat_interleave(values.diff(), dim=0, output_size=borders[-1])
+def _begins_of_documents(borders: list[int]) -> Tensor:
+    """Return int64 [T // 64 + 4], whose bit BEFORE + t says whether token t begins a document."""
+    bits = np.asarray(borders[:-1]) + triton_kernels.BEFORE.value
+    words = np.zeros(borders[-1] // 64 + 4, np.uint64)
+    np.bitwise_or.at(words, bits // 64, np.uint64(1) << (bits % 64).astype(np.uint64))
+    return torch.from_numpy(words.view(np.int64))
 
 
-def _run_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0) -> Tensor:
+def _run_forward(x: Tensor, weight: Tensor, begins: Tensor | None = None, heads: int = 0) -> Tensor:
     """Compute y; ``heads`` are those of its l2 norm, 0 for none."""
     x = dense(x)
     _, length, channels = x.shape
     y, tile = x.new_empty(x.shape), _tile(channels, heads)
-    blocks, walk = _blocks(x, tile, FORWARD_PROGRAMS)
+    blocks, walk = _blocks(x, tile, FORWARD_PROGRAMS if begins is None else PACKED_FORWARD_PROGRAMS)
     with on_device(x):
         triton_kernels.forward[(blocks * triton.cdiv(channels, tile.DIM),)](
-            x, weight.contiguous(), documents, y, length, channels, walk, *x.stride()[:2],
-            W=weight.shape[1], UNROLL=UNROLL, **tile._asdict(), PACKED=documents is not None, NORM=heads > 0,
+            x, weight.contiguous(), begins, y, length, channels, walk, *x.stride()[:2],
+            W=weight.shape[1], UNROLL=UNROLL, **tile._asdict(), PACKED=begins is not None, NORM=heads > 0,
             num_warps=WARPS,
         )  # fmt: skip
     return y
 
 
-def _fake_forward(x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0) -> Tensor:
+def _fake_forward(x: Tensor, weight: Tensor, begins: Tensor | None = None, heads: int = 0) -> Tensor:
     return x.new_empty(x.shape)
 
 
 def _run_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0
+    dy: Tensor, x: Tensor, weight: Tensor, begins: Tensor | None = None, heads: int = 0
 ) -> tuple[Tensor, Tensor]:
     dy, x = dense(dy), dense(x)
     _, length, channels = x.shape
@@ -69,15 +76,15 @@ def _run_backward(
     partials = x.new_empty(blocks, channels, size, dtype=torch.float32)
     with on_device(x):
         triton_kernels.backward[(blocks * triton.cdiv(channels, tile.DIM),)](
-            dy, x, weight.contiguous(), documents, dx, partials, length, channels, walk, *dy.stride()[:2],
+            dy, x, weight.contiguous(), begins, dx, partials, length, channels, walk, *dy.stride()[:2],
             *x.stride()[:2], *dx.stride()[:2], W=size, UNROLL=UNROLL, **tile._asdict(),
-            PACKED=documents is not None, NORM=heads > 0, num_warps=WARPS,
+            PACKED=begins is not None, NORM=heads > 0, num_warps=WARPS, maxnreg=BACKWARD_REGISTERS,
         )  # fmt: skip
     return dx, sum_partials(partials, weight)
 
 
 def _fake_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, documents: Tensor | None = None, heads: int = 0
+    dy: Tensor, x: Tensor, weight: Tensor, begins: Tensor | None = None, heads: int = 0
 ) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), weight.new_empty(weight.shape)
 

@@ -233,8 +233,9 @@ def launch_others(case: Case) -> None:
         merged = (x, x, norm, norm, scores, x, mixture, 1e-6)
         branch_merge._run_backward(branch_merge._run_forward(*merged), *merged)
     for heads in (0, case.H):
-        short_convolution._run_backward(x, x, empty(channels, 4), None, heads)
-        short_convolution._run_forward(x, empty(channels, 4), None, heads)
+        for begins in (None, empty(case.T, dtype=torch.int64)):
+            short_convolution._run_backward(x, x, empty(channels, 4), begins, heads)
+            short_convolution._run_forward(x, empty(channels, 4), begins, heads)
     weights = empty(case.B, case.T // 16, 2, 2, dtype=case.dtype)
     mixed_routes._run_backward(mixed_routes._run_forward(weights, empty(3)), weights, empty(3))
     convolution_decode.step(x[:, 0], x[:, :3].contiguous(), empty(channels, 4, dtype=case.dtype))

@@ -86,10 +86,10 @@ def test_kernels_in_float16_on_a_long_sequence() -> None:
     assert_kernels_are_right(short_convolution, case(1, 270, 5, 4, dtype=torch.float16))
 
 
-@pytest.mark.parametrize("size", [4, 1])
+@pytest.mark.parametrize("size", [4, 1, 2, 8])
 def test_packed_documents_equal_documents_one_by_one(size: int) -> None:
     """Long, shorter than the convolution, empty and of one token, across the tiles of the kernels; all gradients."""
-    borders = [0, 37, 39, 39, 40, 43]
+    borders = [0, 0, 37, 39, 39, 40, 43]
     inputs = case(1, 43, 5, size)
     packed = functools.partial(short_convolution, cu_seqlens=torch.tensor(borders, dtype=torch.int32))
 
