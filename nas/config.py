@@ -144,6 +144,21 @@ class CompareConfig(RunConfig):
         "grid from which each contender gets its best learning rate", above=0, ceiling=10
     )
     tuning_seeds: int = option("trainings of each contender at each learning rate", at_least=1, ceiling=10**4)
+    tuning_factors: list[int] | None = option(
+        "lengths at which learning rates are compared, times data.length; null: 1 and the longest factor up to 16",
+        default_factory=lambda: [1],
+        at_least=1,
+        ceiling=10**6,
+    )
+    tuned_by: str = option(
+        "quality of a learning rate over tuning seeds: that of the worst seed, or mean", default="mean"
+    )
+    added_rates: int = option(
+        "largest number of learning rates that are added beyond each end of the grid while that end is best",
+        default=0,
+        at_least=0,
+        ceiling=100,
+    )
     workers: Any = option(
         "trainings at a time on this machine; auto: one for each core, or a few on each GPU",
         auto=True,

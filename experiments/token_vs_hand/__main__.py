@@ -69,13 +69,16 @@ class Task(NamedTuple):
         searched = finished_run(self.folder / "search")
         settings = (f"{name}={value}".replace(" ", "").replace("'", "") for name, value in self.settings.items())
         command = [
-            *("nas.compare", f"runs=[{searched}]", f"output={self.folder}", *settings, *self.options, *options),
+            *("nas.compare", f"runs=[{searched}]", f"output={self.folder}", *settings, *PROTOCOL),
+            *(*self.options, *options),
             *([] if self.begun is None else [f"resume={self.begun}"]),
         ]
         print("$ python -m", *command, flush=True)
         subprocess.run([sys.executable, "-m", *command], check=True, stdout=log, stderr=log)
 
 
+PROTOCOL = ("tuned_by=mean", "tuning_factors=[1]", "added_rates=0")
+"""How the committed results chose learning rates."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 

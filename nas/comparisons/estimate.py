@@ -41,7 +41,8 @@ def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, don
     """
     number, steps = trainings(config, len(contenders)), config.trainer.steps
     tokens = steps * config.data.batch_size * config.data.length
-    text = f"{number} trainings of {steps:,} steps and up to {tokens:,} tokens each"
+    least = "at least " if config.added_rates and len(set(config.learning_rates)) > 1 else ""
+    text = f"{least}{number} trainings of {steps:,} steps and up to {tokens:,} tokens each"
     if done:
         text += f", {done} of them done"
     duration = None if done == number else _duration(config, contenders, task, number - done)

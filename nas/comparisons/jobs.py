@@ -1,14 +1,15 @@
 """The trainings of a comparison: each contender over a grid of learning rates, then over seeds at the best rate."""
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from glob import escape
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 from nas.comparisons.contenders import Contender
+from nas.comparisons.grid import OVER_SEEDS, best, grow
 from nas.config import CompareConfig, TrainConfig, restore
 from nas.files.saving import subfolder
 from nas.runs import checkpoints
@@ -19,7 +20,7 @@ from nas.search_spaces.architecture import Architecture
 TRAININGS = "train"
 """Folder of the trainings' run folders, as `nas.train` names it."""
 SELECTION = "selection.json"
-"""File with the merit of a tuning training, measured on batches for selection."""
+"""File with the merits of a tuning training by length factor, measured on batches for selection."""
 TUNING = 1000
 """Difference between the first seed of the tuning trainings and the first seed of the reported trainings."""
 
@@ -47,7 +48,10 @@ class Job:
 
 
 def trainings(config: CompareConfig, contenders: int) -> int:
-    """Return the number of trainings of a comparison: at each learning rate if there are several, then the reported."""
+    """Return the number of trainings of a comparison: at each learning rate if there are several, then the reported.
+
+    Trainings at learning rates that are added to the grid are not counted.
+    """
     rates = len(set(config.learning_rates))
     return contenders * (config.seeds + (config.tuning_seeds * rates if rates > 1 else 0))
 
@@ -64,16 +68,19 @@ class Jobs:
     def __init__(self, config: CompareConfig, contenders: Sequence[Contender], folder: Path) -> None:
         self.config, self.contenders, self.folder = config, contenders, folder
         rates = sorted(set(config.learning_rates))
-        seeds = [config.seed + TUNING + index for index in range(config.tuning_seeds)] if len(rates) > 1 else []
-        self._tuning = [Job(one, rate, seed, True) for seed, one, rate in product(seeds, contenders, rates)]
+        self._seeds = [config.seed + TUNING + index for index in range(config.tuning_seeds)] if len(rates) > 1 else []
+        self._tuning = [Job(one, rate, seed, True) for seed, one, rate in product(self._seeds, contenders, rates)]
         self._rates = rates
         self._begun: set[str] = set()
         self._results: dict[str, Run] = {}
+        self._added: list[Job] = []
         self.done = {job.name for job in self._known() if self.result(job) is not None}
         self.failed: set[str] = set()
 
     def __len__(self) -> int:
-        return trainings(self.config, len(self.contenders))
+        """Return the number of trainings that are known to be needed; it grows with the grids of learning rates."""
+        self._known()
+        return trainings(self.config, len(self.contenders)) + len(self._added)
 
     def take(self) -> Job | None:
         """Return the next training to run; None if no training is left or if the next ones depend on running ones."""
@@ -88,11 +95,17 @@ class Jobs:
         (self.failed if self.result(job) is None else self.done).add(job.name)
 
     def number(self, job: Job) -> int:
-        """Return the number of a training among all, from 0."""
+        """Return the number of a training among all, from 0; those at added learning rates come last."""
+        if job in self._added:
+            return trainings(self.config, len(self.contenders)) + self._added.index(job)
         if job.tunes:
             return self._tuning.index(job)
         at = self.contenders.index(job.contender)
         return len(self._tuning) + (job.seed - self.config.seed) * len(self.contenders) + at
+
+    def factors(self, job: Job) -> list[int]:
+        """Return the lengths at which a tuning training is measured; none for a reported training."""
+        return (self.config.tuning_factors or [1]) if job.tunes else []
 
     def counted(self, contender: Contender) -> list[Job]:
         """Return the reported trainings of a contender, by seed; its tuning trainings must be done."""
@@ -101,26 +114,37 @@ class Jobs:
         return [Job(contender, rate, self.config.seed + index, False) for index in range(self.config.seeds)]
 
     def merits(self, contender: Contender) -> dict[float, float] | None:
-        """Return the mean merit of a contender's tuning trainings by learning rate; None before all of them are done.
+        """Return the merit of each tried learning rate of a contender; None before its tuning trainings are done.
 
-        See `nas.evaluation.metrics.merit`.
+        It is the mean merit over the lengths of `tuning_factors`, then over seeds as `tuned_by` says. See
+        `nas.evaluation.metrics.merit`.
         """
-        merits: dict[float, list[float]] = {}
-        for job in self._tuning:
-            if job.contender == contender:
-                found = self.result(job)
-                if found is None:
-                    return None
-                merit = read_json(found.path / SELECTION)["merit"]
-                merits.setdefault(job.learning_rate, []).append(-math.inf if merit is None else merit)
-        return {rate: statistics.mean(own) for rate, own in merits.items()}
+        rates, complete = self._grid(contender)
+        if not complete:
+            return None
+        found = {rate: self._merit(contender, rate) for rate in rates} if self._seeds else {}
+        return {rate: merit for rate, merit in found.items() if merit is not None}
+
+    def _grid(self, contender: Contender) -> tuple[list[float], bool]:
+        """Return the learning rates of a contender's tuning, and whether all of these trainings are done."""
+        if not self._seeds:
+            return self._rates, True
+        return grow(self._rates, lambda rate: self._merit(contender, rate), self.config.added_rates)
+
+    def _merit(self, contender: Contender, rate: float) -> float | None:
+        """Return the merit of a learning rate over tuning seeds; None before all of its trainings are done."""
+        found = [self.result(Job(contender, rate, seed, True)) for seed in self._seeds]
+        runs = [run for run in found if run is not None]
+        if len(runs) < len(found):
+            return None
+        return OVER_SEEDS[self.config.tuned_by]([_mean_merit(run.path) for run in runs])
 
     def best_rate(self, contender: Contender) -> float | None:
         """Return the learning rate with the highest merit, the smallest of equals; None before it is known."""
         merits = self.merits(contender)
         if merits is None:
             return None
-        return max(self._rates, key=lambda rate: (merits[rate], -rate)) if merits else self._rates[0]
+        return best(merits) if merits else self._rates[0]
 
     def result(self, job: Job) -> Run | None:
         """Return the finished run of a training; None if the training is not finished."""
@@ -170,7 +194,20 @@ class Jobs:
         return sorted((self.folder / TRAININGS).glob(f"????-??-??_??-??-??_{escape(job.name)}"), reverse=True)
 
     def _known(self) -> list[Job]:
-        """Return the trainings known so far, in order: reported ones are known once their learning rate is."""
+        """Return the trainings known so far, in order: reported ones are known once their learning rate is.
+
+        A learning rate is added to the grid of a contender once the rates before it are done.
+        """
+        for one, seed in product(self.contenders, self._seeds):
+            added = [Job(one, rate, seed, True) for rate in self._grid(one)[0] if rate not in self._rates]
+            self._added += [job for job in added if job not in self._added]
         tuned = [one for one in self.contenders if self.best_rate(one) is not None]
         every = [job for one in tuned for job in self.counted(one)]
-        return [*self._tuning, *sorted(every, key=lambda job: job.seed)]
+        return [*self._tuning, *self._added, *sorted(every, key=lambda job: job.seed)]
+
+
+def _mean_merit(folder: Path) -> float:
+    """Return the mean merit of a tuning training over lengths; earlier versions wrote that of the training length."""
+    written = read_json(folder / SELECTION)
+    merits = list(written["merits"].values()) if "merits" in written else [written["merit"]]
+    return fmean(-math.inf if merit is None else merit for merit in merits)

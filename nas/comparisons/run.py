@@ -9,6 +9,7 @@ from nas.cli.checks import check_together
 from nas.comparisons.contenders import Contender, contenders
 from nas.comparisons.estimate import plan
 from nas.comparisons.finish import finish
+from nas.comparisons.grid import OVER_SEEDS, tuning_factors
 from nas.comparisons.jobs import Jobs, trainings
 from nas.comparisons.recipe import ComparedRun, follow, read_run, warn_of_other_source
 from nas.comparisons.workers import run_jobs
@@ -31,6 +32,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     follow(config, runs)
     check_together(config)
     task = build_task(config.data, config.seed)
+    config.tuning_factors = tuning_factors(config, task)
     every = contenders(config, runs, task.vocab_size)
     _check_wanted(config, every, task)
     with opened("compare", config) as run:
@@ -84,5 +86,7 @@ def _check(config: CompareConfig) -> None:
         )
     if config.workers != AUTO and not isinstance(config.workers, int):
         raise UserError(f"workers={config.workers} is not allowed; give auto, or 1 or more.")
+    if config.tuned_by not in OVER_SEEDS:
+        raise UserError(f"tuned_by={config.tuned_by} is unknown; choose one of: {', '.join(OVER_SEEDS)}.")
     if not config.learning_rates:
         raise UserError(f"learning_rates={config.learning_rates} is not allowed; give one or more numbers over 0.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeAlias
 
+from nas.comparisons.grid import at_end
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.statistics import BETTER, WORSE, Pair, best_baseline, counted, diverged, interval, tests
 from nas.evaluation.metrics import DIRECTION
@@ -77,15 +78,16 @@ class Summary:
     def notes(self) -> list[str]:
         """Return warnings: learning rates at an end of the grid, and a comparison with one seed."""
         notes, contenders = [], self.comparison.contenders
-        rates = sorted({rate for contender in contenders for rate in contender.tried})
-        ends = {rates[0]: "smallest", rates[-1]: "largest"} if len(rates) > 1 else {}
+        ends: dict[tuple[str, float], list[str]] = {}
+        for contender in contenders:
+            if which := at_end(contender.tried, contender.learning_rate):
+                ends.setdefault((which, contender.learning_rate), []).append(contender.name)
         beyond = {"smallest": "smaller", "largest": "larger"}
-        for rate, which in ends.items():
-            if at_end := [contender.name for contender in contenders if contender.learning_rate == rate]:
-                notes.append(
-                    f"The {which} learning rate, {rate:g}, was best for {', '.join(at_end)}: a {beyond[which]} rate "
-                    "may be better."
-                )
+        for (which, rate), names in ends.items():
+            notes.append(
+                f"The {which} learning rate, {rate:g}, was best for {', '.join(names)}: a {beyond[which]} rate "
+                "may be better."
+            )
         if len(contenders[0].runs) == 1:
             notes.append("One seed: no difference was tested.")
         return notes

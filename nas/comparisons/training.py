@@ -1,5 +1,6 @@
-"""One training of a comparison in a worker: as `nas.train` runs it, with progress events and a merit for selection."""
+"""One training of a comparison in a worker: as `nas.train` runs it, with progress events and merits for selection."""
 
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,13 @@ class Watch(lightning.Callback):
                 trainer.should_stop = True
 
 
-def work(config: TrainConfig, job: int, tunes: bool, report: Report, parent: int | None = None) -> bool:
+def work(config: TrainConfig, job: int, factors: Sequence[int], report: Report, parent: int | None = None) -> bool:
     """Run one training in its run folder.
 
     Args:
         config: options of the training.
         job: number of the training among all, from 0.
-        tunes: whether the training serves to choose a learning rate.
+        factors: lengths at which a training that serves to choose a learning rate is measured; none if it is reported.
         report: called with the events of the training.
         parent: process id of the command; the training stops once that process is gone. None for no such process.
 
@@ -65,19 +66,20 @@ def work(config: TrainConfig, job: int, tunes: bool, report: Report, parent: int
     if outcome.status == INTERRUPTED:
         report(Released(job, "stopped"))
         return False
-    if tunes:
+    if factors:
         assert outcome.discretised is not None
-        outcome.run.write_json(SELECTION, {"merit": _merit(outcome.module, outcome.discretised)})
+        merits = {factor: _merit(outcome.module, outcome.discretised, factor) for factor in factors}
+        outcome.run.write_json(SELECTION, {"merits": merits})
     metrics = read_metrics(outcome.run.path)
     quality = ", ".join(f"{factor}x {number(own.quality)}" for factor, own in metrics.learnt.by_factor.items())
     report(Ended(job, f"{metrics.quality.replace('_', ' ')} {quality}", 0, ""))
     return True
 
 
-def _merit(module: TrainingModule, trained: Discretised) -> float:
-    """Return the merit of a trained model on selection batches, which reported figures do not use."""
-    task = module.task
+def _merit(module: TrainingModule, trained: Discretised, factor: int) -> float:
+    """Return the merit of a trained model on selection batches of a length, which reported figures do not use."""
+    task, count = module.task, module.config.data.validation_batches
     with module.autocast():
-        batches = task.selection_batches(module.config.data.validation_batches)
+        batches = task.selection_batches(count) if factor == 1 else task.selection_batches(count, factor)
         result = evaluate(trained.model, batches, task.quality, trained.policy)
     return merit(task.quality, result.quality, result.loss)

@@ -63,8 +63,9 @@ def _run_here(jobs: Jobs, display: Display) -> bool:
                 if not isinstance(event, Ended):
                     display.show(event)
 
-            proceed = work(jobs.train_config(job), jobs.number(job), job.tunes, report)
+            proceed = work(jobs.train_config(job), jobs.number(job), jobs.factors(job), report)
             jobs.end(job)
+            display.expect(len(jobs))
             if isinstance(latest[0], Ended):
                 display.show(replace(latest[0], finished=len(jobs.done)))
             if not proceed:
@@ -83,7 +84,7 @@ def _run_in_workers(jobs: Jobs, count: int, display: Display) -> bool:
                 if worker not in given and not stopped and (job := jobs.take()) is not None:
                     given[worker] = job
                     with suppress(BrokenPipeError):  # the worker has just died; its line reports the end next
-                        worker.line.send((jobs.train_config(job), jobs.number(job), job.tunes))
+                        worker.line.send((jobs.train_config(job), jobs.number(job), jobs.factors(job)))
             if not given:
                 return not stopped
             for worker, message in pool.messages():
@@ -92,6 +93,7 @@ def _run_in_workers(jobs: Jobs, count: int, display: Display) -> bool:
                     _end_worker(worker, given.pop(worker, None), jobs, display)
                 elif isinstance(message, bool):
                     jobs.end(given.pop(worker))
+                    display.expect(len(jobs))
                     stopped |= not message
                 else:
                     display.show(_with_count(message, jobs), worker.number)
@@ -116,8 +118,8 @@ def _work(line: Connection, parent: int) -> None:
     proceed = True
     while proceed:
         try:
-            config, number, tunes = line.recv()
+            config, number, factors = line.recv()
         except EOFError:
             return
-        proceed = work(config, number, tunes, line.send, parent)
+        proceed = work(config, number, factors, line.send, parent)
         line.send(proceed)

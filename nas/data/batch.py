@@ -91,8 +91,11 @@ class Task(Protocol):
         """Return the fixed validation batches, with sequences ``length_factor`` times as long as in training."""
         ...
 
-    def selection_batches(self, count: int) -> list[Batch]:
-        """Return ``count`` batches for selection, like the validation batches but disjoint from them."""
+    def selection_batches(self, count: int, length_factor: int = 1) -> list[Batch]:
+        """Return ``count`` batches for selection, like the validation batches but disjoint from them.
+
+        A task whose method has no ``length_factor`` is selected on at the training length alone.
+        """
         ...
 
     def token_text(self, token: int) -> str:

@@ -50,9 +50,9 @@ class Stream(ABC):
         size = max(1, self._batch_size // length_factor)
         return self._held_out("validation", self._validation_batches, size, length_factor)
 
-    def selection_batches(self, count: int) -> list[Batch]:
-        """Return batches at full difficulty, none of which is a validation batch."""
-        return self._held_out("selection", count, self._batch_size, 1)
+    def selection_batches(self, count: int, length_factor: int = 1) -> list[Batch]:
+        """Return batches like the validation batches of that length, none of which is a validation batch."""
+        return self._held_out("selection", count, max(1, self._batch_size // length_factor), length_factor)
 
     def _held_out(self, use: str, count: int, size: int, length_factor: int) -> list[Batch]:
         """Return ``count`` batches of ``size`` sequences at full difficulty, the same for the same use."""

@@ -74,19 +74,19 @@ class Text:
         starts = torch.arange(count) * (len(text) - length - 1) // max(count - 1, 1)
         return [_batch(text, some, length) for some in starts.split(size)]
 
-    def selection_batches(self, count: int) -> list[Batch]:
+    def selection_batches(self, count: int, length_factor: int = 1) -> list[Batch]:
         """Return batches from the gaps between the windows of `validation_batches`, spread evenly over these gaps.
 
-        If the gaps are too short for a window, the two kinds of windows overlap.
+        If the gaps are too short for a window, the two kinds of windows overlap. Longer batches have fewer windows.
         """
-        length = self._length
+        length, size = self._length * length_factor, max(1, self._batch_size // length_factor)
         text = self._corpus.validation(length)
         gaps = max(self._validates_on(length)[0] - 1, 1)
         last = len(text) - length - 1  # the last possible start
         room = max(last / gaps - 2 * (length + 1), 0.0)  # possible starts in a gap
-        along = torch.arange(count * self._batch_size, dtype=torch.float64) * gaps / (count * self._batch_size)
+        along = torch.arange(count * size, dtype=torch.float64) * gaps / (count * size)
         starts = (along.floor() * last / gaps + length + 1 + along.frac() * room).long().clamp(max=last)
-        return [_batch(text, some, length) for some in starts.split(self._batch_size)]
+        return [_batch(text, some, length) for some in starts.split(size)]
 
     def chance(self) -> float:
         """Return the bits per byte of a model that knows only how frequent each validation byte is."""

@@ -68,6 +68,12 @@ class Display:
             parts = (self._name(event.job), self._values.pop(worker, ""), event.outcome, so_far)
             self.say("  ".join(part for part in parts if part))
 
+    def expect(self, jobs: int) -> None:
+        """Set the number of jobs in all."""
+        if jobs != self._jobs:
+            self._jobs = jobs
+            self._bar.update(self._all, total=jobs)
+
     def drop(self, worker: int) -> None:
         """Remove the progress bar of a worker, if it has a job."""
         if worker in self._running:

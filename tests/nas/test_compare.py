@@ -1,8 +1,10 @@
 """`python -m nas.compare`, from options to tables, on models so small that a training takes a second."""
 
+import json
 import re
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import yaml
@@ -15,6 +17,9 @@ from nas.errors import UserError
 from nas.files.checksums import CHECKSUMS
 from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, refusal
 from tests.nas.comparisons.comparing import compare, comparison
+
+NEW = ("tuning_factors", "tuned_by", "added_rates")
+"""Options that comparisons of earlier versions did not have."""
 
 
 def test_everything_is_trained_by_the_recipe_of_the_run(compared: Ended, searched: Path) -> None:
@@ -70,7 +75,14 @@ def test_the_page_of_a_comparison_that_is_not_finished_tells_what_was_trained(co
 
 
 def test_what_is_done_is_not_done_again(compared: Ended, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(compared.run, tmp_path / compared.run.name))
+    """Also by an earlier version, without the options `NEW`, which wrote one merit of a tuning training."""
+    copy = Path(shutil.copytree(compared.run, tmp_path / compared.run.name, ignore=shutil.ignore_patterns(CHECKSUMS)))
+    described = yaml.safe_load((copy / "config.yaml").read_text())
+    for option in NEW:
+        del described["config"][option]
+    (copy / "config.yaml").write_text(yaml.safe_dump(described))
+    for selection in (copy / "train").glob("*/selection.json"):
+        selection.write_text(json.dumps({"merit": fmean(json.loads(selection.read_text())["merits"].values())}))
     before = contents(copy / "train")
     again = compare(f"resume={copy}")
     assert again.status == 0, again.err
@@ -106,6 +118,7 @@ def test_one_seed_is_allowed_and_no_test_is_claimed(tmp_path: Path) -> None:
         (("seeds=0",), "seeds=0 is not allowed; give 1 or more."),
         (("workers=0",), "workers=0 is not allowed; give auto, or 1 or more."),
         (("workers=many",), "workers=many is not allowed; give auto, or 1 or more."),
+        (("tuned_by=best",), "tuned_by=best is unknown; choose one of: worst, mean."),
         (("learning_rates=[]",), "learning_rates=[] is not allowed; give one or more numbers over 0."),
         (("learning_rates=[0.1,-1]",), "learning_rates=[0.1, -1.0] is not allowed"),
         (("baselines=[softmax,interleaved_3_1]",), "baselines has interleaved_3_1: "),
@@ -123,10 +136,10 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
 @pytest.mark.parametrize("options", [(), ("seeds=2", "learning_rates=[0.01]")], ids=str)
 def test_nothing_is_started_before_the_user_says_what_to_compare(options: tuple[str, ...], tmp_path: Path) -> None:
     message = refusal("compare", *SMALL, *options, f"output={tmp_path / 'outputs'}")
-    number = 8 if options else 32
+    number, least = (8, "") if options else (44, "at least ")
     assert message.startswith("error: runs and baselines are missing, and nothing was started. ")
     contenders = "softmax, linear, random_routing, strided_routing would be compared on data=recall"
-    assert f"{contenders}: {number} trainings of 6 steps and up to 768 tokens each, about " in message
+    assert f"{contenders}: {least}{number} trainings of 6 steps and up to 768 tokens each, about " in message
     assert re.search(
         r"of training on this machine( with \d+ workers)?, estimated from [123] training steps? of softmax\.", message
     )

@@ -10,7 +10,10 @@ from nas.comparisons.results import RESULTS, Comparison
 from nas.evaluation.latency import decode_seconds_per_token
 from tests.nas.commands import Ended, nas
 
-FEW = ("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]")
+FEW = (
+    *("seeds=2", "workers=1", "context=32", "learning_rates=[0.001,0.01]", "added_rates=0"),
+    *("tuning_seeds=1", "tuning_factors=[1,2]"),
+)
 
 
 def comparison(run: Path) -> Comparison:

@@ -22,11 +22,11 @@ def finish(jobs: Jobs, job: Job, merit: float | None = 0.0, finished: bool = Tru
     path.mkdir(parents=True)
     (path / METRICS).write_text(json.dumps({"finished": finished}))
     if job.tunes:
-        (path / SELECTION).write_text(json.dumps({"merit": merit}))
+        (path / SELECTION).write_text(json.dumps({"merits": {"1": merit}}))
 
 
 def test_those_that_count_follow_once_their_learning_rate_is_known(tmp_path: Path) -> None:
-    jobs = made(tmp_path, "learning_rates=[0.01,0.001,0.1]", "seed=5")
+    jobs = made(tmp_path, "learning_rates=[0.01,0.001,0.1]", "seed=5", "tuning_seeds=1", "added_rates=0")
     assert len(jobs) == 2 * 3 + 2 * 2
     merits = {("softmax", 0.01): 0.3, ("softmax", 0.001): 0.3, ("softmax", 0.1): None}
     merits |= {("linear", 0.001): 0.1, ("linear", 0.01): 0.1, ("linear", 0.1): 0.2}
@@ -54,6 +54,44 @@ def test_one_learning_rate_needs_no_tuning(tmp_path: Path) -> None:
     assert job is not None
     assert not job.tunes
     assert jobs.merits(job.contender) == {}
+
+
+def test_a_learning_rate_counts_by_its_worst_seed_over_all_lengths(tmp_path: Path) -> None:
+    """The rate 0.01 fails at 2x with one seed; an earlier version wrote the merit of the training length alone."""
+    merits = {(0.01, 1000): {"1": 0.9, "2": 0.9}, (0.01, 1001): {"1": 0.9, "2": 0.1}}
+    merits |= {(0.1, 1000): {"1": 0.6, "2": 0.6}, (0.1, 1001): {"1": 0.7, "2": 0.5}}
+    jobs = made(tmp_path, "learning_rates=[0.01,0.1]", "added_rates=0")
+    while job := jobs.take():
+        if not job.tunes:
+            break
+        finish(jobs, job)
+        written = {"merit": 0.2} if job.contender.name == "linear" else {"merits": merits[job.learning_rate, job.seed]}
+        (jobs.folder / TRAININGS / f"2026-01-01_00-00-00_{job.name}" / SELECTION).write_text(json.dumps(written))
+        jobs.end(job)
+    assert jobs.merits(jobs.contenders[0]) == pytest.approx({0.01: 0.5, 0.1: 0.6})
+    assert jobs.best_rate(jobs.contenders[0]) == 0.1
+    assert jobs.merits(jobs.contenders[1]) == pytest.approx({0.01: 0.2, 0.1: 0.2})
+    jobs.config.tuned_by = "mean"
+    assert jobs.best_rate(jobs.contenders[0]) == 0.01
+
+
+def test_the_grid_grows_while_an_end_is_best(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.001,0.01]", "tuning_seeds=1", "added_rates=2")
+    before, tuned, numbers = len(jobs), list[tuple[str, float]](), list[int]()
+    while (job := jobs.take()) and job.tunes:
+        tuned.append((job.contender.name, job.learning_rate))
+        numbers.append(jobs.number(job))
+        best = 0.1 if job.contender.name == "softmax" else 1e-9
+        finish(jobs, job, -abs(job.learning_rate - best))
+        jobs.end(job)
+    assert [rate for name, rate in tuned if name == "softmax"] == [0.001, 0.01, 0.1, 1.0], "0.1 is no end, with 1.0"
+    assert [rate for name, rate in tuned if name == "linear"] == [0.001, 0.01, 1e-4, 1e-5], "two at most are added"
+    assert [jobs.best_rate(one) for one in jobs.contenders] == [0.1, 1e-5]
+    assert len(jobs) == before + 4
+    assert len(set(numbers)) == len(numbers)
+    assert min(numbers[4:]) == before, "added trainings are numbered last"
+    again = Jobs(jobs.config, jobs.contenders, jobs.folder)
+    assert len(again.done) == 8 == len(again) - 4
 
 
 def test_what_tunes_is_measured_at_its_own_length_alone(tmp_path: Path) -> None:

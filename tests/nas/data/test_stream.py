@@ -38,6 +38,7 @@ def test_a_batch_is_a_function_of_seed_use_and_step() -> None:
         stream.full_batch(0),
         *stream.validation_batches(),
         *stream.selection_batches(2),
+        *stream.selection_batches(1, 2),
         digits(seed=1).train_batch(0),
     ]
     assert len({tuple(batch.tokens[0].tolist()) for batch in drawn}) == len(drawn)
@@ -52,6 +53,7 @@ def test_validation_is_held_out_and_longer_batches_have_fewer_sequences() -> Non
         assert [batch.tokens.shape for batch in batches] == [(size, 8 * factor)] * 2
         assert all(batch.targets.all() for batch in batches)
     assert [batch.tokens.shape for batch in stream.selection_batches(3)] == [(4, 8)] * 3
+    assert [batch.tokens.shape for batch in stream.selection_batches(3, 2)] == [(2, 16)] * 3
 
 
 def test_every_level_is_picked_about_as_often() -> None:

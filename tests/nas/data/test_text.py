@@ -92,6 +92,10 @@ def test_selection_batches_of_a_text_with_one_window(tmp_path: Path) -> None:
     assert batch.tokens.shape == (4, 16)
 
 
+def test_longer_selection_windows_are_fewer(poem: Path) -> None:
+    assert [batch.tokens.shape for batch in text(poem).selection_batches(2, 2)] == [(2, 32)] * 2
+
+
 def test_chance_is_the_entropy_of_the_bytes_of_validation(tmp_path: Path) -> None:
     (tmp_path / "four.txt").write_bytes(b"abcd" * 200)
     assert text(tmp_path).chance() == pytest.approx(2.0)
