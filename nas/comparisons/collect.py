@@ -6,11 +6,12 @@ from statistics import fmean
 
 from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.comparisons.contenders import Contender
+from nas.comparisons.convergence import late_gain
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.metrics_file import layer_shares, shares_at
 from nas.comparisons.results import Comparison, Trained, TrainedContender
 from nas.runs.folder import Run
-from nas.runs.history import mean_share
+from nas.runs.history import history, mean_share
 from nas.runs.metrics import Metrics, read_metrics
 
 Timings = Mapping[str, Mapping[str, float]]
@@ -62,7 +63,7 @@ def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> Tr
 def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Mapping[str, float]) -> Trained:
     metrics = read_metrics(run.path)
     learnt, architecture, retrieving = metrics.learnt, contender.architecture, metrics.retrieving_layer
-    own = learnt.by_factor
+    own, logged = learnt.by_factor, history(run)
 
     def mean_shares(context: int) -> dict[int, float]:
         means = {layer: fmean(heads) for layer, heads in shares_at(learnt, length, context).items()}
@@ -77,17 +78,18 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
         planted=None if retrieving is None else {"precision": retrieving.precision, "recall": retrieving.recall},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
-        training_flops=metrics.training_tokens * _per_token(run, contender, shares_at(learnt, length, length), length),
+        training_flops=metrics.training_tokens
+        * _per_token(mean_share(logged), contender, shares_at(learnt, length, length), length),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
         parameters=metrics.cost.parameters,
         margin={factor: figures.margin for factor, figures in own.items() if figures.margin is not None},
+        late_gain=late_gain(logged, metrics.quality),
     )
 
 
-def _per_token(run: Run, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
+def _per_token(mean: float | None, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
     """Return the training FLOPs per token, at the mean softmax share during training; at the final one without it."""
-    mean = mean_share(run)
     found = {layer: fmean(heads) for layer, heads in shares.items()}
     return training_flops_per_token(
         contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length

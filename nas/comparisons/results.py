@@ -51,6 +51,8 @@ class Trained(_Plain):
         parameters: number of parameters.
         margin: half the width of the 95 % confidence interval of the quality over validation sequences, by length
             factor; empty in results of earlier versions.
+        late_gain: improvement of the validation quality in the last fifth of training, see
+            `nas.comparisons.convergence`; None if it is not known.
     """
 
     seed: int
@@ -66,6 +68,7 @@ class Trained(_Plain):
     decode_seconds: float | None
     parameters: int
     margin: dict[int, float] = field(default_factory=dict)
+    late_gain: float | None = None
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
@@ -88,6 +91,7 @@ class Trained(_Plain):
             decode_seconds=_optional(given["decode_seconds"]),
             parameters=int(given["parameters"]),
             margin=_keyed(int, given.get("margin", {})),
+            late_gain=_optional(given.get("late_gain")),
         )
 
 
@@ -228,7 +232,7 @@ def _check_fields(cls: type[Any], given: Any) -> None:
     known = {cls.KEYS.get(one.name, one.name) for one in fields(cls)}
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; its fields are: {', '.join(sorted(known))}.")
-    later = {"chance", "margin"}  # earlier versions wrote none
+    later = {"chance", "margin", "late_gain"}  # earlier versions wrote none
     if missing := sorted(known - later - given.keys()):
         raise ValueError(f"{kind} misses fields {', '.join(missing)}; it needs: {', '.join(sorted(known))}.")
 

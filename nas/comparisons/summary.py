@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeAlias
 
+from nas.comparisons.convergence import still_improving
 from nas.comparisons.grid import at_end
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.statistics import BETTER, WORSE, Pair, best_baseline, counted, diverged, interval, tests
 from nas.evaluation.metrics import DIRECTION
+from nas.report.units import number
 
 Value: TypeAlias = str | int | float | bool | None
 Row: TypeAlias = dict[str, Value]
@@ -76,7 +78,7 @@ class Summary:
 
     @property
     def notes(self) -> list[str]:
-        """Return warnings: learning rates at an end of the grid, and a comparison with one seed."""
+        """Return warnings: learning rates at an end of the grid, no convergence, and a comparison with one seed."""
         notes, contenders = [], self.comparison.contenders
         ends: dict[tuple[str, float], list[str]] = {}
         for contender in contenders:
@@ -87,6 +89,12 @@ class Summary:
             notes.append(
                 f"The {which} learning rate, {rate:g}, was best for {', '.join(names)}: a {beyond[which]} rate "
                 "may be better."
+            )
+        if improving := still_improving(self.comparison):
+            listed = ", ".join(f"{name} (by {number(gain)})" for name, gain in improving.items())
+            notes.append(
+                f"Not converged: in the last fifth of training, {self.measure} still improved beyond the noise of "
+                f"{listed}. More trainer.steps may change the order."
             )
         if len(contenders[0].runs) == 1:
             notes.append("One seed: no difference was tested.")

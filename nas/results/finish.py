@@ -16,7 +16,7 @@ from nas.results.terminal import print_results
 from nas.results.training_record import TrainingRecord
 from nas.results.write import log_hyperparameters, write_results, write_run_report
 from nas.runs.folder import Run
-from nas.runs.history import mean_share
+from nas.runs.history import history, mean_share
 from nas.runs.metrics import Metrics
 from nas.searchers.select import Selection
 from nas.supernet.discretised import Discretised, discretise
@@ -109,6 +109,6 @@ def _training_record(module: TrainingModule, run: Run, finished: bool) -> Traini
         seconds=module.seconds,
         tokens=module.tokens,
         tokens_per_second=module.tokens_per_second,
-        softmax_share=mean_share(run),
+        softmax_share=mean_share(history(run)),
         peak_flops=None if peak is None else peak * module.trainer.world_size,
     )

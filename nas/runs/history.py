@@ -24,14 +24,16 @@ def history(run: Run) -> list[dict[str, float]]:
     return [steps[step] for step in sorted(steps)]
 
 
-def mean_share(run: Run) -> float | None:
+def mean_share(entries: list[dict[str, float]]) -> float | None:
     """Return the mean softmax share over the logged steps; None if it was not logged, as for a budget of another cost.
 
     Routed layers begin as softmax attention and reach their final share as the budget tightens.
     """
-    shares = [entry["share"] for entry in history(run) if "share" in entry]
+    shares = [entry["share"] for entry in entries if "share" in entry]
     return fmean(shares) if shares else None
 
 
+VALIDATION = "validation_"
+"""First part of the name of the logged validation quality; the measure follows."""
 PROBABILITY = "probability"
 """First part of the names of the logged probabilities of each layer's options."""

@@ -18,6 +18,7 @@ from nas.evaluation.routing_map import routing_map
 from nas.report.image import routing_figure
 from nas.runs import checkpoints
 from nas.runs.folder import Run
+from nas.runs.history import VALIDATION
 from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
@@ -122,7 +123,7 @@ def _validated(module: TrainingModule) -> dict[str, float]:
     """Return the figures of a validation by name, without figures that are not finite."""
     quality, found = module.validate()
     planted = {} if found is None else {f"validation_planted_{name}": value for name, value in vars(found).items()}
-    return {f"validation_{module.task.quality}": quality} | {n: v for n, v in planted.items() if math.isfinite(v)}
+    return {f"{VALIDATION}{module.task.quality}": quality} | {n: v for n, v in planted.items() if math.isfinite(v)}
 
 
 class ProgressBar(lightning.Callback):

@@ -28,8 +28,8 @@ def test_where_nothing_was_logged_there_is_none(tmp_path: Path, made: bool) -> N
 def test_the_mean_share_is_over_all_logged_steps(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path / TENSORBOARD)) as writer:
         writer.add_scalar("loss", 0.5, 1)
-    assert mean_share(Run(tmp_path)) is None
+    assert mean_share(history(Run(tmp_path))) is None
     with SummaryWriter(str(tmp_path / TENSORBOARD)) as writer:
         for step, share in enumerate((1.0, 0.5, 0.0, 0.0)):
             writer.add_scalar("share", share, step)
-    assert mean_share(Run(tmp_path)) == 0.375
+    assert mean_share(history(Run(tmp_path))) == 0.375
