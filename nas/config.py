@@ -131,6 +131,10 @@ class TrainConfig(RunConfig):
     architecture: str = option(
         "name of a baseline, the mixer of each layer as in linear-softmax, or architecture.json of a run"
     )
+    dense_start: bool = option(
+        "whether layers of model.routed_layers are softmax until the loss has halved, as those of a search are",
+        default=False,
+    )
 
 
 @dataclass
@@ -149,6 +153,9 @@ class CompareConfig(RunConfig):
         default_factory=lambda: [1],
         at_least=1,
         ceiling=10**6,
+    )
+    dense_start: bool = option(
+        "whether hand-designed hybrids start as searched models do, see nas.train dense_start=", default=False
     )
     tuned_by: str = option(
         "quality of a learning rate over tuning seeds: that of the worst seed, or mean", default="mean"

@@ -170,6 +170,7 @@ class Jobs:
         if job.tunes:
             values["data"] = asdict(config.data) | {"length_factors": [1]}
         values |= {"trainer": asdict(trainer), "budget": asdict(job.contender.budget), "seed": job.seed}
+        values["dense_start"] = config.dense_start and not job.contender.searched
         values |= {"name": job.name, "output": str(self.folder), "resume": self._partial(job)}
         made = restore("train", values | {"architecture": str(self._architecture(job.contender.architecture, job))})
         assert isinstance(made, TrainConfig)

@@ -1,6 +1,6 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, cast
 
 import lightning
@@ -36,6 +36,7 @@ from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
 from nas.runs.history import PROBABILITY
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
+from nas.supernet.dense_start import as_softmax, with_softmax
 from nas.supernet.supernet import Supernet
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
@@ -94,12 +95,23 @@ class TrainingModule(lightning.LightningModule):
         task: task to train on.
         config: config of the run.
         route_grad: chunks whose routes get a gradient, "full" or "selected".
+        dense_layers: layers of a single architecture that are softmax attention in the dense phase, although the
+            architecture has another operation there; see `nas.supernet.dense_start`.
     """
 
-    def __init__(self, space: Space, task: Task, config: RunConfig, route_grad: RouteGrad = "full") -> None:
+    def __init__(
+        self,
+        space: Space,
+        task: Task,
+        config: RunConfig,
+        route_grad: RouteGrad = "full",
+        dense_layers: Collection[int] = (),
+    ) -> None:
         super().__init__()
+        self._dense_layers = dense_layers
+        options = with_softmax(space.options, dense_layers)
         self.space, self.task, self.config = space, task, config
-        self._make_model = lambda: LanguageModel(space.sizes, route_grad, space.options)
+        self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
         self.add_module("choices", ArchitectureLogits(space))  # the name that checkpoints of earlier versions have
@@ -163,8 +175,9 @@ class TrainingModule(lightning.LightningModule):
         seed_default(self.device, self.config.seed, "step", self.global_step)
         loss, figures = (self._replayed or self.compute)(batch, moment)
         self.latest |= figures
-        if self.supernet.searches:
+        if self.supernet.searches or self._dense_layers:
             self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
+        if self.supernet.searches:
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
 
@@ -235,6 +248,8 @@ class TrainingModule(lightning.LightningModule):
             cost = self._budgeted(loss.detach(), measured, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
             loss = loss + self.budget.penalty(cost)
+        elif self._dense_layers and moment.dense:
+            self.budget.note(average(loss.detach()))
         return Computed(loss, figures)
 
     def _relaxed(self, moment: Moment) -> Policy:
@@ -358,7 +373,8 @@ class TrainingModule(lightning.LightningModule):
         """The policy and the layer choices of the dense phase."""
         if self.budget.starts_cheapest:
             return drop_all, choices_of_layers(self.cost.cheapest)
-        return both if self.config.budget.start == BOTH else first_alone, choices_of_layers(self.cost.densest)
+        policy = both if self.config.budget.start == BOTH else first_alone
+        return policy, as_softmax(choices_of_layers(self.cost.densest), self._dense_layers)
 
     def autocast(self) -> torch.autocast:
         """Return the autocast of training, for evaluations during it."""
@@ -369,8 +385,8 @@ class TrainingModule(lightning.LightningModule):
         batches = own_share(self.task.validation_batches())
         dense = self.budget.dense
         with self.autocast():
-            policy = self._start[0] if dense else self.supernet.policy
-            result = evaluate(self.model, batches, self.task.quality, policy, choices_of_layers(self.supernet.code))
+            policy, choices = self._start if dense else (self.supernet.policy, choices_of_layers(self.supernet.code))
+            result = evaluate(self.model, batches, self.task.quality, policy, choices)
         quality = average_over(batches, result.quality, self.device)
         if dense or not result.counts_by_layer:
             return Validation(quality, None)

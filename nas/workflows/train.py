@@ -21,6 +21,7 @@ from nas.runs.source import keep_source, source_of
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
+from nas.supernet.dense_start import dense_layers
 from nas.supernet.discretised import Discretised
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
@@ -55,7 +56,7 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     with user_errors():
         check_operations(architecture.layers)
     _check_budget(config, architecture)
-    module = TrainingModule(Space.of(architecture), task, config)
+    module = TrainingModule(Space.of(architecture), task, config, dense_layers=dense_layers(config, architecture))
     with opened("train", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")

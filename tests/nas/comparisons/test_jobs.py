@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,13 @@ def test_the_grid_grows_while_an_end_is_best(tmp_path: Path) -> None:
     assert min(numbers[4:]) == before, "added trainings are numbered last"
     again = Jobs(jobs.config, jobs.contenders, jobs.folder)
     assert len(again.done) == 8 == len(again) - 4
+
+
+def test_hand_designed_hybrids_alone_get_a_dense_start(tmp_path: Path) -> None:
+    jobs = made(tmp_path, "dense_start=true")
+    found = replace(jobs.contenders[1], searched=True)
+    configs = [jobs.train_config(Job(one, 0.01, 0, tunes=False)) for one in (jobs.contenders[0], found)]
+    assert [config.dense_start for config in configs] == [True, False]
 
 
 def test_what_tunes_is_measured_at_its_own_length_alone(tmp_path: Path) -> None:

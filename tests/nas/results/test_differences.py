@@ -23,6 +23,7 @@ def test_options_and_data_are_named_with_both_values(tmp_path: Path) -> None:
     assert found == {
         "command": ("search", "train"),
         "data.length": ("64", "128"),
+        "dense_start": ("\N{EN DASH}", "False"),
         "extra": ("\N{EN DASH}", "[1]"),
         "versions.torch": ("\N{EN DASH}", "2.13"),
     }
