@@ -241,7 +241,7 @@ def _stack(contender: TrainedContender, runs: Iterable[Path]) -> Stack:
 
 
 def _tests(summary: Summary) -> Table:
-    columns = ["model", "against", "length", "difference", "95 % interval", "p", "p (Holm)", "verdict"]
+    columns = ["model", "against", "length", "difference", "95 % interval", "p", "p (Holm)", "p (sign flip)", "verdict"]
     drawn = intervals([(pair.interval.low, pair.difference, pair.interval.high) for pair in summary.pairs])
     rows = []
     for pair, interval in zip(summary.pairs, drawn, strict=True):
@@ -253,7 +253,7 @@ def _tests(summary: Summary) -> Table:
             Cell(f"{pair.factor}x", float(pair.factor)),
             Cell(signed(pair.difference), pair.difference),
             Cell(ends, None if math.isnan(low) else low, interval),
-            *(Cell(p_value(p), p) for p in (pair.p, pair.p_holm)),
+            *(Cell(p_value(p), p) for p in (pair.p, pair.p_holm, pair.p_flip)),
             Cell(pair.verdict),
         ]
         rows.append(Row(cells))

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import numpy as np
+from scipy.stats import permutation_test, ttest_rel
 from scipy.stats import t as student
-from scipy.stats import ttest_rel
 
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.evaluation.noise import LEVEL, RESOLUTION, margin
 from nas.evaluation.pareto import front
 
+EXACT = 2**14
+"""Largest number of sign patterns that a sign-flip test enumerates, those of 14 seeds; of more it draws as many."""
 NO_MODEL = 8.0
 """Bits per byte of a uniform distribution over bytes."""
 BETTER, WORSE, NOISE, ONE_SEED = "better", "worse", "within the noise", "one seed: not tested"
@@ -42,6 +45,7 @@ class Pair:
             excludes 0 exactly if the verdict is not `NOISE`.
         p: p-value of the paired test; None with one seed.
         p_holm: p-value adjusted for all tests at this length; None with one seed.
+        p_flip: p-value of the sign-flip test, see `sign_flip_test`, not adjusted; None with one seed.
         verdict: the verdict on the contender: `BETTER`, `WORSE`, `NOISE` or `ONE_SEED`.
     """
 
@@ -52,6 +56,7 @@ class Pair:
     interval: Interval
     p: float | None
     p_holm: float | None
+    p_flip: float | None
     verdict: str
 
 
@@ -109,6 +114,25 @@ def paired_test(a: Sequence[float], b: Sequence[float], resolution: float = RESO
         return float(ttest_rel(a, b).pvalue)
     count = len(differences)
     return float(2 * student.sf(abs(fmean(differences)) * math.sqrt(count) / resolution, count - 1))
+
+
+def sign_flip_test(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return the two-sided p-value of the sign-flip permutation test on finite values; None for fewer than two pairs.
+
+    If the two contenders do not differ, the difference of each pair has either sign with equal probability. The p-value
+    is the fraction of all sign patterns whose mean difference is at least as large. The test assumes no distribution.
+    With n seeds its p-value cannot be below 2 / 2^n, 0.0625 for five seeds.
+    """
+    if len(a) < 2:
+        return None
+
+    def mean_difference(mine: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(mine - other, axis=axis)
+
+    test = permutation_test(
+        (a, b), mean_difference, permutation_type="samples", vectorized=True, n_resamples=EXACT, rng=0
+    )
+    return float(test.pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -172,11 +196,12 @@ def _at(comparison: Comparison, factor: int) -> list[Pair]:
     found = []
     for (contender, baseline), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
         mine, other = values[contender.name], values[baseline.name]
+        flip = sign_flip_test(mine, other)
         differences = [a - b for a, b in zip(mine, other, strict=True)]
         difference = fmean(differences)
         verdict = verdict_of(difference if comparison.higher else -difference, p_holm)
         spread = interval(differences, LEVEL if p is None or not p_holm else LEVEL * p / p_holm)
-        found.append(Pair(contender.name, baseline.name, factor, difference, spread, p, p_holm, verdict))
+        found.append(Pair(contender.name, baseline.name, factor, difference, spread, p, p_holm, flip, verdict))
     return found
 
 

@@ -65,7 +65,8 @@ def to_markdown(summary: Summary) -> str:
     if summary.pairs:
         how = (
             "Two-sided paired t-tests over seeds; p (Holm) is adjusted for all tests at one length. "
-            "The interval of a difference excludes 0 exactly if p (Holm) is below 0.05."
+            "The interval of a difference excludes 0 exactly if p (Holm) is below 0.05. p (sign flip) is that of a "
+            "permutation test, not adjusted; it assumes no distribution."
         )
         parts.append(f"## Pairwise tests\n\n{how}\n\n{markdown(list(map(_pair_cells, summary.pairs)))}")
         parts.append("## In words\n\n" + "".join(f"- {sentence}\n" for sentence in sentences(summary, summary.pairs)))
@@ -91,6 +92,7 @@ def _pair_cells(pair: Pair) -> dict[str, str]:
         else f"{signed(pair.interval.low)} to {signed(pair.interval.high)}",
         "p": p_value(pair.p),
         "p (Holm)": p_value(pair.p_holm),
+        "p (sign flip)": p_value(pair.p_flip),
         "verdict": pair.verdict,
     }
 

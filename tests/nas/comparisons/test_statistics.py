@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 from statistics import fmean
 
 import numpy as np
@@ -12,6 +13,18 @@ from scipy.stats import t as student
 from nas.comparisons import statistics  # its `tests` would be collected as one
 from nas.comparisons.statistics import BETTER, NOISE, ONE_SEED, WORSE
 from tests.nas.comparisons.examples import by_seed, comparison, recall
+
+
+def test_the_sign_flip_test_counts_sign_patterns() -> None:
+    a, b = [0.5, 0.6, 0.7, 0.4], [0.4, 0.4, 0.4, 0.6]  # differences 0.1, 0.2, 0.3, -0.2
+    signs = product((1, -1), repeat=4)
+    sums = [abs(0.1 * i + 0.2 * j + 0.3 * k + 0.2 * m) for i, j, k, m in signs]
+    assert statistics.sign_flip_test(a, b) == pytest.approx(sum(total >= 0.4 - 1e-9 for total in sums) / 16)
+    assert statistics.sign_flip_test([0.9] * 5, [0.1, 0.2, 0.3, 0.2, 0.1]) == pytest.approx(2 / 32)
+    assert statistics.sign_flip_test([0.5] * 3, [0.5] * 3) == 1
+    assert statistics.sign_flip_test([0.5], [0.4]) is None
+    many = [0.1 * math.sin(seed) for seed in range(20)]
+    assert statistics.sign_flip_test(many, [0.0] * 20) == statistics.sign_flip_test(many, [0.0] * 20), "drawn alike"
 
 
 def test_an_interval_is_students() -> None:

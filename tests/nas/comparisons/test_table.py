@@ -52,7 +52,7 @@ def test_markdown_has_every_contender_and_every_test(summary: Summary) -> None:
     assert f"| token_hybrid    | 0.030         | {own} |" in page
     assert "| softmax         | 1.23 M     | 0.002         | 25.0 T         |" in page
     assert sum(line.startswith("- ") for line in page.splitlines()) == len(summary.pairs) == 48
-    assert sum(line.count("|") == 9 for line in page.splitlines()) == len(summary.pairs) + 2
+    assert sum(line.count("|") == 10 for line in page.splitlines()) == len(summary.pairs) + 2
 
 
 def test_csv_has_raw_numbers() -> None:
