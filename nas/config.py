@@ -129,7 +129,7 @@ class TrainConfig(RunConfig):
     """Options of `python -m nas.train`."""
 
     architecture: str = option(
-        "name of a baseline, the mixer of each layer as in linear-softmax, or architecture.json of a run"
+        "name of a baseline, the mixer of each layer as in lsll or linear-softmax, or architecture.json of a run"
     )
     dense_start: bool = option(
         "whether layers of model.routed_layers are softmax until the loss has halved, as those of a search are",
@@ -142,7 +142,9 @@ class CompareConfig(RunConfig):
     """Options of `python -m nas.compare`."""
 
     runs: list[str] = option("folders of finished runs; their options are the recipe")
-    baselines: list[str] = option("names or patterns of layers, as for nas.train architecture=")
+    baselines: list[str] = option(
+        "names or patterns of layers, as for nas.train architecture=, or all placements of a pattern: slll..llls"
+    )
     seeds: int = option("trainings of each contender, with seeds from `seed` on", at_least=1, ceiling=10**4)
     learning_rates: list[float] = option(
         "grid from which each contender gets its best learning rate", above=0, ceiling=10

@@ -8,6 +8,7 @@ from nas.search_spaces.architecture import Architecture, GivenRouting, Layer
 from nas.search_spaces.config import ModelConfig
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.operations import known
+from nas.search_spaces.placements import spelled
 
 Pattern = Callable[[int], list[str]]
 """Number of layers to the mixer of each layer."""
@@ -76,6 +77,12 @@ def names() -> list[str]:
     return list(BASELINES)
 
 
+def mixers_of(name: str) -> list[str] | None:
+    """Return the mixers of a pattern by letter, as lsll, or by names, as linear-softmax; None for other names."""
+    mixers = spelled(name) or name.split("-")
+    return mixers if all(map(known, mixers)) else None
+
+
 def layers_of(name: str, layers: int) -> tuple[Layer, ...]:
     """Return the layers of a hand-designed hybrid by its pattern alone, with chunks of one token.
 
@@ -89,7 +96,8 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
     """Return the hand-designed hybrid of a name, with the sizes of ``model``; None if no hybrid has this name.
 
     Args:
-        name: one of `names`, or the mixer of each layer, joined by hyphens: linear-softmax-linear-window.
+        name: one of `names`, or the mixer of each layer, as letters or joined by hyphens: lslw, or
+            linear-softmax-linear-window.
         model: sizes of the model.
         vocab_size: number of token ids.
         given_share: softmax share of random_routing and strided_routing in the routed layers, in [0, 1].
@@ -107,7 +115,8 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
             changed = {"given_routing": baseline.given, "given_share": given_share}
         if baseline.rotary and model.rope_base is None:
             changed = {"rope_base": ROPE_BASE}
-    elif all(map(known, mixers := name.split("-"))):
+    elif (pattern := mixers_of(name)) is not None:
+        mixers = pattern
         if len(mixers) != model.layers:
             raise ValueError(
                 f"architecture={name} has {len(mixers)} layers, but model.layers={model.layers}; give equally many."

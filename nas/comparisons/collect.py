@@ -53,6 +53,7 @@ def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> Tr
         learning_rate=rate,
         tried=jobs.merits(contender) or {},
         architecture=contender.architecture.to_dict(),
+        placements=contender.placements,
         runs=tuple(
             _trained(job.seed, run, contender, jobs.config.data.length, timings.get(contender.name, {}))
             for job, run in every

@@ -17,6 +17,7 @@ from nas.models.operations import check_operations, dense_share
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.layers import routed_layers
+from nas.search_spaces.placements import placements
 from nas.search_spaces.space import Space
 
 TOLERANCE = 0.01
@@ -34,12 +35,14 @@ class Contender:
         searched: whether a search found it; otherwise it was designed by hand.
         architecture: the architecture, with the MLP width that gives it as many parameters as the others.
         budget: the budget of its training; ignored if none of its layers has a router.
+        placements: the baseline name of all placements, of which it is one; None if it was named itself.
     """
 
     name: str
     searched: bool
     architecture: Architecture
     budget: BudgetConfig
+    placements: str | None = None
 
 
 def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: int) -> list[Contender]:
@@ -53,10 +56,13 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
     Raises:
         UserError: fewer than two contenders are given, or one of them cannot be built or matched.
     """
-    if twice := {name for name in config.baselines if config.baselines.count(name) > 1}:
+    expanded = [pair for name in config.baselines for pair in _expanded(name)]
+    names = [name for name, _ in expanded]
+    if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
     share = _share(config, runs)
-    every = [*_found(runs, config), *(_by_hand(name, config, share, vocab_size) for name in config.baselines)]
+    by_hand = (replace(_by_hand(name, config, share, vocab_size), placements=of) for name, of in expanded)
+    every = [*_found(runs, config, names), *by_hand]
     if len(every) < 2:
         raise UserError(
             f"runs={config.runs} and baselines={config.baselines} are {len(every)} to compare; give two or more. "
@@ -72,6 +78,15 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
             check_operations(one.architecture.layers)
         build_budget(one.budget, budgeted_cost(one.budget, Space.of(one.architecture)))
     return _matched(every)
+
+
+def _expanded(name: str) -> list[tuple[str, str | None]]:
+    """Return the names of the contenders of a baseline, each with the name of all placements if it is one of them."""
+    try:
+        found = placements(name)
+    except ValueError as error:
+        raise UserError(f"baselines has {name}: {error}") from error
+    return [(name, None)] if found is None else [(one, name) for one in found]
 
 
 def _share(config: CompareConfig, runs: Sequence[ComparedRun]) -> float:
@@ -94,7 +109,7 @@ def _to_share(budget: BudgetConfig, share: float) -> BudgetConfig:
     return replace(budget, resource=SOFTMAX_SHARE, target=min(1.0, max(share, LEAST_SHARE)))
 
 
-def _found(runs: Sequence[ComparedRun], config: CompareConfig) -> list[Contender]:
+def _found(runs: Sequence[ComparedRun], config: CompareConfig, by_hand: Sequence[str]) -> list[Contender]:
     """Return the architectures of the runs as contenders, with names that are unique, also among the baselines.
 
     Each keeps the budget of its search. The budget of the first run is the recipe's, which the user may have changed.
@@ -102,7 +117,7 @@ def _found(runs: Sequence[ComparedRun], config: CompareConfig) -> list[Contender
     names = [run.name for run in runs]
     found = []
     for number, (run, name) in enumerate(zip(runs, names, strict=True), 1):
-        unique = name if [*names, *config.baselines].count(name) == 1 else f"{name}_{number}"
+        unique = name if [*names, *by_hand].count(name) == 1 else f"{name}_{number}"
         budget = config.budget if number == 1 else BudgetConfig(**run.config["budget"])
         if run.chosen:  # its budget was for the whole space; the final architecture gets the share of its own routers
             budget = _to_share(budget, run.routed_share)

@@ -39,7 +39,7 @@ def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, don
         task: task to train on.
         done: number of trainings that are done.
     """
-    number, steps = trainings(config, len(contenders)), config.trainer.steps
+    number, steps = trainings(config, contenders), config.trainer.steps
     tokens = steps * config.data.batch_size * config.data.length
     least = "at least " if config.added_rates and len(set(config.learning_rates)) > 1 else ""
     text = f"{least}{number} trainings of {steps:,} steps and up to {tokens:,} tokens each"

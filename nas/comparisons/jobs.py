@@ -47,13 +47,18 @@ class Job:
         return f"{self.contender.name}_lr{self.learning_rate:g}_seed{self.seed}"
 
 
-def trainings(config: CompareConfig, contenders: int) -> int:
-    """Return the number of trainings of a comparison: at each learning rate if there are several, then the reported.
+def is_tuned(config: CompareConfig, contender: Contender) -> bool:
+    """Return whether a contender has tuning trainings: they choose its learning rate, or one of its placements."""
+    return len(set(config.learning_rates)) > 1 or contender.placements is not None
+
+
+def trainings(config: CompareConfig, contenders: Sequence[Contender]) -> int:
+    """Return the number of trainings of a comparison: those of tuning, at each learning rate, and the reported ones.
 
     Trainings at learning rates that are added to the grid are not counted.
     """
-    rates = len(set(config.learning_rates))
-    return contenders * (config.seeds + (config.tuning_seeds * rates if rates > 1 else 0))
+    tuning = config.tuning_seeds * len(set(config.learning_rates))
+    return sum(config.seeds + (tuning if is_tuned(config, one) else 0) for one in contenders)
 
 
 class Jobs:
@@ -67,10 +72,10 @@ class Jobs:
 
     def __init__(self, config: CompareConfig, contenders: Sequence[Contender], folder: Path) -> None:
         self.config, self.contenders, self.folder = config, contenders, folder
-        rates = sorted(set(config.learning_rates))
-        self._seeds = [config.seed + TUNING + index for index in range(config.tuning_seeds)] if len(rates) > 1 else []
-        self._tuning = [Job(one, rate, seed, True) for seed, one, rate in product(self._seeds, contenders, rates)]
-        self._rates = rates
+        self._rates = sorted(set(config.learning_rates))
+        self._seeds = [config.seed + TUNING + index for index in range(config.tuning_seeds)]
+        tuned = [one for one in contenders if is_tuned(config, one)]
+        self._tuning = [Job(one, rate, seed, True) for seed, one, rate in product(self._seeds, tuned, self._rates)]
         self._begun: set[str] = set()
         self._results: dict[str, Run] = {}
         self._added: list[Job] = []
@@ -80,7 +85,7 @@ class Jobs:
     def __len__(self) -> int:
         """Return the number of trainings that are known to be needed; it grows with the grids of learning rates."""
         self._known()
-        return trainings(self.config, len(self.contenders)) + len(self._added)
+        return trainings(self.config, self.contenders) + len(self._added)
 
     def take(self) -> Job | None:
         """Return the next training to run; None if no training is left or if the next ones depend on running ones."""
@@ -97,7 +102,7 @@ class Jobs:
     def number(self, job: Job) -> int:
         """Return the number of a training among all, from 0; those at added learning rates come last."""
         if job in self._added:
-            return trainings(self.config, len(self.contenders)) + self._added.index(job)
+            return trainings(self.config, self.contenders) + self._added.index(job)
         if job.tunes:
             return self._tuning.index(job)
         at = self.contenders.index(job.contender)
@@ -122,12 +127,12 @@ class Jobs:
         rates, complete = self._grid(contender)
         if not complete:
             return None
-        found = {rate: self._merit(contender, rate) for rate in rates} if self._seeds else {}
+        found = {rate: self._merit(contender, rate) for rate in rates} if is_tuned(self.config, contender) else {}
         return {rate: merit for rate, merit in found.items() if merit is not None}
 
     def _grid(self, contender: Contender) -> tuple[list[float], bool]:
         """Return the learning rates of a contender's tuning, and whether all of these trainings are done."""
-        if not self._seeds:
+        if not is_tuned(self.config, contender):
             return self._rates, True
         return grow(self._rates, lambda rate: self._merit(contender, rate), self.config.added_rates)
 

@@ -64,7 +64,9 @@ class ComparedRun(NamedTuple):
     @property
     def by_hand(self) -> bool:
         """Return whether the run trained a hand-designed hybrid."""
-        return self.space is None and self.config.get("architecture") in baselines.names()
+        architecture = str(self.config.get("architecture", ""))
+        named = architecture in baselines.names() or baselines.mixers_of(architecture) is not None
+        return self.space is None and named
 
     @property
     def name(self) -> str:

@@ -103,9 +103,10 @@ class TrainedContender(_Plain):
         name: its name in tables.
         searched: True if a search found it, False for a baseline.
         learning_rate: the learning rate of its trainings.
-        tried: merit by learning rate of the grid; larger is better. Empty if one rate was given.
+        tried: merit by learning rate of the grid; larger is better. Empty if there was nothing to choose.
         architecture: the architecture as plain values.
         runs: its trainings, one for each seed.
+        placements: the baseline name of all placements, of which it is one; None for other contenders.
     """
 
     name: str
@@ -114,11 +115,17 @@ class TrainedContender(_Plain):
     tried: dict[float, float]
     architecture: dict[str, Any]
     runs: tuple[Trained, ...]
+    placements: str | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds of the trainings, in their order."""
         return tuple(run.seed for run in self.runs)
+
+    @property
+    def merit(self) -> float:
+        """Return the merit of its learning rate on the tuning seeds; minus infinity if it was not tuned."""
+        return self.tried.get(self.learning_rate, -math.inf)
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
@@ -131,6 +138,7 @@ class TrainedContender(_Plain):
             tried=_keyed(float, given["tried"]),
             architecture=dict(given["architecture"]),
             runs=tuple(map(Trained.from_dict, given["runs"])),
+            placements=given.get("placements"),
         )
 
 
@@ -202,6 +210,23 @@ class Comparison(_Plain):
         return tuple(contender for contender in self.contenders if not contender.searched)
 
     @property
+    def best_placements(self) -> dict[str, TrainedContender]:
+        """Return the placement with the best tuning trainings, by baseline name of all placements."""
+        found: dict[str, TrainedContender] = {}
+        for contender in self.contenders:
+            if (name := contender.placements) is not None and (
+                name not in found or contender.merit > found[name].merit
+            ):
+                found[name] = contender
+        return found
+
+    @property
+    def opponents(self) -> tuple[TrainedContender, ...]:
+        """Return the baselines to test against: of all placements of a pattern only the one that tuning chose."""
+        chosen = self.best_placements
+        return tuple(one for one in self.baselines if one.placements is None or chosen[one.placements] is one)
+
+    @property
     def contexts(self) -> list[int]:
         """Return the context lengths in tokens at which costs are known, ascending."""
         return sorted(self.contenders[0].runs[0].kv_bytes)
@@ -232,7 +257,7 @@ def _check_fields(cls: type[Any], given: Any) -> None:
     known = {cls.KEYS.get(one.name, one.name) for one in fields(cls)}
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; its fields are: {', '.join(sorted(known))}.")
-    later = {"chance", "margin", "late_gain"}  # earlier versions wrote none
+    later = {"chance", "margin", "late_gain", "placements"}  # earlier versions wrote none
     if missing := sorted(known - later - given.keys()):
         raise ValueError(f"{kind} misses fields {', '.join(missing)}; it needs: {', '.join(sorted(known))}.")
 

@@ -72,8 +72,8 @@ def _check_wanted(config: CompareConfig, every: Sequence[Contender], task: Task)
         f"runs and baselines are missing, and nothing was started. {', '.join(one.name for one in every)} would be "
         f"compared on data={config.data.name}: {plan(config, every, task)}. Give runs=[outputs/search/RUN], "
         f"baselines=[{','.join(config.baselines)}], or both. A comparison of N models trains N * "
-        f"{trainings(config, 1)} times; smaller seeds={config.seeds}, fewer learning_rates={config.learning_rates} or "
-        f"trainer.steps={config.trainer.steps} shorten it."
+        f"{trainings(config, every[:1])} times; smaller seeds={config.seeds}, fewer "
+        f"learning_rates={config.learning_rates} or trainer.steps={config.trainer.steps} shorten it."
     )
 
 

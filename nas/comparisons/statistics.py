@@ -164,7 +164,8 @@ def pareto(points: Sequence[tuple[float, float]], higher: bool) -> list[int]:
 def best_baseline(comparison: Comparison, factor: int) -> TrainedContender:
     """Return the baseline with the best mean quality at a length; of equal ones that with the lowest loss.
 
-    Without baselines it is the best of all contenders.
+    Without baselines it is the best of all contenders. Placements that tuning did not choose do not take part, because
+    choosing among them on the reported seeds would favour chance.
     """
 
     def score(contender: TrainedContender) -> tuple[float, float]:
@@ -172,15 +173,15 @@ def best_baseline(comparison: Comparison, factor: int) -> TrainedContender:
         loss = fmean(run.loss[factor] for run in contender.runs)
         return (quality if comparison.higher else -quality), (-loss if math.isfinite(loss) else -math.inf)
 
-    return max(comparison.baselines or comparison.contenders, key=score)
+    return max(comparison.opponents or comparison.contenders, key=score)
 
 
 def tests(comparison: Comparison) -> list[Pair]:
     """Return the tests of a comparison, at each length with p-values adjusted for all tests at that length.
 
-    Every searched contender is tested against every baseline. Without searched contenders or without baselines, every
-    other contender is tested against the best one. The best one is then chosen on the same seeds, so the tests slightly
-    overstate its lead.
+    Every searched contender is tested against every baseline; of all placements of a pattern, only against the one that
+    tuning chose. Without searched contenders or without baselines, every other contender is tested against the best
+    one. The best one is then chosen on the same seeds, so the tests slightly overstate its lead.
     """
     return [pair for factor in comparison.factors for pair in _at(comparison, factor)]
 
@@ -188,7 +189,7 @@ def tests(comparison: Comparison) -> list[Pair]:
 def _at(comparison: Comparison, factor: int) -> list[Pair]:
     best = best_baseline(comparison, factor)
     if comparison.searched and comparison.baselines:
-        pairs = [(contender, baseline) for contender in comparison.searched for baseline in comparison.baselines]
+        pairs = [(contender, baseline) for contender in comparison.searched for baseline in comparison.opponents]
     else:
         pairs = [(contender, best) for contender in comparison.contenders if contender is not best]
     values = {contender.name: counted(comparison, contender, factor) for contender in comparison.contenders}

@@ -14,7 +14,8 @@ def verdict(summary: Summary) -> list[str]:
     """Return the verdict: what was not learnt, and the tests at the shortest and the longest length.
 
     The tests are those of searched contenders against the best baseline, or those of all contenders against the best
-    one if no test has a searched contender.
+    one if no test has a searched contender. Of all placements of a pattern, the verdict names the one that tuning
+    chose, and the tests against it.
     """
     comparison, measure = summary.comparison, summary.measure
     failed = _not_learnt(comparison)
@@ -30,6 +31,26 @@ def verdict(summary: Summary) -> list[str]:
     factors = comparison.factors
     for factor in sorted({min(factors), max(factors)}):
         made += _at(summary, [pair for pair in summary.against_best if pair.factor == factor])
+    return [*made, *_placements(summary)]
+
+
+def _placements(summary: Summary) -> list[str]:
+    """Return the sentences on the best placement of each pattern, chosen on tuning seeds."""
+    comparison, made = summary.comparison, list[str]()
+    ends = sorted({min(comparison.factors), max(comparison.factors)})
+    for name, contender in comparison.best_placements.items():
+        measured = " and ".join(
+            f"{number(fmean(counted(comparison, contender, factor)))} {at_length(factor)}" for factor in ends
+        )
+        made.append(
+            f"The best placement by hand of {name}, chosen on the tuning seeds, is {contender.name}: {summary.measure} "
+            f"{measured}."
+        )
+        made += [
+            _sentence(summary, pair, "the best placement by hand")
+            for pair in summary.pairs
+            if pair.baseline == contender.name and pair.factor in ends and summary.best[pair.factor] != contender.name
+        ]
     return made
 
 
@@ -63,17 +84,23 @@ def _at(summary: Summary, pairs: Sequence[Pair]) -> list[str]:
     return [f"{best} is the best {at}, but its lead over {', '.join(equal)} is within the noise of the seeds."]
 
 
-def _sentence(summary: Summary, pair: Pair) -> str:
-    """Return the verdict on a searched contender, with the difference and its interval."""
+def _sentence(summary: Summary, pair: Pair, role: str = "the best baseline") -> str:
+    """Return the verdict on a searched contender, with the difference and its interval.
+
+    Args:
+        summary: the summary of the comparison.
+        pair: the test.
+        role: what the other contender is.
+    """
     of, against, at = pair.contender, pair.baseline, at_length(pair.factor)
     amount = f"{signed(pair.difference)} {summary.measure}"
     if pair.verdict == ONE_SEED:
-        return f"{of} against {against}, the best baseline {at}: {amount}, from one seed, not tested."
+        return f"{of} against {against}, {role} {at}: {amount}, from one seed, not tested."
     amount += f" ({signed(pair.interval.low)} to {signed(pair.interval.high)})"
     if pair.verdict == NOISE:
-        return f"{of} and {against}, the best baseline {at}, do not differ beyond the noise: {amount}."
+        return f"{of} and {against}, {role} {at}, do not differ beyond the noise: {amount}."
     does = "beats" if pair.verdict == BETTER else "loses to"
-    return f"{of} {does} {against}, the best baseline {at}: {amount}."
+    return f"{of} {does} {against}, {role} {at}: {amount}."
 
 
 def at_length(factor: int) -> str:

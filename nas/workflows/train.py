@@ -81,7 +81,7 @@ def _architecture(config: TrainConfig, vocab_size: int) -> Architecture:
     if not path.exists():
         raise UserError(
             f"architecture={config.architecture} is neither a file nor a name; give the architecture.json of a run, or "
-            f"one of: {', '.join(baselines.names())}, or the mixer of each layer as in linear-softmax."
+            f"one of: {', '.join(baselines.names())}, or the mixer of each layer as in lsll or linear-softmax."
         )
 
     architecture = load_architecture(path)

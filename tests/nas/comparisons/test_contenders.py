@@ -71,6 +71,8 @@ def test_a_run_of_a_hybrid_designed_by_hand_is_one() -> None:
     run = given(options.model.architecture(small("linear", "linear").layers, VOCAB), space=None, share=0.0)
     found = contenders(options, [run._replace(config=run.config | {"architecture": "softmax"})], VOCAB)
     assert [(one.name, one.searched) for one in found] == [("softmax_1", False), ("softmax", False)]
+    found = contenders(options, [run._replace(config=run.config | {"architecture": "ls"})], VOCAB)
+    assert [(one.name, one.searched) for one in found] == [("ls", False), ("softmax", False)]
 
 
 def test_baselines_have_the_share_over_all_of_their_layers() -> None:
@@ -93,9 +95,21 @@ def test_a_given_routing_is_where_the_search_has_routers_and_spends_as_much() ->
     assert by_hand.architecture.given_share == by_hand.budget.target == pytest.approx(0.2)
 
 
+def test_a_name_of_all_placements_is_a_contender_each() -> None:
+    found = contenders(config("model.layers=4", "baselines=[softmax,slll..llls]"), [], VOCAB)
+    assert [(one.name, one.placements) for one in found[1:]] == [
+        (name, "slll..llls") for name in ("slll", "lsll", "llsl", "llls")
+    ]
+    assert found[2].architecture.mixers == ("linear", "softmax", "linear", "linear")
+    assert found[0].placements is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["model.layers=4", "baselines=[slll..llls,lsll]"], "baselines has lsll more than once"),
+        (["baselines=[softmax,slll..lsll]"], "baselines has slll..lsll: slll..lsll does not begin at"),
+        (["baselines=[softmax,slll..llls]"], "baselines has slll: architecture=slll has 4 layers, but model.layers=2"),
         (["baselines=[softmax,none]"], "baselines has none, which is unknown; choose from: softmax"),
         (["baselines=[softmax,linear,softmax]"], "baselines has softmax more than once"),
         (["baselines=[softmax]"], "are 1 to compare; give two or more"),

@@ -102,6 +102,22 @@ def test_hand_designed_hybrids_alone_get_a_dense_start(tmp_path: Path) -> None:
     assert [config.dense_start for config in configs] == [True, False]
 
 
+def test_placements_are_tuned_at_a_single_learning_rate(tmp_path: Path) -> None:
+    options = ("learning_rates=[0.01]", "baselines=[softmax,sl..ls]", "tuning_seeds=2")
+    jobs = made(tmp_path, *options)
+    assert len(jobs) == 3 * 2 + 2 * 2
+    first = [job for _ in range(10) if (job := jobs.take())]
+    assert [(job.contender.name, job.seed) for job in first if job.tunes] == [
+        *(("sl", 1000), ("ls", 1000), ("sl", 1001), ("ls", 1001))
+    ]
+    assert [job.contender.name for job in first if not job.tunes] == ["softmax"] * 2
+    for job in first:
+        finish(jobs, job, 0.5)
+        jobs.end(job)
+    assert jobs.merits(jobs.contenders[1]) == {0.01: 0.5}
+    assert jobs.merits(jobs.contenders[0]) == {}
+
+
 def test_what_tunes_is_measured_at_its_own_length_alone(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01,0.1]", "data.length_factors=[1,2]")
     one = jobs.contenders[0]

@@ -22,6 +22,10 @@ def test_a_comparison_comes_back_from_json(given: Any) -> None:
     assert run.quality == made.contenders[0].runs[0].quality  # keys are numbers again
     assert run.by_position == made.contenders[0].runs[0].by_position  # and segments tuples
     assert back.contenders[0].tried == {1e-3: 0.4, 2e-3: 0.5}
+    earlier = json.loads(written)
+    for one in earlier["entrants"]:
+        del one["placements"]
+    assert Comparison.from_dict(earlier) == back, "earlier versions had no placements"
 
 
 def test_numbers_that_are_not_finite_come_back_as_nan() -> None:

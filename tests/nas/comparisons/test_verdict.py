@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nas.comparisons.results import Comparison
+from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.summary import Summary
 from nas.comparisons.table import to_markdown
 from nas.comparisons.verdict import verdict
@@ -24,6 +24,25 @@ def test_searched_models_are_set_against_the_best_baseline_at_both_ends() -> Non
         "token_hybrid beats nats_l, the best baseline at 8x the training length: +0.052 recall (+0.017 to +0.088).",
         "layer_hybrid loses to nats_l, the best baseline at 8x the training length: -0.418 recall (-0.484 to -0.351).",
     ]
+
+
+def test_the_best_placement_is_chosen_by_tuning_and_not_by_what_is_reported() -> None:
+    def placed(name: str, merit: float, *qualities: float) -> TrainedContender:
+        return replace(by_seed(name, *qualities), placements="sl..ls", tried={1e-3: 0.99, 2e-3: merit})
+
+    placements = (placed("sl", 0.6, 0.9, 0.91, 0.92), placed("ls", 0.7, 0.8, 0.81, 0.82))
+    found = by_seed("token_hybrid", 0.85, 0.86, 0.87, searched=True)
+    summary = Summary.of(comparison(found, by_seed("softmax", 0.83, 0.82, 0.84), *placements))
+    assert summary.best == {1: "softmax"}, "sl is better, but was not chosen"
+    assert [pair.baseline for pair in summary.pairs] == ["softmax", "ls"]
+    sentences = verdict(summary)
+    assert sentences[1] == (
+        "The best placement by hand of sl..ls, chosen on the tuning seeds, is ls: recall 0.810 at the training length."
+    )
+    assert sentences[2].startswith("token_hybrid beats ls, the best placement by hand at the training length: +0.050")
+    alone = Summary.of(comparison(*placements))
+    assert alone.best == {1: "ls"}
+    assert [pair.contender for pair in alone.pairs] == ["sl"], "without a search all others are tested"
 
 
 def test_models_at_chance_learnt_nothing() -> None:
