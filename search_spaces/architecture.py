@@ -56,6 +56,8 @@ class Architecture:
         tie_embeddings: whether the head shares the embedding's weights.
         rope_base: base of the rotary position encoding of queries and keys in softmax attention (`nas.models.rotary`);
             None for no position encoding.
+        log_n: whether softmax attention has a log-n temperature: its logits are multiplied by a learnt factor and the
+            logarithm of the number of keys (Scalable-Softmax; Nakanishi 2025, arXiv 2501.19399).
         negative_eigenvalues: whether the write strength of linear attention ranges up to 2 instead of 1. Its state
             transitions may then have negative eigenvalues, which tracking states requires (Grazzi et al. 2025, arXiv
             2411.12537).
@@ -84,6 +86,7 @@ class Architecture:
     given_routing: GivenRouting | None = None
     given_share: float | None = None
     window: int = 128
+    log_n: bool = False
 
     def __post_init__(self) -> None:
         self._check_layers()
@@ -91,7 +94,7 @@ class Architecture:
             value = getattr(self, field.name)
             if field.type in (int, "int") and not _is_count(value):
                 raise ValueError(f"{field.name}={value!r} is not allowed; it must be an integer of at least 1.")
-        for name in ("tie_embeddings", "negative_eigenvalues"):
+        for name in ("tie_embeddings", "negative_eigenvalues", "log_n"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ValueError(f"{name}={value!r} is not allowed; it must be true or false.")
         self._check_given_routing()

@@ -47,17 +47,20 @@ class Baseline:
         as_searched: whether only ``model.routed_layers`` have its mixer, as in a search; other layers are linear.
         given: routing that does not depend on content; None for routers.
         rotary: whether softmax attention has rotary positions even if ``model.rope_base`` is null.
+        log_n: whether softmax attention has a log-n temperature even if ``model.log_n`` is false.
     """
 
     pattern: Pattern
     as_searched: bool = False
     given: GivenRouting | None = None
     rotary: bool = False
+    log_n: bool = False
 
 
 BASELINES: dict[str, Baseline] = {
     "softmax": Baseline(everywhere("softmax")),
     "softmax_rope": Baseline(everywhere("softmax"), rotary=True),
+    "softmax_log_n": Baseline(everywhere("softmax"), log_n=True),
     "softmax_window": Baseline(everywhere("window")),
     "linear": Baseline(everywhere("linear")),
     "token_hybrid": Baseline(everywhere("token_hybrid"), as_searched=True),
@@ -115,6 +118,8 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
             changed = {"given_routing": baseline.given, "given_share": given_share}
         if baseline.rotary and model.rope_base is None:
             changed = {"rope_base": ROPE_BASE}
+        if baseline.log_n:
+            changed = {"log_n": True}
     elif (pattern := mixers_of(name)) is not None:
         mixers = pattern
         if len(mixers) != model.layers:

@@ -52,6 +52,9 @@ class ModelConfig:
         above=0,
         ceiling=1e12,
     )
+    log_n: bool = option(
+        "whether logits of softmax attention grow with the logarithm of the number of keys", default=False
+    )
     negative_eigenvalues: bool = option("whether linear attention can track states", default=False)
     window: int = option("tokens that the operation window attends to", default=128, at_least=1, ceiling=10**9)
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
     for options, told in (
         (
             (),
-            "architecture is missing; give a file or one of: softmax, softmax_rope, softmax_window, linear, ",
+            "architecture is missing; give a file or one of: softmax, softmax_rope, softmax_log_n, softmax_window, ",
         ),
         (("architecture=hyena",), "architecture=hyena is neither a file nor a name; give"),
         ((f"architecture={tmp_path / 'other.json'}",), "has 11 token ids, but data=recall has 24; give"),

@@ -63,6 +63,9 @@ def test_softmax_rope_has_the_model_s_base_or_a_default() -> None:
         assert found is not None
         assert found.mixers == ("softmax",) * 4
         assert found.rope_base == base
+    scaled = built("softmax_log_n")
+    assert scaled is not None
+    assert (scaled.log_n, scaled.rope_base) == (True, None)
     plain = built("softmax")
     assert plain is not None
     assert plain.rope_base is None

@@ -1,8 +1,10 @@
 """Softmax attention over all earlier tokens, or over the chunks that a router keeps."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from nas.kernels import chunk_softmax_attention
@@ -12,6 +14,7 @@ from nas.kernels.chunk_softmax_attention import decode
 from nas.kernels.chunk_softmax_attention.decode import KVCache
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, rms_norm
+from nas.models.log_temperature import INITIAL_SCALE, scale_by_log_n
 from nas.models.operations.operation import CACHE_BYTES, Branch, CostLine, Ends, Heads, Look, Memory, Projected
 from nas.models.recomputation import recomputable
 from nas.models.rotary import rotate
@@ -19,16 +22,23 @@ from nas.search_spaces.architecture import Architecture
 
 
 class SoftmaxWeights(Protocol):
-    """Parameters of softmax attention in a mixer: norms of the queries, keys and outputs of a head."""
+    """Parameters of softmax attention in a mixer: norms of the queries, keys and outputs of a head.
+
+    With a log-n temperature, `log_scale` [softmax heads] is its factor.
+    """
 
     architecture: Architecture
     q_norm: nn.RMSNorm
     k_norm: nn.RMSNorm
     softmax_norm: nn.RMSNorm
+    log_scale: nn.Parameter
 
 
 class Softmax(Branch):
-    """Softmax attention with q and k RMS-normalised per head and, given a rope_base, rotated by their positions."""
+    """Softmax attention with q and k RMS-normalised per head and, given a rope_base, rotated by their positions.
+
+    With a log-n temperature, q is multiplied by a learnt factor and the logarithm of the number of keys.
+    """
 
     name = "softmax"
     look = Look("softmax", "#E69F00", "s")
@@ -41,6 +51,8 @@ class Softmax(Branch):
         mixer.q_norm = rms_norm(keys // a.softmax_heads)
         mixer.k_norm = rms_norm(keys // a.softmax_heads)
         mixer.softmax_norm = rms_norm(values // a.softmax_heads)
+        if a.log_n:
+            mixer.log_scale = nn.Parameter(torch.full((a.softmax_heads,), INITIAL_SCALE))
 
     def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
         """Return q, k [B, T, H, K] and v [B, T, H, V]."""
@@ -52,10 +64,17 @@ class Softmax(Branch):
 
     def heads_of(self, mixer: nn.Module, given: Projected, q: Tensor, k: Tensor, start: int | Tensor) -> Heads:
         """Return the same as `heads` for q and k that are already normalised."""
-        base = cast("SoftmaxWeights", mixer).architecture.rope_base
-        if base is not None:
-            q, k = recomputable(rotate, q, k, base, start)
+        own = cast("SoftmaxWeights", mixer)
+        a = own.architecture
+        if a.rope_base is not None:
+            q, k = recomputable(rotate, q, k, a.rope_base, start)
+        if a.log_n:
+            q = recomputable(scale_by_log_n, q, own.log_scale, start, self.most_keys(a))
         return q, k, given.v.unflatten(-1, (q.shape[2], -1))
+
+    def most_keys(self, a: Architecture) -> float:
+        """Return the largest number of keys that a token attends to; infinity for no limit."""
+        return math.inf
 
     def attend(
         self,
@@ -76,7 +95,8 @@ class Softmax(Branch):
         return SoftmaxMemory(chunk_size)
 
     def weights(self, a: Architecture) -> int:
-        return a.linear_heads * (2 * a.key_dim + a.value_dim) // a.softmax_heads
+        norms = a.linear_heads * (2 * a.key_dim + a.value_dim) // a.softmax_heads
+        return norms + (a.softmax_heads if a.log_n else 0)
 
     def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         keys, per_key = self._keys(a, chunk_size, context, routed), CACHE_BYTES * _channels(a)

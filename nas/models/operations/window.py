@@ -23,6 +23,9 @@ class Window(Softmax):
     look = Look("hybrid2", "#CC79A7", "w")
     keeps_all = False
 
+    def most_keys(self, a: Architecture) -> float:
+        return a.window
+
     def attend(
         self,
         mixer: nn.Module,

@@ -112,6 +112,13 @@ def test_rotary_positions_cost_no_parameters() -> None:
     assert products(plain, 64) == products(rotary, 64)
 
 
+def test_a_log_n_temperature_costs_a_parameter_for_each_softmax_head() -> None:
+    plain, scaled = (LanguageModel(small("softmax", "window", "linear", log_n=log_n)) for log_n in (False, True))
+    assert count_parameters(scaled) - count_parameters(plain) == 2 * 4
+    difference = flops_per_token(scaled.architecture, {}, 500) - flops_per_token(plain.architecture, {}, 500)
+    assert difference == 2 * 2 * 4
+
+
 def test_flops_are_weights_visible_keys_and_states() -> None:
     context, per_key = 1000, 2 * PER_TOKEN
     at = {

@@ -91,6 +91,13 @@ def test_a_prompt_and_steps_are_the_whole_sequence(
         assert 0 < torch.stack(routes).mean() < 1
 
 
+@pytest.mark.parametrize("mixers", [MIXERS, ("window",)], ids=" ".join)
+def test_the_log_n_temperature_counts_from_the_start_of_the_sequence(mixers: tuple[str, ...]) -> None:
+    made = model(small(*mixers, *mixers, log_n=True, window=4))
+    for prompt in (1, 6):
+        assert_decodes(made, torch.randint(11, (3, T)), learnt, prompt)
+
+
 @pytest.mark.parametrize("mixer", ["linear", "token_hybrid"])
 def test_negative_eigenvalues(mixer: str) -> None:
     made = model(small(mixer, mixer, negative_eigenvalues=True))
@@ -183,7 +190,7 @@ def test_prompts_of_different_lengths_get_what_they_get_alone(
 ) -> None:
     monkeypatch.setattr("nas.models.decoding.StepGraph", Uncaptured)
     monkeypatch.setattr("nas.models.decoding._recordable", lambda token: recorded)
-    made = model(small(*mixers, chunk_sizes=(4, 3, 5)[: len(mixers)], rope_base=50.0))
+    made = model(small(*mixers, chunk_sizes=(4, 3, 5)[: len(mixers)], rope_base=50.0, log_n=True))
     for together, alone in ragged(made, 13, policy):
         torch.testing.assert_close(together, alone, rtol=0, atol=EXACT)
 

@@ -96,7 +96,8 @@ def gradients_of(mixer: TokenMixer, x: Tensor, autocast: bool = False) -> list[T
 @pytest.mark.usefixtures("worthwhile")
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize(
-    "architecture", [small("token_hybrid", rope_base=100.0), small("linear"), small("softmax"), small("window")],
+    "architecture",
+    [small("token_hybrid", rope_base=100.0, log_n=True), small("linear"), small("softmax"), small("window")],
     ids=lambda a: a.mixers[0],
 )  # fmt: skip
 def test_a_mixer_has_the_same_gradients(

@@ -32,7 +32,7 @@ def test_a_pair_without_fused_kernels_is_computed_one_by_one() -> None:
 @pytest.mark.parametrize("mixed", [False, True], ids=["merged", "mixed"])
 @pytest.mark.parametrize("rope_base", [None, 100.0], ids=["no positions", "rotary"])
 def test_fused_kernels_give_what_the_branches_give(rope_base: float | None, mixed: bool) -> None:
-    mixer = TokenMixer(small("token_hybrid", rope_base=rope_base), 0, "full").double()
+    mixer = TokenMixer(small("token_hybrid", rope_base=rope_base, log_n=rope_base is not None), 0, "full").double()
     a = mixer.architecture
     x, gate = torch.randn(2, T, a.width).double(), torch.randn(2, T, a.linear_heads * a.value_dim).double()
     q, k = torch.randn(2, 2, T, a.linear_heads * a.key_dim).double().unbind()
