@@ -13,6 +13,7 @@ from nas.models.policies import learnt
 from nas.models.router import Router
 from nas.search_spaces.space import Code
 from nas.supernet.architecture_logits import ROUNDING, ArchitectureLogits, choices_of_layers
+from nas.supernet.thresholds import CLEARANCE
 
 ROUNDS = 12
 """Maximum number of thresholds to try. The routes of a layer change the inputs of later routers, so the first threshold
@@ -34,7 +35,8 @@ def calibrate(
     """Move the thresholds of all routers until one architecture of the space costs the target on these batches.
 
     The target is an upper limit: of the thresholds that were tried, the one with the highest cost up to the target is
-    used, or the one with the lowest cost if all cost more. With ``exact`` it is the one nearest to the target. During
+    used, or the one with the lowest cost if all cost more. Chunks with equal margins are kept or dropped together, and
+    dropped if the cost of all of them exceeds the target. With ``exact`` it is the one nearest to the target. During
     training the budget limits the expected cost of the whole space, on sequences of every length. Calibration considers
     one architecture only.
 
@@ -52,8 +54,8 @@ def calibrate(
     """
     routers = [module for module in model.modules() if isinstance(module, Router)]
     low, high, at = -math.inf, math.inf, 0.0  # the cost crosses the target between low and high; the present threshold
-    best: tuple[tuple[bool, float], float, float] | None = None  # error, threshold and cost
-    for _ in range(ROUNDS):
+    best: tuple[tuple[bool, float, float], float, float] | None = None  # error, threshold and cost
+    for number in range(ROUNDS):
         routing = _routing(model, batches, code)
         shares = {
             layer: torch.cat([kept_margin(one) >= 0 for one in own]).float().mean().item()
@@ -63,12 +65,14 @@ def calibrate(
         if not routing:
             return None
         wrong = not exact and over > ROUNDING
-        tried = ((wrong, abs(over)), at, over + target)
+        tried = ((wrong, abs(over), 0.0 if exact else number), at, over + target)
         best = tried if best is None else min(best, tried)
         if (abs(over) <= CLOSE and not wrong) or (at == 0 and over < 0 and not exact):
             break
         low, high = (at, high) if over > 0 else (low, at)
         to = at + architecture_logits.threshold_of(cost, routing, code, target, exact).item()
+        if not exact and not wrong and abs(to - at) < CLEARANCE:  # the next chunks to keep cost more than is left
+            break
         if to == at and set(shares.values()) == {float(over < 0)}:  # all that could move has moved
             break
         at = _move(routers, at, to if low < to < high else _inside(low, high))

@@ -92,6 +92,24 @@ def test_a_limit_is_not_exceeded_and_an_exact_target_is_approached(target: float
     assert evaluate(model, [batch], "recall", learnt).share == pytest.approx(share)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_chunks_with_equal_margins_are_kept_together_only_within_the_limit(exact: bool) -> None:
+    """As in mqar, whose sequences are mostly empty: the share jumps from 0.2 to 1, and 1 is nearer to 0.7."""
+    torch.manual_seed(0)
+    space = Space("one", small("linear", routing_heads=1), ((Layer("token_hybrid", 4),),))
+    model, cost = LanguageModel(space.sizes, "full", space.options), SpaceCost("softmax_share", space, 64)
+    (router,) = (module for module in model.modules() if isinstance(module, Router))
+    router.move_threshold(torch.tensor(-5.0))
+    (routing,) = model(torch.arange(11).repeat_interleave(4)[None]).routing[0]
+    *others, low = kept_margin(routing).flatten().argsort(descending=True).tolist()
+    tokens = torch.tensor([*others[:2], *[low] * 8]).repeat_interleave(4)[None]
+    batch = Batch(tokens, torch.zeros_like(tokens), None)
+    share = 1.0 if exact else 0.2
+    reached = calibrate(model, ArchitectureLogits(space), cost, (0,), [batch], 0.7, exact)
+    assert reached == pytest.approx(share)
+    assert evaluate(model, [batch], "recall", learnt).share == pytest.approx(share)
+
+
 def test_calibration_goes_beyond_a_finite_end() -> None:
     """If all margins are equal, as in bfloat16, the nearest share to a low target is 0, beyond every margin."""
     space = Space("one", small("linear"), ((Layer("token_hybrid", 4),),))
