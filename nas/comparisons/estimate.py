@@ -26,7 +26,7 @@ UNITS = (("day", 24 * 60 * MINUTE), ("hour", 60 * MINUTE), ("minute", MINUTE), (
 """Units of a duration and their seconds."""
 
 
-def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, done: int = 0) -> str:
+def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, done: int = 0, added: int = 0) -> str:
     """Return the number of trainings, the steps and tokens of each, and the duration of those left, as text.
 
     The duration is an estimate, which covers training and validation. On a GPU it is a lower bound, since steps of
@@ -38,10 +38,12 @@ def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, don
         contenders: the models to compare.
         task: task to train on.
         done: number of trainings that are done.
+        added: number of known trainings at learning rates that were added to the grid.
     """
-    number, steps = trainings(config, contenders), config.trainer.steps
+    number, steps = trainings(config, contenders) + added, config.trainer.steps
     tokens = steps * config.data.batch_size * config.data.length
-    least = "at least " if config.added_rates and len(set(config.learning_rates)) > 1 else ""
+    grows = config.added_rates and len(set(config.learning_rates)) > 1 and done < number
+    least = "at least " if grows else ""
     text = f"{least}{number} trainings of {steps:,} steps and up to {tokens:,} tokens each"
     if done:
         text += f", {done} of them done"

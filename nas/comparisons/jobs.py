@@ -84,8 +84,13 @@ class Jobs:
 
     def __len__(self) -> int:
         """Return the number of trainings that are known to be needed; it grows with the grids of learning rates."""
+        return trainings(self.config, self.contenders) + self.added
+
+    @property
+    def added(self) -> int:
+        """Return the number of trainings at learning rates that were added to the grids so far."""
         self._known()
-        return trainings(self.config, self.contenders) + len(self._added)
+        return len(self._added)
 
     def take(self) -> Job | None:
         """Return the next training to run; None if no training is left or if the next ones depend on running ones."""

@@ -54,7 +54,7 @@ def _compare_in(
     say(
         console,
         f"Comparing {', '.join(one.name for one in every)} on {task.name}: "
-        f"{plan(config, every, task, len(jobs.done))}; run folder {run.path}",
+        f"{plan(config, every, task, len(jobs.done), jobs.added)}; run folder {run.path}",
     )
     status = run_jobs(jobs, console)
     if status:

@@ -29,6 +29,8 @@ def test_trainings_and_their_duration_are_announced(tmp_path: Path, monkeypatch:
     )
     assert timed == [3, 1]
     assert plan(jobs.config, jobs.contenders, task, 4) == f"{each}, 4 of them done"
+    assert plan(jobs.config, jobs.contenders, task, 4, added=2).startswith("6 trainings of 600 steps and up to")
+    assert timed == [3, 1, 2]
     monkeypatch.setattr(estimate, "root_device", lambda trainer: torch.device("cuda"))
     monkeypatch.setattr(estimate, "least_seconds", lambda config, parameters, device: 0.5)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
