@@ -15,11 +15,15 @@ A sequence is a haystack with a needle, then a question; the value is to be pred
     lue. The sun is yellow. Here we go.
     The special magic number for quiet-harbor is: 4820563
 
+``distractors`` are further needles of the same form at other places, each with another key and another value, as in
+RULER's multi-key needles. Only the key in the question tells which needle is requested.
+
 RULER evaluates instruction-tuned models, uses essays as running text, and puts needles between sentences. Here models
 are trained on the task: there are no instructions, running text is any text, and a needle may stand at any byte. As in
 RULER, an answer is correct only if the whole value is.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +79,9 @@ NOUNS = (
     b"hammer harbor hill honey island ladder lake lamp leaf lemon lion maple meadow mirror moon needle ocean piano"
 ).split()
 
+KEYS = len(ADJECTIVES) * len(NOUNS)
+"""Number of different keys: an adjective and a noun."""
+
 
 class Needle(Stream):
     """An endless, seeded stream of haystacks with a needle; implements `nas.data.batch.Task`.
@@ -93,6 +100,7 @@ class Needle(Stream):
         seed: seed of all random draws.
         column: column of JSON Lines and Parquet files that has the running text.
         max_bytes: largest allowed size of the running text in bytes; all of it is held in memory.
+        distractors: needles with other keys and values; shorter training sequences have as many as fit.
     """
 
     name: str = "needle"
@@ -113,6 +121,7 @@ class Needle(Stream):
         seed: int,
         column: str = COLUMN,
         max_bytes: int = MAX_BYTES,
+        distractors: int = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
         if form not in FORMS:
@@ -120,6 +129,8 @@ class Needle(Stream):
         self._form = FORMS[form]
         self._value_length = self._form.value_length if value_length is None else value_length
         self._lengths = self._training_lengths(length, min_length)
+        self._distractors = distractors
+        self._check_distractors(length)
         self._corpus = None
         if self._form.running:
             self._corpus = Corpus(path, column, max_bytes)
@@ -144,9 +155,7 @@ class Needle(Stream):
 
     def _training_lengths(self, length: int, min_length: int | None) -> list[int]:
         """Return the lengths of training batches; raise UserError if needle, question and value do not fit a length."""
-        longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)
-        value = self._form.alphabet[:1] * self._value_length
-        needed = sum(map(len, self._parts(longest, value)))
+        needed = sum(self._largest())
         for option, given in (("length", length), ("min_length", min_length)):
             if given is not None and given < needed:
                 raise UserError(
@@ -156,6 +165,26 @@ class Needle(Stream):
         least = min(length, -(-needed // GRAIN) * GRAIN) if min_length is None else min_length
         lengths = halvings("length", length, least)
         return lengths if lengths[-1] == least else [*lengths, least]
+
+    def _check_distractors(self, length: int) -> None:
+        """Raise UserError if the longest sequences have no room for all distractors, or there are too few keys."""
+        room = min(self._room(length), KEYS - 1)
+        if self._distractors > room:
+            raise UserError(
+                f"data.distractors={self._distractors} do not fit: data.length={length} has room for {room} needles "
+                f"beside the requested one; give at most {room}, or a larger data.length."
+            )
+
+    def _room(self, length: int) -> int:
+        """Return the number of distractors for which a sequence has room."""
+        needle, question = self._largest()
+        return (length - needle - question) // needle
+
+    def _largest(self) -> tuple[int, int]:
+        """Return the largest number of bytes of a needle, and of a question with its value."""
+        longest = max(ADJECTIVES, key=len) + b"-" + max(NOUNS, key=len)
+        needle, question = self._parts(longest, self._form.alphabet[:1] * self._value_length)
+        return len(needle), len(question)
 
     def _parts(self, key: bytes, value: bytes) -> tuple[bytes, bytes]:
         """Return the needle, on a line of its own, and the question with the value."""
@@ -182,31 +211,60 @@ class Needle(Stream):
         else:
             starts = torch.randint(len(text) - length, (size,), generator=random)
             haystacks = [row.tobytes() for row in windows(text, starts, length).numpy()]
-        keys, values = _keys(size, random), self._values(size, random)
-        depths = torch.rand(size, generator=random).tolist()
+        distractors = min(self._distractors, self._room(length))
+        keys, values = _keys(size, distractors, random), self._values(size, distractors, random)
+        depths = torch.rand(size, 1 + distractors, generator=random).tolist()
         sequences = bytearray()
         planted = torch.zeros(size, length, dtype=torch.bool)
-        for row, (haystack, key, value) in enumerate(zip(haystacks, keys, values, strict=True)):
-            needle, question = self._parts(key, value)
-            room = length + 1 - len(needle) - len(question)
-            place = int(depths[row] * (room + 1))
-            sequences += haystack[:place] + needle + haystack[place:room] + question
-            planted[row, place + 1 : place + len(needle) - 1] = True
+        for row, haystack in enumerate(haystacks):
+            parts = [self._parts(key, value) for key, value in zip(keys[row], values[row], strict=True)]
+            needles, question = [needle for needle, _ in parts], parts[0][1]
+            room = length + 1 - sum(map(len, needles)) - len(question)
+            places = [int(depth * (room + 1)) for depth in depths[row]]
+            hidden, start = _hide(haystack[:room], needles, places)
+            sequences += hidden + question
+            planted[row, start + 1 : start + len(needles[0]) - 1] = True
         given = torch.from_numpy(np.frombuffer(sequences, dtype=np.uint8)).view(size, length + 1).long()
         targets = torch.full((size, length), IGNORE)
         targets[:, -self._value_length :] = given[:, -self._value_length :]
         return Batch(given[:, :-1].contiguous(), targets, planted)
 
-    def _values(self, size: int, random: torch.Generator) -> list[bytes]:
-        """Draw one value for each sequence; a number does not begin with 0."""
-        alphabet, shape = self._form.alphabet, (size, self._value_length)
-        digits = torch.randint(len(alphabet), shape, generator=random)
+    def _values(self, size: int, distractors: int, random: torch.Generator) -> list[list[bytes]]:
+        """Draw the value of each needle of each sequence: the requested one, then others that differ from it."""
+        requested = self._digits(size, random)
+        others = self._digits(size * distractors, random).view(size, distractors, self._value_length)
+        while (same := (others == requested[:, None]).all(-1)).any():
+            others[same] = self._digits(int(same.sum()), random)
+        alphabet = self._form.alphabet
+        each = torch.cat([requested[:, None], others], dim=1).tolist()
+        return [[bytes(alphabet[digit] for digit in value) for value in row] for row in each]
+
+    def _digits(self, count: int, random: torch.Generator) -> Tensor:
+        """Draw the digits [count, value_length] of values; a number does not begin with 0."""
+        alphabet = self._form.alphabet
+        digits = torch.randint(len(alphabet), (count, self._value_length), generator=random)
         if self._form.kind == b"number":
-            digits[:, 0] = torch.randint(1, len(alphabet), (size,), generator=random)
-        return [bytes(alphabet[digit] for digit in row) for row in digits.tolist()]
+            digits[:, 0] = torch.randint(1, len(alphabet), (count,), generator=random)
+        return digits
 
 
-def _keys(size: int, random: torch.Generator) -> list[bytes]:
-    """Draw one key for each sequence: an adjective and a noun."""
-    words = [torch.randint(len(kind), (size,), generator=random).tolist() for kind in (ADJECTIVES, NOUNS)]
-    return [ADJECTIVES[adjective] + b"-" + NOUNS[noun] for adjective, noun in zip(*words, strict=True)]
+def _keys(size: int, distractors: int, random: torch.Generator) -> list[list[bytes]]:
+    """Draw the keys of each sequence, no two alike: that of the requested needle, then those of the distractors."""
+    adjective, noun = (torch.randint(len(kind), (size, 1), generator=random) for kind in (ADJECTIVES, NOUNS))
+    key = adjective * len(NOUNS) + noun
+    if distractors:
+        steps = 1 + torch.rand(size, KEYS - 1, generator=random).topk(distractors).indices
+        key = torch.cat([key, (key + steps) % KEYS], dim=1)
+    return [[ADJECTIVES[one // len(NOUNS)] + b"-" + NOUNS[one % len(NOUNS)] for one in row] for row in key.tolist()]
+
+
+def _hide(haystack: bytes, needles: Sequence[bytes], places: Sequence[int]) -> tuple[bytes, int]:
+    """Return a haystack with each needle at its place, and the position at which the first needle starts."""
+    hidden, before, start = b"", 0, 0
+    for place, index in sorted(zip(places, range(len(needles)), strict=True)):
+        hidden += haystack[before:place]
+        if index == 0:
+            start = len(hidden)
+        hidden += needles[index]
+        before = place
+    return hidden + haystack[before:], start

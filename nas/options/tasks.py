@@ -85,6 +85,12 @@ class NeedleConfig(ReadingConfig):
     value_length: int | None = option(
         "tokens of the value; null: 7 as in RULER, or 32 with form=digits", default=None, at_least=1, ceiling=10**6
     )
+    distractors: int = option(
+        "needles with other keys and values; shorter training sequences have as many as fit",
+        default=0,
+        at_least=0,
+        ceiling=10**6,
+    )
 
 
 @dataclass

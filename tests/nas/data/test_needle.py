@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
+from zlib import crc32
 
 import pytest
 import torch
@@ -58,6 +59,43 @@ def test_the_value_is_stated_once_and_queried_at_the_end(form: str, lines: str) 
         assert bytes(targets[targets != IGNORE].tolist()) == value
         assert (targets[: -len(value)] == IGNORE).all()
         assert planted.nonzero().flatten().tolist() == list(range(*stated.span()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_only_the_key_in_the_question_tells_needles_apart(form: str, lines: str) -> None:
+    task = needle(form, lines, distractors=4, length=768)
+    for batch in (task.full_batch(0), *task.validation_batches(2)):
+        assert batch.planted is not None
+        ranks = set()
+        for sequence, targets, planted in zip(sequences(batch), batch.targets, batch.planted, strict=True):
+            found = list(
+                re.finditer(rb"One of the special magic \w+s for ([a-z-]+) is: (%s)\." % VALUE[form], sequence)
+            )
+            keys, values = zip(*(one.groups() for one in found), strict=True)
+            asked = re.findall(rb"\nThe special magic \w+ for ([a-z-]+) is: ", sequence)
+            rank = keys.index(asked[0])
+            assert len(set(keys)) == len(set(values)) == 5
+            assert bytes(targets[targets != IGNORE].tolist()) == values[rank]
+            assert planted.nonzero().flatten().tolist() == list(range(*found[rank].span()))
+            ranks.add(rank)
+        assert len(ranks) > 1
+
+
+def test_shorter_sequences_have_as_many_distractors_as_fit() -> None:
+    task = needle(distractors=4, length=512)
+    needles = {
+        (one.tokens.shape[1], sequence.count(b"One of the special"))
+        for one in map(task.train_batch, range(30))
+        for sequence in sequences(one)
+    }
+    assert needles == {(512, 5), (256, 3), (128, 1)}
+
+
+def test_a_distractor_has_another_value() -> None:
+    batch = needle(distractors=2, value_length=1, batch_size=400).full_batch(0)
+    for sequence in sequences(batch):
+        values = re.findall(rb"for [a-z-]+ is: (\d)\.", sequence)
+        assert values.count(sequence[-1:]) == 1
 
 
 def test_each_haystack_is_its_own(lines: str) -> None:
@@ -131,6 +169,7 @@ def test_running_text_is_the_standard_library_by_default() -> None:
             r"data.length=128 has no room .* values of 32 characters; give at least 168",
         ),
         ({"min_length": 64}, "data.min_length=64 has no room"),
+        ({"distractors": 16}, r"data.distractors=16 do not fit: data.length=256 has room for 2 .*; give at most 2"),
         ({"min_length": 512}, "data.min_length=512 is more than data.length=256"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -170,3 +209,9 @@ def test_a_text_too_short_is_refused(lines: str) -> None:
 
 def test_chance_is_a_guess_among_all_values() -> None:
     assert needle(value_length=3).chance() == pytest.approx(1 / 900)  # 100 to 999
+
+
+def test_the_defaults_draw_the_data_of_earlier_versions() -> None:
+    for options in ({}, {"distractors": 0}):
+        batches = needle(**options).train_batch(0), needle(**options).validation_batches(2)[0]
+        assert [crc32(batch.tokens.numpy().tobytes()) for batch in batches] == [3546719972, 2569801368]
