@@ -11,14 +11,23 @@ A block ends in a margin of noise. Short convolutions carry information about a 
 retrieve from there. Without the margin the last pair of a block would be stored in the next chunk, which looks like
 noise and yet is needed.
 
+Three options make the task harder:
+
+- ``distractors`` are further pairs of the same form that are never queried. Pairs and distractors share the blocks in
+  random order, so that only a query tells them apart.
+- With ``aligned=False`` a block begins at any token, and may lie in two chunks.
+- With ``shared_noise=True`` the noise around the pairs consists of values, and of keys that are in no pair of the
+  sequence: the kind of a token no longer tells a pair from noise.
+
 Difficulty is drawn per training batch: a sequence length and a number of pairs, each a halving of its maximum down to
 its minimum. Without easy batches the plateau before learning starts is several times longer.
 """
 
 import torch
+from torch import Tensor
 
 from nas.data.batch import IGNORE, Batch, Part
-from nas.data.stream import Stream, halvings, pick
+from nas.data.stream import Stream, halvings, pick, spread
 from nas.errors import UserError
 
 
@@ -31,12 +40,16 @@ class Recall(Stream):
         keys, values, noise: number of different tokens of each kind.
         length, min_length: largest and smallest number of tokens in a sequence.
         pairs, min_pairs: largest and smallest number of key-value pairs in a sequence.
-        block_size: tokens in a planted block, whose position is a multiple of it.
+        block_size: tokens in a planted block.
         block_margin: tokens at the end of a block that stay noise.
         queries: queried keys at the end of every sequence, each after a noise token.
         batch_size: sequences in a batch.
         validation_batches: number of validation batches, all at full difficulty.
         seed: seed of all random draws.
+        distractors: key-value pairs that are never queried; shorter training sequences have as many as fit.
+        aligned: whether the position of a block is a multiple of its size.
+        shared_noise: whether the noise between the pairs consists of keys and values. The noise token before each query
+            stays one of the ``noise`` tokens, so that a queried key is followed by a value only in its pair.
     """
 
     name: str = "recall"
@@ -58,6 +71,9 @@ class Recall(Stream):
         batch_size: int,
         validation_batches: int,
         seed: int,
+        distractors: int = 0,
+        aligned: bool = True,
+        shared_noise: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, validation_batches=validation_batches, seed=seed)
         self._pairs_per_block = (block_size - block_margin) // 2
@@ -79,6 +95,8 @@ class Recall(Stream):
         self.vocab_size = keys + values + noise
         self._keys, self._values, self._noise = keys, values, noise
         self._block_size, self._queries = block_size, queries
+        self._distractors, self._aligned, self._shared_noise = distractors, aligned, shared_noise
+        self._check_distractors(length)
 
     def _draw_training(self, size: int, part: Part, random: torch.Generator) -> Batch:
         return self._draw(pick(self._lengths, random), pick(self._pairs, random), size, random)
@@ -102,22 +120,60 @@ class Recall(Stream):
         """Return the number of planted blocks for ``pairs`` key-value pairs."""
         return -(-pairs // self._pairs_per_block)
 
+    def _check_distractors(self, length: int) -> None:
+        """Raise UserError unless the longest sequences have room, and enough keys, for pairs, distractors and noise."""
+        pairs, given = self._pairs[0], f"data.distractors={self._distractors}"
+        if self._distractors > (room := self._room(length, pairs)):
+            raise UserError(
+                f"{given} do not fit: data.length={length} has room for {room} beside data.pairs={pairs} and "
+                f"{self._queries} queries; give at most {room}, or a larger data.length."
+            )
+        needed = pairs + self._distractors + self._shared_noise
+        if needed > self._keys:
+            noise = " and data.shared_noise=true" if self._shared_noise else ""
+            raise UserError(
+                f"{given}{noise} with data.pairs={pairs} need {needed} different keys, but data.keys={self._keys}; "
+                f"give data.keys of at least {needed}, or fewer pairs or distractors."
+            )
+
+    def _room(self, length: int, pairs: int) -> int:
+        """Return the number of distractors for which ``length`` tokens have room beside the pairs and the queries."""
+        return (length - 2 * self._queries) // self._block_size * self._pairs_per_block - pairs
+
     def _draw(self, length: int, pairs: int, size: int, random: torch.Generator) -> Batch:
         """Draw ``size`` sequences with every pair in a block, and queries for pairs drawn with replacement."""
         first_noise = self._keys + self._values
+        stated = pairs + min(self._distractors, self._room(length, pairs))
         tokens = torch.randint(first_noise, self.vocab_size, (size, length), generator=random)
-        key = torch.rand(size, self._keys, generator=random).argsort(1)[:, :pairs]
-        value = torch.randint(self._keys, first_noise, (size, pairs), generator=random)
+        keys = torch.rand(size, self._keys, generator=random).argsort(1)
+        key = keys[:, :stated]
+        value = torch.randint(self._keys, first_noise, (size, stated), generator=random)
 
         context = length - 2 * self._queries
-        places = torch.rand(size, context // self._block_size, generator=random).argsort(1)
-        starts = places[:, : self._blocks(pairs)].sort(1).values * self._block_size
-        position = (starts[:, :, None] + torch.arange(2 * self._pairs_per_block)).flatten(1)[:, : 2 * pairs]
-        tokens.scatter_(1, position, torch.stack([key, value], dim=-1).flatten(1))
-        planted = torch.zeros(size, length, dtype=torch.bool).scatter_(1, position, True)
+        if self._shared_noise:
+            symbols = torch.cat([keys[:, stated:], torch.arange(self._keys, first_noise).expand(size, -1)], dim=1)
+            drawn = torch.randint(symbols.shape[1], (size, context), generator=random)
+            tokens[:, :context] = symbols.gather(1, drawn)
+        position = self._positions(context, stated, size, random)
+        if stated > pairs:
+            order = torch.rand(size, stated, generator=random).argsort(1)
+            position = position.gather(1, order[:, :, None].expand(-1, -1, 2))
+        tokens.scatter_(1, position.flatten(1), torch.stack([key, value], dim=-1).flatten(1))
+        planted = torch.zeros(size, length, dtype=torch.bool).scatter_(1, position[:, :pairs].flatten(1), True)
 
         queried = torch.randint(pairs, (size, self._queries), generator=random)
         targets = torch.full_like(tokens, IGNORE)
         tokens[:, context + 1 :: 2] = key.gather(1, queried)
         targets[:, context + 1 :: 2] = value.gather(1, queried)
         return Batch(tokens, targets, planted)
+
+    def _positions(self, context: int, stated: int, size: int, random: torch.Generator) -> Tensor:
+        """Draw the positions [size, stated, 2] of keys and values in blocks of the first ``context`` tokens."""
+        blocks = self._blocks(stated)
+        if self._aligned:
+            places = torch.rand(size, context // self._block_size, generator=random).argsort(1)
+            starts = places[:, :blocks].sort(1).values * self._block_size
+        else:
+            starts = spread(blocks, self._block_size, context, size, random)
+        slots = (starts[:, :, None] + torch.arange(2 * self._pairs_per_block)).flatten(1)
+        return slots[:, : 2 * stated].unflatten(1, (stated, 2))

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from nas.data.batch import Batch, Part
 from nas.data.seeding import generator
@@ -75,3 +76,13 @@ def halvings(name: str, full: int, least: int) -> list[int]:
 def pick(levels: Sequence[int], random: torch.Generator) -> int:
     """Draw one of several levels of difficulty, uniformly."""
     return levels[int(torch.randint(len(levels), (), generator=random))]
+
+
+def spread(blocks: int, block_size: int, length: int, size: int, random: torch.Generator) -> Tensor:
+    """Draw the starts [size, blocks] of disjoint blocks in ``length`` tokens, in increasing order.
+
+    A block may start at any token: every placement is equally likely.
+    """
+    free = length - blocks * block_size
+    places = torch.rand(size, free + blocks, generator=random).topk(blocks).indices.sort(1).values
+    return places + torch.arange(blocks) * (block_size - 1)

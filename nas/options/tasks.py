@@ -54,6 +54,14 @@ class RecallConfig(DataConfig):
         "tokens of noise at the end of a block, into which short convolutions carry pairs", at_least=0, ceiling=10**9
     )
     queries: int = option("queried keys at the end of a sequence", at_least=1, ceiling=10**8)
+    distractors: int = option(
+        "key-value pairs that are never queried; shorter training sequences have as many as fit",
+        default=0,
+        at_least=0,
+        ceiling=10**8,
+    )
+    aligned: bool = option("whether the position of a block is a multiple of its size", default=True)
+    shared_noise: bool = option("whether the noise between pairs consists of keys and values", default=False)
 
 
 @dataclass

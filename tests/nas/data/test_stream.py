@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nas.data.batch import Batch, Part
-from nas.data.stream import Stream, halvings, pick
+from nas.data.stream import Stream, halvings, pick, spread
 from nas.errors import UserError
 
 
@@ -72,3 +72,10 @@ def test_halvings_go_down_to_the_minimum(full: int, least: int, levels: list[int
 def test_a_minimum_above_the_maximum_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.min_pairs=9 is more than data\.pairs=8; give at most 8\."):
         halvings("pairs", 8, 9)
+
+
+def test_every_placement_of_blocks_is_drawn_about_as_often() -> None:
+    starts = spread(2, 3, 8, 6000, torch.Generator().manual_seed(0))
+    placements, counts = starts.unique(dim=0, return_counts=True)
+    assert placements.tolist() == [[0, 3], [0, 4], [0, 5], [1, 4], [1, 5], [2, 5]]
+    assert (counts / 6000).tolist() == pytest.approx([1 / 6] * 6, abs=0.03)
