@@ -24,6 +24,7 @@ from nas.options.tasks import (
     MQARConfig,
     NeedleConfig,
     RecallConfig,
+    RulerConfig,
     StateTrackingConfig,
     TextConfig,
 )
@@ -208,6 +209,7 @@ SCHEMAS: dict[str, type] = {
     "data/recall_schema": RecallConfig,
     "data/mqar_schema": MQARConfig,
     "data/needle_schema": NeedleConfig,
+    "data/ruler_schema": RulerConfig,
     "data/state_tracking_schema": StateTrackingConfig,
     "data/text_schema": TextConfig,
     "relaxation/schema": RelaxationConfig,

@@ -31,7 +31,7 @@ MODEL = (
     *("model.value_dim", "model.conv_size"),
 )
 """Options that decide the number of parameters, beside those of the vocabulary."""
-VOCABULARY = ("vocab_size", "keys", "values", "noise", "modulus")
+VOCABULARY = ("vocab_size", "keys", "values", "words", "noise", "modulus")
 """Options of tasks that decide the number of token ids."""
 CPU_FLOPS = 1e11
 """FLOPs per second of a fast CPU core."""
@@ -110,13 +110,12 @@ def _file_of(config: TrainConfig, vocabulary: int) -> Path | None:
 
 
 def _vocab_size(config: RunConfig) -> int:
-    """Return the number of token ids of a task of nas, 1 for a task of a plugin."""
+    """Return the number of token ids that the options of a task give, 1 if they give none."""
     data: Any = config.data
     if hasattr(data, "vocab_size"):
         return int(data.vocab_size)
-    if hasattr(data, "noise"):
-        return int(data.keys + data.values + data.noise)
-    return int(getattr(data, "modulus", 1))
+    kinds = sum(getattr(data, kind, 0) for kind in ("keys", "values", "words", "noise"))
+    return int(kinds or getattr(data, "modulus", 1))
 
 
 def _of_parameters(config: RunConfig, sizes: Sizes) -> Need:

@@ -10,6 +10,7 @@ from nas.data.batch import BYTE, HIGHER, IGNORE, TOKEN, Batch, Part, Scored, Tas
 from nas.data.mqar import MQAR
 from nas.data.needle import Needle
 from nas.data.recall import Recall
+from nas.data.ruler import Ruler
 from nas.data.state_tracking import StateTracking
 from nas.data.text import Text
 from nas.errors import UserError, user_errors
@@ -21,6 +22,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "mqar": MQAR,
     "needle": Needle,
     "recall": Recall,
+    "ruler": Ruler,
     "state_tracking": StateTracking,
     "text": Text,
 }

@@ -33,15 +33,12 @@ from torch import Tensor
 from nas.config import COLUMN, MAX_BYTES
 from nas.data.batch import BYTE, IGNORE, Batch, Part
 from nas.data.corpus import Corpus, Source, byte_text, windows
-from nas.data.stream import Stream, halvings, pick
+from nas.data.stream import Stream, pick, training_lengths
 from nas.errors import UserError
 
 NOISE = b"The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
 NEEDLE = b"One of the special magic %ss for %s is: %s."
 QUESTION = b"\nThe special magic %s for %s is: "
-
-GRAIN = 64
-"""The default minimum length is a multiple of this."""
 
 
 class Form(NamedTuple):
@@ -128,7 +125,10 @@ class Needle(Stream):
             raise UserError(f"data.form={form} is unknown; choose one of: {', '.join(FORMS)}.")
         self._form = FORMS[form]
         self._value_length = self._form.value_length if value_length is None else value_length
-        self._lengths = self._training_lengths(length, min_length)
+        what = f"a needle and its question with values of {self._value_length} characters"
+        self._lengths = training_lengths(
+            length, min_length, sum(self._largest()), what, ", or a smaller data.value_length"
+        )
         self._distractors = distractors
         self._check_distractors(length)
         self._corpus = None
@@ -152,19 +152,6 @@ class Needle(Stream):
         """Return the exact match of a guess among all values."""
         first = 9 / 10 if self._form.kind == b"number" else 1.0  # a number does not begin with 0
         return 1 / (first * len(self._form.alphabet) ** self._value_length)
-
-    def _training_lengths(self, length: int, min_length: int | None) -> list[int]:
-        """Return the lengths of training batches; raise UserError if needle, question and value do not fit a length."""
-        needed = sum(self._largest())
-        for option, given in (("length", length), ("min_length", min_length)):
-            if given is not None and given < needed:
-                raise UserError(
-                    f"data.{option}={given} has no room for a needle and its question with values of "
-                    f"{self._value_length} characters; give at least {needed}, or a smaller data.value_length."
-                )
-        least = min(length, -(-needed // GRAIN) * GRAIN) if min_length is None else min_length
-        lengths = halvings("length", length, least)
-        return lengths if lengths[-1] == least else [*lengths, least]
 
     def _check_distractors(self, length: int) -> None:
         """Raise UserError if the longest sequences have no room for all distractors, or there are too few keys."""

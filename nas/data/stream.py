@@ -73,6 +73,31 @@ def halvings(name: str, full: int, least: int) -> list[int]:
     return levels
 
 
+GRAIN = 64
+"""The default minimum length is a multiple of this."""
+
+
+def training_lengths(length: int, min_length: int | None, needed: int, what: str, advice: str = "") -> list[int]:
+    """Return the lengths of training batches: the full one, its halvings, and the minimum.
+
+    Args:
+        length: number of tokens of the longest sequences.
+        min_length: number of tokens of the shortest ones; None for the smallest multiple of `GRAIN` that is enough.
+        needed: smallest number of tokens that a sequence can have.
+        what: what needs them, as text for messages.
+        advice: what else would do, as text for messages.
+
+    Raises:
+        UserError: a length is too short.
+    """
+    for option, given in (("length", length), ("min_length", min_length)):
+        if given is not None and given < needed:
+            raise UserError(f"data.{option}={given} has no room for {what}; give at least {needed}{advice}.")
+    least = min(length, -(-needed // GRAIN) * GRAIN) if min_length is None else min_length
+    lengths = halvings("length", length, least)
+    return lengths if lengths[-1] == least else [*lengths, least]
+
+
 def pick(levels: Sequence[int], random: torch.Generator) -> int:
     """Draw one of several levels of difficulty, uniformly."""
     return levels[int(torch.randint(len(levels), (), generator=random))]

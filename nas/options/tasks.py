@@ -102,6 +102,24 @@ class NeedleConfig(ReadingConfig):
 
 
 @dataclass
+class RulerConfig(DataConfig):
+    """Tasks of RULER at token level; see `nas.data.ruler.task.Ruler`."""
+
+    problem: str = option("single, multikey_2, multikey_3 (needles), variable_tracking, common_words or frequent_words")
+    words: int = option("number of different words: keys, variables, and what is counted", at_least=16, ceiling=10**6)
+    noise: int = option("number of different noise tokens", at_least=1, ceiling=10**8)
+    distractors: int = option(
+        "further needles of problem=single, or further chains of problem=variable_tracking", at_least=0, ceiling=10**6
+    )
+    min_length: int | None = option(
+        "tokens of the shortest training sequences; null: the smallest multiple of 64 that fits",
+        default=None,
+        at_least=1,
+        ceiling=10**9,
+    )
+
+
+@dataclass
 class StateTrackingConfig(DataConfig):
     """Running sums; see `nas.data.state_tracking.StateTracking`."""
 

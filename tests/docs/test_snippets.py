@@ -29,6 +29,7 @@ DATA = {
     "recall": RECALL,
     "text": ("data.length=64", *BATCHES),
     "needle": ("data.length=192", *BATCHES),
+    "ruler": ("data.length=64", *BATCHES),
     "state_tracking": ("data.length=32", *BATCHES),
     "echo": ("data.length=32", *BATCHES),
 }

@@ -134,6 +134,7 @@ TASKS = {
     "mqar": ("data.vocab_size=64", "data.length=64", "data.pairs=8", "data.settings=[[32,4,1],[64,8,1]]"),
     "needle": ("data.length=128",),
     "needle of digits": ("data.form=digits", "data.length=192"),
+    "ruler": ("data.problem=variable_tracking", "data.length=64"),
     "state_tracking": ("data.length=64",),
     "state_tracking modular": ("data.problem=modular", "data.length=64"),
 }

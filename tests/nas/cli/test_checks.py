@@ -25,6 +25,7 @@ COMMANDS = {
     "search": ("+space=token_hybrid", "searcher=evolution"),
     "mqar": ("+space=joint", "data=mqar", "searcher=optuna"),
     "needle": ("+space=joint", "data=needle", "searcher=random"),
+    "ruler": ("+space=joint", "data=ruler"),
     "state tracking": ("+space=joint", "data=state_tracking"),
     "text": ("+space=joint", "data=text"),
     "sweep": ("+space=token_hybrid",),

@@ -40,6 +40,7 @@ def test_the_estimate_of_parameters_is_at_most_their_number(options: tuple[str, 
         ("model.width=1000000", "model.width=1000000, "),
         ("model.mlp_width=10000000", "model.mlp_width=10000000, "),
         ("data.keys=100000000", "data.keys=100000000, "),
+        ("data.noise=100000000", "data.words=64, data.noise=100000000"),
         ("data.length=1000000000", "data.length=1000000000, "),
         ("data.batch_size=10000000", "data.batch_size=10000000, "),
         ("data.validation_batches=1000000", "data.validation_batches=1000000, "),
@@ -49,10 +50,11 @@ def test_what_has_no_room_is_refused_with_its_size(
     option: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(memory, "machine_memory", lambda: 8 * GIB)
-    check_memory(config_of(), CPU)
+    task = ("data=ruler",) if "noise" in option else ()
+    check_memory(config_of(*task), CPU)
     assert capsys.readouterr().err == ""
     with pytest.raises(UserError, match=r"need at least [\d,]+ GiB for .*, but this machine has 8 GiB") as refused:
-        check_memory(config_of(option), CPU)
+        check_memory(config_of(*task, option), CPU)
     assert told in str(refused.value)
 
 
