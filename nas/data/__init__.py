@@ -7,6 +7,7 @@ from typing import cast
 
 from nas.config import SCHEMAS, DataConfig
 from nas.data.batch import BYTE, HIGHER, IGNORE, TOKEN, Batch, Part, Scored, Task, chance_of, token_of
+from nas.data.identifiers import Identifiers
 from nas.data.mqar import MQAR
 from nas.data.needle import Needle
 from nas.data.recall import Recall
@@ -19,6 +20,7 @@ from nas.plugins.loading import find, known
 from nas.plugins.registry import misbehaviour
 
 TASKS: dict[str, Callable[..., Task]] = {
+    "identifiers": Identifiers,
     "mqar": MQAR,
     "needle": Needle,
     "recall": Recall,

@@ -129,5 +129,12 @@ class StateTrackingConfig(DataConfig):
 
 
 @dataclass
+class IdentifiersConfig(ReadingConfig):
+    """Python source with renamed identifiers; see `nas.data.identifiers.Identifiers`."""
+
+    queries: int = option("scored bytes of renamed identifiers in a sequence", at_least=1, ceiling=10**8)
+
+
+@dataclass
 class TextConfig(ReadingConfig):
     """Bytes of a text; see `nas.data.text.Text`."""

@@ -131,12 +131,11 @@ def test_it_searches_on_text(tmp_path: Path) -> None:
 
 
 TASKS = {
+    "identifiers": ("data.length=128", "data.queries=2"),
     "mqar": ("data.vocab_size=64", "data.length=64", "data.pairs=8", "data.settings=[[32,4,1],[64,8,1]]"),
     "needle": ("data.length=128",),
     "needle of digits": ("data.form=digits", "data.length=192"),
-    "ruler": ("data.problem=variable_tracking", "data.length=64"),
     "state_tracking": ("data.length=64",),
-    "state_tracking modular": ("data.problem=modular", "data.length=64"),
 }
 
 

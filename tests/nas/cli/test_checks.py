@@ -26,6 +26,7 @@ COMMANDS = {
     "mqar": ("+space=joint", "data=mqar", "searcher=optuna"),
     "needle": ("+space=joint", "data=needle", "searcher=random"),
     "ruler": ("+space=joint", "data=ruler"),
+    "identifiers": ("+space=joint", "data=identifiers"),
     "state tracking": ("+space=joint", "data=state_tracking"),
     "text": ("+space=joint", "data=text"),
     "sweep": ("+space=token_hybrid",),
