@@ -100,6 +100,7 @@ def _measured(module: TrainingModule, run: Run, finished: bool, selection: Selec
 
 
 def _training_record(module: TrainingModule, run: Run, finished: bool) -> TrainingRecord:
+    logged = history(run)
     peak = peak_flops(module.device, module.config.trainer.precision)
     return TrainingRecord(
         finished=finished,
@@ -109,6 +110,7 @@ def _training_record(module: TrainingModule, run: Run, finished: bool) -> Traini
         seconds=module.seconds,
         tokens=module.tokens,
         tokens_per_second=module.tokens_per_second,
-        softmax_share=mean_share(history(run)),
+        softmax_share=mean_share(logged),
         peak_flops=None if peak is None else peak * module.trainer.world_size,
+        logged=logged,
     )

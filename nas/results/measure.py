@@ -11,10 +11,11 @@ from nas.evaluation.evaluate import retrieving_layer
 from nas.models.language_model import count_parameters
 from nas.models.policies import policy_of
 from nas.relaxations import UNLEARNT
+from nas.results.failure import failure, sentence_of
 from nas.results.notes import notes
 from nas.results.training_record import TrainingRecord
 from nas.results.verdict import verdict
-from nas.runs.metrics import BudgetUse, Choice, Cost, Metrics, RetrievingLayer, Row, Searched
+from nas.runs.metrics import BudgetUse, Choice, Cost, Failure, Metrics, RetrievingLayer, Row, Searched
 from nas.search_spaces.space import option_name
 from nas.supernet.discretised import Discretised
 
@@ -43,6 +44,7 @@ def measure(
     learns = config.relaxation.name not in UNLEARNT
     chance, sequences = chance_of(task), len(discretised.evaluation.by_sequence)
     sentences, ahead = verdict(task.quality, chance, rows, sequences, training.softmax_share)
+    failed = failure_of(discretised, rows, training, task, learns)
     return Metrics(
         finished=training.finished,
         step=training.step,
@@ -59,11 +61,32 @@ def measure(
         choices=choices_of(discretised, learns),
         budget=budget,
         searched=searched,
-        verdict=sentences,
+        verdict=sentences if failed is None else (sentence_of(failed), *sentences),
         ahead=ahead,
-        notes=tuple(notes(discretised, budget, training, learns, searched)),
+        notes=tuple(notes(discretised, budget, training, learns, searched, failed is not None)),
+        failure=failed,
         evaluation_seconds=time.monotonic() - started,
     )
+
+
+def failure_of(
+    discretised: Discretised, rows: tuple[Row, ...], training: TrainingRecord, task: Task, learns: bool
+) -> Failure | None:
+    """Return how a search has failed; None for another training, or if the search did not end or shows no sign.
+
+    Args:
+        discretised: trained model after discretising.
+        rows: row of the learnt routing and architecture, then the controls.
+        training: steps and curves of the training.
+        task: task of the training.
+        learns: whether architecture logits learn.
+    """
+    supernet = discretised.supernet
+    given = supernet.space.sizes.given_routing is not None
+    if not supernet.searches or supernet.budget.dense or given or not training.finished:
+        return None
+    compressed = next((f"all {layer.operations[1]}" for layer in discretised.architecture.layers if layer.routed), None)
+    return failure(rows, task.quality, chance_of(task), training.logged, compressed, learns)
 
 
 def choices_of(discretised: Discretised, learns: bool) -> tuple[Choice, ...] | None:

@@ -4,17 +4,20 @@ import math
 
 from nas.budget.cost import UNITS
 from nas.models.mixers import first_alone
+from nas.results.failure import NOTHING
 from nas.results.training_record import TrainingRecord
 from nas.runs.metrics import BudgetUse, Searched
 from nas.supernet.architecture_logits import ROUNDING, TOLERANCE
 from nas.supernet.discretised import Discretised
 
-NOTHING = 5e-4
-"""Softmax share below which routers count as keeping no chunk: tables show 0.000."""
-
 
 def notes(
-    discretised: Discretised, budget: BudgetUse, training: TrainingRecord, learns: bool, searched: Searched | None
+    discretised: Discretised,
+    budget: BudgetUse,
+    training: TrainingRecord,
+    learns: bool,
+    searched: Searched | None,
+    failed: bool = False,
 ) -> list[str]:
     """Return the notes for the terminal, the report and `metrics.json`.
 
@@ -24,11 +27,12 @@ def notes(
         training: steps of the training.
         learns: whether architecture logits learn.
         searched: result of the searcher; None if no searcher ran.
+        failed: whether the verdict already says that the search has failed.
     """
     return [
         *_routing_not_begun(discretised),
         *_stopped(training),
-        *_few_chunks_kept(discretised),
+        *([] if failed else _few_chunks_kept(discretised)),
         *_diverged(discretised, training),
         *_selection(discretised, learns, searched),
         *_budget_missed(discretised, budget),

@@ -1,11 +1,12 @@
-"""Steps, tokens and speed of a training."""
+"""Steps, tokens, speed and curves of a training."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """Steps, tokens and speed of a training that has ended.
+    """Steps, tokens, speed and curves of a training that has ended.
 
     Attributes:
         finished: whether nothing is left to train: the training reached its last step or diverged.
@@ -17,6 +18,7 @@ class TrainingRecord:
         tokens_per_second: throughput over all processes; None if it was not measured.
         softmax_share: mean softmax share over the logged steps; None if it was not logged.
         peak_flops: peak FLOPs per second of all devices together; None if it is not known.
+        logged: figures of the logged steps, see `nas.runs.history.history`.
     """
 
     finished: bool
@@ -28,3 +30,4 @@ class TrainingRecord:
     tokens_per_second: float | None
     softmax_share: float | None
     peak_flops: float | None
+    logged: Sequence[Mapping[str, float]] = ()

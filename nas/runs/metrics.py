@@ -170,6 +170,22 @@ class Searched:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Signs that a search has failed, see `nas.results.failure`.
+
+    Attributes:
+        signs: what shows it, as parts of a sentence.
+        loss_left_at: logged step from which the training loss stays clearly above its lowest level; None if it ends
+            near that level.
+        dropped_layers: routed layers that keep almost no chunk at the training length.
+    """
+
+    signs: tuple[str, ...]
+    loss_left_at: int | None
+    dropped_layers: tuple[int, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """The final figures of a run.
@@ -193,6 +209,7 @@ class Metrics:
         verdict: sentences that say what the figures show, see `nas.results.verdict`; empty in files without them.
         ahead: whether the learnt row is better than the control at its cost by more than the noise.
         notes: sentences to read before the figures.
+        failure: signs that the search has failed; None without a sign, and in files of earlier versions.
         evaluation_seconds: wall time of the final evaluation.
     """
 
@@ -214,6 +231,7 @@ class Metrics:
     verdict: tuple[str, ...] = ()
     ahead: bool = False
     notes: tuple[str, ...] = ()
+    failure: Failure | None = None
     evaluation_seconds: float
 
     @property

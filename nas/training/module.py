@@ -1,6 +1,7 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
 from collections.abc import Collection, Iterator
+from statistics import fmean
 from typing import Any, NamedTuple, cast
 
 import lightning
@@ -33,7 +34,7 @@ from nas.models.language_model import LanguageModel, RunBlock, recompute_block, 
 from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
-from nas.runs.history import PROBABILITY
+from nas.runs.history import PROBABILITY, SHARE
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
 from nas.supernet.dense_start import as_softmax, with_softmax
@@ -353,8 +354,23 @@ class TrainingModule(lightning.LightningModule):
         return step % self.config.trainer.log_every == 0 or step >= self.config.trainer.steps
 
     def figures(self) -> dict[str, float]:
-        """Return the figures of the latest step and the probabilities of options, as numbers. Waits for the GPU."""
-        return {name: float(value) for name, value in self.latest.items()} | self._probabilities()
+        """Return the figures of the latest step, and probabilities and shares by layer, as numbers.
+
+        Waits for the GPU.
+        """
+        return {name: float(value) for name, value in self.latest.items()} | self._probabilities() | self._shares()
+
+    def _shares(self) -> dict[str, float]:
+        """Return the running softmax share of each routed layer, over its options with a router; empty at the start."""
+        if not self.latest or not self._by_logits:
+            return {}
+        running = self.architecture_logits.shares.tolist()
+        return {
+            f"{SHARE}/layer_{layer}": fmean(
+                share for option, share in zip(self.space.options[layer], running[layer], strict=False) if option.routed
+            )
+            for layer in self.space.routed
+        }
 
     def _probabilities(self) -> dict[str, float]:
         """Return the probabilities by layer and option; empty if architecture logits do not learn."""

@@ -255,7 +255,9 @@ def test_a_task_with_the_options_of_another() -> None:
     with pytest.raises(UserError, match=r"data.name=recall does not fit the given options; give data=recall"):
         build_task(config, 5)
     config.name = "poems"
-    with pytest.raises(UserError, match=r"data.name=poems is unknown; choose one of: identifiers, mqar, needle, recall"):
+    with pytest.raises(
+        UserError, match=r"data.name=poems is unknown; choose one of: identifiers, mqar, needle, recall"
+    ):
         build_task(config, 5)
     assert registered(TASK, "poems") is None
 

@@ -8,6 +8,8 @@ import torch
 
 from nas.models.language_model import LanguageModel
 from nas.models.policies import keep_all, learnt
+from nas.runs.folder import Run
+from nas.runs.history import history
 from nas.runs.metrics import read_metrics
 from nas.runs.model_files import load_architecture, load_weights
 from tests.nas.commands import SEARCH, Ended, nas
@@ -58,10 +60,14 @@ def test_a_search_that_diverges_ends_and_shows_it(tmp_path: Path, monkeypatch: p
     assert not list(ended.run.glob("checkpoints/*"))
 
 
-def test_routers_that_keep_nothing_are_told_of_with_what_may_help(tmp_path: Path) -> None:
+def test_a_search_that_keeps_nothing_has_failed_and_says_what_to_change(tmp_path: Path) -> None:
     given = (f"output={tmp_path}", "budget.target=0.001", "budget.tighten_over=0", "trainer.router_learning_rate=1")
     ended = nas("search", *SEARCH, *given)
     assert ended.status == 0, ended.err
-    assert figures(ended.run)["routings"]["searched routing"]["1x"]["share"] == 0
-    assert "Routers keep almost no chunk." in ended.out
-    assert "try half of trainer.learning_rate" in (ended.run / "report.html").read_text()
+    written = figures(ended.run)
+    assert written["routings"]["searched routing"]["1x"]["share"] == 0
+    assert written["failure"]["dropped_layers"] == [0, 1]
+    for text in (written["verdict"][0], ended.out, (ended.run / "report.html").read_text()):
+        assert "The search has failed: routers keep no chunk that matters" in text
+        assert "Try half of trainer.learning_rate" in text
+    assert history(Run(ended.run))[-1]["share/layer_1"] < 1

@@ -124,6 +124,14 @@ def test_validation_counts_the_planted_chunks_of_the_layer_that_finds_most() -> 
     assert found in measured.found_by_layer.values()
 
 
+def test_the_figures_have_the_softmax_share_of_each_routed_layer() -> None:
+    module = made("cpu", "model.layers=3", "model.routed_layers=[0,2]", begun=True)
+    module.training_step(first_batch(module), 0)
+    shares = {name: share for name, share in module.figures().items() if name.startswith("share/")}
+    running = module.architecture_logits.shares[:, 0].tolist()
+    assert shares == {"share/layer_0": running[0], "share/layer_2": running[2]}
+
+
 @pytest.mark.parametrize("start", ["most_expensive", "both"])
 def test_linear_attention_learns_before_routing_begins_where_chunks_get_both(start: str) -> None:
     module = made("cpu", "budget.dense_until=1", f"budget.start={start}")
