@@ -58,6 +58,14 @@ def uniform(logits: Tensor, temperature: float | Tensor) -> Tensor:
     return _one_hot(noise).to(logits.dtype)
 
 
+def keep_at_random(weights: Tensor, probability: float | Tensor) -> Tensor:
+    """Return weights in which each row is the first operation alone with this probability, with the same gradient."""
+    first = torch.zeros_like(weights)
+    first[..., 0] = 1.0
+    replaced = torch.rand(weights.shape[:-1], device=weights.device) < probability
+    return torch.where(replaced[..., None], first + (weights - weights.detach()), weights)
+
+
 def precise(x: Tensor) -> Tensor:
     """Return x in float32, or float64 if it is float64. The precision of bfloat16 is too low for noise and averages."""
     return x.to(compute_dtype(x.dtype))

@@ -21,6 +21,15 @@ A price cannot bring hard routes to an exact cost. Logits that lie close togethe
 optimiser that normalises gradients turns any price into full steps. For an exact budget, each step therefore also moves
 the routers' thresholds. They move towards the quantile of the logits at which the cost is the allowed cost
 (`nas.supernet.thresholds`).
+
+Route dropout keeps a chunk with a probability that falls from 1, whatever its router decides. Both operations then
+train from the first step, and softmax attention keeps a gradient where routers have dropped its chunks too early.
+Chunks are replaced in one direction only. Linear attention is the operation that learns an imprecise solution first.
+Chunks that go to it at random would train it to retrieve what softmax attention should, and softmax attention not to
+rely on any chunk. The same asymmetry has dropout on the skip connections of a supernet, which learn fastest there
+(P-DARTS; Chen et al. 2019, section 3.3). Routers keep their gradient at replaced chunks. A decision counts with the
+probability that it is not replaced, so the penalty is weighted by it, and the allowed cost does not fall faster than
+the probability.
 """
 
 import math
@@ -68,9 +77,13 @@ class Budget(nn.Module):
         price: minimum multiplier from the begin of routing until ``settle_from``; ignored if ``exact``.
         settle_from: fraction of training from which the minimum multiplier is 0.
         max_multiplier: maximum multiplier.
+        route_dropout_over: fraction of training in which the probability that a chunk is kept at random falls from 1
+            to ``route_dropout``; 0 for no route dropout.
+        route_dropout: this probability afterwards, in [0, 1).
 
     Raises:
-        UserError: target is outside (0, 1], start is unknown, or price exceeds max_multiplier.
+        UserError: target is outside (0, 1], start is unknown, price exceeds max_multiplier, or routes are dropped in a
+            search that starts cheapest.
     """
 
     integral: Tensor
@@ -97,6 +110,8 @@ class Budget(nn.Module):
         price: float,
         settle_from: float,
         max_multiplier: float,
+        route_dropout_over: float = 0.0,
+        route_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
@@ -109,10 +124,16 @@ class Budget(nn.Module):
             raise UserError(
                 f"budget.price={price} exceeds budget.max_multiplier={max_multiplier}; give a smaller price."
             )
+        if route_dropout_over and start == CHEAPEST:
+            raise UserError(
+                f"budget.route_dropout_over={route_dropout_over:g} keeps chunks at first, but budget.start={start} drops "
+                "them; give budget.start=most_expensive or budget.route_dropout_over=0."
+            )
         self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
+        self.route_dropout_over, self._last_route_dropout = route_dropout_over, route_dropout
         for name, value in (("running_cost", self.first), ("began", math.inf)):
             self.register_buffer(name, torch.tensor(value))
         for name in ("integral", "multiplier", "shift"):
@@ -148,13 +169,29 @@ class Budget(nn.Module):
         """Return the allowed cost at a fraction of training, between the cost at the start and the target."""
         if self.dense:
             return self.first
+        done = self._done(progress, self.tighten_over)
+        if done >= 1:
+            tightened = self.target
+        elif self.starts_cheapest:
+            tightened = self.floor + (self.target - self.floor) * done
+        else:
+            tightened = max(self.target, self.floor + (1 - self.floor) * self._fraction(self.target) ** done)
+        if not self.route_dropout_over:
+            return tightened
+        return max(tightened, self.floor + (1 - self.floor) * (1 - self._done(progress, self.route_dropout_over)))
+
+    def route_dropout(self, progress: float) -> float:
+        """Return the probability that a chunk is kept at random at a fraction of training."""
+        if not self.route_dropout_over:
+            return 0.0
+        return 1 - (1 - self._last_route_dropout) * self._done(progress, self.route_dropout_over)
+
+    def _done(self, progress: float, over: float) -> float:
+        """Return the part in [0, 1] that is done of what lasts a fraction of training from the begin of routing."""
+        if self.dense:
+            return 0.0
         passed = max(0.0, progress - self._began)  # float32 may round the begin up
-        if passed >= self.tighten_over:
-            return self.target
-        done = passed / self.tighten_over
-        if self.starts_cheapest:
-            return self.floor + (self.target - self.floor) * done
-        return max(self.target, self.floor + (1 - self.floor) * self._fraction(self.target) ** done)
+        return 1.0 if passed >= over else passed / over
 
     def _fraction(self, cost: float) -> float:
         """Return a cost on a scale from 0 (the floor) to 1 (the most expensive), at least `MIN_FRACTION`."""
@@ -186,9 +223,17 @@ class Budget(nn.Module):
             self.began.fill_(progress)
             self._read_began()
 
-    def penalty(self, cost: Tensor) -> Tensor:
-        """Return the term to add to the loss for a differentiable relative cost, in proportion to the multiplier."""
-        return self.multiplier * (cost / (1 - self.floor)) if self.floor < 1 else 0.0 * cost
+    def penalty(self, cost: Tensor, route_dropout: float | Tensor = 0.0) -> Tensor:
+        """Return the term to add to the loss for a differentiable relative cost, in proportion to the multiplier.
+
+        Args:
+            cost: relative cost of a step.
+            route_dropout: probability that a chunk is kept whatever its router decides.
+        """
+        if self.floor >= 1:
+            return 0.0 * cost
+        penalty = self.multiplier * (cost / (1 - self.floor))
+        return penalty * (1 - route_dropout) if self.route_dropout_over else penalty
 
     @torch.no_grad()
     def update(self, cost: Tensor, allowed: float | Tensor, min_multiplier: float | Tensor) -> None:

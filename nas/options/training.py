@@ -71,6 +71,16 @@ class BudgetConfig:
     )
     settle_from: float = option("fraction of training after which the minimum multiplier is 0", at_least=0, at_most=1)
     max_multiplier: float = option("maximum multiplier", at_least=0, ceiling=1e3)
+    route_dropout_over: float = option(
+        "fraction of training, from the begin of routing, in which the probability that a chunk is kept whatever its "
+        "router decides falls from 1 to route_dropout; 0: no route dropout",
+        default=0.0,
+        at_least=0,
+        at_most=1,
+    )
+    route_dropout: float = option(
+        "this probability afterwards; no effect with route_dropout_over=0", default=0.0, at_least=0, below=1
+    )
 
 
 @dataclass

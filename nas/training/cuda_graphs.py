@@ -38,12 +38,14 @@ class Moment(NamedTuple):
         temperature: temperature of the relaxation.
         allowed: allowed relative cost.
         min_multiplier: minimum of the budget multiplier.
+        route_dropout: probability that a chunk is kept whatever its router decides.
     """
 
     dense: bool
     temperature: float | Tensor
     allowed: float | Tensor
     min_multiplier: float | Tensor
+    route_dropout: float | Tensor = 0.0
 
 
 class Computed(NamedTuple):

@@ -87,4 +87,5 @@ def _scheduled(module: TrainingModule, step: int, steps: int) -> Mapping[str, fl
         figures["temperature"] = interpolate(relaxation.temperature_start, relaxation.temperature_end, progress)
         figures["allowed cost"] = module.budget.allowed(progress)
         figures["minimum multiplier"] = module.budget.min_multiplier(progress)
+        figures["route dropout"] = module.budget.route_dropout(progress)
     return figures

@@ -33,7 +33,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel, RunBlock, recompute_block, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
-from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate
+from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate, keep_at_random
 from nas.runs.history import PROBABILITY, SHARE
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
@@ -248,7 +248,7 @@ class TrainingModule(lightning.LightningModule):
         if self.supernet.searches:
             cost = self._budgeted(loss.detach(), measured, moment)
             figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
-            loss = loss + self.budget.penalty(cost)
+            loss = loss + self.budget.penalty(cost, moment.route_dropout)
         elif self._dense_layers and moment.dense:
             self.budget.note(average(loss.detach()))
         return Computed(loss, figures)
@@ -258,7 +258,12 @@ class TrainingModule(lightning.LightningModule):
         if self.model.architecture.given_routing is not None:
             return policy_of(self.model.architecture, moment.allowed)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
-        return lambda layer, logits: over_all_rows(lambda rows: relaxation(rows, moment.temperature), logits)
+
+        def weigh(rows: Tensor) -> Tensor:
+            weights = relaxation(rows, moment.temperature)
+            return keep_at_random(weights, moment.route_dropout) if self.budget.route_dropout_over else weights
+
+        return lambda layer, logits: over_all_rows(weigh, logits)
 
     def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Tensor:
         """Return the relative cost of a step, and update the budget with it."""
@@ -294,6 +299,7 @@ class TrainingModule(lightning.LightningModule):
             temperature=interpolate(r.temperature_start, r.temperature_end, progress),
             allowed=self.budget.allowed(progress),
             min_multiplier=self.budget.min_multiplier(progress),
+            route_dropout=self.budget.route_dropout(progress),
         )
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:

@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.relaxations import RELAXATIONS, SAMPLED, argmax_ste, darts, drnas, gdas, gumbel, interpolate, uniform
+from nas.relaxations import (
+    RELAXATIONS,
+    SAMPLED,
+    argmax_ste,
+    darts,
+    drnas,
+    gdas,
+    gumbel,
+    interpolate,
+    keep_at_random,
+    uniform,
+)
 
 HARD = ["argmax_ste", "gumbel", "gdas", "uniform"]
 SOFT = ["darts", "drnas"]
@@ -126,3 +137,16 @@ def test_the_temperature_moves_geometrically() -> None:
     assert interpolate(2.0, 0.5, 0.0) == 2.0
     assert interpolate(2.0, 0.5, 0.5) == pytest.approx(1.0)
     assert interpolate(2.0, 0.5, 1.0) == pytest.approx(0.5)
+
+
+def test_chunks_are_kept_at_random_with_the_gradient_of_their_weights() -> None:
+    logits = torch.tensor([-2.0, 2.0]).expand(4000, 2).clone().requires_grad_()
+    weights = keep_at_random(argmax_ste(logits, 1.0), torch.tensor(0.25))
+    kept = weights[:, 0]
+    assert set(kept.tolist()) == {0.0, 1.0}
+    assert kept.mean().item() == pytest.approx(0.25, abs=0.03)
+    kept.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.unique(dim=0).shape == (1, 2)
+    assert logits.grad[0, 0] > 0
+    assert torch.equal(keep_at_random(weights, 0.0), weights)

@@ -150,6 +150,18 @@ def test_the_cheapest_architecture_can_be_the_target(start: str) -> None:
     assert made.multiplier.isfinite()
 
 
+def test_route_dropout_falls_from_the_begin_of_routing_and_the_allowed_share_not_faster() -> None:
+    made = budget(route_dropout_over=0.4, route_dropout=0.2)
+    observe(made, torch.tensor(4.0), 0.4)
+    assert [made.route_dropout(progress) for progress in (0.4, 0.6, 0.8, 1.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert [made.allowed(progress) for progress in (0.4, 0.6, 0.8, 1.0)] == pytest.approx([1.0, 0.5, 0.1, 0.1])
+    multipliers(made, 0.5, 3)
+    full = made.penalty(torch.tensor(0.5))
+    assert full > 0
+    assert made.penalty(torch.tensor(0.5), 0.6).item() == pytest.approx(0.4 * full.item())
+    assert budget().route_dropout(0.5) == 0.0
+
+
 def test_it_tightens_while_the_share_is_over_the_allowed_one() -> None:
     found = multipliers(begun(), share=0.5, steps=50)
     assert found == sorted(found)
@@ -315,3 +327,12 @@ def test_options_that_cannot_be_are_named_with_what_would_do(changed: dict[str, 
     ((name, value),) = changed.items()
     assert f"budget.{name}={value}" in str(caught.value)
     assert "; give" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"start": "cheapest", "route_dropout_over": 0.5}, "budget.route_dropout_over=0.5 keeps chunks at first")],
+)
+def test_options_that_do_not_fit_together_are_named(changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=f"{named}.*; give"):
+        budget(**changed)

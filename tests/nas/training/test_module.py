@@ -16,8 +16,10 @@ from nas import search_spaces
 from nas.data import Scored, build_task
 from nas.data.seeding import seed_default
 from nas.evaluation.evaluate import evaluate
+from nas.models.policies import keep_all
 from nas.search_spaces.space import option_name
 from nas.training.module import TrainingModule, TrainingStream
+from nas.training.optimizer import routers_of
 from tests.nas.commands import SEARCH, composed, nas
 from tests.nas.gpu import ON_GPU
 
@@ -49,8 +51,8 @@ def first_batch(module: TrainingModule) -> Scored:
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT, NEEDLE],
-    ids=["recall", "gumbel", "rotary", "text", "needle"],
+    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT, NEEDLE, ("budget.route_dropout_over=0.5",)],
+    ids=["recall", "gumbel", "rotary", "text", "needle", "route dropout"],
 )
 @pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
 def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> None:
@@ -122,6 +124,18 @@ def test_validation_counts_the_planted_chunks_of_the_layer_that_finds_most() -> 
     quality, found = module.validate()
     assert quality == measured.quality
     assert found in measured.found_by_layer.values()
+
+
+def test_route_dropout_keeps_every_chunk_at_first_and_routers_learn_all_the_same() -> None:
+    module = made("cpu", "budget.route_dropout_over=0.5", "budget.price=0", begun=True)
+    for router in routers_of(module.model):
+        router.move_threshold(torch.tensor(5.0))
+    batch = first_batch(module)
+    policy = module._relaxed(module._moment()._replace(route_dropout=1.0))
+    output = module.model(batch.tokens, policy, batch.places)
+    assert torch.equal(output.logits, module.model(batch.tokens, keep_all, batch.places).logits)
+    output.logits.logsumexp(-1).sum().backward()
+    assert all(router.score.weight.grad.abs().sum() > 0 for router in routers_of(module.model))
 
 
 def test_the_figures_have_the_softmax_share_of_each_routed_layer() -> None:
