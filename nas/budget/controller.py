@@ -80,10 +80,11 @@ class Budget(nn.Module):
         route_dropout_over: fraction of training in which the probability that a chunk is kept at random falls from 1
             to ``route_dropout``; 0 for no route dropout.
         route_dropout: this probability afterwards, in [0, 1).
+        distillation: weight of distillation at the begin of routing; it falls linearly to 0 over ``tighten_over``.
 
     Raises:
         UserError: target is outside (0, 1], start is unknown, price exceeds max_multiplier, or routes are dropped in a
-            search that starts cheapest.
+            search that starts cheapest, or distillation has no dense phase or no step.
     """
 
     integral: Tensor
@@ -112,6 +113,7 @@ class Budget(nn.Module):
         max_multiplier: float,
         route_dropout_over: float = 0.0,
         route_dropout: float = 0.0,
+        distillation: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 < target <= 1:
@@ -126,14 +128,21 @@ class Budget(nn.Module):
             )
         if route_dropout_over and start == CHEAPEST:
             raise UserError(
-                f"budget.route_dropout_over={route_dropout_over:g} keeps chunks at first, but budget.start={start} drops "
-                "them; give budget.start=most_expensive or budget.route_dropout_over=0."
+                f"budget.route_dropout_over={route_dropout_over:g} keeps chunks at first, but budget.start={start} "
+                "drops them; give budget.start=most_expensive or budget.route_dropout_over=0."
             )
+        for option, value in (("dense_until", dense_until), ("tighten_over", tighten_over)):
+            if distillation and not value:
+                raise UserError(
+                    f"budget.distillation={distillation:g} distils the model of the dense phase while the budget "
+                    f"tightens, which budget.{option}=0 leaves no step for; give a larger budget.{option}."
+                )
         self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
         self.route_dropout_over, self._last_route_dropout = route_dropout_over, route_dropout
+        self._distillation = distillation
         for name, value in (("running_cost", self.first), ("began", math.inf)):
             self.register_buffer(name, torch.tensor(value))
         for name in ("integral", "multiplier", "shift"):
@@ -185,6 +194,10 @@ class Budget(nn.Module):
         if not self.route_dropout_over:
             return 0.0
         return 1 - (1 - self._last_route_dropout) * self._done(progress, self.route_dropout_over)
+
+    def distillation(self, progress: float) -> float:
+        """Return the weight of distillation at a fraction of training; 0 during the dense phase."""
+        return 0.0 if self.dense else self._distillation * (1 - self._done(progress, self.tighten_over))
 
     def _done(self, progress: float, over: float) -> float:
         """Return the part in [0, 1] that is done of what lasts a fraction of training from the begin of routing."""

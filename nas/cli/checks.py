@@ -47,6 +47,11 @@ def check(config: RunConfig) -> None:
 def check_together(config: RunConfig) -> None:
     """Raise a UserError for the first combination of options that cannot work; each must be allowed by itself."""
     _check_warmup(config.trainer)
+    if config.budget.distillation and config.trainer.strategy == "fsdp":
+        raise UserError(
+            f"budget.distillation={config.budget.distillation:g} keeps a whole copy of the model, which "
+            "trainer.strategy=fsdp shards; give trainer.strategy=ddp or budget.distillation=0."
+        )
     with user_errors():
         routed_layers(config.model)
     check_memory(config, root_device(config.trainer))

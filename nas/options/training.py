@@ -81,6 +81,13 @@ class BudgetConfig:
     route_dropout: float = option(
         "this probability afterwards; no effect with route_dropout_over=0", default=0.0, at_least=0, below=1
     )
+    distillation: float = option(
+        "weight of the divergence from the predictions of the model at the end of the dense phase; falls to 0 over "
+        "tighten_over; 0: no distillation",
+        default=0.0,
+        at_least=0,
+        ceiling=1e3,
+    )
 
 
 @dataclass

@@ -39,6 +39,7 @@ class Moment(NamedTuple):
         allowed: allowed relative cost.
         min_multiplier: minimum of the budget multiplier.
         route_dropout: probability that a chunk is kept whatever its router decides.
+        distillation: weight of the divergence from the model of the dense phase.
     """
 
     dense: bool
@@ -46,6 +47,7 @@ class Moment(NamedTuple):
     allowed: float | Tensor
     min_multiplier: float | Tensor
     route_dropout: float | Tensor = 0.0
+    distillation: float | Tensor = 0.0
 
 
 class Computed(NamedTuple):

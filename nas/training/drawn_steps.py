@@ -29,7 +29,7 @@ class Parts(NamedTuple):
         logits: its architecture logits.
         draw: maps (moment, how to call the draw) to what each layer computes.
         policy: maps a moment to the policy of the routers.
-        score: maps (logits, targets, sequences, softmax shares, moment) to loss and figures.
+        score: maps (logits, batch, softmax shares, moment) to loss and figures.
         finish: is called with routings, figures and moment at the end of a step.
         state: tensors that ``score`` changes in place.
     """
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     logits: ArchitectureLogits
     draw: Callable[[Moment, RunDraw], list[LayerChoice]]
     policy: Callable[[Moment], Policy]
-    score: Callable[[Tensor, Tensor, int, Measured, Moment], Computed]
+    score: Callable[[Tensor, Scored, Measured, Moment], Computed]
     finish: Callable[[dict[int, list[Routing]], dict[str, Tensor], Moment], None]
     state: Sequence[Tensor]
 
@@ -173,14 +173,15 @@ class DrawnStep:
         model = self._parts.model
 
         def function(x: Tensor, shares: Tensor, cells: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
-            *places, targets = batch
+            tokens, *places, targets = batch
+            scored = Scored(tokens, places[0] if places else None, targets)
             measured = Measured(cells.flatten(), shares.flatten(0, 1))
-            scores = model.read(x, *places)
-            loss, figures = self._parts.score(scores, targets, len(x), measured, self._moment)
+            scores = model.read(x, scored.places)
+            loss, figures = self._parts.score(scores, scored, measured, self._moment)
             self._names = tuple(figures)
             return (loss, *figures.values())
 
-        given = [stream, self._shares, self._cells, *self._batch[1:]]
+        given = [stream, self._shares, self._cells, *self._batch]
         modules = [model.norm, model.head, self._parts.logits]
         passes = self._recorded("end", "end", function, modules, given, [self._loss], self._parts.state, True)
         passes.forward()

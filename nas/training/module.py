@@ -41,8 +41,12 @@ from nas.supernet.dense_start import as_softmax, with_softmax
 from nas.supernet.supernet import Supernet
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
+from nas.training.distillation import Teacher
 from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
+
+DISTILLATION = "distillation"
+"""Name of the logged divergence from the model of the dense phase."""
 
 
 def chooses(step: int) -> bool:
@@ -122,6 +126,8 @@ class TrainingModule(lightning.LightningModule):
             self.architecture_logits.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
                 router.lean_to_second()
+        distils = config.budget.distillation > 0 and self.supernet.searches
+        self.teacher = Teacher(self.model, *self._start) if distils else None
         self.latest: dict[str, Tensor | float] = {}
         """Figures of the latest step, on the device; see `figures`."""
         self.seconds = 0.0
@@ -177,7 +183,7 @@ class TrainingModule(lightning.LightningModule):
         loss, figures = (self._replayed or self.compute)(batch, moment)
         self.latest |= figures
         if self.supernet.searches or self._dense_layers:
-            self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
+            self._begin_routing_in_time()
         if self.supernet.searches:
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
@@ -217,7 +223,7 @@ class TrainingModule(lightning.LightningModule):
         run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
         output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
         measured = None if moment.dense else self.architecture_logits.measured(output.routing)
-        loss, figures = self._scored(output.logits, batch.targets, len(batch.tokens), measured, moment)
+        loss, figures = self._scored(output.logits, batch, measured, moment)
         self._measure_threshold(output.routing, figures, moment)
         return Computed(loss, averages(figures))
 
@@ -226,24 +232,21 @@ class TrainingModule(lightning.LightningModule):
         relaxation = self.config.relaxation
         return self.architecture_logits.layer_choices(relaxation.name, moment.temperature, relaxation.pairs, run)
 
-    def _scored(
-        self, logits: Tensor, targets: Tensor, sequences: int, measured: Measured | None, moment: Moment
-    ) -> Computed:
+    def _scored(self, logits: Tensor, batch: Scored, measured: Measured | None, moment: Moment) -> Computed:
         """Return the loss and the figures of a step, before any average over processes, and update the budget.
 
         Args:
             logits: logits of the scored tokens.
-            targets: [n] their targets.
-            sequences: number of sequences.
+            batch: tokens and targets.
             measured: softmax shares of the step; None during the dense phase.
             moment: state of the schedules.
         """
         logits = logits.flatten(0, -2)
-        losses = token_losses(logits, targets)
+        losses = token_losses(logits, batch.targets)
         loss = part_of_mean(losses)
-        correct = logits.detach().argmax(-1) == targets
+        correct = logits.detach().argmax(-1) == batch.targets
         measure = self.task.quality
-        quality = quality_of(measure, losses.detach(), correct, sequences, part_of_mean)
+        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
         figures = {"loss": loss.detach(), measure: quality}
         if self.supernet.searches:
             cost = self._budgeted(loss.detach(), measured, moment)
@@ -251,7 +254,18 @@ class TrainingModule(lightning.LightningModule):
             loss = loss + self.budget.penalty(cost, moment.route_dropout)
         elif self._dense_layers and moment.dense:
             self.budget.note(average(loss.detach()))
+        if self.teacher is not None and not moment.dense:
+            divergence = part_of_mean(self.teacher.divergence(logits, batch))
+            figures[DISTILLATION] = divergence.detach()
+            loss = loss + moment.distillation * divergence
         return Computed(loss, figures)
+
+    def _begin_routing_in_time(self) -> None:
+        """End the dense phase if it is time, and keep the weights at its end as those of the teacher."""
+        was_dense = self.budget.dense
+        self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
+        if self.teacher is not None and was_dense and not self.budget.dense:
+            self.teacher.keep(self.model)
 
     def _relaxed(self, moment: Moment) -> Policy:
         """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share."""
@@ -300,6 +314,7 @@ class TrainingModule(lightning.LightningModule):
             allowed=self.budget.allowed(progress),
             min_multiplier=self.budget.min_multiplier(progress),
             route_dropout=self.budget.route_dropout(progress),
+            distillation=self.budget.distillation(progress),
         )
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:

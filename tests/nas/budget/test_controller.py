@@ -331,7 +331,17 @@ def test_options_that_cannot_be_are_named_with_what_would_do(changed: dict[str, 
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"start": "cheapest", "route_dropout_over": 0.5}, "budget.route_dropout_over=0.5 keeps chunks at first")],
+    [
+        ({"start": "cheapest", "route_dropout_over": 0.5}, "budget.route_dropout_over=0.5 keeps chunks at first"),
+        (
+            {"distillation": 1.0, "tighten_over": 0.0},
+            "budget.distillation=1 distils .* which budget.tighten_over=0 leaves",
+        ),
+        (
+            {"distillation": 1.0, "dense_until": 0.0},
+            "budget.distillation=1 distils .* which budget.dense_until=0 leaves",
+        ),
+    ],
 )
 def test_options_that_do_not_fit_together_are_named(changed: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=f"{named}.*; give"):

@@ -42,7 +42,11 @@ def keys_of(module: TrainingModule) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("draw", "options"),
-    [*((draw, ()) for draw in DRAWS), ("pairs", ("model.tie_embeddings=true", "budget.exact=true"))],
+    [
+        *((draw, ()) for draw in DRAWS),
+        ("pairs", ("model.tie_embeddings=true", "budget.exact=true")),
+        ("pairs", ("budget.distillation=1", "budget.dense_until=1", "budget.tighten_over=1")),
+    ],
 )
 def test_recorded_blocks_give_what_computed_ones_give(
     draw: str, options: tuple[str, ...], request: pytest.FixtureRequest
