@@ -22,6 +22,12 @@ optimiser that normalises gradients turns any price into full steps. For an exac
 the routers' thresholds. They move towards the quantile of the logits at which the cost is the allowed cost
 (`nas.supernet.thresholds`).
 
+With ``loss_margin`` the multiplier is 0 while the running loss is clearly above the lowest that it has had. Routers
+that drop chunks which the task needs raise the loss, and the price would drop more of them before the loss can act. The
+lowest loss counts and not that of the dense phase, which may end when the loss has halved. The margin is relative to
+the first loss, since the lowest one may be near 0. The integral does not rise meanwhile, so that the multiplier does
+not jump afterwards.
+
 Route dropout keeps a chunk with a probability that falls from 1, whatever its router decides. Both operations then
 train from the first step, and softmax attention keeps a gradient where routers have dropped its chunks too early.
 Chunks are replaced in one direction only. Linear attention is the operation that learns an imprecise solution first.
@@ -80,17 +86,22 @@ class Budget(nn.Module):
         route_dropout_over: fraction of training in which the probability that a chunk is kept at random falls from 1
             to ``route_dropout``; 0 for no route dropout.
         route_dropout: this probability afterwards, in [0, 1).
+        loss_margin: rise of the running loss above its lowest value, as a fraction of the first loss, from which the
+            multiplier is 0; None if it never is.
         distillation: weight of distillation at the begin of routing; it falls linearly to 0 over ``tighten_over``.
 
     Raises:
         UserError: target is outside (0, 1], start is unknown, price exceeds max_multiplier, or routes are dropped in a
-            search that starts cheapest, or distillation has no dense phase or no step.
+            search that starts cheapest, distillation has no dense phase or no step, or an exact
+            budget has a margin of the loss.
     """
 
     integral: Tensor
     multiplier: Tensor
     first_loss: Tensor
     running_loss: Tensor
+    lowest_loss: Tensor
+    """Lowest running loss; only with ``loss_margin``."""
     running_cost: Tensor
     began: Tensor
     shift: Tensor
@@ -113,6 +124,7 @@ class Budget(nn.Module):
         max_multiplier: float,
         route_dropout_over: float = 0.0,
         route_dropout: float = 0.0,
+        loss_margin: float | None = None,
         distillation: float = 0.0,
     ) -> None:
         super().__init__()
@@ -137,18 +149,25 @@ class Budget(nn.Module):
                     f"budget.distillation={distillation:g} distils the model of the dense phase while the budget "
                     f"tightens, which budget.{option}=0 leaves no step for; give a larger budget.{option}."
                 )
+        if exact and loss_margin is not None:
+            raise UserError(
+                f"budget.loss_margin={loss_margin:g} lets the cost stay above the target, which budget.exact=true "
+                "forbids; give budget.exact=false or budget.loss_margin=null."
+            )
         self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
         self.route_dropout_over, self._last_route_dropout = route_dropout_over, route_dropout
-        self._distillation = distillation
+        self._distillation, self._loss_margin = distillation, loss_margin
         for name, value in (("running_cost", self.first), ("began", math.inf)):
             self.register_buffer(name, torch.tensor(value))
         for name in ("integral", "multiplier", "shift"):
             self.register_buffer(name, torch.tensor(0.0))
         for name in ("first_loss", "running_loss"):
             self.register_buffer(name, torch.tensor(math.nan))
+        if loss_margin is not None:
+            self.register_buffer("lowest_loss", torch.tensor(math.inf))
         self._began = math.inf  # value of the buffer, readable without waiting for a GPU
         self.register_load_state_dict_post_hook(Budget._read_began)
 
@@ -168,6 +187,11 @@ class Budget(nn.Module):
     def dense(self) -> bool:
         """Whether the dense phase lasts: routing has not begun, and every layer is still as at the start."""
         return math.isinf(self._began)
+
+    @property
+    def watches_loss(self) -> bool:
+        """Whether routed steps need their loss."""
+        return self._loss_margin is not None
 
     @property
     def first(self) -> float:
@@ -218,10 +242,12 @@ class Budget(nn.Module):
 
     @torch.no_grad()
     def note(self, loss: Tensor) -> None:
-        """Update the running loss with the loss of a step of the dense phase."""
+        """Update the running loss with the loss of a step: of the dense phase, or of each one with ``loss_margin``."""
         loss, first = if_finite(loss, self.running_loss), self.first_loss.isnan()
         self.first_loss.copy_(torch.where(first, loss, self.first_loss))
         self.running_loss.copy_(torch.where(first, loss, self.running_loss)).lerp_(loss, 1 - RUNNING)
+        if self._loss_margin is not None:
+            torch.fmin(self.lowest_loss, self.running_loss, out=self.lowest_loss)
 
     def begin_in_time(self, progress: float, look: bool = True) -> None:
         """End the dense phase if the loss is low enough or ``dense_until`` is reached.
@@ -249,16 +275,32 @@ class Budget(nn.Module):
         return penalty * (1 - route_dropout) if self.route_dropout_over else penalty
 
     @torch.no_grad()
-    def update(self, cost: Tensor, allowed: float | Tensor, min_multiplier: float | Tensor) -> None:
-        """Update the multiplier after a routed step with relative cost ``cost``; see `allowed` and `min_multiplier`."""
+    def update(
+        self, cost: Tensor, allowed: float | Tensor, min_multiplier: float | Tensor, loss: Tensor | None = None
+    ) -> None:
+        """Update the multiplier after a routed step.
+
+        Args:
+            cost: relative cost of the step.
+            allowed: allowed relative cost.
+            min_multiplier: minimum multiplier.
+            loss: loss of the step, averaged over processes; only with ``loss_margin``.
+        """
         self.running_cost.lerp_(if_finite(cost, self.running_cost), 1 - RUNNING)
         room = (
             torch.as_tensor(allowed).clamp(min=self.floor + (1 - self.floor) * self._fraction(self.target)) - self.floor
         )
         error = ((self.running_cost - allowed) / room).clamp(-1.0, 1.0)
+        before = self.integral.clone() if self.watches_loss else self.integral
         self.integral.add_(self.rate * error).clamp_(min=min_multiplier).clamp_(max=self.max_multiplier)
         multiplier = (self.integral + self.gain * error).clamp(min=min_multiplier)
         self.multiplier.copy_(multiplier.clamp(max=self.max_multiplier))
+        if self._loss_margin is not None:
+            assert loss is not None
+            self.note(loss)
+            lost = self.running_loss - self.lowest_loss > self._loss_margin * self.first_loss
+            self.integral.copy_(torch.where(lost, torch.minimum(self.integral, before), self.integral))
+            self.multiplier.mul_(~lost)
 
     @torch.no_grad()
     def move(self, threshold: Tensor) -> None:

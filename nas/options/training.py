@@ -81,6 +81,13 @@ class BudgetConfig:
     route_dropout: float = option(
         "this probability afterwards; no effect with route_dropout_over=0", default=0.0, at_least=0, below=1
     )
+    loss_margin: float | None = option(
+        "rise of the running loss above its lowest value, as a fraction of the first loss, from which the multiplier "
+        "is 0; null: it never is",
+        default=None,
+        above=0,
+        ceiling=1e3,
+    )
     distillation: float = option(
         "weight of the divergence from the predictions of the model at the end of the dense phase; falls to 0 over "
         "tighten_over; 0: no distillation",

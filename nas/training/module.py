@@ -290,7 +290,8 @@ class TrainingModule(lightning.LightningModule):
             cost = self.architecture_logits.routed_cost(self.cost, measured)
             if not self.space.routed:
                 return cost  # no trainable parameter affects it
-        self.budget.update(average(cost.detach()), moment.allowed, moment.min_multiplier)
+        noted = average(loss) if self.budget.watches_loss else None
+        self.budget.update(average(cost.detach()), moment.allowed, moment.min_multiplier, noted)
         return cost
 
     def _measure_threshold(self, routing: dict[int, list[Routing]], figures: dict[str, Tensor], moment: Moment) -> None:

@@ -162,6 +162,22 @@ def test_route_dropout_falls_from_the_begin_of_routing_and_the_allowed_share_not
     assert budget().route_dropout(0.5) == 0.0
 
 
+def test_the_multiplier_is_0_while_the_loss_is_clearly_above_its_lowest_value() -> None:
+    made = begun(loss_margin=0.1, price=0.05)
+    losses = [4.0] * 5 + [0.5] * 150 + [4.0] * 20 + [0.5] * 80
+    found = []
+    for loss in losses:
+        before = made.integral.item()
+        made.update(torch.tensor(0.5), 0.1, 0.05, torch.tensor(loss))
+        lost = made.running_loss - made.lowest_loss > 0.1  # the first loss, of `begun`, is 1
+        assert (made.multiplier == 0) == lost
+        assert made.integral.item() <= before or not lost
+        found.append(bool(lost))
+    assert (found[0], found[154], found[156], found[174], found[-1]) == (True, False, True, True, False)
+    assert made.multiplier >= 0.05
+    assert set(budget(loss_margin=0.1).state_dict()) - set(budget().state_dict()) == {"lowest_loss"}
+
+
 def test_it_tightens_while_the_share_is_over_the_allowed_one() -> None:
     found = multipliers(begun(), share=0.5, steps=50)
     assert found == sorted(found)
