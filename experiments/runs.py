@@ -97,7 +97,10 @@ def _newest_first(folder: Path, holding: str) -> list[Path]:
 
 
 def run_all(
-    commands: Mapping[Path, Sequence[str]], workers: int, environment: Mapping[str, str] | None = None
+    commands: Mapping[Path, Sequence[str]],
+    workers: int,
+    environment: Mapping[str, str] | None = None,
+    deadline: float | None = None,
 ) -> dict[Path, MadeRun]:
     """Run `run_once` for many folders, several at a time; each command's output goes to log.txt in its folder.
 
@@ -105,12 +108,18 @@ def run_all(
         commands: commands by folder.
         workers: number of simultaneous runs.
         environment: environment variables of the commands.
+        deadline: value of `time.monotonic` from which no command starts; None for no deadline. Runs that were not
+            made are left out.
 
     Raises:
         RunsFailed: some runs failed; raised after the last run.
     """
+    late: set[Path] = set()
 
     def one(folder: Path) -> MadeRun | None:
+        if deadline is not None and time.monotonic() >= deadline and not _finished(folder):
+            late.add(folder)
+            return None
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("a", encoding="utf-8") as log:
             try:
@@ -121,7 +130,7 @@ def run_all(
     with ThreadPoolExecutor(workers) as pool:
         ended = dict(zip(commands, pool.map(one, commands), strict=True))
     done = {folder: run for folder, run in ended.items() if run is not None}
-    if failed := [folder for folder in ended if folder not in done]:
+    if failed := [folder for folder in ended if folder not in done and folder not in late]:
         raise RunsFailed(failed, done)
     return done
 

@@ -1,0 +1,92 @@
+"""Count the searches that fail with each remedy and task, and show when and where routers drop their chunks.
+
+    python -m experiments.search_failures --workers 15 --deadline 400      # on a GPU; repeat until all runs are made
+    python -m experiments.search_failures --remedies none distillation+loss_margin --tasks needle_digits --workers 15
+    python -m experiments.search_failures --smoke                          # seconds on a CPU
+
+Each run is an ordinary search with the options of its task and its remedy. Remedies are combined by a plus sign. All
+remedies run with one seed before the next seed begins, so that a study that is stopped has a table of fewer seeds.
+Finished runs are not repeated, and stopped runs are resumed. After the deadline no run starts. The options are in
+config.yaml beside this file.
+
+On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d), see experiments/token_vs_hand.
+"""
+
+import argparse
+import os
+import sys
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.runs import RunsFailed, finished_run, machine, run_all, status_of
+from experiments.search_failures.results import Seed, report, seed_of
+from nas.runs.folder import Run
+from nas.runs.history import history
+
+HERE = Path(__file__).parent
+SEARCH = ("nas.search", "+space=token_hybrid")
+
+
+def main() -> int:
+    """Run the study: parse the command line, make missing runs, write the tables; returns the exit status."""
+    study = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.search_failures",
+        description=__doc__.split("\n")[0],
+        epilog=f"Tasks: {', '.join(study['tasks'])}. Remedies: {', '.join(study['remedies'])}.",
+    )
+    parser.add_argument("--tasks", nargs="+", choices=list(study["tasks"]), metavar="T", help="(default: all)")
+    parser.add_argument("--remedies", nargs="+", metavar="R", help="names, or names with + between (default: each)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="(default: eight)")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time (default: 1)")
+    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="time after which no run starts")
+    parser.add_argument("--smoke", action="store_true", help="small models and one task, for a CPU")
+    parser.add_argument("--output", type=Path, default=Path("outputs/search_failures"), help="where the runs go")
+    parser.add_argument("--table", type=Path, default=HERE / "failures.md", help="path of the table")
+    parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
+    given = parser.parse_args()
+    chosen = study["smoke"] if given.smoke else study
+    tasks, seeds = given.tasks or list(chosen["tasks"]), given.seeds or chosen["seeds"]
+    remedies = given.remedies or list(chosen["remedies"])
+    if unknown := {part for name in remedies for part in name.split("+")} - study["remedies"].keys():
+        parser.error(f"--remedies has {', '.join(sorted(unknown))}; choose of: {', '.join(study['remedies'])}")
+    deadline = None if given.deadline is None else time.monotonic() + given.deadline
+    places = {
+        (task, remedy, seed): given.output / task / f"{remedy}_{seed}"
+        for seed, remedy, task in product(seeds, remedies, tasks)
+    }
+    commands = {
+        folder: [*SEARCH, *options_of(study, task, remedy, given.smoke), *given.overrides, f"seed={seed}"]
+        for (task, remedy, seed), folder in places.items()
+    }
+    failed: list[Path] = []
+    try:
+        done = run_all(commands, given.workers, {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}, deadline)
+    except RunsFailed as error:
+        done, failed = error.done, error.failed
+    found: dict[str, dict[str, list[Seed]]] = {}
+    for (task, remedy, seed), folder in places.items():
+        if folder in done:
+            made = seed_of(seed, done[folder].metrics, history(Run(finished_run(folder))))
+            found.setdefault(task, {}).setdefault(remedy, []).append(made)
+    options = f", options of every run: {' '.join(given.overrides)}" if given.overrides else ""
+    text = report(found) + f"\n{machine()}, {given.workers} runs at a time{options}.\n"
+    given.table.write_text(text, encoding="utf-8")
+    print(text)
+    print(f"written to {given.table}; {len(done)} of {len(commands)} runs are made")
+    print(*(f"{folder}: failed, see {folder / 'log.txt'}" for folder in failed), sep="\n", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def options_of(study: dict[str, Any], task: str, remedy: str, smoke: bool) -> list[str]:
+    """Return the options of a search: of the study, the task, the small model if wanted, and the remedy's parts."""
+    own = [option for part in remedy.split("+") for option in study["remedies"][part]]
+    return [*study["common"], *study["tasks"][task], *(study["smoke"]["options"] if smoke else []), *own]
+
+
+if __name__ == "__main__":
+    sys.exit(status_of(main))
