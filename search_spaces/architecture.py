@@ -9,6 +9,8 @@ from nas.search_spaces.operations import allowed, known, operations_of
 
 GivenRouting = Literal["random", "strided"]
 GIVEN_ROUTINGS: tuple[str, ...] = get_args(GivenRouting)
+ROUTER_FEATURES = ("mean", "max", "last")
+"""What a router can read of a chunk: the mean or the largest value of each channel, or the last token."""
 
 
 class Layer(NamedTuple):
@@ -64,6 +66,8 @@ class Architecture:
         given_routing: routing that does not depend on content: "random", or "strided" at fixed positions, the same in
             every layer and head (`nas.models.policies.policy_of`); None if routers decide.
         given_share: softmax share of the given routing, in [0, 1]; None if and only if given_routing is None.
+        router_features: what routers read of a chunk: one of `ROUTER_FEATURES`, or several with + between them, which
+            are concatenated.
         window: tokens that the operation ``window`` attends to, including the token itself.
 
     Raises:
@@ -87,6 +91,7 @@ class Architecture:
     given_share: float | None = None
     window: int = 128
     log_n: bool = False
+    router_features: str = "mean"
 
     def __post_init__(self) -> None:
         self._check_layers()
@@ -97,6 +102,7 @@ class Architecture:
         for name in ("tie_embeddings", "negative_eigenvalues", "log_n"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ValueError(f"{name}={value!r} is not allowed; it must be true or false.")
+        self._check_router_features()
         self._check_given_routing()
         self._check_divides("linear_heads", "softmax_heads")
         self._check_divides("routing_heads", "linear_heads")
@@ -123,6 +129,15 @@ class Architecture:
             if layer.mlp_width is not None and not _is_count(layer.mlp_width):
                 raise ValueError(f"mlp_width={layer.mlp_width!r} is not allowed; it must be an integer of at least 1.")
         object.__setattr__(self, "layers", tuple(self.layers))
+
+    def _check_router_features(self) -> None:
+        given = self.router_features
+        parts = given.split("+") if isinstance(given, str) else []
+        if not parts or not set(parts) <= set(ROUTER_FEATURES) or len(set(parts)) < len(parts):
+            raise ValueError(
+                f"router_features={given!r} is unknown; give {', '.join(ROUTER_FEATURES)}, or different ones with + "
+                "between them."
+            )
 
     def _check_given_routing(self) -> None:
         routing, share = self.given_routing, self.given_share
@@ -169,6 +184,11 @@ class Architecture:
     def chunk_sizes(self) -> tuple[int, ...]:
         """The chunk size of each layer in tokens, first to last."""
         return tuple(layer.chunk_size for layer in self.layers)
+
+    @property
+    def router_reads(self) -> tuple[str, ...]:
+        """The features of ``router_features``."""
+        return tuple(self.router_features.split("+"))
 
     def with_layers(self, layers: Sequence[Layer]) -> Self:
         """Return the architecture with other layers and the same sizes."""

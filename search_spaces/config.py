@@ -55,6 +55,10 @@ class ModelConfig:
     log_n: bool = option(
         "whether logits of softmax attention grow with the logarithm of the number of keys", default=False
     )
+    router_features: str = option(
+        "what routers read of a chunk: mean, max or last (token), or several of them as in mean+max+last",
+        default="mean",
+    )
     negative_eigenvalues: bool = option("whether linear attention can track states", default=False)
     window: int = option("tokens that the operation window attends to", default=128, at_least=1, ceiling=10**9)
 

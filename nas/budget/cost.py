@@ -102,7 +102,9 @@ def _layer_weights(a: Architecture, layer: Layer) -> int:
     ):  # q, k, v, gate and output projections; convolutions
         weights += a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)
     if layer.routed:
-        weights += 2 * a.routing_heads * (a.width + 1) + 2 * keys * per_head  # router; weights of the branches
+        weights += (
+            2 * a.routing_heads * (len(a.router_reads) * a.width + 1) + 2 * keys * per_head
+        )  # router; weights of the branches
     return weights
 
 

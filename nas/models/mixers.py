@@ -140,7 +140,7 @@ class TokenMixer(nn.Module):
         for operation in operations:
             operation.add_parameters(self, a)
         if self.pair is not None:
-            self.router = Router(a.width, a.routing_heads)
+            self.router = Router(a.width, a.routing_heads, a.router_reads)
             self.branch_score = nn.Linear(keys, 2 * a.softmax_heads, bias=False)
         if branches:
             self.gate = nn.Linear(a.width, values, bias=False)

@@ -1,4 +1,6 @@
-"""The router: one logit per chunk, routing head and operation, from the mean of the chunk's tokens."""
+"""The router: one logit per chunk, routing head and operation, from pooled tokens of the chunk."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +14,22 @@ INITIAL_LEAN = 1.0
 
 
 class Router(nn.Module):
-    """Mean-pooling over a chunk, then a linear layer: [B, T, width] to logits [B, N, R, 2] over two operations.
+    """Pooling over a chunk, then a linear layer: [B, T, width] to logits [B, N, R, 2] over two operations.
 
-    Source: NAtS-L (Deng et al. 2026). Here the pooled vector is RMS-normalised first. A mean over many different tokens
-    has a small norm, and the differences between chunks would be small beside the bias. All chunk sizes share weights.
+    Source: NAtS-L (Deng et al. 2026), with the mean. Here pooled vectors are RMS-normalised first, each by itself. A
+    mean over many different tokens has a small norm, and the differences between chunks would be small beside the bias.
+    A single token in a chunk changes the largest value of a channel more than the mean. All chunk sizes share weights.
+
+    Args:
+        width: size of a token's vector.
+        routing_heads: routing heads of the layer.
+        features: what is pooled, of `nas.search_spaces.architecture.ROUTER_FEATURES`.
     """
 
-    def __init__(self, width: int, routing_heads: int) -> None:
+    def __init__(self, width: int, routing_heads: int, features: Sequence[str] = ("mean",)) -> None:
         super().__init__()
-        self.score = nn.Linear(width, routing_heads * OPERATIONS)
+        self.features = tuple(features)
+        self.score = nn.Linear(len(self.features) * width, routing_heads * OPERATIONS)
 
     @torch.no_grad()
     def reset_bias(self) -> None:
@@ -40,11 +49,12 @@ class Router(nn.Module):
         self.score.bias.neg_()
 
     def forward(self, x: Tensor, chunk_size: int) -> Tensor:
-        return self.logits(mean_pool(x, chunk_size))
+        return self.logits([POOLED[feature](x, chunk_size) for feature in self.features])
 
-    def logits(self, pooled: Tensor) -> Tensor:
-        """Return logits [B, N, R, 2] for the means of chunks [B, N, width]."""
-        scores: Tensor = self.score(F.rms_norm(pooled, pooled.shape[-1:]))
+    def logits(self, pooled: Sequence[Tensor]) -> Tensor:
+        """Return logits [B, N, R, 2] for the pooled vectors [B, N, width] of chunks, one for each feature."""
+        normalised = [F.rms_norm(one, one.shape[-1:]) for one in pooled]
+        scores: Tensor = self.score(normalised[0] if len(normalised) == 1 else torch.cat(normalised, dim=-1))
         return scores.unflatten(-1, (-1, OPERATIONS))
 
 
@@ -55,3 +65,22 @@ def mean_pool(x: Tensor, chunk_size: int) -> Tensor:
     if whole == x.shape[1]:
         return means
     return torch.cat([means, x[:, whole:].mean(1, keepdim=True)], dim=1)
+
+
+def max_pool(x: Tensor, chunk_size: int) -> Tensor:
+    """Return the largest value of each channel in each chunk, [B, T, D] to [B, N, D]. The last chunk may be short."""
+    whole = x.shape[1] // chunk_size * chunk_size
+    most = x[:, :whole].unflatten(1, (-1, chunk_size)).amax(2)
+    if whole == x.shape[1]:
+        return most
+    return torch.cat([most, x[:, whole:].amax(1, keepdim=True)], dim=1)
+
+
+def last_tokens(x: Tensor, chunk_size: int) -> Tensor:
+    """Return the last token of each chunk, [B, T, D] to [B, N, D]. The last chunk may be short."""
+    last = x[:, chunk_size - 1 :: chunk_size]
+    return last if x.shape[1] % chunk_size == 0 else torch.cat([last, x[:, -1:]], dim=1)
+
+
+POOLED = {"mean": mean_pool, "max": max_pool, "last": last_tokens}
+"""How each feature is pooled."""

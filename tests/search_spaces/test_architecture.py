@@ -78,6 +78,9 @@ def test_the_same_mixer_in_every_layer_at_the_same_sizes(mixer: Any) -> None:
         ({"conv_size": None}, "conv_size=None"),
         ({"tie_embeddings": 1}, "tie_embeddings=1"),
         ({"negative_eigenvalues": 2}, "negative_eigenvalues=2"),
+        ({"router_features": "max+min"}, "router_features='max+min' is unknown; give mean, max, last, or different"),
+        ({"router_features": "max+max"}, "router_features='max+max'"),
+        ({"router_features": ["max"]}, "router_features=['max']"),
         ({"rope_base": 0}, "rope_base=0"),
         ({"rope_base": "10000"}, "rope_base='10000'"),
         (

@@ -119,6 +119,13 @@ def test_a_log_n_temperature_costs_a_parameter_for_each_softmax_head() -> None:
     assert difference == 2 * 2 * 4
 
 
+def test_each_feature_of_a_router_costs_a_row_of_weights() -> None:
+    mean, three = (LanguageModel(small("token_hybrid", router_features=read)) for read in ("mean", "mean+max+last"))
+    assert count_parameters(three) - count_parameters(mean) == 2 * 2 * 2 * mean.architecture.width
+    difference = flops_per_token(three.architecture, {}, 500) - flops_per_token(mean.architecture, {}, 500)
+    assert difference == 2 * 2 * 2 * 2 * mean.architecture.width
+
+
 def test_flops_are_weights_visible_keys_and_states() -> None:
     context, per_key = 1000, 2 * PER_TOKEN
     at = {

@@ -190,7 +190,11 @@ def test_prompts_of_different_lengths_get_what_they_get_alone(
 ) -> None:
     monkeypatch.setattr("nas.models.decoding.StepGraph", Uncaptured)
     monkeypatch.setattr("nas.models.decoding._recordable", lambda token: recorded)
-    made = model(small(*mixers, chunk_sizes=(4, 3, 5)[: len(mixers)], rope_base=50.0, log_n=True))
+    made = model(
+        small(
+            *mixers, chunk_sizes=(4, 3, 5)[: len(mixers)], rope_base=50.0, log_n=True, router_features="mean+max+last"
+        )
+    )
     for together, alone in ragged(made, 13, policy):
         torch.testing.assert_close(together, alone, rtol=0, atol=EXACT)
 

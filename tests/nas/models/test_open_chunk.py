@@ -16,8 +16,9 @@ def soft(layer: int, logits: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("prompt", [4, 5, 7])
-def test_a_running_chunk_is_decided_as_a_whole_one_is(prompt: int) -> None:
-    mixer = TokenMixer(small("token_hybrid", chunk_size=CHUNK), 0, "full").double()
+@pytest.mark.parametrize("features", ["mean", "last+max+mean"])
+def test_a_running_chunk_is_decided_as_a_whole_one_is(prompt: int, features: str) -> None:
+    mixer = TokenMixer(small("token_hybrid", chunk_size=CHUNK, router_features=features), 0, "full").double()
     x = torch.randn(2, 12, 12, dtype=torch.float64)
     expected = OpenChunk(mixer, soft, CHUNK).prefill(x)
     begun = OpenChunk(mixer, soft, CHUNK)

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nas.models.language_model import LanguageModel
-from nas.models.router import INITIAL_LEAN, Router, mean_pool
+from nas.models.router import INITIAL_LEAN, POOLED, Router, mean_pool
+from nas.search_spaces.architecture import ROUTER_FEATURES
 from tests.nas.architectures import small
 
 
@@ -13,11 +15,21 @@ def test_chunks_are_averaged_over_their_own_tokens_a_short_last_one_too(length: 
     x = torch.randn(2, length, 5, dtype=torch.float64)
     expected = torch.stack([chunk.mean(1) for chunk in x.split(4, dim=1)], dim=1)
     torch.testing.assert_close(mean_pool(x, 4), expected)
+    for pooled, reduce in (("max", lambda chunk: chunk.amax(1)), ("last", lambda chunk: chunk[:, -1])):
+        by_chunk = torch.stack([reduce(chunk) for chunk in x.split(4, dim=1)], dim=1)
+        assert torch.equal(POOLED[pooled](x, 4), by_chunk)
 
 
 def test_a_score_per_chunk_routing_head_and_operation() -> None:
     router = Router(width=5, routing_heads=3)
     assert router(torch.randn(2, 10, 5), 4).shape == (2, 3, 3, 2)
+
+
+def test_features_are_normalised_each_by_itself_and_concatenated() -> None:
+    router, x = Router(5, 1, ("max", "mean")), torch.randn(2, 8, 5)
+    parts = [F.rms_norm(POOLED[feature](x, 4), (5,)) for feature in ("max", "mean")]
+    assert torch.equal(router(x, 4).flatten(2), router.score(torch.cat(parts, -1)))
+    assert set(POOLED) == set(ROUTER_FEATURES)
 
 
 def test_every_router_of_a_model_starts_by_leaning_towards_softmax() -> None:
