@@ -22,6 +22,10 @@ optimiser that normalises gradients turns any price into full steps. For an exac
 the routers' thresholds. They move towards the quantile of the logits at which the cost is the allowed cost
 (`nas.supernet.thresholds`).
 
+With a budget for each layer, costs and multipliers are vectors. The cost of a layer counts on the scale of the whole:
+``floor`` is its cheapest option, 1 its most expensive one. Layers are weighted by the part of the whole range that is
+theirs. With equal costs and multipliers this is the budget of all layers together.
+
 With ``loss_margin`` the multiplier is 0 while the running loss is clearly above the lowest that it has had. Routers
 that drop chunks which the task needs raise the loss, and the price would drop more of them before the loss can act. The
 lowest loss counts and not that of the dense phase, which may end when the loss has halved. The margin is relative to
@@ -39,6 +43,7 @@ the probability.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
@@ -86,6 +91,8 @@ class Budget(nn.Module):
         route_dropout_over: fraction of training in which the probability that a chunk is kept at random falls from 1
             to ``route_dropout``; 0 for no route dropout.
         route_dropout: this probability afterwards, in [0, 1).
+        ranges: relative cost of the cheapest and of the most expensive option of each layer, for a multiplier for each
+            layer; empty for one multiplier.
         loss_margin: rise of the running loss above its lowest value, as a fraction of the first loss, from which the
             multiplier is 0; None if it never is.
         distillation: weight of distillation at the begin of routing; it falls linearly to 0 over ``tighten_over``.
@@ -93,7 +100,7 @@ class Budget(nn.Module):
     Raises:
         UserError: target is outside (0, 1], start is unknown, price exceeds max_multiplier, or routes are dropped in a
             search that starts cheapest, distillation has no dense phase or no step, or an exact
-            budget has a margin of the loss.
+            budget has a margin of the loss or a multiplier for each layer.
     """
 
     integral: Tensor
@@ -104,6 +111,7 @@ class Budget(nn.Module):
     """Lowest running loss; only with ``loss_margin``."""
     running_cost: Tensor
     began: Tensor
+    _ranges: Tensor | None
     shift: Tensor
     """Distance, in logits, by which the thresholds of all routers move before the next step."""
 
@@ -124,6 +132,7 @@ class Budget(nn.Module):
         max_multiplier: float,
         route_dropout_over: float = 0.0,
         route_dropout: float = 0.0,
+        ranges: Sequence[tuple[float, float]] = (),
         loss_margin: float | None = None,
         distillation: float = 0.0,
     ) -> None:
@@ -154,16 +163,23 @@ class Budget(nn.Module):
                 f"budget.loss_margin={loss_margin:g} lets the cost stay above the target, which budget.exact=true "
                 "forbids; give budget.exact=false or budget.loss_margin=null."
             )
+        if exact and ranges:
+            raise UserError(
+                "budget.by_layer=true limits each layer, but budget.exact=true moves the thresholds of all routers "
+                "together; give budget.exact=false or budget.by_layer=false."
+            )
         self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
         self.route_dropout_over, self._last_route_dropout = route_dropout_over, route_dropout
         self._distillation, self._loss_margin = distillation, loss_margin
-        for name, value in (("running_cost", self.first), ("began", math.inf)):
-            self.register_buffer(name, torch.tensor(value))
-        for name in ("integral", "multiplier", "shift"):
-            self.register_buffer(name, torch.tensor(0.0))
+        self.register_buffer("running_cost", torch.full((len(ranges),) if ranges else (), self.first))
+        self.register_buffer("began", torch.tensor(math.inf))
+        for name in ("integral", "multiplier"):
+            self.register_buffer(name, torch.zeros_like(self.running_cost))
+        self.register_buffer("shift", torch.tensor(0.0))
+        self.register_buffer("_ranges", torch.tensor(ranges).T if ranges else None, persistent=False)
         for name in ("first_loss", "running_loss"):
             self.register_buffer(name, torch.tensor(math.nan))
         if loss_margin is not None:
@@ -240,6 +256,29 @@ class Budget(nn.Module):
             return -self.max_multiplier
         return self.price if progress < self.settle_from else 0.0
 
+    @property
+    def by_layer(self) -> bool:
+        """Whether each layer has a multiplier of its own."""
+        return self._ranges is not None
+
+    @property
+    def pressure(self) -> Tensor:
+        """The multiplier, a scalar tensor; with one for each layer their weighted mean."""
+        return self.multiplier if self._ranges is None else (self._weights * self.multiplier).sum()
+
+    @property
+    def _weights(self) -> Tensor:
+        """The part [layers] of the range of all costs that is each layer's."""
+        assert self._ranges is not None
+        ranges = self._ranges[1] - self._ranges[0]
+        return ranges / ranges.sum()
+
+    def scaled(self, costs: Tensor) -> Tensor:
+        """Return relative costs [layers] on the scale of the whole, from the floor to 1; the floor for fixed costs."""
+        assert self._ranges is not None
+        least, most = self._ranges
+        return self.floor + (1 - self.floor) * (costs - least) / (most - least).clamp(min=1e-9)
+
     @torch.no_grad()
     def note(self, loss: Tensor) -> None:
         """Update the running loss with the loss of a step: of the dense phase, or of each one with ``loss_margin``."""
@@ -266,12 +305,14 @@ class Budget(nn.Module):
         """Return the term to add to the loss for a differentiable relative cost, in proportion to the multiplier.
 
         Args:
-            cost: relative cost of a step.
+            cost: relative cost of a step; [layers] as `scaled` returns it, with a multiplier for each layer.
             route_dropout: probability that a chunk is kept whatever its router decides.
         """
         if self.floor >= 1:
-            return 0.0 * cost
+            return 0.0 * cost.sum()
         penalty = self.multiplier * (cost / (1 - self.floor))
+        if self._ranges is not None:
+            penalty = (self._weights * penalty).sum()
         return penalty * (1 - route_dropout) if self.route_dropout_over else penalty
 
     @torch.no_grad()
@@ -281,7 +322,7 @@ class Budget(nn.Module):
         """Update the multiplier after a routed step.
 
         Args:
-            cost: relative cost of the step.
+            cost: relative cost of the step, as for `penalty`.
             allowed: allowed relative cost.
             min_multiplier: minimum multiplier.
             loss: loss of the step, averaged over processes; only with ``loss_margin``.
@@ -324,14 +365,15 @@ def budgeted_cost(config: BudgetConfig, space: Space) -> SpaceCost:
 def build_budget(config: BudgetConfig, cost: SpaceCost) -> Budget:
     """Return the budget of a config; UserError if no architecture of the space can meet it."""
     options = asdict(config)
-    resource, target = options.pop("resource"), options.pop("target")
+    resource, target, by_layer = options.pop("resource"), options.pop("target"), options.pop("by_layer")
     del options["context"]
     if resource == SOFTMAX_SHARE:
         target = Budget(target=target, **options).target  # checks the target, even if nothing is searched
     if cost.least >= cost.most:  # every architecture costs the same
         return Budget(target=1.0, **options)
     _check_reachable(cost, target, config.exact)
-    return Budget(target=min(1.0, cost.relative(target)), floor=cost.relative(cost.least), **options)
+    ranges = cost.ranges if by_layer else ()
+    return Budget(target=min(1.0, cost.relative(target)), floor=cost.relative(cost.least), ranges=ranges, **options)
 
 
 def _check_reachable(cost: SpaceCost, target: float, exact: bool) -> None:

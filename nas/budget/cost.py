@@ -174,6 +174,19 @@ class SpaceCost:
         bases, slopes = self.tables(weights.device, weights.dtype)
         return (weights * (bases + slopes * shares)).sum() + self.relative(self.fixed)
 
+    def expected_by_layer(self, weights: Tensor, shares: Tensor) -> Tensor:
+        """Return the relative cost [layers] of each layer in a mixture of options; see `expected` for the arguments."""
+        bases, slopes = self.tables(weights.device, weights.dtype)
+        return (weights * (bases + slopes * shares)).sum(1)
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """The relative cost of each layer's cheapest option without softmax chunks, and of its most expensive one."""
+        return [
+            (self.relative(min(line.base for line in own)), self.relative(max(line.at(1.0) for line in own)))
+            for own in self.lines
+        ]
+
     def tables(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return relative bases and slopes of the options' costs, [layers, most options], 0 past the last option."""
         if (device, dtype) not in self._tables:

@@ -13,7 +13,7 @@ from nas.distributed.devices import AUTO
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
 from nas.errors import UserError, user_errors
-from nas.relaxations import RELAXATIONS
+from nas.relaxations import RELAXATIONS, UNLEARNT
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.layers import routed_layers
@@ -47,6 +47,11 @@ def check(config: RunConfig) -> None:
 def check_together(config: RunConfig) -> None:
     """Raise a UserError for the first combination of options that cannot work; each must be allowed by itself."""
     _check_warmup(config.trainer)
+    if config.budget.by_layer and config.relaxation.name in UNLEARNT:
+        raise UserError(
+            f"budget.by_layer=true needs layers that are learnt, but relaxation.name={config.relaxation.name} draws "
+            "them; give budget.by_layer=false, or searcher=gradient."
+        )
     if config.budget.distillation and config.trainer.strategy == "fsdp":
         raise UserError(
             f"budget.distillation={config.budget.distillation:g} keeps a whole copy of the model, which "

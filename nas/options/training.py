@@ -72,25 +72,29 @@ class BudgetConfig:
     settle_from: float = option("fraction of training after which the minimum multiplier is 0", at_least=0, at_most=1)
     max_multiplier: float = option("maximum multiplier", at_least=0, ceiling=1e3)
     route_dropout_over: float = option(
-        "fraction of training, from the begin of routing, in which the probability that a chunk is kept whatever its "
-        "router decides falls from 1 to route_dropout; 0: no route dropout",
+        "fraction of training in which ever fewer random chunks are kept whatever routers decide; 0: none are",
         default=0.0,
         at_least=0,
         at_most=1,
     )
     route_dropout: float = option(
-        "this probability afterwards; no effect with route_dropout_over=0", default=0.0, at_least=0, below=1
+        "probability that a chunk is kept at random afterwards, if route_dropout_over is not 0",
+        default=0.0,
+        at_least=0,
+        below=1,
     )
     loss_margin: float | None = option(
-        "rise of the running loss above its lowest value, as a fraction of the first loss, from which the multiplier "
-        "is 0; null: it never is",
+        "rise of the loss, as a fraction of the first loss, from which the multiplier is 0; null: it never is",
         default=None,
         above=0,
         ceiling=1e3,
     )
+    by_layer: bool = option(
+        "whether each layer has a multiplier of its own and may cost the same fraction of its range; not if exact",
+        default=False,
+    )
     distillation: float = option(
-        "weight of the divergence from the predictions of the model at the end of the dense phase; falls to 0 over "
-        "tighten_over; 0: no distillation",
+        "weight of distilling the model of the dense phase while the budget tightens; 0: no distillation",
         default=0.0,
         at_least=0,
         ceiling=1e3,

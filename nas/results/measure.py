@@ -128,7 +128,7 @@ def budget_use(discretised: Discretised, config: BudgetConfig, steps: int) -> Bu
         used=discretised.used,
         least=cost.least,
         most=cost.most,
-        multiplier=budget.multiplier.item(),
+        multiplier=budget.pressure.item(),
         dense_steps=round(began * steps) + 1 if math.isfinite(began) else None,
     )
 

@@ -138,6 +138,11 @@ class ArchitectureLogits(nn.Module):
         """
         return cost.expected(self._weights(), self._updated(measured.cells, measured.shares[:, int(hard)]))
 
+    def cost_by_layer(self, cost: SpaceCost, measured: Measured, hard: bool = False) -> Tensor:
+        """Return the expected relative cost [layers] of each layer; see `cost` for the arguments."""
+        shares = self._updated(measured.cells, measured.shares[:, int(hard)])
+        return cost.expected_by_layer(self._weights(), shares)
+
     def routed_cost(self, cost: SpaceCost, measured: Measured) -> Tensor:
         """Return the part of the relative cost that routers control, for layers that are drawn uniformly.
 

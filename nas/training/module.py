@@ -68,6 +68,23 @@ class Validation(NamedTuple):
     found: Found | None
 
 
+class Spent(NamedTuple):
+    """The relative cost of a step.
+
+    Attributes:
+        total: cost of all layers.
+        priced: what the multiplier applies to: the same, or the scaled cost [layers] of each layer.
+    """
+
+    total: Tensor
+    priced: Tensor
+
+    @classmethod
+    def of(cls, cost: Tensor) -> "Spent":
+        """Return the cost of a step under one multiplier."""
+        return cls(cost, cost)
+
+
 class TrainingStream(IterableDataset[Scored]):
     """The scored training batches of a task from a given step on, with the rows of this process."""
 
@@ -250,8 +267,8 @@ class TrainingModule(lightning.LightningModule):
         figures = {"loss": loss.detach(), measure: quality}
         if self.supernet.searches:
             cost = self._budgeted(loss.detach(), measured, moment)
-            figures |= {self.cost.figure: cost.detach(), "multiplier": self.budget.multiplier}
-            loss = loss + self.budget.penalty(cost, moment.route_dropout)
+            figures |= {self.cost.figure: cost.total.detach(), "multiplier": self.budget.pressure}
+            loss = loss + self.budget.penalty(cost.priced, moment.route_dropout)
         elif self._dense_layers and moment.dense:
             self.budget.note(average(loss.detach()))
         if self.teacher is not None and not moment.dense:
@@ -279,19 +296,22 @@ class TrainingModule(lightning.LightningModule):
 
         return lambda layer, logits: over_all_rows(weigh, logits)
 
-    def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Tensor:
+    def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Spent:
         """Return the relative cost of a step, and update the budget with it."""
         if measured is None:
             self.budget.note(average(loss))
-            return loss.new_full((), self.budget.first)
-        if self.config.relaxation.name not in UNLEARNT:
-            cost = self.architecture_logits.cost(self.cost, measured, hard=self._by_logits)
+            return Spent.of(loss.new_full((), self.budget.first))
+        if self.budget.by_layer:
+            costs = self.architecture_logits.cost_by_layer(self.cost, measured, hard=self._by_logits)
+            cost = Spent(costs.sum() + self.cost.relative(self.cost.fixed), self.budget.scaled(costs))
+        elif self.config.relaxation.name not in UNLEARNT:
+            cost = Spent.of(self.architecture_logits.cost(self.cost, measured, hard=self._by_logits))
         else:
-            cost = self.architecture_logits.routed_cost(self.cost, measured)
+            cost = Spent.of(self.architecture_logits.routed_cost(self.cost, measured))
             if not self.space.routed:
                 return cost  # no trainable parameter affects it
         noted = average(loss) if self.budget.watches_loss else None
-        self.budget.update(average(cost.detach()), moment.allowed, moment.min_multiplier, noted)
+        self.budget.update(average(cost.priced.detach()), moment.allowed, moment.min_multiplier, noted)
         return cost
 
     def _measure_threshold(self, routing: dict[int, list[Routing]], figures: dict[str, Tensor], moment: Moment) -> None:

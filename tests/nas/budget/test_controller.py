@@ -178,6 +178,27 @@ def test_the_multiplier_is_0_while_the_loss_is_clearly_above_its_lowest_value() 
     assert set(budget(loss_margin=0.1).state_dict()) - set(budget().state_dict()) == {"lowest_loss"}
 
 
+def test_each_layer_can_have_a_multiplier_of_its_own() -> None:
+    ranges = [(0.0, 0.4), (0.2, 0.2), (0.0, 0.4)]  # the second layer has a fixed cost
+    made, plain = begun(ranges=ranges, floor=0.2), begun(floor=0.2)
+
+    def scaled(first: float, third: float) -> Tensor:
+        return made.scaled(torch.tensor([first, 0.2, third]))
+
+    assert scaled(0.4, 0.2).tolist() == pytest.approx([1.0, 0.2, 0.6])
+    for _ in range(20):
+        made.update(scaled(0.3, 0.3), 0.3, 0.02)
+        plain.update(torch.tensor(0.8), 0.3, 0.02)
+    assert made.pressure.item() == pytest.approx(plain.multiplier.item())
+    difference = made.penalty(scaled(0.4, 0.4)) - made.penalty(scaled(0.3, 0.3))
+    assert difference.item() == pytest.approx((plain.multiplier * 0.2 / 0.8).item(), rel=1e-5)
+    for _ in range(200):
+        made.update(scaled(0.3, 0.0), 0.3, 0.02)
+    assert made.multiplier[0] > 1
+    assert made.multiplier[2].item() == pytest.approx(0.02)
+    assert made.state_dict().keys() == plain.state_dict().keys()
+
+
 def test_it_tightens_while_the_share_is_over_the_allowed_one() -> None:
     found = multipliers(begun(), share=0.5, steps=50)
     assert found == sorted(found)
@@ -357,6 +378,8 @@ def test_options_that_cannot_be_are_named_with_what_would_do(changed: dict[str, 
             {"distillation": 1.0, "dense_until": 0.0},
             "budget.distillation=1 distils .* which budget.dense_until=0 leaves",
         ),
+        ({"exact": True, "loss_margin": 0.1}, "budget.loss_margin=0.1 lets the cost stay above"),
+        ({"exact": True, "ranges": [(0.0, 1.0)]}, "budget.by_layer=true limits each layer"),
     ],
 )
 def test_options_that_do_not_fit_together_are_named(changed: dict[str, Any], named: str) -> None:

@@ -76,6 +76,8 @@ def test_the_teacher_is_part_of_checkpoints() -> None:
     assert "teacher.model.embedding.weight is missing" in str(unfit({"state_dict": without, **parts}, module))
 
 
-def test_shards_are_not_distilled() -> None:
+def test_options_that_cannot_be_combined_are_named() -> None:
+    with pytest.raises(UserError, match=r"budget\.by_layer=true needs layers that are learnt.*; give"):
+        check_together(composed("search", *SEARCH, "relaxation=uniform", "budget.by_layer=true"))
     with pytest.raises(UserError, match=r"budget\.distillation=2 keeps a whole copy .*; give trainer\.strategy=ddp"):
         check_together(composed("search", *SEARCH, *DISTILLED, "trainer.strategy=fsdp"))

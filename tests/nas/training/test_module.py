@@ -51,8 +51,15 @@ def first_batch(module: TrainingModule) -> Scored:
 
 @pytest.mark.parametrize(
     "options",
-    [(), ("relaxation=gumbel",), ("model.rope_base=100",), TEXT, NEEDLE, ("budget.route_dropout_over=0.5",)],
-    ids=["recall", "gumbel", "rotary", "text", "needle", "route dropout"],
+    [
+        (),
+        ("relaxation=gumbel",),
+        ("model.rope_base=100",),
+        TEXT,
+        NEEDLE,
+        ("budget.route_dropout_over=0.5", "budget.by_layer=true", "budget.loss_margin=0.1"),
+    ],
+    ids=["recall", "gumbel", "rotary", "text", "needle", "remedies"],
 )
 @pytest.mark.parametrize("routed", [False, True], ids=["dense", "routed"])
 def test_a_step_reads_nothing_back(routed: bool, options: tuple[str, ...]) -> None:
@@ -136,6 +143,21 @@ def test_route_dropout_keeps_every_chunk_at_first_and_routers_learn_all_the_same
     assert torch.equal(output.logits, module.model(batch.tokens, keep_all, batch.places).logits)
     output.logits.logsumexp(-1).sum().backward()
     assert all(router.score.weight.grad.abs().sum() > 0 for router in routers_of(module.model))
+
+
+def test_a_budget_for_each_layer_prices_each_layer_by_its_own_cost() -> None:
+    module = made("cpu", "budget.by_layer=true", "budget.tighten_over=0", "budget.price=0", begun=True)
+    batch = first_batch(module)
+    module.training_step(batch, 0)
+    assert module.latest["share"] == 1.0
+    routers_of(module.model)[0].move_threshold(torch.tensor(50.0))
+    for _ in range(20):
+        loss = module.training_step(batch, 0)
+    assert module.latest["share"] == 0.5
+    first, second = module.budget.running_cost.tolist()
+    assert (first, second) == (pytest.approx(0.95**20, rel=0.1), 1.0)
+    pressed = module.budget.multiplier[1].item()  # of two layers, with the cost 1; the other has the cost 0
+    assert loss.item() == pytest.approx(float(module.latest["loss"]) + pressed / 2, abs=0.02)
 
 
 def test_the_figures_have_the_softmax_share_of_each_routed_layer() -> None:
