@@ -39,7 +39,8 @@ Chunks that go to it at random would train it to retrieve what softmax attention
 rely on any chunk. The same asymmetry has dropout on the skip connections of a supernet, which learn fastest there
 (P-DARTS; Chen et al. 2019, section 3.3). Routers keep their gradient at replaced chunks. A decision counts with the
 probability that it is not replaced, so the penalty is weighted by it, and the allowed cost does not fall faster than
-the probability.
+the probability. Until the running loss has fallen to ``learnt_at`` of the first loss, the multiplier is 0, at most
+until the probability is at its end: before, no chunk lowers the loss, and a price would drop all of them.
 """
 
 import math
@@ -109,6 +110,8 @@ class Budget(nn.Module):
     running_loss: Tensor
     lowest_loss: Tensor
     """Lowest running loss; only with ``loss_margin``."""
+    learnt: Tensor
+    """Whether the running loss has fallen to ``learnt_at`` of the first one; only with route dropout."""
     running_cost: Tensor
     began: Tensor
     _ranges: Tensor | None
@@ -184,6 +187,8 @@ class Budget(nn.Module):
             self.register_buffer(name, torch.tensor(math.nan))
         if loss_margin is not None:
             self.register_buffer("lowest_loss", torch.tensor(math.inf))
+        if route_dropout_over:
+            self.register_buffer("learnt", torch.tensor(data=False))
         self._began = math.inf  # value of the buffer, readable without waiting for a GPU
         self.register_load_state_dict_post_hook(Budget._read_began)
 
@@ -207,7 +212,7 @@ class Budget(nn.Module):
     @property
     def watches_loss(self) -> bool:
         """Whether routed steps need their loss."""
-        return self._loss_margin is not None
+        return self._loss_margin is not None or self.route_dropout_over > 0
 
     @property
     def first(self) -> float:
@@ -281,7 +286,7 @@ class Budget(nn.Module):
 
     @torch.no_grad()
     def note(self, loss: Tensor) -> None:
-        """Update the running loss with the loss of a step: of the dense phase, or of each one with ``loss_margin``."""
+        """Update the running loss with the loss of a step: of each one if the budget `watches_loss`."""
         loss, first = if_finite(loss, self.running_loss), self.first_loss.isnan()
         self.first_loss.copy_(torch.where(first, loss, self.first_loss))
         self.running_loss.copy_(torch.where(first, loss, self.running_loss)).lerp_(loss, 1 - RUNNING)
@@ -317,7 +322,12 @@ class Budget(nn.Module):
 
     @torch.no_grad()
     def update(
-        self, cost: Tensor, allowed: float | Tensor, min_multiplier: float | Tensor, loss: Tensor | None = None
+        self,
+        cost: Tensor,
+        allowed: float | Tensor,
+        min_multiplier: float | Tensor,
+        loss: Tensor | None = None,
+        route_dropout: float | Tensor = 0.0,
     ) -> None:
         """Update the multiplier after a routed step.
 
@@ -325,23 +335,33 @@ class Budget(nn.Module):
             cost: relative cost of the step, as for `penalty`.
             allowed: allowed relative cost.
             min_multiplier: minimum multiplier.
-            loss: loss of the step, averaged over processes; only with ``loss_margin``.
+            loss: loss of the step, averaged over processes; None unless the budget `watches_loss`.
+            route_dropout: probability that a chunk is kept at random.
         """
         self.running_cost.lerp_(if_finite(cost, self.running_cost), 1 - RUNNING)
         room = (
             torch.as_tensor(allowed).clamp(min=self.floor + (1 - self.floor) * self._fraction(self.target)) - self.floor
         )
         error = ((self.running_cost - allowed) / room).clamp(-1.0, 1.0)
-        before = self.integral.clone() if self.watches_loss else self.integral
+        before = self.integral.clone() if loss is not None else self.integral
         self.integral.add_(self.rate * error).clamp_(min=min_multiplier).clamp_(max=self.max_multiplier)
         multiplier = (self.integral + self.gain * error).clamp(min=min_multiplier)
         self.multiplier.copy_(multiplier.clamp(max=self.max_multiplier))
-        if self._loss_margin is not None:
-            assert loss is not None
+        if loss is not None:
             self.note(loss)
-            lost = self.running_loss - self.lowest_loss > self._loss_margin * self.first_loss
-            self.integral.copy_(torch.where(lost, torch.minimum(self.integral, before), self.integral))
-            self.multiplier.mul_(~lost)
+            idle = self._idles(route_dropout)
+            self.integral.copy_(torch.where(idle, torch.minimum(self.integral, before), self.integral))
+            self.multiplier.mul_(~idle)
+
+    def _idles(self, route_dropout: float | Tensor) -> Tensor:
+        """Return whether the multiplier is 0 at the present running loss, a scalar tensor."""
+        idle = torch.zeros_like(self.running_loss, dtype=torch.bool)
+        if self._loss_margin is not None:
+            idle = self.running_loss - self.lowest_loss > self._loss_margin * self.first_loss
+        if self.route_dropout_over:
+            self.learnt.logical_or_(self.running_loss <= self.learnt_at * self.first_loss)
+            idle = idle | (~self.learnt & torch.as_tensor(route_dropout > self._last_route_dropout, device=idle.device))
+        return idle
 
     @torch.no_grad()
     def move(self, threshold: Tensor) -> None:

@@ -311,7 +311,9 @@ class TrainingModule(lightning.LightningModule):
             if not self.space.routed:
                 return cost  # no trainable parameter affects it
         noted = average(loss) if self.budget.watches_loss else None
-        self.budget.update(average(cost.priced.detach()), moment.allowed, moment.min_multiplier, noted)
+        self.budget.update(
+            average(cost.priced.detach()), moment.allowed, moment.min_multiplier, noted, moment.route_dropout
+        )
         return cost
 
     def _measure_threshold(self, routing: dict[int, list[Routing]], figures: dict[str, Tensor], moment: Moment) -> None:

@@ -155,7 +155,10 @@ def test_route_dropout_falls_from_the_begin_of_routing_and_the_allowed_share_not
     observe(made, torch.tensor(4.0), 0.4)
     assert [made.route_dropout(progress) for progress in (0.4, 0.6, 0.8, 1.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
     assert [made.allowed(progress) for progress in (0.4, 0.6, 0.8, 1.0)] == pytest.approx([1.0, 0.5, 0.1, 0.1])
-    multipliers(made, 0.5, 3)
+    for loss, dropout, priced in ((4.0, 0.6, False), (4.0, 0.2, True), (4.0, 0.6, False), (0.1, 0.6, True)):
+        for _ in range(60):
+            made.update(torch.tensor(0.5), 0.1, 0.02, torch.tensor(loss), dropout)
+        assert (made.multiplier > 0) == priced
     full = made.penalty(torch.tensor(0.5))
     assert full > 0
     assert made.penalty(torch.tensor(0.5), 0.6).item() == pytest.approx(0.4 * full.item())
