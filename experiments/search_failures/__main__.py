@@ -6,8 +6,8 @@
 
 Each run is an ordinary search with the options of its task and its remedy. Remedies are combined by a plus sign. All
 remedies run with one seed before the next seed begins, so that a study that is stopped has a table of fewer seeds.
-Finished runs are not repeated, and stopped runs are resumed. After the deadline no run starts. The options are in
-config.yaml beside this file.
+Runs whose figures are in the JSON file beside the table are not repeated, even if their folders are gone. Stopped runs
+are resumed. After the deadline no run starts. The options are in config.yaml beside this file.
 
 On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d), see experiments/token_vs_hand.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from experiments.runs import RunsFailed, finished_run, machine, run_all, status_of
-from experiments.search_failures.results import Seed, report, seed_of
+from experiments.search_failures.results import read, report, seed_of, write
 from nas.runs.folder import Run
 from nas.runs.history import history
 
@@ -46,7 +46,9 @@ def main() -> int:
     parser.add_argument("--deadline", type=float, metavar="SECONDS", help="time after which no run starts")
     parser.add_argument("--smoke", action="store_true", help="small models and one task, for a CPU")
     parser.add_argument("--output", type=Path, default=Path("outputs/search_failures"), help="where the runs go")
-    parser.add_argument("--table", type=Path, default=HERE / "failures.md", help="path of the table")
+    parser.add_argument(
+        "--table", type=Path, default=HERE / "failures.md", help="path of the table; figures go beside it"
+    )
     parser.add_argument("overrides", nargs="*", help="options for every run, for example trainer.steps=600")
     given = parser.parse_args()
     chosen = study["smoke"] if given.smoke else study
@@ -55,9 +57,16 @@ def main() -> int:
     if unknown := {part for name in remedies for part in name.split("+")} - study["remedies"].keys():
         parser.error(f"--remedies has {', '.join(sorted(unknown))}; choose of: {', '.join(study['remedies'])}")
     deadline = None if given.deadline is None else time.monotonic() + given.deadline
+    kept = given.table.with_suffix(".json")
+    options = [*(["--smoke"] if given.smoke else []), *given.overrides]
+    try:
+        found = read(kept, options)
+    except ValueError as error:
+        parser.error(f"{error}; give another --table")
     places = {
         (task, remedy, seed): given.output / task / f"{remedy}_{seed}"
         for seed, remedy, task in product(seeds, remedies, tasks)
+        if seed not in {one.seed for one in found.get(task, {}).get(remedy, [])}
     }
     commands = {
         folder: [*SEARCH, *options_of(study, task, remedy, given.smoke), *given.overrides, f"seed={seed}"]
@@ -68,16 +77,16 @@ def main() -> int:
         done = run_all(commands, given.workers, {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}, deadline)
     except RunsFailed as error:
         done, failed = error.done, error.failed
-    found: dict[str, dict[str, list[Seed]]] = {}
     for (task, remedy, seed), folder in places.items():
         if folder in done:
             made = seed_of(seed, done[folder].metrics, history(Run(finished_run(folder))))
             found.setdefault(task, {}).setdefault(remedy, []).append(made)
-    options = f", options of every run: {' '.join(given.overrides)}" if given.overrides else ""
-    text = report(found) + f"\n{machine()}, {given.workers} runs at a time{options}.\n"
+    others = f", options of every run: {' '.join(options)}" if options else ""
+    text = report(found) + f"\n{machine()}, {given.workers} runs at a time{others}.\n"
     given.table.write_text(text, encoding="utf-8")
+    write(kept, found, options)
     print(text)
-    print(f"written to {given.table}; {len(done)} of {len(commands)} runs are made")
+    print(f"written to {given.table} and {kept}; {len(done)} of {len(commands)} missing runs are made")
     print(*(f"{folder}: failed, see {folder / 'log.txt'}" for folder in failed), sep="\n", file=sys.stderr)
     return 1 if failed else 0
 

@@ -1,9 +1,12 @@
 """Results of the study of failed searches: how many seeds succeed, and when and where the others drop their chunks."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 from nas.evaluation.metrics import HIGHER
 from nas.report.units import MISSING, markdown, number
@@ -58,6 +61,37 @@ class Seed:
     def merit(self) -> float:
         """The quality at the training length, or its negative if lower is better."""
         return self.quality[1] if HIGHER[self.measure] else -self.quality[1]
+
+
+Found = dict[str, dict[str, list[Seed]]]
+"""The seeds of a study by task and by remedy."""
+
+
+def write(path: Path, found: Found, options: Sequence[str]) -> None:
+    """Write the figures of all searches, and the options that they share, as JSON."""
+    rows = {task: {name: [asdict(seed) for seed in own] for name, own in by.items()} for task, by in found.items()}
+    path.write_text(json.dumps({"options": list(options), "found": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path, options: Sequence[str]) -> Found:
+    """Return the searches of a file that `write` wrote; none if there is no file.
+
+    Raises:
+        ValueError: they were made with other options.
+    """
+    if not path.exists():
+        return {}
+    given = json.loads(path.read_text(encoding="utf-8"))
+    if given["options"] != list(options):
+        raise ValueError(f"{path} has runs with the options {' '.join(given['options']) or 'of the study alone'}")
+    return {
+        task: {name: [_restored(row) for row in own] for name, own in by.items()} for task, by in given["found"].items()
+    }
+
+
+def _restored(row: dict[str, Any]) -> Seed:
+    by_number = {name: {int(key): value for key, value in row[name].items()} for name in ("quality", "dropped_at")}
+    return Seed(**row | by_number)
 
 
 def seed_of(seed: int, metrics: Metrics, logged: Logged) -> Seed:

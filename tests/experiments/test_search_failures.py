@@ -1,5 +1,6 @@
 """The study of failed searches: its tables from given figures, its options, and a small study."""
 
+import shutil
 import sys
 from collections.abc import Mapping
 from inspect import signature
@@ -84,7 +85,18 @@ def test_a_small_study_makes_missing_runs_until_the_deadline(
         assert capsys.readouterr().out.count("$ python -m nas.search") == starts
         text = (tmp_path / "t.md").read_text()
         assert all(cells(text, name)["succeeded"].endswith(" of 1") for name in rows)
-    monkeypatch.setattr(sys, "argv", ["search_failures", *given, "--remedies", "none+prayer"])
-    with pytest.raises(SystemExit):
-        command.main()
-    assert "--remedies has prayer; choose of: none, " in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "runs")
+    for options, refused in (
+        (["--remedies", "none+prayer"], "--remedies has prayer; choose of: none, "),
+        (["trainer.steps=9"], "t.json has runs with the options --smoke; give another --table"),
+        ([], ""),
+    ):
+        monkeypatch.setattr(sys, "argv", ["search_failures", *given, *options])
+        if refused:
+            with pytest.raises(SystemExit):
+                command.main()
+        else:
+            assert command.main() == 0
+        assert refused in capsys.readouterr().err
+    assert (tmp_path / "t.md").read_text() == text
+    assert not (tmp_path / "runs").exists()
