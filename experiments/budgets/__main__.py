@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from experiments.runs import finished_run, run_once, status_of
 from nas import search_spaces
-from nas.budget.controller import budgeted_cost
+from nas.budget.build import budgeted_cost
 from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
 from nas.config import CONF, SearchConfig, register
 from nas.data import build_task

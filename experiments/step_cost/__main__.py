@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from nas import search_spaces
-from nas.budget.controller import budgeted_cost
+from nas.budget.build import budgeted_cost
 from nas.config import CONF, SearchConfig, register
 from nas.data import build_task
 from nas.evaluation.metrics import token_losses

@@ -45,18 +45,12 @@ until the probability is at its end: before, no chunk lowers the loss, and a pri
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
-from nas.budget.cost import SOFTMAX_SHARE, UNITS, SpaceCost
-from nas.config import BudgetConfig
-from nas.errors import UserError
-from nas.search_spaces.space import Space
+from nas.budget.checks import CHEAPEST, check_multiplier, check_phases
 
-MOST_EXPENSIVE, BOTH, CHEAPEST = STARTS = "most_expensive", "both", "cheapest"
-"""Architectures from which the cost can approach the target, as `budget.start` names them."""
 MIN_FRACTION = 0.01
 """Lower bound of the target in the geometric fall and in the divisor of errors; 0 is the floor, 1 the highest cost."""
 THRESHOLD_RATE = 0.5
@@ -140,37 +134,8 @@ class Budget(nn.Module):
         distillation: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 < target <= 1:
-            raise UserError(
-                f"budget.target={target} is no fraction of the highest cost; give a number over 0 and at most 1."
-            )
-        if start not in STARTS:
-            raise UserError(f"budget.start={start} is unknown; choose one of: {', '.join(STARTS)}.")
-        if price > max_multiplier:
-            raise UserError(
-                f"budget.price={price} exceeds budget.max_multiplier={max_multiplier}; give a smaller price."
-            )
-        if route_dropout_over and start == CHEAPEST:
-            raise UserError(
-                f"budget.route_dropout_over={route_dropout_over:g} keeps chunks at first, but budget.start={start} "
-                "drops them; give budget.start=most_expensive or budget.route_dropout_over=0."
-            )
-        for option, value in (("dense_until", dense_until), ("tighten_over", tighten_over)):
-            if distillation and not value:
-                raise UserError(
-                    f"budget.distillation={distillation:g} distils the model of the dense phase while the budget "
-                    f"tightens, which budget.{option}=0 leaves no step for; give a larger budget.{option}."
-                )
-        if exact and loss_margin is not None:
-            raise UserError(
-                f"budget.loss_margin={loss_margin:g} lets the cost stay above the target, which budget.exact=true "
-                "forbids; give budget.exact=false or budget.loss_margin=null."
-            )
-        if exact and ranges:
-            raise UserError(
-                "budget.by_layer=true limits each layer, but budget.exact=true moves the thresholds of all routers "
-                "together; give budget.exact=false or budget.by_layer=false."
-            )
+        check_phases(target, start, dense_until, tighten_over, route_dropout_over, distillation)
+        check_multiplier(exact, price, max_multiplier, ranges, loss_margin)
         self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
@@ -360,7 +325,8 @@ class Budget(nn.Module):
             idle = self.running_loss - self.lowest_loss > self._loss_margin * self.first_loss
         if self.route_dropout_over:
             self.learnt.logical_or_(self.running_loss <= self.learnt_at * self.first_loss)
-            idle = idle | (~self.learnt & torch.as_tensor(route_dropout > self._last_route_dropout, device=idle.device))
+            falls = torch.zeros_like(self.running_loss) + route_dropout > self._last_route_dropout
+            idle = idle | (~self.learnt & falls)
         return idle
 
     @torch.no_grad()
@@ -373,36 +339,3 @@ def if_finite(value: Tensor, otherwise: Tensor) -> Tensor:
     """Return a value of a step, or ``otherwise`` if the step overflowed: a gradient scaler then skips the step."""
     value = value.to(otherwise)
     return torch.where(value.isfinite(), value, otherwise)
-
-
-def budgeted_cost(config: BudgetConfig, space: Space) -> SpaceCost:
-    """Return the cost of a space in the resource of the budget; UserError if the resource is unknown."""
-    if config.resource not in UNITS:
-        raise UserError(f"budget.resource={config.resource} is unknown; choose one of: {', '.join(UNITS)}.")
-    return SpaceCost(config.resource, space, config.context)
-
-
-def build_budget(config: BudgetConfig, cost: SpaceCost) -> Budget:
-    """Return the budget of a config; UserError if no architecture of the space can meet it."""
-    options = asdict(config)
-    resource, target, by_layer = options.pop("resource"), options.pop("target"), options.pop("by_layer")
-    del options["context"]
-    if resource == SOFTMAX_SHARE:
-        target = Budget(target=target, **options).target  # checks the target, even if nothing is searched
-    if cost.least >= cost.most:  # every architecture costs the same
-        return Budget(target=1.0, **options)
-    _check_reachable(cost, target, config.exact)
-    ranges = cost.ranges if by_layer else ()
-    return Budget(target=min(1.0, cost.relative(target)), floor=cost.relative(cost.least), ranges=ranges, **options)
-
-
-def _check_reachable(cost: SpaceCost, target: float, exact: bool) -> None:
-    """Raise UserError if every architecture costs more than the target, or less and the budget is exact."""
-    if target >= cost.least and target > 0 and not (exact and target > cost.most):
-        return
-    at = "" if cost.resource == SOFTMAX_SHARE else f" at budget.context={cost.context}"
-    advice = "give a number in that range" if exact else f"give {cost.shown(cost.least)} or more"
-    raise UserError(
-        f"budget.target={cost.shown(target)} cannot be met: architectures of {cost.space.name} need from "
-        f"{cost.shown(cost.least)} to {cost.shown(cost.most)} {UNITS[cost.resource]}{at}; {advice}."
-    )

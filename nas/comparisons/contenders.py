@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nas.budget.controller import budgeted_cost, build_budget
+from nas.budget.build import budgeted_cost, build_budget
 from nas.budget.cost import SOFTMAX_SHARE
 from nas.comparisons.recipe import ComparedRun
 from nas.config import BudgetConfig, CompareConfig

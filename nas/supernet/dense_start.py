@@ -7,7 +7,7 @@ share the projections of the layer.
 
 from collections.abc import Collection
 
-from nas.budget.controller import CHEAPEST
+from nas.budget.checks import CHEAPEST
 from nas.config import TrainConfig
 from nas.errors import UserError
 from nas.models.mixers import LayerChoice

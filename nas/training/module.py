@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
-from nas.budget.controller import BOTH, budgeted_cost, build_budget
+from nas.budget.build import budgeted_cost, build_budget
+from nas.budget.checks import BOTH
 from nas.config import RunConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import seed_default, stable_seed

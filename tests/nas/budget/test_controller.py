@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.budget.controller import Budget
-from nas.budget.cost import UNITS
-from nas.errors import UserError
-from tests.nas.commands import SMALL, nas, refusal
+from tests.nas.commands import SMALL, nas
 
 OPTIONS: dict[str, Any] = {
     "target": 0.1,
@@ -312,79 +310,3 @@ def test_an_exact_budget_that_no_choice_uses_up_is_told_of(tmp_path: Path) -> No
     spent = json.loads((ended.run / "metrics.json").read_text())["budget"]
     assert spent["used"] in (0.0, 0.25)
     assert f"The budget is not met: the model needs {spent['used']:g} of the chunks, the target is 0.125." in ended.out
-
-
-LAYERS = "+space=layer_hybrid"
-TOKENS = "+space=token_hybrid"
-
-
-@pytest.mark.parametrize(
-    ("options", "given", "advice"),
-    [
-        ((TOKENS, "budget.resource=seconds"), "budget.resource=seconds is unknown", ", ".join(UNITS)),
-        ((TOKENS, "budget=kv_bytes", "budget.context=0"), "budget.context=0 is not allowed", "give 1 or more"),
-        ((TOKENS, "budget.start=middle"), "budget.start=middle is unknown", "most_expensive, both, cheapest"),
-        ((TOKENS, "budget.start=dearest"), "budget.start=dearest is unknown", "choose one of: most_expensive, both"),
-        ((TOKENS, "budget.target=0"), "budget.target=0", "give a number over 0 and at most 1"),
-        ((TOKENS, "budget.target=1.2"), "budget.target=1.2", "give a number over 0 and at most 1"),
-        (
-            (LAYERS, "budget=kv_bytes", "budget.target=1000", "budget.context=1000"),
-            "budget.target=1000 cannot be met: architectures of layer_hybrid need from {least} to {most} bytes of "
-            "keys, values and states at budget.context=1000",
-            "give {least} or more",
-        ),
-        (
-            (LAYERS, "budget=flops", "budget.target=1e9", "budget.exact=true"),
-            "budget.target=1000000000 cannot be met",
-            "FLOPs per token at budget.context=4096; give a number in that range",
-        ),
-    ],
-    ids=lambda value: " ".join(value[1:]) if isinstance(value, tuple) else "",
-)
-def test_a_budget_that_cannot_be_met(tmp_path: Path, options: tuple[str, ...], given: str, advice: str) -> None:
-    # Of the small model: a state of 8 x 8 twice and a decay for each of two heads, and 2 x (8 + 8) numbers a key.
-    figures = {"least": 4 * 4 * (2 * 128 + 2), "most": 4 * (2 * 32 * 1000 + 4 * (2 * 128 + 2))}
-    message = refusal("search", *SMALL, *options, f"output={tmp_path / 'none'}")
-    assert given.format(**figures) in message
-    assert advice.format(**figures) in message
-    assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"target": 0.0},
-        {"target": 1.5},
-        {"target": -0.1},
-        {"target": math.nan},
-        {"price": 3.5},
-    ],
-    ids=str,
-)
-def test_options_that_cannot_be_are_named_with_what_would_do(changed: dict[str, Any]) -> None:
-    with pytest.raises(UserError) as caught:
-        budget(**changed)
-    ((name, value),) = changed.items()
-    assert f"budget.{name}={value}" in str(caught.value)
-    assert "; give" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"start": "cheapest", "route_dropout_over": 0.5}, "budget.route_dropout_over=0.5 keeps chunks at first"),
-        (
-            {"distillation": 1.0, "tighten_over": 0.0},
-            "budget.distillation=1 distils .* which budget.tighten_over=0 leaves",
-        ),
-        (
-            {"distillation": 1.0, "dense_until": 0.0},
-            "budget.distillation=1 distils .* which budget.dense_until=0 leaves",
-        ),
-        ({"exact": True, "loss_margin": 0.1}, "budget.loss_margin=0.1 lets the cost stay above"),
-        ({"exact": True, "ranges": [(0.0, 1.0)]}, "budget.by_layer=true limits each layer"),
-    ],
-)
-def test_options_that_do_not_fit_together_are_named(changed: dict[str, Any], named: str) -> None:
-    with pytest.raises(UserError, match=f"{named}.*; give"):
-        budget(**changed)
