@@ -199,15 +199,17 @@ class Budget(nn.Module):
             return tightened
         return max(tightened, self.floor + (1 - self.floor) * (1 - self._done(progress, self.route_dropout_over)))
 
-    def route_dropout(self, progress: float) -> float:
-        """Return the probability that a chunk is kept at random at a fraction of training."""
+    def route_dropout(self, progress: float) -> float | None:
+        """Return the probability that a chunk is kept at random at a fraction of training; None if none ever is."""
         if not self.route_dropout_over:
-            return 0.0
+            return None
         return 1 - (1 - self._last_route_dropout) * self._done(progress, self.route_dropout_over)
 
-    def distillation(self, progress: float) -> float:
-        """Return the weight of distillation at a fraction of training; 0 during the dense phase."""
-        return 0.0 if self.dense else self._distillation * (1 - self._done(progress, self.tighten_over))
+    def distillation(self, progress: float) -> float | None:
+        """Return the weight of distillation at a fraction of training; None if it is always 0."""
+        if not self._distillation:
+            return None
+        return self._distillation * (1 - self._done(progress, self.tighten_over))
 
     def _done(self, progress: float, over: float) -> float:
         """Return the part in [0, 1] that is done of what lasts a fraction of training from the begin of routing."""
@@ -271,19 +273,19 @@ class Budget(nn.Module):
             self.began.fill_(progress)
             self._read_began()
 
-    def penalty(self, cost: Tensor, route_dropout: float | Tensor = 0.0) -> Tensor:
+    def penalty(self, cost: Tensor, route_dropout: float | Tensor | None = None) -> Tensor:
         """Return the term to add to the loss for a differentiable relative cost, in proportion to the multiplier.
 
         Args:
             cost: relative cost of a step; [layers] as `scaled` returns it, with a multiplier for each layer.
-            route_dropout: probability that a chunk is kept whatever its router decides.
+            route_dropout: probability that a chunk is kept whatever its router decides; None without route dropout.
         """
         if self.floor >= 1:
             return 0.0 * cost.sum()
         penalty = self.multiplier * (cost / (1 - self.floor))
         if self._ranges is not None:
             penalty = (self._weights * penalty).sum()
-        return penalty * (1 - route_dropout) if self.route_dropout_over else penalty
+        return penalty if route_dropout is None else penalty * (1 - route_dropout)
 
     @torch.no_grad()
     def update(
@@ -292,7 +294,7 @@ class Budget(nn.Module):
         allowed: float | Tensor,
         min_multiplier: float | Tensor,
         loss: Tensor | None = None,
-        route_dropout: float | Tensor = 0.0,
+        route_dropout: float | Tensor | None = None,
     ) -> None:
         """Update the multiplier after a routed step.
 
@@ -301,7 +303,7 @@ class Budget(nn.Module):
             allowed: allowed relative cost.
             min_multiplier: minimum multiplier.
             loss: loss of the step, averaged over processes; None unless the budget `watches_loss`.
-            route_dropout: probability that a chunk is kept at random.
+            route_dropout: probability that a chunk is kept at random; None without route dropout.
         """
         self.running_cost.lerp_(if_finite(cost, self.running_cost), 1 - RUNNING)
         room = (
@@ -318,12 +320,12 @@ class Budget(nn.Module):
             self.integral.copy_(torch.where(idle, torch.minimum(self.integral, before), self.integral))
             self.multiplier.mul_(~idle)
 
-    def _idles(self, route_dropout: float | Tensor) -> Tensor:
+    def _idles(self, route_dropout: float | Tensor | None) -> Tensor:
         """Return whether the multiplier is 0 at the present running loss, a scalar tensor."""
         idle = torch.zeros_like(self.running_loss, dtype=torch.bool)
         if self._loss_margin is not None:
             idle = self.running_loss - self.lowest_loss > self._loss_margin * self.first_loss
-        if self.route_dropout_over:
+        if route_dropout is not None:
             self.learnt.logical_or_(self.running_loss <= self.learnt_at * self.first_loss)
             falls = torch.zeros_like(self.running_loss) + route_dropout > self._last_route_dropout
             idle = idle | (~self.learnt & falls)

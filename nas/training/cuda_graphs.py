@@ -38,16 +38,26 @@ class Moment(NamedTuple):
         temperature: temperature of the relaxation.
         allowed: allowed relative cost.
         min_multiplier: minimum of the budget multiplier.
-        route_dropout: probability that a chunk is kept whatever its router decides.
-        distillation: weight of the divergence from the model of the dense phase.
+        route_dropout: probability that a chunk is kept whatever its router decides; None without route dropout.
+        distillation: weight of the divergence from the model of the dense phase; None without distillation.
     """
 
     dense: bool
     temperature: float | Tensor
     allowed: float | Tensor
     min_multiplier: float | Tensor
-    route_dropout: float | Tensor = 0.0
-    distillation: float | Tensor = 0.0
+    route_dropout: float | Tensor | None = None
+    distillation: float | Tensor | None = None
+
+    def buffered(self, device: torch.device) -> "Moment":
+        """Return the moment with each number in a buffer on the device."""
+        return Moment(self.dense, *(None if x is None else torch.full((), float(x), device=device) for x in self[1:]))  # type: ignore[arg-type]
+
+    def fill(self, later: "Moment") -> None:
+        """Write the numbers of another moment into the buffers of this one, which `buffered` made."""
+        for buffer, value in zip(self[1:], later[1:], strict=True):
+            if isinstance(buffer, Tensor) and value is not None:
+                buffer.fill_(value)  # the launch carries the number, without a copy from the host
 
 
 class Computed(NamedTuple):
@@ -88,8 +98,7 @@ class StaticStep:
     def __init__(self, compute: Compute, parameters: Sequence[Tensor], batch: Scored, moment: Moment) -> None:
         self._compute, self._parameters = compute, parameters
         self._batch = Scored(*(None if x is None else x.clone() for x in batch))  # type: ignore[arg-type]
-        self._changing = [torch.full((), float(x), device=batch.tokens.device) for x in moment[1:]]
-        self._moment = Moment(moment.dense, *self._changing)
+        self._moment = moment.buffered(batch.tokens.device)
         self._loss: Tensor | None = None
         self._figures: dict[str, Tensor] = {}
         self._gradients: list[Tensor | None] = []
@@ -118,8 +127,7 @@ class StaticStep:
         for buffer, given in zip(self._batch, batch, strict=True):
             if buffer is not None and given is not None:
                 buffer.copy_(given)
-        for changing, value in zip(self._changing, moment[1:], strict=True):
-            changing.fill_(value)  # the launch carries the number, without a copy from the host
+        self._moment.fill(moment)
         self.replay()
         assert self._loss is not None
         return Computed(self._loss, self._figures)

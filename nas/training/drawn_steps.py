@@ -89,8 +89,7 @@ class DrawnStep:
         self._parts, self._recordings = parts, recordings
         self._batch = [Port(x.clone()) for x in batch if x is not None]
         device, cells = batch.tokens.device, parts.logits.shares.shape
-        self._changing = [torch.full((), float(x), device=device) for x in moment[1:]]
-        self._moment = Moment(moment.dense, *self._changing)
+        self._moment = moment.buffered(device)
         weight = parts.model.embedding.weight
         shape = (*batch.tokens.shape, weight.shape[1])
         self._streams = [_port(shape, weight) for _ in parts.model.blocks]
@@ -107,8 +106,7 @@ class DrawnStep:
         """Run a step on this batch. The result is valid until the next step; the loss is already differentiated."""
         for port, given in zip(self._batch, (x for x in batch if x is not None), strict=True):
             port.value.copy_(given)
-        for changing, value in zip(self._changing, moment[1:], strict=True):
-            changing.fill_(value)
+        self._moment.fill(moment)
         self._used = []
         layer_choices = self._parts.draw(self._moment, self._begin)
         if not self._used:  # nothing was drawn on the device

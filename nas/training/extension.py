@@ -87,5 +87,6 @@ def _scheduled(module: TrainingModule, step: int, steps: int) -> Mapping[str, fl
         figures["temperature"] = interpolate(relaxation.temperature_start, relaxation.temperature_end, progress)
         figures["allowed cost"] = module.budget.allowed(progress)
         figures["minimum multiplier"] = module.budget.min_multiplier(progress)
-        figures["route dropout"] = module.budget.route_dropout(progress)
+        if (route_dropout := module.budget.route_dropout(progress)) is not None:
+            figures["route dropout"] = route_dropout
     return figures

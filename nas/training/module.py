@@ -272,7 +272,7 @@ class TrainingModule(lightning.LightningModule):
             loss = loss + self.budget.penalty(cost.priced, moment.route_dropout)
         elif self._dense_layers and moment.dense:
             self.budget.note(average(loss.detach()))
-        if self.teacher is not None and not moment.dense:
+        if self.teacher is not None and moment.distillation is not None and not moment.dense:
             divergence = part_of_mean(self.teacher.divergence(logits, batch))
             figures[DISTILLATION] = divergence.detach()
             loss = loss + moment.distillation * divergence
@@ -293,7 +293,7 @@ class TrainingModule(lightning.LightningModule):
 
         def weigh(rows: Tensor) -> Tensor:
             weights = relaxation(rows, moment.temperature)
-            return keep_at_random(weights, moment.route_dropout) if self.budget.route_dropout_over else weights
+            return weights if moment.route_dropout is None else keep_at_random(weights, moment.route_dropout)
 
         return lambda layer, logits: over_all_rows(weigh, logits)
 

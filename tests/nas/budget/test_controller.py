@@ -160,7 +160,7 @@ def test_route_dropout_falls_from_the_begin_of_routing_and_the_allowed_share_not
     full = made.penalty(torch.tensor(0.5))
     assert full > 0
     assert made.penalty(torch.tensor(0.5), 0.6).item() == pytest.approx(0.4 * full.item())
-    assert budget().route_dropout(0.5) == 0.0
+    assert budget().route_dropout(0.5) is None
 
 
 def test_the_multiplier_is_0_while_the_loss_is_clearly_above_its_lowest_value() -> None:
