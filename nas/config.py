@@ -158,6 +158,13 @@ class CompareConfig(RunConfig):
         at_least=1,
         ceiling=10**6,
     )
+    searched: list[str] = option(
+        "spaces that are searched anew with each seed, each followed by options of nas.search: 'joint budget=flops'",
+        default_factory=list,
+    )
+    shared: list[str] = option(
+        "options of this command line that its searches have too; set by the command", default_factory=list
+    )
     dense_start: bool = option(
         "whether hand-designed hybrids start as searched models do, see nas.train dense_start=", default=False
     )

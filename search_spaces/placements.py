@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-LETTERS = {"s": "softmax", "l": "linear", "w": "window"}
+from nas.search_spaces.architecture import Layer
+
+LETTERS = {"s": "softmax", "l": "linear", "w": "window", "t": "token_hybrid"}
 """The mixer of each letter."""
 BETWEEN = ".."
 """What stands between the first and the last placement in the name of all placements."""
@@ -19,6 +21,21 @@ def spelled(name: str) -> list[str] | None:
     (['linear', 'softmax', 'linear'], None)
     """
     return [LETTERS[letter] for letter in name] if name and set(name) <= LETTERS.keys() else None
+
+
+def pattern(layers: Sequence[Layer]) -> str:
+    """Return the pattern of layers by letter, with the chunk sizes of those with a router; by name for other mixers.
+
+    >>> pattern([Layer("linear", 64), Layer("token_hybrid", 16), Layer("softmax", 64)]), pattern([Layer("fla:kda", 64)])
+    ('lts@16', 'fla:kda')
+    """
+    letters = {mixer: letter for letter, mixer in LETTERS.items()}
+    if all(layer.mixer in letters for layer in layers):
+        text = "".join(letters[layer.mixer] for layer in layers)
+    else:
+        text = "-".join(layer.mixer for layer in layers)
+    chunks = ",".join(str(layer.chunk_size) for layer in layers if layer.routed)
+    return f"{text}@{chunks}" if chunks else text
 
 
 def placements(name: str) -> list[str] | None:

@@ -4,7 +4,8 @@ Costs are computed from the architecture alone, layer by layer. They are linear 
 layer. A budget can therefore be differentiated, and the reachable range of a space follows from its options.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -61,6 +62,26 @@ def training_flops_per_token(architecture: Architecture, shares: Mapping[int, fl
     )  # linear in the context, so the mean is the cost at half the length
 
 
+def search_flops_per_token(space: Space, computed: Callable[[int], int], share: float, length: int) -> float:
+    """Return the training FLOPs of a token in a search, averaged over sequences of ``length``.
+
+    A layer computes some of its options in a step, all of them equally often. What they share, such as projections and
+    the MLP, counts once. The count leaves out that the dense phase computes a single option.
+
+    Args:
+        space: the searched space.
+        computed: function from the number of options of a layer to the number of those that a step computes.
+        share: softmax share of routed layers.
+        length: length of a training sequence.
+    """
+    total, sizes = fixed(FLOPS, space.sizes), space.sizes
+    for options in space.options:
+        common = 2 * min(_common_weights(sizes, option) for option in options)
+        own = [line(FLOPS, sizes, option, length // 2).at(share) - common for option in options]
+        total += common + computed(len(options)) * fmean(own)
+    return 3 * total
+
+
 def _of_architecture(resource: str, a: Architecture, shares: Mapping[int, float], context: int) -> float:
     each = (line(resource, a, layer, context).at(shares.get(index, 1.0)) for index, layer in enumerate(a.layers))
     return fixed(resource, a) + sum(each)
@@ -93,18 +114,19 @@ def fixed(resource: str, sizes: Architecture) -> float:
 
 def _layer_weights(a: Architecture, layer: Layer) -> int:
     """Return the number of weights of a layer that multiply each token, including those of its router."""
-    operations = [find(name) for name in layer.operations]
-    keys, values, per_head = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim, a.softmax_heads
+    weights = _common_weights(a, layer) + sum(find(name).weights(a) for name in layer.operations)
+    if layer.routed:  # router; weights of the branches
+        weights += 2 * a.routing_heads * (len(a.router_reads) * a.width + 1)
+        weights += 2 * a.linear_heads * a.key_dim * a.softmax_heads
+    return weights
+
+
+def _common_weights(a: Architecture, layer: Layer) -> int:
+    """Return the number of weights of a layer that all mixers with branches have, and multiply each token."""
+    keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
     weights = 2 * a.width + 3 * a.width * (layer.mlp_width or a.mlp_width)  # norms; SwiGLU
-    weights += sum(operation.weights(a) for operation in operations)
-    if any(
-        isinstance(operation, Branch) for operation in operations
-    ):  # q, k, v, gate and output projections; convolutions
+    if any(isinstance(find(name), Branch) for name in layer.operations):  # q, k, v, gate and output; convolutions
         weights += a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)
-    if layer.routed:
-        weights += (
-            2 * a.routing_heads * (len(a.router_reads) * a.width + 1) + 2 * keys * per_head
-        )  # router; weights of the branches
     return weights
 
 

@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from statistics import fmean
 
-from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
+from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, search_flops_per_token, training_flops_per_token
 from nas.comparisons.contenders import Contender
 from nas.comparisons.convergence import late_gain
 from nas.comparisons.jobs import Jobs
 from nas.comparisons.metrics_file import layer_shares, shares_at
 from nas.comparisons.results import Comparison, Trained, TrainedContender
-from nas.runs.folder import Run
+from nas.runs.folder import ARCHITECTURE, Run
 from nas.runs.history import history, mean_share
 from nas.runs.metrics import Metrics, read_metrics
+from nas.runs.model_files import load_architecture
+from nas.search_spaces.architecture import Architecture
+from nas.supernet.architecture_logits import computed_options
 
 Timings = Mapping[str, Mapping[str, float]]
 """Seconds per token by name of the contender: "prefill" for a prompt, "decode" for generation."""
@@ -52,7 +56,7 @@ def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> Tr
         searched=contender.searched,
         learning_rate=rate,
         tried=jobs.merits(contender) or {},
-        architecture=contender.architecture.to_dict(),
+        architecture=_architecture(contender, every[0][1]).to_dict(),
         placements=contender.placements,
         runs=tuple(
             _trained(job.seed, run, contender, jobs.config.data.length, timings.get(contender.name, {}))
@@ -63,7 +67,7 @@ def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> Tr
 
 def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Mapping[str, float]) -> Trained:
     metrics = read_metrics(run.path)
-    learnt, architecture, retrieving = metrics.learnt, contender.architecture, metrics.retrieving_layer
+    learnt, architecture, retrieving = metrics.learnt, _architecture(contender, run), metrics.retrieving_layer
     own, logged = learnt.by_factor, history(run)
 
     def mean_shares(context: int) -> dict[int, float]:
@@ -81,6 +85,7 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
         training_flops=metrics.training_tokens
         * _per_token(mean_share(logged), contender, shares_at(learnt, length, length), length),
+        layers=tuple(architecture.to_dict()["layers"]),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
         parameters=metrics.cost.parameters,
@@ -89,8 +94,20 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
     )
 
 
+def _architecture(contender: Contender, run: Run) -> Architecture:
+    """Return the architecture of a training: the one that it found if it is a search."""
+    return contender.architecture if contender.search is None else load_architecture(run.path / ARCHITECTURE)
+
+
 def _per_token(mean: float | None, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
-    """Return the training FLOPs per token, at the mean softmax share during training; at the final one without it."""
+    """Return the training FLOPs per token, at the mean softmax share during training; at the final one without it.
+
+    A search whose softmax share is not known counts with a share of 1, an upper bound.
+    """
+    if contender.search is not None:
+        relaxation = contender.search.relaxation
+        computed = partial(computed_options, relaxation=relaxation.name, pairs=relaxation.pairs)
+        return search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
     found = {layer: fmean(heads) for layer, heads in shares.items()}
     return training_flops_per_token(
         contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length

@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from nas import search_spaces
 from nas.budget.build import budgeted_cost, build_budget
 from nas.budget.cost import SOFTMAX_SHARE
 from nas.comparisons.recipe import ComparedRun
-from nas.config import BudgetConfig, CompareConfig
+from nas.comparisons.searches import Entry, entries, search_of
+from nas.config import BudgetConfig, CompareConfig, SearchConfig
 from nas.errors import UserError, user_errors
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.models.operations import check_operations, dense_share
 from nas.search_spaces import baselines
-from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.placements import placements
 from nas.search_spaces.space import Space
+from nas.workflows.search import space_of
 
 TOLERANCE = 0.01
 """Largest relative difference between the parameter counts of two contenders."""
@@ -36,6 +39,8 @@ class Contender:
         architecture: the architecture, with the MLP width that gives it as many parameters as the others.
         budget: the budget of its training; ignored if none of its layers has a router.
         placements: the baseline name of all placements, of which it is one; None if it was named itself.
+        search: options of the search that is each of its trainings, with the same MLP width; its architecture is then
+            the one of the space with the most parameters. None if the architecture itself is trained.
     """
 
     name: str
@@ -43,6 +48,14 @@ class Contender:
     architecture: Architecture
     budget: BudgetConfig
     placements: str | None = None
+    search: SearchConfig | None = None
+
+    @property
+    def space(self) -> Space:
+        """The space that is searched; that of the architecture alone without a search."""
+        if self.search is None:
+            return Space.of(self.architecture)
+        return search_spaces.build(self.search.space, self.search.model, self.architecture.vocab_size)
 
 
 def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: int) -> list[Contender]:
@@ -60,14 +73,18 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
     names = [name for name, _ in expanded]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"baselines has {', '.join(sorted(twice))} more than once; give each baseline once.")
+    searches = entries(config)
     share = _share(config, runs)
     by_hand = (replace(_by_hand(name, config, share, vocab_size), placements=of) for name, of in expanded)
-    every = [*_found(runs, config, names), *by_hand]
+    found = _found(runs, config, [*names, *(one.name for one in searches)])
+    every = [*found, *(_searched(one, config, vocab_size) for one in searches), *by_hand]
     if len(every) < 2:
         raise UserError(
-            f"runs={config.runs} and baselines={config.baselines} are {len(every)} to compare; give two or more. "
-            f"Baselines: {', '.join(baselines.names())}."
+            f"runs={config.runs}, searched={config.searched} and baselines={config.baselines} are {len(every)} to "
+            f"compare; give two or more. Baselines: {', '.join(baselines.names())}."
         )
+    if clash := {one.name for one in searches} & set(names):
+        raise UserError(f"searched and baselines both have {', '.join(clash)}; give the search another name.")
     for one in every:
         if one.architecture.vocab_size != vocab_size:
             raise UserError(
@@ -76,7 +93,7 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
             )
         with user_errors():
             check_operations(one.architecture.layers)
-        build_budget(one.budget, budgeted_cost(one.budget, Space.of(one.architecture)))
+        build_budget(one.budget, budgeted_cost(one.budget, one.space))
     return _matched(every)
 
 
@@ -125,6 +142,21 @@ def _found(runs: Sequence[ComparedRun], config: CompareConfig, by_hand: Sequence
     return found
 
 
+def _searched(entry: Entry, config: CompareConfig, vocab_size: int) -> Contender:
+    """Return a space that is searched anew with each seed as a contender."""
+    search = search_of(entry, config)
+    return Contender(entry.name, True, _largest(space_of(search, vocab_size)), search.budget, search=search)
+
+
+def _largest(space: Space) -> Architecture:
+    """Return the architecture of a space with the most parameters."""
+
+    def size(layer: Layer) -> int:
+        return parameters(space.sizes.with_layers([layer]))
+
+    return space.sizes.with_layers([max(options, key=size) for options in space.options])
+
+
 def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) -> Contender:
     """Return a hand-designed hybrid whose layers together have the given softmax share, as far as possible."""
     try:
@@ -149,7 +181,7 @@ def _matched(every: list[Contender]) -> list[Contender]:
         UserError: no MLP width brings a contender within `TOLERANCE` of the largest.
     """
     most = max(parameters(one.architecture) for one in every)
-    matched = [replace(one, architecture=_widened(one.architecture, most)) for one in every]
+    matched = [_with_width(one, _widened(one.architecture, most)) for one in every]
     for one in matched:
         if abs(parameters(one.architecture) - most) > TOLERANCE * most:
             raise UserError(
@@ -157,6 +189,14 @@ def _matched(every: list[Contender]) -> list[Contender]:
                 f"the closest MLP width gives {parameters(one.architecture):,}; compare models of similar sizes."
             )
     return matched
+
+
+def _with_width(one: Contender, architecture: Architecture) -> Contender:
+    """Return a contender with the MLP width of an architecture; its search has it too."""
+    search = one.search
+    if search is not None:
+        search = replace(search, model=replace(search.model, mlp_width=architecture.mlp_width))
+    return replace(one, architecture=architecture, search=search)
 
 
 def _widened(architecture: Architecture, target: int) -> Architecture:

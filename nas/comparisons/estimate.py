@@ -13,7 +13,6 @@ from nas.comparisons.workers import at_a_time
 from nas.config import CompareConfig
 from nas.data.batch import Task
 from nas.distributed.strategies import root_device
-from nas.search_spaces.space import Space
 from nas.training.cuda_graphs import Moment
 from nas.training.module import TrainingModule
 
@@ -104,7 +103,8 @@ def step_seconds(config: CompareConfig, contender: Contender, task: Task, worker
     """
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
-        module = TrainingModule(Space.of(contender.architecture), task, replace(config, budget=contender.budget))
+        options = replace(config, budget=contender.budget) if contender.search is None else contender.search
+        module = TrainingModule(contender.space, task, options)
         optimizer = module.configure_optimizers()["optimizer"]
         batch = task.train_batch(0).scored()
         moment = Moment(dense=False, temperature=1.0, allowed=1.0, min_multiplier=0.0)

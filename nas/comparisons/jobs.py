@@ -10,7 +10,7 @@ from statistics import fmean
 
 from nas.comparisons.contenders import Contender
 from nas.comparisons.grid import OVER_SEEDS, best, grow
-from nas.config import CompareConfig, TrainConfig, restore
+from nas.config import CompareConfig, SearchConfig, TrainConfig, restore
 from nas.files.saving import subfolder
 from nas.runs import checkpoints
 from nas.runs.folder import ARCHITECTURE, Run, read_json
@@ -19,6 +19,8 @@ from nas.search_spaces.architecture import Architecture
 
 TRAININGS = "train"
 """Folder of the trainings' run folders, as `nas.train` names it."""
+SEARCHES = "search"
+"""Folder of the run folders of searches, as `nas.search` names it."""
 SELECTION = "selection.json"
 """File with the merits of a tuning training by length factor, measured on batches for selection."""
 TUNING = 1000
@@ -165,25 +167,30 @@ class Jobs:
                     self._results[job.name] = Run(path)
         return self._results.get(job.name)
 
-    def train_config(self, job: Job) -> TrainConfig:
-        """Return the options of a training, which resumes from its newest checkpoint.
+    def config_of(self, job: Job) -> TrainConfig | SearchConfig:
+        """Return the options of a training or a search, which resumes from its newest checkpoint.
 
         A tuning training is evaluated at the training length alone.
         """
-        config, rate = self.config, job.learning_rate
+        config, rate, search = self.config, job.learning_rate, job.contender.search
         values = {name: value for name, value in asdict(config).items() if name in TrainConfig.__dataclass_fields__}
+        if search is None:
+            values["budget"] = asdict(job.contender.budget)
+            values["dense_start"] = config.dense_start and not job.contender.searched
+            values["architecture"] = str(self._architecture(job.contender.architecture, job))
+        else:
+            values = asdict(search) | {"data": values["data"]}
         trainer = replace(
-            config.trainer,
+            config.trainer if search is None else search.trainer,
             learning_rate=rate,
             router_learning_rate=config.trainer.router_learning_rate * rate / config.trainer.learning_rate,
         )
         if job.tunes:
-            values["data"] = asdict(config.data) | {"length_factors": [1]}
-        values |= {"trainer": asdict(trainer), "budget": asdict(job.contender.budget), "seed": job.seed}
-        values["dense_start"] = config.dense_start and not job.contender.searched
+            values["data"] = values["data"] | {"length_factors": [1]}
+        values |= {"trainer": asdict(trainer), "seed": job.seed}
         values |= {"name": job.name, "output": str(self.folder), "resume": self._partial(job)}
-        made = restore("train", values | {"architecture": str(self._architecture(job.contender.architecture, job))})
-        assert isinstance(made, TrainConfig)
+        made = restore("train" if search is None else "search", values)
+        assert isinstance(made, TrainConfig | SearchConfig)
         return made
 
     def _architecture(self, architecture: Architecture, job: Job) -> Path:
@@ -202,7 +209,8 @@ class Jobs:
 
         The pattern has the date and time, because the name of another training may end in the name of this one.
         """
-        return sorted((self.folder / TRAININGS).glob(f"????-??-??_??-??-??_{escape(job.name)}"), reverse=True)
+        folder = self.folder / (TRAININGS if job.contender.search is None else SEARCHES)
+        return sorted(folder.glob(f"????-??-??_??-??-??_{escape(job.name)}"), reverse=True)
 
     def _known(self) -> list[Job]:
         """Return the trainings known so far, in order: reported ones are known once their learning rate is.

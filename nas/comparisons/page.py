@@ -2,18 +2,19 @@
 
 import glob
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from nas.comparisons.figures.page_charts import against_cost, along_the_sequence
-from nas.comparisons.jobs import TRAININGS
+from nas.comparisons.jobs import SEARCHES, TRAININGS
+from nas.comparisons.layers import found_layers
 from nas.comparisons.results import RESULTS, Comparison, TrainedContender
 from nas.comparisons.summary import Row as Figures
 from nas.comparisons.summary import Summary, value
-from nas.comparisons.table import cost_columns, sentences
+from nas.comparisons.table import FOUND, cost_columns, sentences
 from nas.comparisons.verdict import verdict
 from nas.errors import UserError
 from nas.files.lock import in_use
@@ -25,7 +26,7 @@ from nas.runs.folder import REPORT, Run, read_json
 from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.provenance import Rows, provenance
 from nas.runs.titles import heading, title_of_comparison
-from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.architecture import Architecture, Layer
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,10 @@ def page(summary: Summary, folder: Path, at: Path, running: bool = False) -> str
         about=f"Trained on {comparison.task}, {comparison.length:,} tokens a sequence; {summary.caption}",
         notes=[*(["This page was made while the comparison went on."] if running else []), *summary.notes],
         summary=_headline_figures(summary),
-        tables=[_quality(summary, links), *_costs(summary)],
+        tables=[_quality(summary, links), *_found(summary), *_costs(summary)],
         against_cost=against_cost(summary, links),
         curves=along_the_sequence(summary),
-        stacks=[_stack(contender, runs[contender.name].values()) for contender in comparison.contenders],
+        stacks=[stack for one in comparison.contenders for stack in _stacks(one, runs[one.name])],
         tests=tests if tests.rows else None,
         sentences=sentences(summary, summary.pairs),
         provenance=[(head.folder, provenance(folder))],
@@ -152,8 +153,9 @@ def _runs(contender: TrainedContender, folder: Path) -> dict[int, Path]:
     runs = {}
     for seed in contender.seeds:
         name = glob.escape(f"{contender.name}_lr{contender.learning_rate:g}_seed{seed}")
-        if reports := sorted((folder / TRAININGS).glob(f"????-??-??_??-??-??_{name}/{REPORT}")):
-            runs[seed] = reports[-1].parent
+        for made in (SEARCHES, TRAININGS):
+            if reports := sorted((folder / made).glob(f"????-??-??_??-??-??_{name}/{REPORT}")):
+                runs[seed] = reports[-1].parent
     return runs
 
 
@@ -230,14 +232,32 @@ def _figure(row: Figures, column: str, show: Callable[[float], str]) -> Cell:
     return Cell(show(found), found) if math.isfinite(found) else Cell(MISSING)
 
 
-def _stack(contender: TrainedContender, runs: Iterable[Path]) -> Stack:
-    """Return the layers of a contender; the softmax share is the mean over its trainings."""
+def _found(summary: Summary) -> list[Table]:
+    """Return the table of the layers that searches found; no table without searches."""
+    rows = found_layers(summary.comparison)
+    return [Table(FOUND, list(rows[0]), [Row(list(map(Cell, row.values()))) for row in rows])] if rows else []
+
+
+def _stacks(contender: TrainedContender, runs: Mapping[int, Path]) -> Iterator[Stack]:
+    """Yield the layers of a contender, for each pattern that its trainings have."""
+    patterns = contender.patterns
+    if len(patterns) < 2:
+        yield _stack(contender.name, contender, Architecture.from_dict(contender.architecture).layers, runs.values())
+        return
+    layers = {run.pattern: [Layer(**layer) for layer in run.layers] for run in contender.runs}
+    for pattern, seeds in patterns.items():
+        name = f"{contender.name}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        yield _stack(name, contender, layers[pattern], [runs[seed] for seed in seeds if seed in runs])
+
+
+def _stack(name: str, contender: TrainedContender, layers: Sequence[Layer], runs: Iterable[Path]) -> Stack:
+    """Return layers of a contender under a name; the softmax share is the mean over these trainings."""
     shares = [measured_shares(run) for run in runs]
     blocks = []
-    for index, layer in enumerate(Architecture.from_dict(contender.architecture).layers):
+    for index, layer in enumerate(layers):
         known = [of[index] for of in shares if index in of]
         blocks.append(Block.of(layer, fmean(known) if known else None))
-    return Stack(contender.name, contender.searched, tuple(blocks))
+    return Stack(name, contender.searched, tuple(blocks))
 
 
 def _tests(summary: Summary) -> Table:
@@ -265,7 +285,7 @@ def _unfinished(folder: Path, at: Path) -> ComparisonPage:
     rows: list[Row] = []
     done = 0
     measure = "quality"
-    for run in sorted((folder / TRAININGS).glob("*/")):
+    for run in sorted(path for made in (SEARCHES, TRAININGS) for path in (folder / made).glob("*/")):
         finished, quality = is_finished(run), math.nan
         done += finished
         if finished:

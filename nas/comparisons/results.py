@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from nas.evaluation.metrics import HIGHER
 from nas.runs.folder import plain
+from nas.search_spaces.architecture import Layer
+from nas.search_spaces.placements import pattern
 
 RESULTS = "comparison.json"
 """File in the run folder of a comparison with its results."""
@@ -53,6 +55,7 @@ class Trained(_Plain):
             factor; empty in results of earlier versions.
         late_gain: improvement of the validation quality in the last fifth of training, see
             `nas.comparisons.convergence`; None if it is not known.
+        layers: the layers of the trained model as plain values; empty in results of earlier versions.
     """
 
     seed: int
@@ -69,6 +72,12 @@ class Trained(_Plain):
     parameters: int
     margin: dict[int, float] = field(default_factory=dict)
     late_gain: float | None = None
+    layers: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def pattern(self) -> str:
+        """The layers by letter, see `nas.search_spaces.placements.pattern`; empty if they are not known."""
+        return pattern([Layer(**layer) for layer in self.layers])
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:
@@ -92,6 +101,7 @@ class Trained(_Plain):
             parameters=int(given["parameters"]),
             margin=_keyed(int, given.get("margin", {})),
             late_gain=_optional(given.get("late_gain")),
+            layers=tuple(given.get("layers", ())),
         )
 
 
@@ -104,7 +114,7 @@ class TrainedContender(_Plain):
         searched: True if a search found it, False for a baseline.
         learning_rate: the learning rate of its trainings.
         tried: merit by learning rate of the grid; larger is better. Empty if there was nothing to choose.
-        architecture: the architecture as plain values.
+        architecture: the architecture as plain values; that of the first seed if each training searched its own.
         runs: its trainings, one for each seed.
         placements: the baseline name of all placements, of which it is one; None for other contenders.
     """
@@ -121,6 +131,15 @@ class TrainedContender(_Plain):
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds of the trainings, in their order."""
         return tuple(run.seed for run in self.runs)
+
+    @property
+    def patterns(self) -> dict[str, list[int]]:
+        """The seeds of the trainings by pattern of layers, the most frequent pattern first."""
+        found: dict[str, list[int]] = {}
+        for run in self.runs:
+            if run.layers:
+                found.setdefault(run.pattern, []).append(run.seed)
+        return dict(sorted(found.items(), key=lambda entry: -len(entry[1])))
 
     @property
     def merit(self) -> float:
@@ -257,7 +276,7 @@ def _check_fields(cls: type[Any], given: Any) -> None:
     known = {cls.KEYS.get(one.name, one.name) for one in fields(cls)}
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; its fields are: {', '.join(sorted(known))}.")
-    later = {"chance", "margin", "late_gain", "placements"}  # earlier versions wrote none
+    later = {"chance", "margin", "late_gain", "placements", "layers"}  # earlier versions wrote none
     if missing := sorted(known - later - given.keys()):
         raise ValueError(f"{kind} misses fields {', '.join(missing)}; it needs: {', '.join(sorted(known))}.")
 

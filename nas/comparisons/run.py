@@ -12,6 +12,7 @@ from nas.comparisons.finish import finish
 from nas.comparisons.grid import OVER_SEEDS, tuning_factors
 from nas.comparisons.jobs import Jobs, trainings
 from nas.comparisons.recipe import ComparedRun, follow, read_run, warn_of_other_source
+from nas.comparisons.searches import shared_options
 from nas.comparisons.workers import run_jobs
 from nas.config import CompareConfig
 from nas.console import say
@@ -32,6 +33,8 @@ def compare(config: CompareConfig, console: Console) -> int:
     follow(config, runs)
     check_together(config)
     task = build_task(config.data, config.seed)
+    if config.resume is None:
+        config.shared = shared_options()
     config.tuning_factors = tuning_factors(config, task)
     every = contenders(config, runs, task.vocab_size)
     _check_wanted(config, every, task)
@@ -66,13 +69,13 @@ def _compare_in(
 
 def _check_wanted(config: CompareConfig, every: Sequence[Contender], task: Task) -> None:
     """Raise a UserError that says what would be trained, if the user did not say what to compare."""
-    if config.resume is not None or {"runs", "baselines"} & set(map(overrides.name_of, overrides.given())):
+    if config.resume is not None or {"runs", "searched", "baselines"} & set(map(overrides.name_of, overrides.given())):
         return
     raise UserError(
-        f"runs and baselines are missing, and nothing was started. {', '.join(one.name for one in every)} would be "
-        f"compared on data={config.data.name}: {plan(config, every, task)}. Give runs=[outputs/search/RUN], "
-        f"baselines=[{','.join(config.baselines)}], or both. A comparison of N models trains N * "
-        f"{trainings(config, every[:1])} times; smaller seeds={config.seeds}, fewer "
+        f"runs, searched and baselines are missing, and nothing was started. {', '.join(one.name for one in every)} "
+        f"would be compared on data={config.data.name}: {plan(config, every, task)}. Give runs=[outputs/search/RUN], "
+        f"searched=[joint], baselines=[{','.join(config.baselines)}], or several of them. A comparison of N models "
+        f"trains N * {trainings(config, every[:1])} times; smaller seeds={config.seeds}, fewer "
         f"learning_rates={config.learning_rates} or trainer.steps={config.trainer.steps} shorten it."
     )
 

@@ -106,7 +106,7 @@ def _row(comparison: Comparison, contender: TrainedContender, pairs: list[Pair],
     verdicts = {
         pair.factor: pair.verdict for pair in pairs if (pair.contender, pair.baseline) == (name, best[pair.factor])
     }
-    row: Row = {"model": name, "searched": contender.searched}
+    row: Row = {"model": name, "searched": contender.searched, "layers": _layers(contender)}
     for factor in comparison.factors:
         values = counted(comparison, contender, factor)
         ends = interval(values)
@@ -127,6 +127,14 @@ def _row(comparison: Comparison, contender: TrainedContender, pairs: list[Pair],
     row["prefill_seconds"] = _mean(run.prefill_seconds for run in runs)
     row["decode_seconds"] = _mean(run.decode_seconds for run in runs)
     return row
+
+
+def _layers(contender: TrainedContender) -> str:
+    """Return the patterns of layers of a contender, each with its number of seeds if there are several."""
+    patterns = contender.patterns
+    if len(patterns) == 1:
+        return next(iter(patterns))
+    return " ".join(f"{pattern}:{len(seeds)}" for pattern, seeds in patterns.items())
 
 
 def _mean(values: Iterable[float | None]) -> float:

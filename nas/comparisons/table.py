@@ -11,11 +11,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from nas.comparisons.layers import found_layers
 from nas.comparisons.statistics import NOISE, ONE_SEED, Pair
 from nas.comparisons.summary import Row, Summary, value
 from nas.comparisons.verdict import at_length, verdict
 from nas.report.units import MISSING, context, count, duration, markdown, number, p_value, signed, size
 from nas.runs.folder import plain
+
+FOUND = "Layers that searches found"
+"""Title of the table with a row for each pattern of layers."""
+TEXT_COLUMNS = 3
+"""Number of its columns that hold text."""
 
 
 class Shown(NamedTuple):
@@ -40,9 +46,21 @@ def terminal(summary: Summary) -> Group:
     return Group(
         *map(Text, verdict(summary)),
         _rich(summary, _quality_columns(summary), title, summary.caption),
+        *_found(summary),
         *(_rich(summary, columns, title, "") for title, columns in _cost_columns(summary).items()),
         *map(Text, sentences(summary, summary.against_best)),
     )
+
+
+def _found(summary: Summary) -> list[Table]:
+    """Return the table of the layers that searches found; no table without searches."""
+    rows = found_layers(summary.comparison)
+    table = Table(title=FOUND)
+    for place, heading in enumerate(rows[0] if rows else {}):
+        table.add_column(heading, justify="left" if place < TEXT_COLUMNS else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    return [table] if rows else []
 
 
 def _rich(summary: Summary, columns: Columns, title: str, caption: str) -> Table:
@@ -62,6 +80,8 @@ def to_markdown(summary: Summary) -> str:
         f"## Quality\n\n{_markdown(summary, _quality_columns(summary))}\n{summary.caption}\n",
         *(f"## {title}\n\n{_markdown(summary, columns)}" for title, columns in _cost_columns(summary).items()),
     ]
+    if found := found_layers(summary.comparison):
+        parts.insert(2, f"## {FOUND}\n\n{markdown(found)}")
     if summary.pairs:
         how = (
             "Two-sided paired t-tests over seeds; p (Holm) is adjusted for all tests at one length. "

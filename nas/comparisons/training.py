@@ -1,4 +1,4 @@
-"""One training of a comparison in a worker: as `nas.train` runs it, with progress events and merits for selection."""
+"""One training or search of a comparison in a worker: as its command runs it, with progress events and merits."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nas.cli.checks import check
 from nas.comparisons.jobs import SELECTION
-from nas.config import TrainConfig
+from nas.config import SearchConfig, TrainConfig
 from nas.errors import INTERRUPTED, UserError
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
@@ -22,6 +22,7 @@ from nas.runs.metrics import read_metrics
 from nas.supernet.discretised import Discretised
 from nas.training.callbacks import shown
 from nas.training.module import TrainingModule
+from nas.workflows.search import run_search
 from nas.workflows.train import run_training
 
 
@@ -40,11 +41,13 @@ class Watch(lightning.Callback):
                 trainer.should_stop = True
 
 
-def work(config: TrainConfig, job: int, factors: Sequence[int], report: Report, parent: int | None = None) -> bool:
-    """Run one training in its run folder.
+def work(
+    config: TrainConfig | SearchConfig, job: int, factors: Sequence[int], report: Report, parent: int | None = None
+) -> bool:
+    """Run one training or search in its run folder.
 
     Args:
-        config: options of the training.
+        config: options of the training or search.
         job: number of the training among all, from 0.
         factors: lengths at which a training that serves to choose a learning rate is measured; none if it is reported.
         report: called with the events of the training.
@@ -56,7 +59,11 @@ def work(config: TrainConfig, job: int, factors: Sequence[int], report: Report, 
     report(Began(job, config.name))
     try:
         check(config)
-        outcome = run_training(config, Console(file=StringIO()), [Watch(job, report, parent)])
+        console, watch = Console(file=StringIO()), [Watch(job, report, parent)]
+        if isinstance(config, SearchConfig):
+            outcome = run_search(config, console, watch)
+        else:
+            outcome = run_training(config, console, watch)
     except UserError as error:
         report(Released(job, str(error)))
         return True

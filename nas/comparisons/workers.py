@@ -63,7 +63,7 @@ def _run_here(jobs: Jobs, display: Display) -> bool:
                 if not isinstance(event, Ended):
                     display.show(event)
 
-            proceed = work(jobs.train_config(job), jobs.number(job), jobs.factors(job), report)
+            proceed = work(jobs.config_of(job), jobs.number(job), jobs.factors(job), report)
             jobs.end(job)
             display.expect(len(jobs))
             if isinstance(latest[0], Ended):
@@ -84,7 +84,7 @@ def _run_in_workers(jobs: Jobs, count: int, display: Display) -> bool:
                 if worker not in given and not stopped and (job := jobs.take()) is not None:
                     given[worker] = job
                     with suppress(BrokenPipeError):  # the worker has just died; its line reports the end next
-                        worker.line.send((jobs.train_config(job), jobs.number(job), jobs.factors(job)))
+                        worker.line.send((jobs.config_of(job), jobs.number(job), jobs.factors(job)))
             if not given:
                 return not stopped
             for worker, message in pool.messages():

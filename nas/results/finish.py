@@ -43,6 +43,22 @@ class Finished(NamedTuple):
     discretised: Discretised | None
 
 
+class Outcome(NamedTuple):
+    """The result of a search or a training.
+
+    Attributes:
+        run: run folder.
+        module: module after training.
+        discretised: the trained model after discretising; None in all processes but the first.
+        status: exit status of the command.
+    """
+
+    run: Run
+    module: TrainingModule
+    discretised: Discretised | None
+    status: int
+
+
 def finish(
     module: TrainingModule,
     run: Run,

@@ -103,7 +103,7 @@ class ArchitectureLogits(nn.Module):
                 one_hot = RELAXATIONS[relaxation](torch.zeros(len(self.space.options[layer])), 1.0)
                 layer_choices[layer] = LayerChoice(int(one_hot.argmax()))
             return layer_choices
-        counts = [_drawn_options(len(self.space.options[layer]), relaxation, pairs) for layer in self.space.choosing]
+        counts = [drawn_options(len(self.space.options[layer]), relaxation, pairs) for layer in self.space.choosing]
 
         def draw(*logits: Tensor) -> tuple[Tensor, ...]:
             return _draw(logits, relaxation, temperature, pairs)
@@ -348,7 +348,7 @@ def _draw(logits: Sequence[Tensor], relaxation: str, temperature: float | Tensor
     relax = RELAXATIONS[relaxation]
     weights, drawn = [], []
     for own in logits:
-        count = _drawn_options(len(own), relaxation, pairs)
+        count = drawn_options(len(own), relaxation, pairs)
         if count == 2:
             drawn.append(_pair(own))
             own = own.index_select(0, drawn[-1])
@@ -360,7 +360,12 @@ def _draw(logits: Sequence[Tensor], relaxation: str, temperature: float | Tensor
     return (*weights, torch.cat(drawn)) if drawn else tuple(weights)
 
 
-def _drawn_options(options: int, relaxation: str, pairs: bool) -> int:
+def computed_options(options: int, relaxation: str, pairs: bool) -> int:
+    """Return the number of options of a layer with so many that a training step computes."""
+    return 1 if relaxation in UNLEARNT else drawn_options(options, relaxation, pairs) or options
+
+
+def drawn_options(options: int, relaxation: str, pairs: bool) -> int:
     """Return the number of options that a layer with so many options draws; 0 if it computes all of them."""
     if relaxation in SAMPLED:
         return 1

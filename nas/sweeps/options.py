@@ -7,26 +7,18 @@ groups such as relaxation have the same meaning, and the printed command repeats
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import Field, asdict, fields, is_dataclass
-from typing import Any, cast
+from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from nas.cli import overrides
-from nas.cli.command import typed
+from nas.cli.composing import GROUPS, arguments
 from nas.cli.overrides import Value
-from nas.config import CONF, REFERENCE, SearchConfig, SweepConfig, flat
-from nas.errors import UserError, explain
-from nas.plugins.hydra_sources import register
+from nas.config import REFERENCE, SearchConfig, SweepConfig, flat
+from nas.errors import UserError
 from nas.runs.options import CODE, FOLDER, MACHINE, PLACES
 
-GROUPS = ("model", "relaxation", "budget", "trainer", "experiment")
-"""Groups that may have a range. Data and space may not: trials that differ in them cannot be compared."""
 NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
 NOT_VARIED = ("space.name", "data.name", *PLACES, *CODE, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
@@ -56,30 +48,6 @@ def _resolved(option: str, config: SweepConfig) -> str:
         raise UserError(f"{option} has a resolver in a group of options; give {name} without it, or its options.")
     value = values[name]
     return overrides.assignment(name, json.dumps(value) if isinstance(value, list) else value)
-
-
-def compose_search(given: list[str], values: Mapping[str, Value] | None = None) -> SearchConfig:
-    """Return the config of a search; UserError if Hydra cannot compose it.
-
-    Args:
-        given: options as a user types them.
-        values: values that replace or follow them, by option.
-    """
-    register()
-    with ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():
-            stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
-        try:
-            return cast(SearchConfig, typed(compose("search", arguments(given, values or {})), {}))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error)) from error
-
-
-def arguments(given: list[str], values: Mapping[str, Value]) -> list[str]:
-    """Return the arguments of a search's command line: the given options that no value replaces, then the values."""
-    kept = [option for option in given if overrides.name_of(option) not in values]
-    in_order = sorted(values, key=lambda option: option not in GROUPS)  # groups come before options of a group
-    return [*kept, *(overrides.assignment(option, values[option]) for option in in_order)]
 
 
 def search_command(given: list[str], values: Mapping[str, Value]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nas.cli.composing import compose_search
 from nas.config import SweepConfig
 from nas.console import say
 from nas.errors import UserError
@@ -13,7 +14,7 @@ from nas.runs.opening import opened
 from nas.runs.secrets import storage_of_environment
 from nas.runs.source import keep_source
 from nas.sweeps.finish import finish
-from nas.sweeps.options import compose_search, given_search
+from nas.sweeps.options import given_search
 from nas.sweeps.queue import Slot
 from nas.sweeps.ranking import best
 from nas.sweeps.storage import DATABASE, readable, while_reachable

@@ -15,6 +15,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.cli.checks import check
+from nas.cli.composing import compose_search
 from nas.cli.overrides import Value
 from nas.config import SearchConfig, SweepConfig, renamed
 from nas.errors import UserError
@@ -25,7 +26,6 @@ from nas.runs.folder import CONFIG
 from nas.runs.metrics import Metrics, read_metrics
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
-from nas.sweeps.options import compose_search
 from nas.sweeps.queue import Attribute
 from nas.training.callbacks import shown
 from nas.training.module import TrainingModule

@@ -1,7 +1,7 @@
 """A search: train a supernet, select an architecture, measure it and write the report."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast, get_args
+from typing import cast, get_args
 
 import lightning
 from rich.console import Console
@@ -15,8 +15,7 @@ from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
-from nas.results.finish import finish
-from nas.runs.folder import Run
+from nas.results.finish import Outcome, finish
 from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
@@ -24,13 +23,6 @@ from nas.searchers import check_searcher
 from nas.searchers.select import select
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
-
-
-class Outcome(NamedTuple):
-    """The run folder of a search, and the exit status of the command."""
-
-    run: Run
-    status: int
 
 
 def run_search(
@@ -47,13 +39,8 @@ def run_search(
         callbacks: further callbacks of the training, called after the search's own.
         hyperparameters: see `nas.results.finish.finish`.
     """
-    check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     task = build_task(config.data, config.seed)
-    with user_errors():
-        space = search_spaces.build(config.space, config.model, task.vocab_size)
-        check_operations(layer for options in space.options for layer in options)
-    check_searcher(config, space)
-    _warn_of_long_chunks(space, config.data.length)
+    space = space_of(config, task.vocab_size)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
     with opened("search", config) as run:
         keep_source(run, source_of(task), console)
@@ -61,7 +48,19 @@ def run_search(
         finished = fit(module, run, console, callbacks)
         selects = finished and module.diverged_at is None and launched().first
         selection = select(module, run, console) if selects else None
-        return Outcome(run, finish(module, run, console, finished, selection, hyperparameters).status)
+        status, discretised = finish(module, run, console, finished, selection, hyperparameters)
+        return Outcome(run, module, discretised, status)
+
+
+def space_of(config: SearchConfig, vocab_size: int) -> Space:
+    """Return the space of a search; UserError if its options, or those of its searcher, cannot work."""
+    check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
+    with user_errors():
+        space = search_spaces.build(config.space, config.model, vocab_size)
+        check_operations(layer for options in space.options for layer in options)
+    check_searcher(config, space)
+    _warn_of_long_chunks(space, config.data.length)
+    return space
 
 
 def _warn_of_long_chunks(space: Space, length: int) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import lightning
 from rich.console import Console
@@ -13,8 +12,7 @@ from nas.console import say
 from nas.data import build_task
 from nas.errors import UserError, user_errors
 from nas.models.operations import check_operations
-from nas.results.finish import finish
-from nas.runs.folder import Run
+from nas.results.finish import Outcome, finish
 from nas.runs.model_files import load_architecture
 from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
@@ -22,25 +20,8 @@ from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
 from nas.supernet.dense_start import dense_layers
-from nas.supernet.discretised import Discretised
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
-
-
-class Outcome(NamedTuple):
-    """The result of a training.
-
-    Attributes:
-        run: run folder.
-        module: module after training.
-        discretised: the trained model; None in all processes but the first.
-        status: exit status of the command.
-    """
-
-    run: Run
-    module: TrainingModule
-    discretised: Discretised | None
-    status: int
 
 
 def run_training(config: TrainConfig, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> Outcome:

@@ -15,7 +15,7 @@ from nas.comparisons.page import write
 from nas.comparisons.results import RESULTS
 from nas.errors import UserError
 from nas.files.checksums import CHECKSUMS
-from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas, refusal
+from tests.nas.commands import SEARCH, SHORT, SMALL, Ended, contents, nas, refusal
 from tests.nas.comparisons.comparing import compare, comparison
 
 NEW = ("tuning_factors", "tuned_by", "added_rates")
@@ -133,18 +133,53 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_spaces_are_searched_anew_with_each_seed(tmp_path: Path) -> None:
+    few = (*SHORT, "learning_rates=[0.01]", "seeds=1", "workers=1", "timing=false", "budget.target=0.5")
+    own = (
+        "joint name=mine space.chunk_sizes=[8] space.operations=[window,token_hybrid] budget=kv_bytes budget.target=9e4"
+    )
+    options = (*SMALL, *few, f"searched=[layer_hybrid,'{own}']", "baselines=[linear]", "seed=5", f"output={tmp_path}")
+    ended = compare(*options)
+    assert ended.status == 0, ended.err
+    found = comparison(ended.run)
+    assert [(one.name, one.searched) for one in found.contenders] == [
+        *(("searched_layer_hybrid", True), ("mine", True), ("linear", False))
+    ]
+    searches = {p.parent.name.split("_", 2)[2]: p.parent for p in (ended.run / "search").glob("*/architecture.json")}
+    assert sorted(searches) == ["mine_lr0.01_seed5", "searched_layer_hybrid_lr0.01_seed5"]
+    for one in found.contenders[:2]:
+        for run in one.runs:
+            written = json.loads((searches[f"{one.name}_lr0.01_seed{run.seed}"] / "architecture.json").read_text())
+            assert list(run.layers) == written["architecture"]["layers"], "each seed has its own answer"
+    config = yaml.safe_load((searches["searched_layer_hybrid_lr0.01_seed5"] / "config.yaml").read_text())["config"]
+    assert (config["budget"]["target"], config["seed"], config["trainer"]["steps"]) == (0.5, 5, 2)
+    assert config["data"]["pairs"] == 4
+    assert "Layers that searches found" in ended.out
+    page = (ended.run / "report.html").read_text()
+    assert len(re.findall(r'<a href="search/[^"]*">seed', page)) == 2
+    lost = searches["mine_lr0.01_seed5"]
+    (lost / CHECKSUMS).unlink()
+    (lost / "metrics.json").unlink()
+    before = contents(ended.run / "search")
+    again = compare(f"resume={ended.run}")
+    assert "3 trainings of 2 steps and up to 256 tokens each, 2 of them done" in again.out
+    assert contents(ended.run / "search").keys() >= before.keys() | {f"{lost.name}/metrics.json"}
+    assert comparison(ended.run).contenders[1].patterns == found.contenders[1].patterns
+
+
 @pytest.mark.parametrize("options", [(), ("seeds=2", "learning_rates=[0.01]")], ids=str)
 def test_nothing_is_started_before_the_user_says_what_to_compare(options: tuple[str, ...], tmp_path: Path) -> None:
     message = refusal("compare", *SMALL, *options, f"output={tmp_path / 'outputs'}")
     number, least = (8, "") if options else (44, "at least ")
-    assert message.startswith("error: runs and baselines are missing, and nothing was started. ")
+    assert message.startswith("error: runs, searched and baselines are missing, and nothing was started. ")
     contenders = "softmax, linear, random_routing, strided_routing would be compared on data=recall"
     assert f"{contenders}: {least}{number} trainings of 6 steps and up to 768 tokens each, about " in message
     assert re.search(
         r"of training on this machine( with \d+ workers)?, estimated from [123] training steps? of softmax\.", message
     )
     assert f"A comparison of N models trains N * {number // 4} times; smaller seeds=" in message
-    assert "Give runs=[outputs/search/RUN], baselines=[softmax,linear,random_routing,strided_routing], or b" in message
+    baselines = "baselines=[softmax,linear,random_routing,strided_routing]"
+    assert f"Give runs=[outputs/search/RUN], searched=[joint], {baselines}, or s" in message
     assert not (tmp_path / "outputs").exists()
 
 

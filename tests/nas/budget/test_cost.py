@@ -11,7 +11,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS, SpaceCost, flops_per_token, kv_bytes, line
+from nas.budget.cost import (
+    FLOPS,
+    KV_BYTES,
+    SOFTMAX_SHARE,
+    UNITS,
+    SpaceCost,
+    flops_per_token,
+    kv_bytes,
+    line,
+    search_flops_per_token,
+    training_flops_per_token,
+)
 from nas.kernels.chunk_softmax_attention import decode as softmax_decode
 from nas.kernels.chunk_softmax_attention import window_decode
 from nas.kernels.gated_delta_rule import decode as linear_decode
@@ -311,3 +322,15 @@ def test_only_routed_layers_cost_more_with_their_share(resource: str) -> None:
     for mixer in MIXERS:
         slope = line(resource, small(mixer), Layer(mixer, 4), CONTEXT).slope
         assert (slope > 0) == (mixer == "token_hybrid")
+
+
+def test_a_search_costs_the_options_that_its_steps_compute() -> None:
+    one = small("softmax", "token_hybrid", "linear")
+    alone = search_flops_per_token(Space.of(one), lambda _: 1, 0.5, 200)
+    assert alone == pytest.approx(training_flops_per_token(one, {1: 0.5}, 200))
+    same, options = small(*["linear"] * 3), (Layer("softmax", 4), Layer("linear", 4))
+    each = [training_flops_per_token(same.with_layers([option] * 3), {}, 200) for option in options]
+    searched = Space("layers", same, (options,) * 3)
+    mean, both = (search_flops_per_token(searched, lambda _, n=n: n, 0.5, 200) for n in (1, 2))  # type: ignore[misc]
+    assert mean == pytest.approx(sum(each) / 2, abs=1)
+    assert max(each) < both < sum(each), "projections and the MLP count once"

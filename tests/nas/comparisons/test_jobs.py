@@ -98,7 +98,7 @@ def test_the_grid_grows_while_an_end_is_best(tmp_path: Path) -> None:
 def test_hand_designed_hybrids_alone_get_a_dense_start(tmp_path: Path) -> None:
     jobs = made(tmp_path, "dense_start=true")
     found = replace(jobs.contenders[1], searched=True)
-    configs = [jobs.train_config(Job(one, 0.01, 0, tunes=False)) for one in (jobs.contenders[0], found)]
+    configs = [jobs.config_of(Job(one, 0.01, 0, tunes=False)) for one in (jobs.contenders[0], found)]
     assert [config.dense_start for config in configs] == [True, False]
 
 
@@ -121,8 +121,8 @@ def test_placements_are_tuned_at_a_single_learning_rate(tmp_path: Path) -> None:
 def test_what_tunes_is_measured_at_its_own_length_alone(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01,0.1]", "data.length_factors=[1,2]")
     one = jobs.contenders[0]
-    assert jobs.train_config(Job(one, 0.01, 1000, tunes=True)).data.length_factors == [1]
-    assert jobs.train_config(Job(one, 0.01, 0, tunes=False)).data.length_factors == [1, 2]
+    assert jobs.config_of(Job(one, 0.01, 1000, tunes=True)).data.length_factors == [1]
+    assert jobs.config_of(Job(one, 0.01, 0, tunes=False)).data.length_factors == [1, 2]
 
 
 def test_what_is_done_is_not_made_again_and_what_failed_is_told(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_options_of_a_training(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.03]", "trainer.learning_rate=0.01", "trainer.router_learning_rate=0.02")
     job = jobs.take()
     assert job is not None
-    config = jobs.train_config(job)
+    config = jobs.config_of(job)
     assert config.trainer.learning_rate == 0.03
     assert config.trainer.router_learning_rate == pytest.approx(0.06), "in proportion"
     assert (config.seed, config.resume, config.output) == (0, None, str(tmp_path))

@@ -15,7 +15,7 @@ from tests.nas.comparisons.test_jobs import made
 def test_a_tuning_training_reports_its_steps_and_writes_its_merit(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01,0.1]", "trainer.steps=2", "tuning_factors=[1,2]")
     job, heard = Job(jobs.contenders[1], 0.01, TUNING, tunes=True), list[Event]()
-    assert work(jobs.train_config(job), 3, jobs.factors(job), heard.append)
+    assert work(jobs.config_of(job), 3, jobs.factors(job), heard.append)
     assert heard[0] == Began(3, job.name)
     assert [(one.step, one.steps) for one in heard if isinstance(one, Stepped)] == [(1, 2), (2, 2)]
     assert isinstance(heard[-1], Ended)
@@ -30,7 +30,7 @@ def test_a_tuning_training_reports_its_steps_and_writes_its_merit(tmp_path: Path
 
 def test_what_cannot_be_trained_is_left_with_its_reason(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01]")
-    config, heard = jobs.train_config(Job(jobs.contenders[0], 0.01, 0, tunes=False)), list[Event]()
+    config, heard = jobs.config_of(Job(jobs.contenders[0], 0.01, 0, tunes=False)), list[Event]()
     config.trainer.steps = 0
     assert work(config, 0, [], heard.append)
     assert heard[1:] == [Released(0, "trainer.steps=0 is not allowed; give 1 or more.")]
@@ -43,7 +43,7 @@ def test_an_error_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatc
     monkeypatch.setattr("nas.comparisons.training.run_training", fail)
     jobs = made(tmp_path, "learning_rates=[0.01]")
     job, heard = Job(jobs.contenders[0], 0.01, 0, tunes=False), list[Event]()
-    assert work(jobs.train_config(job), 0, [], heard.append)
+    assert work(jobs.config_of(job), 0, [], heard.append)
     assert isinstance(heard[1], Released)
     assert heard[1].reason.startswith("RuntimeError: out of memory (see ")
     assert "RuntimeError: out of memory" in (tmp_path / "errors" / f"{job.name}.txt").read_text()
@@ -52,7 +52,7 @@ def test_an_error_of_the_program_leaves_its_traceback(tmp_path: Path, monkeypatc
 def test_it_stops_where_the_process_that_started_it_is_gone(tmp_path: Path) -> None:
     jobs = made(tmp_path, "learning_rates=[0.01]")
     heard = list[Event]()
-    config = jobs.train_config(Job(jobs.contenders[1], 0.01, 0, tunes=False))
+    config = jobs.config_of(Job(jobs.contenders[1], 0.01, 0, tunes=False))
     assert not work(config, 0, [], heard.append, parent=os.getppid() + 1)
     assert heard[-1] == Released(0, "stopped")
     assert sum(isinstance(one, Stepped) for one in heard) == 1

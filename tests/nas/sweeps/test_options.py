@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.sweeps.options import compose_search
+from nas.cli.composing import compose_search
 from tests.nas.commands import SHORT, Ended, composed, contents, nas
 from tests.nas.sweeps.sweeping import SWEEP, line, metrics
 
