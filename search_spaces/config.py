@@ -21,6 +21,12 @@ class SpaceConfig:
         at_least=1,
         ceiling=10**9,
     )
+    placement: float | None = option(
+        "softmax share up to which a routed layer becomes linear at budget.settle_from, and softmax from 1 minus it on",
+        default=None,
+        at_least=0,
+        at_most=0.5,
+    )
     tiny_layers: int = option("layers of model=tiny", at_least=1, ceiling=1000)
 
 

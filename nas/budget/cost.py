@@ -4,6 +4,7 @@ Costs are computed from the architecture alone, layer by layer. They are linear 
 layer. A budget can therefore be differentiated, and the reachable range of a space follows from its options.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -164,6 +165,14 @@ class SpaceCost:
         self.least = self.fixed + sum(min(line.base for line in lines) for lines in self.lines)
         self.most = self.fixed + sum(max(line.at(1.0) for line in lines) for lines in self.lines)
         self._tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def restricted(self, code: Sequence[int]) -> "SpaceCost":
+        """Return the cost of a single architecture of the space, relative to the most expensive one of the space."""
+        alone = copy.copy(self)
+        alone.space = Space.of(self.space.decode(tuple(code)))
+        alone.lines = [[lines[option]] for lines, option in zip(self.lines, code, strict=True)]
+        alone._tables = {}
+        return alone
 
     @property
     def figure(self) -> str:

@@ -88,11 +88,9 @@ def _row(
 
 
 def _share(supernet: Supernet, code: Code, evaluation: Evaluation) -> float:
-    """Return the softmax share over the searchable and the routed layers; over all layers if there are none."""
-    space = supernet.space
-    counted = sorted({*space.choosing, *space.routed}) or range(len(code))
-    measured = evaluation.layer_shares
-    each = [measured.get(layer, dense_share(space.options[layer][code[layer]])) for layer in counted]
+    """Return the softmax share over the layers that count, see `Supernet.counted`."""
+    space, measured = supernet.space, evaluation.layer_shares
+    each = [measured.get(layer, dense_share(space.options[layer][code[layer]])) for layer in supernet.counted]
     return sum(each) / len(each)
 
 

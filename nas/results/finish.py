@@ -102,7 +102,7 @@ def _measured(module: TrainingModule, run: Run, finished: bool, selection: Selec
     started = time.monotonic()
     task = module.task
     validation = {factor: task.validation_batches(factor) for factor in module.config.data.length_factors}
-    discretised = discretise(module.supernet, task, validation, selection and selection.code)
+    discretised = discretise(module.placed, task, validation, selection and selection.code)
     metrics = measure(
         discretised,
         (learnt(discretised), *controls(discretised, validation, task.quality)),

@@ -90,13 +90,15 @@ def failure_of(
 
 
 def choices_of(discretised: Discretised, learns: bool) -> tuple[Choice, ...] | None:
-    """Return the option of each layer; None if no layer is searchable.
+    """Return the option of each layer; None if no layer is searchable and a placement has not changed any.
 
     Args:
         discretised: trained model after discretising.
         learns: whether architecture logits learn, so that options have probabilities.
     """
     space, architecture_logits = discretised.supernet.space, discretised.supernet.architecture_logits
+    if discretised.supernet.before:
+        return tuple(Choice(layer, option_name(own)) for layer, (own,) in enumerate(space.options))
     if not space.choosing:
         return None
     return tuple(

@@ -1,5 +1,6 @@
 """The supernet of a search as one value: space, shared weights, architecture logits and budget."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from nas.budget.controller import Budget
@@ -8,6 +9,7 @@ from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, policy_of
+from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ArchitectureLogits
 
@@ -22,6 +24,7 @@ class Supernet(NamedTuple):
         cost: cost of the architectures in the resource of the budget.
         budget: state of the budget at this step of training.
         seed: seed of random routing.
+        before: layers that were routed or searchable before a placement changed some; empty if none has changed.
     """
 
     space: Space
@@ -30,6 +33,33 @@ class Supernet(NamedTuple):
     cost: SpaceCost
     budget: Budget
     seed: int
+    before: tuple[int, ...] = ()
+
+    @property
+    def counted(self) -> Collection[int]:
+        """The layers over which a softmax share is averaged; those of before a placement, all if none is routed."""
+        return self.before or sorted({*self.space.choosing, *self.space.routed}) or range(len(self.space.options))
+
+    def placed(self, options: tuple[tuple[Layer, ...], ...], code: Code) -> "Supernet":
+        """Return the single architecture of a placement, with its share of the weights and the same budget.
+
+        Args:
+            options: options of each layer, with those that it can become.
+            code: option of each layer.
+        """
+        every = Space(self.space.name, self.space.sizes, options)
+        architecture = every.decode(code)
+        alone = Space(self.space.name, architecture, tuple((layer,) for layer in architecture.layers))
+        logits = ArchitectureLogits(alone).to(self.architecture_logits.shares)
+        logits.shares.copy_(self.architecture_logits.shares)
+        cost = SpaceCost(self.cost.resource, every, self.cost.context).restricted(code)
+        return self._replace(
+            space=alone,
+            model=self.model.inherit(architecture),
+            architecture_logits=logits,
+            cost=cost,
+            before=tuple(self.counted),
+        )
 
     @property
     def searches(self) -> bool:

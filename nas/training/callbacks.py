@@ -20,7 +20,6 @@ from nas.runs import checkpoints
 from nas.runs.folder import Run
 from nas.runs.history import VALIDATION
 from nas.runs.snapshots import add_snapshot, is_kept, snapshot_of
-from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
 
 OVERFLOWS = 3
@@ -108,7 +107,7 @@ class Recorder(lightning.Callback):
             trainer.logger.log_metrics(_validated(module), step)
             with module.autocast():
                 supernet = module.supernet
-                routing = routing_map(supernet.model, module.task, supernet.policy, choices_of_layers(supernet.code))
+                routing = routing_map(supernet.model, module.task, supernet.policy, module.layer_choices)
             if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
                 learnt = module.model.architecture.given_routing is None

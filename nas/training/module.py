@@ -39,6 +39,7 @@ from nas.runs.history import PROBABILITY, SHARE
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
 from nas.supernet.dense_start import as_softmax, with_softmax
+from nas.supernet.placement import Placement
 from nas.supernet.supernet import Supernet
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
@@ -120,6 +121,7 @@ class TrainingModule(lightning.LightningModule):
         route_grad: chunks whose routes get a gradient, "full" or "selected".
         dense_layers: layers of a single architecture that are softmax attention in the dense phase, although the
             architecture has another operation there; see `nas.supernet.dense_start`.
+        placement: placement of layers whose routers decide nothing; None if all layers keep their routers.
     """
 
     def __init__(
@@ -129,10 +131,11 @@ class TrainingModule(lightning.LightningModule):
         config: RunConfig,
         route_grad: RouteGrad = "full",
         dense_layers: Collection[int] = (),
+        placement: Placement | None = None,
     ) -> None:
         super().__init__()
-        self._dense_layers = dense_layers
-        options = with_softmax(space.options, dense_layers)
+        self._dense_layers, self.placement = dense_layers, placement
+        options = with_softmax(space.options, dense_layers) if placement is None else placement.options
         self.space, self.task, self.config = space, task, config
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
@@ -172,6 +175,30 @@ class TrainingModule(lightning.LightningModule):
         return Supernet(self.space, self.model, self.architecture_logits, self.cost, self.budget, self.config.seed)
 
     @property
+    def placed(self) -> Supernet:
+        """The supernet after training: without the routers of layers that the placement has changed."""
+        if self.placement is None or not self.placement.changed:
+            return self.supernet
+        return self.supernet.placed(self.placement.options, self.placement.code)
+
+    @property
+    def layer_choices(self) -> list[LayerChoice]:
+        """The layer choices of the present architecture."""
+        return self._placed(choices_of_layers(self.supernet.code))
+
+    def _placed(self, choices: list[LayerChoice]) -> list[LayerChoice]:
+        return choices if self.placement is None else self.placement.placed(choices)
+
+    def _place_in_time(self) -> None:
+        """Make the placement once routes have settled; recorded steps compute the layers as they were before."""
+        placement = self.placement
+        if placement is None or placement.decided or self.budget.dense:
+            return
+        if self.progress >= self.config.budget.settle_from:
+            placement.decide(self.architecture_logits.shares)
+            self._graphs = None
+
+    @property
     def progress(self) -> float:
         """Fraction of training done, in [0, 1]."""
         return self.global_step / self.config.trainer.steps
@@ -195,6 +222,7 @@ class TrainingModule(lightning.LightningModule):
             self.model.load_state_dict(weights)
 
     def training_step(self, batch: Scored, index: int) -> Tensor:
+        self._place_in_time()
         moment = self._moment()
         self._replayed = self._recorded(batch, moment)
         seed_default(self.device, self.config.seed, "step", self.global_step)
@@ -248,7 +276,8 @@ class TrainingModule(lightning.LightningModule):
     def _drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
         """Return what each layer computes in a routed step; ``run`` calls the draw."""
         relaxation = self.config.relaxation
-        return self.architecture_logits.layer_choices(relaxation.name, moment.temperature, relaxation.pairs, run)
+        logits = self.architecture_logits
+        return self._placed(logits.layer_choices(relaxation.name, moment.temperature, relaxation.pairs, run))
 
     def _scored(self, logits: Tensor, batch: Scored, measured: Measured | None, moment: Moment) -> Computed:
         """Return the loss and the figures of a step, before any average over processes, and update the budget.
@@ -446,7 +475,7 @@ class TrainingModule(lightning.LightningModule):
         batches = own_share(self.task.validation_batches())
         dense = self.budget.dense
         with self.autocast():
-            policy, choices = self._start if dense else (self.supernet.policy, choices_of_layers(self.supernet.code))
+            policy, choices = self._start if dense else (self.supernet.policy, self.layer_choices)
             result = evaluate(self.model, batches, self.task.quality, policy, choices)
         quality = average_over(batches, result.quality, self.device)
         if dense or not result.counts_by_layer:

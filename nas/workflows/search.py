@@ -21,6 +21,7 @@ from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
 from nas.searchers.select import select
+from nas.supernet.placement import placement_of
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
 
@@ -41,7 +42,8 @@ def run_search(
     """
     task = build_task(config.data, config.seed)
     space = space_of(config, task.vocab_size)
-    module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad))
+    placement = placement_of(config, space)
+    module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad), placement=placement)
     with opened("search", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
