@@ -167,7 +167,7 @@ def test_it_searches_with(tmp_path: Path, option: str) -> None:
 SPACES = {
     "layer_hybrid": ["softmax", "linear", "token_hybrid@8"],
     "chunk_size": ["token_hybrid@4", "token_hybrid@8", "token_hybrid@16"],
-    "joint": ["softmax", "linear", "token_hybrid@4", "token_hybrid@8", "token_hybrid@16"],
+    "joint": ["softmax", "linear", "token_hybrid@4", "token_hybrid@8", "token_hybrid@16", "window"],
 }
 
 
@@ -176,7 +176,7 @@ SPACES = {
     "options", [(), ("relaxation=gdas",), ("relaxation=darts",), ("trainer.bilevel=true", "relaxation=drnas")], ids=str
 )
 def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> None:
-    grains = () if space == "layer_hybrid" else ("space.chunk_sizes=[4,8,16]", "budget.target=6000")
+    grains = () if space == "layer_hybrid" else ("searcher=pairs", "space.chunk_sizes=[4,8,16]", "budget.target=6000")
     ended = nas("search", f"+space={space}", *SMALL, *SHORT, *grains, *options, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert {path.name for path in ended.run.iterdir()} - {SNAPSHOTS} == RUN_FOLDER
@@ -193,19 +193,31 @@ def test_layers_choose(tmp_path: Path, space: str, options: tuple[str, ...]) -> 
     assert again.loss == pytest.approx(found["routings"]["found architecture"]["1x"]["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("space", ["layer_hybrid", "joint"])
-def test_layers_may_attend_to_a_window(tmp_path: Path, space: str) -> None:
+@pytest.mark.parametrize(
+    ("space", "resource", "target"),
+    [("layer_hybrid", "kv_bytes", 300000), ("joint", "kv_bytes", 20000), ("joint", "flops", 30000)],
+)
+def test_layers_may_attend_to_a_window(tmp_path: Path, space: str, resource: str, target: int) -> None:
     """Under a budget for which softmax everywhere is too expensive; a window of 8 tokens keeps 8 of 4096."""
-    options = ("space.operations=[softmax,window,token_hybrid]", "space.chunk_sizes=[8]", "model.window=8")
-    budget = ("budget=kv_bytes", "budget.context=4096", "budget.target=300000")
-    ended = nas("search", f"+space={space}", *SMALL, *SHORT, *options, *budget, f"output={tmp_path}")
+    operations = [] if space == "joint" else ["space.operations=[softmax,linear,token_hybrid,window]"]
+    few = [] if space == "layer_hybrid" else ["searcher.evaluations=16", "searcher.batches=1"]
+    budget = (f"budget={resource}", "budget.context=4096", f"budget.target={target}")
+    options = ("space.chunk_sizes=[8]", "model.window=8", *operations, *few, *budget, f"output={tmp_path}")
+    ended = nas("search", f"+space={space}", *SMALL, *SHORT, *options)
     assert ended.status == 0, ended.err
     found = metrics(ended.run)
-    names = ["softmax", "window", "token_hybrid@8"]
-    assert [list(choice["probabilities"]) for choice in found["choices"]] == [names] * len(found["choices"])
+    names = {"softmax", "linear", "token_hybrid@8", "window"}
+    assert {choice["found"] for choice in found["choices"]} <= names
+    assert (found["searched"] is None) == (space == "layer_hybrid"), "joint scores architectures"
     architecture = load_architecture(ended.run / "architecture.json")
     assert architecture.window == 8
-    assert found["budget"]["used"] <= 300000 + 0.02 * found["budget"]["most"]
+    assert found["budget"]["resource"] == resource
+    assert found["budget"]["used"] <= target + 0.02 * found["budget"]["most"]
+    again = nas("train", f"architecture={ended.run / 'architecture.json'}", *SMALL, *SHORT, f"output={tmp_path}")
+    assert again.status == 0, again.err
+    refused = nas("search", f"+space={space}", *SMALL, *options, "budget.target=1")
+    least, most = (f"{found['budget'][end]:.0f}" for end in ("least", "most"))
+    assert f"architectures of {space} need from {least} to {most} " in refused.err
 
 
 def test_a_chunk_as_long_as_the_sequences_is_warned_of(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_help_follows_the_given_options() -> None:
     shown = nas("search", "+space=joint", "data=text", "trainer.steps=7", "--help").out
     assert "trainer.steps=7 " in shown
     assert line(shown, "space").startswith("space=joint ")
-    assert line(shown, "space.operations").split()[0] == "space.operations=[softmax,linear,token_hybrid]"
+    assert line(shown, "space.operations").split()[0] == "space.operations=[softmax,linear,token_hybrid,window]"
     assert line(shown, "name").split()[0] == "name=joint_text"
     for own in fields(TextConfig):
         assert option_of(own).help in line(shown, f"data.{own.name}")

@@ -20,7 +20,7 @@ from tests.nas.commands import SEARCH, SMALL, Ended, contents, nas
 from tests.nas.interrupting import interrupt_at, kill_at, kill_in_checkpoint
 from tests.nas.processes import forked, process, wait_for_end, wait_for_line
 
-JOINT = ("+space=joint", *SMALL, "space.chunk_sizes=[4,8]", "budget.target=6000")
+JOINT = ("+space=joint", "searcher=pairs", *SMALL, "space.chunk_sizes=[4,8]", "budget.target=6000")
 """A search in which layers choose."""
 
 
