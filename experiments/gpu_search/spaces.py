@@ -43,7 +43,7 @@ SIZES = (
 BASE = "token_hybrid"
 SEARCHES: dict[str, tuple[str, ...]] = {
     BASE: ("+space=token_hybrid",),
-    "joint, pairs": ("+space=joint",),
+    "joint, pairs": ("+space=joint", "searcher=pairs"),
     "joint, gdas": ("+space=joint", "searcher=gradient", "relaxation=gdas"),
     "joint, evolution": ("+space=joint", "searcher=evolution"),
     "layer_hybrid": ("+space=layer_hybrid",),

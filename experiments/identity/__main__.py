@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "token_hybrid": ("search", "+space=token_hybrid", *SMALL),
     "layer_hybrid": ("search", "+space=layer_hybrid", *SMALL),
     "chunk_size": ("search", "+space=chunk_size", CHUNKS, *SMALL),
-    "joint": ("search", "+space=joint", CHUNKS, *SMALL),
+    "joint": ("search", "+space=joint", "searcher=pairs", CHUNKS, *SMALL),
     "evolution": (
         "search",
         "+space=joint",

@@ -8,7 +8,7 @@ from statistics import fmean
 from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, search_flops_per_token, training_flops_per_token
 from nas.comparisons.contenders import Contender
 from nas.comparisons.convergence import late_gain
-from nas.comparisons.jobs import Jobs
+from nas.comparisons.jobs import Job, Jobs
 from nas.comparisons.metrics_file import layer_shares, shares_at
 from nas.comparisons.results import Comparison, Trained, TrainedContender
 from nas.runs.folder import ARCHITECTURE, Run
@@ -58,24 +58,22 @@ def _trained_contender(jobs: Jobs, contender: Contender, timings: Timings) -> Tr
         tried=jobs.merits(contender) or {},
         architecture=_architecture(contender, every[0][1]).to_dict(),
         placements=contender.placements,
-        runs=tuple(
-            _trained(job.seed, run, contender, jobs.config.data.length, timings.get(contender.name, {}))
-            for job, run in every
-        ),
+        runs=tuple(_trained(jobs, job, run, timings.get(contender.name, {})) for job, run in every),
     )
 
 
-def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Mapping[str, float]) -> Trained:
-    metrics = read_metrics(run.path)
+def _trained(jobs: Jobs, job: Job, run: Run, timing: Mapping[str, float]) -> Trained:
+    metrics, contender, length = read_metrics(run.path), job.contender, jobs.config.data.length
     learnt, architecture, retrieving = metrics.learnt, _architecture(contender, run), metrics.retrieving_layer
     own, logged = learnt.by_factor, history(run)
+    searches = None if job.search is None else jobs.result(job.search)
 
     def mean_shares(context: int) -> dict[int, float]:
         means = {layer: fmean(heads) for layer, heads in shares_at(learnt, length, context).items()}
         return {layer: share for layer, share in means.items() if math.isfinite(share)}
 
     return Trained(
-        seed=seed,
+        seed=job.seed,
         quality={factor: figures.quality for factor, figures in own.items()},
         loss={factor: figures.loss for factor, figures in own.items()},
         share={factor: fmean(layer_shares(architecture, figures.shares)) for factor, figures in own.items()},
@@ -83,8 +81,8 @@ def _trained(seed: int, run: Run, contender: Contender, length: int, timing: Map
         planted=None if retrieving is None else {"precision": retrieving.precision, "recall": retrieving.recall},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
-        training_flops=metrics.training_tokens
-        * _per_token(mean_share(logged), contender, shares_at(learnt, length, length), length),
+        training_flops=_training_flops(run, None if job.searches else architecture, contender, length)
+        + (0.0 if searches is None else _training_flops(searches, None, contender, length)),
         layers=tuple(architecture.to_dict()["layers"]),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
@@ -99,16 +97,25 @@ def _architecture(contender: Contender, run: Run) -> Architecture:
     return contender.architecture if contender.search is None else load_architecture(run.path / ARCHITECTURE)
 
 
-def _per_token(mean: float | None, contender: Contender, shares: Mapping[int, list[float]], length: int) -> float:
-    """Return the training FLOPs per token, at the mean softmax share during training; at the final one without it.
+def _training_flops(run: Run, architecture: Architecture | None, contender: Contender, length: int) -> float:
+    """Return the training FLOPs of a run, at the mean softmax share during training; at the final one without it.
 
     A search whose softmax share is not known counts with a share of 1, an upper bound.
+
+    Args:
+        run: the finished run.
+        architecture: the trained architecture; None for a search.
+        contender: contender of the run.
+        length: length of a training sequence.
     """
-    if contender.search is not None:
+    metrics, mean = read_metrics(run.path), mean_share(history(run))
+    if architecture is None:
+        assert contender.search is not None
         relaxation = contender.search.relaxation
         computed = partial(computed_options, relaxation=relaxation.name, pairs=relaxation.pairs)
-        return search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
-    found = {layer: fmean(heads) for layer, heads in shares.items()}
-    return training_flops_per_token(
-        contender.architecture, {layer: own if mean is None else mean for layer, own in found.items()}, length
-    )
+        each = search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
+    else:
+        found = {layer: fmean(heads) for layer, heads in shares_at(metrics.learnt, length, length).items()}
+        shares = {layer: own if mean is None else mean for layer, own in found.items()}
+        each = training_flops_per_token(architecture, shares, length)
+    return metrics.training_tokens * each

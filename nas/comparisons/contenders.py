@@ -41,6 +41,7 @@ class Contender:
         placements: the baseline name of all placements, of which it is one; None if it was named itself.
         search: options of the search that is each of its trainings, with the same MLP width; its architecture is then
             the one of the space with the most parameters. None if the architecture itself is trained.
+        retrained: whether each architecture that a search finds is then trained from scratch, and reported.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Contender:
     budget: BudgetConfig
     placements: str | None = None
     search: SearchConfig | None = None
+    retrained: bool = False
 
     @property
     def space(self) -> Space:
@@ -136,16 +138,33 @@ def _found(runs: Sequence[ComparedRun], config: CompareConfig, by_hand: Sequence
     for number, (run, name) in enumerate(zip(runs, names, strict=True), 1):
         unique = name if [*names, *by_hand].count(name) == 1 else f"{name}_{number}"
         budget = config.budget if number == 1 else BudgetConfig(**run.config["budget"])
-        if run.chosen:  # its budget was for the whole space; the final architecture gets the share of its own routers
-            budget = _to_share(budget, run.routed_share)
-        found.append(Contender(unique, not run.by_hand, run.architecture, budget))
+        found.append(Contender(unique, not run.by_hand, run.architecture, _own_budget(budget, run)))
     return found
+
+
+def _own_budget(budget: BudgetConfig, run: ComparedRun) -> BudgetConfig:
+    """Return the budget for the architecture of a run: the share of its own routers if a space was searched for it."""
+    if not run.chosen:
+        return budget
+    return _to_share(budget, run.routed_share if math.isfinite(run.routed_share) else LEAST_SHARE)
 
 
 def _searched(entry: Entry, config: CompareConfig, vocab_size: int) -> Contender:
     """Return a space that is searched anew with each seed as a contender."""
     search = search_of(entry, config)
-    return Contender(entry.name, True, _largest(space_of(search, vocab_size)), search.budget, search=search)
+    largest = _largest(space_of(search, vocab_size))
+    return Contender(entry.name, True, largest, search.budget, search=search, retrained=entry.retrained)
+
+
+def retrained(contender: Contender, run: ComparedRun) -> Contender:
+    """Return the answer of a search as a contender that is trained from scratch, with as many parameters as others.
+
+    Args:
+        contender: the search.
+        run: its finished run.
+    """
+    architecture = _widened(run.architecture, parameters(contender.architecture))
+    return Contender(contender.name, True, architecture, _own_budget(contender.budget, run))
 
 
 def _largest(space: Space) -> Architecture:

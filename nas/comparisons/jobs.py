@@ -8,8 +8,9 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 
-from nas.comparisons.contenders import Contender
+from nas.comparisons.contenders import Contender, retrained
 from nas.comparisons.grid import OVER_SEEDS, best, grow
+from nas.comparisons.recipe import read_run
 from nas.config import CompareConfig, SearchConfig, TrainConfig, restore
 from nas.files.saving import subfolder
 from nas.runs import checkpoints
@@ -36,17 +37,29 @@ class Job:
         learning_rate: the peak learning rate.
         seed: the seed of the training.
         tunes: whether the training serves to choose a learning rate; otherwise its figures are reported.
+        precedes: whether it is the search of a training with the same fields, whose architecture it finds.
     """
 
     contender: Contender
     learning_rate: float
     seed: int
     tunes: bool
+    precedes: bool = False
 
     @property
     def name(self) -> str:
         """Return the name of the run folder, which follows the date and time."""
-        return f"{self.contender.name}_lr{self.learning_rate:g}_seed{self.seed}"
+        return f"{self.contender.name}_lr{self.learning_rate:g}_seed{self.seed}{'_search' if self.precedes else ''}"
+
+    @property
+    def searches(self) -> bool:
+        """Return whether the training is a search."""
+        return self.precedes or (self.contender.search is not None and not self.contender.retrained)
+
+    @property
+    def search(self) -> "Job | None":
+        """Return the search that has to be done before; None if none has to."""
+        return replace(self, precedes=True) if self.contender.retrained and not self.precedes else None
 
 
 def is_tuned(config: CompareConfig, contender: Contender) -> bool:
@@ -57,10 +70,10 @@ def is_tuned(config: CompareConfig, contender: Contender) -> bool:
 def trainings(config: CompareConfig, contenders: Sequence[Contender]) -> int:
     """Return the number of trainings of a comparison: those of tuning, at each learning rate, and the reported ones.
 
-    Trainings at learning rates that are added to the grid are not counted.
+    Searches whose answers are retrained count too; trainings at learning rates that are added to the grid do not.
     """
     tuning = config.tuning_seeds * len(set(config.learning_rates))
-    return sum(config.seeds + (tuning if is_tuned(config, one) else 0) for one in contenders)
+    return sum((1 + one.retrained) * (config.seeds + (tuning if is_tuned(config, one) else 0)) for one in contenders)
 
 
 class Jobs:
@@ -92,7 +105,7 @@ class Jobs:
     def added(self) -> int:
         """Return the number of trainings at learning rates that were added to the grids so far."""
         self._known()
-        return len(self._added)
+        return sum(1 + job.contender.retrained for job in self._added)
 
     def take(self) -> Job | None:
         """Return the next training to run; None if no training is left or if the next ones depend on running ones."""
@@ -107,7 +120,11 @@ class Jobs:
         (self.failed if self.result(job) is None else self.done).add(job.name)
 
     def number(self, job: Job) -> int:
-        """Return the number of a training among all, from 0; those at added learning rates come last."""
+        """Return the number of a training among all, from 0; those at added learning rates come last.
+
+        A search whose answer is retrained has the number of that training.
+        """
+        job = replace(job, precedes=False)
         if job in self._added:
             return trainings(self.config, self.contenders) + self._added.index(job)
         if job.tunes:
@@ -117,7 +134,7 @@ class Jobs:
 
     def factors(self, job: Job) -> list[int]:
         """Return the lengths at which a tuning training is measured; none for a reported training."""
-        return (self.config.tuning_factors or [1]) if job.tunes else []
+        return (self.config.tuning_factors or [1]) if job.tunes and not job.precedes else []
 
     def counted(self, contender: Contender) -> list[Job]:
         """Return the reported trainings of a contender, by seed; its tuning trainings must be done."""
@@ -162,7 +179,7 @@ class Jobs:
         """Return the finished run of a training; None if the training is not finished."""
         if job.name not in self._results:
             for path in self._folders(job):
-                selected = not job.tunes or read_json(path / SELECTION) is not None
+                selected = not self.factors(job) or read_json(path / SELECTION) is not None
                 if is_finished(path) and selected:
                     self._results[job.name] = Run(path)
         return self._results.get(job.name)
@@ -172,12 +189,13 @@ class Jobs:
 
         A tuning training is evaluated at the training length alone.
         """
-        config, rate, search = self.config, job.learning_rate, job.contender.search
+        config, rate = self.config, job.learning_rate
+        contender, search = self.trained(job), job.contender.search if job.searches else None
         values = {name: value for name, value in asdict(config).items() if name in TrainConfig.__dataclass_fields__}
         if search is None:
-            values["budget"] = asdict(job.contender.budget)
-            values["dense_start"] = config.dense_start and not job.contender.searched
-            values["architecture"] = str(self._architecture(job.contender.architecture, job))
+            values["budget"] = asdict(contender.budget)
+            values["dense_start"] = config.dense_start and not contender.searched
+            values["architecture"] = str(self._architecture(contender.architecture, job))
         else:
             values = asdict(search) | {"data": values["data"]}
         trainer = replace(
@@ -193,9 +211,17 @@ class Jobs:
         assert isinstance(made, TrainConfig | SearchConfig)
         return made
 
+    def trained(self, job: Job) -> Contender:
+        """Return the contender of a training; that of its own architecture if a search has found it."""
+        if job.search is None:
+            return job.contender
+        found = self.result(job.search)
+        assert found is not None
+        return retrained(job.contender, read_run(str(found.path), diverged=True))
+
     def _architecture(self, architecture: Architecture, job: Job) -> Path:
         """Return the path of a file with the architecture, which is written if it does not exist."""
-        run = Run(subfolder(subfolder(self.folder, "contenders"), job.contender.name))
+        run = Run(subfolder(subfolder(self.folder, "contenders"), job.name if job.search else job.contender.name))
         if not (run.path / ARCHITECTURE).exists():
             run.write_text(ARCHITECTURE, architecture.to_json())
         return run.path / ARCHITECTURE
@@ -209,20 +235,25 @@ class Jobs:
 
         The pattern has the date and time, because the name of another training may end in the name of this one.
         """
-        folder = self.folder / (TRAININGS if job.contender.search is None else SEARCHES)
+        folder = self.folder / (SEARCHES if job.searches else TRAININGS)
         return sorted(folder.glob(f"????-??-??_??-??-??_{escape(job.name)}"), reverse=True)
 
     def _known(self) -> list[Job]:
         """Return the trainings known so far, in order: reported ones are known once their learning rate is.
 
-        A learning rate is added to the grid of a contender once the rates before it are done.
+        A learning rate is added to the grid of a contender once the rates before it are done. The training of an answer
+        is known once its search is done.
         """
         for one, seed in product(self.contenders, self._seeds):
             added = [Job(one, rate, seed, True) for rate in self._grid(one)[0] if rate not in self._rates]
             self._added += [job for job in added if job not in self._added]
         tuned = [one for one in self.contenders if self.best_rate(one) is not None]
         every = [job for one in tuned for job in self.counted(one)]
-        return [*self._tuning, *self._added, *sorted(every, key=lambda job: job.seed)]
+        found = list[Job]()
+        for job in [*self._tuning, *self._added, *sorted(every, key=lambda job: job.seed)]:
+            found += [] if job.search is None else [job.search]
+            found += [job] if job.search is None or self.result(job.search) is not None else []
+        return found
 
 
 def _mean_merit(folder: Path) -> float:

@@ -76,8 +76,13 @@ class ComparedRun(NamedTuple):
         return f"searched_{self.space or self.config['name']}"
 
 
-def read_run(folder: str) -> ComparedRun:
-    """Return the finished run of a folder; UserError if the run is missing, unfinished or damaged."""
+def read_run(folder: str, diverged: bool = False) -> ComparedRun:
+    """Return the finished run of a folder; UserError if the run is missing, unfinished or damaged.
+
+    Args:
+        folder: the run folder.
+        diverged: whether the training may have diverged, so that softmax shares are not finite.
+    """
     run = Run(Path(folder))
     if not run.path.is_dir():
         raise UserError(
@@ -95,7 +100,7 @@ def read_run(folder: str) -> ComparedRun:
         measured = layer_shares(architecture, metrics.learnt.at_training_length.shares)
     except (KeyError, ValueError) as error:
         raise UserError(f"runs has {folder}, whose {METRICS} is damaged: it has no softmax shares.") from error
-    if not all(map(math.isfinite, measured)):
+    if not all(map(math.isfinite, measured)) and not diverged:
         raise UserError(f"runs has {folder}, whose training diverged: it has no softmax shares; give another run.")
     return ComparedRun(run.path, described["config"], architecture, measured, bool(metrics.choices))
 

@@ -19,6 +19,9 @@ OWN = ("space", "searcher", "relaxation", "budget")
 EQUAL = ("trainer.steps", "trainer.learning_rate", "trainer.router_learning_rate")
 """Options that a search may not have of its own."""
 
+NAME, RETRAIN = "name", "retrain"
+"""Options of a search that `nas.search` does not get: name of the contender, whether its answers are retrained."""
+
 
 class Entry(NamedTuple):
     """One value of the option ``searched``.
@@ -27,11 +30,13 @@ class Entry(NamedTuple):
         name: name of the contender.
         space: name of the space.
         options: options of the search, as a user types them for `nas.search`.
+        retrained: whether each architecture that is found is then trained from scratch.
     """
 
     name: str
     space: str
     options: list[str]
+    retrained: bool
 
 
 def shared_options() -> list[str]:
@@ -58,21 +63,33 @@ def _entry(given: str) -> Entry:
         raise UserError(f"searched has {given!r}, which is not a space and options of nas.search: {error}.") from error
     if space not in (known := choices("space")).split(", "):
         raise UserError(f"searched has {given}, whose space {space} is unknown; choose one of: {known}.")
-    name = f"searched_{space}"
+    name, retrained = None, False
     for option in options:
         if "=" not in option:
             raise UserError(f"searched has {given}, where {option} is not an option; give options as name=value.")
         own = overrides.name_of(option)
-        if own == "name":
+        if own == NAME:
             name = option.partition("=")[2]
+        elif own == RETRAIN:
+            retrained = _is_true(given, option)
         elif not _may_differ(own):
             raise UserError(
                 f"searched has {given}, but {own} is the same for all contenders; give {option} beside searched. A "
                 f"search may have its own options of: {', '.join(OWN)}, and single ones of model and trainer."
             )
+    if name is None:
+        name = f"searched_{space}{'_retrained' if retrained else ''}"
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UserError(f"searched has {given}, whose name={name} cannot name a folder; give letters and digits.")
-    return Entry(name, space, [option for option in options if overrides.name_of(option) != "name"])
+    own_options = [option for option in options if overrides.name_of(option) not in (NAME, RETRAIN)]
+    return Entry(name, space, own_options, retrained)
+
+
+def _is_true(given: str, option: str) -> bool:
+    value = option.partition("=")[2].lower()
+    if value not in ("true", "false"):
+        raise UserError(f"searched has {given}, where {option} is not allowed; give true or false.")
+    return value == "true"
 
 
 def _may_differ(name: str) -> bool:

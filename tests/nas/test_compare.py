@@ -135,35 +135,36 @@ def test_what_cannot_work_is_refused_before_anything_is_trained(
 
 def test_spaces_are_searched_anew_with_each_seed(tmp_path: Path) -> None:
     few = (*SHORT, "learning_rates=[0.01]", "seeds=1", "workers=1", "timing=false", "budget.target=0.5")
-    own = (
-        "joint name=mine space.chunk_sizes=[8] space.operations=[window,token_hybrid] budget=kv_bytes budget.target=9e4"
-    )
-    options = (*SMALL, *few, f"searched=[layer_hybrid,'{own}']", "baselines=[linear]", "seed=5", f"output={tmp_path}")
-    ended = compare(*options)
+    own = "space.chunk_sizes=[8] space.operations=[window,token_hybrid] searcher.batches=1 budget=kv_bytes"
+    given = f"searched=[layer_hybrid,'joint name=mine retrain=true budget.target=9e4 {own}']"
+    ended = compare(*SMALL, *few, given, "baselines=[linear]", "seed=5", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     found = comparison(ended.run)
     assert [(one.name, one.searched) for one in found.contenders] == [
         *(("searched_layer_hybrid", True), ("mine", True), ("linear", False))
     ]
-    searches = {p.parent.name.split("_", 2)[2]: p.parent for p in (ended.run / "search").glob("*/architecture.json")}
-    assert sorted(searches) == ["mine_lr0.01_seed5", "searched_layer_hybrid_lr0.01_seed5"]
-    for one in found.contenders[:2]:
-        for run in one.runs:
-            written = json.loads((searches[f"{one.name}_lr0.01_seed{run.seed}"] / "architecture.json").read_text())
-            assert list(run.layers) == written["architecture"]["layers"], "each seed has its own answer"
-    config = yaml.safe_load((searches["searched_layer_hybrid_lr0.01_seed5"] / "config.yaml").read_text())["config"]
-    assert (config["budget"]["target"], config["seed"], config["trainer"]["steps"]) == (0.5, 5, 2)
-    assert config["data"]["pairs"] == 4
+    at = "_lr0.01_seed5"
+    made = {path.name.split("_", 2)[2]: path for path in ended.run.glob("[st]*/*/")}
+    assert sorted(made) == [*(f"linear{at}", f"mine{at}", f"mine{at}_search", f"searched_layer_hybrid{at}")]
+    for one, search in zip(found.contenders[:2], (f"searched_layer_hybrid{at}", f"mine{at}_search"), strict=True):
+        written = json.loads((made[search] / "architecture.json").read_text())["architecture"]
+        assert list(one.runs[0].layers) == written["layers"], "each seed has its own answer"
+        config = yaml.safe_load((made[search] / "config.yaml").read_text())["config"]
+        assert (config["seed"], config["trainer"]["steps"], config["data"]["pairs"]) == (5, 2, 4)
+        assert config["budget"]["target"] == (0.5 if search.startswith("searched") else 9e4)
+    answer, linear = (one.runs[0] for one in found.contenders[1:])
+    assert answer.parameters == pytest.approx(linear.parameters, rel=0.01), "its MLPs are as wide as it needs"
+    assert answer.training_flops > 2 * linear.training_flops, "its search counts too"
     assert "Layers that searches found" in ended.out
     page = (ended.run / "report.html").read_text()
-    assert len(re.findall(r'<a href="search/[^"]*">seed', page)) == 2
-    lost = searches["mine_lr0.01_seed5"]
+    assert re.findall(r'<a href="(search|train)/[^"]*">seed', page) == ["search", "train", "train"]
+    lost = made["mine_lr0.01_seed5"]
     (lost / CHECKSUMS).unlink()
     (lost / "metrics.json").unlink()
-    before = contents(ended.run / "search")
     again = compare(f"resume={ended.run}")
-    assert "3 trainings of 2 steps and up to 256 tokens each, 2 of them done" in again.out
-    assert contents(ended.run / "search").keys() >= before.keys() | {f"{lost.name}/metrics.json"}
+    assert "4 trainings of 2 steps and up to 256 tokens each, 3 of them done" in again.out
+    assert (lost / "metrics.json").exists()
+    assert {path.name.split("_", 2)[2] for path in ended.run.glob("[st]*/*/")} == made.keys()
     assert comparison(ended.run).contenders[1].patterns == found.contenders[1].patterns
 
 

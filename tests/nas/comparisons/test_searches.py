@@ -20,13 +20,14 @@ def config(*searched: str, shared: tuple[str, ...] = ()) -> CompareConfig:
 def test_a_search_has_the_options_of_the_comparison_of_its_space_and_its_own() -> None:
     shared = ("budget=flops", "budget.target=5e4", "budget.price=0.2")
     own = "joint name=mine space.chunk_sizes=[8] model.window=16 budget.target=4e4 trainer.bilevel=true"
-    given = config("layer_hybrid", own, "chunk_size budget=kv_bytes budget.target=9000", shared=shared)
+    given = config("layer_hybrid", own, "chunk_size retrain=true budget=kv_bytes budget.target=9000", shared=shared)
     made = [search_of(entry, given) for entry in entries(given)]
-    assert [one.name for one in entries(given)] == ["searched_layer_hybrid", "mine", "searched_chunk_size"]
+    assert [one.name for one in entries(given)] == ["searched_layer_hybrid", "mine", "searched_chunk_size_retrained"]
+    assert [one.retrained for one in entries(given)] == [False, False, True]
     assert [one.budget.resource for one in made] == ["flops", "flops", "kv_bytes"]
     assert [one.budget.target for one in made] == [5e4, 4e4, 9000]
     assert [one.budget.price for one in made] == [0.2, 0.2, 0.1], "an own group replaces all shared options of it"
-    assert [one.relaxation.pairs for one in made] == [False, True, True], "as the searcher of the space says"
+    assert [one.relaxation.pairs for one in made] == [False, False, True], "as the searcher of the space says"
     assert [one.model.window for one in made] == [64, 16, 64]
     assert [one.trainer.bilevel for one in made] == [False, True, False]
     assert all(one.data == given.data and one.model.layers == 3 and one.trainer.steps == 6 for one in made)
@@ -53,6 +54,7 @@ def test_the_largest_architecture_of_a_space_has_as_many_parameters_as_the_other
         (["joint", "joint budget.target=9000"], r"searched has searched_joint more than once; give each search a name"),
         (["joint budget"], r"where budget is not an option; give options as name=value"),
         (["joint budget.target=9 'x"], r"which is not a space and options of nas.search"),
+        (["joint retrain=maybe"], r"where retrain=maybe is not allowed; give true or false"),
         (["joint name=a/b"], r"whose name=a/b cannot name a folder"),
         (["joint name=softmax"], r"searched and baselines both have softmax; give the search another name"),
         (
