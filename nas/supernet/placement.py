@@ -2,8 +2,8 @@
 
 A router that keeps almost no chunk, or almost every chunk, does not need to be one. Such a layer is not yet a linear or
 a softmax layer: inside its own chunk each token sees both branches in full. The layer therefore changes while training
-still goes on, at ``budget.settle_from``, and the weights adapt over the remaining steps. Both operations share the
-parameters of the layer, so that it needs no new ones.
+still goes on, at ``budget.settle_from`` or `LATEST`, and the weights adapt over the remaining steps. Both operations
+share the parameters of the layer, so that it needs no new ones.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nas.config import BudgetConfig, SearchConfig
+from nas.budget.cost import SpaceCost
+from nas.config import SearchConfig
 from nas.errors import UserError
 from nas.models.mixers import LayerChoice
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
+from nas.supernet.architecture_logits import ROUNDING
 
 UNDECIDED = -1
+LATEST = 0.8
+"""Fraction of training at which the placement is made at the latest, unless the dense phase still lasts."""
 
 
 class Placement(nn.Module):
@@ -65,12 +69,29 @@ class Placement(nn.Module):
         """Indices of the layers that have no router any more."""
         return tuple(layer for layer, option in enumerate(self.code) if option)
 
+    @property
+    def space(self) -> Space:
+        """The space of all placements."""
+        return Space(self._space.name, self._space.sizes, self.options)
+
     @torch.no_grad()
-    def decide(self, shares: Tensor) -> None:
-        """Make the placement by the running softmax shares of the layers, [layers, options]; waits for a GPU."""
-        for layer, (own, options) in enumerate(zip(shares[:, 0].tolist(), self.options, strict=True)):
-            becomes = 1 if own <= self._share else 2 if own >= 1 - self._share else 0
-            self.chosen[layer] = becomes if len(options) > len(self._space.options[layer]) else 0
+    def decide(self, shares: Tensor, cost: SpaceCost, target: float) -> None:
+        """Make the placement; waits for a GPU. Layers become softmax only as far as the budget allows.
+
+        Args:
+            shares: running softmax shares, [layers, options].
+            cost: cost of the space of all placements.
+            target: relative cost of the budget.
+        """
+        own = shares[:, 0].tolist()
+        placed = [layer for layer, options in enumerate(self.options) if options != self._space.options[layer]]
+        code = [int(layer in placed and own[layer] <= self._share) for layer in range(len(own))]
+        dropping = dict.fromkeys(range(len(own)), 0.0)
+        for layer in sorted(placed, key=lambda layer: -own[layer]):
+            softer = [*code[:layer], 2, *code[layer + 1 :]]
+            if own[layer] >= 1 - self._share and cost.relative(cost.of(softer, dropping)) <= target + ROUNDING:
+                code = softer
+        self.chosen.copy_(torch.tensor(code))
         self._read()
 
     def placed(self, choices: Sequence[LayerChoice]) -> list[LayerChoice]:
@@ -89,14 +110,9 @@ def placement_of(config: SearchConfig, space: Space) -> Placement | None:
     share = config.space.placement
     if share is None:
         return None
-    _check(config.budget)
-    return Placement(space, share)
-
-
-def _check(budget: BudgetConfig) -> None:
-    if budget.settle_from >= 1 or budget.dense_until >= 1:
-        late = "settle_from" if budget.settle_from >= 1 else "dense_until"
+    if config.budget.dense_until >= 1:
         raise UserError(
-            f"space.placement places layers at budget.settle_from, after the dense phase, but budget.{late}="
-            f"{getattr(budget, late):g} is the end of training; give a number below 1."
+            "space.placement places layers after the dense phase, but budget.dense_until=1 is the end of training; "
+            "give a number below 1."
         )
+    return Placement(space, share)

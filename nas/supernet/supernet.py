@@ -9,7 +9,6 @@ from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, policy_of
-from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ArchitectureLogits
 
@@ -40,14 +39,13 @@ class Supernet(NamedTuple):
         """The layers over which a softmax share is averaged; those of before a placement, all if none is routed."""
         return self.before or sorted({*self.space.choosing, *self.space.routed}) or range(len(self.space.options))
 
-    def placed(self, options: tuple[tuple[Layer, ...], ...], code: Code) -> "Supernet":
+    def placed(self, every: Space, code: Code) -> "Supernet":
         """Return the single architecture of a placement, with its share of the weights and the same budget.
 
         Args:
-            options: options of each layer, with those that it can become.
-            code: option of each layer.
+            every: space of all placements.
+            code: code of the placement in it.
         """
-        every = Space(self.space.name, self.space.sizes, options)
         architecture = every.decode(code)
         alone = Space(self.space.name, architecture, tuple((layer,) for layer in architecture.layers))
         logits = ArchitectureLogits(alone).to(self.architecture_logits.shares)

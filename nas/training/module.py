@@ -39,7 +39,7 @@ from nas.runs.history import PROBABILITY, SHARE
 from nas.search_spaces.space import Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
 from nas.supernet.dense_start import as_softmax, with_softmax
-from nas.supernet.placement import Placement
+from nas.supernet.placement import LATEST, Placement
 from nas.supernet.supernet import Supernet
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
@@ -179,7 +179,7 @@ class TrainingModule(lightning.LightningModule):
         """The supernet after training: without the routers of layers that the placement has changed."""
         if self.placement is None or not self.placement.changed:
             return self.supernet
-        return self.supernet.placed(self.placement.options, self.placement.code)
+        return self.supernet.placed(self.placement.space, self.placement.code)
 
     @property
     def layer_choices(self) -> list[LayerChoice]:
@@ -194,8 +194,9 @@ class TrainingModule(lightning.LightningModule):
         placement = self.placement
         if placement is None or placement.decided or self.budget.dense:
             return
-        if self.progress >= self.config.budget.settle_from:
-            placement.decide(self.architecture_logits.shares)
+        if self.progress >= min(self.config.budget.settle_from, LATEST):
+            cost = budgeted_cost(self.config.budget, placement.space)
+            placement.decide(self.architecture_logits.shares, cost, self.budget.target)
             self._graphs = None
 
     @property
