@@ -1,6 +1,6 @@
 """Count the searches that fail with each remedy and task, and show when and where routers drop their chunks.
 
-    python -m experiments.search_failures --workers 15 --deadline 400      # on a GPU; repeat until all runs are made
+    python -m experiments.search_failures --workers 15 --deadline 7        # on a GPU; repeat until all runs are made
     python -m experiments.search_failures --remedies none distillation+loss_margin --tasks needle_digits --workers 15
     python -m experiments.search_failures --smoke                          # seconds on a CPU
 
@@ -15,14 +15,13 @@ On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -
 import argparse
 import os
 import sys
-import time
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from experiments.runs import RunsFailed, finished_run, machine, run_all, status_of
+from experiments.runs import DeadlinePassed, RunsFailed, deadline_in, finished_run, machine, run_all, status_of
 from experiments.search_failures.results import read, report, seed_of, write
 from nas.runs.folder import Run
 from nas.runs.history import history
@@ -43,7 +42,7 @@ def main() -> int:
     parser.add_argument("--remedies", nargs="+", metavar="R", help="names, or names with + between (default: each)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="(default: eight)")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time (default: 1)")
-    parser.add_argument("--deadline", type=float, metavar="SECONDS", help="time after which no run starts")
+    parser.add_argument("--deadline", type=float, metavar="MINUTES", help="stop after this time (default: at the end)")
     parser.add_argument("--smoke", action="store_true", help="small models and one task, for a CPU")
     parser.add_argument("--output", type=Path, default=Path("outputs/search_failures"), help="where the runs go")
     parser.add_argument(
@@ -56,7 +55,6 @@ def main() -> int:
     remedies = given.remedies or list(chosen["remedies"])
     if unknown := {part for name in remedies for part in name.split("+")} - study["remedies"].keys():
         parser.error(f"--remedies has {', '.join(sorted(unknown))}; choose of: {', '.join(study['remedies'])}")
-    deadline = None if given.deadline is None else time.monotonic() + given.deadline
     kept = given.table.with_suffix(".json")
     options = [*(["--smoke"] if given.smoke else []), *given.overrides]
     try:
@@ -74,7 +72,14 @@ def main() -> int:
     }
     failed: list[Path] = []
     try:
-        done = run_all(commands, given.workers, {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}, deadline)
+        done = run_all(
+            commands,
+            given.workers,
+            {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+            deadline_in(given.deadline),
+        )
+    except DeadlinePassed as error:
+        done = error.done
     except RunsFailed as error:
         done, failed = error.done, error.failed
     for (task, remedy, seed), folder in places.items():

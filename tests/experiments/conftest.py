@@ -39,4 +39,5 @@ def runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(runs, "execute", lambda command, *_: run(command) and None)
     monkeypatch.setattr(runs, "ThreadPoolExecutor", InOrder)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ def commands_of(monkeypatch: pytest.MonkeyPatch, run: Path) -> list[list[str]]:
     """Return a list of all commands from now on; each command leaves a finished run."""
     ran: list[list[str]] = []
 
-    def finish(full: list[str], **_: Any) -> None:
+    def finish(full: list[str], *_: Any) -> None:
         ran.append(full[2:])
         leave_run(run, finished=True)
 
-    monkeypatch.setattr(subprocess, "run", finish)
+    monkeypatch.setattr(runs, "execute", finish)
     return ran
 
 
@@ -69,6 +70,7 @@ def test_a_run_stopped_before_its_first_checkpoint_is_restarted(
     [
         (subprocess.CalledProcessError(130, ["python", "-m", "nas.compare", "seeds=3"]), 130, "nas.compare ended with"),
         (runs.RunsFailed([Path("bad")], {}), 1, "bad"),
+        (runs.DeadlinePassed("the deadline has passed: 3 of 4 runs are finished"), 130, "3 of 4 runs are finished."),
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
@@ -88,3 +90,18 @@ def test_a_stopped_study_says_how_to_continue(
 def test_a_study_that_ends_well_has_status_0_or_its_own() -> None:
     assert runs.status_of(lambda: None) == 0
     assert runs.status_of(lambda: 3) == 3
+
+
+def test_at_the_deadline_a_run_is_interrupted() -> None:
+    with pytest.raises(runs.DeadlinePassed):
+        runs.execute([sys.executable, "-c", "import signal; signal.pause()"], deadline=runs.deadline_in(1e-5))
+
+
+def test_after_the_deadline_nothing_new_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave_run(tmp_path / "done/train/one", finished=True)
+    commands = {tmp_path / name: ["nas.no_such_command"] for name in ("done", "new")}
+    with pytest.raises(runs.DeadlinePassed, match="1 of 2 runs are finished") as error:
+        runs.run_all(commands, 1, deadline=runs.deadline_in(-1))
+    assert list(error.value.done) == [tmp_path / "done"]
+    assert runs.unfinished(list(commands)) == 1
+    assert capsys.readouterr().out == ""
