@@ -11,7 +11,6 @@ continue and are tabulated; the same command then makes the missing runs.
 """
 
 import argparse
-import os
 import re
 import sys
 from itertools import product
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from experiments.ablations.figure import write_figure
 from experiments.ablations.results import BASE, Ablation, Trained, report, trained
-from experiments.runs import RunsFailed, machine, run_all, status_of
+from experiments.runs import RunsFailed, machine, run_all, status_of, threads
 
 STUDY = ("nas.search", "+space=token_hybrid", "trainer.validate_every=25")
 """Options of every run. Validation changes nothing in the training."""
@@ -76,7 +75,7 @@ def main() -> int:
     }
     failed: list[Path] = []
     try:
-        done = run_all(commands, given.workers, _threads(given.workers))
+        done = run_all(commands, given.workers, threads(given.workers))
     except RunsFailed as error:
         done, failed = error.done, error.failed
     found: dict[str, list[Trained]] = {}
@@ -105,11 +104,6 @@ def _with_references(names: list[str]) -> list[Ablation]:
 def _folder(output: Path, variant: Ablation, seed: int) -> Path:
     """Return the folder of a run; its name has no character that Hydra would parse."""
     return output / re.sub(r"[^\w.]", "_", f"{variant.options}_{seed}")
-
-
-def _threads(workers: int) -> dict[str, str]:
-    """Share the cores among the workers, unless OMP_NUM_THREADS is set."""
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))}
 
 
 def _setting(workers: int, overrides: list[str]) -> str:

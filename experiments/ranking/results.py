@@ -1,147 +1,94 @@
-"""Tables of the ranking study: patterns, rank correlations, and the patterns that searches selected."""
+"""Tables of the ranking study: patterns, rank correlations, and selected patterns with their regret."""
 
-import json
-import random
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-from scipy.stats import kendalltau
+import numpy as np
 
-from nas.models.operations import OPERATIONS
-from nas.report.units import markdown, number
-from nas.runs.candidate import Candidate
-from nas.runs.decode import decode
-from nas.runs.metrics import Figures, Metrics
+from experiments.ranking import predictors
+from experiments.ranking.scores import LETTERS, Alone, Score, Scores, Supernet
+from experiments.ranking.searchers import choose, searchers
+from nas.comparisons.statistics import Interval
+from nas.evaluation.metrics import HIGHER
+from nas.report.units import count, markdown, number, signed
+from nas.runs.metrics import Metrics
 
-LETTERS = {name: operation.look.letter for name, operation in OPERATIONS.items()}
 DRAWS = 10_000
 """Number of simulated random searches and of bootstrap samples."""
 
 
-class Score(NamedTuple):
-    """Loss and recall of a pattern."""
-
-    loss: float
-    quality: float
-
-
-Scores = Mapping[str, Score]
-"""Scores by pattern."""
-
-
-def full_name(pattern: str) -> str:
-    """Return the architecture= value of nas.train for a pattern such as slls."""
-    names = {letter: name for name, letter in LETTERS.items()}
-    return "-".join(names[letter] for letter in pattern)
-
-
-def scores(folder: Path) -> Scores:
-    """Return the loss and recall of every pattern with the shared weights of a search."""
-    (path,) = folder.glob("*/*/candidates.json")
-    return by_pattern(decode(list[Candidate], json.loads(path.read_text(encoding="utf-8")), str(path)))
-
-
-def by_pattern(candidates: Sequence[Candidate]) -> Scores:
-    """Return the scores of a search's candidates by pattern."""
-    return {"".join(LETTERS[name] for name in one.options): Score(one.loss, one.quality) for one in candidates}
-
-
-def report(
-    alone: Mapping[str, Sequence[Metrics]],
-    shared: Mapping[str, Sequence[Scores]],
-    searched: Mapping[str, Sequence[Metrics]],
-    budget: float,
-) -> str:
+def report(alone: Alone, shared: Mapping[str, Sequence[Supernet]], searched: Mapping[str, Sequence[Metrics]]) -> str:
     """Render all tables as Markdown.
 
     Args:
-        alone: metrics of each pattern trained alone, by seed.
-        shared: scores of each kind of supernet, by seed.
-        searched: metrics of each relaxation's searches, by seed.
-        budget: softmax share that these searches aim for.
+        alone: every pattern trained alone.
+        shared: each kind of supernet, by seed.
+        searched: metrics of each gradient search, by seed.
     """
-    losses = {pattern: [_trained(run).loss for run in runs] for pattern, runs in alone.items()}
-    recalls = {pattern: statistics.mean(_trained(run).quality for run in runs) for pattern, runs in alone.items()}
-    truth = {pattern: statistics.mean(own) for pattern, own in losses.items()}
-    allowed = [pattern for pattern in truth if pattern.count("s") <= budget * len(pattern) + 1e-9]
-    picks = {name: [_picked(run) for run in runs] for name, runs in searched.items()}
-    for kind, by_seed in shared.items():
-        picks[f"single path, {kind}; best score"] = [_best(own, allowed) for own in by_seed]
+    within = f"at a softmax share of at most {alone.budget:g}"
     parts = (
-        ("Each pattern alone (s softmax, l linear, first layer first)", _patterns(alone, losses, truth)),
-        ("Shared weights against training alone", _correlations(alone, shared)),
-        (
-            f"Patterns that searches selected at a softmax share of at most {budget:g}",
-            _picks(picks, truth, recalls, allowed),
-        ),
-        ("Random search by training alone, best of k", _random(losses, truth, recalls, allowed)),
+        ("Each pattern alone (s softmax, l linear, first layer first)", _patterns(alone)),
+        ("Rankings against training alone", _correlations(alone, shared)),
+        (f"Patterns that searches selected {within}, and their regret", _picks(alone, shared, searched)),
+        (f"Random search by training alone {within}, best of k", _random(alone)),
     )
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 
-def _best(scores: Scores, allowed: Sequence[str]) -> str:
-    """Return the allowed pattern of lowest loss."""
-    return min(allowed, key=lambda pattern: scores[pattern].loss)
-
-
-def _trained(metrics: Metrics) -> Figures:
-    """Return the figures of a run's final model at the training length."""
-    return metrics.learnt.at_training_length
-
-
-def _score(metrics: Metrics) -> Score:
-    own = _trained(metrics)
-    return Score(own.loss, own.quality)
-
-
-def _picked(metrics: Metrics) -> str:
-    assert metrics.choices is not None
-    return "".join(LETTERS[choice.found] for choice in metrics.choices)
-
-
-def _patterns(
-    alone: Mapping[str, Sequence[Metrics]], losses: Mapping[str, Sequence[float]], truth: Mapping[str, float]
-) -> str:
+def _patterns(alone: Alone) -> str:
     return markdown(
         [
             {
                 "pattern": pattern,
-                "mean loss": number(truth[pattern]),
-                "loss by seed": " ".join(map(number, losses[pattern])),
-                "recall by seed": " ".join(number(_trained(run).quality) for run in alone[pattern]),
+                "mean loss": number(alone.losses[pattern]),
+                "loss by seed": " ".join(number(one.loss) for one in alone.scores[pattern]),
+                f"{_measure(alone)} by seed": " ".join(number(one.quality) for one in alone.scores[pattern]),
             }
-            for pattern in sorted(truth, key=truth.__getitem__)
+            for pattern in sorted(alone.losses, key=alone.losses.__getitem__)
         ]
     )
 
 
-def _correlations(alone: Mapping[str, Sequence[Metrics]], shared: Mapping[str, Sequence[Scores]]) -> str:
-    """Tabulate Kendall's tau (b) of each supernet, and of one stand-alone training: the limit set by noise."""
-    rows = [_correlation(kind, by_seed, [alone] * len(by_seed)) for kind, by_seed in shared.items()]
-    seeds = range(min(map(len, alone.values())))
+def _measure(alone: Alone) -> str:
+    return alone.quality.replace("_", " ")
+
+
+def _correlations(alone: Alone, shared: Mapping[str, Sequence[Supernet]]) -> str:
+    """Tabulate Kendall's tau (b) of each supernet, of one training alone, and of predictors that need no training."""
+    rows = []
+    for kind, by_seed in shared.items():
+        rows.append(_correlation(alone, kind, [one.scores for one in by_seed], [alone.scores] * len(by_seed)))
+    seeds = range(min(map(len, alone.scores.values())))
     if len(seeds) > 1:
-        single = [{pattern: _score(runs[seed]) for pattern, runs in alone.items()} for seed in seeds]
-        others = [{p: [*runs[:seed], *runs[seed + 1 :]] for p, runs in alone.items()} for seed in seeds]
-        rows.append(_correlation("none: one training alone, against the other seeds", single, others))
+        single = [{pattern: own[seed] for pattern, own in alone.scores.items()} for seed in seeds]
+        others = [{p: [*own[:seed], *own[seed + 1 :]] for p, own in alone.scores.items()} for seed in seeds]
+        rows.append(_correlation(alone, "one training alone, against the other seeds", single, others))
+    sign = -1 if HIGHER[alone.quality] else 1
+    for name, predicted in _predictions(alone).items():
+        scores = {pattern: Score(loss, sign * loss) for pattern, loss in predicted.items()}
+        rows.append(_correlation(alone, name, [scores], [alone.scores]))
     return markdown(rows)
 
 
+def _predictions(alone: Alone) -> dict[str, dict[str, float]]:
+    costs = {pattern: runs[0].cost.flops_per_token for pattern, runs in alone.runs.items()}
+    return predictors.predictions({pattern: own[min(own)] for pattern, own in costs.items()})
+
+
 def _correlation(
-    name: str, by_seed: Sequence[Scores], truths: Sequence[Mapping[str, Sequence[Metrics]]]
+    alone: Alone, name: str, by_seed: Sequence[Scores], truths: Sequence[Mapping[str, Sequence[Score]]]
 ) -> dict[str, str]:
-    row = {"supernet": name}
+    row = {"ranking": name}
     for figure in Score._fields:
-        taus = []
+        pairs = []
         for own, truth in zip(by_seed, truths, strict=True):
-            alone = [statistics.mean(getattr(_score(run), figure) for run in runs) for runs in truth.values()]
-            scored = [getattr(own[pattern], figure) for pattern in truth]
-            taus.append(float(kendalltau(_rounded(scored), _rounded(alone)).statistic))
-        known = [tau for tau in taus if tau == tau]
-        label = {"loss": "tau by loss", "quality": "tau by recall"}[figure]
-        row[label] = " ".join("-" if tau != tau else number(tau) for tau in taus)
-        row[f"mean {label}"] = number(statistics.mean(known)) if len(known) == len(taus) else "-"
+            means = [statistics.mean(getattr(one, figure) for one in runs) for runs in truth.values()]
+            pairs.append((_rounded([getattr(own[pattern], figure) for pattern in truth]), _rounded(means)))
+        taus = [predictors.tau(*pair) for pair in pairs]
+        label = "loss" if figure == "loss" else _measure(alone)
+        row[f"tau by {label}"] = " ".join(map(number, taus))
+        row[f"mean tau by {label}"] = number(statistics.mean(taus))
+        row[f"95 % interval by {label}"] = _ends(predictors.interval(pairs))
     return row
 
 
@@ -150,50 +97,72 @@ def _rounded(values: Sequence[float]) -> list[float]:
     return [round(value, 3) for value in values]
 
 
-def _picks(
-    picks: Mapping[str, Sequence[str]],
-    truth: Mapping[str, float],
-    recalls: Mapping[str, float],
-    allowed: Sequence[str],
-) -> str:
-    """Tabulate each searcher's selections, their rank among the allowed patterns, and their stand-alone recall."""
-    order = sorted(allowed, key=truth.__getitem__)
+def _ends(ends: Interval) -> str:
+    return f"{number(ends.low)} to {number(ends.high)}"
+
+
+def _picks(alone: Alone, shared: Mapping[str, Sequence[Supernet]], searched: Mapping[str, Sequence[Metrics]]) -> str:
+    """Tabulate each searcher's selections, and how much worse they are than the best pattern within the budget."""
     rows = []
-    for name, own in picks.items():
-        low, high = _interval([recalls[pattern] for pattern in own])
-        rows.append(
-            {
-                "searcher": name,
-                "selected, by seed": " ".join(own),
-                f"rank of {len(order)}": " ".join(str(order.index(p) + 1) if p in order else "-" for p in own),
-                "mean recall alone": number(statistics.mean(recalls[pattern] for pattern in own)),
-                "95 % interval": f"{number(low)} to {number(high)}",
-            }
-        )
+    for name, runs in searched.items():
+        rows.append(_picked(alone, f"gradient, {name}", [_selected(run) for run in runs], runs[0].training_tokens))
+    for kind, by_seed in shared.items():
+        picks = [min(alone.allowed, key=lambda pattern: one.scores[pattern].loss) for one in by_seed]
+        rows.append(_picked(alone, f"{kind}; best score of all", picks, by_seed[0].tokens))
+        for name, settings in searchers(len(picks[0])).items():
+            picks = [choose(settings, one.scores, alone.allowed, alone.quality, at) for at, one in enumerate(by_seed)]
+            label = f"{kind}; {name}, {settings.evaluations} scored"
+            rows.append(_picked(alone, label, picks, by_seed[0].tokens))
+    for name, predicted in _predictions(alone).items():
+        least = min(predicted[pattern] for pattern in alone.allowed)
+        equal = [pattern for pattern in alone.allowed if predicted[pattern] == least]
+        rows.append(_picked(alone, f"{name}; mean over equals", equal, 0))
     return markdown(rows)
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
+def _selected(metrics: Metrics) -> str:
+    assert metrics.choices is not None
+    return "".join(LETTERS[choice.found] for choice in metrics.choices)
+
+
+def _picked(alone: Alone, name: str, picks: Sequence[str], tokens: int) -> dict[str, str]:
+    """Return the row of a searcher with its selections; a selection over the budget has no rank."""
+    order, regrets = alone.allowed, [alone.regret(pattern) for pattern in picks]
+    return {
+        "searcher": name,
+        "training tokens": count(tokens),
+        "selected, by seed": " ".join(picks),
+        f"rank of {len(order)}": " ".join(str(order.index(p) + 1) if p in order else "-" for p in picks),
+        f"mean {_measure(alone)} alone": number(statistics.mean(alone.qualities[pattern] for pattern in picks)),
+        "mean regret": signed(statistics.mean(regrets)),
+        "95 % interval": _ends(_interval(regrets)),
+    }
+
+
+def _interval(values: Sequence[float]) -> Interval:
     """Return the 95 % bootstrap interval of the mean."""
-    draw = random.Random(0)
-    means = sorted(statistics.mean(draw.choices(values, k=len(values))) for _ in range(DRAWS))
-    return means[int(0.025 * DRAWS)], means[int(0.975 * DRAWS)]
+    means = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(axis=1)
+    return Interval(*np.quantile(means, [0.025, 0.975]))
 
 
-def _random(
-    losses: Mapping[str, Sequence[float]],
-    truth: Mapping[str, float],
-    recalls: Mapping[str, float],
-    allowed: Sequence[str],
-) -> str:
+def _random(alone: Alone) -> str:
     """Simulate random search: train k of the allowed patterns once each, and keep the one of lowest loss."""
-    draw, rows = random.Random(0), []
-    for count in range(1, len(allowed) + 1):
-        found = []
-        for _ in range(DRAWS):
-            tried = draw.sample(list(allowed), count)
-            found.append(recalls[min(tried, key=lambda pattern: draw.choice(losses[pattern]))])
+    draw, allowed = np.random.default_rng(0), alone.allowed
+    order = draw.permuted(np.tile(np.arange(len(allowed)), (DRAWS, 1)), axis=1)
+    losses = np.array([[one.loss for one in alone.scores[pattern]] for pattern in allowed])
+    tried = losses[order, draw.integers(losses.shape[1], size=order.shape)]
+    qualities, regrets = (
+        np.array([value(pattern) for pattern in allowed]) for value in (alone.qualities.__getitem__, alone.regret)
+    )
+    rows = []
+    for trainings in range(1, len(allowed) + 1):
+        kept = order[np.arange(DRAWS), tried[:, :trainings].argmin(axis=1)]
         rows.append(
-            {"trainings": str(count), "mean recall alone of the selected pattern": number(statistics.mean(found))}
+            {
+                "trainings": str(trainings),
+                "training tokens": count(trainings * alone.tokens),
+                f"mean {_measure(alone)} alone of the selected pattern": number(float(qualities[kept].mean())),
+                "mean regret": signed(float(regrets[kept].mean())),
+            }
         )
     return markdown(rows)
