@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from experiments import runs
 from experiments.token_vs_hand import __main__ as command
-from experiments.token_vs_hand import rule, study
+from experiments.token_vs_hand import falsify, rule, study
 from experiments.token_vs_hand.study import task_of
 from nas.budget.cost import kv_bytes
 from nas.comparisons.contenders import contenders
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.data import build_task
+from nas.models.language_model import LanguageModel
+from nas.models.policies import learnt
 from nas.search_spaces import baselines
-from tests.nas.commands import composed
+from tests.nas.commands import MODEL, TRAINER, composed, nas
 from tests.nas.comparisons.examples import comparison, contender, trained
 from tests.nas.runs.examples import metrics, row
 
@@ -210,3 +213,70 @@ def test_a_task_is_compared_in_two_stages_and_never_again(tmp_path: Path, monkey
     assert (tmp_path / "results/planted.md").read_text() == "a table"
     command.main()
     assert len(ran) == 3, "finished comparisons are not repeated"
+
+
+SEARCH = (
+    *("+space=token_hybrid", "data=needle", "data.form=noise", "data.length=256", "data.validation_batches=1"),
+    *("data.batch_size=4", "data.length_factors=[1]", *MODEL, *TRAINER, "trainer.steps=2", "budget.target=0.5"),
+)
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> list[falsify.Trained]:
+    """Return a tiny searched model, and a second one that routes at random and has chunks of another size."""
+    folder = nas("search", *SEARCH, f"output={tmp_path_factory.mktemp('falsify')}").run
+    first = falsify.load(folder)
+    layers = [layer._replace(chunk_size=16) for layer in first.model.architecture.layers]
+    second = LanguageModel(first.model.architecture.with_layers(layers)).eval()
+    return [first, first._replace(model=second)]
+
+
+def routes(model: falsify.Trained, policy: Any) -> dict[int, Any]:
+    """Return the weights [B, N, R, 2] that a policy gives the chunks of each layer."""
+    found: dict[int, Any] = {}
+
+    def recorded(layer: int, logits: Any) -> Any:
+        found[layer] = policy(layer, logits)
+        return found[layer]
+
+    model.measure(model.batches(1), recorded)
+    return found
+
+
+def test_as_many_kept_as_other_chunks_are_left_out() -> None:
+    logits = torch.randn(3, 20, 2, 2, generator=torch.Generator().manual_seed(0))
+    own = learnt(0, logits)
+    for part in falsify.PARTS:
+        for kept in (True, False):
+            left = falsify.without(part, kept, 0)(0, logits)
+            gone = own.sum(-1) - left.sum(-1)
+            assert torch.equal(left[gone == 0], own[gone == 0])
+            assert ((own[..., 0] > 0)[gone > 0] == kept).all()
+            limit = 20 if kept else (20 - own[..., 0].sum(1))
+            assert torch.equal(gone.sum(1), (own[..., 0].sum(1) * part).ceil().clamp(max=torch.as_tensor(limit)))
+
+
+def test_swapped_routes_are_those_of_the_other_model_on_the_same_sequences(two_seeds: list[falsify.Trained]) -> None:
+    first, second = two_seeds
+    batches = first.batches(1)
+    same = falsify.routes_of(first, first.model, batches)
+    assert all(
+        torch.equal(own, given)
+        for own, given in zip(routes(first, learnt).values(), routes(first, same).values(), strict=True)
+    )
+    given, own = routes(second, falsify.routes_of(first, second.model, batches)), routes(first, learnt)
+    for layer, weights in own.items():
+        assert torch.equal(given[layer][..., 0], weights[..., 0].unflatten(1, (-1, 2)).amax(2)), "16 tokens of twice 8"
+
+
+def test_the_report_has_a_row_for_each_change(
+    two_seeds: list[falsify.Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(falsify, "DISTRACTORS", (0, 2))
+    text = falsify.report(two_seeds, 1)
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in text.splitlines() if line.startswith("|")}
+    assert {"0", "2", "own routes", "routes of the next seed", "without 25% of kept chunks"} <= rows.keys()
+    assert float(rows["without 100% of kept chunks"][0]) == 0, "nothing is kept"
+    assert rows["without 100% of as many other chunks"][0] == rows["own routes"][0]
+    assert "2 of 2 models have routers" in text
+    assert "The share " in text
