@@ -7,7 +7,7 @@
 Each run is an ordinary search with the options of its task and its remedy. Remedies are combined by a plus sign. All
 remedies run with one seed before the next seed begins, so that a study that is stopped has a table of fewer seeds.
 Runs whose figures are in the JSON file beside the table are not repeated, even if their folders are gone. Stopped runs
-are resumed. After the deadline no run starts. The options are in config.yaml beside this file.
+are resumed. At the deadline runs save a checkpoint and stop. The options are in config.yaml beside this file.
 
 On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d), see experiments/token_vs_hand.
 """
