@@ -8,6 +8,7 @@ from experiments.token_vs_hand.study import FLAGSHIP
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.comparisons.statistics import BETTER, NOISE, WORSE, counted, holm, paired_test, verdict_of
 from nas.evaluation.noise import Estimate, margin
+from nas.models.operations.linear import Linear
 from nas.report.units import markdown, number, p_value, signed, size
 
 CONTROLS = ("random_routing", "strided_routing")
@@ -106,7 +107,7 @@ def holds(found: Mapping[str, Judged]) -> bool | None:
 def is_hybrid(contender: TrainedContender) -> bool:
     """Return whether a contender has linear layers and layers of another operation."""
     mixers = {layer["mixer"] for layer in contender.architecture["layers"]}
-    return "linear" in mixers and len(mixers) > 1
+    return Linear.name in mixers and len(mixers) > 1
 
 
 def best_placement(comparison: Comparison) -> TrainedContender | None:

@@ -8,7 +8,8 @@ In a failed search routers drop chunks that the task needs. Three signs show it.
   quality is clearly below 1, or most of it is lost on longer sequences.
 
 The third sign finds searches in which linear attention has learnt the task imprecisely before softmax attention did.
-Their loss never rises. A task that linear attention solves, such as parity, has no sign.
+Their loss never rises. A task that linear attention solves, such as parity, has no sign. Nor has a training that has
+learnt nothing: routers are not the reason.
 """
 
 import math
@@ -115,14 +116,14 @@ def _needless(rows: Sequence[Row], dropping: str) -> bool:
 
 def _unsolved(learnt: Row, quality: str, chance: float | None) -> list[str]:
     """Return a sign if a task whose best quality is 1 is not solved at the training length or on longer sequences."""
-    if quality in BITS:
+    own, name, base = learnt.at_training_length, quality.replace("_", " "), chance or 0.0
+    if quality in BITS or own.quality - base <= max(_margin(own), CLEAR):
         return []
-    own, name = learnt.at_training_length, quality.replace("_", " ")
     useless = "routers keep no chunk that matters"
     if 1.0 - own.quality > max(_margin(own), CLEAR):
         return [f"{useless}, and {name} is {number(own.quality)}"]
     far = max(factor for factor in learnt.by_factor if factor <= FAR)
-    base, reached = chance or 0.0, learnt.by_factor[far].quality
+    reached = learnt.by_factor[far].quality
     if reached - base < LOST * (own.quality - base):
         return [f"{useless}, and {name} is {number(reached)} at {far} times the length"]
     return []

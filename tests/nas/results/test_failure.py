@@ -39,6 +39,7 @@ def test_a_search_whose_routes_matter_has_not_failed() -> None:
 def test_a_task_that_needs_no_chunk_has_not_failed() -> None:
     assert found(1.0, 0.9, NOTHING) is None
     assert found(1.2, 1.3, NOTHING, quality="bits_per_byte") is None, "no quality is the best possible one"
+    assert found(0.07, 0.06, NOTHING) is None, "nothing was learnt"
 
 
 def test_quality_that_fell_during_training() -> None:

@@ -141,7 +141,7 @@ def test_the_command_line_of_the_searches_is_not_composed_to_look_at_a_sweep(
     described = yaml.safe_load((given / "config.yaml").read_text())
     described["config"]["sweep"]["search"] = ["hydra.searchpath=[pkg://theirs]"]
     (given / "config.yaml").write_text(yaml.safe_dump(described))
-    monkeypatch.setattr("nas.sweeps.options.compose", None)
+    monkeypatch.setattr("nas.cli.composing.compose", None)
     assert nas("visualize", f"run={given}").status == 0
 
 
