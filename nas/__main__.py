@@ -3,9 +3,9 @@
 import sys
 from importlib import import_module
 
-from nas import version
+from nas.runs import version
 
-COMMANDS = ("search", "train", "sweep", "compare", "visualize")
+COMMANDS = ("search", "train", "sweep", "compare", "visualize", "evaluate")
 
 
 def main() -> None:

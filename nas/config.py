@@ -205,12 +205,70 @@ class VisualizeConfig:
     )
 
 
+@dataclass
+class GenerateConfig:
+    """Options of `python -m nas.generate`."""
+
+    run: str | None = option("folder of a finished run of nas.search or nas.train", default=None)
+    prompt: str | None = option(
+        "text to continue; token ids where the tokens of the run are no text", default=None, free_text=True
+    )
+    prompts: str | None = option("file of prompts, instead of prompt: one a line, or .jsonl", default=None)
+    max_tokens: int = option(
+        "largest number of tokens to generate for each prompt", default=256, at_least=1, ceiling=10**9
+    )
+    temperature: float = option(
+        "divisor of the logits; 0 selects the most probable token", default=1.0, at_least=0, ceiling=10**6
+    )
+    top_p: float = option(
+        "only the most probable tokens whose probabilities sum to this are drawn", default=1.0, above=0, at_most=1
+    )
+    stop: str | None = option(
+        "text that ends a continuation; a token id where the tokens of the run are no text",
+        default=None,
+        free_text=True,
+    )
+    share: float | None = option(
+        "largest share of chunks that routers keep; null: their own thresholds", default=None, at_least=0, at_most=1
+    )
+    seed: int = option("seed of the draws", default=0, at_least=0, ceiling=2**62)
+    device: str = option("auto, cpu, cuda or cuda:N; auto: cuda where there is a GPU", default="auto")
+    plugins: list[str] = option(
+        "modules, or paths of .py files, with the tasks and operations of the run", default_factory=list
+    )
+
+
+@dataclass
+class EvaluateConfig:
+    """Options of `python -m nas.evaluate`."""
+
+    run: str | None = option("folder of a finished run of nas.search or nas.train", default=None)
+    suite: list[str] | None = option("suites of tasks to evaluate on", default=None)
+    share: list[float] | None = option(
+        "shares of chunks that routers keep at most, for the curve of one model", default=None, at_least=0, at_most=1
+    )
+    beside: list[str] = option("folders of runs to show beside the shares, as they were trained", default_factory=list)
+    length_factor: int = option(
+        "length of the sequences for share, as a multiple of data.length", default=1, at_least=1, ceiling=10**6
+    )
+    output: str | None = option("folder of tables and figures; null: evaluation in the run's folder", default=None)
+    device: str = option("auto, cpu, cuda or cuda:N; auto: cuda where there is a GPU", default="auto")
+    plugins: list[str] = option(
+        "modules, or paths of .py files, with the tasks and operations of the run", default_factory=list
+    )
+
+
+CommandConfig = RunConfig | VisualizeConfig | GenerateConfig | EvaluateConfig
+"""Options of any command."""
+
 SCHEMAS: dict[str, type] = {
     "search_schema": SearchConfig,
     "sweep_schema": SweepConfig,
     "train_schema": TrainConfig,
     "compare_schema": CompareConfig,
     "visualize_schema": VisualizeConfig,
+    "generate_schema": GenerateConfig,
+    "evaluate_schema": EvaluateConfig,
     "space/schema": SpaceConfig,
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,

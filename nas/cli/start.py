@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
 
-from nas import version
 from nas.distributed.launch import launched, settle
+from nas.runs import version
 
 Advice = Mapping[str, str | Callable[[], str]]
 """Message, or a function that makes it, for each option without a default; "a,b" if one of several must be given."""

@@ -26,8 +26,8 @@ def recording(folder: Path, path: Path) -> Iterator[Path]:
         known = {name: digests for name, digests in _recorded(folder).items() if (folder / name).exists()}
         before = known.get(_name(folder, path), [])[:1]
         if not before and path.exists():  # an earlier version wrote it without a checksum
-            before = [_digest(path)]
-        known[_name(folder, path)] = [_digest(temporary), *before]
+            before = [digest(path)]
+        known[_name(folder, path)] = [digest(temporary), *before]
         with replacing(folder / CHECKSUMS) as listed:
             listed.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -35,7 +35,7 @@ def recording(folder: Path, path: Path) -> Iterator[Path]:
 def is_intact(folder: Path, path: Path) -> bool:
     """Return whether a file of a run folder has the recorded checksum; True if none is recorded for it."""
     expected = _recorded(folder).get(_name(folder, path))
-    return expected is None or _digest(path) in expected
+    return expected is None or digest(path) in expected
 
 
 def require_intact(folder: Path, path: Path) -> None:
@@ -65,6 +65,7 @@ def _name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

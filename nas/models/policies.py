@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nas.models.mixers import Policy
-from nas.relaxations import argmax_ste
+from nas.relaxations import argmax_ste, precise
 from nas.search_spaces.architecture import Architecture
 
 ROUNDING = 1e-4
@@ -14,6 +14,16 @@ ROUNDING = 1e-4
 def learnt(layer: int, logits: Tensor) -> Tensor:
     """Follow the router: each chunk gets the operation with the larger logit."""
     return argmax_ste(logits, 1.0)
+
+
+def at_threshold(threshold: float) -> Policy:
+    """Return a policy that keeps the chunks whose softmax margin is at least a threshold; 0 keeps those of `learnt`."""
+
+    def policy(layer: int, logits: Tensor) -> Tensor:
+        kept, dropped = precise(logits).unbind(-1)
+        return _hard(kept - dropped >= threshold, logits)
+
+    return policy
 
 
 def keep_all(layer: int, logits: Tensor) -> Tensor:

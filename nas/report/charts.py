@@ -15,6 +15,15 @@ MOST = 200
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right")
 COLOURS = tuple(f"c{number}" for number in range(1, 9))
 
+BYTES = (
+    " : ".join(
+        f"datum.value >= {2**power} ? format(datum.value / {2**power}, '.3~g') + '{unit}'"
+        for power, unit in ((30, " GiB"), (20, " MiB"), (10, " KiB"))
+    )
+    + " : datum.value + ' B'"
+)
+"""Vega expression for the label of a tick."""
+
 Spec = dict[str, Any]
 Points = Sequence[tuple[float, float]]
 

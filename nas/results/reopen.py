@@ -2,68 +2,32 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from nas.cli.checks import check_values
-from nas.config import RunConfig, VisualizeConfig, restore
-from nas.data import Batch, Task, build_task
+from nas.config import VisualizeConfig
+from nas.data import Batch
 from nas.data.batch import BYTE, token_of
-from nas.data.seeding import generator
-from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.evaluation.routing_map import RoutingMap, routing_map
 from nas.files.lock import in_use
-from nas.models.language_model import LanguageModel
-from nas.models.mixers import first_alone
-from nas.models.policies import policy_of
-from nas.plugins.record import require
 from nas.report.data import ReportData
 from nas.results.answer import beside, findings
 from nas.results.differences import differences
+from nas.results.opened import OpenedRun, open_run
 from nas.results.report_data import report_of, with_latest_routing
-from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run
-from nas.runs.metrics import Metrics, read_metrics
-from nas.runs.model_files import load_architecture, load_weights
-
-COMMANDS = ("search", "train")
-"""Commands whose runs train one model."""
-
-
-class Viewed(NamedTuple):
-    """A run loaded from its folder.
-
-    Attributes:
-        run: run folder.
-        config: options that the run was started with.
-        task: task of the training.
-        metrics: final figures; None if the file is missing or damaged.
-        model: model with the weights of the run; None if the run has no weights yet.
-    """
-
-    run: Run
-    config: RunConfig
-    task: Task
-    metrics: Metrics | None
-    model: LanguageModel | None
-
-    @property
-    def validation(self) -> Batch:
-        """The first validation sequence of the task."""
-        batch = self.task.validation_batches()[0]
-        return Batch(batch.tokens[:1], batch.targets[:1], None if batch.planted is None else batch.planted[:1])
+from nas.runs.folder import METRICS
 
 
 def report(config: VisualizeConfig) -> ReportData:
     """Return the report of a run on the sequence of the options, with the run of ``compare`` beside it if given."""
     assert config.run is not None
-    first = _load("run", config.run)
+    first = open_run("run", config.run)
     shown, notes = _sequence(config, first)
     data = _report(first, shown, notes)
     if config.compare is None:
         return data
-    other = _load("compare", config.compare)
+    other = open_run("compare", config.compare)
     _check_same_tokens(config, first, other)
     together = beside([first.metrics, other.metrics], [one.config.data.length for one in (first, other)])
     data, compared = (
@@ -74,52 +38,7 @@ def report(config: VisualizeConfig) -> ReportData:
     return replace(data, compared=compared, differences=different, together=together)
 
 
-def _load(option: str, folder: str) -> Viewed:
-    """Load a run; raise a UserError if the folder is not the folder of a run."""
-    run = Run(Path(folder))
-    command = command_of(option, folder)
-    if command not in COMMANDS:
-        raise UserError(f"{option}={folder} is a run of nas.{command}; give a run of: nas.{', nas.'.join(COMMANDS)}.")
-    require(f"{option}={folder}", run.described())
-    try:
-        config = restore(command, run.config())
-    except ValueError as error:
-        raise UserError(f"{option}={folder} has a config that this version cannot read: {error}") from error
-    check_values(config)
-    try:
-        task = build_task(config.data, config.seed)
-    except UserError as error:
-        raise UserError(f"{option}={folder} was trained on data that is not available here: {error}") from error
-    return Viewed(run, config, task, _metrics(run), _model(run))
-
-
-def command_of(option: str, folder: str) -> str:
-    """Return the command that made a folder; raise a UserError if it is not the folder of a run."""
-    run = Run(Path(folder))
-    if not run.path.is_dir():
-        raise UserError(f"{option}={folder}: there is no such folder; give the folder of a run.")
-    command: str = run.described()["command"]
-    return command
-
-
-def _metrics(run: Run) -> Metrics | None:
-    """Return the final figures of a run; None if the file is missing or damaged."""
-    try:
-        return read_metrics(run.path)
-    except ValueError:
-        return None
-
-
-def _model(run: Run) -> LanguageModel | None:
-    """Return the model of a run with its weights; None if the run has no weights yet, UserError if damaged."""
-    if not (run.path / WEIGHTS).exists():
-        return None
-    model = LanguageModel(load_architecture(run.path / ARCHITECTURE))
-    load_weights(model, run.path / WEIGHTS)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def _sequence(config: VisualizeConfig, viewed: Viewed) -> tuple[Batch, list[str]]:
+def _sequence(config: VisualizeConfig, viewed: OpenedRun) -> tuple[Batch, list[str]]:
     """Return the sequence to show, as a batch, and notes on it."""
     if config.text is None and config.prompt is None:
         return viewed.validation, []
@@ -153,7 +72,7 @@ def _bytes(config: VisualizeConfig) -> bytes:
         raise UserError(f"text={config.text} cannot be read ({error.strerror}); give a readable file.") from error
 
 
-def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) -> None:
+def _check_same_tokens(config: VisualizeConfig, first: OpenedRun, other: OpenedRun) -> None:
     """Raise a UserError if two runs do not have the same tokens."""
     same = first.task.vocab_size == other.task.vocab_size
     if config.text is None and config.prompt is None:
@@ -167,7 +86,7 @@ def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) ->
         )
 
 
-def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
+def _report(viewed: OpenedRun, shown: Batch, notes: list[str]) -> ReportData:
     """Return the report of one run on a sequence."""
     own = shown.tokens.equal(viewed.validation.tokens)
     routing = _routing(viewed, shown)
@@ -178,20 +97,16 @@ def _report(viewed: Viewed, shown: Batch, notes: list[str]) -> ReportData:
     return replace(data, notes=[*_going_on(viewed, data), *every, *([] if metrics else _unfinished(viewed, data))])
 
 
-def _routing(viewed: Viewed, shown: Batch) -> RoutingMap | None:
+def _routing(viewed: OpenedRun, shown: Batch) -> RoutingMap | None:
     """Return the routing of a sequence by the run's weights; None if there are no weights, or no layer routes."""
     model = viewed.model
     if model is None:
         return None
-    policy = policy_of(model.architecture, generator=generator(viewed.config.seed, "random routing"))
-    began = viewed.metrics is None or viewed.metrics.budget.routing_began
-    device = model.embedding.weight.device
-    precision = viewed.config.trainer.precision if device.type == "cuda" else "32-true"
-    with autocast(device, precision):
-        return routing_map(model, viewed.task, policy if began else first_alone, batch=shown, with_readers=True)
+    with viewed.autocast():
+        return routing_map(model, viewed.task, viewed.policy, batch=shown, with_readers=True)
 
 
-def _going_on(viewed: Viewed, data: ReportData) -> list[str]:
+def _going_on(viewed: OpenedRun, data: ReportData) -> list[str]:
     """Return a note with the step of a run that goes on, or that has gone on after its final figures."""
     logged, metrics = int(data.history[-1]["step"]) if data.history else 0, viewed.metrics
     running = in_use(viewed.run.path)
@@ -202,7 +117,7 @@ def _going_on(viewed: Viewed, data: ReportData) -> list[str]:
     return [opening if metrics is None else f"{opening} The final figures are of step {metrics.step:,}."]
 
 
-def _unfinished(viewed: Viewed, data: ReportData) -> list[str]:
+def _unfinished(viewed: OpenedRun, data: ReportData) -> list[str]:
     """Return the notes on a run without final figures."""
     if viewed.model is not None:
         return [f"{METRICS} is missing or damaged, so no final figures are shown."]

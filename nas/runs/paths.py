@@ -6,7 +6,7 @@ fsspec reads ``a::b`` as one file system inside another.
 
 import os
 
-from nas.config import CompareConfig, RunConfig, VisualizeConfig
+from nas.config import CommandConfig, CompareConfig, EvaluateConfig, RunConfig
 from nas.errors import UserError
 
 SPECIAL = ("$", "::", "://")
@@ -27,12 +27,14 @@ def absolute(option: str, given: str) -> str:
     return path
 
 
-def expand_paths(config: RunConfig | VisualizeConfig) -> None:
-    """Make the folders of runs in a config absolute; expand the paths of a page, which only Python writes."""
-    if isinstance(config, VisualizeConfig):
-        for option in ("run", "compare", "output"):
-            if (given := getattr(config, option)) is not None:
+def expand_paths(config: CommandConfig) -> None:
+    """Make the folders of runs in a config absolute; expand other paths, which only Python reads and writes."""
+    if not isinstance(config, RunConfig):
+        for option in ("run", "compare", "prompts", "output"):
+            if (given := getattr(config, option, None)) is not None:
                 setattr(config, option, _expanded(given))
+        if isinstance(config, EvaluateConfig):
+            config.beside = [_expanded(run) for run in config.beside]
         return
     if config.output.strip():
         config.output = absolute("output", config.output)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nas.distributed.launch import launched
-from nas.version import PROJECT
+from nas.runs.version import PROJECT
 
 PACKAGES = (PROJECT, "torch", "lightning", "hydra-core", "tensorboard", "safetensors")
 

@@ -1,7 +1,8 @@
 """Set the router thresholds of a selected architecture so that it meets the budget."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -52,33 +53,83 @@ def calibrate(
     Returns:
         The relative cost on these batches; None if the architecture has no routers.
     """
+    if not any(own[option].routed for own, option in zip(architecture_logits.space.options, code, strict=True)):
+        return None
     routers = [module for module in model.modules() if isinstance(module, Router)]
-    low, high, at = -math.inf, math.inf, 0.0  # the cost crosses the target between low and high; the present threshold
-    best: tuple[tuple[bool, float, float], float, float] | None = None  # error, threshold and cost
-    for number in range(ROUNDS):
+    at = 0.0
+
+    def attempt(to: float) -> Trial:
+        nonlocal at
+        at = at if to == at else _move(routers, at, to)
         routing = _routing(model, batches, code)
         shares = {
             layer: torch.cat([kept_margin(one) >= 0 for one in own]).float().mean().item()
             for layer, own in routing.items()
         }
-        over = cost.relative(cost.of(code, shares)) - target
-        if not routing:
-            return None
+        spent = cost.relative(cost.of(code, shares))
+        return Trial(
+            spent,
+            set(shares.values()),
+            lambda: architecture_logits.threshold_of(cost, routing, code, target, exact).item(),
+        )
+
+    found = search(attempt, target, exact)
+    _move(routers, at, found.threshold)
+    return found.cost
+
+
+class Trial(NamedTuple):
+    """The routing at one threshold.
+
+    Attributes:
+        cost: its cost, in any unit.
+        shares: softmax shares of its layers.
+        step: function that returns how far the threshold must rise for the margins of this routing to cost the target.
+    """
+
+    cost: float
+    shares: Collection[float]
+    step: Callable[[], float]
+
+
+class Found(NamedTuple):
+    """A threshold and its cost."""
+
+    threshold: float
+    cost: float
+
+
+def search(
+    attempt: Callable[[float], Trial], target: float, exact: bool, close: float = CLOSE, lower: bool = False
+) -> Found:
+    """Return the best of the thresholds that were tried for a target cost; 0 is the first of them.
+
+    Args:
+        attempt: function that routes by a threshold.
+        target: cost to reach.
+        exact: whether a cost below the target is as wrong as a cost above it. Otherwise it is an upper limit.
+        close: difference from the target at which the search ends.
+        lower: whether a threshold may fall below 0 to use up a target that is an upper limit.
+    """
+    low, high, at = -math.inf, math.inf, 0.0  # the cost crosses the target between low and high; the present threshold
+    best: tuple[tuple[bool, float, float], float, float] | None = None  # error, threshold and cost
+    for number in range(ROUNDS):
+        trial = attempt(at)
+        over = trial.cost - target
         wrong = not exact and over > ROUNDING
         tried = ((wrong, abs(over), 0.0 if exact else number), at, over + target)
         best = tried if best is None else min(best, tried)
-        if (abs(over) <= CLOSE and not wrong) or (at == 0 and over < 0 and not exact):
+        if (abs(over) <= close and not wrong) or (at == 0 and over < 0 and not exact and not lower):
             break
         low, high = (at, high) if over > 0 else (low, at)
-        to = at + architecture_logits.threshold_of(cost, routing, code, target, exact).item()
+        to = at + trial.step()
         if not exact and not wrong and abs(to - at) < CLEARANCE:  # the next chunks to keep cost more than is left
             break
-        if to == at and set(shares.values()) == {float(over < 0)}:  # all that could move has moved
+        if to == at and set(trial.shares) == {float(over < 0)}:  # all that could move has moved
             break
-        at = _move(routers, at, to if low < to < high else _inside(low, high))
+        at = to if low < to < high else _inside(low, high)
     assert best is not None
-    _move(routers, at, best[1])
-    return best[2]
+    return Found(best[1], best[2])
 
 
 def _inside(low: float, high: float) -> float:

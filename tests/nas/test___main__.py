@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from nas.__main__ import COMMANDS, main
-from nas.version import text
+from nas.runs.version import text
 
 
 def test_it_lists_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,17 +5,9 @@ from collections.abc import Mapping, Sequence
 from nas.comparisons.figures.quality_against_cost import COSTS, corners, known
 from nas.comparisons.figures.quality_curves import Curve, length_curves, position_curves
 from nas.comparisons.summary import Summary, value
-from nas.report.charts import Axis, Band, Mark, bands, scatter
+from nas.report.charts import BYTES, Axis, Band, Mark, bands, scatter
 from nas.report.embed import Chart
 
-BYTES = (
-    " : ".join(
-        f"datum.value >= {2**power} ? format(datum.value / {2**power}, '.3~g') + '{unit}'"
-        for power, unit in ((30, " GiB"), (20, " MiB"), (10, " KiB"))
-    )
-    + " : datum.value + ' B'"
-)
-"""Vega expression for the label of a tick."""
 Links = Mapping[str, Sequence[tuple[str, str]]]
 """Label and link of each training, by name of the contender."""
 

@@ -13,7 +13,8 @@ from nas.index import page as index_page
 from nas.report.embed import is_page
 from nas.report.page import write_report
 from nas.report.paper_figures import FOLDER, write_figures
-from nas.results.reopen import command_of, report
+from nas.results.opened import command_of
+from nas.results.reopen import report
 from nas.runs.folder import REPORT
 from nas.sweeps import page as sweep_page
 

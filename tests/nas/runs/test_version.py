@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from nas import __main__, version
+from nas import __main__
+from nas.runs import version
 from tests.nas.commands import nas
 from tests.nas.processes import process, wait_for_end
 

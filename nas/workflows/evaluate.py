@@ -1,0 +1,48 @@
+"""An evaluation of a finished run: at several shares, or on suites of tasks."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from nas.config import EvaluateConfig
+from nas.console import say
+from nas.errors import INTERRUPTED, UserError
+from nas.results.opened import OpenedRun, open_run
+from nas.runs.folder import cannot_write
+from nas.shares.curve import evaluate_shares
+
+FOLDER = "evaluation"
+"""Folder of the results in the folder of the run."""
+
+
+def evaluate(config: EvaluateConfig, console: Console) -> int:
+    """Run the command and return its exit status."""
+    assert config.run is not None
+    _check(config)
+    opened = open_run("run", config.run, config.device)
+    opened.trained.eval()
+    output = opened.run.path / FOLDER if config.output is None else Path(config.output)
+    with cannot_write(output):
+        output.mkdir(parents=True, exist_ok=True)
+    try:
+        if config.share is not None:
+            evaluate_shares(opened, config, output, console)
+        if config.suite is not None:
+            _run_suites(opened, config.suite, config)
+    except KeyboardInterrupt:
+        say(console, "Stopped. The same command continues; what was measured is kept.")
+        return INTERRUPTED
+    return 0
+
+
+def _check(config: EvaluateConfig) -> None:
+    """Raise a UserError if an option has no value, or no effect."""
+    for option in ("share", "suite"):
+        if getattr(config, option) == []:
+            raise UserError(f"{option}=[] is empty; give at least one, or omit {option}.")
+    if config.share is None and config.beside:
+        raise UserError(f"beside={config.beside} has no effect without share; give share, as in share=[0.05,0.1].")
+
+
+def _run_suites(opened: OpenedRun, names: list[str], options: EvaluateConfig) -> None:
+    raise UserError(f"suite={names} is not available; give share, as in share=[0.05,0.1].")
