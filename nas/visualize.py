@@ -10,7 +10,7 @@ MISSING_RUN = (
     "run is missing; give the folder of a run. For example: run=outputs/search/RUN, or runs=outputs for all runs."
 )
 
-main = command("visualize", job="nas.workflows.visualize:visualize", missing={"run,runs": MISSING_RUN})
+main = command("visualize", job="nas.pages.visualize:visualize", missing={"run,runs": MISSING_RUN})
 
 if __name__ == "__main__":
     main()

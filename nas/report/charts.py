@@ -251,12 +251,14 @@ def kinds(field: str, names: Sequence[str]) -> tuple[Spec, Spec]:
     }
 
 
-def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, colours: Mapping[str, str] | None = None) -> Spec:
-    """Return a chart of points with intervals of y, and the Pareto front as a line; a click opens a point's link.
+def scatter(
+    marks: Sequence[Mark], dashed: Sequence[Points], x: Axis, y: Axis, colours: Mapping[str, str] | None = None
+) -> Spec:
+    """Return a chart of points with intervals of y, and dashed lines; a click opens a point's link.
 
     Args:
         marks: points of the chart.
-        front: corners of the Pareto front, sorted by x; empty for none.
+        dashed: corners of each line, sorted by x, for example of the Pareto front.
         x: horizontal axis.
         y: vertical axis.
         colours: colour by kind; None for the colours of `kinds`.
@@ -284,9 +286,9 @@ def scatter(marks: Sequence[Mark], front: Points, x: Axis, y: Axis, colours: Map
     ]
     hover = {"name": "hover", "select": {"type": "point", "on": "pointerover", "clear": "pointerout"}}
     layers: list[Spec] = []
-    if len(front) > 1:
+    for points in (points for points in dashed if len(points) > 1):
         line = {"type": "line", "color": css("muted"), "strokeDash": [5, 3], "strokeWidth": 1.3, "aria": False}
-        corners = [{"x": digits(a), "y": digits(b), "order": place} for place, (a, b) in enumerate(front)]
+        corners = [{"x": digits(a), "y": digits(b), "order": place} for place, (a, b) in enumerate(points)]
         layers.append(
             {
                 "data": {"values": corners},

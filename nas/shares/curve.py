@@ -1,7 +1,8 @@
 """Quality against cost of one trained model: measured share by share, kept in a file, shown as a table and charts."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +17,10 @@ from nas.files.saving import replacing
 from nas.report.chart_files import save_chart
 from nas.report.units import markdown
 from nas.results.opened import OpenedRun, open_run
+from nas.runs.decode import decode
 from nas.runs.folder import cannot_write, plain
 from nas.shares.figure import charts, table
-from nas.shares.points import Point, Wanted, measured
+from nas.shares.points import TRAINED, Point, Wanted, measured, name
 
 POINTS, TABLE = "shares.json", "shares.md"
 """Files of the output folder."""
@@ -42,9 +44,7 @@ def evaluate_shares(opened: OpenedRun, config: EvaluateConfig, output: Path, con
     others = [open_run("beside", folder, config.device) for folder in config.beside]
     for other in others:
         _check_same_data(opened, other)
-    shares = sorted(set(config.share))
-    wanted = [*(Wanted(opened, share) for share in shares), Wanted(opened), *(Wanted(other) for other in others)]
-    points = list(_points(wanted, opened, config.length_factor, output / POINTS, console))
+    points = _Measured(opened, config.length_factor, output / POINTS, console).all(sorted(set(config.share)), others)
     quality = opened.task.quality
     rows = table(points, quality)
     with cannot_write(output):
@@ -56,7 +56,7 @@ def evaluate_shares(opened: OpenedRun, config: EvaluateConfig, output: Path, con
 
 
 def _print(rows: Sequence[Mapping[str, str]], title: str, quality: str, console: Console) -> None:
-    made = Table(title=title, caption=f"{quality.replace('_', ' ')}: {DIRECTION[quality]}; ± 95 % interval")
+    made = Table(title=title, caption=f"{quality.replace('_', ' ')}: {DIRECTION[quality]}")
     for place, column in enumerate(rows[0]):
         made.add_column(column, justify="right" if place else "left")
     for row in rows:
@@ -64,26 +64,47 @@ def _print(rows: Sequence[Mapping[str, str]], title: str, quality: str, console:
     console.print(made)
 
 
-def _points(
-    wanted: Sequence[Wanted], data: OpenedRun, length_factor: int, path: Path, console: Console
-) -> Iterator[Point]:
-    """Yield the point of each wanted share, from the file or measured; write the file after each measurement."""
-    batches = data.task.validation_batches(length_factor)
-    tokens, known = batches[0].tokens.shape[1], _read(path)
-    for number, one in enumerate(wanted, start=1):
-        found = next((point for point in known if point.matches(one, data, tokens)), None)
+class _Measured:
+    """The points of a file, and those that are measured and added to it.
+
+    Args:
+        data: run on whose validation sequences all points are measured.
+        length_factor: their length, as a multiple of the training length.
+        path: the file.
+        console: console for progress.
+    """
+
+    def __init__(self, data: OpenedRun, length_factor: int, path: Path, console: Console) -> None:
+        self._data, self._factor, self._path, self._console = data, length_factor, path, console
+        self._batches = data.task.validation_batches(length_factor)
+        self._known = _read(path)
+
+    def all(self, shares: Sequence[float], others: Sequence[OpenedRun]) -> list[Point]:
+        """Return the run as trained, other runs as trained, and the run at each share with routers and at random."""
+        points = [self._point(Wanted(opened=opened)) for opened in (self._data, *others)]
+        for share in shares:
+            kept = self._point(Wanted(opened=self._data, share=share))
+            points += [kept, self._point(Wanted(opened=self._data, share=share, as_point=kept))]
+        return points
+
+    def _point(self, wanted: Wanted) -> Point:
+        """Return a point, from the file or measured; the file then has it."""
+        tokens = self._batches[0].tokens.shape[1]
+        found = next((point for point in self._known if point.is_of(wanted, self._data, tokens)), None)
         if found is None:
-            with console.status(f"Measuring {number} of {len(wanted)} ..."):
-                found = measured(one, data, batches, length_factor)
-            known.append(found)
-            _write(path, known, data.task.quality)
-        yield found
+            routing = TRAINED if wanted.share is None else f"at share={wanted.share:g}"
+            with self._console.status(f"Measuring {wanted.opened.run.path.name} {routing} ..."):
+                found = measured(wanted, self._data, self._batches, self._factor)
+            self._known.append(found)
+            _write(self._path, self._known, self._data.task.quality)
+        return replace(found, run=name(wanted.opened))  # a folder may have been moved since
 
 
 def _read(path: Path) -> list[Point]:
     """Return the points of an earlier call; none if there is no file, or if it is damaged."""
     try:
-        return [Point.from_json(one) for one in json.loads(path.read_text(encoding="utf-8"))["points"]]
+        found: list[Point] = decode(list[Point], json.loads(path.read_text(encoding="utf-8"))["points"], "points")
+        return found
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

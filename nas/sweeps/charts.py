@@ -60,7 +60,7 @@ def outcome_charts(
         ]
         line = _corners(marks, metrics["objectives"], first, second)
         note = f"on the Pareto front: {_listed(sorted(on_front))}"
-        spec = scatter(marks, line, Axis(names[first]), Axis(names[second]), COLOURS)
+        spec = scatter(marks, [line], Axis(names[first]), Axis(names[second]), COLOURS)
         made.append(Chart.of(f"front-{len(made)}", f"{sentence(names[second])} against {names[first]}", note, spec))
     return made + [_history(metrics, done, name, shown, links) for name, shown in names.items()]
 
@@ -93,7 +93,7 @@ def _history(
         steps += [(here, before), (here, best)]
     note = f"the line is the best value so far: {number(so_far[-1])} after {len(done)} trials"
     ticks = at if len(at) <= FEW else None
-    spec = scatter(marks, steps, Axis("trial", ticks=ticks, format="d"), Axis(shown), {"trial": "c1"})
+    spec = scatter(marks, [steps], Axis("trial", ticks=ticks, format="d"), Axis(shown), {"trial": "c1"})
     return Chart.of(f"history-{name}", f"{sentence(shown)} over the trials", note, spec)
 
 

@@ -1,1 +1,1 @@
-"""A whole search and a whole training, for their commands, for sweeps and for comparisons."""
+"""What a command does with its options, where that takes several rooms: searches, trainings, texts, evaluations."""

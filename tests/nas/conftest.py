@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from nas.files.checksums import CHECKSUMS
-from tests.nas.commands import SEARCH, Ended, nas
+from tests.nas.commands import BATCHES, MODEL, SEARCH, TRAINER, Ended, nas
 from tests.nas.comparisons.comparing import FEW, compare
 from tests.nas.plugins.written import Plugins
 from tests.nas.sweeps.sweeping import SEVERAL, SWEEP
@@ -59,6 +59,15 @@ def editable(finished: Path) -> Path:
     """A copy of its run folder without checksums, so that files which a test changes do not count as damaged."""
     (finished / CHECKSUMS).unlink()
     return finished
+
+
+@pytest.fixture(scope="session")
+def of_bytes(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a small search on bytes; tests do not write to it."""
+    text = tmp_path_factory.mktemp("bytes") / "lines"
+    text.write_bytes(b"".join(b"line %04d\n" % line for line in range(3000)))
+    options = ("+space=token_hybrid", *MODEL, "data=text", "data.length=64", f"data.path={text}", *BATCHES, *TRAINER)
+    return shared("bytes", "search", *options).run
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def _of_cost(summary: Summary, cost: str, links: Links) -> list[Chart]:
         times = "" if factor == 1 else f"{factor}x "
         note = f"at {times}the training length, {summary.comparison.length * factor:,} tokens"
         title = f"{summary.measure.capitalize()} against {given.title(summary)}"
-        made.append(Chart.of(f"{cost}-{factor}", title, note, scatter(marks, line, x, Axis(summary.measure))))
+        made.append(Chart.of(f"{cost}-{factor}", title, note, scatter(marks, [line], x, Axis(summary.measure))))
     return made
 
 

@@ -75,7 +75,7 @@ def test_intervals_are_drawn_where_there_are_any(low: float) -> None:
     assert ('"area"' in json.dumps(made)) == math.isfinite(low)
     assert "here" in json.dumps(made)
     marks = [Mark(name, name, 1.0, 0.5, low, low + 0.1, "a/report.html") for name in NAMES]
-    drawn = compiled(scatter(marks, [(1, 0.5), (2, 0.5)], Axis("x"), Axis("y")))
+    drawn = compiled(scatter(marks, [[(1, 0.5), (2, 0.5)]], Axis("x"), Axis("y")))
     assert [row["href"] for row in rows(drawn) if "name" in row] == ["a/report.html"] * 3
     assert ('"low"' in json.dumps(drawn["marks"])) == math.isfinite(low)
 

@@ -1,15 +1,11 @@
 """A run that was trained before: what of it is loaded, and its report."""
 
 import json
-import shutil
 from pathlib import Path
 
-import pytest
-
 from nas.config import VisualizeConfig
-from nas.errors import UserError
 from nas.files.lock import locked
-from nas.results.reopen import command_of, report
+from nas.results.reopen import report
 from tests.nas.commands import Ended
 
 
@@ -57,13 +53,3 @@ def test_a_run_without_weights_shows_what_it_logged(finished: Path) -> None:
     assert "Its log ends at step 6 of 6." in shown.notes[0]
     assert len(shown.history) == 6
     assert shown.comparison == []
-
-
-def test_the_command_of_a_folder(search: Ended, finished: Path, tmp_path: Path) -> None:
-    assert command_of("run", str(search.run)) == "search"
-    with pytest.raises(UserError, match=r"run=.*: there is no such folder; give the folder of a run"):
-        command_of("run", str(tmp_path / "nowhere"))
-    shutil.rmtree(finished)
-    finished.mkdir()
-    with pytest.raises(UserError, match="is not the folder of a run"):
-        command_of("run", str(finished))

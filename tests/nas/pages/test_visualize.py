@@ -9,8 +9,8 @@ from rich.console import Console
 
 from nas.config import VisualizeConfig
 from nas.errors import UserError
+from nas.pages.visualize import visualize
 from nas.report.embed import is_page
-from nas.workflows.visualize import visualize
 
 
 def told(**options: object) -> str:
