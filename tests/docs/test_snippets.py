@@ -42,6 +42,7 @@ RUNS = {
     ("search", "RUN"): ["+space=token_hybrid"],
     ("search", "OTHER"): ["+space=token_hybrid"],
     ("search", "TEXT"): ["+space=token_hybrid", "data=text", "data.path=my_corpus/", "budget.target=0.1"],
+    ("search", "SPARSE"): ["+space=token_hybrid", "data=text", "data.path=my_corpus/", "budget.target=0.05"],
     ("sweep", "RUN"): ["+space=token_hybrid", "sweep.trials=50", "sweep.workers=4"],
     ("compare", "RUN"): ["baselines=[softmax,softmax_rope,interleaved_3_1]", "model.layers=4", "data=needle"],
 }
@@ -52,7 +53,9 @@ DOCUMENTS = [document for document in documents() if next(blocks(document), None
 def small(command: Command) -> list[str]:
     """Options behind those of the text that make a command small; none where a run has its own already."""
     given = command.options
-    if command.name == "visualize" or any(option.startswith(("resume=", "-")) for option in given):
+    if command.name == "generate":
+        return ["max_tokens=4"]
+    if command.name in ("visualize", "evaluate") or any(option.startswith(("resume=", "-")) for option in given):
         return []
     task = next((option.removeprefix("data=") for option in given if option.startswith("data=")), "recall")
     task = "text" if "experiment=my_corpus" in given else task
@@ -63,7 +66,7 @@ def small(command: Command) -> list[str]:
 class Workspace:
     """A folder in which the commands of the documentation work as they are written.
 
-    Blocks with a title are files. ``outputs/<command>/RUN``, OTHER and TEXT are runs, made when first named.
+    Blocks with a title are files. ``outputs/<command>/RUN``, OTHER, TEXT and SPARSE are runs, made when first named.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,6 +114,7 @@ def in_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.chdir(workspace.path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("nas.supernet.discretised.CALIBRATION_BATCHES", 8)  # 64 take half of the time
+    monkeypatch.setattr("nas.shares.thresholds.BATCHES", 2)
     plugins = Plugins(workspace.path)
     yield
     plugins.unload()

@@ -13,7 +13,7 @@ import pytest
 
 from nas.cli import checks
 from nas.cli.checks import check, check_choice, check_same, check_values, refusal
-from nas.config import SCHEMAS, flat
+from nas.config import CONF, SCHEMAS, flat
 from nas.errors import UserError
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
@@ -33,13 +33,15 @@ COMMANDS = {
     "train": ("architecture=softmax",),
     "compare": (),
     "visualize": ("run=nowhere",),
+    "generate": ("run=nowhere",),
+    "evaluate": ("run=nowhere",),
 }
 """Options of commands that have, taken together, every group of options; of nas.search unless one is named."""
 
 
 @functools.cache
 def _composed(name: str) -> Any:
-    return composed(name if name in ("sweep", "train", "compare", "visualize") else "search", *COMMANDS[name])
+    return composed(name if (CONF / f"{name}.yaml").exists() else "search", *COMMANDS[name])
 
 
 def config_of(name: str) -> Any:

@@ -1,10 +1,13 @@
 """The text of a continuation as its tokens come."""
 
+from pathlib import Path
+
 import pytest
 
 from nas.data.shards.vocabulary import Vocabulary
 from nas.generation.codec import Bytes
 from nas.generation.continuation import IdContinuation, TextContinuation
+from tests.nas.data.shards.written import TEXT, train_tokenizer
 
 
 def parts(one: TextContinuation, tokens: list[int]) -> list[str]:
@@ -42,6 +45,15 @@ def test_the_end_token_ends_a_text_and_unknown_ids_have_none() -> None:
     one = TextContinuation(Vocabulary.of_bytes())
     assert parts(one, [97, 300, 98, 256, 99]) == ["a", "", "b", "", ""]
     assert one.finished
+
+
+def test_the_tokens_of_a_tokenizer_make_up_the_text(tmp_path: Path) -> None:
+    vocabulary = Vocabulary.read(train_tokenizer(tmp_path / "tokenizer.json"))
+    tokens = vocabulary.encode(TEXT.encode())
+    assert len(tokens) < len(TEXT.encode())
+    assert "".join(parts(TextContinuation(vocabulary), tokens)) == TEXT
+    stopped = TextContinuation(vocabulary, stop="你好")
+    assert "".join(parts(stopped, tokens)) == TEXT.partition("你好")[0]
 
 
 def test_ids_stand_apart_until_the_id_that_ends_them() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.data.seeding import generator
 from nas.models.mixers import Policy
-from nas.models.policies import at_random, drop_all, keep_all, learnt, policy_of, randomly, strided
+from nas.models.policies import at_random, at_threshold, drop_all, keep_all, learnt, policy_of, randomly, strided
 from tests.nas.architectures import small
 
 N = 3
@@ -22,6 +22,14 @@ def test_always_gives_every_chunk_one_operation() -> None:
     assert keep_all(0, logits).tolist() == torch.tensor([1.0, 0.0]).expand(2, N, 2, 2).tolist()
     assert drop_all(0, logits).tolist() == torch.tensor([0.0, 1.0]).expand(2, N, 2, 2).tolist()
     assert drop_all(0, logits.double()).dtype == torch.float64
+
+
+def test_a_threshold_on_the_margin_decides_what_is_kept() -> None:
+    margins = torch.tensor([-1.0, 0.0, 0.5, 2.0])
+    logits = torch.stack([margins, torch.zeros(4)], dim=-1)[None, :, None]
+    for threshold, kept in ((0.0, [0, 1, 1, 1]), (0.5, [0, 0, 1, 1]), (-1.5, [1] * 4), (3.0, [0] * 4)):
+        assert at_threshold(threshold)(0, logits)[0, :, 0, 0].tolist() == kept
+    assert at_threshold(0.0)(0, logits).equal(learnt(0, logits))
 
 
 def test_random_routing_has_the_share_of_each_layer_and_head() -> None:
