@@ -138,3 +138,30 @@ class IdentifiersConfig(ReadingConfig):
 @dataclass
 class TextConfig(ReadingConfig):
     """Bytes of a text; see `nas.data.text.Text`."""
+
+
+@dataclass
+class TokensConfig(DataConfig):
+    """Tokens that a tokenizer has made before; see `nas.data.tokens.Tokens`."""
+
+    path: str | None = option(
+        "folder of nas.prepare, or shards of nanoGPT (.bin) or Megatron-LM (.idx); null: see data.mix", default=None
+    )
+    mix: dict[str, float] = option(
+        "share of the sequences by folder, in any unit, in place of data.path", default_factory=dict
+    )
+    documents: str = option(
+        "joined: sequences run over the ends of documents; packed: no document sees another one", default="joined"
+    )
+    tokenizer: str | None = option(
+        "tokenizer.json, or bytes, of shards that nas.prepare has not made; null: not known", default=None
+    )
+    end: int | None = option(
+        "token id that ends a document, in shards of nanoGPT; null: the end token of the tokenizer",
+        default=None,
+        at_least=0,
+        ceiling=2**32,
+    )
+    vocab_size: int | None = option(
+        "number of token ids; null: that of the tokenizer", default=None, at_least=1, ceiling=10**8
+    )

@@ -17,7 +17,7 @@ QUALITIES = {
     "recall": "Recall is the share of scored positions that the model predicts correctly: higher is better.",
     "accuracy": "Accuracy is the share of scored positions that the model predicts correctly: higher is better.",
     "exact_match": "Exact match is the share of sequences whose whole value the model predicts: higher is better.",
-    "bits_per_byte": "Bits per byte is the mean cross-entropy of the next byte, in bits: lower is better.",
+    "bits_per_byte": "Bits per byte is the cross-entropy of the text, in bits for each byte of it: lower is better.",
     "bits_per_token": "Bits per token is the mean cross-entropy of the next token, in bits: lower is better.",
 }
 

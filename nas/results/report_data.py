@@ -17,6 +17,8 @@ from nas.runs.provenance import provenance
 from nas.runs.snapshots import map_of, read_snapshots
 from nas.runs.titles import heading
 
+LOSS = "loss per token"
+"""Label of the loss at the training length, in nats, where tokens have different numbers of bytes."""
 FAR = CONTEXTS[1]
 """Context length, in tokens, of the FLOPs per token in headlines."""
 
@@ -69,7 +71,7 @@ def with_latest_routing(data: ReportData, task: Task) -> ReportData:
 
 
 def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
-    """Return the rows of the final table: name, softmax share and quality by length.
+    """Return the rows of the final table: name, softmax share, quality by length, and the loss if it is another figure.
 
     Args:
         metrics: final figures of a run.
@@ -79,6 +81,7 @@ def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
     return [
         {"model": row.name, "softmax share": number(row.at_training_length.share)}
         | {headings[factor]: number(figures.quality) for factor, figures in row.by_factor.items()}
+        | ({} if row.at_training_length.loss_by_position is None else {LOSS: number(row.at_training_length.loss)})
         for row in metrics.rows
     ]
 
@@ -107,6 +110,8 @@ def _summary(metrics: Metrics, length: int, budgeted: int) -> list[tuple[str, st
     headings, qualities = _headings(metrics, length), metrics.learnt.by_factor
     summary = [("found", repeated(choice.found for choice in metrics.choices))] if metrics.choices else []
     summary += [(headings[factor], number(qualities[factor].quality)) for factor in dict.fromkeys((1, max(qualities)))]
+    if metrics.learnt.at_training_length.loss_by_position is not None:
+        summary.append((f"{LOSS} at {tokens(length, 1)}", f"{number(metrics.learnt.at_training_length.loss)} nats"))
     share = metrics.learnt.at_training_length.share
     summary += _budget(metrics.budget, budgeted) if metrics.controls else []
     if not metrics.controls or metrics.budget.resource != SOFTMAX_SHARE:
