@@ -1,5 +1,6 @@
 """Language modelling on tokens that a tokenizer has made before; see `nas.data.shards`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class Tokens:
 
     Args:
         path: corpus, see `nas.data.shards.opening.open_tokens`; None if ``mix`` is given.
-        mix: share of the sequences by corpus, in any unit; empty if ``path`` is given.
+        mix: share of the sequences by corpus, in any unit; None if ``path`` is given.
         documents: "joined" for windows that run over the ends of documents; "packed" to know these ends: a batch then
             has `Batch.documents`, and the first token of a document is not predicted.
         tokenizer: tokenizer.json of shards that others made, or "bytes"; None if it is not known.
@@ -70,7 +71,7 @@ class Tokens:
         self,
         *,
         path: str | None,
-        mix: Mapping[str, float],
+        mix: Mapping[str, float] | None,
         documents: str,
         tokenizer: str | None,
         end: int | None,
@@ -208,18 +209,23 @@ class Tokens:
         return tokens
 
 
-def _weights(path: str | None, mix: Mapping[str, float]) -> dict[str, float]:
+def _weights(path: str | None, mix: Mapping[str, float] | None) -> dict[str, float]:
     """Return the weight of each corpus; raise UserError unless either ``path`` or ``mix`` is given."""
-    if path is not None and mix:
-        raise UserError(f"data.path={path} and data.mix are both given; give one of them.")
-    if path is None and not mix:
+    if path is not None:
+        if mix:
+            raise UserError(f"data.path={path} and data.mix are both given; give one of them.")
+        return {path: 1.0}
+    if not mix:
         raise UserError(
-            "data.path is missing; give a folder of tokens, as nas.prepare leaves it, or data.mix={A:3,B:1}."
+            "data.path is missing; give a folder of tokens, as nas.prepare leaves it, or several ones with weights, "
+            "'data.mix={DIR_A: 3, DIR_B: 1}'."
         )
-    wrong = [f"{place}: {weight}" for place, weight in mix.items() if not 0 < weight < float("inf")]
-    if wrong:
-        raise UserError(f"data.mix has the weight {wrong[0]}; give numbers over 0, or leave the corpus out.")
-    return {path: 1.0} if path is not None else dict(mix)
+    if not isinstance(mix, Mapping):
+        raise UserError(f"data.mix={mix} is no mapping; give for example 'data.mix={{DIR_A: 3, DIR_B: 1}}'.")
+    for place, weight in mix.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise UserError(f"data.mix has {weight} for {place}; give numbers over 0, or leave the corpus out.")
+    return {str(place): weight for place, weight in mix.items()}
 
 
 def _common(corpora: Sequence[Tokenised]) -> Vocabulary | None:
@@ -262,7 +268,7 @@ def _unknown(where: str, token: int, size: int) -> UserError:
 def _check_documents(corpora: Sequence[Tokenised]) -> None:
     """Raise UserError if a corpus does not say where its documents end."""
     for corpus in corpora:
-        if any(shard.starts is None and shard.end is None for shard in corpus.training.shards):
+        if not (corpus.training.divided and corpus.validation.divided):
             raise UserError(
                 f"data.documents={PACKED} needs the ends of documents, which {corpus.given} does not say; give "
                 f"data.end=ID of the token that ends each document, or data.documents={JOINED}."

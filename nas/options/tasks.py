@@ -1,6 +1,7 @@
 """Options of the tasks in `nas.data`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from nas.search_spaces.options import option
 
@@ -142,13 +143,17 @@ class TextConfig(ReadingConfig):
 
 @dataclass
 class TokensConfig(DataConfig):
-    """Tokens that a tokenizer has made before; see `nas.data.tokens.Tokens`."""
+    """Tokens that a tokenizer has made before; see `nas.data.tokens.Tokens`.
+
+    The shares of ``mix`` have no type that Hydra knows: it refuses keys that a typed dict does not have yet.
+    """
 
     path: str | None = option(
         "folder of nas.prepare, or shards of nanoGPT (.bin) or Megatron-LM (.idx); null: see data.mix", default=None
     )
-    mix: dict[str, float] = option(
-        "share of the sequences by folder, in any unit, in place of data.path", default_factory=dict
+    mix: Any = option(
+        "share of the sequences by folder, in any unit, for example {DIR_A: 3, DIR_B: 1}; null: see data.path",
+        default=None,
     )
     documents: str = option(
         "joined: sequences run over the ends of documents; packed: no document sees another one", default="joined"

@@ -42,6 +42,7 @@ def report_of(
         summary=[] if metrics is None else _summary(metrics, length, config["budget"]["context"]),
         quality=quality,
         comparison=[] if metrics is None else cells(metrics, length),
+        by_position=[] if metrics is None else positions(metrics),
         history=history(run),
         routing=routing,
         notes=notes,
@@ -84,6 +85,21 @@ def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
         | ({} if row.at_training_length.loss_by_position is None else {LOSS: number(row.at_training_length.loss)})
         for row in metrics.rows
     ]
+
+
+def positions(metrics: Metrics) -> list[dict[str, str]]:
+    """Return the rows of the table by position: the searched model's figures in each segment of the longest sequences.
+
+    There are none for a quality that is not in bits.
+    """
+    longest = metrics.learnt.by_factor[max(metrics.learnt.by_factor)]
+    losses = dict(longest.loss_by_position or [])
+    rows, start = [], 0
+    for end, bits in longest.by_position or []:
+        row = {"tokens": f"{start:,} to {end - 1:,}", metrics.quality.replace("_", " "): number(bits)}
+        rows.append(row | ({LOSS: number(losses[end])} if losses else {}))
+        start = end
+    return rows
 
 
 def _headings(metrics: Metrics, length: int | None) -> dict[int, str]:

@@ -141,7 +141,7 @@ def _nanogpt(path: Path, end: int | None) -> Shard:
 
 def _held_out(span: Span) -> tuple[Span, Span]:
     """Return the first tokens for training, and the last tenth for validation, cut where a document begins."""
-    cut = span.border(len(span) - len(span) // HELD_OUT)
+    cut = span.border(max(len(span) - max(len(span) // HELD_OUT, 2), 0))
     return span.cut(0, cut), span.cut(cut, len(span))
 
 

@@ -38,6 +38,11 @@ class Shard:
     starts: Starts | None = None
     end: int | None = None
 
+    @property
+    def divided(self) -> bool:
+        """Whether it is known where documents begin."""
+        return self.starts is not None or self.end is not None
+
     def begins(self, start: int, stop: int) -> NDArray[np.bool_]:
         """Return for each token from ``start`` to ``stop`` whether a document begins at it."""
         found = np.zeros(stop - start, dtype=np.bool_)
@@ -83,9 +88,16 @@ class Span:
         parts = [shard.begins(first, last) for shard, first, last in self._within(start, stop)]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.bool_)
 
+    @property
+    def divided(self) -> bool:
+        """Whether it is known where the documents of all shards begin."""
+        return all(shard.divided for shard in self.shards)
+
     def border(self, near: int) -> int:
         """Return the first token from ``near`` on at which a document begins; ``near`` itself if none is close."""
         step = 2**16
+        if not self.divided:
+            return near
         for start in range(near, min(near + SCANNED, len(self)), step):
             found = self.begins(start, min(start + step, len(self)))
             if found.any():
