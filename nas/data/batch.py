@@ -45,11 +45,14 @@ class Batch(NamedTuple):
         tokens: [B, T] int64 input tokens.
         targets: [B, T] int64, the token to predict at each position, or IGNORE.
         planted: [B, T] bool, True on tokens that later predictions need; None if a task plants no tokens.
+        documents: [B, T] int32, index of the document of each token within its sequence; None if all tokens of a
+            sequence form one document.
     """
 
     tokens: Tensor
     targets: Tensor
     planted: Tensor | None
+    documents: Tensor | None = None
 
     def scored(self) -> Scored:
         """Return the tokens, scored positions and targets of the batch: everything that a model needs."""
@@ -71,7 +74,9 @@ class Task(Protocol):
     """A stream of training batches and fixed validation batches, both functions of the seed alone.
 
     A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`. A task
-    may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`.
+    may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`. A task
+    whose tokens are pieces of text may have ``byte_lengths``, see `byte_lengths_of`, the methods ``token_texts`` and
+    ``encode``, see `nas.data.corpus`, and ``vocabulary``, see `nas.generation.codec`.
     """
 
     name: str
@@ -116,3 +121,13 @@ def chance_of(task: Task) -> float | None:
     """
     chance: Callable[[], float] | None = getattr(task, "chance", None)
     return None if chance is None else chance()
+
+
+def byte_lengths_of(task: Task) -> Tensor | None:
+    """Return the UTF-8 bytes of each token, int64 [vocab_size]; None if the task does not say them.
+
+    With them the quality ``bits_per_byte`` is the loss over the bytes of the predicted tokens. Without them each token
+    is one byte.
+    """
+    lengths: Tensor | None = getattr(task, "byte_lengths", None)
+    return lengths

@@ -46,7 +46,7 @@ class OpenedRun(NamedTuple):
     def validation(self) -> Batch:
         """The first validation sequence of the task."""
         batch = self.task.validation_batches()[0]
-        return Batch(batch.tokens[:1], batch.targets[:1], None if batch.planted is None else batch.planted[:1])
+        return Batch(*(None if each is None else each[:1] for each in batch))  # type: ignore[arg-type]
 
     @property
     def trained(self) -> LanguageModel:

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from nas.config import VisualizeConfig
-from nas.data import Batch
+from nas.data import Batch, Task, byte_lengths_of
 from nas.data.batch import BYTE, token_of
+from nas.data.corpus import encoded
 from nas.errors import UserError
 from nas.evaluation.routing_map import RoutingMap, routing_map
 from nas.files.lock import in_use
@@ -17,6 +18,9 @@ from nas.results.differences import differences
 from nas.results.opened import OpenedRun, open_run
 from nas.results.report_data import report_of, with_latest_routing
 from nas.runs.folder import METRICS
+
+PROBE = " The quick brown fox, naïve: 1234\n".encode()
+"""Text that two vocabularies encode alike only if they are the same, or nearly so."""
 
 
 def report(config: VisualizeConfig) -> ReportData:
@@ -43,31 +47,34 @@ def _sequence(config: VisualizeConfig, viewed: OpenedRun) -> tuple[Batch, list[s
     if config.text is None and config.prompt is None:
         return viewed.validation, []
     option = f"text={config.text}" if config.text is not None else "prompt"
-    if token_of(viewed.task) != BYTE:
+    if encoded(viewed.task, b"") is None:
         raise UserError(
-            f"{option} is a text, but the tokens of {viewed.task.name} are not bytes; give a run on data needle or "
-            "text, or omit text and prompt to show a sequence of the task."
+            f"{option} is a text, but the tokens of {viewed.task.name} are no text; give a run on data needle, text or "
+            "tokens, or omit text and prompt to show a sequence of the task."
         )
     if viewed.model is None:
         raise UserError(
             f"{option} needs a trained model, but {viewed.run.path} has no weights yet; finish the run first."
         )
-    given = _bytes(config)
+    given = encoded(viewed.task, _bytes(config, viewed.task))
     if not given:
         raise UserError(f"{option} is empty; give at least one character.")
-    tokens = torch.frombuffer(bytearray(given[: config.tokens]), dtype=torch.uint8)[None].long()
-    cut = f"The text is longer: this is the routing of its first {config.tokens:,} bytes."
+    tokens = torch.tensor(given[: config.tokens])[None]
+    unit = "bytes" if token_of(viewed.task) == BYTE else "tokens"
+    cut = f"The text is longer: this is the routing of its first {config.tokens:,} {unit}."
     return Batch(tokens, tokens, None), [cut] if len(given) > config.tokens else []
 
 
-def _bytes(config: VisualizeConfig) -> bytes:
-    """Return the bytes of ``text`` or ``prompt``; of a file at most one more than are shown."""
+def _bytes(config: VisualizeConfig, task: Task) -> bytes:
+    """Return the bytes of ``text`` or ``prompt``; of a file at most a little more than are shown."""
     if config.text is None:
         assert config.prompt is not None
         return config.prompt.encode("utf-8", "surrogateescape")
     try:
         with Path(config.text).expanduser().open("rb") as file:
-            return file.read(config.tokens + 1)
+            lengths = byte_lengths_of(task)
+            longest = 1 if lengths is None else int(lengths.max())
+            return file.read(config.tokens * longest + 1)
     except OSError as error:
         raise UserError(f"text={config.text} cannot be read ({error.strerror}); give a readable file.") from error
 
@@ -78,7 +85,8 @@ def _check_same_tokens(config: VisualizeConfig, first: OpenedRun, other: OpenedR
     if config.text is None and config.prompt is None:
         same = same and first.task.name == other.task.name
     else:
-        same = same and token_of(other.task) == BYTE
+        probe = [encoded(one.task, PROBE) for one in (first, other)]
+        same = same and probe[0] == probe[1]
     if not same:
         raise UserError(
             f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} token ids, but "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from nas.budget.cost import kv_bytes
-from nas.data import Batch
+from nas.data import Batch, byte_lengths_of
 from nas.data.seeding import generator
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.noise import Estimate, margin
@@ -106,7 +106,7 @@ def measured(wanted: Wanted, data: OpenedRun, batches: list[Batch], length_facto
         moved = threshold_of(opened, wanted.share, length_factor)
         policy = moved.policy
     with opened.autocast():
-        found = evaluate(opened.trained, batches, data.task.quality, policy)
+        found = evaluate(opened.trained, batches, data.task.quality, policy, byte_lengths=byte_lengths_of(data.task))
     shares, tokens = found.layer_shares, batches[0].tokens.shape[1]
     noise = margin(found.by_sequence, resolution=0.0)
     return Point(

@@ -81,10 +81,11 @@ def test_a_batch_that_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_validation_is_split_where_it_can_be(monkeypatch: pytest.MonkeyPatch, size: int, own: slice) -> None:
     start(monkeypatch, TORCHRUN)
     tokens = torch.arange(size)[:, None]
-    ((part, targets, planted),) = own_share([Batch(tokens, -tokens, None)])
+    ((part, targets, planted, documents),) = own_share([Batch(tokens, -tokens, None, 2 * tokens)])
     assert torch.equal(part, tokens[own])
     assert torch.equal(targets, -tokens[own])
     assert planted is None
+    assert torch.equal(documents, 2 * tokens[own])
 
 
 MEANS = """
@@ -106,6 +107,7 @@ torch.manual_seed(0)
 found = {
     "figures": [x.item() for x in averages({"mean": part, "gradient": weight.grad}).values()],
     "validation": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu")),
+    "bytes": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu"), torch.tensor([9, 5])),
     "drawn": over_all_rows(lambda rows: rows + torch.rand_like(rows), torch.zeros(2, 3)).tolist(),
     "agreed": from_first(lambda: rank + 10),
 }
@@ -131,6 +133,7 @@ def test_figures_of_processes_with_unequal_parts(tmp_path: Path) -> None:
     for found, rows in ((first, drawn[:2]), (second, drawn[2:])):
         assert found["figures"] == [4.0, 4.0]
         assert found["validation"] == 5.0
+        assert found["bytes"] == 5.0
         assert found["agreed"] == 10
         assert torch.equal(torch.tensor(found["drawn"]), rows)
     assert first["reported"] is None
