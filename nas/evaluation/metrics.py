@@ -38,21 +38,22 @@ def quality_of(
 
 
 def quality_by_sequence(measure: str, loss: Tensor, correct: Tensor, sequence: Tensor, sequences: int) -> list[float]:
-    """Return the quality of each sequence; their mean is `quality_of` if all have as many scored tokens.
+    """Return the quality of each sequence that has a scored token.
+
+    Their mean is `quality_of` if all have as many scored tokens.
 
     Args:
         measure: quality measure; see `quality_of`.
         loss: [n] loss of each scored token, in nats.
         correct: [n] whether each scored token is predicted correctly.
-        sequence: [n] index of the sequence of each scored token; each sequence has at least one.
+        sequence: [n] index of the sequence of each scored token.
         sequences: number of sequences.
     """
     values = loss.double() / math.log(2) if measure in BITS else correct.double()
     reduced = "amin" if measure == "exact_match" else "mean"
-    each: list[float] = (
-        values.new_zeros(sequences).scatter_reduce(0, sequence, values, reduced, include_self=False).tolist()
-    )
-    return each
+    each = values.new_zeros(sequences).scatter_reduce(0, sequence, values, reduced, include_self=False)
+    found: list[float] = each[sequence.bincount(minlength=sequences) > 0].tolist()
+    return found
 
 
 FIRST_SEGMENT = 16

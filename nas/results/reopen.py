@@ -50,9 +50,8 @@ class Viewed(NamedTuple):
 
     @property
     def validation(self) -> Batch:
-        """The first validation sequence of the task."""
-        batch = self.task.validation_batches()[0]
-        return Batch(batch.tokens[:1], batch.targets[:1], None if batch.planted is None else batch.planted[:1])
+        """The validation sequence that the report shows."""
+        return self.task.validation_batches()[0].longest_document()
 
 
 def report(config: VisualizeConfig) -> ReportData:

@@ -58,8 +58,8 @@ def calibrate(
     for number in range(ROUNDS):
         routing = _routing(model, batches, code)
         shares = {
-            layer: torch.cat([kept_margin(one) >= 0 for one in own]).float().mean().item()
-            for layer, own in routing.items()
+            layer: one.mean((kept_margin(one) >= 0).float()).item()
+            for layer, one in ((layer, Routing.joined(own)) for layer, own in routing.items())
         }
         over = cost.relative(cost.of(code, shares)) - target
         if not routing:
@@ -94,8 +94,12 @@ def _routing(model: LanguageModel, batches: Sequence[Batch], code: Code) -> dict
     """Return the routings of one architecture on the batches, by layer."""
     found: dict[int, list[Routing]] = {}
     for batch in batches:
+        device, documents = model.embedding.weight.device, batch.packed()
         decided = model(
-            batch.tokens.to(model.embedding.weight.device), learnt, layer_choices=choices_of_layers(code)
+            batch.tokens.to(device),
+            learnt,
+            layer_choices=choices_of_layers(code),
+            documents=None if documents is None else documents.to(device),
         ).routing
         found = {layer: found.get(layer, []) + own for layer, own in decided.items()}
     return found

@@ -38,7 +38,7 @@ def scored(batch: Batch) -> list[tuple[bytes, int, list[bool]]]:
     assert batch.planted is not None
     return [
         (bytes(tokens[: place + 1]), target, planted[: place + 1])
-        for tokens, targets, planted in zip(*(part.tolist() for part in batch), strict=True)
+        for tokens, targets, planted in zip(*(part.tolist() for part in batch[:3]), strict=True)
         for place, target in enumerate(targets)
         if target != IGNORE
     ]

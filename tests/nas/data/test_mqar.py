@@ -30,7 +30,7 @@ def mqar(**changed: Any) -> MQAR:
 @pytest.mark.parametrize("step", range(6))
 def test_every_key_is_queried_once_after_the_pairs(step: int) -> None:
     batch = mqar().train_batch(step)
-    for tokens, targets, planted in zip(*(part.tolist() for part in batch), strict=True):
+    for tokens, targets, planted in zip(*(part.tolist() for part in batch[:3]), strict=True):
         pairs = 4 if len(tokens) == 32 else 8
         assert planted == [True] * 2 * pairs + [False] * (len(tokens) - 2 * pairs)
         stated = dict(zip(tokens[: 2 * pairs : 2], tokens[1 : 2 * pairs : 2], strict=True))

@@ -47,7 +47,7 @@ def answers(tokens: list[int], planted: list[bool]) -> dict[int, int]:
 @pytest.mark.parametrize("step", range(8))
 def test_every_query_has_a_planted_pair(step: int) -> None:
     batch = recall().train_batch(step)
-    for tokens, targets, planted in zip(*(part.tolist() for part in batch), strict=True):
+    for tokens, targets, planted in zip(*(part.tolist() for part in batch[:3]), strict=True):
         pairs = answers(tokens, planted)
         asked = [i for i, target in enumerate(targets) if target != IGNORE]
         assert len(asked) == OPTIONS["queries"]
@@ -60,7 +60,7 @@ def test_the_token_after_the_only_earlier_place_of_a_key_is_its_value(options: d
     for batch in recall(**options).validation_batches(factor):
         assert batch.planted is not None
         context = batch.tokens.shape[1] - 2 * OPTIONS["queries"]
-        for tokens, targets, planted in zip(*(part.tolist() for part in batch), strict=True):
+        for tokens, targets, planted in zip(*(part.tolist() for part in batch[:3]), strict=True):
             for at, target in enumerate(targets):
                 if target != IGNORE:
                     places = [place for place in range(context) if tokens[place] == tokens[at]]
