@@ -28,6 +28,7 @@ from nas.options.tasks import (
     RulerConfig,
     StateTrackingConfig,
     TextConfig,
+    TokensConfig,
 )
 from nas.options.training import (
     BudgetConfig,
@@ -221,6 +222,7 @@ SCHEMAS: dict[str, type] = {
     "data/identifiers_schema": IdentifiersConfig,
     "data/state_tracking_schema": StateTrackingConfig,
     "data/text_schema": TextConfig,
+    "data/tokens_schema": TokensConfig,
     "relaxation/schema": RelaxationConfig,
     "searcher/gradient_schema": SearcherConfig,
     "searcher/random_schema": RandomConfig,

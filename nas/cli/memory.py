@@ -112,7 +112,7 @@ def _file_of(config: TrainConfig, vocabulary: int) -> Path | None:
 def _vocab_size(config: RunConfig) -> int:
     """Return the number of token ids that the options of a task give, 1 if they give none."""
     data: Any = config.data
-    if hasattr(data, "vocab_size"):
+    if getattr(data, "vocab_size", None) is not None:
         return int(data.vocab_size)
     kinds = sum(getattr(data, kind, 0) for kind in ("keys", "values", "words", "noise"))
     return int(kinds or getattr(data, "modulus", 1))

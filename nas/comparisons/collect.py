@@ -37,6 +37,7 @@ def collect(jobs: Jobs, timings: Timings) -> Comparison:
         factors=sorted(data.length_factors),
         contenders=tuple(_trained_contender(jobs, contender, timings) for contender in jobs.contenders),
         chance=metrics.chance,
+        token_loss=metrics.learnt.at_training_length.loss_by_position is not None,
     )
 
 

@@ -193,7 +193,7 @@ def _quality(summary: Summary, links: dict[str, list[tuple[str, str]]]) -> Table
         for factor in factors
     }
     columns = ["model", "softmax share"]
-    columns += [_heading(summary, factor) for factor in factors]
+    columns += [*(_heading(summary, factor) for factor in factors), *summary.losses]
     rows = []
     for place, row in enumerate(summary.rows):
         cells = [Cell(str(row["model"])), _figure(row, f"share_{min(factors)}x", number)]
@@ -206,6 +206,7 @@ def _quality(summary: Summary, links: dict[str, list[tuple[str, str]]]) -> Table
                 note = f"{note}; {lost} diverged".removeprefix("; ")
             text, bold = f"{number(mean)}{ends}", summary.ahead(row, factor)
             cells.append(Cell(text, mean, drawn[factor][place], str(note), ahead=bold))
+        cells += [_figure(row, column, number) for column in summary.losses.values()]
         rows.append(Row([*cells, Cell("", links=links[str(row["model"])])], marked=bool(row["searched"])))
     return Table("Quality", [*columns, "reports"], rows)
 

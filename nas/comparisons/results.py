@@ -172,6 +172,7 @@ class Comparison(_Plain):
         factors: measured lengths as multiples of the training length, ascending.
         contenders: the contenders in the order of the tables; "entrants" in JSON.
         chance: quality of a model that ignores its input; None if it is not known.
+        token_loss: whether tokens have different numbers of bytes, so that tables show the loss per token too.
 
     Raises:
         ValueError: the measure is unknown, two contenders share a name, their seeds differ, or a figure is missing.
@@ -185,6 +186,7 @@ class Comparison(_Plain):
     factors: list[int]
     contenders: tuple[TrainedContender, ...]
     chance: float | None = None
+    token_loss: bool = False
 
     def __post_init__(self) -> None:
         if self.quality not in HIGHER:
@@ -266,6 +268,7 @@ class Comparison(_Plain):
             factors=[int(factor) for factor in given["factors"]],
             contenders=tuple(map(TrainedContender.from_dict, given["entrants"])),
             chance=_optional(given.get("chance")),
+            token_loss=bool(given.get("token_loss", False)),
         )
 
 
@@ -276,7 +279,7 @@ def _check_fields(cls: type[Any], given: Any) -> None:
     known = {cls.KEYS.get(one.name, one.name) for one in fields(cls)}
     if unknown := sorted(given.keys() - known):
         raise ValueError(f"{kind} has unknown fields {', '.join(unknown)}; its fields are: {', '.join(sorted(known))}.")
-    later = {"chance", "margin", "late_gain", "placements", "layers"}  # earlier versions wrote none
+    later = {"chance", "token_loss", "margin", "late_gain", "placements", "layers"}  # earlier versions wrote none
     if missing := sorted(known - later - given.keys()):
         raise ValueError(f"{kind} misses fields {', '.join(missing)}; it needs: {', '.join(sorted(known))}.")
 

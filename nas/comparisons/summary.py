@@ -55,6 +55,12 @@ class Summary:
         return self.comparison.quality.replace("_", " ")
 
     @property
+    def losses(self) -> dict[str, str]:
+        """Return the heading and the column of the loss per token; empty if the quality says the same."""
+        factor = min(self.comparison.factors)
+        return {f"loss per token at {factor}x": f"loss_{factor}x"} if self.comparison.token_loss else {}
+
+    @property
     def caption(self) -> str:
         """Return the caption of the table: the measure, the seeds, the best baselines, and divergence if any."""
         comparison = self.comparison
@@ -118,6 +124,8 @@ def _row(comparison: Comparison, contender: TrainedContender, pairs: list[Pair],
             f"diverged_{factor}x": diverged(contender, factor),
             f"verdict_{factor}x": BEST if best[factor] == name else verdicts.get(factor),
         }
+        if comparison.token_loss:
+            row[f"loss_{factor}x"] = _mean(run.loss[factor] for run in runs)
     row |= {"parameters": _mean(run.parameters for run in runs), "learning_rate": contender.learning_rate}
     row["training_flops"] = _mean(run.training_flops for run in runs)
     for length in comparison.contexts:

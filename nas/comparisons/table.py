@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from rich.console import Group
@@ -163,9 +164,15 @@ def _quality_columns(summary: Summary) -> Columns:
         return lambda row: Shown(_quality(row, factor, seeds), summary.ahead(row, factor))
 
     share = f"share_{min(factors)}x"
-    return {"model": _name, "softmax share": lambda row: Shown(number(value(row, share)))} | {
-        summary.measure if factor == 1 else f"at {factor}x length": quality(factor) for factor in factors
-    }
+    return (
+        {"model": _name, "softmax share": lambda row: Shown(number(value(row, share)))}
+        | {summary.measure if factor == 1 else f"at {factor}x length": quality(factor) for factor in factors}
+        | {heading: partial(_plain_number, column) for heading, column in summary.losses.items()}
+    )
+
+
+def _plain_number(column: str, row: Row) -> Shown:
+    return Shown(number(value(row, column)))
 
 
 def _quality(row: Row, factor: int, seeds: int) -> str:

@@ -6,7 +6,19 @@ from dataclasses import asdict
 from typing import cast
 
 from nas.config import SCHEMAS, DataConfig
-from nas.data.batch import BYTE, HIGHER, IGNORE, TOKEN, Batch, Part, Scored, Task, chance_of, token_of
+from nas.data.batch import (
+    BYTE,
+    HIGHER,
+    IGNORE,
+    TOKEN,
+    Batch,
+    Part,
+    Scored,
+    Task,
+    byte_lengths_of,
+    chance_of,
+    token_of,
+)
 from nas.data.identifiers import Identifiers
 from nas.data.mqar import MQAR
 from nas.data.needle import Needle
@@ -14,6 +26,7 @@ from nas.data.recall import Recall
 from nas.data.ruler import Ruler
 from nas.data.state_tracking import StateTracking
 from nas.data.text import Text
+from nas.data.tokens import Tokens
 from nas.errors import UserError, user_errors
 from nas.plugins.installed import TASK
 from nas.plugins.loading import find, known
@@ -27,6 +40,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "ruler": Ruler,
     "state_tracking": StateTracking,
     "text": Text,
+    "tokens": Tokens,
 }
 """The built-in tasks by name; each is called with the seed and its options, which `nas.config.SCHEMAS` lists."""
 
@@ -67,7 +81,7 @@ def _checked(name: str, task: object) -> Task:
         raise misbehaviour(TASK, name, "has the quality", f"be one of: {', '.join(HIGHER)}", made.quality)
     if (token := token_of(made)) not in (BYTE, TOKEN):
         raise misbehaviour(TASK, name, "has the tokens", f"be {BYTE} or {TOKEN}", token)
-    if made.quality == "bits_per_byte" and token != BYTE:
+    if made.quality == "bits_per_byte" and token != BYTE and byte_lengths_of(made) is None:
         due = f"be bits_per_token, since it does not say that its tokens are bytes by token = {BYTE!r}"
         raise misbehaviour(TASK, name, "has the quality", due, made.quality)
     _check_chance(name, made)
@@ -83,4 +97,4 @@ def _check_chance(name: str, task: Task) -> None:
         raise misbehaviour(TASK, name, "has the chance", due, found)
 
 
-__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task", "chance_of", "token_of"]
+__all__ = ["IGNORE", "Batch", "Part", "Scored", "Task", "build_task", "byte_lengths_of", "chance_of", "token_of"]

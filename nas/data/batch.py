@@ -54,7 +54,8 @@ class Batch(NamedTuple):
         tokens: [B, T] int64 input tokens.
         targets: [B, T] int64, the token to predict at each position, or IGNORE.
         planted: [B, T] bool, True on tokens that later predictions need; None if a task plants no tokens.
-        documents: [B, T] int32, index of each token's document within its sequence; None if each sequence is one.
+        documents: [B, T] int32, index of the document of each token within its sequence; None if all tokens of a
+            sequence form one document.
     """
 
     tokens: Tensor
@@ -106,7 +107,9 @@ class Task(Protocol):
     """A stream of training batches and fixed validation batches, both functions of the seed alone.
 
     A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`. A task
-    may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`.
+    may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`. A task
+    whose tokens are pieces of text may have ``byte_lengths``, see `byte_lengths_of`, and the methods ``token_texts``
+    and ``encode``, see `nas.data.corpus`.
     """
 
     name: str
@@ -151,3 +154,13 @@ def chance_of(task: Task) -> float | None:
     """
     chance: Callable[[], float] | None = getattr(task, "chance", None)
     return None if chance is None else chance()
+
+
+def byte_lengths_of(task: Task) -> Tensor | None:
+    """Return the UTF-8 bytes of each token, int64 [vocab_size]; None if the task does not say them.
+
+    With them the quality ``bits_per_byte`` is the loss over the bytes of the predicted tokens. Without them each token
+    is one byte.
+    """
+    lengths: Tensor | None = getattr(task, "byte_lengths", None)
+    return lengths

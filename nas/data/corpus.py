@@ -7,7 +7,7 @@ between Python versions: compare metrics on it only within one installation.
 import hashlib
 import os
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,8 +155,22 @@ def windows(text: Tensor, starts: Tensor, length: int) -> Tensor:
 
 
 def token_texts(task: Task, tokens: Sequence[int]) -> list[str]:
-    """Return the texts of consecutive tokens of a task; bytes are decoded, see `byte_texts`."""
+    """Return the texts of consecutive tokens of a task; bytes are decoded, see `byte_texts`.
+
+    A task whose characters may be spread over several tokens has a method ``token_texts`` of its own.
+    """
+    own: Callable[[Sequence[int]], list[str]] | None = getattr(task, "token_texts", None)
+    if own is not None:
+        return own(tokens)
     return byte_texts(tokens) if token_of(task) == BYTE else [task.token_text(token) for token in tokens]
+
+
+def encoded(task: Task, text: bytes) -> list[int] | None:
+    """Return the tokens of a text for a model of the task; None if its tokens are no text."""
+    own: Callable[[bytes], list[int] | None] | None = getattr(task, "encode", None)
+    if own is not None:
+        return own(text)
+    return list(text) if token_of(task) == BYTE else None
 
 
 CONTINUATION = ""

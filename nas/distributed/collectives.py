@@ -76,11 +76,21 @@ def averages(figures: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(figures, together.unbind(), strict=True))
 
 
-def average_over(batches: Sequence[Batch], value: float, device: torch.device) -> float:
-    """Return the average over all processes of a figure, weighted by the number of scored tokens of each."""
+def average_over(
+    batches: Sequence[Batch], value: float, device: torch.device, byte_lengths: Tensor | None = None
+) -> float:
+    """Return the average over all processes of a figure, weighted by the number of scored tokens of each.
+
+    Args:
+        batches: batches of this process.
+        value: figure of this process.
+        device: device of the collective.
+        byte_lengths: bytes of each token of the vocabulary, for a figure per byte: the weights are bytes then.
+    """
     if launched().world == 1:
         return value
-    scored = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
+    targets = torch.cat([batch.targets[batch.targets != IGNORE] for batch in batches])
+    scored = len(targets) if byte_lengths is None else int(byte_lengths[targets].sum())
     sums = torch.tensor([value * scored if scored else 0.0, scored], dtype=torch.float32, device=device)
     torch.distributed.all_reduce(sums)
     return (sums[0] / sums[1]).item()

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from nas.data.batch import Batch, planted_chunks
-from nas.evaluation.metrics import BITS, bits_by_position, quality_by_sequence, quality_of, token_losses
+from nas.evaluation.metrics import (
+    BITS,
+    bits_by_position,
+    loss_by_position,
+    quality_by_sequence,
+    quality_of,
+    token_losses,
+)
 from nas.evaluation.planted import Counts, Found
 from nas.models.language_model import LanguageModel, RunBlock, run_block
 from nas.models.mixers import LayerChoice, Policy, kept_weight
@@ -28,8 +35,9 @@ class Evaluation:
             nothing.
         counts_by_layer: counts behind `found_by_layer`. A chunk counts as routed if any head of the layer sends it to
             softmax.
-        by_position: bits per token of each segment of the sequences, or of packed documents, see `bits_by_position`;
-            None for other measures.
+        by_position: bits per byte or token of each segment of the sequences, or of packed documents, see
+            `bits_by_position`; None for other measures.
+        loss_by_position: mean loss of each segment, in nats; None unless tokens have different numbers of bytes.
         by_sequence: quality of each sequence that has a scored token.
     """
 
@@ -40,6 +48,7 @@ class Evaluation:
     counts_by_layer: dict[int, Counts]
     by_position: list[tuple[int, float]] | None
     by_sequence: list[float]
+    loss_by_position: list[tuple[int, float]] | None = None
 
     @property
     def found_by_layer(self) -> dict[int, Found]:
@@ -71,6 +80,7 @@ def evaluate(
     policy: Policy | None = None,
     layer_choices: Sequence[LayerChoice] | None = None,
     run: RunBlock = run_block,
+    byte_lengths: Tensor | None = None,
 ) -> Evaluation:
     """Evaluate ``model`` on ``batches``.
 
@@ -81,16 +91,19 @@ def evaluate(
         policy: how router logits become routes; None for the policy of the model.
         layer_choices: one architecture of a supernet; the first option of each layer by default.
         run: how blocks are called, for example as CUDA graphs.
+        byte_lengths: bytes of each token of the vocabulary, see `nas.data.batch.byte_lengths_of`.
     """
     device = model.embedding.weight.device
     if was_training := model.training:  # walks through all modules, as long as a small model computes
         model.eval()
-    losses, hits, positions, members, sequences, longest = [], [], [], [], 0, 0
+    losses, hits, positions, members, sequences, longest, sizes = [], [], [], [], 0, 0, []
     routed: dict[int, list[Tensor]] = {}
     chunk_tokens: dict[int, list[Tensor]] = {}
     planted: dict[int, list[Tensor]] = {}
     for batch in batches:
         tokens, places, targets, documents = batch.scored()
+        if byte_lengths is not None:
+            sizes.append(byte_lengths[targets])
         targets = targets.to(device)
         given = tokens.to(device), policy, None if places is None else places.to(device), layer_choices, run
         output = model(*given, None if documents is None else documents.to(device))
@@ -116,14 +129,18 @@ def evaluate(
     routes = {layer: torch.cat(weights, every).cpu() for layer, weights in routed.items()}
     truth = {layer: torch.cat(chunks, every) for layer, chunks in planted.items()}
     counted = {layer: torch.cat(tokens).cpu() for layer, tokens in chunk_tokens.items()}
+    lengths = torch.cat(sizes) if sizes else None
+    bytes_per_token = None if lengths is None else lengths.double().mean().item()
+    position = torch.cat(positions)
     return Evaluation(
-        quality=quality_of(measure, loss, correct, sequences).item(),
+        quality=quality_of(measure, loss, correct, sequences, bytes_per_token=bytes_per_token).item(),
         loss=loss.mean().item(),
         shares={layer: _shares_by_head(route, counted.get(layer)).tolist() for layer, route in routes.items()},
         found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
         counts_by_layer={layer: Counts.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
-        by_position=bits_by_position(loss, torch.cat(positions), longest) if measure in BITS else None,
-        by_sequence=quality_by_sequence(measure, loss, correct, torch.cat(members), sequences),
+        by_position=bits_by_position(loss, position, longest, lengths) if measure in BITS else None,
+        by_sequence=quality_by_sequence(measure, loss, correct, torch.cat(members), sequences, lengths),
+        loss_by_position=None if lengths is None else loss_by_position(loss, position, longest),
     )
 
 

@@ -17,30 +17,43 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def quality_of(
-    measure: str, loss: Tensor, correct: Tensor, sequences: int, mean: Callable[[Tensor], Tensor] = torch.mean
+    measure: str,
+    loss: Tensor,
+    correct: Tensor,
+    sequences: int,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
+    bytes_per_token: Tensor | float | None = None,
 ) -> Tensor:
     """Return the quality, a scalar tensor, without waiting for a GPU.
 
     Args:
         measure: "recall" or "accuracy", the fraction of scored tokens that are predicted correctly; "exact_match", the
             fraction of sequences with only correct tokens; "bits_per_byte" or "bits_per_token", the mean loss in
-            bits.
+            bits, of a byte or of a token.
         loss: [n] loss of each scored token, in nats.
         correct: [n] whether each scored token is predicted correctly.
         sequences: number of sequences. For exact_match, all sequences have the same number of scored tokens.
         mean: function that returns the mean of a tensor, over all processes if there are several.
+        bytes_per_token: mean number of bytes of the scored tokens, over all processes; None if each is one byte, and
+            for other measures.
     """
     if measure in BITS:
-        return mean(loss) / math.log(2)
+        bits = mean(loss) / math.log(2)
+        return bits if bytes_per_token is None else bits / bytes_per_token
     if measure == "exact_match":
         correct = correct.view(sequences, -1).all(-1)
     return mean(correct.float())
 
 
-def quality_by_sequence(measure: str, loss: Tensor, correct: Tensor, sequence: Tensor, sequences: int) -> list[float]:
+def quality_by_sequence(
+    measure: str, loss: Tensor, correct: Tensor, sequence: Tensor, sequences: int, lengths: Tensor | None = None
+) -> list[float]:
     """Return the quality of each sequence that has a scored token.
 
     Their mean is `quality_of` if all have as many scored tokens.
+
+    With ``lengths`` it is the linear part of the ratio of loss to bytes, whose mean is `quality_of` and whose variance
+    is that of the ratio.
 
     Args:
         measure: quality measure; see `quality_of`.
@@ -48,20 +61,32 @@ def quality_by_sequence(measure: str, loss: Tensor, correct: Tensor, sequence: T
         correct: [n] whether each scored token is predicted correctly.
         sequence: [n] index of the sequence of each scored token.
         sequences: number of sequences.
+        lengths: [n] bytes of each scored token; None if each is one byte, and for other measures.
     """
     values = loss.double() / math.log(2) if measure in BITS else correct.double()
+    scored = sequence.bincount(minlength=sequences) > 0
+    if lengths is not None:
+        bits, sizes = (
+            values.new_zeros(sequences).index_add(0, sequence, each)[scored]
+            for each in (values, lengths.to(values.dtype))
+        )
+        ratio = bits.sum() / sizes.sum()
+        linear: list[float] = (ratio + (bits - ratio * sizes) / sizes.mean()).tolist()
+        return linear
     reduced = "amin" if measure == "exact_match" else "mean"
     each = values.new_zeros(sequences).scatter_reduce(0, sequence, values, reduced, include_self=False)
-    found: list[float] = each[sequence.bincount(minlength=sequences) > 0].tolist()
+    found: list[float] = each[scored].tolist()
     return found
 
 
 FIRST_SEGMENT = 16
-"""Tokens in the first segment of `bits_by_position`."""
+"""Tokens in the first segment of `loss_by_position`."""
 
 
-def bits_by_position(loss: Tensor, position: Tensor, length: int) -> list[tuple[int, float]]:
-    """Return the bits per token by position in the context: for each segment, its end and the mean loss in bits.
+def loss_by_position(
+    loss: Tensor, position: Tensor, length: int, lengths: Tensor | None = None
+) -> list[tuple[int, float]]:
+    """Return the mean loss by position in the context: for each segment, its end and the loss in nats.
 
     Segments end at 16 tokens, 32, 64, and so on. The last ends at the end of the sequence. Segments without scored
     tokens are left out.
@@ -70,15 +95,26 @@ def bits_by_position(loss: Tensor, position: Tensor, length: int) -> list[tuple[
         loss: [n] loss of each scored token, in nats.
         position: [n] position of each scored token in its sequence.
         length: length of the sequences in tokens.
+        lengths: [n] bytes of each scored token, for the loss of a byte; None for the loss of a token.
     """
     segments, start, end = [], 0, FIRST_SEGMENT
     while start < length:
         end = min(end, length)
-        within = loss[(start <= position) & (position < end)]
-        if len(within):
-            segments.append((end, within.mean().item() / math.log(2)))
+        inside = (start <= position) & (position < end)
+        within = loss[inside]
+        size = len(within) if lengths is None else int(lengths[inside].sum())
+        if size:
+            mean = within.mean().item()
+            segments.append((end, mean if lengths is None else mean * len(within) / size))
         start, end = end, 2 * end
     return segments
+
+
+def bits_by_position(
+    loss: Tensor, position: Tensor, length: int, lengths: Tensor | None = None
+) -> list[tuple[int, float]]:
+    """Return the bits per byte or token by position in the context, with the arguments of `loss_by_position`."""
+    return [(end, mean / math.log(2)) for end, mean in loss_by_position(loss, position, length, lengths)]
 
 
 TIE = 1e-7

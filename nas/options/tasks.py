@@ -1,6 +1,7 @@
 """Options of the tasks in `nas.data`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from nas.search_spaces.options import option
 
@@ -138,3 +139,34 @@ class IdentifiersConfig(ReadingConfig):
 @dataclass
 class TextConfig(ReadingConfig):
     """Bytes of a text; see `nas.data.text.Text`."""
+
+
+@dataclass
+class TokensConfig(DataConfig):
+    """Tokens that a tokenizer has made before; see `nas.data.tokens.Tokens`.
+
+    The shares of ``mix`` have no type that Hydra knows: it refuses keys that a typed dict does not have yet.
+    """
+
+    path: str | None = option(
+        "folder of nas.prepare, or shards of nanoGPT (.bin) or Megatron-LM (.idx); null: see data.mix", default=None
+    )
+    mix: Any = option(
+        "share of the sequences by folder, in any unit, for example {DIR_A: 3, DIR_B: 1}; null: see data.path",
+        default=None,
+    )
+    documents: str = option(
+        "joined: sequences run over the ends of documents; packed: no document sees another one", default="joined"
+    )
+    tokenizer: str | None = option(
+        "tokenizer.json, or bytes, of shards that nas.prepare has not made; null: not known", default=None
+    )
+    end: int | None = option(
+        "token id that ends a document, in shards of nanoGPT; null: the end token of the tokenizer",
+        default=None,
+        at_least=0,
+        ceiling=2**32,
+    )
+    vocab_size: int | None = option(
+        "number of token ids; null: that of the tokenizer", default=None, at_least=1, ceiling=10**8
+    )

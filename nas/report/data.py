@@ -35,6 +35,7 @@ class ReportData:
         answer: sentences of the first paragraph: what was found, its quality against its controls, and its cost.
         together: sentences that compare this run with the compared run.
         ahead: whether the searched model is better than its control by more than the noise, so that its row is bold.
+        by_position: rows of the table of the searched model by position in the sequence. May be empty.
     """
 
     title: str
@@ -56,6 +57,7 @@ class ReportData:
     answer: Sequence[str] = ()
     together: Sequence[str] = ()
     ahead: bool = False
+    by_position: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def origin(self) -> str:

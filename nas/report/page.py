@@ -11,13 +11,13 @@ from nas.report.diagram import Stack
 from nas.report.embed import Charts, environment, write_page
 from nas.report.explorer import SNAPSHOT_BYTES, explorer
 from nas.report.routing import two_decimals
-from nas.report.table import table_of
+from nas.report.table import Table, table_of
 
 QUALITIES = {
     "recall": "Recall is the share of scored positions that the model predicts correctly: higher is better.",
     "accuracy": "Accuracy is the share of scored positions that the model predicts correctly: higher is better.",
     "exact_match": "Exact match is the share of sequences whose whole value the model predicts: higher is better.",
-    "bits_per_byte": "Bits per byte is the mean cross-entropy of the next byte, in bits: lower is better.",
+    "bits_per_byte": "Bits per byte is the cross-entropy of the text, in bits for each byte of it: lower is better.",
     "bits_per_token": "Bits per token is the mean cross-entropy of the next token, in bits: lower is better.",
 }
 
@@ -57,7 +57,7 @@ def render(data: ReportData) -> str:
     return templates.get_template("page.html.j2").render(
         report=data,
         quality=QUALITIES.get(data.quality, f"{sentence(data.quality)} is the figure of merit."),
-        tables=[(name, table_of(one.comparison, one.ahead)) for name, one in runs.items()],
+        tables=_tables(runs),
         stacks=_stacks(runs),
         page=RunPage(
             title=_title(data),
@@ -108,6 +108,16 @@ def _curves(runs: Mapping[str, ReportData]) -> Charts:
     """Return the training curves, those of two runs in the same charts."""
     each = [Curves(name, one.history, one.quality) for name, one in runs.items()]
     return draw_curves(each[0].history, each[0].quality) if len(each) == 1 else draw_together(each)
+
+
+def _tables(runs: Mapping[str, ReportData]) -> list[tuple[str, Table | None]]:
+    """Return the heading and the table of each run's figures, and of those by position if it has them."""
+    tables = [(name, table_of(one.comparison, one.ahead)) for name, one in runs.items()]
+    for name, one in runs.items():
+        if one.by_position:
+            heading = " ".join([f"{name}:"] * bool(name) + ["By position in the longest sequences"])
+            tables.append((heading, table_of(one.by_position, ahead=False)))
+    return tables
 
 
 def _stacks(runs: Mapping[str, ReportData]) -> list[Stack]:

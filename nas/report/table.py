@@ -56,7 +56,7 @@ class Table:
 
 
 def table_of(rows: Sequence[Mapping[str, str]], ahead: bool) -> Table | None:
-    """Return the final table of a run with its first row marked; None without rows.
+    """Return a table of a run with its first row marked; None without rows.
 
     Args:
         rows: texts of the cells by column, for each row.

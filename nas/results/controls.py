@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from random import Random
 
+from torch import Tensor
+
 from nas.data.seeding import generator, stable_seed
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.mixers import Policy, first_alone
@@ -30,20 +32,25 @@ def learnt(discretised: Discretised) -> Row:
     return _row(_name(discretised), discretised.supernet, discretised.code, discretised.evaluations)
 
 
-def controls(discretised: Discretised, validation: Validation, measure: str) -> tuple[Row, ...]:
+def controls(
+    discretised: Discretised, validation: Validation, measure: str, byte_lengths: Tensor | None = None
+) -> tuple[Row, ...]:
     """Evaluate the controls; return no row if neither a layer nor a router decides anything.
 
     Args:
         discretised: the trained model after discretising.
         validation: batches by length factor.
         measure: figure of merit, see `nas.evaluation.metrics.quality_of`.
+        byte_lengths: bytes of each token, see `nas.data.batch.byte_lengths_of`.
     """
     supernet = discretised.supernet
 
     def row(name: str, policies: Mapping[int, Policy | None], code: Code) -> Row:
         layer_choices = choices_of_layers(code)
         evaluations = {
-            factor: evaluate(supernet.model, batches, measure, policies[factor], layer_choices)
+            factor: evaluate(
+                supernet.model, batches, measure, policies[factor], layer_choices, byte_lengths=byte_lengths
+            )
             for factor, batches in validation.items()
         }
         return _row(name, supernet, code, evaluations, discretised.evaluations)

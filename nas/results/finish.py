@@ -6,6 +6,7 @@ from typing import NamedTuple
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
+from nas.data import byte_lengths_of
 from nas.distributed.devices import peak_flops
 from nas.distributed.rendezvous import from_first
 from nas.errors import INTERRUPTED
@@ -105,7 +106,7 @@ def _measured(module: TrainingModule, run: Run, finished: bool, selection: Selec
     discretised = discretise(module.placed, task, validation, selection and selection.code)
     metrics = measure(
         discretised,
-        (learnt(discretised), *controls(discretised, validation, task.quality)),
+        (learnt(discretised), *controls(discretised, validation, task.quality, byte_lengths_of(task))),
         _training_record(module, run, finished),
         module.config,
         task,

@@ -8,8 +8,9 @@ import torch
 
 from nas.cli.checks import check_values
 from nas.config import RunConfig, VisualizeConfig, restore
-from nas.data import Batch, Task, build_task
+from nas.data import Batch, Task, build_task, byte_lengths_of
 from nas.data.batch import BYTE, token_of
+from nas.data.corpus import encoded
 from nas.data.seeding import generator
 from nas.distributed.devices import autocast
 from nas.errors import UserError
@@ -27,6 +28,8 @@ from nas.runs.folder import ARCHITECTURE, METRICS, WEIGHTS, Run
 from nas.runs.metrics import Metrics, read_metrics
 from nas.runs.model_files import load_architecture, load_weights
 
+PROBE = " The quick brown fox, naïve: 1234\n".encode()
+"""Text that two vocabularies encode alike only if they are the same, or nearly so."""
 COMMANDS = ("search", "train")
 """Commands whose runs train one model."""
 
@@ -123,31 +126,34 @@ def _sequence(config: VisualizeConfig, viewed: Viewed) -> tuple[Batch, list[str]
     if config.text is None and config.prompt is None:
         return viewed.validation, []
     option = f"text={config.text}" if config.text is not None else "prompt"
-    if token_of(viewed.task) != BYTE:
+    if encoded(viewed.task, b"") is None:
         raise UserError(
-            f"{option} is a text, but the tokens of {viewed.task.name} are not bytes; give a run on data needle or "
-            "text, or omit text and prompt to show a sequence of the task."
+            f"{option} is a text, but the tokens of {viewed.task.name} are no text; give a run on data needle, text or "
+            "tokens, or omit text and prompt to show a sequence of the task."
         )
     if viewed.model is None:
         raise UserError(
             f"{option} needs a trained model, but {viewed.run.path} has no weights yet; finish the run first."
         )
-    given = _bytes(config)
+    given = encoded(viewed.task, _bytes(config, viewed.task))
     if not given:
         raise UserError(f"{option} is empty; give at least one character.")
-    tokens = torch.frombuffer(bytearray(given[: config.tokens]), dtype=torch.uint8)[None].long()
-    cut = f"The text is longer: this is the routing of its first {config.tokens:,} bytes."
+    tokens = torch.tensor(given[: config.tokens])[None]
+    unit = "bytes" if token_of(viewed.task) == BYTE else "tokens"
+    cut = f"The text is longer: this is the routing of its first {config.tokens:,} {unit}."
     return Batch(tokens, tokens, None), [cut] if len(given) > config.tokens else []
 
 
-def _bytes(config: VisualizeConfig) -> bytes:
-    """Return the bytes of ``text`` or ``prompt``; of a file at most one more than are shown."""
+def _bytes(config: VisualizeConfig, task: Task) -> bytes:
+    """Return the bytes of ``text`` or ``prompt``; of a file at most a little more than are shown."""
     if config.text is None:
         assert config.prompt is not None
         return config.prompt.encode("utf-8", "surrogateescape")
     try:
         with Path(config.text).expanduser().open("rb") as file:
-            return file.read(config.tokens + 1)
+            lengths = byte_lengths_of(task)
+            longest = 1 if lengths is None else int(lengths.max())
+            return file.read(config.tokens * longest + 1)
     except OSError as error:
         raise UserError(f"text={config.text} cannot be read ({error.strerror}); give a readable file.") from error
 
@@ -158,7 +164,8 @@ def _check_same_tokens(config: VisualizeConfig, first: Viewed, other: Viewed) ->
     if config.text is None and config.prompt is None:
         same = same and first.task.name == other.task.name
     else:
-        same = same and token_of(other.task) == BYTE
+        probe = [encoded(one.task, PROBE) for one in (first, other)]
+        same = same and probe[0] == probe[1]
     if not same:
         raise UserError(
             f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} token ids, but "

@@ -17,6 +17,8 @@ from nas.runs.provenance import provenance
 from nas.runs.snapshots import map_of, read_snapshots
 from nas.runs.titles import heading
 
+LOSS = "loss per token"
+"""Label of the loss at the training length, in nats, where tokens have different numbers of bytes."""
 FAR = CONTEXTS[1]
 """Context length, in tokens, of the FLOPs per token in headlines."""
 
@@ -40,6 +42,7 @@ def report_of(
         summary=[] if metrics is None else _summary(metrics, length, config["budget"]["context"]),
         quality=quality,
         comparison=[] if metrics is None else cells(metrics, length),
+        by_position=[] if metrics is None else positions(metrics),
         history=history(run),
         routing=routing,
         notes=notes,
@@ -69,7 +72,7 @@ def with_latest_routing(data: ReportData, task: Task) -> ReportData:
 
 
 def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
-    """Return the rows of the final table: name, softmax share and quality by length.
+    """Return the rows of the final table: name, softmax share, quality by length, and the loss if it is another figure.
 
     Args:
         metrics: final figures of a run.
@@ -79,8 +82,24 @@ def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
     return [
         {"model": row.name, "softmax share": number(row.at_training_length.share)}
         | {headings[factor]: number(figures.quality) for factor, figures in row.by_factor.items()}
+        | ({} if row.at_training_length.loss_by_position is None else {LOSS: number(row.at_training_length.loss)})
         for row in metrics.rows
     ]
+
+
+def positions(metrics: Metrics) -> list[dict[str, str]]:
+    """Return the rows of the table by position: the searched model's figures in each segment of the longest sequences.
+
+    There are none for a quality that is not in bits.
+    """
+    longest = metrics.learnt.by_factor[max(metrics.learnt.by_factor)]
+    losses = dict(longest.loss_by_position or [])
+    rows, start = [], 0
+    for end, bits in longest.by_position or []:
+        row = {"tokens": f"{start:,} to {end - 1:,}", metrics.quality.replace("_", " "): number(bits)}
+        rows.append(row | ({LOSS: number(losses[end])} if losses else {}))
+        start = end
+    return rows
 
 
 def _headings(metrics: Metrics, length: int | None) -> dict[int, str]:
@@ -107,6 +126,8 @@ def _summary(metrics: Metrics, length: int, budgeted: int) -> list[tuple[str, st
     headings, qualities = _headings(metrics, length), metrics.learnt.by_factor
     summary = [("found", repeated(choice.found for choice in metrics.choices))] if metrics.choices else []
     summary += [(headings[factor], number(qualities[factor].quality)) for factor in dict.fromkeys((1, max(qualities)))]
+    if metrics.learnt.at_training_length.loss_by_position is not None:
+        summary.append((f"{LOSS} at {tokens(length, 1)}", f"{number(metrics.learnt.at_training_length.loss)} nats"))
     share = metrics.learnt.at_training_length.share
     summary += _budget(metrics.budget, budgeted) if metrics.controls else []
     if not metrics.controls or metrics.budget.resource != SOFTMAX_SHARE:

@@ -27,7 +27,8 @@ class Figures:
     Attributes:
         quality: figure of merit.
         by_position: for a quality in bits, last token and figure of each segment; None for other measures.
-        loss: mean cross-entropy, in nats.
+        loss_by_position: the same for the loss, if tokens have different numbers of bytes; else None.
+        loss: mean cross-entropy of a token, in nats.
         share: softmax share, in [0, 1], over the searchable and the routed layers.
         shares: softmax share of each routed layer, by routing head; nan if training diverged.
         found: precision and recall of planted chunks of each routed layer, by routing head.
@@ -40,6 +41,7 @@ class Figures:
 
     quality: float
     by_position: list[tuple[int, float]] | None = None
+    loss_by_position: list[tuple[int, float]] | None = None
     loss: float
     share: float
     shares: dict[int, list[float]]
@@ -60,6 +62,7 @@ class Figures:
         return cls(
             quality=evaluation.quality,
             by_position=evaluation.by_position,
+            loss_by_position=evaluation.loss_by_position,
             loss=evaluation.loss,
             share=share,
             shares=evaluation.shares,

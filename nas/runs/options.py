@@ -5,7 +5,7 @@ Code that compares two configs, or that takes options from another run, leaves s
 
 FOLDER = ("resume", "output", "name")
 """Options for the run folder."""
-PLACES = ("data.path",)
+PLACES = ("data.path", "data.tokenizer")
 """Options for paths of data, which differ between machines."""
 CODE = ("plugins",)
 """Options for modules of plugins, which another machine may have installed as packages."""

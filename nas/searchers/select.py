@@ -9,7 +9,7 @@ from rich.console import Console
 
 from nas.config import RandomConfig, SearchConfig
 from nas.console import Bars, say
-from nas.data import Batch
+from nas.data import Batch, byte_lengths_of
 from nas.data.seeding import stable_seed
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import RunBlock, run_block
@@ -81,7 +81,8 @@ def measure(module: TrainingModule, code: Code, batches: list[Batch], run: RunBl
     """Measure quality, loss and cost of an architecture with the shared weights on ``batches``."""
     started = time.monotonic()
     policy, choices = module.supernet.policy, choices_of_layers(code)
-    result = evaluate(module.model, batches, module.task.quality, policy, choices, run)
+    lengths = byte_lengths_of(module.task)
+    result = evaluate(module.model, batches, module.task.quality, policy, choices, run, lengths)
     cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
 

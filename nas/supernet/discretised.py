@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas.data import Batch, Task
+from nas.data import Batch, Task, byte_lengths_of
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy
@@ -87,5 +87,9 @@ def discretise(supernet: Supernet, task: Task, validation: Validation, code: Cod
             supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact
         )
     model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
-    evaluations = {factor: evaluate(model, batches, task.quality, policy) for factor, batches in validation.items()}
+    lengths = byte_lengths_of(task)
+    evaluations = {
+        factor: evaluate(model, batches, task.quality, policy, byte_lengths=lengths)
+        for factor, batches in validation.items()
+    }
     return Discretised(supernet, code, model, evaluations, calibrated)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from nas.budget.build import budgeted_cost, build_budget
 from nas.budget.checks import BOTH
 from nas.config import RunConfig
-from nas.data import Part, Scored, Task
+from nas.data import Part, Scored, Task, byte_lengths_of
 from nas.data.seeding import seed_default, stable_seed
 from nas.distributed.collectives import (
     average,
@@ -153,6 +153,8 @@ class TrainingModule(lightning.LightningModule):
                 router.lean_to_second()
         distils = config.budget.distillation > 0 and self.supernet.searches
         self.teacher = Teacher(self.model, *self._start) if distils else None
+        self.byte_lengths: Tensor | None
+        self.register_buffer("byte_lengths", byte_lengths_of(task), persistent=False)  # moves to the device
         self.latest: dict[str, Tensor | float] = {}
         """Figures of the latest step, on the device; see `figures`."""
         self.seconds = 0.0
@@ -298,7 +300,9 @@ class TrainingModule(lightning.LightningModule):
         loss = part_of_mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         measure = self.task.quality
-        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
+        lengths = None if self.byte_lengths is None else part_of_mean(self.byte_lengths[batch.targets].float())
+        bytes_per_token = None if lengths is None else average(lengths).clamp(min=torch.finfo(torch.float32).tiny)
+        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean, bytes_per_token)
         figures = {"loss": loss.detach(), measure: quality}
         if self.supernet.searches:
             cost = self._budgeted(loss.detach(), measured, moment)
@@ -484,8 +488,9 @@ class TrainingModule(lightning.LightningModule):
         dense = self.budget.dense
         with self.autocast():
             policy, choices = self._start if dense else (self.supernet.policy, self.layer_choices)
-            result = evaluate(self.model, batches, self.task.quality, policy, choices)
-        quality = average_over(batches, result.quality, self.device)
+            lengths = byte_lengths_of(self.task)
+            result = evaluate(self.model, batches, self.task.quality, policy, choices, byte_lengths=lengths)
+        quality = average_over(batches, result.quality, self.device, lengths)
         if dense or not result.counts_by_layer:
             return Validation(quality, None)
         counts = torch.tensor(list(result.counts_by_layer.values()), dtype=torch.float32, device=self.device)

@@ -14,6 +14,7 @@ import yaml
 
 from tests.docs.snippets import ROOT, Block, Command, blocks, command_of, documents
 from tests.nas.commands import MODEL, SMALL, Ended, composed, nas
+from tests.nas.data.shards.written import write_folder
 from tests.nas.plugins.written import Plugins
 
 LANGUAGES = ("bash", "python", "yaml", "toml", "text")
@@ -28,6 +29,7 @@ RECALL = tuple(option for option in SMALL if option.startswith("data.")) + BATCH
 DATA = {
     "recall": RECALL,
     "text": ("data.length=64", *BATCHES),
+    "tokens": ("data.length=64", *BATCHES),
     "needle": ("data.length=192", *BATCHES),
     "ruler": ("data.length=64", *BATCHES),
     "state_tracking": ("data.length=32", *BATCHES),
@@ -71,6 +73,7 @@ class Workspace:
         corpus = path / "my_corpus"
         corpus.mkdir()
         (corpus / "poem.txt").write_text("Softmax remembers, linear forgets. " * 200)
+        write_folder(path / "my_tokens", {"train": [[b"Softmax remembers, linear forgets."] * 20]})
         (path / "notes.txt").write_text("def main():\n    return 1\n" * 4)
         for block in (block for document in DOCUMENTS for block in blocks(document) if block.title):
             (path / block.title).parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from nas.data import build_task
+from nas.data import IGNORE, build_task, byte_lengths_of
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel
 from nas.runs import checkpoints
@@ -17,7 +18,8 @@ from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.runs.model_files import load_architecture, load_weights
 from nas.training.module import TrainingModule
-from tests.nas.commands import BATCHES, MODEL, SEARCH, SHORT, SMALL, TRAINER, Ended, composed, contents, nas
+from tests.nas.commands import BATCHES, MODEL, SEARCH, SHORT, SMALL, TRAINER, Ended, composed, contents, nas, refusal
+from tests.nas.data.shards.written import train_tokenizer, write_folder
 from tests.nas.gpu import ON_GPU
 
 RUN_FOLDER = {
@@ -297,3 +299,40 @@ def test_every_space_ends_within_its_budget_on_the_gpu(tmp_path, space: str, mod
     metrics = json.loads((ended.run / "metrics.json").read_text())
     assert metrics["finished"] is True
     assert metrics["budget"]["used"] <= 0.3 + 0.15, "each of a layer's decisions is a share of its own here"
+
+
+def test_it_searches_on_tokens(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(tmp_path / "tokenizer.json")
+    documents = [f"def name_{number}(argv):\n    return {number}\n".encode() for number in range(60)]
+    for name, part in (("one", documents[:40]), ("two.2", documents[40:])):
+        write_folder(tmp_path / name, {"train": [part], "validation": [part[::3]]}, tokenizer)
+    mix = f"data.mix={{{tmp_path}/one: 3, {tmp_path}/two.2: 1}}"
+    options = ("data=tokens", mix, "data.documents=packed", "data.length=64")
+    ended = nas("search", "+space=token_hybrid", *MODEL, *options, *BATCHES, *TRAINER, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert ended.out.startswith(f"Reading {tmp_path}/one + {tmp_path}/two.2 (6 files")
+    assert "loss per token" in ended.out
+    found = metrics(ended.run)
+    task = build_task(composed("search", "+space=token_hybrid", *options, *BATCHES).data, 0)
+    lengths, batches = byte_lengths_of(task), task.validation_batches()
+    assert lengths is not None
+    targets = torch.cat([batch.targets[batch.targets != IGNORE] for batch in batches])
+    per_token = lengths[targets].double().mean().item()
+    for routing in found["routings"].values():
+        own = routing["1x"]
+        assert own["quality"] == pytest.approx(own["loss"] / math.log(2) / per_token, rel=1e-5)
+        assert [end for end, _ in own["by_position"]] == [end for end, _ in own["loss_by_position"]] == [16, 32, 64]
+    assert found["chance"] == task.chance()
+    logged = [row["validation_bits_per_byte"] for row in history(Run(ended.run)) if "validation_bits_per_byte" in row]
+    assert len(logged) == 2
+    assert all(0 < bits < 12 for bits in logged)
+    page = (ended.run / "report.html").read_text()
+    for text in ("def·name", "By position in the longest sequences", "loss per token at 64 tokens"):
+        assert text in re.sub(r"<[^>]+>", "", page)
+    again = nas("visualize", f"run={ended.run}", "prompt='def größe(x)'", f"output={tmp_path}/page.html")
+    assert again.status == 0, again.err
+    assert "größe" in re.sub(r"<[^>]+>|\s", "", (tmp_path / "page.html").read_text())
+    assert nas("search", f"resume={ended.run}").status == 0
+    shard = tmp_path / "two.2" / "train-00000.bin"
+    shard.write_bytes(b"\x05\x00" + shard.read_bytes()[2:])
+    assert f"(changed {tmp_path}/two.2/train-00000.bin)" in refusal("search", f"resume={ended.run}")

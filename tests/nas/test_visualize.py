@@ -186,7 +186,7 @@ def test_data_that_is_gone_is_told_of(of_text: Path, tmp_path: Path) -> None:
         (("run={run}", "output=."), "output=. is a folder; give a file"),
         (("run={run}", "output=nowhere/page.html"), "output=nowhere/page.html: there is no folder nowhere"),
         (("run={run}", "seed=3"), "seed is not an option"),
-        (("run={recall}", "prompt=b"), "prompt is a text, but the tokens of recall are not bytes"),
+        (("run={recall}", "prompt=b"), "prompt is a text, but the tokens of recall are no text"),
         (("run={run}", "compare={recall}"), "give two runs on the same data"),
         (("run={run}", "compare={recall}", "prompt=b"), "give two runs on the same data"),
     ],

@@ -1,13 +1,17 @@
 """The summary of a comparison: rows, caption and notes."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from nas.comparisons.page import page
+from nas.comparisons.results import Comparison
 from nas.comparisons.statistics import interval
 from nas.comparisons.summary import Summary
 from nas.comparisons.table import to_markdown
-from tests.nas.comparisons.examples import recall
+from tests.nas.comparisons.examples import recall, text
 from tests.nas.comparisons.tables import small as small_answer
 
 
@@ -23,6 +27,16 @@ def test_rows_have_raw_numbers() -> None:
     assert row["prefill_seconds"] == pytest.approx(1.25e-5)
     assert math.isnan(row["decode_seconds"])  # type: ignore[arg-type]
     assert [row["verdict_1x"] for row in small.rows[1:]] == [None, "best baseline"]
+
+
+def test_the_loss_per_token_has_a_column_where_bytes_differ(tmp_path: Path) -> None:
+    plain, tokens = (Summary.of(replace(text(), token_loss=own)) for own in (False, True))
+    assert "loss_1x" not in plain.rows[0]
+    assert "loss per token" not in to_markdown(plain)
+    assert tokens.rows[0]["loss_1x"] == pytest.approx(1 - 1.96 / 10)
+    assert "loss per token at 1x" in to_markdown(tokens)
+    assert Comparison.from_dict(tokens.comparison.to_dict()).token_loss
+    assert "loss per token at 1x" in page(tokens, tmp_path, tmp_path)
 
 
 def test_a_diverged_training_counts_and_is_told() -> None:

@@ -81,12 +81,11 @@ def test_a_batch_that_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_validation_is_split_where_it_can_be(monkeypatch: pytest.MonkeyPatch, size: int, own: slice) -> None:
     start(monkeypatch, TORCHRUN)
     tokens = torch.arange(size)[:, None]
-    ((part, targets, planted, documents),) = own_share([Batch(tokens, -tokens, None, tokens.int())])
+    ((part, targets, planted, documents),) = own_share([Batch(tokens, -tokens, None, 2 * tokens)])
     assert torch.equal(part, tokens[own])
     assert torch.equal(targets, -tokens[own])
     assert planted is None
-    assert documents is not None
-    assert torch.equal(documents, tokens[own].int())
+    assert torch.equal(documents, 2 * tokens[own])
 
 
 MEANS = """
@@ -112,6 +111,7 @@ found = {
     "validation": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu")),
     "unscored": average_over([Batch(unscored, unscored, None)], [math.nan, 4.0][rank], torch.device("cpu")),
     "nothing": nothing.item(),
+    "bytes": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu"), torch.tensor([9, 5])),
     "drawn": over_all_rows(lambda rows: rows + torch.rand_like(rows), torch.zeros(2, 3)).tolist(),
     "agreed": from_first(lambda: rank + 10),
 }
@@ -138,6 +138,7 @@ def test_figures_of_processes_with_unequal_parts(tmp_path: Path) -> None:
         assert found["figures"] == [4.0, 4.0]
         assert found["validation"] == 5.0
         assert (found["nothing"], found["unscored"]) == (0.0, 4.0)
+        assert found["bytes"] == 5.0
         assert found["agreed"] == 10
         assert torch.equal(torch.tensor(found["drawn"]), rows)
     assert first["reported"] is None

@@ -69,6 +69,21 @@ def test_quality_is_over_scored_tokens_of_all_batches() -> None:
     assert bits.quality == pytest.approx(loss / math.log(2), rel=1e-5)
 
 
+def test_bits_per_byte_are_over_the_bytes_of_the_predicted_tokens() -> None:
+    model, batches = LanguageModel(small()), [batch(1), batch(5)]
+    targets = torch.cat([b.targets[b.targets != IGNORE] for b in batches])
+    lengths = torch.arange(11)
+    result = evaluate(model, batches, "bits_per_byte", byte_lengths=lengths)
+    assert result.quality == pytest.approx(result.loss / math.log(2) / lengths[targets].double().mean().item())
+    assert sum(result.by_sequence) / len(result.by_sequence) == pytest.approx(result.quality)
+    plain = evaluate(model, batches, "bits_per_byte")
+    assert result.loss == plain.loss
+    assert plain.loss_by_position is None
+    assert plain.by_position is not None
+    found = [(end, loss / math.log(2)) for end, loss in result.loss_by_position or []]
+    assert found == [(end, pytest.approx(bits)) for end, bits in plain.by_position]
+
+
 def test_a_sequence_matches_where_all_its_scored_tokens_are_right() -> None:
     model, given = LanguageModel(small()), batch(6)
     with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.evaluation.metrics import bits_by_position, merit, quality_by_sequence, quality_of
+from nas.evaluation.metrics import bits_by_position, loss_by_position, merit, quality_by_sequence, quality_of
 
 
 def bools(text: str) -> Tensor:
@@ -46,6 +46,26 @@ def test_the_quality_of_each_sequence_has_the_quality_as_its_mean(measure: str, 
     found = quality_by_sequence(measure, loss, correct, sequence, 3)
     assert found == pytest.approx(expected)
     assert sum(found) / 3 == pytest.approx(quality_of(measure, loss, correct, 3).item())
+
+
+def test_bits_per_byte_are_over_the_bytes_of_tokens() -> None:
+    loss, sequence = torch.tensor([1.0, 2.0, 6.0, 3.0, 8.0, 4.0]), torch.tensor([0, 0, 0, 1, 1, 1])
+    lengths = torch.tensor([1, 0, 5, 2, 4, 4])
+    correct, expected = bools("000000"), 24 / 16 / math.log(2)
+    mean = lengths.double().mean()
+    assert quality_of("bits_per_byte", loss, correct, 2, bytes_per_token=mean).item() == pytest.approx(expected)
+    each = quality_by_sequence("bits_per_byte", loss, correct, sequence, 2, lengths)
+    assert sum(each) / 2 == pytest.approx(expected)
+    residuals = [(9 - 1.5 * 6) / 8, (15 - 1.5 * 10) / 8]  # of the ratio 1.5 nats a byte, over 8 bytes a sequence
+    assert each == pytest.approx([expected + residual / math.log(2) for residual in residuals])
+    position = torch.tensor([0, 1, 16, 0, 20, 40])
+    assert bits_by_position(loss, position, 64, lengths) == [
+        (16, pytest.approx(6 / 3 / math.log(2))),
+        (32, pytest.approx(14 / 9 / math.log(2))),
+        (64, pytest.approx(4 / 4 / math.log(2))),
+    ]
+    assert bits_by_position(loss[1:2], position[1:2], 64, lengths[1:2]) == [], "tokens without bytes"
+    assert loss_by_position(loss, position, 64) == [(16, 2.0), (32, 7.0), (64, 4.0)]
 
 
 @pytest.mark.parametrize(

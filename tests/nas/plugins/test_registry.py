@@ -9,7 +9,7 @@ import torch
 
 from nas import search_spaces
 from nas.config import DataConfig, EvolutionConfig, RandomConfig
-from nas.data import build_task, chance_of, token_of
+from nas.data import build_task, byte_lengths_of, chance_of, token_of
 from nas.errors import UserError
 from nas.models import operations
 from nas.models.operations import Window
@@ -248,6 +248,13 @@ def test_a_task_says_what_its_tokens_are(quality: str, token: str) -> None:
     task = build_task(OwnData(name="own", length=8, batch_size=1, validation_batches=1, length_factors=[1]), 5)
     assert token_of(task) == token
     assert chance_of(task) is None
+
+
+def test_tokens_of_a_task_may_have_several_bytes() -> None:
+    own = type("Own", (Unmeasured,), {"quality": "bits_per_byte", "byte_lengths": torch.tensor([1, 4, 0])})
+    register_task("own", own, OwnData)
+    task = build_task(OwnData(name="own", length=8, batch_size=1, validation_batches=1, length_factors=[1]), 5)
+    assert byte_lengths_of(task) is not None
 
 
 def test_a_task_with_the_options_of_another() -> None:

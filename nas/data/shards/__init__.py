@@ -1,0 +1,1 @@
+"""Tokenised text on disk: folders of memory-mapped shards, and the vocabulary of their tokens."""
