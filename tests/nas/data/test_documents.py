@@ -1,9 +1,7 @@
 """Packed documents: a batch of them computes what each of them computes alone, in every layer."""
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,15 +14,8 @@ from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel, Output, recompute_block, run_block
 from nas.models.mixers import LayerChoice, Routing, kept_margin, shares_of
 from nas.models.policies import learnt
-from nas.runs.folder import Run
-from nas.runs.metrics import read_metrics
-from nas.runs.snapshots import map_of, read_snapshots
 from nas.search_spaces.architecture import Architecture, Layer
 from tests.nas.architectures import small
-from tests.nas.commands import BATCHES, MODEL, SHORT, TRAINER, nas
-from tests.nas.data.packed import Lines, lines
-
-__all__ = ["lines"]
 
 LENGTHS = (1, 4, 9, 3), (6, 11)
 """Documents of two sequences: of one token, of one chunk, and longer than a chunk."""
@@ -188,21 +179,3 @@ def test_borders_stay_on_the_host() -> None:
     assert moved.cu_seqlens.device.type == batch.documents.cu_seqlens.device.type == "cpu"
     assert moved.start.device.type == moved.chunks(4).places.device.type == "meta"
     assert documents.longest == moved.longest == 11
-
-
-@pytest.mark.usefixtures("lines")
-def test_a_search_on_packed_documents_ends_in_a_report(tmp_path: Path) -> None:
-    """With a dense phase, distillation, an exact budget, calibration, evaluations and routing maps."""
-    budget = ("budget.dense_until=0.3", "budget.distillation=0.5", "budget.exact=true", "budget.target=0.5")
-    data = ("data=text", "data.length=64", *BATCHES, *SHORT, f"output={tmp_path}")
-    ended = nas("search", "+space=token_hybrid", *MODEL, *TRAINER, *data, *budget, "model.layers=2")
-    assert ended.status == 0, ended.err
-    metrics, routing = read_metrics(ended.run), read_snapshots(Run(ended.run))
-    task = Lines(None, 64, 2, 1, 0)
-    longest = max(batch.scored().documents.longest for batch in task.validation_batches())  # type: ignore[union-attr]
-    figures = metrics.learnt.at_training_length
-    assert math.isfinite(figures.loss)
-    assert figures.by_position is not None
-    assert figures.by_position[-1][0] == longest
-    shown = task.validation_batches()[0].longest_document().tokens
-    assert len(map_of(routing[-1], task).tokens) == shown.shape[1]
