@@ -124,7 +124,7 @@ def _step(space: Space, config: SearchConfig, relaxation: str, device: str, pair
     architecture_logits, cost = ArchitectureLogits(space).to(device), budgeted_cost(config.budget, space)
     parameters = [*model.parameters(), *architecture_logits.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-    tokens, places, targets = (x.to(device) for x in task.validation_batches()[0].scored() if x is not None)
+    tokens, places, targets = (x.to(device) for x in task.validation_batches()[0].scored().tensors if x is not None)
 
     def routed(layer: int, logits: Tensor) -> Tensor:
         return argmax_ste(logits, 1.0)

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.data.documents import Documents
+
 IGNORE = -100
 """Target of a position that is not scored."""
 
@@ -31,11 +33,18 @@ class Scored(NamedTuple):
         tokens: [B, T] int64 input tokens.
         places: [n] int64, the scored positions in the flattened tokens; None where all of them are.
         targets: [n] int64, the token to predict at each of them.
+        documents: packed documents; None if each sequence is one.
     """
 
     tokens: Tensor
     places: Tensor | None
     targets: Tensor
+    documents: Documents | None = None
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Tokens, places and targets: all of a batch without packed documents."""
+        return self[:3]
 
 
 class Batch(NamedTuple):
@@ -55,17 +64,41 @@ class Batch(NamedTuple):
     documents: Tensor | None = None
 
     def scored(self) -> Scored:
-        """Return the tokens, scored positions and targets of the batch: everything that a model needs."""
-        targets = self.targets.flatten()
+        """Return the tokens, scored positions, targets and documents of the batch: everything that a model needs."""
+        targets, documents = self.targets.flatten(), self.packed()
         mask = targets != IGNORE
         if mask.all():
-            return Scored(self.tokens, None, targets)
+            return Scored(self.tokens, None, targets, documents)
         places = mask.nonzero().flatten()
-        return Scored(self.tokens, places, targets[places])
+        return Scored(self.tokens, places, targets[places], documents)
+
+    def packed(self) -> Documents | None:
+        """Return the packed documents of the batch; None if each sequence is one document."""
+        return None if self.documents is None else Documents.of(self.documents)
+
+    def rows(self, rows: slice) -> "Batch":
+        """Return some sequences of the batch."""
+        return Batch(*(None if x is None else x[rows] for x in self))  # type: ignore[arg-type]
+
+    def longest_document(self) -> "Batch":
+        """Return the longest document of the first sequence alone; without documents, the first sequence."""
+        first = self.rows(slice(1))
+        if (documents := first.packed()) is None:
+            return first
+        lengths = documents.cu_seqlens.diff()
+        start, end = documents.cu_seqlens[lengths.argmax() :][:2].tolist()
+        return Batch(*(None if x is None else x[:, start:end] for x in first[:3]))  # type: ignore[arg-type]
 
 
-def planted_chunks(planted: Tensor, chunk_size: int) -> Tensor:
-    """Reduce planted tokens [B, T] to chunks [B, N]: True where a chunk holds a planted token."""
+def planted_chunks(planted: Tensor, chunk_size: int, documents: Documents | None = None) -> Tensor:
+    """Reduce planted tokens [B, T] to chunks: True where a chunk holds a planted token.
+
+    Returns:
+        [B, N]; [1, N] over all documents if there are packed documents.
+    """
+    if documents is not None:
+        own = documents.chunks(chunk_size)
+        return (own.of(planted.flatten()) & own.inside).any(-1)[None]
     chunks = F.pad(planted, (0, -planted.shape[1] % chunk_size))
     return chunks.unflatten(1, (-1, chunk_size)).any(-1)
 

@@ -35,7 +35,7 @@ def own_rows(batch: Batch) -> Batch:
         return batch
     count = len(batch.tokens) // started.world
     rows = slice(started.rank * count, (started.rank + 1) * count)
-    return Batch(*(None if x is None else x[rows] for x in batch))  # type: ignore[arg-type]
+    return batch.rows(rows)
 
 
 def own_share(batches: Sequence[Batch]) -> list[Batch]:
@@ -48,14 +48,14 @@ def own_share(batches: Sequence[Batch]) -> list[Batch]:
 def part_of_mean(values: Tensor) -> Tensor:
     """Return this process's part of the mean over the values of all processes.
 
-    The average of the parts is this mean, even if processes have different numbers of values.
+    The average of the parts is this mean, even if processes have different numbers of values. It is 0 without values.
     """
     world = launched().world
     if world == 1:
-        return values.mean()
+        return values.mean() if values.numel() else values.sum()
     count = torch.full((), values.numel(), dtype=torch.int64, device=values.device)
     torch.distributed.all_reduce(count)
-    return values.sum() * (world / count)
+    return values.sum() * (world / count.clamp(min=1))
 
 
 def average(value: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def average_over(
         return value
     targets = torch.cat([batch.targets[batch.targets != IGNORE] for batch in batches])
     scored = len(targets) if byte_lengths is None else int(byte_lengths[targets].sum())
-    sums = torch.tensor([value * scored, scored], dtype=torch.float32, device=device)
+    sums = torch.tensor([value * scored if scored else 0.0, scored], dtype=torch.float32, device=device)
     torch.distributed.all_reduce(sums)
     return (sums[0] / sums[1]).item()
 

@@ -35,10 +35,10 @@ class Evaluation:
             nothing.
         counts_by_layer: counts behind `found_by_layer`. A chunk counts as routed if any head of the layer sends it to
             softmax.
-        by_position: bits per byte or token of each segment of the sequences, see `bits_by_position`; None for other
-            measures.
+        by_position: bits per byte or token of each segment of the sequences, or of packed documents, see
+            `bits_by_position`; None for other measures.
         loss_by_position: mean loss of each segment, in nats; None unless tokens have different numbers of bytes.
-        by_sequence: quality of each sequence.
+        by_sequence: quality of each sequence that has a scored token.
     """
 
     quality: float
@@ -96,45 +96,57 @@ def evaluate(
     device = model.embedding.weight.device
     if was_training := model.training:  # walks through all modules, as long as a small model computes
         model.eval()
-    losses, hits, positions, members, sequences, sizes = [], [], [], [], 0, []
+    losses, hits, positions, members, sequences, longest, sizes = [], [], [], [], 0, 0, []
     routed: dict[int, list[Tensor]] = {}
+    chunk_tokens: dict[int, list[Tensor]] = {}
     planted: dict[int, list[Tensor]] = {}
     for batch in batches:
-        tokens, places, targets = batch.scored()
+        tokens, places, targets, documents = batch.scored()
         if byte_lengths is not None:
             sizes.append(byte_lengths[targets])
         targets = targets.to(device)
-        output = model(tokens.to(device), policy, None if places is None else places.to(device), layer_choices, run)
+        given = tokens.to(device), policy, None if places is None else places.to(device), layer_choices, run
+        output = model(*given, None if documents is None else documents.to(device))
         logits = output.logits.flatten(0, -2)
         losses.append(token_losses(logits, targets))  # on the device: the host waits for it only at the end
         hits.append(logits.argmax(-1) == targets)
         at = torch.arange(tokens.numel()) if places is None else places
-        positions.append(at % tokens.shape[1])
+        positions.append(at % tokens.shape[1] if documents is None else documents.positions[at])
+        longest = max(longest, tokens.shape[1] if documents is None else documents.longest)
         members.append(sequences + at // tokens.shape[1])
         sequences += len(tokens)
         for layer, (routing,) in output.routing.items():
             kept = precise(kept_weight(routing)).clone()  # a recorded block overwrites what it returned
             routed.setdefault(layer, []).append(kept)
+            if routing.tokens is not None:
+                chunk_tokens.setdefault(layer, []).append(routing.tokens)
             if batch.planted is not None:
-                planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size))
+                planted.setdefault(layer, []).append(planted_chunks(batch.planted, routing.chunk_size, documents))
     if was_training:
         model.train()
     loss, correct = torch.cat(losses).cpu(), torch.cat(hits).cpu()
-    routes = {layer: torch.cat(weights).cpu() for layer, weights in routed.items()}
-    truth = {layer: torch.cat(chunks) for layer, chunks in planted.items()}
+    every = 1 if chunk_tokens else 0  # packed batches differ in their number of chunks
+    routes = {layer: torch.cat(weights, every).cpu() for layer, weights in routed.items()}
+    truth = {layer: torch.cat(chunks, every) for layer, chunks in planted.items()}
+    counted = {layer: torch.cat(tokens).cpu() for layer, tokens in chunk_tokens.items()}
     lengths = torch.cat(sizes) if sizes else None
     bytes_per_token = None if lengths is None else lengths.double().mean().item()
-    position, longest = torch.cat(positions), max(batch.tokens.shape[1] for batch in batches)
+    position = torch.cat(positions)
     return Evaluation(
         quality=quality_of(measure, loss, correct, sequences, bytes_per_token=bytes_per_token).item(),
         loss=loss.mean().item(),
-        shares={layer: route.mean((0, 1)).tolist() for layer, route in routes.items()},
+        shares={layer: _shares_by_head(route, counted.get(layer)).tolist() for layer, route in routes.items()},
         found={layer: _found_by_head(routes[layer] > 0, chunks) for layer, chunks in truth.items()},
         counts_by_layer={layer: Counts.of((routes[layer] > 0).any(-1), chunks) for layer, chunks in truth.items()},
         by_position=bits_by_position(loss, position, longest, lengths) if measure in BITS else None,
         by_sequence=quality_by_sequence(measure, loss, correct, torch.cat(members), sequences, lengths),
         loss_by_position=None if lengths is None else loss_by_position(loss, position, longest),
     )
+
+
+def _shares_by_head(route: Tensor, tokens: Tensor | None) -> Tensor:
+    """Return the mean [R] of routes [B, N, R]; those of packed chunks count by their numbers of tokens [N]."""
+    return route.mean((0, 1)) if tokens is None else (route[0] * tokens[:, None]).sum(0) / tokens.sum()
 
 
 def _found_by_head(routed: Tensor, planted: Tensor) -> list[Found]:

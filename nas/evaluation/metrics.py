@@ -48,7 +48,9 @@ def quality_of(
 def quality_by_sequence(
     measure: str, loss: Tensor, correct: Tensor, sequence: Tensor, sequences: int, lengths: Tensor | None = None
 ) -> list[float]:
-    """Return the quality of each sequence; their mean is `quality_of` if all have as many scored tokens.
+    """Return the quality of each sequence that has a scored token.
+
+    Their mean is `quality_of` if all have as many scored tokens.
 
     With ``lengths`` it is the linear part of the ratio of loss to bytes, whose mean is `quality_of` and whose variance
     is that of the ratio.
@@ -57,23 +59,24 @@ def quality_by_sequence(
         measure: quality measure; see `quality_of`.
         loss: [n] loss of each scored token, in nats.
         correct: [n] whether each scored token is predicted correctly.
-        sequence: [n] index of the sequence of each scored token; each sequence has at least one.
+        sequence: [n] index of the sequence of each scored token.
         sequences: number of sequences.
         lengths: [n] bytes of each scored token; None if each is one byte, and for other measures.
     """
     values = loss.double() / math.log(2) if measure in BITS else correct.double()
+    scored = sequence.bincount(minlength=sequences) > 0
     if lengths is not None:
         bits, sizes = (
-            values.new_zeros(sequences).index_add(0, sequence, each) for each in (values, lengths.to(values.dtype))
+            values.new_zeros(sequences).index_add(0, sequence, each)[scored]
+            for each in (values, lengths.to(values.dtype))
         )
         ratio = bits.sum() / sizes.sum()
         linear: list[float] = (ratio + (bits - ratio * sizes) / sizes.mean()).tolist()
         return linear
     reduced = "amin" if measure == "exact_match" else "mean"
-    each: list[float] = (
-        values.new_zeros(sequences).scatter_reduce(0, sequence, values, reduced, include_self=False).tolist()
-    )
-    return each
+    each = values.new_zeros(sequences).scatter_reduce(0, sequence, values, reduced, include_self=False)
+    found: list[float] = each[scored].tolist()
+    return found
 
 
 FIRST_SEGMENT = 16

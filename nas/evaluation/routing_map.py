@@ -134,11 +134,11 @@ def routing_map(
         task: task of the sequence, which gives the texts of tokens.
         policy: how router logits become routes; None for the policy of the model.
         layer_choices: one architecture of a supernet; the first option of each layer by default.
-        batch: batch whose first sequence is used; the first validation batch by default.
+        batch: batch whose first sequence is used, of packed documents the longest one in it; the first validation
+            batch by default.
         with_readers: whether to compute the readers of each chunk, which takes another attention pass.
     """
-    batch = batch or task.validation_batches()[0]
-    tokens, planted = batch.tokens[:1], batch.planted
+    tokens, _, planted, _ = (batch or task.validation_batches()[0]).longest_document()
     with _reading(model, with_readers) as found:
         output = model(tokens.to(model.embedding.weight.device), policy, None, layer_choices)
     routing = {layer: decided for layer, (decided,) in output.routing.items()}
@@ -153,7 +153,7 @@ def routing_map(
         chunk_size=grain,
         layers=shown.each(routing, lambda decided: _probability(decided).tolist()) if learnt else chosen,
         chosen=chosen,
-        planted=None if planted is None else planted_chunks(planted[:1], grain)[0].tolist(),
+        planted=None if planted is None else planted_chunks(planted, grain)[0].tolist(),
         decided_in={layer: decided.chunk_size for layer, decided in routing.items()},
         readers={
             layer: [shown.spread(head, routing[layer].chunk_size) for head in _listed(one)]

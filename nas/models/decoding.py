@@ -165,7 +165,7 @@ class Decoder:
         """Return the residual stream after tokens [B, T], given the mixer and the SwiGLU of each layer."""
         stream = Stream(self._model.embedding(tokens))
         for block, mixer, mlp in zip(self._blocks, mixers, mlps, strict=True):
-            x, given = block.mixer_norm.after(*stream)
+            x, given = block.mixer_norm.after(stream.x, stream.delta)
             x, given = block.mlp_norm.after(x, mixer(given))
             stream = Stream(x, mlp(given))
         return stream
@@ -227,7 +227,7 @@ class Decoder:
         """Compute the logits [B, vocab] after a token [B]; updates the decoding states, but for ends of chunks."""
         steps = [partial(layer.step, position=self._position) for layer in self._layers]
         stream = self._stream(token.unsqueeze(1), steps, self._mlps)
-        _, given = self._model.norm.after(*stream)
+        _, given = self._model.norm.after(stream.x, stream.delta)
         self._position.add_(1)
         return self._head(given[:, -1])
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nas.data.documents import Documents
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
-from nas.models.operations import in_order
+from nas.models.operations import Operation, in_order
 from nas.models.policies import policy_of
 from nas.models.recomputation import without_recomputing
 from nas.models.router import Router
@@ -39,10 +40,12 @@ class Stream(NamedTuple):
     Attributes:
         x: [B, T, width].
         delta: [B, T, width], output of the latest layer; None before the first layer.
+        documents: packed documents, which are one sequence, B = 1; None if each sequence is one.
     """
 
     x: Tensor
     delta: Tensor | None = None
+    documents: Documents | None = None
 
     @property
     def total(self) -> Tensor:
@@ -51,7 +54,7 @@ class Stream(NamedTuple):
 
     def at(self, places: Tensor) -> "Stream":
         """Return the stream [n, width] at these positions of the flattened tokens."""
-        x, delta = (None if part is None else part.flatten(0, 1).index_select(0, places) for part in self)
+        x, delta = (None if part is None else part.flatten(0, 1).index_select(0, places) for part in self[:2])
         assert x is not None
         return Stream(x, delta)
 
@@ -75,7 +78,7 @@ def recompute_block(
 
     The second pass draws the same random numbers from PyTorch's default generators.
     """
-    kept = Stream(stream.total)  # one tensor and not two
+    kept = Stream(stream.total, documents=stream.documents)  # one tensor and not two
     made: tuple[Stream, list[Routing]] = checkpoint(
         block, kept, policy, choice,
         use_reentrant=False, context_fn=lambda: (without_recomputing(), without_recomputing()),
@@ -100,10 +103,10 @@ class Block(nn.Module):
         self, stream: Stream, policy: Policy | None, choice: LayerChoice = FIRST_OPTION
     ) -> tuple[Stream, list[Routing]]:
         """Return the residual stream after the block, and the routings of the layer."""
-        x, given = self.mixer_norm.after(*stream)
-        mixed, routings = self.mixer(given, policy, choice)
+        x, given = self.mixer_norm.after(stream.x, stream.delta)
+        mixed, routings = self.mixer(given, policy, choice, stream.documents)
         x, given = self.mlp_norm.after(x, mixed)
-        return Stream(x, self._feed_forward(given, choice)), routings
+        return Stream(x, self._feed_forward(given, choice), stream.documents), routings
 
     def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
         """Apply the SwiGLU in the hidden size of an option. A mixture weighs a channel by the options that have it."""
@@ -166,8 +169,12 @@ class LanguageModel(nn.Module):
         places: Tensor | None = None,
         layer_choices: Sequence[LayerChoice] | None = None,
         run: RunBlock = run_block,
+        documents: Documents | None = None,
     ) -> Output:
         """Return next-token logits and routings.
+
+        Packed documents do not depend on each other: the result is that of a call for each of them. The routings then
+        have the chunks of all documents in order, [1, N, R, 2].
 
         Args:
             tokens: [B, T] token ids.
@@ -175,9 +182,15 @@ class LanguageModel(nn.Module):
             places: [n] int64, positions in the flattened tokens at which to compute logits; None for all.
             layer_choices: options that each layer computes; the first option by default.
             run: how blocks are called, for example as CUDA graphs.
+            documents: packed documents of the tokens, on their device; None if each sequence is one document.
+
+        Raises:
+            ValueError: there are packed documents, and an operation does not support them.
         """
-        stream, routing = self._stream(tokens, self.policy if policy is None else policy, layer_choices, run)
-        return Output(self._read(stream, places), routing)
+        policy = self.policy if policy is None else policy
+        stream, routing = self._stream(tokens, policy, layer_choices, run, documents)
+        logits = self._read(stream, places)
+        return Output(logits if places is not None else logits.view(*tokens.shape, -1), routing)
 
     def hidden(
         self,
@@ -185,15 +198,24 @@ class LanguageModel(nn.Module):
         policy: Policy,
         layer_choices: Sequence[LayerChoice] | None = None,
         run: RunBlock = run_block,
+        documents: Documents | None = None,
     ) -> tuple[Tensor, dict[int, list[Routing]]]:
         """Return the output [B, T, width] of the last block, and the routings; see `forward` for the arguments."""
-        stream, routing = self._stream(tokens, policy, layer_choices, run)
-        return stream.total, routing
+        stream, routing = self._stream(tokens, policy, layer_choices, run, documents)
+        return stream.total.view(*tokens.shape, -1), routing
 
     def _stream(
-        self, tokens: Tensor, policy: Policy, layer_choices: Sequence[LayerChoice] | None, run: RunBlock
+        self,
+        tokens: Tensor,
+        policy: Policy,
+        layer_choices: Sequence[LayerChoice] | None,
+        run: RunBlock,
+        documents: Documents | None,
     ) -> tuple[Stream, dict[int, list[Routing]]]:
-        stream = Stream(self.embedding(tokens))
+        if documents is not None:
+            self.check_packing()
+            tokens = tokens.reshape(1, -1)
+        stream = Stream(self.embedding(tokens), documents=documents)
         routing: dict[int, list[Routing]] = {}
         for index, (block, choice) in enumerate(
             zip(self.blocks, layer_choices or repeat(FIRST_OPTION, len(self.blocks)), strict=True)
@@ -208,7 +230,10 @@ class LanguageModel(nn.Module):
         return self._read(Stream(hidden), places)
 
     def _read(self, stream: Stream, places: Tensor | None) -> Tensor:
-        _, hidden = self.norm.after(*(stream if places is None else stream.at(places)))
+        if places is not None and not len(places):  # kernels need at least one token
+            return self._read(stream, places.new_zeros(1))[:0]
+        read = stream if places is None else stream.at(places)
+        _, hidden = self.norm.after(read.x, read.delta)
         logits: Tensor = self.head(hidden)
         return logits
 
@@ -220,8 +245,26 @@ class LanguageModel(nn.Module):
     @property
     def capturable(self) -> bool:
         """Whether a training step can be captured in a CUDA graph: every operation of every option can be."""
-        names = {name for options in self.options for layer in options for name in layer.operations}
-        return all(operation.capturable for operation in in_order(names))
+        return all(operation.capturable for operation in self._operations)
+
+    @property
+    def _operations(self) -> list[Operation]:
+        """The operations of every option."""
+        return in_order({name for options in self.options for layer in options for name in layer.operations})
+
+    @property
+    def packs(self) -> bool:
+        """Whether every operation of every option supports packed documents."""
+        return all(operation.packs for operation in self._operations)
+
+    def check_packing(self) -> None:
+        """Raise ValueError if an operation of an option does not support packed documents."""
+        if not self.packs:
+            names = ", ".join(operation.name for operation in self._operations if not operation.packs)
+            raise ValueError(
+                f"data.documents=packed keeps documents apart, which the operation {names} does not support; give "
+                "data.documents=joined, or layers of other operations."
+            )
 
     def inherit(self, architecture: Architecture) -> "LanguageModel":
         """Return a model of one architecture of the space with its share of the weights of this supernet."""

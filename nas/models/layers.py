@@ -101,9 +101,13 @@ class ShortConvolution(nn.Module):
         super().__init__()
         self.convolution = nn.Conv1d(channels, channels, kernel_size, groups=channels, bias=False)
 
-    def forward(self, x: Tensor, heads: int | None = None) -> Tensor:
-        """Convolve x; with ``heads`` the result is l2-normalised over the channels of each head."""
-        return recomputable(short_convolution, x, self.convolution.weight.squeeze(1), heads=heads)
+    def forward(self, x: Tensor, heads: int | None = None, cu_seqlens: Tensor | None = None) -> Tensor:
+        """Convolve x; with ``heads`` the result is l2-normalised over the channels of each head.
+
+        ``cu_seqlens`` [documents + 1] are the borders of packed documents; None without.
+        """
+        weight = self.convolution.weight.squeeze(1)
+        return recomputable(short_convolution, x, weight, heads=heads, cu_seqlens=cu_seqlens)
 
     def last_inputs(self, x: Tensor) -> Tensor:
         """Return the inputs that the tokens after x [B, T, D] depend on: [B, kernel_size - 1, D], zeros before x."""

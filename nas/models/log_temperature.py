@@ -22,7 +22,8 @@ def scale_by_log_n(q: Tensor, scale: Tensor, start: int | Tensor = 0, most: floa
     Args:
         q: [B, T, H, K].
         scale: [H], factor of each head.
-        start: position of the first token: a number, a scalar tensor of integers, or [B, 1] integers.
+        start: position of the first token: a number, a scalar tensor of integers, or [B, 1] integers. [1, T] integers
+            are added to the index of each token instead; packed documents begin at position 0 each.
         most: largest number of keys, the size of a window; infinity for no limit.
 
     Returns:

@@ -4,18 +4,20 @@ A layer of a supernet has several options, which share one set of projections. A
 one forward pass.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from nas.data.documents import Documents
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.mixed_routes import mixed_routes
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, linear_together
 from nas.models.operations import Branch, Standalone, find, in_order
-from nas.models.operations.operation import Heads, Projected
+from nas.models.operations.operation import Heads, Projected, packing
 from nas.models.operations.pairs import Pair, pair_of
 from nas.models.recomputation import large_on_gpu, recomputing
 from nas.models.router import Router
@@ -27,6 +29,7 @@ Convolve = Callable[[ShortConvolution, Tensor, int | None], Tensor]
 Policy = Callable[[int, Tensor], Tensor]
 """Maps (layer index, router logits [B, N, R, 2] of the first N chunks) to weights of the same shape.
 
+Packed documents are B sequences for a policy, with zeros behind the chunks of shorter ones.
 Weights sum to 1 over the last dimension, except if a chunk gets both operations.
 """
 
@@ -72,12 +75,29 @@ class Routing(NamedTuple):
         weights: [B, N, R, 2] weights that the policy made of the logits.
         chunk_size: tokens in a chunk.
         shares: see `shares_of`; None if they were not computed with the routing.
+        tokens: [N] number of tokens of each chunk of packed documents, B = 1; None if all chunks count equally.
     """
 
     logits: Tensor
     weights: Tensor
     chunk_size: int
     shares: Tensor | None = None
+    tokens: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of values [B, N, R] over chunks and heads; documents' chunks count by their tokens."""
+        if self.tokens is None:
+            return values.mean()
+        return (values.mean(-1)[0] * self.tokens).sum() / self.tokens.sum()
+
+    @classmethod
+    def joined(cls, several: Sequence["Routing"]) -> "Routing":
+        """Return the routings of several batches as one: with more sequences, or with more packed chunks."""
+        packed = [one.tokens for one in several if one.tokens is not None]
+        logits, weights = (
+            torch.cat(parts, dim=1 if packed else 0) for parts in zip(*(one[:2] for one in several), strict=True)
+        )
+        return cls(logits, weights, several[0].chunk_size, tokens=torch.cat(packed) if packed else None)
 
 
 class Prepared(NamedTuple):
@@ -157,18 +177,24 @@ class TokenMixer(nn.Module):
         first, second = cast("list[Branch]", operations)
         return pair_of((first, second))
 
-    def forward(self, x: Tensor, policy: Policy, choice: LayerChoice = FIRST_OPTION) -> tuple[Tensor, list[Routing]]:
+    def forward(
+        self, x: Tensor, policy: Policy, choice: LayerChoice = FIRST_OPTION, documents: Documents | None = None
+    ) -> tuple[Tensor, list[Routing]]:
         options = choice.of(self.options)
         with recomputing(x):
             if choice.option is None:
                 assert choice.weights is not None
-                return self._mixture(x, policy, options, choice.weights)
+                return self._mixture(x, policy, options, choice.weights, documents)
             (option,) = options
-            y, routings = self._option(x, policy, option)
+            y, routings = self._option(x, policy, option, documents)
         return (y if choice.weights is None else y * choice.weights.to(y.dtype)), routings
 
     def project(
-        self, x: Tensor, convolve: Convolve = ShortConvolution.__call__, branches: Iterable[Branch] = ()
+        self,
+        x: Tensor,
+        convolve: Convolve = ShortConvolution.__call__,
+        branches: Iterable[Branch] = (),
+        documents: Documents | None = None,
     ) -> Projected:
         """Return the convolved projections of x [B, T, width].
 
@@ -177,7 +203,10 @@ class TokenMixer(nn.Module):
             convolve: applies the convolutions.
             branches: branches that will use the result, all of them; none if that is not known. In training of large
                 layers, their projections and the gate are computed in the same matrix product.
+            documents: packed documents of x; None if each sequence is one.
         """
+        if documents is not None:
+            convolve = partial(_convolve_packed, documents)
         if x.is_cuda:
             x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
         made: dict[nn.Linear, Tensor] = {}
@@ -189,32 +218,40 @@ class TokenMixer(nn.Module):
         normalised = len(used) == 1 and used[0].reads_l2
         heads = self.architecture.linear_heads if normalised else None
         q, k = convolve(self.q_convolution, q, heads), convolve(self.k_convolution, k, heads)
-        return Projected(x, q, k, convolve(self.v_convolution, v, None), made, normalised=normalised)
+        v = convolve(self.v_convolution, v, None)
+        return Projected(x, q, k, v, made, normalised=normalised, documents=documents)
 
     def projections(self, branches: Iterable[Branch]) -> list[nn.Linear]:
         """Return the layers that project x for these branches: q, k, v, the gate, and those of the branches."""
         own = [layer for branch in branches for layer in branch.projections(self)]
         return [self.q, self.k, self.v, self.gate, *own]
 
-    def _option(self, x: Tensor, policy: Policy, option: Layer) -> tuple[Tensor, list[Routing]]:
+    def _option(
+        self, x: Tensor, policy: Policy, option: Layer, documents: Documents | None
+    ) -> tuple[Tensor, list[Routing]]:
         """Compute a single option."""
         operation = find(option.operations[0])
         if isinstance(operation, Standalone):
-            return operation.output(self, x), []
+            return operation.output(self, x, **packing(documents)), []
         assert isinstance(operation, Branch)
         if option.routed and policy is not first_alone:
             assert self.pair is not None
-            given = self.project(x, branches=self.pair.branches)
-            routing = self._decide(given.x, policy, option.chunk_size)
+            given = self.project(x, branches=self.pair.branches, documents=documents)
+            routing = self._decide(given, policy, option.chunk_size)
             heads, scores = self._prepare(given)
             both = self._both(given, heads, routing.weights.unbind(-1), option.chunk_size)
             return self.out(self.pair.merge(self, both, scores, given.linear(self.gate))), [routing]
-        given = self.project(x, branches=(operation,))
-        o = operation.attend(self, operation.heads(self, given), option.chunk_size)
+        given = self.project(x, branches=(operation,), documents=documents)
+        o = self._alone(operation, given, option.chunk_size)
         return self.out(operation.merge(self, o, given.linear(self.gate))), []
 
     def _mixture(
-        self, x: Tensor, policy: Policy, options: tuple[Layer, ...], weights: Tensor
+        self,
+        x: Tensor,
+        policy: Policy,
+        options: tuple[Layer, ...],
+        weights: Tensor,
+        documents: Documents | None,
     ) -> tuple[Tensor, list[Routing]]:
         """Compute a weighted mixture of options.
 
@@ -234,13 +271,13 @@ class TokenMixer(nn.Module):
         outputs, parts, routings = [], [], []
         for operation in in_order(set(alone)):
             if isinstance(operation, Standalone):
-                outputs.append(alone.pop(operation.name) * operation.output(self, x))
+                outputs.append(alone.pop(operation.name) * operation.output(self, x, **packing(documents)))
         if alone or routed:
-            given = self.project(x)
+            given = self.project(x, documents=documents)
             gate = self.gate(given.x)
             shared = self._prepare(given) if len(routed) > 1 and shares_inputs(x) else None
             for chunk_size, weight in routed.items():
-                routing = self._decide(given.x, policy, chunk_size)
+                routing = self._decide(given, policy, chunk_size)
                 prepared = shared or self._prepare(given)
                 parts.append(self._grain(given, prepared, gate, routing, alone, weight))
                 routings.append(routing)
@@ -253,12 +290,16 @@ class TokenMixer(nn.Module):
 
     def _branch(self, branch: Branch, given: Projected, gate: Tensor, chunk_size: int) -> Tensor:
         """Compute a branch alone; returns the input of the output projection, [B, T, channels of v]."""
-        return branch.merge(self, branch.attend(self, branch.heads(self, given), chunk_size), gate)
+        return branch.merge(self, self._alone(branch, given, chunk_size), gate)
+
+    def _alone(self, branch: Branch, given: Projected, chunk_size: int) -> Tensor:
+        """Mix tokens in a branch without a router; returns [B, T, H, V]."""
+        return branch.attend(self, branch.heads(self, given, given.start), chunk_size, **given.packing)
 
     def _prepare(self, given: Projected) -> Prepared:
         """Compute what both branches read, whatever the chunk size."""
         assert self.pair is not None
-        return Prepared(self.pair.heads(self, given), self.branch_score(given.q))
+        return Prepared(self.pair.heads(self, given, given.start), self.branch_score(given.q))
 
     def _grain(
         self,
@@ -277,9 +318,13 @@ class TokenMixer(nn.Module):
         both = self._both(given, prepared.heads, routes, routing.chunk_size)
         return self.pair.mix(self, both, prepared.scores, gate, (first, second, hybrid))
 
-    def _decide(self, x: Tensor, policy: Policy, chunk_size: int) -> Routing:
-        logits = self.router(x, chunk_size)
-        return Routing(logits, policy(self.index, logits), chunk_size)
+    def _decide(self, given: Projected, policy: Policy, chunk_size: int) -> Routing:
+        logits = self.router(given.x, chunk_size, given.documents)
+        if given.documents is None:
+            return Routing(logits, policy(self.index, logits), chunk_size)
+        chunks = given.documents.chunks(chunk_size)
+        weights = chunks.from_rows(policy(self.index, chunks.as_rows(logits)))
+        return Routing(logits, weights, chunk_size, tokens=chunks.tokens)
 
     def _both(
         self, given: Projected, heads: tuple[Heads, Heads], routes: tuple[Tensor, ...], chunk_size: int
@@ -287,7 +332,12 @@ class TokenMixer(nn.Module):
         """Compute both branches, in parallel if the device supports it."""
         assert self.pair is not None
         first, second = routes
-        return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad)
+        return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad, **given.packing)
+
+
+def _convolve_packed(documents: Documents, convolution: ShortConvolution, x: Tensor, heads: int | None) -> Tensor:
+    y: Tensor = convolution(x, heads, documents.cu_seqlens)
+    return y
 
 
 def kept_weight(routing: Routing) -> Tensor:
@@ -302,8 +352,8 @@ def shares_of(routing: Routing) -> Tensor:
     """
     if routing.shares is not None:
         return routing.shares
-    share = precise(kept_weight(routing)).mean()
-    hard = (kept_margin(routing) >= 0).to(share).mean()
+    share = routing.mean(precise(kept_weight(routing)))
+    hard = routing.mean((kept_margin(routing) >= 0).to(share))
     return torch.stack([share, share + (hard - share).detach()])
 
 

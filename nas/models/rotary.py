@@ -15,7 +15,8 @@ def rotate(q: Tensor, k: Tensor, base: float, start: int | Tensor = 0) -> tuple[
     Args:
         q, k: [B, T, H, K], K even.
         base: base of the wavelengths. The longest wavelength is nearly 2 pi base tokens.
-        start: position of the first token: a number, a scalar tensor of integers, or [B, 1] integers.
+        start: position of the first token: a number, a scalar tensor of integers, or [B, 1] integers. [1, T] integers
+            are added to the index of each token instead; packed documents begin at position 0 each.
 
     Returns:
         Rotated q and k, in their shapes and dtypes.

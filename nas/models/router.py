@@ -1,10 +1,12 @@
 """The router: one logit per chunk, routing head and operation, from pooled tokens of the chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nas.data.documents import Chunks, Documents
 
 OPERATIONS = 2
 """Number of operations between which a router chooses: the first keeps a chunk, the second compresses it."""
@@ -48,8 +50,11 @@ class Router(nn.Module):
         """Negate the bias, so that a search starts with the second operation alone."""
         self.score.bias.neg_()
 
-    def forward(self, x: Tensor, chunk_size: int) -> Tensor:
-        return self.logits([POOLED[feature](x, chunk_size) for feature in self.features])
+    def forward(self, x: Tensor, chunk_size: int, documents: Documents | None = None) -> Tensor:
+        if documents is None:
+            return self.logits([POOLED[feature](x, chunk_size) for feature in self.features])
+        chunks = documents.chunks(chunk_size)
+        return self.logits([POOLED_BY_DOCUMENT[feature](x[0], chunks)[None] for feature in self.features])
 
     def logits(self, pooled: Sequence[Tensor]) -> Tensor:
         """Return logits [B, N, R, 2] for the pooled vectors [B, N, width] of chunks, one for each feature."""
@@ -84,3 +89,16 @@ def last_tokens(x: Tensor, chunk_size: int) -> Tensor:
 
 POOLED = {"mean": mean_pool, "max": max_pool, "last": last_tokens}
 """How each feature is pooled."""
+
+
+def _mean_of(x: Tensor, chunks: Chunks) -> Tensor:
+    own = chunks.of(x).masked_fill(~chunks.inside[..., None], 0.0)
+    return own.sum(1) / chunks.tokens[:, None]
+
+
+POOLED_BY_DOCUMENT: dict[str, Callable[[Tensor, Chunks], Tensor]] = {
+    "mean": _mean_of,
+    "max": lambda x, chunks: chunks.of(x).masked_fill(~chunks.inside[..., None], -torch.inf).amax(1),
+    "last": lambda x, chunks: x.index_select(0, chunks.last),
+}
+"""How each feature is pooled over the chunks of packed documents, from tokens [B * T, D] to [N, D]."""

@@ -44,9 +44,8 @@ class OpenedRun(NamedTuple):
 
     @property
     def validation(self) -> Batch:
-        """The first validation sequence of the task."""
-        batch = self.task.validation_batches()[0]
-        return Batch(*(None if each is None else each[:1] for each in batch))  # type: ignore[arg-type]
+        """The validation sequence that the report shows."""
+        return self.task.validation_batches()[0].longest_document()
 
     @property
     def trained(self) -> LanguageModel:

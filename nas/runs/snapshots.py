@@ -36,13 +36,13 @@ def map_of(taken: Snapshot, task: Task) -> RoutingMap:
     Raises:
         ValueError: the snapshot is of another sequence.
     """
-    batch, size = task.validation_batches()[0], taken.chunk_size
+    batch, size = task.validation_batches()[0].longest_document(), taken.chunk_size
     return RoutingMap(
         tokens=token_texts(task, batch.tokens[0].tolist()),
         chunk_size=size,
         layers=_each(taken, lambda code: (code + 0.5) / CODES),
         chosen=_each(taken, lambda code: float(2 * code >= CODES)),
-        planted=None if batch.planted is None else planted_chunks(batch.planted[:1], size)[0].tolist(),
+        planted=None if batch.planted is None else planted_chunks(batch.planted, size)[0].tolist(),
     )
 
 

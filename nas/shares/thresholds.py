@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import torch
 
+from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
 from nas.data import Batch
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, kept_margin
+from nas.models.mixers import Policy, Routing
 from nas.models.policies import at_threshold, drop_all, keep_all
+from nas.relaxations import precise
 from nas.results.opened import OpenedRun
 from nas.runs.folder import read_json
-from nas.supernet.calibration import CLOSE, Trial, search
-from nas.supernet.thresholds import threshold
+from nas.search_spaces.space import Space
+from nas.supernet.architecture_logits import ArchitectureLogits
+from nas.supernet.calibration import CLOSE, Trial, routing_of, search, trial_of
 
 THRESHOLDS = "thresholds.json"
 """File of a run folder with the thresholds that were computed for its weights."""
@@ -77,22 +80,23 @@ def threshold_of(opened: OpenedRun, share: float, length_factor: int = 1) -> Thr
 @torch.no_grad()
 def calibrated(model: LanguageModel, batches: Sequence[Batch], share: float) -> Threshold:
     """Return the threshold of a model that keeps the largest share of the chunks of batches up to ``share``."""
-    tokens = [batch.tokens.to(model.embedding.weight.device) for batch in batches]
+    space = Space.of(model.architecture)
+    logits = ArchitectureLogits(space).to(model.embedding.weight.device)
+    code, cost = (0,) * len(space.options), SpaceCost(SOFTMAX_SHARE, space, context=1)
 
     def attempt(at: float) -> Trial:
-        policy = at_threshold(at)
-        found: dict[int, list[torch.Tensor]] = {}
-        for each in tokens:
-            for layer, (routing,) in model.hidden(each, policy)[1].items():
-                found.setdefault(layer, []).append(kept_margin(routing).flatten())
-        margins = [torch.cat(own) - at for own in found.values()]
-        shares = [(own >= 0).float().mean().item() for own in margins]
-        costs = torch.cat([torch.full_like(own, 1 / (len(own) * len(margins))) for own in margins])
-        step = threshold(torch.cat(margins), costs, costs.new_tensor(share), nearest=False)
-        return Trial(sum(shares) / len(shares), shares, step.item)
+        routing = routing_of(model, batches, code, at_threshold(at))
+        from_at = {layer: [_lowered(one, at) for one in own] for layer, own in routing.items()}
+        return trial_of(from_at, logits, cost, code, share, exact=False)
 
     found = search(attempt, share, exact=False, close=min(CLOSE, NEAR * share), lower=True)
     return Threshold(found.threshold, found.cost)
+
+
+def _lowered(routing: Routing, by: float) -> Routing:
+    """Return a routing whose margins are lower, so that a threshold ``by`` on them is one of 0."""
+    kept, dropped = precise(routing.logits).unbind(-1)
+    return routing._replace(logits=torch.stack([kept - by, dropped], dim=-1))
 
 
 def _batches(opened: OpenedRun, length_factor: int) -> list[Batch]:

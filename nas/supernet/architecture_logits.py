@@ -241,15 +241,20 @@ class ArchitectureLogits(nn.Module):
         self, cost: SpaceCost, routing: dict[int, list[Routing]], probabilities: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the softmax margin of each of n decisions and its relative cost if it is softmax, both [n]."""
-        by_option: dict[tuple[int, int], list[Tensor]] = {}
+        by_option: dict[tuple[int, int], list[Routing]] = {}
         for layer, option, one in self._decided(routing):
-            by_option.setdefault((layer, option), []).append(kept_margin(one).flatten().to(self.shares))
+            by_option.setdefault((layer, option), []).append(one)
         margins, costs = [self.shares.new_zeros(0)], [self.shares.new_zeros(0)]
         for (layer, option), found in by_option.items():
-            own = torch.cat(found)
+            every = Routing.joined(found)
+            own = kept_margin(every).flatten().to(self.shares)
             slope = cost.relative(cost.lines[layer][option].slope)
+            each = (probabilities[layer][option] * (slope / len(own))).expand_as(own)
+            if every.tokens is not None:  # a chunk costs as much as its tokens
+                of_mean = every.tokens / every.tokens.float().mean()
+                each = each * of_mean.repeat_interleave(len(own) // len(of_mean))
             margins.append(own)
-            costs.append((probabilities[layer][option] * (slope / len(own))).expand_as(own))
+            costs.append(each)
         return torch.cat(margins), torch.cat(costs)
 
     def _decided(self, routing: dict[int, list[Routing]]) -> Iterator[tuple[int, int, Routing]]:

@@ -9,7 +9,7 @@ import torch
 from nas.budget.cost import SpaceCost
 from nas.data import Batch
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Routing, kept_margin
+from nas.models.mixers import Policy, Routing, kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
 from nas.search_spaces.space import Code
@@ -61,17 +61,7 @@ def calibrate(
     def attempt(to: float) -> Trial:
         nonlocal at
         at = at if to == at else _move(routers, at, to)
-        routing = _routing(model, batches, code)
-        shares = {
-            layer: torch.cat([kept_margin(one) >= 0 for one in own]).float().mean().item()
-            for layer, own in routing.items()
-        }
-        spent = cost.relative(cost.of(code, shares))
-        return Trial(
-            spent,
-            set(shares.values()),
-            lambda: architecture_logits.threshold_of(cost, routing, code, target, exact).item(),
-        )
+        return trial_of(routing_of(model, batches, code), architecture_logits, cost, code, target, exact)
 
     found = search(attempt, target, exact)
     _move(routers, at, found.threshold)
@@ -97,6 +87,26 @@ class Found(NamedTuple):
 
     threshold: float
     cost: float
+
+
+def trial_of(
+    routing: dict[int, list[Routing]],
+    architecture_logits: ArchitectureLogits,
+    cost: SpaceCost,
+    code: Code,
+    target: float,
+    exact: bool,
+) -> Trial:
+    """Return the trial of a routing, by layer, in which chunks with a margin of 0 or more are kept; see `calibrate`."""
+    shares = {
+        layer: one.mean((kept_margin(one) >= 0).float()).item()
+        for layer, one in ((layer, Routing.joined(own)) for layer, own in routing.items())
+    }
+    return Trial(
+        cost.relative(cost.of(code, shares)),
+        set(shares.values()),
+        lambda: architecture_logits.threshold_of(cost, routing, code, target, exact).item(),
+    )
 
 
 def search(
@@ -141,13 +151,19 @@ def _inside(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def _routing(model: LanguageModel, batches: Sequence[Batch], code: Code) -> dict[int, list[Routing]]:
-    """Return the routings of one architecture on the batches, by layer."""
+def routing_of(
+    model: LanguageModel, batches: Sequence[Batch], code: Code, policy: Policy = learnt
+) -> dict[int, list[Routing]]:
+    """Return the routings of one architecture on the batches under a policy, by layer."""
     found: dict[int, list[Routing]] = {}
     for batch in batches:
-        decided = model(
-            batch.tokens.to(model.embedding.weight.device), learnt, layer_choices=choices_of_layers(code)
-        ).routing
+        device, documents = model.embedding.weight.device, batch.packed()
+        _, decided = model.hidden(
+            batch.tokens.to(device),
+            policy,
+            choices_of_layers(code),
+            documents=None if documents is None else documents.to(device),
+        )
         found = {layer: found.get(layer, []) + own for layer, own in decided.items()}
     return found
 

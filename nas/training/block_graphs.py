@@ -7,7 +7,7 @@ therefore recorded once for each option and each shape, and a candidate launches
 import torch
 from torch import Tensor, nn
 
-from nas.models.language_model import Stream
+from nas.models.language_model import Stream, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing
 from nas.training.recorded_functions import Passes, Port, Reading, Recordings
 
@@ -35,7 +35,9 @@ class BlockGraphs:
     def __call__(
         self, layer: int, block: nn.Module, stream: Stream, policy: Policy, choice: LayerChoice
     ) -> tuple[Stream, list[Routing]]:
-        """Return the output and the routings of a block with a single option."""
+        """Return the output and the routings of a block with a single option; packed documents are not recorded."""
+        if stream.documents is not None:  # each batch has other borders, on which the kernels' launches depend
+            return run_block(layer, block, stream, policy, choice)
         assert choice.option is not None
         x, option = stream.total, (layer, choice.option)
         if (ports := self._streams.get((x.shape, x.dtype))) is None:

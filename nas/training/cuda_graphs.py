@@ -97,7 +97,7 @@ class StaticStep:
 
     def __init__(self, compute: Compute, parameters: Sequence[Tensor], batch: Scored, moment: Moment) -> None:
         self._compute, self._parameters = compute, parameters
-        self._batch = Scored(*(None if x is None else x.clone() for x in batch))  # type: ignore[arg-type]
+        self._batch = Scored(*(None if x is None else x.clone() for x in batch.tensors))  # type: ignore[arg-type]
         self._moment = moment.buffered(batch.tokens.device)
         self._loss: Tensor | None = None
         self._figures: dict[str, Tensor] = {}
@@ -124,7 +124,7 @@ class StaticStep:
 
     def __call__(self, batch: Scored, moment: Moment) -> Computed:
         """Run a step on this batch. The result is valid until the next step; the loss is already differentiated."""
-        for buffer, given in zip(self._batch, batch, strict=True):
+        for buffer, given in zip(self._batch.tensors, batch.tensors, strict=True):
             if buffer is not None and given is not None:
                 buffer.copy_(given)
         self._moment.fill(moment)
@@ -163,7 +163,7 @@ class Graphs:
 
         The first batch of a shape is recorded, which advances the random generators.
         """
-        key = (moment.dense, *(None if x is None else x.shape for x in batch))
+        key = (moment.dense, *(None if x is None else x.shape for x in batch.tensors))
         if key not in self._steps and not self._failed and len(self._steps) < MOST_GRAPHS:
             self._record(key, StaticStep(self._compute, self._parameters, batch, moment))
         return self._steps.get(key)

@@ -44,6 +44,7 @@ class Teacher(nn.Module):
             batch: tokens and scored places.
         """
         with torch.no_grad():
-            taught = self.model(batch.tokens, self._policy, batch.places, self._layer_choices).logits.flatten(0, -2)
+            made = self.model(batch.tokens, self._policy, batch.places, self._layer_choices, documents=batch.documents)
+            taught = made.logits.flatten(0, -2)
         own, taught = logits.float().log_softmax(-1), taught.float().log_softmax(-1)
         return F.kl_div(own, taught, reduction="none", log_target=True).sum(-1)

@@ -68,7 +68,7 @@ class DrawnSteps:
 
     def find(self, batch: Scored, moment: Moment) -> "DrawnStep | None":
         """Return the step for batches of this shape; None if there are too many shapes."""
-        key = tuple(None if x is None else x.shape for x in batch)
+        key = tuple(None if x is None else x.shape for x in batch.tensors)
         if key not in self._steps:
             if len(self._steps) >= MOST_GRAPHS:
                 return None
@@ -87,7 +87,7 @@ class DrawnStep:
 
     def __init__(self, parts: Parts, recordings: Recordings, batch: Scored, moment: Moment) -> None:
         self._parts, self._recordings = parts, recordings
-        self._batch = [Port(x.clone()) for x in batch if x is not None]
+        self._batch = [Port(x.clone()) for x in batch.tensors if x is not None]
         device, cells = batch.tokens.device, parts.logits.shares.shape
         self._moment = moment.buffered(device)
         weight = parts.model.embedding.weight
@@ -104,7 +104,7 @@ class DrawnStep:
 
     def __call__(self, batch: Scored, moment: Moment) -> Computed:
         """Run a step on this batch. The result is valid until the next step; the loss is already differentiated."""
-        for port, given in zip(self._batch, (x for x in batch if x is not None), strict=True):
+        for port, given in zip(self._batch, (x for x in batch.tensors if x is not None), strict=True):
             port.value.copy_(given)
         self._moment.fill(moment)
         self._used = []

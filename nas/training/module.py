@@ -27,6 +27,7 @@ from nas.distributed.collectives import (
 )
 from nas.distributed.devices import autocast
 from nas.distributed.launch import launched
+from nas.errors import user_errors
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import quality_of, token_losses
 from nas.evaluation.planted import Counts, Found, most_found
@@ -140,6 +141,9 @@ class TrainingModule(lightning.LightningModule):
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
+        if not self.model.packs and task.train_batch(0).documents is not None:
+            with user_errors():
+                self.model.check_packing()
         self.add_module("choices", ArchitectureLogits(space))  # the name that checkpoints of earlier versions have
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
@@ -270,7 +274,7 @@ class TrainingModule(lightning.LightningModule):
         if not moment.dense:
             policy, layer_choices = self._relaxed(moment), self._drawn(moment)
         run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
-        output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
+        output = self.model(batch.tokens, policy, batch.places, layer_choices, run, batch.documents)
         measured = None if moment.dense else self.architecture_logits.measured(output.routing)
         loss, figures = self._scored(output.logits, batch, measured, moment)
         self._measure_threshold(output.routing, figures, moment)
@@ -297,7 +301,7 @@ class TrainingModule(lightning.LightningModule):
         correct = logits.detach().argmax(-1) == batch.targets
         measure = self.task.quality
         lengths = None if self.byte_lengths is None else part_of_mean(self.byte_lengths[batch.targets].float())
-        bytes_per_token = None if lengths is None else average(lengths)
+        bytes_per_token = None if lengths is None else average(lengths).clamp(min=torch.finfo(torch.float32).tiny)
         quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean, bytes_per_token)
         figures = {"loss": loss.detach(), measure: quality}
         if self.supernet.searches:
@@ -376,8 +380,11 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:
-        """Return the CUDA graphs of this step; None if graphs are off or too many shapes were recorded."""
-        if not self._records(batch.tokens):
+        """Return the CUDA graphs of this step; None if graphs are off or too many shapes were recorded.
+
+        Packed documents are not recorded: launches depend on their borders, which differ from batch to batch.
+        """
+        if batch.documents is not None or not self._records(batch.tokens):
             return None
         if self._draws and not moment.dense:
             if self._drawn_steps is None:

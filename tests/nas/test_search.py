@@ -17,6 +17,7 @@ from nas.runs import checkpoints
 from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.runs.model_files import load_architecture, load_weights
+from nas.runs.snapshots import map_of, read_snapshots
 from nas.training.module import TrainingModule
 from tests.nas.commands import BATCHES, MODEL, SEARCH, SHORT, SMALL, TRAINER, Ended, composed, contents, nas, refusal
 from tests.nas.data.shards.written import train_tokenizer, write_folder
@@ -301,14 +302,16 @@ def test_every_space_ends_within_its_budget_on_the_gpu(tmp_path, space: str, mod
     assert metrics["budget"]["used"] <= 0.3 + 0.15, "each of a layer's decisions is a share of its own here"
 
 
-def test_it_searches_on_tokens(tmp_path: Path) -> None:
+def test_it_searches_on_tokens_of_packed_documents(tmp_path: Path) -> None:
+    """With a dense phase, distillation, an exact budget, calibration, evaluations and routing maps."""
     tokenizer = train_tokenizer(tmp_path / "tokenizer.json")
     documents = [f"def name_{number}(argv):\n    return {number}\n".encode() for number in range(60)]
     for name, part in (("one", documents[:40]), ("two.2", documents[40:])):
         write_folder(tmp_path / name, {"train": [part], "validation": [part[::3]]}, tokenizer)
     mix = f"data.mix={{{tmp_path}/one: 3, {tmp_path}/two.2: 1}}"
     options = ("data=tokens", mix, "data.documents=packed", "data.length=64")
-    ended = nas("search", "+space=token_hybrid", *MODEL, *options, *BATCHES, *TRAINER, f"output={tmp_path}")
+    budget = ("budget.dense_until=0.3", "budget.distillation=0.5", "budget.exact=true", "budget.target=0.5")
+    ended = nas("search", "+space=token_hybrid", *MODEL, *options, *BATCHES, *TRAINER, *budget, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert ended.out.startswith(f"Reading {tmp_path}/one + {tmp_path}/two.2 (6 files")
     assert "loss per token" in ended.out
@@ -318,10 +321,13 @@ def test_it_searches_on_tokens(tmp_path: Path) -> None:
     assert lengths is not None
     targets = torch.cat([batch.targets[batch.targets != IGNORE] for batch in batches])
     per_token = lengths[targets].double().mean().item()
+    ends = [16, max(batch.scored().documents.longest for batch in batches)]
     for routing in found["routings"].values():
         own = routing["1x"]
         assert own["quality"] == pytest.approx(own["loss"] / math.log(2) / per_token, rel=1e-5)
-        assert [end for end, _ in own["by_position"]] == [end for end, _ in own["loss_by_position"]] == [16, 32, 64]
+        assert [end for end, _ in own["by_position"]] == [end for end, _ in own["loss_by_position"]] == ends
+    (last,) = read_snapshots(Run(ended.run))[-1:]
+    assert len(map_of(last, task).tokens) == batches[0].longest_document().tokens.shape[1]
     assert found["chance"] == task.chance()
     logged = [row["validation_bits_per_byte"] for row in history(Run(ended.run)) if "validation_bits_per_byte" in row]
     assert len(logged) == 2

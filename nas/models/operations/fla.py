@@ -74,7 +74,7 @@ class FlaOperation(Standalone):
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
         mixer.add_module(self._module, self._make(a))
 
-    def output(self, mixer: nn.Module, x: Tensor) -> Tensor:
+    def output(self, mixer: nn.Module, x: Tensor, cu_seqlens: Tensor | None = None) -> Tensor:
         y: Tensor = mixer.get_submodule(self._module)(x)[0]
         return y
 

@@ -50,6 +50,7 @@ class Linear(Branch):
     name = "linear"
     look = Look("linear", "#0072B2", "l")
     reads_l2 = True
+    packs = True
 
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
         mixer.decay = nn.Linear(a.width, a.linear_heads, bias=False)
@@ -83,9 +84,12 @@ class Linear(Branch):
         chunk_size: int,
         route: Tensor | None = None,
         route_grad: RouteGrad = "full",
+        cu_seqlens: Tensor | None = None,
     ) -> Tensor:
         q, k, v, g, beta = heads
-        return gated_delta_rule(q, k, v, g, beta, route, chunk_size=chunk_size, route_grad=route_grad)
+        return gated_delta_rule(
+            q, k, v, g, beta, route, chunk_size=chunk_size, cu_seqlens=cu_seqlens, route_grad=route_grad
+        )
 
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         weight = cast("LinearWeights", mixer).linear_norm.weight

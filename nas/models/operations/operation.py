@@ -10,10 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypedDict, cast
 
 from torch import Tensor, nn
 
+from nas.data.documents import Documents
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.head_norms import head_norms
 from nas.kernels.head_norms.decode import norms_of_both
@@ -55,6 +56,20 @@ class Look(NamedTuple):
     letter: str
 
 
+class Packing(TypedDict, total=False):
+    """Where packed documents begin; empty if each sequence is one document.
+
+    An operation that does not support packed documents need not have this argument.
+    """
+
+    cu_seqlens: Tensor
+
+
+def packing(documents: Documents | None) -> Packing:
+    """Return where these documents begin; empty without documents."""
+    return {} if documents is None else {"cu_seqlens": documents.cu_seqlens}
+
+
 class Projected(NamedTuple):
     """The inputs of every branch of a layer.
 
@@ -64,6 +79,7 @@ class Projected(NamedTuple):
         others: products of x with the weights of further layers, if they were computed with those of q, k and v.
         decoding: whether x is one token that is decoded, without gradients. Fewer kernels then take less time.
         normalised: whether q and k are already l2-normalised over the linear heads; see `Branch`.
+        documents: packed documents, if x is one packed sequence; None otherwise.
     """
 
     x: Tensor
@@ -73,6 +89,17 @@ class Projected(NamedTuple):
     others: Mapping[nn.Linear, Tensor] = MappingProxyType({})
     decoding: bool = False
     normalised: bool = False
+    documents: Documents | None = None
+
+    @property
+    def start(self) -> int | Tensor:
+        """Positions of the tokens of whole sequences, as `Branch.heads` takes them."""
+        return 0 if self.documents is None else self.documents.start
+
+    @property
+    def packing(self) -> Packing:
+        """Further arguments of `Branch.attend`: where packed documents begin; empty without."""
+        return packing(self.documents)
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """Return the projection of x by a layer."""
@@ -184,12 +211,15 @@ class Operation(ABC):
         look: colours and letter of the operation.
         keeps_all: whether it keeps the keys and values of every token, so that its layers count as softmax.
         capturable: whether a CUDA graph can capture its forward and backward passes.
+        packs: whether it supports packed documents: `Branch.attend` or `Standalone.output` has the argument
+            ``cu_seqlens``.
     """
 
     name: str
     look: Look
     keeps_all: ClassVar[bool] = False
     capturable: ClassVar[bool] = True
+    packs: ClassVar[bool] = False
 
     @abstractmethod
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
@@ -235,7 +265,8 @@ class Branch(Operation):
         Args:
             mixer: mixer with the parameters of the operation.
             given: inputs of the T tokens.
-            start: position of the first token: a number, a scalar tensor, or [B, 1] for sequences of several lengths.
+            start: position of the first token: a number, a scalar tensor, or [B, 1] for sequences of several lengths;
+                [1, T] for packed documents, what to add to the index of each token for its position.
         """
 
     @abstractmethod
@@ -246,6 +277,7 @@ class Branch(Operation):
         chunk_size: int,
         route: Tensor | None = None,
         route_grad: RouteGrad = "full",
+        cu_seqlens: Tensor | None = None,
     ) -> Tensor:
         """Mix tokens.
 
@@ -255,6 +287,8 @@ class Branch(Operation):
             chunk_size: tokens in a chunk.
             route: [B, N, R] route of each chunk; None keeps every chunk.
             route_grad: chunks whose routes get a gradient, "full" or "selected".
+            cu_seqlens: [documents + 1] int32 on the CPU, where packed documents begin and end in a batch of one
+                sequence; given only to an operation that ``packs``, and only if there are any.
 
         Returns:
             Outputs [B, T, H, V].
@@ -277,8 +311,8 @@ class Standalone(Operation):
     """An operation with projections of its own, from the residual stream to the residual stream."""
 
     @abstractmethod
-    def output(self, mixer: nn.Module, x: Tensor) -> Tensor:
-        """Mix tokens: [B, T, width] to [B, T, width]."""
+    def output(self, mixer: nn.Module, x: Tensor, cu_seqlens: Tensor | None = None) -> Tensor:
+        """Mix tokens: [B, T, width] to [B, T, width]; see `Branch.attend` for ``cu_seqlens``."""
 
     @abstractmethod
     def layer_memory(self, mixer: nn.Module) -> LayerMemory:

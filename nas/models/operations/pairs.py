@@ -14,7 +14,7 @@ from nas.kernels.branch_merge import branch_merge
 from nas.kernels.branch_merge.reference import mix
 from nas.models.layers import NORM_EPS
 from nas.models.operations.linear import Linear, LinearWeights
-from nas.models.operations.operation import Branch, Heads, Projected
+from nas.models.operations.operation import Branch, Heads, Packing, Projected
 from nas.models.operations.softmax import Softmax, SoftmaxWeights
 
 
@@ -41,6 +41,7 @@ class Pair:
         routes: tuple[Tensor, Tensor],
         chunk_size: int,
         route_grad: RouteGrad,
+        cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Mix tokens in each branch.
 
@@ -51,12 +52,14 @@ class Pair:
             routes: route [B, N, R] of each branch.
             chunk_size: tokens in a chunk.
             route_grad: chunks whose routes get a gradient, "full" or "selected".
+            cu_seqlens: where packed documents begin and end; None without. Both branches then pack.
 
         Returns:
             Output [B, T, H, V] of each branch.
         """
+        packing: Packing = {} if cu_seqlens is None else {"cu_seqlens": cu_seqlens}
         first, second = (
-            branch.attend(mixer, own, chunk_size, route, route_grad)
+            branch.attend(mixer, own, chunk_size, route, route_grad, **packing)
             for branch, own, route in zip(self.branches, heads, routes, strict=True)
         )
         return first, second
@@ -102,7 +105,10 @@ class SoftmaxAndLinear(Pair):
         routes: tuple[Tensor, Tensor],
         chunk_size: int,
         route_grad: RouteGrad,
+        cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        if cu_seqlens is not None:  # the fused kernels compute whole sequences
+            return super().attend(mixer, heads, values, routes, chunk_size, route_grad, cu_seqlens)
         (softmax_q, softmax_k, _), (linear_q, linear_k, _, g, beta) = heads
         o = hybrid_attention(
             softmax_q, softmax_k, linear_q, linear_k, values, g, beta, *routes,

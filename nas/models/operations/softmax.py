@@ -43,6 +43,7 @@ class Softmax(Branch):
     name = "softmax"
     look = Look("softmax", "#E69F00", "s")
     keeps_all = True
+    packs = True
 
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
         if hasattr(mixer, "softmax_norm"):
@@ -83,9 +84,12 @@ class Softmax(Branch):
         chunk_size: int,
         route: Tensor | None = None,
         route_grad: RouteGrad = "full",
+        cu_seqlens: Tensor | None = None,
     ) -> Tensor:
         q, k, v = heads
-        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, route_grad=route_grad)
+        return chunk_softmax_attention(
+            q, k, v, route, chunk_size=chunk_size, cu_seqlens=cu_seqlens, route_grad=route_grad
+        )
 
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         weight = cast("SoftmaxWeights", mixer).softmax_norm.weight

@@ -33,10 +33,11 @@ class Window(Softmax):
         chunk_size: int,
         route: Tensor | None = None,
         route_grad: RouteGrad = "full",
+        cu_seqlens: Tensor | None = None,
     ) -> Tensor:
         window = cast("SoftmaxWeights", mixer).architecture.window
         q, k, v = heads
-        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, window=window)
+        return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, window=window, cu_seqlens=cu_seqlens)
 
     def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
         return WindowMemory(cast("SoftmaxWeights", mixer).architecture.window)

@@ -89,7 +89,7 @@ def test_validation_is_split_where_it_can_be(monkeypatch: pytest.MonkeyPatch, si
 
 
 MEANS = """
-import json, torch
+import json, math, torch
 from nas.distributed import rendezvous
 from nas.distributed.collectives import average_over, averages, over_all_rows, part_of_mean
 from nas.data import IGNORE, Batch
@@ -102,11 +102,15 @@ weight = torch.ones((), requires_grad=True)
 values = weight * [torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0])][rank]
 part = part_of_mean(values)
 part.backward()
+nothing = part_of_mean(values[:0])
 targets = [torch.tensor([[1, IGNORE, IGNORE]]), torch.tensor([[1, 1, 1]])][rank]
+unscored = [torch.full((1, 3), IGNORE), targets][rank]
 torch.manual_seed(0)
 found = {
     "figures": [x.item() for x in averages({"mean": part, "gradient": weight.grad}).values()],
     "validation": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu")),
+    "unscored": average_over([Batch(unscored, unscored, None)], [math.nan, 4.0][rank], torch.device("cpu")),
+    "nothing": nothing.item(),
     "bytes": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu"), torch.tensor([9, 5])),
     "drawn": over_all_rows(lambda rows: rows + torch.rand_like(rows), torch.zeros(2, 3)).tolist(),
     "agreed": from_first(lambda: rank + 10),
@@ -133,6 +137,7 @@ def test_figures_of_processes_with_unequal_parts(tmp_path: Path) -> None:
     for found, rows in ((first, drawn[:2]), (second, drawn[2:])):
         assert found["figures"] == [4.0, 4.0]
         assert found["validation"] == 5.0
+        assert (found["nothing"], found["unscored"]) == (0.0, 4.0)
         assert found["bytes"] == 5.0
         assert found["agreed"] == 10
         assert torch.equal(torch.tensor(found["drawn"]), rows)

@@ -13,15 +13,22 @@ import torch
 from torch import Tensor
 
 from nas import search_spaces
-from nas.data import Scored, build_task
+from nas.data import IGNORE, Scored, build_task
 from nas.data.seeding import seed_default
+from nas.errors import UserError
 from nas.evaluation.evaluate import evaluate
+from nas.models.operations.window import Window
 from nas.models.policies import keep_all
 from nas.search_spaces.space import option_name
+from nas.training.block_graphs import BlockGraphs
 from nas.training.module import TrainingModule, TrainingStream
 from nas.training.optimizer import routers_of
 from tests.nas.commands import SEARCH, composed, nas
+from tests.nas.data.packed import lines
 from tests.nas.gpu import ON_GPU
+from tests.nas.training.uncaptured import Uncaptured, without_gpu
+
+__all__ = ["lines", "without_gpu"]
 
 TEXT = ("data=text", "data.length=64")
 NEEDLE = ("data=needle", "data.batch_size=2", "data.validation_batches=2")
@@ -41,8 +48,7 @@ def made(device: str, *options: str, begun: bool = False) -> TrainingModule:
 
 
 def moved(batch: Scored, device: torch.device) -> Scored:
-    tokens, places, targets = batch
-    return Scored(tokens.to(device), None if places is None else places.to(device), targets.to(device))
+    return Scored(*(None if x is None else x.to(device) for x in batch))  # type: ignore[arg-type]
 
 
 def first_batch(module: TrainingModule) -> Scored:
@@ -107,7 +113,7 @@ def test_the_budget_looks_at_the_loss_of_logged_steps() -> None:
 def test_what_is_scored_is_known_before_the_step(options: tuple[str, ...]) -> None:
     task = made("cpu", *options).task
     batch = task.train_batch(0)
-    tokens, places, targets = batch.scored()
+    tokens, places, targets, _ = batch.scored()
     assert tokens is batch.tokens
     assert (places is None) == bool(options)
     assert torch.equal(targets, batch.targets.flatten()[slice(None) if places is None else places])
@@ -273,3 +279,50 @@ def test_activation_checkpointing_changes_memory_and_no_number(space: str, optio
     for name, gradient in results[0].items():
         torch.testing.assert_close(results[1][name], gradient, rtol=0, atol=0, msg=name)
     assert saved[1] < saved[0] / 2
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_step_on_packed_documents_reads_nothing_back() -> None:
+    options = ("relaxation=gumbel", "model.rope_base=100", "model.layers=2", "trainer.log_every=10")
+    module = made("meta", *TEXT, *options, begun=True)
+    batch = first_batch(module)
+    assert batch.documents is not None
+    assert len(batch.documents.cu_seqlens) > 3
+    module.training_step(batch, 0).backward()
+
+
+@pytest.mark.usefixtures("lines", "without_gpu")
+def test_steps_on_packed_documents_are_not_recorded() -> None:
+    module = made("cpu", "+space=joint", "model.layers=2", *TEXT, "relaxation=gdas", begun=True)
+    loss = module.training_step(first_batch(module), 0)
+    module.backward(loss)
+    assert module.recordings == Uncaptured.recorded == 0
+    blocks = module.scoring_run(first_batch(module).tokens)
+    assert isinstance(blocks, BlockGraphs)
+    policy, choices = module.supernet.policy, module.layer_choices
+    given = (module.model, module.task.validation_batches(), "bits_per_byte", policy, choices)
+    assert evaluate(*given, blocks) == evaluate(*given)
+    assert blocks.count == 0
+
+
+def test_a_batch_without_targets_has_no_loss() -> None:
+    module = made("cpu", *TEXT, begun=True)
+    batch = module.task.train_batch(0)
+    loss = module.training_step(batch._replace(targets=torch.full_like(batch.targets, IGNORE)).scored(), 0)
+    module.backward(loss)
+    assert module.latest["loss"] == module.latest["bits_per_byte"] == 0
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+    head = module.model.head.weight.grad
+    assert head is not None
+    assert not head.any()
+
+
+@pytest.mark.usefixtures("lines")
+def test_an_operation_that_does_not_pack_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Window, "packs", False)
+    made("cpu", *TEXT)
+    with pytest.raises(
+        UserError, match=r"^data.documents=packed keeps .* operation window does not support; give .*joined, or "
+    ):
+        made("cpu", *TEXT, "+space=joint")
