@@ -3,8 +3,8 @@
 >>> import torch
 >>> from nas.generation.sampling import drawn, probabilities
 >>> logits = torch.tensor([[4.0, 2.0, 1.0, 1.0]]).log()
->>> probabilities(logits, temperature=1.0, top_p=0.7).tolist()
-[[0.6666666666666666, 0.3333333333333333, 0.0, 0.0]]
+>>> [round(each, 6) for each in probabilities(logits, temperature=1.0, top_p=0.7)[0].tolist()]
+[0.666667, 0.333333, 0.0, 0.0]
 >>> drawn(probabilities(logits, temperature=1.0, top_p=1.0), torch.tensor([0.76], dtype=torch.float64)).tolist()
 [2]
 """

@@ -8,13 +8,15 @@ from pathlib import Path
 from nas.evaluation.noise import Estimate
 from nas.report.charts import BYTES, Axis, Mark, scatter
 from nas.report.curves import sentence
-from nas.report.embed import Chart
+from nas.report.embed import CONFIG, Chart
 from nas.report.units import MISSING, number, signed, size
 from nas.runs.titles import STAMP
 from nas.shares.points import TRAINED, Point
 
-MOVED, RANDOM = "thresholds moved", "random routes, same shares"
+MOVED, RANDOM = "thresholds moved", "random routes"
 """Entries of the legend for the points of one model at several shares."""
+LONGEST = 250
+"""Largest width of the name of a run in the legend, in pixels."""
 
 
 def table(points: Sequence[Point], quality: str) -> list[dict[str, str]]:
@@ -58,7 +60,8 @@ def _spec(points: Sequence[Point], quality: str, x: Axis, field: str) -> dict[st
             Mark(name, kind, getattr(point, field), point.quality, point.quality - noise, point.quality + noise)
         )
     lines = [sorted((mark.x, mark.y) for mark in marks if mark.kind == kind) for kind in (MOVED, RANDOM)]
-    return scatter(marks, lines, x, Axis(sentence(quality)))
+    legend = CONFIG["legend"] | {"labelLimit": LONGEST}
+    return scatter(marks, lines, x, Axis(sentence(quality))) | {"config": CONFIG | {"legend": legend}}
 
 
 def _difference(found: Estimate) -> str:

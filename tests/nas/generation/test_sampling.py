@@ -67,3 +67,13 @@ def test_draws_of_a_sampler_are_uniform() -> None:
 
 def test_a_temperature_of_0_selects_the_most_probable_token() -> None:
     assert Sampler([[1]], 0.0, 1.0, 0)(LOGITS).tolist() == [5]
+
+
+@pytest.mark.gpu
+def test_tokens_on_the_gpu_are_those_on_the_cpu() -> None:
+    torch.manual_seed(0)
+    logits, uniform = 4 * torch.randn(64, 16384), torch.rand(64, dtype=torch.float64)
+    for top_p in (0.5, 1.0):
+        expected = drawn(probabilities(logits, 0.8, top_p), uniform)
+        found = drawn(probabilities(logits.cuda(), 0.8, top_p), uniform.cuda())
+        assert found.cpu().equal(expected)

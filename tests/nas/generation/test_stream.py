@@ -31,8 +31,8 @@ def continued(
     def show(row: int, text: str) -> None:
         texts[row] += text
 
-    sampler = Sampler(prompts, temperature, 0.9, seed=3)
-    speed = generate(Decoder(model), prompts, sampler, rows, count, torch.device("cpu"), show)
+    sampler, device = Sampler(prompts, temperature, 0.9, seed=3), model.embedding.weight.device
+    speed = generate(Decoder(model), prompts, sampler, rows, count, device, show)
     return [[int(word) for word in text.split()] for text in texts], speed
 
 
@@ -58,3 +58,16 @@ def test_the_speed_is_told_in_one_line() -> None:
     told = "prompt: 1,000 tokens, 2,000 tokens/s; generation: 11 tokens, 40 tokens/s"
     assert str(Speed(1000, 0.5, 11, 10, 0.25)) == told
     assert str(Speed(1, 0.5, 1, 0, 0.0)) == "prompt: 1 token, 2 tokens/s; generation: 1 token"
+
+
+@pytest.mark.gpu
+def test_prompts_of_different_lengths_are_continued_on_the_gpu() -> None:
+    """By recorded steps, over several ends of chunks, twice alike."""
+    torch.manual_seed(0)
+    sizes = {"width": 64, "key_dim": 64, "value_dim": 64, "softmax_heads": 2, "mlp_width": 64, "chunk_size": 16}
+    made = LanguageModel(small("token_hybrid", "linear", **sizes)).cuda()
+    torch.nn.init.normal_(made.head.weight)
+    texts, speed = continued(made, PROMPTS, 1.0, count=70)
+    assert [len(text) for text in texts] == [70] * 4
+    assert (speed.tokens, speed.timed_tokens) == (280, 268)
+    assert continued(made, PROMPTS, 1.0, count=70)[0] == texts

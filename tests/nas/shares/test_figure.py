@@ -67,6 +67,6 @@ def test_charts_have_a_point_for_each_row_and_a_line_for_each_routing() -> None:
         values = [row for data in chart.spec["data"] for row in data.get("values", [])]
         marks = [row for row in values if "kind" in row]
         assert [row["x"] for row in marks] == [getattr(point, field) for point in POINTS]
-        kinds = ["as trained", "other", "thresholds moved", "random routes, same shares", "thresholds moved"]
+        kinds = ["as trained", "other", "thresholds moved", "random routes", "thresholds moved"]
         assert [row["kind"] for row in marks] == kinds
         assert len([row for row in values if "order" in row]) == 2
