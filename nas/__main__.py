@@ -5,7 +5,7 @@ from importlib import import_module
 
 from nas import version
 
-COMMANDS = ("search", "train", "sweep", "compare", "visualize")
+COMMANDS = ("prepare", "search", "train", "sweep", "compare", "visualize")
 
 
 def main() -> None:

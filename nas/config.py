@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
+from nas.options.preparing import BPEConfig, PrepareConfig, TokenizerConfig
 from nas.options.tasks import (
     COLUMN,
     MAX_BYTES,
@@ -48,6 +49,7 @@ __all__ = [
     "DataConfig",
     "EvolutionConfig",
     "OptunaConfig",
+    "PrepareConfig",
     "RandomConfig",
     "RecallConfig",
     "SearcherConfig",
@@ -211,6 +213,7 @@ SCHEMAS: dict[str, type] = {
     "train_schema": TrainConfig,
     "compare_schema": CompareConfig,
     "visualize_schema": VisualizeConfig,
+    "prepare_schema": PrepareConfig,
     "space/schema": SpaceConfig,
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,
@@ -228,6 +231,8 @@ SCHEMAS: dict[str, type] = {
     "searcher/optuna_schema": OptunaConfig,
     "budget/schema": BudgetConfig,
     "trainer/schema": TrainerConfig,
+    "tokenizer/bpe_schema": BPEConfig,
+    "tokenizer/bytes_schema": TokenizerConfig,
 }
 
 

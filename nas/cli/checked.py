@@ -3,14 +3,14 @@
 from typing import Any
 
 from nas.cli.checks import check, check_same, check_values
-from nas.config import RunConfig, VisualizeConfig
+from nas.config import PrepareConfig, RunConfig, VisualizeConfig
 from nas.console import silence
 from nas.distributed.rendezvous import connect
 from nas.runs.changes import apply, record
 from nas.runs.opening import reopen, restored
 
 
-def checked(given: RunConfig | VisualizeConfig) -> RunConfig | VisualizeConfig:
+def checked(given: RunConfig | VisualizeConfig | PrepareConfig) -> RunConfig | VisualizeConfig | PrepareConfig:
     """Connect the processes of the command and check its options.
 
     Raises:

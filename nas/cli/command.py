@@ -29,7 +29,7 @@ from nas.cli import help, overrides
 from nas.cli.completion import answer, requested
 from nas.cli.groups import check_groups
 from nas.cli.start import Advice, interruptible
-from nas.config import CONF, RunConfig, VisualizeConfig, flat
+from nas.config import CONF, PrepareConfig, RunConfig, VisualizeConfig, flat
 from nas.console import console_of_command
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
@@ -163,15 +163,16 @@ def _say_error(message: str) -> None:
     Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
-def _config(name: str, composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
+def _config(name: str, composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig | PrepareConfig:
     """Return the typed and checked config: of the options or, with ``resume``, of the resumed run with its changes."""
-    plugins = load(composed.plugins)
+    plugins = load(composed.get("plugins") or [])
     if (resume := _resumed(composed)) is not None:
         changes = overrides.beside_resume(composed)
         return cast(RunConfig, _function("nas.cli.checked:checked_again")(name, resume, plugins, changes))
     given = typed(composed, missing)
-    given.plugins = plugins
-    return cast("RunConfig | VisualizeConfig", _function("nas.cli.checked:checked")(given))
+    if not isinstance(given, PrepareConfig):
+        given.plugins = plugins
+    return cast("RunConfig | VisualizeConfig | PrepareConfig", _function("nas.cli.checked:checked")(given))
 
 
 def _resumed(composed: DictConfig) -> str | None:
@@ -180,7 +181,7 @@ def _resumed(composed: DictConfig) -> str | None:
     return None if given is None else absolute("resume", given)
 
 
-def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
+def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig | PrepareConfig:
     """Return the typed config of the given options.
 
     Args:
@@ -195,7 +196,7 @@ def typed(composed: DictConfig, missing: Advice) -> RunConfig | VisualizeConfig:
             text = advice if isinstance(advice, str) else advice()
             raise UserError(str(OmegaConf.create({"advice": text}).advice))
     try:
-        config = cast(RunConfig | VisualizeConfig, OmegaConf.to_object(composed))
+        config = cast(RunConfig | VisualizeConfig | PrepareConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException:
         raise
     except ValueError as error:  # from the options of a plugin that check themselves

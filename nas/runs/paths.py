@@ -6,7 +6,7 @@ fsspec reads ``a::b`` as one file system inside another.
 
 import os
 
-from nas.config import CompareConfig, RunConfig, VisualizeConfig
+from nas.config import CompareConfig, PrepareConfig, RunConfig, VisualizeConfig
 from nas.errors import UserError
 
 SPECIAL = ("$", "::", "://")
@@ -27,8 +27,11 @@ def absolute(option: str, given: str) -> str:
     return path
 
 
-def expand_paths(config: RunConfig | VisualizeConfig) -> None:
+def expand_paths(config: RunConfig | VisualizeConfig | PrepareConfig) -> None:
     """Make the folders of runs in a config absolute; expand the paths of a page, which only Python writes."""
+    if isinstance(config, PrepareConfig):
+        config.input, config.output = _expanded(config.input), _expanded(config.output)
+        return
     if isinstance(config, VisualizeConfig):
         for option in ("run", "compare", "output"):
             if (given := getattr(config, option)) is not None:

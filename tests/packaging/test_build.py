@@ -113,6 +113,6 @@ points = distribution("nas-hybrid-attention").entry_points.select(group="console
 print(*sorted(f"{point.name} {point.load().__module__}" for point in points), sep="\\n")
 """
     commands = [line.split()[0] for line in installed.python(code, tmp_path).splitlines()]
-    assert commands == ["nas-compare", "nas-search", "nas-sweep", "nas-train", "nas-visualize"]
+    assert commands == ["nas-compare", "nas-prepare", "nas-search", "nas-sweep", "nas-train", "nas-visualize"]
     assert all((installed.bin / command).is_file() for command in commands)
     assert "python -m nas.visualize " in installed.run("nas-visualize", "--help", cwd=tmp_path)
