@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
+from nas.options.preparing import BPEConfig, PrepareConfig, TokenizerConfig
 from nas.options.tasks import (
     COLUMN,
     MAX_BYTES,
@@ -49,6 +50,7 @@ __all__ = [
     "DataConfig",
     "EvolutionConfig",
     "OptunaConfig",
+    "PrepareConfig",
     "RandomConfig",
     "RecallConfig",
     "SearcherConfig",
@@ -259,7 +261,7 @@ class EvaluateConfig:
     )
 
 
-CommandConfig = RunConfig | VisualizeConfig | GenerateConfig | EvaluateConfig
+CommandConfig = RunConfig | VisualizeConfig | GenerateConfig | EvaluateConfig | PrepareConfig
 """Options of any command."""
 
 SCHEMAS: dict[str, type] = {
@@ -270,6 +272,7 @@ SCHEMAS: dict[str, type] = {
     "visualize_schema": VisualizeConfig,
     "generate_schema": GenerateConfig,
     "evaluate_schema": EvaluateConfig,
+    "prepare_schema": PrepareConfig,
     "space/schema": SpaceConfig,
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,
@@ -288,6 +291,8 @@ SCHEMAS: dict[str, type] = {
     "searcher/optuna_schema": OptunaConfig,
     "budget/schema": BudgetConfig,
     "trainer/schema": TrainerConfig,
+    "tokenizer/bpe_schema": BPEConfig,
+    "tokenizer/bytes_schema": TokenizerConfig,
 }
 
 

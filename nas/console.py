@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from typing import Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from nas.distributed.launch import launched
@@ -40,13 +50,22 @@ class Bars(Progress):
     """Whether several tasks run at a time: their figures are then cut at the terminal's width, not wrapped."""
 
     @classmethod
-    def on(cls, console: Console, several: bool = False) -> Self:
-        """Make the bars of a console, disabled if it is no terminal; a single task also shows the remaining time."""
+    def on(cls, console: Console, several: bool = False, amounts: bool = False) -> Self:
+        """Make the bars of a console, disabled if it is no terminal; a single task also shows the remaining time.
+
+        Args:
+            console: the console.
+            several: whether several tasks run at a time.
+            amounts: whether tasks count bytes, which are shown in MB and MB/s.
+        """
         left = () if several else (TextColumn("<"), TimeRemainingColumn())
+        count: tuple[ProgressColumn, ...] = (
+            (DownloadColumn(), TransferSpeedColumn()) if amounts else (MofNCompleteColumn(),)
+        )
         bars = cls(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            *count,
             TimeElapsedColumn(),
             *left,
             console=console,

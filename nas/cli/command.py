@@ -29,7 +29,7 @@ from nas.cli import help, overrides
 from nas.cli.completion import answer, requested
 from nas.cli.groups import check_groups
 from nas.cli.start import Advice, interruptible
-from nas.config import CONF, CommandConfig, RunConfig, flat
+from nas.config import CONF, CommandConfig, PrepareConfig, RunConfig, flat
 from nas.console import console_of_command
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
@@ -165,12 +165,13 @@ def _say_error(message: str) -> None:
 
 def _config(name: str, composed: DictConfig, missing: Advice) -> CommandConfig:
     """Return the typed and checked config: of the options or, with ``resume``, of the resumed run with its changes."""
-    plugins = load(composed.plugins)
+    plugins = load(composed.get("plugins") or [])
     if (resume := _resumed(composed)) is not None:
         changes = overrides.beside_resume(composed)
         return cast(RunConfig, _function("nas.cli.checked:checked_again")(name, resume, plugins, changes))
     given = typed(composed, missing)
-    given.plugins = plugins
+    if not isinstance(given, PrepareConfig):
+        given.plugins = plugins
     return cast("CommandConfig", _function("nas.cli.checked:checked")(given))
 
 

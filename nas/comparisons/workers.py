@@ -1,6 +1,5 @@
 """The processes of a comparison: trainings run one after the other in this process, or in several workers."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from nas.errors import INTERRUPTED
 from nas.jobs.display import Display
 from nas.jobs.events import Ended, Event
 from nas.jobs.pool import Worker, start_pool
+from nas.jobs.processes import cores
 
 SMALL = 20_000_000
 """Largest number of parameters with which several trainings share a GPU."""
@@ -44,12 +44,11 @@ def at_a_time(config: CompareConfig, contenders: Sequence[Contender]) -> int:
     """Return the number of trainings to run at a time: small models share GPUs and cores."""
     if config.workers != AUTO:
         return int(config.workers)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     device = root_device(config.trainer)
     if device.type == "cpu":
-        return cores
+        return cores()
     small = max(parameters(one.architecture) for one in contenders) <= SMALL
-    return min(cores, max(1, torch.cuda.device_count()) * (SIDE_BY_SIDE if small else 1))
+    return min(cores(), max(1, torch.cuda.device_count()) * (SIDE_BY_SIDE if small else 1))
 
 
 def _run_here(jobs: Jobs, display: Display) -> bool:

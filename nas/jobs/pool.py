@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from nas.errors import UserError, warn
@@ -36,7 +36,7 @@ class Worker:
     """
 
     number: int
-    process: SpawnProcess
+    process: BaseProcess
     line: Connection
     job: int | None = None
 
@@ -111,15 +111,17 @@ class Pool:
 
 
 @contextmanager
-def start_pool(count: int, work: Work, *arguments: object) -> Iterator[Pool]:
+def start_pool(count: int, work: Work, *arguments: object, shared: Sequence[str] = ()) -> Iterator[Pool]:
     """Start workers, each with a GPU of its own if there are several; Ctrl-C and SIGTERM stop all of them.
 
     Args:
         count: number of workers.
         work: function that each worker runs, at the top level of a module because each process imports it.
         arguments: further arguments of ``work``; plain values.
+        shared: modules that a server process imports for all workers, which it forks, so that they share the memory of
+            these modules. The server has no threads and no GPU. None: each worker is a new process.
     """
-    pool = Pool([_started(number, count, work, arguments) for number in range(count)])
+    pool = Pool([_started(number, count, work, arguments, shared) for number in range(count)])
     with stopping([worker.process for worker in pool.workers]):
         try:
             yield pool
@@ -127,8 +129,10 @@ def start_pool(count: int, work: Work, *arguments: object) -> Iterator[Pool]:
             pool.close()
 
 
-def _started(number: int, count: int, work: Work, arguments: Sequence[object]) -> Worker:
-    context = multiprocessing.get_context("spawn")
+def _started(number: int, count: int, work: Work, arguments: Sequence[object], shared: Sequence[str]) -> Worker:
+    context: Any = multiprocessing.get_context("forkserver" if shared else "spawn")
+    if shared:
+        context.set_forkserver_preload([*shared])
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, count, [*LOADED.values()], os.getpid(), work, arguments))
     start(process, number)

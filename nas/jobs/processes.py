@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from nas.console import silence
@@ -17,7 +17,12 @@ from nas.plugins.loading import load
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 
-def start(process: SpawnProcess, number: int) -> None:
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(process: BaseProcess, number: int) -> None:
     """Start the process of a worker, with a GPU of its own if there are several.
 
     The process ignores Ctrl-C of the terminal, which would print a traceback; `stopping` ends it instead.
@@ -56,12 +61,12 @@ def orphaned(parent: int | None) -> bool:
     return parent is not None and os.getppid() != parent
 
 
-def was_stopped(process: SpawnProcess) -> bool:
+def was_stopped(process: BaseProcess) -> bool:
     """Return whether a process that has ended completed or was stopped by SIGTERM, rather than failed."""
     return process.exitcode in (0, -signal.SIGTERM)
 
 
-def failure_of(process: SpawnProcess) -> str:
+def failure_of(process: BaseProcess) -> str:
     """Return how a process failed, as text; the process must have ended without being stopped."""
     code = process.exitcode or 0
     return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed (exit status {code})"
@@ -91,7 +96,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def stopping(processes: Sequence[SpawnProcess]) -> Iterator[None]:
+def stopping(processes: Sequence[BaseProcess]) -> Iterator[None]:
     """Forward each Ctrl-C and SIGTERM to the processes as one SIGTERM while the block runs."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -30,7 +30,7 @@ def absolute(option: str, given: str) -> str:
 def expand_paths(config: CommandConfig) -> None:
     """Make the folders of runs in a config absolute; expand other paths, which only Python reads and writes."""
     if not isinstance(config, RunConfig):
-        for option in ("run", "compare", "prompts", "output"):
+        for option in ("run", "compare", "prompts", "input", "output"):
             if (given := getattr(config, option, None)) is not None:
                 setattr(config, option, _expanded(given))
         if isinstance(config, EvaluateConfig):

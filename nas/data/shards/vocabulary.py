@@ -99,6 +99,12 @@ class Vocabulary:
                 tokens += self._tokenizer.encode_batch_fast([run], add_special_tokens=False)[0].ids
         return tokens
 
+    def encode_array(self, text: bytes) -> NDArray[np.int64]:
+        """Return the tokens of UTF-8 text as an array; see `encode`."""
+        if self._tokenizer is None:
+            return np.frombuffer(text, dtype=np.uint8).astype(np.int64)
+        return np.array(self.encode(text), dtype=np.int64)
+
     def decode(self, tokens: Sequence[int]) -> bytes:
         """Return the bytes of tokens; special tokens have none."""
         return b"".join(self._pieces[token] for token in tokens)

@@ -1,0 +1,1 @@
+"""Text becomes shards of tokens: files are planned into units, workers encode them, a record keeps what is finished."""
