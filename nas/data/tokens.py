@@ -156,15 +156,14 @@ class Tokens:
 
     def chance(self) -> float:
         """Return the quality of a model that knows only how frequent each validation token is."""
-        spans = [parts.validation for parts in self._parts]
-        counts = np.zeros(self.vocab_size)
-        for span, part in zip(spans, self._mixture.counts(COUNTED), strict=True):
-            counts += np.bincount(self._checked(span.tokens(0, min(len(span), part))), minlength=self.vocab_size)
-        frequency = counts[counts > 0] / counts.sum()
-        bits = float(-(frequency * np.log2(frequency)).sum())
-        if self.byte_lengths is None:
-            return bits
-        return bits * float(counts.sum()) / float(counts @ self.byte_lengths.numpy())
+        shares = self._mixture.counts(COUNTED)
+        frequency = np.zeros(self.vocab_size)
+        for parts, share in zip(self._parts, shares, strict=True):
+            tokens = self._checked(parts.validation.tokens(0, min(len(parts.validation), max(share, 1))))
+            frequency += np.bincount(tokens, minlength=self.vocab_size) * (share / COUNTED / len(tokens))
+        there = frequency[frequency > 0]
+        bits = float(-(there * np.log2(there)).sum())
+        return bits if self.byte_lengths is None else bits / float(frequency @ self.byte_lengths.numpy())
 
     def _spread(self, spans: Sequence[Span], counts: Sequence[int], size: int, length: int) -> list[Batch]:
         """Return batches of ``size`` windows, of which each span has a number, spread from end to end."""
