@@ -35,11 +35,9 @@ def test_a_text_is_continued_alone_and_in_a_batch(of_bytes: Path, tmp_path: Path
     assert (first["prompt"], second["prompt"]) == ("é", "line 0")
     assert second["text"] + "\n" == alone.out
     assert third["text"] != second["text"]
-    greedy = generated(of_bytes, "prompt='line 0'", "temperature=0", "seed=5").out
-    assert greedy == generated(of_bytes, "prompt='line 0'", "temperature=0").out
-    stopped = generated(of_bytes, "prompt='line 0'", "temperature=0", f"stop='{greedy[:1]}'")
-    assert stopped.out == "\n"
-    assert "generation: 1 token" in stopped.err
+    letter = next(character for character in alone.out if character.isascii() and character.isalnum())
+    stopped = generated(of_bytes, "prompt='line 0'", "temperature=0.5", f"stop={letter}")
+    assert stopped.out == alone.out.partition(letter)[0] + "\n"
 
 
 def test_token_ids_are_continued_where_tokens_are_no_text(search: Ended) -> None:
