@@ -99,7 +99,8 @@ def average_over(
 def over_all_rows(weigh: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     """Apply ``weigh`` to rows [B, ...] with the random numbers that these rows have in the whole batch.
 
-    Every process draws for the whole batch, from generators of the same seed, and returns its own rows.
+    Every process draws for the whole batch, from generators of the same seed, and returns its own rows. Packed
+    documents are rows of which processes have different numbers: their random numbers differ from those of one process.
     """
     started = launched()
     if started.world == 1:
