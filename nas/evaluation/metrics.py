@@ -41,7 +41,7 @@ def quality_of(
         bits = mean(loss) / math.log(2)
         return bits if bytes_per_token is None else bits / bytes_per_token
     if measure == "exact_match":
-        correct = correct.view(sequences, -1).all(-1)
+        correct = correct.view(sequences, len(correct) // sequences).all(-1)
     return mean(correct.float())
 
 
