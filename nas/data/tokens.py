@@ -1,8 +1,6 @@
 """Language modelling on tokens that a tokenizer has made before; see `nas.data.shards`."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,32 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.batch import IGNORE, Batch, Part
-from nas.data.corpus import CHOICES_PART, Source
 from nas.data.seeding import generator
-from nas.data.shards.opening import Tokenised, largest, open_tokens
+from nas.data.shards.corpora import LEAST, Corpora, unknown_token
 from nas.data.shards.order import Mixture, permuted
 from nas.data.shards.span import Span
-from nas.data.shards.vocabulary import Vocabulary
 from nas.errors import UserError
 
 JOINED, PACKED = "joined", "packed"
 """Values of data.documents."""
-SELECTION_PART = 3
-"""Divisor of the validation tokens: one part of this many is for selection."""
-LEAST = 2
-"""Smallest number of tokens of a part: one to read and one to predict."""
 COUNTED = 2**22
 """Largest number of validation tokens that `Tokens.chance` counts."""
-
-
-class Parts(NamedTuple):
-    """The disjoint parts of one corpus; "all" consists of "weights" and "choices"."""
-
-    all: Span
-    weights: Span
-    choices: Span
-    validation: Span
-    selection: Span
 
 
 class Tokens:
@@ -81,21 +63,17 @@ class Tokens:
         validation_batches: int,
         seed: int,
     ) -> None:
-        weights = _weights(path, mix)
-        option = "data.path" if path is not None else "data.mix"
         if documents not in (JOINED, PACKED):
             raise UserError(f"data.documents={documents} is unknown; choose one of: {JOINED}, {PACKED}.")
-        self._corpora = [open_tokens(option, place, tokenizer, end) for place in weights]
-        self.vocabulary = _common(self._corpora)
-        self.vocab_size = _vocab_size(self._corpora, self.vocabulary, vocab_size)
+        self._corpora = Corpora.open(path, mix, tokenizer, end, vocab_size)
+        self.vocabulary, self.vocab_size = self._corpora.vocabulary, self._corpora.vocab_size
+        self.source = self._corpora.source
         self._packed = documents == PACKED
         if self._packed:
-            _check_documents(self._corpora)
-        self._parts = [_parts(corpus) for corpus in self._corpora]
-        self._mixture = Mixture(list(weights.values()))
+            self._corpora.check_divided()
+        self._mixture = Mixture(self._corpora.weights)
         self._length, self._batch_size, self._validation_batches = length, batch_size, validation_batches
         self._seed = seed
-        self.source = _source(list(weights), self._corpora)
         self.quality = "bits_per_token" if self.vocabulary is None else "bits_per_byte"
         self.byte_lengths: Tensor | None = None
         if self.vocabulary is not None:
@@ -105,10 +83,10 @@ class Tokens:
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """Return the training batch of a step, all full windows; windows of an epoch are disjoint."""
         places = [self._mixture.place(step * self._batch_size + row) for row in range(self._batch_size)]
-        spans: list[Span] = [getattr(parts, part) for parts in self._parts]
-        for corpus, span in zip(self._corpora, spans, strict=True):
+        spans: list[Span] = [getattr(parts, part) for parts in self._corpora.parts]
+        for given, span in zip(self._corpora.given, spans, strict=True):
             if len(span) < LEAST:
-                raise UserError(f"{corpus.given} is too short for bilevel training of {part}; give a longer corpus.")
+                raise UserError(f"{given} is too short for bilevel training of {part}; give a longer corpus.")
         starts = [0] * len(places)
         for source, span in enumerate(spans):
             rows = [row for row, place in enumerate(places) if place[0] == source]
@@ -125,7 +103,7 @@ class Tokens:
         """Return batches of disjoint windows spread evenly over the validation tokens; longer ones have fewer rows."""
         length, size = self._length * length_factor, max(1, self._batch_size // length_factor)
         wanted = self._mixture.counts(self._validation_batches * size)
-        spans = [parts.validation for parts in self._parts]
+        spans = [parts.validation for parts in self._corpora.parts]
         counts = [min(count, _windows(span, length)) for count, span in zip(wanted, spans, strict=True)]
         return self._spread(spans, counts, min(size, sum(counts)), length)
 
@@ -136,7 +114,7 @@ class Tokens:
         """
         length, size = self._length * length_factor, max(1, self._batch_size // length_factor)
         return self._spread(
-            [parts.selection for parts in self._parts], self._mixture.counts(count * size), size, length
+            [parts.selection for parts in self._corpora.parts], self._mixture.counts(count * size), size, length
         )
 
     def token_text(self, token: int) -> str:
@@ -156,15 +134,14 @@ class Tokens:
 
     def chance(self) -> float:
         """Return the quality of a model that knows only how frequent each validation token is."""
-        spans = [parts.validation for parts in self._parts]
-        counts = np.zeros(self.vocab_size)
-        for span, part in zip(spans, self._mixture.counts(COUNTED), strict=True):
-            counts += np.bincount(self._checked(span.tokens(0, min(len(span), part))), minlength=self.vocab_size)
-        frequency = counts[counts > 0] / counts.sum()
-        bits = float(-(frequency * np.log2(frequency)).sum())
-        if self.byte_lengths is None:
-            return bits
-        return bits * float(counts.sum()) / float(counts @ self.byte_lengths.numpy())
+        shares = self._mixture.counts(COUNTED)
+        frequency = np.zeros(self.vocab_size)
+        for parts, share in zip(self._corpora.parts, shares, strict=True):
+            tokens = self._checked(parts.validation.tokens(0, min(len(parts.validation), max(share, 1))))
+            frequency += np.bincount(tokens, minlength=self.vocab_size) * (share / COUNTED / len(tokens))
+        there = frequency[frequency > 0]
+        bits = float(-(there * np.log2(there)).sum())
+        return bits if self.byte_lengths is None else bits / float(frequency @ self.byte_lengths.numpy())
 
     def _spread(self, spans: Sequence[Span], counts: Sequence[int], size: int, length: int) -> list[Batch]:
         """Return batches of ``size`` windows, of which each span has a number, spread from end to end."""
@@ -204,89 +181,9 @@ class Tokens:
         """Return tokens that were read; raise UserError if the vocabulary lacks one of them."""
         least, most = int(tokens.min()), int(tokens.max())
         if least < 0 or most >= self.vocab_size:
-            given = " or ".join(corpus.given for corpus in self._corpora)
-            raise _unknown(given, least if least < 0 else most, self.vocab_size)
+            given = " or ".join(self._corpora.given)
+            raise unknown_token(given, least if least < 0 else most, self.vocab_size)
         return tokens
-
-
-def _weights(path: str | None, mix: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the weight of each corpus; raise UserError unless either ``path`` or ``mix`` is given."""
-    if path is not None:
-        if mix:
-            raise UserError(f"data.path={path} and data.mix are both given; give one of them.")
-        return {path: 1.0}
-    if not mix:
-        raise UserError(
-            "data.path is missing; give a folder of tokens, as nas.prepare leaves it, or several ones with weights, "
-            "'data.mix={DIR_A: 3, DIR_B: 1}'."
-        )
-    if not isinstance(mix, Mapping):
-        raise UserError(f"data.mix={mix} is no mapping; give for example 'data.mix={{DIR_A: 3, DIR_B: 1}}'.")
-    for place, weight in mix.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            raise UserError(f"data.mix has {weight} for {place}; give numbers over 0, or leave the corpus out.")
-    return {str(place): weight for place, weight in mix.items()}
-
-
-def _common(corpora: Sequence[Tokenised]) -> Vocabulary | None:
-    """Return the vocabulary of all corpora; raise UserError if they have different tokenizers."""
-    first = corpora[0]
-    for other in corpora[1:]:
-        if other.tokenizer != first.tokenizer:
-            raise UserError(
-                f"{first.given} and {other.given} have different tokenizers (by fingerprint, {first.tokenizer} and "
-                f"{other.tokenizer}); prepare them with one tokenizer.json, or give data.tokenizer for shards without."
-            )
-    return first.vocabulary
-
-
-def _vocab_size(corpora: Sequence[Tokenised], vocabulary: Vocabulary | None, given: int | None) -> int:
-    """Return the number of token ids; raise UserError if it is not known or the tokens do not fit."""
-    if vocabulary is None and given is None:
-        raise UserError(
-            f"{corpora[0].given} does not say its vocabulary; give data.tokenizer=tokenizer.json (or bytes), or "
-            "data.vocab_size."
-        )
-    if vocabulary is not None and given is not None and given < vocabulary.size:
-        raise UserError(f"data.vocab_size={given} is less than the {vocabulary.size} ids of the tokenizer; give more.")
-    size = given if given is not None else vocabulary.size if vocabulary is not None else 0
-    for corpus in corpora:
-        for span in (corpus.training, corpus.validation):
-            token, path = largest(span)
-            if not 0 <= token < size:
-                raise _unknown(str(path), token, size)
-    return size
-
-
-def _unknown(where: str, token: int, size: int) -> UserError:
-    return UserError(
-        f"{where} has the token id {token}, but the vocabulary has the ids 0 to {size - 1}; give the tokenizer that "
-        "made these tokens, or a larger data.vocab_size."
-    )
-
-
-def _check_documents(corpora: Sequence[Tokenised]) -> None:
-    """Raise UserError if a corpus does not say where its documents end."""
-    for corpus in corpora:
-        if not (corpus.training.divided and corpus.validation.divided):
-            raise UserError(
-                f"data.documents={PACKED} needs the ends of documents, which {corpus.given} does not say; give "
-                f"data.end=ID of the token that ends each document, or data.documents={JOINED}."
-            )
-
-
-def _parts(corpus: Tokenised) -> Parts:
-    """Return the parts of a corpus, cut where documents begin."""
-    train, held_out = corpus.training, corpus.validation
-    cut = train.border(len(train) - len(train) // CHOICES_PART)
-    chosen = held_out.border(len(held_out) - len(held_out) // SELECTION_PART)
-    validation, selection = held_out.cut(0, chosen), held_out.cut(chosen, len(held_out))
-    if min(len(validation), len(selection)) < LEAST:
-        validation = selection = held_out
-    for span, part in ((train, "training"), (held_out, "validation")):
-        if len(span) < LEAST:
-            raise UserError(f"{corpus.given} is too short: it has {len(span)} tokens for {part}; give a longer corpus.")
-    return Parts(train, train.cut(0, cut), train.cut(cut, len(train)), validation, selection)
 
 
 def _windows(span: Span, length: int) -> int:
@@ -306,13 +203,3 @@ def _starts(span: Span, length: int, samples: Sequence[int], key: tuple[int | st
         starts[own] = offset + permuted(indices[own], count, "windows", *key, epoch) * length
     found: list[int] = starts.tolist()
     return found
-
-
-def _source(places: Sequence[str], corpora: Sequence[Tokenised]) -> Source:
-    """Return the files of all corpora; those of several ones have the corpus in their names."""
-    if len(corpora) == 1:
-        return Source(places[0], corpora[0].files)
-    every = {
-        f"{place}/{name}": file for place, own in zip(places, corpora, strict=True) for name, file in own.files.items()
-    }
-    return Source(" + ".join(places), every)

@@ -35,7 +35,7 @@ def output(tmp_path: Path) -> Path:
         (
             (SPACE, "data=poems"),
             "data=poems is unknown",
-            "choose one of: identifiers, mqar, needle, recall, ruler, state_tracking, text.",
+            "choose one of: identifiers, mqar, needle, recall, ruler, state_tracking, text, tokens.",
         ),
         ((SPACE, "experiment=two"), "experiment=two is unknown", "choose one of: one_gpu."),
         ((SPACE, "trainer.stepz=3"), "trainer.stepz is not an option", "did you mean trainer.steps?"),

@@ -39,7 +39,7 @@ def test_help_lists_groups_and_options(command: str, told: list[str]) -> None:
     for text in (
         *told,
         "one of: 340m, 760m, tiny\n",
-        "one of: identifiers, mqar, needle, recall, ruler, state_tracking, text\n",
+        "one of: identifiers, mqar, needle, recall, ruler, state_tracking, text, tokens\n",
         "one of: argmax_ste, darts, drnas, gdas, gumbel, uniform\n",
         "one of: one_gpu\n",
         "--cfg job",

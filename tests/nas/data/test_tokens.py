@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -186,8 +185,6 @@ def test_corpora_are_mixed_by_weight(tmp_path: Path) -> None:
     assert sorted(map("".join, rows)) == ["a"] * 12 + ["b"] * 4
     letters = torch.cat([batch.tokens[:, 0] for batch in task.validation_batches()])
     assert letters.bincount()[[97, 98]].tolist() == [5, 1]
-    assert len(task.source.files) == 6
-    assert task.source.path == f"{folders[0]} + {folders[1]}"
     one = {f"{folders[0]}": 1.0}
     assert torch.equal(tokens(None, mix=one).train_batch(3).tokens, tokens(folders[0]).train_batch(3).tokens)
 
@@ -218,33 +215,9 @@ def test_a_corpus_larger_than_memory_is_mapped(tmp_path: Path) -> None:
     assert len(task.validation_batches()) == 3
 
 
-def refusal(path: Path | None, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        tokens(path, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert re.search("; (give|prepare|choose) ", message)
-    return message
-
-
-def test_options_that_cannot_work_are_refused(tmp_path: Path, counted: Path) -> None:
-    assert "data.path is missing" in refusal(None)
-    assert "data.mix are both given" in refusal(counted, mix={"a": 1})
-    for weight in (0, -1, math.nan, math.inf, "b", True, None):
-        assert f"data.mix has {weight} for a;" in refusal(None, mix={"a": weight})
-    assert "data.mix=3 is no mapping" in refusal(None, mix=3)
-    assert "data.documents=pack is unknown" in refusal(counted, documents="pack")
-    assert "does not say its vocabulary; give data.tokenizer" in refusal(counted)
-    assert "data.vocab_size=256 is less than the 257 ids of the tokenizer" in refusal(
-        counted, tokenizer="bytes", vocab_size=256
-    )
-    assert "val.bin has the token id 1999, but the vocabulary has the ids 0 to 1998" in refusal(
-        counted, vocab_size=1999
-    )
-    assert "is too short: it has 0 tokens for training" in refusal(write_nanogpt(tmp_path / "3.bin", [1]), vocab_size=2)
-    write_folder(tmp_path / "own", {"train": [[b"text"]]})
-    mix = {str(tmp_path / "own"): 1, str(counted): 1}
-    assert "have different tokenizers" in refusal(None, mix=mix)
+def test_an_unknown_treatment_of_documents_is_refused(counted: Path) -> None:
+    with pytest.raises(UserError, match=r"data.documents=pack is unknown; choose one of: joined, packed."):
+        counting(counted, documents="pack")
 
 
 def test_a_token_outside_the_vocabulary_is_refused_when_it_is_read(tmp_path: Path) -> None:

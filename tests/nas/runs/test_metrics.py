@@ -66,7 +66,7 @@ def test_a_file_of_an_earlier_version_has_the_same_figures() -> None:
     assert written.pop("learnt") == "found architecture"
     assert [written.pop(later) for later in ("chance", "verdict", "ahead", "failure")] == [None, [], False, None]
     for by_length in (length for lengths in written["routings"].values() for length in lengths.values()):
-        assert [by_length.pop(later) for later in ("margin", "lead")] == [None, None]
+        assert [by_length.pop(later) for later in ("margin", "lead", "loss_by_position")] == [None] * 3
     assert written == given
     assert list(written) == list(given)
 

@@ -14,7 +14,7 @@ from tests.nas.commands import composed
 @pytest.fixture(scope="module")
 def every() -> set[str]:
     """Every option of the commands that make runs."""
-    configs = [composed("compare"), composed("sweep", "+space=joint", "data=text")]
+    configs = [composed("compare", "data=tokens"), composed("sweep", "+space=joint", "data=text")]
     return {name for config in configs for name in flat(asdict(config))}
 
 
@@ -30,7 +30,7 @@ def test_a_resumed_run_may_go_on_elsewhere_and_further_but_not_in_another_precis
 
 
 def test_machines_of_one_study_may_differ_in_device_place_and_plugins_alone() -> None:
-    assert {*options.DEVICE, "trainer.devices", "data.path", "plugins"} == MAY_DIFFER
+    assert {*options.DEVICE, "trainer.devices", "data.path", "data.tokenizer", "plugins"} == MAY_DIFFER
 
 
 def test_neither_the_folder_nor_a_place_is_varied() -> None:
