@@ -4,6 +4,7 @@ All tokens stay on disk as memory-mapped arrays. From a stranger's folder only n
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from nas.errors import UserError, warn
 
 HELD_OUT = 10
 """Divisor of the tokens: one part of this many is for validation, for shards that name no part for it."""
+VALIDATES = re.compile(r"(?<![a-z])val", re.IGNORECASE)
+"""Matches the names of files for validation, such as val.bin or text_valid_document.bin."""
 SAMPLES, SAMPLE = 64, 2**12
 """Number and size, in tokens or bytes, of the pieces of a file that are checked or hashed."""
 
@@ -94,12 +97,12 @@ def _prepared(given: str, path: Path, tokenizer: str | None) -> Tokenised:
 
 
 def _foreign(given: str, path: Path, tokenizer: str | None, end: int | None) -> Tokenised:
-    """Open shards of nanoGPT or of Megatron-LM; files whose names contain "val" are for validation."""
+    """Open shards of nanoGPT or of Megatron-LM; files that `VALIDATES` matches are for validation."""
     vocabulary = None if tokenizer is None else _vocabulary(tokenizer, end)
     found = _list(given, path)
     ended_by = vocabulary.end if vocabulary is not None and end is None else end
     shards = [read_megatron(one) if one.suffix == ".idx" else _nanogpt(one, ended_by) for one in found]
-    validation = Span([shard for shard in shards if len(shards) > 1 and "val" in shard.path.name])
+    validation = Span([shard for shard in shards if len(shards) > 1 and VALIDATES.search(shard.path.name)])
     train = Span([shard for shard in shards if shard not in validation.shards])
     if not len(train):
         raise UserError(f"{given} has files for validation alone ({found[0].name}); give files to train on too.")

@@ -58,6 +58,14 @@ def test_shards_of_megatron(tmp_path: Path, name: str) -> None:
     assert set(corpus.files) == {"text.idx", "text.bin"}
 
 
+def test_files_for_validation_are_told_by_their_names(tmp_path: Path) -> None:
+    for name in ("interval_document", "text_valid_document", "text_document"):
+        write_megatron(tmp_path / name, [[[1, 2]], [[3]]])
+    corpus = opened(tmp_path)
+    assert [shard.path.stem for shard in corpus.validation.shards] == ["text_valid_document"]
+    assert len(corpus.training) == 6
+
+
 def test_a_hash_of_pieces_tells_that_a_file_has_changed(tmp_path: Path) -> None:
     path = write_nanogpt(tmp_path / "train.bin", [1] * 400_000)
     before = opened(path).files
