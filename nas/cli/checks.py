@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.cli.memory import check_memory
@@ -13,11 +14,14 @@ from nas.distributed.devices import AUTO
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
 from nas.errors import UserError, user_errors
+from nas.options.training import BEST, LAST, OPTIMIZERS, SCHEDULES
 from nas.relaxations import RELAXATIONS, UNLEARNT
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.options import PLAIN, Option, option_of
+from nas.training.compiled import check_compiler
+from nas.training.loggers import check_loggers
 
 DELETE = 127
 """The control character after the printable ones of ASCII."""
@@ -34,12 +38,16 @@ def check(config: RunConfig) -> None:
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
     if config.relaxation.router is not None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
+    check_choice("trainer.schedule", config.trainer.schedule, SCHEDULES)
+    check_choice("trainer.optimizer", config.trainer.optimizer, OPTIMIZERS)
+    check_choice("trainer.answer", config.trainer.answer, (LAST, BEST))
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
+    check_loggers(config.logger)
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
     _check_device(config.trainer)
-    check_batch_size(config.data.batch_size)
+    check_batch_size(config.data.batch_size, config.trainer.accumulate)
     if not (isinstance(config, CompareConfig) and config.runs):  # options of its runs are still to come
         check_together(config)
 
@@ -52,14 +60,14 @@ def check_together(config: RunConfig) -> None:
             f"budget.by_layer=true needs layers that are learnt, but relaxation.name={config.relaxation.name} draws "
             "them; give budget.by_layer=false, or searcher=gradient."
         )
-    if config.budget.distillation and config.trainer.strategy == "fsdp":
-        raise UserError(
-            f"budget.distillation={config.budget.distillation:g} keeps a whole copy of the model, which "
-            "trainer.strategy=fsdp shards; give trainer.strategy=ddp or budget.distillation=0."
-        )
+    if config.trainer.strategy == "fsdp":
+        _check_sharding(config)
     with user_errors():
         routed_layers(config.model)
-    check_memory(config, root_device(config.trainer))
+    device = root_device(config.trainer)
+    if config.trainer.compile:
+        _check_compile(config.trainer, device)
+    check_memory(config, device)
 
 
 def check_values(config: Any, group: str = "") -> None:
@@ -137,6 +145,30 @@ def _check_warmup(trainer: TrainerConfig) -> None:
             f"trainer.warmup_steps={trainer.warmup_steps} is over trainer.steps={trainer.steps}, so that the learning "
             f"rate is never reached; give trainer.warmup_steps={trainer.steps // 10}, or more steps."
         )
+
+
+def _check_compile(trainer: TrainerConfig, device: torch.device) -> None:
+    """Raise a UserError if a step cannot be compiled."""
+    if trainer.cuda_graphs is True:
+        raise UserError(
+            "trainer.compile=true and trainer.cuda_graphs=true exclude each other: compiled steps are not recorded; "
+            "give trainer.compile=false or trainer.cuda_graphs=auto."
+        )
+    check_compiler(device)
+
+
+def _check_sharding(config: RunConfig) -> None:
+    """Raise a UserError for an option that needs whole weights, which fsdp shards."""
+    for option, value, needs, without in (
+        ("budget.distillation", config.budget.distillation, "keeps a whole copy of the model", "0"),
+        ("trainer.ema", config.trainer.ema, "keeps a whole copy of the model", "0"),
+        ("trainer.optimizer", config.trainer.optimizer, "orthogonalises whole matrices", "adamw"),
+    ):
+        if str(value) not in ("0", "0.0", without):
+            raise UserError(
+                f"{option}={value if isinstance(value, str) else f'{value:g}'} {needs}, which trainer.strategy=fsdp "
+                f"shards; give trainer.strategy=ddp or {option}={without}."
+            )
 
 
 def _check_one_device(trainer: TrainerConfig) -> None:

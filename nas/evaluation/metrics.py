@@ -9,11 +9,15 @@ from torch import Tensor
 
 from nas.data.batch import BITS as BITS
 from nas.data.batch import HIGHER as HIGHER
+from nas.relaxations import precise
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy [n] of each scored token, in nats, for logits [n, vocab] and targets [n]."""
-    return F.cross_entropy(logits.float(), targets, reduction="none")
+    """Return the cross-entropy [n] of each scored token, in nats, for logits [n, vocab] and targets [n].
+
+    It is computed in float32, or in float64 for float64 logits.
+    """
+    return F.cross_entropy(precise(logits), targets, reduction="none")
 
 
 def quality_of(
@@ -41,7 +45,7 @@ def quality_of(
         bits = mean(loss) / math.log(2)
         return bits if bytes_per_token is None else bits / bytes_per_token
     if measure == "exact_match":
-        correct = correct.view(sequences, -1).all(-1)
+        correct = correct.view(sequences, len(correct) // sequences).all(-1)
     return mean(correct.float())
 
 

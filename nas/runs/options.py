@@ -11,9 +11,14 @@ CODE = ("plugins",)
 """Options for modules of plugins, which another machine may have installed as packages."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
 """Options for the processes of a run."""
-DEVICE = ("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing")
-"""Options for the device and the precision of each process."""
+DEVICE = (
+    *("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing"),
+    *("trainer.accumulate", "trainer.compile"),
+)
+"""Options for the device and the precision of each process, and for how it computes a step."""
 MACHINE = (*PROCESSES, *DEVICE)
 """Options that depend on the machine."""
+LOGGING = tuple(f"logger.{name}" for name in ("csv", "wandb", "mlflow", "project", "entity", "offline", "tracking_uri"))
+"""Options for the loggers."""
 AMOUNT = ("sweep.trials", "sweep.workers", "sweep.retries", "workers", "seeds", "timing")
 """Options for the amount of work of a sweep or a comparison, and how much of it runs at a time."""

@@ -13,10 +13,13 @@ from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
 from nas.files.saving import subfolder
+from nas.options.training import BEST
 from nas.runs import checkpoints
 from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
+from nas.training.best import KeepBest, restore_best
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
+from nas.training.loggers import closed_on_error, loggers
 from nas.training.module import TrainingModule, TrainingStream
 from nas.training.restoring import Restored, restoring, unfit
 from nas.training.throughput import Throughput
@@ -50,20 +53,25 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         Recorder(run),
         Extension(run, console),
         StopOnDivergence(config.checkpoint_every, scaled=config.precision == "16-mixed"),
+        *([KeepBest(run)] if config.keep_best or config.answer == BEST else []),
         Checkpoints(run, config.checkpoint_every),
         timer,
     ]
     shown = [ProgressBar(console)] if launched().first else []
     restored = Restored()
-    with StopOnSignal(console) as stop, restoring(checkpoint, restored):
+    added = loggers(module.config.logger, run, first_step) if launched().first else []
+    with StopOnSignal(console) as stop, restoring(checkpoint, restored), closed_on_error(added):
         trainer = lightning.Trainer(
             max_steps=config.steps,
             max_epochs=1,
             **engine(config),
             gradient_clip_val=config.gradient_clip,
-            logger=TensorBoardLogger(
-                str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
-            ),
+            logger=[
+                TensorBoardLogger(
+                    str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
+                ),
+                *added,
+            ],
             callbacks=[restored, stop, *recording, *shown, *callbacks],
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -73,9 +81,14 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             use_distributed_sampler=False,
         )
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
-        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel).loader(pin_memory)
+        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel, config.accumulate).loader(
+            pin_memory
+        )
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.collect()
+    if config.answer == BEST and launched().first:
+        restore_best(module, run)
+    module.use_average()
     module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
     module.tokens_per_second = throughput.tokens_per_second

@@ -303,14 +303,14 @@ def test_every_space_ends_within_its_budget_on_the_gpu(tmp_path, space: str, mod
 
 
 def test_it_searches_on_tokens_of_packed_documents(tmp_path: Path) -> None:
-    """With a dense phase, distillation, an exact budget, calibration, evaluations and routing maps."""
+    """With a dense phase, distillation, calibration, evaluations and routing maps."""
     tokenizer = train_tokenizer(tmp_path / "tokenizer.json")
-    documents = [f"def name_{number}(argv):\n    return {number}\n".encode() for number in range(60)]
-    for name, part in (("one", documents[:40]), ("two.2", documents[40:])):
+    documents = [f"def name_{number}(argv):\n    return {number}\n".encode() * 3 for number in range(30)]
+    for name, part in (("one", documents[:20]), ("two.2", documents[20:])):
         write_folder(tmp_path / name, {"train": [part], "validation": [part[::3]]}, tokenizer)
     mix = f"data.mix={{{tmp_path}/one: 3, {tmp_path}/two.2: 1}}"
     options = ("data=tokens", mix, "data.documents=packed", "data.length=64")
-    budget = ("budget.dense_until=0.3", "budget.distillation=0.5", "budget.exact=true", "budget.target=0.5")
+    budget = ("budget.dense_until=0.3", "budget.distillation=0.5", "budget.target=0.5")
     ended = nas("search", "+space=token_hybrid", *MODEL, *options, *BATCHES, *TRAINER, *budget, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert ended.out.startswith(f"Reading {tmp_path}/one + {tmp_path}/two.2 (6 files")
@@ -321,7 +321,7 @@ def test_it_searches_on_tokens_of_packed_documents(tmp_path: Path) -> None:
     assert lengths is not None
     targets = torch.cat([batch.targets[batch.targets != IGNORE] for batch in batches])
     per_token = lengths[targets].double().mean().item()
-    ends = [16, max(batch.scored().documents.longest for batch in batches)]
+    ends = [16, 32, max(batch.scored().documents.longest for batch in batches)]
     for routing in found["routings"].values():
         own = routing["1x"]
         assert own["quality"] == pytest.approx(own["loss"] / math.log(2) / per_token, rel=1e-5)

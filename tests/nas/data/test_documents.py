@@ -8,6 +8,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
+from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
 from nas.data.batch import IGNORE, Batch, planted_chunks
 from nas.data.documents import Documents
 from nas.evaluation.evaluate import evaluate
@@ -15,6 +16,8 @@ from nas.models.language_model import LanguageModel, Output, recompute_block, ru
 from nas.models.mixers import LayerChoice, Routing, kept_margin, shares_of
 from nas.models.policies import learnt
 from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.space import Space
+from nas.supernet.architecture_logits import ArchitectureLogits
 from tests.nas.architectures import small
 
 LENGTHS = (1, 4, 9, 3), (6, 11)
@@ -132,6 +135,13 @@ def test_a_chunk_counts_by_its_tokens() -> None:
     twice = Routing.joined([routing, routing])
     assert twice.logits.shape[1] == 22
     torch.testing.assert_close(twice.mean(torch.cat([values, values], 1)), kept.mean())
+    space = Space.of(made.architecture)
+    cost, margins = SpaceCost(SOFTMAX_SHARE, space, context=64), kept_margin(routing).float()
+    by_chunk = torch.tensor([routing.mean((margins >= margin).float()) for margin in margins.flatten()])
+    for target in (0.2, 0.5):
+        threshold = ArchitectureLogits(space).threshold_of(cost, {0: [routing]}, (0,), target)
+        share = routing.mean((margins >= threshold).float())
+        assert (share - target).abs() <= (by_chunk - target).abs().min() + 1e-6
 
 
 def test_an_evaluation_counts_positions_from_the_start_of_each_document() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nas.data.documents import Documents
 from nas.models.language_model import LanguageModel
-from nas.models.router import INITIAL_LEAN, POOLED, Router, mean_pool
+from nas.models.router import INITIAL_LEAN, POOLED, POOLED_BY_DOCUMENT, Router, mean_pool
 from nas.search_spaces.architecture import ROUTER_FEATURES
 from tests.nas.architectures import small
 
@@ -18,6 +19,16 @@ def test_chunks_are_averaged_over_their_own_tokens_a_short_last_one_too(length: 
     for pooled, reduce in (("max", lambda chunk: chunk.amax(1)), ("last", lambda chunk: chunk[:, -1])):
         by_chunk = torch.stack([reduce(chunk) for chunk in x.split(4, dim=1)], dim=1)
         assert torch.equal(POOLED[pooled](x, 4), by_chunk)
+
+
+def test_packed_documents_are_pooled_as_each_of_them_alone() -> None:
+    lengths = [1, 4, 11, 2]
+    index, x = torch.arange(4).repeat_interleave(torch.tensor(lengths))[None], torch.randn(18, 5, dtype=torch.float64)
+    chunks = Documents.of(index).chunks(4)
+    assert set(POOLED_BY_DOCUMENT) == set(POOLED)
+    for feature, pool in POOLED_BY_DOCUMENT.items():
+        alone = torch.cat([POOLED[feature](document[None], 4)[0] for document in x.split(lengths)])
+        torch.testing.assert_close(pool(x, chunks), alone)
 
 
 def test_a_score_per_chunk_routing_head_and_operation() -> None:
