@@ -89,8 +89,8 @@ class _Measured:
 
     def _point(self, wanted: Wanted) -> Point:
         """Return a point, from the file or measured; the file then has it."""
-        tokens = self._batches[0].tokens.shape[1]
-        found = next((point for point in self._known if point.is_of(wanted, self._data, tokens)), None)
+        key = wanted.key(self._data, self._batches[0].tokens.shape[1])
+        found = next((point for point in self._known if point.key == key), None)
         if found is None:
             routing = TRAINED if wanted.share is None else f"at share={wanted.share:g}"
             with self._console.status(f"Measuring {wanted.opened.run.path.name} {routing} ..."):

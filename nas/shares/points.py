@@ -16,6 +16,8 @@ from nas.shares.thresholds import threshold_of
 
 TRAINED = "as trained"
 """Name of a model with the routing of its training."""
+Key = tuple[str, str, int, float | None, bool]
+"""SHA-256 of the weights of a run and of the run whose data is used, length, largest share, and whether at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,10 @@ class Wanted:
     opened: OpenedRun
     share: float | None = None
     as_point: "Point | None" = None
+
+    def key(self, data: OpenedRun, tokens: int) -> Key:
+        """Return what tells the point from others, on validation sequences of ``data`` of so many tokens."""
+        return self.opened.weights, data.weights, tokens, self.share, self.as_point is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +80,10 @@ class Point:
     by_position: list[tuple[int, float]] | None
     by_sequence: list[float]
 
-    def is_of(self, wanted: Wanted, data: OpenedRun, tokens: int) -> bool:
-        """Return whether this is the wanted point, on validation sequences of ``data`` of so many tokens."""
-        return (self.weights, self.data, self.tokens, self.allowed, self.random) == (
-            wanted.opened.weights,
-            data.weights,
-            tokens,
-            wanted.share,
-            wanted.as_point is not None,
-        )
+    @property
+    def key(self) -> Key:
+        """What tells the point from others, see `Wanted.key`."""
+        return self.weights, self.data, self.tokens, self.allowed, self.random
 
     def against(self, other: "Point") -> Estimate:
         """Return the difference between the quality of this point and of another over the same sequences."""
@@ -107,15 +108,16 @@ def measured(wanted: Wanted, data: OpenedRun, batches: list[Batch], length_facto
         policy = moved.policy
     with opened.autocast():
         found = evaluate(opened.trained, batches, data.task.quality, policy, byte_lengths=byte_lengths_of(data.task))
-    shares, tokens = found.layer_shares, batches[0].tokens.shape[1]
+    shares = found.layer_shares
+    weights, validated, tokens, allowed, random = wanted.key(data, batches[0].tokens.shape[1])
     noise = margin(found.by_sequence, resolution=0.0)
     return Point(
         run=name(opened),
-        weights=opened.weights,
-        data=data.weights,
+        weights=weights,
+        data=validated,
         tokens=tokens,
-        allowed=wanted.share,
-        random=wanted.as_point is not None,
+        allowed=allowed,
+        random=random,
         threshold=None if moved is None or math.isinf(moved.value) else moved.value,
         calibrated=None if moved is None else moved.share,
         share=fmean(shares.values()) if shares else fmean(map(dense_share, architecture.layers)),

@@ -68,7 +68,7 @@ def threshold_of(opened: OpenedRun, share: float, length_factor: int = 1) -> Thr
         )
     if share in (0, 1):
         return Threshold(-math.inf if share else math.inf, float(share))
-    key = f"{length_factor}x {share:g}"
+    key = f"{length_factor}x {share}"
     known = _stored(opened)
     if key not in known:
         with opened.autocast():

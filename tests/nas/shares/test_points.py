@@ -19,8 +19,9 @@ def test_a_point_has_the_cost_of_its_share_at_its_length(search: Ended) -> None:
     assert dropped.kv_bytes == kv_bytes(architecture, dict.fromkeys(architecture.routed_layers, 0.0), 128)
     random = measured(Wanted(opened=opened, share=1.0, as_point=kept), opened, batches, 2)
     assert (random.quality, random.random, random.threshold) == (kept.quality, True, None)
-    assert kept.is_of(Wanted(opened=opened, share=1.0), opened, 128)
-    assert not kept.is_of(Wanted(opened=opened, share=1.0, as_point=kept), opened, 128)
-    assert not kept.is_of(Wanted(opened=opened, share=1.0), opened, 64)
+    wanted = [Wanted(opened=opened, share=1.0), Wanted(opened=opened, share=1.0, as_point=kept), Wanted(opened=opened)]
+    assert kept.key == wanted[0].key(opened, 128)
+    assert random.key == wanted[1].key(opened, 128)
+    assert len({kept.key, *(one.key(opened, tokens) for one in wanted for tokens in (64, 128))}) == 6
     difference = kept.against(dropped)
     assert difference.mean == pytest.approx(kept.quality - dropped.quality)
