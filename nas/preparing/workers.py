@@ -112,13 +112,14 @@ def _distribute(pool: Pool, left: list[tuple[int, list[Piece]]], show: Show) -> 
                 given[worker] = unit[0]
                 with suppress(BrokenPipeError):  # the worker has just died; its line reports the end next
                     worker.line.send(unit)
-        for worker, message in pool.messages():
-            event = _checked(worker, message)
-            if event is None:
-                raise Stopped
-            show(event)
+        received = list(pool.messages())
+        for worker, event in received:  # what is finished is recorded before a failure is raised
+            if isinstance(event, Encoded | Finished):
+                show(event)
             if isinstance(event, Finished):
                 del given[worker]
+        if any(_checked(worker, event) is None for worker, event in received):
+            raise Stopped
 
 
 def _checked(worker: Worker, message: Any) -> Any:

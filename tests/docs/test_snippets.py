@@ -55,6 +55,9 @@ DOCUMENTS = [document for document in documents() if next(blocks(document), None
 def small(command: Command) -> list[str]:
     """Options behind those of the text that make a command small; none where a run has its own already."""
     given = command.options
+    if command.name == "prepare":
+        bpe = "tokenizer=bytes" not in given
+        return ["workers=1", *["tokenizer.vocab_size=300"] * bpe]
     if command.name == "generate":
         return ["max_tokens=4"]
     if command.name in ("visualize", "evaluate") or any(option.startswith(("resume=", "-")) for option in given):
@@ -77,6 +80,9 @@ class Workspace:
         corpus.mkdir()
         (corpus / "poem.txt").write_text("Softmax remembers, linear forgets. " * 200)
         write_folder(path / "my_tokens", {"train": [[b"Softmax remembers, linear forgets."] * 20]})
+        (path / "held_out").mkdir()
+        (path / "held_out/poem.txt").write_text("Recall is exact. " * 20)
+        (path / "rows.jsonl").write_text('{"story": "Once upon a time."}\n' * 3)
         (path / "notes.txt").write_text("def main():\n    return 1\n" * 4)
         for block in (block for document in DOCUMENTS for block in blocks(document) if block.title):
             (path / block.title).parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def test_the_choices_of_a_group_are_its_files() -> None:
 
 
 GROUPS = sorted({path.split("/")[0] for path in SCHEMAS if "/" in path})
-NAMED = re.compile(rf"(?<![\w./-])({'|'.join(GROUPS)})\.(?!html|safetensors)([a-z]\w*[a-z0-9])(?!\w)")
+NAMED = re.compile(rf"(?<![\w./-])({'|'.join(GROUPS)})\.(?!html|json|safetensors)([a-z]\w*[a-z0-9])(?!\w)")
 """Matches an option of a group in a message; an f-string may continue a name that ends in an underscore."""
 
 
