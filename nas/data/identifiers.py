@@ -1,20 +1,13 @@
 """In-context recall in real code: identifiers are renamed at random, and their later occurrences are to be predicted.
 
 A sequence is a piece of Python source in which each identifier has a new name of the same length, drawn for this
-sequence. The first three letters of a name tell it from everything else in the sequence. The letters after them are to
-be predicted where the name occurs again, which only the context makes possible:
+sequence; see `nas.data.renaming`. The letters after the first three of a name are to be predicted where the name occurs
+again, which only the context makes possible:
 
     def qhzkwmpt(bvnae, tjxdo):
         return bvnae + tjxdo
     predict:      ae      do
-
-Names of five or more characters outside strings and comments are renamed, except Python's keywords. The rest of the
-code is as it was, so that names recur at the distances of real code.
 """
-
-import keyword
-import re
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,46 +16,9 @@ from torch import Tensor
 from nas.config import COLUMN, MAX_BYTES
 from nas.data.batch import BYTE, IGNORE, Batch, Part
 from nas.data.corpus import Corpus, Source, byte_text
+from nas.data.renaming import LETTERS, TRIES, Piece, code_of, renamed
 from nas.data.stream import Stream
 from nas.errors import UserError
-
-PREFIX = 3
-"""Letters of a name that are not scored; no other name begins with them."""
-
-LETTERS = 26
-"""Number of letters, a to z, from which names are drawn."""
-
-NAME = re.compile(rb"(?<![\w\x80-\xff])[A-Za-z_]\w{%d,}(?![\w\x80-\xff])" % (PREFIX + 1))
-"""Matches a name that is long enough."""
-
-NO_CODE = re.compile(
-    rb"#[^\n]*"
-    rb'|"""(?:[^"\\]|\\.|"(?!""))*+"""'
-    rb"|'''(?:[^'\\]|\\.|'(?!''))*+'''"
-    rb'|"(?:[^"\\\n]|\\.)*+"'
-    rb"|'(?:[^'\\\n]|\\.)*+'",
-    re.DOTALL,
-)
-"""Matches a comment or a string."""
-
-KEYWORDS = frozenset(map(str.encode, keyword.kwlist))
-
-TRIES = 1000
-"""Largest number of windows that are drawn until one has enough bytes to score, and of names until one is free."""
-
-
-class Piece(NamedTuple):
-    """A piece of code with new names.
-
-    Attributes:
-        code: its bytes.
-        scored: positions of bytes that the context determines.
-        first: the position and the length of the first occurrence of the name that each of these bytes is in.
-    """
-
-    code: bytes
-    scored: list[int]
-    first: list[tuple[int, int]]
 
 
 class Identifiers(Stream):
@@ -102,6 +58,11 @@ class Identifiers(Stream):
         self._corpus = Corpus(path, column, max_bytes)
         self._training = code_of(self._corpus.training(length))
         self._validation = code_of(self._corpus.validation(length))
+
+    @property
+    def corpus(self) -> Corpus:
+        """Return the text."""
+        return self._corpus
 
     @property
     def source(self) -> Source:
@@ -154,61 +115,3 @@ class Identifiers(Stream):
             f"data.queries={self._queries} bytes to score; give Python source, a larger data.length, or less for "
             "data.queries."
         )
-
-
-def code_of(text: Tensor) -> Tensor:
-    """Return uint8 [n], 1 for each byte of a text that is in no comment and no string."""
-    code = np.ones(len(text), dtype=np.uint8)
-    for match in NO_CODE.finditer(text.numpy().data):
-        code[match.start() : match.end()] = 0
-    return torch.from_numpy(code)
-
-
-def renamed(text: bytes, code: bytes, random: torch.Generator) -> Piece:
-    """Return a text with a random name for each identifier; what its ends may cut keeps its name.
-
-    Args:
-        text: bytes of Python source.
-        code: 1 for each byte that may be renamed.
-        random: generator of the names.
-
-    Raises:
-        UserError: there are more identifiers than beginnings of names.
-    """
-    letters = names(len(text), random)
-    changed = bytearray(text)
-    scored: list[int] = []
-    first: list[tuple[int, int]] = []
-    known: dict[bytes, tuple[bytes, int]] = {}
-    taken: set[bytes] = set()
-    for match in NAME.finditer(text, 1, len(text)):
-        start, end, old = match.start(), match.end(), match[0]
-        if not code[start] or end == len(text) or old in KEYWORDS:
-            continue
-        if old in known:
-            new, place = known[old]
-            scored += range(start + PREFIX, end)
-            first += [(place, len(old))] * (len(old) - PREFIX)
-        else:
-            new, tries = letters[start:end], 0
-            while new[:PREFIX] in taken or new[:PREFIX] in text:
-                new, tries = names(len(old), random), tries + 1
-                if tries == TRIES:
-                    raise _too_long(len(text))
-            known[old] = new, start
-            taken.add(new[:PREFIX])
-        changed[start:end] = new
-    return Piece(bytes(changed), scored, first)
-
-
-def _too_long(length: int) -> UserError:
-    return UserError(
-        f"a sequence of {length} bytes has more identifiers than there are beginnings of {PREFIX} letters; give less "
-        "for data.length or data.length_factors."
-    )
-
-
-def names(count: int, random: torch.Generator) -> bytes:
-    """Draw letters from a to z."""
-    drawn = torch.randint(ord("a"), ord("a") + LETTERS, (count,), generator=random, dtype=torch.uint8)
-    return drawn.numpy().tobytes()

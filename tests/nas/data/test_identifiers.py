@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nas.data.batch import IGNORE, Batch, Part
-from nas.data.identifiers import Identifiers, code_of, renamed
+from nas.data.identifiers import Identifiers
 from nas.errors import UserError
 
 LINES = b"".join(b'if value_%04d: value_%04d = "value_%04d"  # value_%04d\n' % ((n,) * 4) for n in range(2000))
@@ -64,29 +64,6 @@ def test_the_best_guess_without_context_is_at_chance(lines: str) -> None:
     assert counts.max() / counts.sum() == pytest.approx(identifiers(lines).chance(), abs=0.01)
 
 
-def test_names_in_code_are_replaced_and_nothing_else() -> None:
-    text = b"\nprefix = prefix if prefix else other  # prefix\nreturn f'prefix {x}', prefix.method(), m\xc3\xa9tiers\n"
-    piece = renamed(text, code_of(torch.frombuffer(bytearray(text), dtype=torch.uint8)).numpy().tobytes(), seeded())
-    prefix, other, method = re.findall(rb"^(\w+) = \w+ if \w+ else (\w+) .*\.(\w+)\(", piece.code, re.M | re.S)[0]
-    expected = text.replace(b"prefix =", prefix + b" =").replace(b"prefix if prefix", prefix + b" if " + prefix)
-    expected = expected.replace(b"other", other).replace(b"prefix.method", prefix + b"." + method)
-    assert piece.code == expected
-    assert [len(name) for name in (prefix, other, method)] == [6, 5, 6]
-    assert len({b"prefix", b"other", b"method", prefix, other, method}) == 6
-    starts = [match.start() for match in re.finditer(prefix, piece.code)]
-    assert piece.scored == [start + letter for start in starts[1:] for letter in (3, 4, 5)]
-    assert set(piece.first) == {(starts[0], 6)}
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-def test_names_that_the_ends_may_cut_are_kept() -> None:
-    text = b"prefix prefix prefix"
-    assert re.fullmatch(rb"prefix (?!prefix)\w{6} prefix", renamed(text, b"\1" * len(text), seeded()).code)
-
-
 @pytest.mark.parametrize("part", get_args(Part))
 def test_strings_and_comments_stay_in_every_part(part: Part, lines: str) -> None:
     batches = [identifiers(lines).train_batch(step, part) for step in range(4)]
@@ -98,13 +75,6 @@ def test_strings_and_comments_stay_in_every_part(part: Part, lines: str) -> None
     numbers = {int(string[-4:]) for found in whole for _, _, string, _ in found}
     cut = 1440  # the last tenth validates, and the last fifth of the rest is for choices
     assert (min(numbers) >= cut) if part == "choices" else (max(numbers) < (cut if part == "weights" else 1800))
-
-
-def test_a_comment_or_string_is_no_code() -> None:
-    text = b"""a = 'it"s' # "no"\nb = "\\"#" + 'c'\nd = '''e\n'f' \\'''g''' + h\n"""
-    code = code_of(torch.frombuffer(bytearray(text), dtype=torch.uint8))
-    kept = bytes(byte if own else ord("_") for byte, own in zip(text, code.tolist(), strict=True))
-    assert kept.replace(b"_", b"") == b"a =  \nb =  + \nd =  + h\n"
 
 
 def test_each_sequence_has_names_of_its_own_and_depends_on_seed_and_step_alone(lines: str) -> None:
@@ -121,6 +91,3 @@ def test_each_sequence_has_names_of_its_own_and_depends_on_seed_and_step_alone(l
 def test_code_without_recurring_names_is_refused(lines: str) -> None:
     with pytest.raises(UserError, match=r"data.path=.*: 1000 pieces of 16 bytes have less than data.queries=8 bytes"):
         identifiers(lines, length=16).train_batch(0)
-    every = b" ".join(b"%c%c%c" % (97 + n // 676, 97 + n // 26 % 26, 97 + n % 26) for n in range(26**3))
-    with pytest.raises(UserError, match=r"a sequence of 70312 bytes has more identifiers than there are beginnings"):
-        renamed(every + b"  prefix ", b"\1" * 70312, seeded())
