@@ -104,7 +104,7 @@ class Corpus:
         self.source = Source(
             path, {file.name: (len(part), _digest(part.numpy().data)) for file, part in zip(files, parts, strict=True)}
         )
-        self._train, self._validation = _split(files, text, parts)
+        self._train, self._validation, self._held_out = _split(files, text, parts)
 
     def training(self, length: int, part: Part = "all") -> Tensor:
         """Return the training bytes, or a part of them; raise UserError if no sequence of ``length`` fits.
@@ -118,6 +118,11 @@ class Corpus:
     def validation(self, length: int) -> Tensor:
         """Return the validation bytes; raise UserError if no sequence of ``length`` fits."""
         return self._checked_length(self._validation, "validation", length)
+
+    def held_out(self) -> list[tuple[str, Tensor]]:
+        """Return name and bytes of each file for validation, or of the part of a file that is for validation."""
+        sizes = [size for _, size in self._held_out]
+        return [(name, part) for (name, _), part in zip(self._held_out, self._validation.split(sizes), strict=True)]
 
     def _read(self, files: list[File], column: str) -> tuple[Tensor, list[int]]:
         """Return the text of all files as one uint8 vector, and the number of bytes of each file."""
@@ -204,14 +209,25 @@ def _library() -> list[File]:
     return [file for file in files if file.path.suffix == ".py"]
 
 
-def _split(files: list[File], text: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the training and the validation bytes, each a uint8 vector; ``parts`` are the texts of the files."""
-    train = [part for file, part in zip(files, parts, strict=True) if not _validates(file)]
-    validation = [part for file, part in zip(files, parts, strict=True) if _validates(file)]
-    if len(text) <= 20 * sum(map(len, validation)) <= 4 * len(text):
-        return torch.cat(train), torch.cat(validation)
-    cut = len(text) - len(text) // 10
-    return text[:cut], text[cut:]
+def _split(files: list[File], text: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[tuple[str, int]]]:
+    """Return the training and the validation bytes, and name and bytes of each file in the latter.
+
+    Args:
+        files: all files.
+        text: uint8 [n], their bytes.
+        parts: the bytes of each file.
+    """
+    named = [(file.name, part) for file, part in zip(files, parts, strict=True) if _validates(file)]
+    if len(text) <= 20 * sum(len(part) for _, part in named) <= 4 * len(text):
+        train = [part for file, part in zip(files, parts, strict=True) if not _validates(file)]
+        return torch.cat(train), torch.cat([part for _, part in named]), [(name, len(part)) for name, part in named]
+    cut, end = len(text) - len(text) // 10, 0
+    held_out = []
+    for file, part in zip(files, parts, strict=True):
+        end += len(part)
+        if (left := min(len(part), end - cut)) > 0:
+            held_out.append((file.name, left))
+    return text[:cut], text[cut:], held_out
 
 
 def _validates(file: File) -> bool:

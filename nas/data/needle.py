@@ -140,6 +140,11 @@ class Needle(Stream):
             self._haystacks(length, "all", held_out)  # a too short text fails here
 
     @property
+    def corpus(self) -> Corpus | None:
+        """Return the text; None if there is no running text."""
+        return self._corpus
+
+    @property
     def source(self) -> Source | None:
         """Return the files that the running text was read from; None if there is no running text."""
         return self._corpus.source if self._corpus else None

@@ -48,6 +48,11 @@ class Text:
         self._corpus.validation(length)
 
     @property
+    def corpus(self) -> Corpus:
+        """Return the text."""
+        return self._corpus
+
+    @property
     def source(self) -> Source:
         """Return the files that the text was read from."""
         return self._corpus.source

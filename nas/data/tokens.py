@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.data.batch import IGNORE, Batch, Part
 from nas.data.seeding import generator
-from nas.data.shards.corpora import LEAST, Corpora, unknown_token
+from nas.data.shards.corpora import LEAST, Corpora, Parts, unknown_token
 from nas.data.shards.order import Mixture, permuted
 from nas.data.shards.span import Span
 from nas.errors import UserError
@@ -79,6 +79,11 @@ class Tokens:
         if self.vocabulary is not None:
             self.byte_lengths = torch.zeros(self.vocab_size, dtype=torch.int64)
             self.byte_lengths[: self.vocabulary.size] = torch.from_numpy(self.vocabulary.byte_lengths)
+
+    @property
+    def parts(self) -> list[Parts]:
+        """Return the parts of each corpus."""
+        return self._corpora.parts
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """Return the training batch of a step, all full windows; windows of an epoch are disjoint."""
