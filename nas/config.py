@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.errors import explain
 from nas.options.logging import LoggerConfig
 from nas.options.preparing import BPEConfig, PrepareConfig, TokenizerConfig
+from nas.options.suites import SuitesConfig
 from nas.options.tasks import (
     COLUMN,
     MAX_BYTES,
@@ -256,6 +257,7 @@ class EvaluateConfig:
     length_factor: int = option(
         "length of the sequences for share, as a multiple of data.length", default=1, at_least=1, ceiling=10**6
     )
+    suites: SuitesConfig = option("options of the suites")
     output: str | None = option("folder of tables and figures; null: evaluation in the run's folder", default=None)
     device: str = option("auto, cpu, cuda or cuda:N; auto: cuda where there is a GPU", default="auto")
     plugins: list[str] = option(
@@ -275,6 +277,7 @@ SCHEMAS: dict[str, type] = {
     "generate_schema": GenerateConfig,
     "evaluate_schema": EvaluateConfig,
     "prepare_schema": PrepareConfig,
+    "suites/schema": SuitesConfig,
     "space/schema": SpaceConfig,
     "sweep/schema": StudyConfig,
     "model/schema": ModelConfig,

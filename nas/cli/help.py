@@ -93,9 +93,11 @@ def _preset(config: DictConfig) -> Line:
 
 
 def _options(holder: DictConfig, prefix: str) -> Iterator[Line]:
-    """Yield a line for each option of a dataclass; ``prefix`` precedes its name."""
+    """Yield a line for each option of a dataclass, or of one inside a group; ``prefix`` precedes its name."""
     for own in fields(_type(holder)):
         if is_dataclass(own.type):
+            if prefix:
+                yield from _options(holder[own.name], f"{prefix}{own.name}.")
             continue
         allowed = option_of(own)
         range_ = f" ({allowed.bounds.range})" if allowed.bounds is not None else ""

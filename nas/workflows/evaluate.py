@@ -7,9 +7,10 @@ from rich.console import Console
 from nas.config import EvaluateConfig
 from nas.console import say
 from nas.errors import INTERRUPTED, UserError
-from nas.results.opened import OpenedRun, open_run
+from nas.results.opened import open_run
 from nas.runs.folder import cannot_write
 from nas.shares.curve import evaluate_shares
+from nas.suites.run import run_suites
 
 FOLDER = "evaluation"
 """Folder of the results in the folder of the run."""
@@ -28,7 +29,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
         if config.share is not None:
             evaluate_shares(opened, config, output, console)
         if config.suite is not None:
-            _run_suites(opened, config.suite, config)
+            run_suites(opened, config.suite, config.suites, output, console)
     except KeyboardInterrupt:
         say(console, "Stopped. The same command continues; what was measured is kept.")
         return INTERRUPTED
@@ -42,7 +43,3 @@ def _check(config: EvaluateConfig) -> None:
             raise UserError(f"{option}=[] is empty; give at least one, or omit {option}.")
     if config.share is None and config.beside:
         raise UserError(f"beside={config.beside} has no effect without share; give share, as in share=[0.05,0.1].")
-
-
-def _run_suites(opened: OpenedRun, names: list[str], options: EvaluateConfig) -> None:
-    raise UserError(f"suite={names} is not available; give share, as in share=[0.05,0.1].")

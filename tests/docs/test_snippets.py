@@ -38,6 +38,7 @@ DATA = {
 OWN = {
     "compare": ("seeds=1", "learning_rates=[1e-3]", "tuning_seeds=1", "workers=1", "timing=false"),
     "sweep": ("sweep.trials=1", "sweep.workers=1"),
+    "evaluate": ("suites.samples=1", "suites.ruler.tasks=[single_1]", "device=cpu"),
 }
 EVOLUTION = ("searcher.evaluations=4", "searcher.batches=1", "searcher.population=2", "searcher.sample=2")
 RUNS = {
@@ -60,6 +61,8 @@ def small(command: Command) -> list[str]:
         return ["workers=1", *["tokenizer.vocab_size=300"] * bpe]
     if command.name == "generate":
         return ["max_tokens=4"]
+    if any(option.startswith("suite=") for option in given):
+        return [*OWN["evaluate"]]
     if command.name in ("visualize", "evaluate") or any(option.startswith(("resume=", "-")) for option in given):
         return []
     task = next((option.removeprefix("data=") for option in given if option.startswith("data=")), "recall")

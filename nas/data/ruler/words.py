@@ -73,7 +73,7 @@ class FrequentWords(Problem):
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         last = FREQUENT + 1  # rank of the last requested word
-        self.least = math.ceil(1 / (_frequency(last) - _frequency(last + 1)))
+        self.least = math.ceil(1 / (frequency(last) - frequency(last + 1)))
 
     def chance(self) -> float:
         """Return the recall of a guess among all words."""
@@ -83,14 +83,14 @@ class FrequentWords(Problem):
         """Draw contexts in which words of each rank have a fixed count, among noise."""
         words = self._vocabulary.words
         word = torch.rand(size, words, generator=random).argsort(1)
-        counts = torch.tensor([int(context * _frequency(rank)) for rank in range(2, words + 2)])
+        counts = torch.tensor([int(context * frequency(rank)) for rank in range(2, words + 2)])
         listed = self._vocabulary.word(word.repeat_interleave(counts, dim=1))
         noise = self._vocabulary.draw_noise(size, context - listed.shape[1], random)
         tokens = shuffled(torch.cat([listed, noise], dim=1), random)
         return _counted(self._vocabulary, tokens, word[:, :FREQUENT])
 
 
-def _frequency(rank: int) -> float:
+def frequency(rank: int) -> float:
     """Return the share of tokens with the word of a rank, from 1 on."""
     return rank**-ALPHA / (math.pi**2 / 6)
 

@@ -117,3 +117,7 @@ def test_an_option_of_a_plugin_needs_no_description(plugins: Plugins) -> None:
 def test_only_whole_arguments_ask_for_help() -> None:
     assert help.wanted(["seed=1", "-h"])
     assert not help.wanted(["name=--help"])
+
+
+def test_options_of_a_group_inside_a_group_are_listed() -> None:
+    assert line(nas("evaluate", "--help").out, "suites.recall.ngram").split()[0] == "suites.recall.ngram=null"

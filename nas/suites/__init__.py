@@ -1,0 +1,1 @@
+"""Evaluation suites: what a trained run can do with text at any length; see `nas.suites.run`."""

@@ -1,0 +1,225 @@
+"""Held-out documents: those of a run's own data, or of another text, as bytes and as tokens of the run."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas.data.batch import BYTE, Task, token_of
+from nas.data.corpus import Corpus
+from nas.data.encodings import Names
+from nas.data.files import JSON_LINES, PARQUET_ENDING, list_names
+from nas.data.seeding import generator
+from nas.data.shards.corpora import Parts
+from nas.data.shards.folder import RECORD
+from nas.data.shards.opening import open_tokens
+from nas.data.shards.span import Span
+from nas.data.shards.vocabulary import Vocabulary
+from nas.data.tables import check_column, json_rows, parquet_file, parquet_rows
+from nas.errors import UserError
+from nas.preparing.documents import documents, is_text
+from nas.preparing.pieces import Piece
+
+READ = 2**26
+"""Largest number of held-out tokens of a corpus from which documents are taken."""
+PART = 2**22
+"""Training tokens that are read at a time."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document.
+
+    Attributes:
+        name: path of its file inside a folder; "" if it is not known.
+        text: function that returns its bytes.
+        tokens: function that returns its tokens in the vocabulary of the run; None to encode its bytes.
+    """
+
+    name: str
+    text: Callable[[], bytes]
+    tokens: Callable[[], NDArray[np.int64]] | None = None
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Documents of one source.
+
+    Attributes:
+        source: what they are, as text for messages.
+        every: the documents.
+        vocabulary: vocabulary of the run.
+        end: id of the token that ends a document; None if the run has none.
+        option: option that sets another source, as text for messages.
+    """
+
+    source: str
+    every: Sequence[Document]
+    vocabulary: Vocabulary
+    end: int | None
+    option: str = "suites.path"
+
+    def shuffled(self, seed: int) -> Iterator[Document]:
+        """Yield the documents in a random order, which depends on the seed alone."""
+        for index in torch.randperm(len(self.every), generator=generator(seed, "documents")).tolist():
+            yield self.every[index]
+
+    def tokens(self, document: Document) -> NDArray[np.int64]:
+        """Return the tokens of a document, with the end token if the run has one."""
+        return self.encoded(document.text()) if document.tokens is None else document.tokens()
+
+    def encoded(self, text: bytes) -> NDArray[np.int64]:
+        """Return the tokens of a text, with the end token if the run has one."""
+        tokens = self.vocabulary.encode(text)
+        return np.array(tokens if self.end is None else [*tokens, self.end], dtype=np.int64)
+
+
+def vocabulary_of(task: Task) -> Vocabulary | None:
+    """Return the vocabulary of a task; None if its tokens are no text, or of an unknown tokenizer."""
+    found: Vocabulary | None = getattr(task, "vocabulary", None)
+    return Vocabulary.of_bytes() if token_of(task) == BYTE else found
+
+
+def end_of(task: Task, vocabulary: Vocabulary) -> int | None:
+    """Return the id of the token that ends a document; None if the model has no such token."""
+    return vocabulary.end if vocabulary.end < task.vocab_size else None
+
+
+def standard_library(task: Task, vocabulary: Vocabulary, option: str) -> Documents:
+    """Return the held-out files of Python's standard library; see `Documents` for ``option``."""
+    corpus = Corpus(None)
+    return Documents("Python's standard library", of_corpus(corpus), vocabulary, end_of(task, vocabulary), option)
+
+
+def held_out(task: Task, vocabulary: Vocabulary, path: str | None, column: str) -> Documents | None:
+    """Return the documents of a path, or the held-out ones of the data of a run; None if it has none.
+
+    Args:
+        task: task of the run.
+        vocabulary: vocabulary of the run.
+        path: file or folder of text, or a folder of tokens, whose documents for validation are taken; None for the data
+            of the run.
+        column: column with the text, in .jsonl and .parquet.
+
+    Raises:
+        UserError: the path cannot be read or has no documents.
+    """
+    end = end_of(task, vocabulary)
+    if path is not None:
+        return Documents(f"suites.path={path}", of_path("suites.path", path, column), vocabulary, end)
+    if parts := _parts(task):
+        every = [one for corpus in parts for one in of_tokens(corpus.validation, vocabulary)]
+        return Documents(f"the held-out part of {task.source}", every, vocabulary, end)  # type: ignore[attr-defined]
+    if (corpus := _corpus(task)) is None:
+        return None
+    return Documents(f"the held-out part of {corpus.source}", of_corpus(corpus), vocabulary, end)
+
+
+def training(task: Task, most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield up to ``most`` training tokens of a run in parts; none if it generates its data."""
+    left = most
+    for span in (corpus.all for corpus in _parts(task)):
+        for start in range(0, min(left, len(span)), PART):
+            yield span.tokens(start, min(start + PART, left, len(span)))
+        left -= min(left, len(span))
+    if (corpus := _corpus(task)) is not None:
+        for part in corpus.training(1)[:left].split(PART):
+            yield part.numpy().astype(np.int64)
+
+
+def of_corpus(corpus: Corpus) -> list[Document]:
+    """Return the held-out files of a corpus as documents."""
+    return [Document(name, _bytes_of(part)) for name, part in corpus.held_out()]
+
+
+def of_tokens(span: Span, vocabulary: Vocabulary, own: bool = True) -> list[Document]:
+    """Return the documents of a part of a corpus of tokens.
+
+    Args:
+        span: the part.
+        vocabulary: its vocabulary.
+        own: whether this is the vocabulary of the run.
+    """
+    starts = np.flatnonzero(span.begins(0, min(len(span), READ))).tolist()
+    edges = [0, *starts, min(len(span), READ)] if not starts or starts[0] else [*starts, min(len(span), READ)]
+    return [
+        Document("", partial(_decoded, span, vocabulary, *place), partial(span.tokens, *place) if own else None)
+        for place in pairwise(edges)
+    ]
+
+
+def _decoded(span: Span, vocabulary: Vocabulary, start: int, end: int) -> bytes:
+    return vocabulary.decode(span.tokens(start, end).tolist())
+
+
+def _parts(task: Task) -> Sequence[Parts]:
+    found: Sequence[Parts] = getattr(task, "parts", ())
+    return found
+
+
+def _corpus(task: Task) -> Corpus | None:
+    found: Corpus | None = getattr(task, "corpus", None)
+    return found
+
+
+def of_path(option: str, path: str, column: str) -> list[Document]:
+    """Return the documents of a file, a folder of files or a folder of tokens; rows of .jsonl are documents.
+
+    Args:
+        option: name of the option, for messages.
+        path: its value.
+        column: column with the text, in .jsonl and .parquet.
+
+    Raises:
+        UserError: the path cannot be read or has no documents.
+    """
+    root = Path(path).expanduser()
+    if (root / RECORD).is_file():
+        corpus = open_tokens(option, path, None, None)
+        assert corpus.vocabulary is not None
+        return of_tokens(corpus.validation, corpus.vocabulary, own=False)
+    names = Names(option, "suites.column")
+    try:
+        made = [document for name in list_names(str(root)) for document in _of_file(root, name, column, names)]
+    except FileNotFoundError as error:
+        raise UserError(f"{option}={path}: no such file, {error.filename!r}; give a file or folder of text.") from error
+    except OSError as error:
+        raise UserError(f"{option}={path} cannot be read ({error}); give a readable file or folder.") from error
+    if not made:
+        raise UserError(f"{option}={path} holds no text: no file, or empty ones; give a file or folder of text.")
+    return made
+
+
+def _of_file(root: Path, name: str, column: str, names: Names) -> list[Document]:
+    """Return the documents of a file: the rows of a table, or a text file as a whole, which is read when needed.
+
+    Files that are no text have none.
+    """
+    folder = root.parent if root.is_file() else root
+    path = folder / name
+    if path.suffix.lower() in JSON_LINES:
+        return [Document("", partial(_encoded, row)) for row in json_rows(path, column, names)]
+    if path.suffix.lower() == PARQUET_ENDING:
+        with parquet_file(path, names) as table:
+            check_column(table, path, column, names)
+            return [
+                Document("", partial(bytes, row)) for rows in parquet_rows(table, path, column, names) for row in rows
+            ]
+    piece = Piece("text", name, 0, path.stat().st_size, path.stat().st_size)
+    if not piece.size or not is_text(str(folder), piece):
+        return []
+    return [Document(name, lambda: b"".join(chain.from_iterable(documents(str(folder), piece, column))))]
+
+
+def _encoded(row: str) -> bytes:
+    return row.encode("utf-8", "surrogatepass")
+
+
+def _bytes_of(part: Tensor) -> Callable[[], bytes]:
+    return lambda: part.numpy().tobytes()

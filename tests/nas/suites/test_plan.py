@@ -1,0 +1,86 @@
+"""The plan: which results a run has at which lengths, and what decides them."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nas.config import RunConfig
+from nas.errors import UserError
+from nas.options.suites import SuitesConfig
+from nas.results.opened import OpenedRun, open_run
+from nas.suites.plan import Plan
+from nas.suites.ruler.suite import ORDER
+from tests.nas.commands import composed
+
+
+@pytest.fixture(scope="module")
+def opened(of_bytes: Path) -> OpenedRun:
+    return open_run("run", str(of_bytes), "cpu")
+
+
+def options(*given: str) -> SuitesConfig:
+    config: SuitesConfig = composed("evaluate", "run=x", *given).suites
+    return config
+
+
+def test_lengths_are_those_of_the_run_by_default(opened: OpenedRun) -> None:
+    assert isinstance(opened.config, RunConfig)
+    assert Plan(opened, options()).lengths == [64, 128]
+    plan = Plan(opened, options("suites.lengths=[1024,32]"))
+    assert [unit.name for unit in plan.units("text")] == ["text-32", "text-1024"]
+    assert [unit.name for unit in plan.units("ruler")] == [
+        f"ruler-{task}-{length}" for length in (32, 1024) for task in ORDER
+    ]
+
+
+def test_what_decides_a_result_is_asked(opened: OpenedRun) -> None:
+    def asked(suite: str, *given: str) -> list[dict[str, object]]:
+        return [unit.asked for unit in Plan(opened, options("suites.lengths=[32]", *given)).units(suite)]
+
+    assert asked("text") == asked("text", "suites.recall.ngram=3", "suites.overwrite=true")
+    for given in (
+        "suites.seed=1",
+        "suites.samples=5",
+        "suites.share=0.5",
+        "suites.documents=whole",
+        f"suites.path={__file__}",
+    ):
+        assert asked("text") != asked("text", given)
+    assert asked("recall") != asked("recall", "suites.recall.ngram=3")
+    assert asked("identifiers") != asked("identifiers", "suites.documents=whole")
+    assert asked("ruler")[0] == asked("ruler", f"suites.path={__file__}")[0]  # single_1 has no text
+    assert asked("ruler")[1] != asked("ruler", f"suites.path={__file__}")[1]
+
+
+def test_documents_are_whole_for_a_run_that_saw_one_at_a_time(opened: OpenedRun) -> None:
+    packed = opened._replace(config=SimpleNamespace(data=SimpleNamespace(documents="packed")))  # type: ignore[arg-type]
+
+    def kind(run: OpenedRun, *given: str) -> object:
+        return next(iter(Plan(run, options("suites.lengths=[32]", *given)).units("text"))).asked["documents"]
+
+    assert kind(opened) == kind(packed, "suites.documents=joined") == "joined"
+    assert kind(packed) == kind(opened, "suites.documents=whole") == "whole"
+
+
+def test_code_is_that_of_the_option_of_the_run_or_of_python(opened: OpenedRun) -> None:
+    def source(*given: str) -> object:
+        return next(iter(Plan(opened, options("suites.lengths=[32]", *given)).units("identifiers"))).asked["source"]
+
+    assert source() == "Python's standard library"
+    assert source(f"suites.path={__file__}") == f"suites.path={__file__}"
+    assert source(f"suites.identifiers.path={__file__}") == f"suites.identifiers.path={__file__}"
+    with pytest.raises(UserError, match=r"suites.identifiers.path=\S+ has no Python or C source"):
+        source(f"suites.identifiers.path={Path(__file__).parents[3] / 'LICENSE'}")
+
+
+def test_a_run_without_text_needs_another(opened: OpenedRun) -> None:
+    noise = opened._replace(task=type("Noise", (), {"name": "needle", "token": "byte", "vocab_size": 256})())
+    with pytest.raises(UserError, match=r"was trained on needle without running text; give a file or folder"):
+        list(Plan(noise, options()).units("text"))
+    only = replace(options(), ruler=replace(options().ruler, tasks=["single_1"]))
+    assert len(list(Plan(noise, only).units("ruler"))) == 2
+    unknown = opened._replace(task=type("Tokens", (), {"name": "tokens", "vocabulary": None})())
+    with pytest.raises(UserError, match=r"was trained on tokens of an unknown tokenizer"):
+        Plan(unknown, options())
