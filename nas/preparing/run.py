@@ -83,8 +83,8 @@ class _Run:
         self.state.write()
         try:
             vocabulary = self._vocabulary(given)
-            self._record(vocabulary, complete=False)
             if done < every:
+                self._record(vocabulary, complete=False)
                 self._encode(vocabulary)
         except (KeyboardInterrupt, Stopped):
             say(

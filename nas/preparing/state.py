@@ -99,6 +99,8 @@ def options_of(config: PrepareConfig, plan: Plan, tokenizer: str) -> dict[str, s
 def opened(folder: Path, options: dict[str, str]) -> State:
     """Return the state of a folder that was begun with these options, or a new one of an empty folder.
 
+    Units whose shards were deleted or cut off are not finished.
+
     Raises:
         UserError: the folder has other files, was begun with other options, or its record is damaged.
     """
@@ -112,7 +114,7 @@ def opened(folder: Path, options: dict[str, str]) -> State:
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         before = dict(given["options"])
-        finished = {unit["number"]: _finished(unit) for unit in given["finished"]}
+        known = {unit["number"]: _finished(unit) for unit in given["finished"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete the folder {folder} and begin anew.") from error
     for name, value in options.items():
@@ -121,7 +123,19 @@ def opened(folder: Path, options: dict[str, str]) -> State:
                 f"output={folder} was begun with another {name}: {before.get(name)}, and now it is {value}; give the "
                 "same input and options to continue, or a new folder."
             )
-    return State(folder, options, finished)
+    return State(folder, options, {number: unit for number, unit in known.items() if _is_whole(folder, unit)})
+
+
+def _is_whole(folder: Path, unit: Finished) -> bool:
+    """Return whether the shards of a unit still have their tokens; a unit that has not is encoded anew."""
+    try:
+        sizes = [(folder / f"{shard.name}.bin").stat().st_size for shard in unit.shards]
+        indexed = all((folder / f"{shard.name}.idx.npy").is_file() for shard in unit.shards)
+    except FileNotFoundError:
+        return False
+    return indexed and all(
+        size in (2 * shard.tokens, 4 * shard.tokens) for size, shard in zip(sizes, unit.shards, strict=True)
+    )
 
 
 def _finished(unit: dict[str, Any]) -> Finished:

@@ -31,6 +31,12 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "tokens"
 
 
+@pytest.fixture(scope="module")
+def ready(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete folder of bytes; tests do not change it."""
+    return prepared(corpus, tmp_path_factory.mktemp("ready") / "tokens").path
+
+
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE], ids=["bytes", "bpe"])
 def test_every_document_comes_back_in_one_part(tokenizer: Any, corpus: Path, output: Path) -> None:
     folder = prepared(corpus, output, tokenizer=tokenizer)
@@ -181,12 +187,11 @@ def test_ctrl_c_keeps_finished_units(corpus: Path, output: Path, monkeypatch: py
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_folder_of_other_options_is_refused(changes: dict[str, Any], name: str, corpus: Path, output: Path) -> None:
-    prepared(corpus, output)
-    before = files(output)
+def test_a_folder_of_other_options_is_refused(changes: dict[str, Any], name: str, corpus: Path, ready: Path) -> None:
+    before = files(ready)
     with pytest.raises(UserError, match=f"was begun with another {name}: "):
-        run(config(corpus, output, **changes))
-    assert files(output) == before
+        run(config(corpus, ready, **changes))
+    assert files(ready) == before
 
 
 def test_a_changed_input_is_refused(output: Path, tmp_path: Path) -> None:
