@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple, TextIO
 
 import torch
 
 from nas.comparisons.estimate import spoken
 from nas.errors import INTERRUPTED
+from nas.jobs.processes import gpu_of
 from nas.runs import checkpoints
 from nas.runs.folder import CONFIG, METRICS, read_json
 from nas.runs.metrics import Metrics, is_finished, read_metrics
@@ -196,6 +198,8 @@ def run_all(
 ) -> dict[Path, MadeRun]:
     """Run `run_once` for many folders, several at a time; each command's output goes to log.txt in its folder.
 
+    On a machine with several GPUs, each run has one of them.
+
     Args:
         commands: commands by folder.
         workers: number of simultaneous runs.
@@ -207,17 +211,23 @@ def run_all(
         DeadlinePassed: the deadline passed before all runs were finished, and none failed.
     """
     late: list[Path] = []
+    free: SimpleQueue[int] = SimpleQueue()
+    for number in range(workers):
+        free.put(number)
 
     def one(folder: Path) -> MadeRun | None:
         folder.mkdir(parents=True, exist_ok=True)
+        number = free.get()
         with (folder / "log.txt").open("a", encoding="utf-8") as log:
             try:
-                return run_once(folder, commands[folder], environment, log, deadline)
+                return run_once(folder, commands[folder], {**(environment or {}), **gpu_of(number)}, log, deadline)
             except subprocess.CalledProcessError:
                 return None
             except DeadlinePassed:
                 late.append(folder)
                 return None
+            finally:
+                free.put(number)
 
     with ThreadPoolExecutor(workers) as pool:
         ended = dict(zip(commands, pool.map(one, commands), strict=True))

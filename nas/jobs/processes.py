@@ -28,7 +28,7 @@ def start(process: SpawnProcess, number: int) -> None:
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with _environment(_gpu(number)):
+        with _environment(gpu_of(number)):
             process.start()
     finally:
         signal.signal(signal.SIGINT, before)
@@ -67,8 +67,8 @@ def failure_of(process: SpawnProcess) -> str:
     return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed (exit status {code})"
 
 
-def _gpu(number: int) -> dict[str, str]:
-    """Return the environment variables that limit a worker to one GPU; empty with at most one GPU."""
+def gpu_of(number: int) -> dict[str, str]:
+    """Return the environment variables that limit worker ``number`` to one GPU; empty with at most one GPU."""
     import torch
 
     given = os.environ.get(GPUS)

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import runs
+from nas.jobs.processes import GPUS
 from tests.nas.runs.examples import metrics
 
 COMMAND = ["nas.search", "+space=token_hybrid"]
@@ -39,6 +41,22 @@ def test_a_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert runs.run_once(tmp_path, COMMAND).metrics.finished
     assert ran == [[*COMMAND, f"output={tmp_path}"]]
     assert runs.finished_run(tmp_path) == tmp_path / "search/one"
+
+
+def test_runs_are_spread_over_the_gpus_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GPUS, "2,5")
+    given: list[dict[str, str]] = []
+    together = threading.Barrier(2)  # a worker that ends early would take the next run, too
+
+    def finish(full: list[str], environment: dict[str, str], *_: Any) -> None:
+        given.append(environment)
+        together.wait(timeout=60)
+        leave_run(Path(full[-1].removeprefix("output=")) / "search/one", finished=True)
+
+    monkeypatch.setattr(runs, "execute", finish)
+    runs.run_all({tmp_path / str(index): COMMAND for index in range(4)}, 2, {"A": "b"})
+    assert sorted(one[GPUS] for one in given) == ["2", "2", "5", "5"]
+    assert all(one["A"] == "b" for one in given)
 
 
 def test_a_stopped_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

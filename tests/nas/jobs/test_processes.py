@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nas.jobs.processes import GPUS, _environment, _gpu
+from nas.jobs.processes import GPUS, _environment, gpu_of
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_each_worker_sees_one(
         monkeypatch.setenv(GPUS, visible)
     told = []
     for number in range(4):
-        with _environment(_gpu(number)):
+        with _environment(gpu_of(number)):
             told.append(os.environ.get(GPUS))
     assert told == seen
     assert os.environ.get(GPUS) == visible
