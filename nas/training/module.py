@@ -313,7 +313,7 @@ class TrainingModule(lightning.LightningModule):
         """Update the weights, and then their average."""
         super().optimizer_step(*args, **kwargs)
         if self.averaged is not None:
-            self.averaged.update(self.model, self.global_step)
+            self.averaged.update(self.model, self.global_step + 1)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the loss of the latest step; a replayed step already has its gradients."""

@@ -61,7 +61,7 @@ def test_a_group_that_is_selected_right(options: list[str]) -> None:
 
 
 def test_the_groups_of_a_command_are_those_of_its_file_and_of_what_it_includes() -> None:
-    common = {"model", "data", "relaxation", "budget", "trainer", "experiment"}
+    common = {"model", "data", "relaxation", "budget", "trainer", "logger", "experiment"}
     assert groups_of("train") == common
     assert groups_of("sweep") == {*common, "searcher", "sweep"}
     assert all(map(is_group, common))

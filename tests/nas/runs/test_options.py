@@ -29,8 +29,8 @@ def test_a_resumed_run_may_go_on_elsewhere_and_further_but_not_in_another_precis
     assert not NOT_COMPARED & {*options.DEVICE, *options.PLACES, "trainer.steps", "seed"}
 
 
-def test_machines_of_one_study_may_differ_in_device_place_and_plugins_alone() -> None:
-    assert {*options.DEVICE, "trainer.devices", "data.path", "data.tokenizer", "plugins"} == MAY_DIFFER
+def test_machines_of_one_study_may_differ_in_device_place_plugins_and_loggers_alone() -> None:
+    assert {*options.DEVICE, "trainer.devices", "data.path", "data.tokenizer", "plugins", *options.LOGGING} == MAY_DIFFER
 
 
 def test_neither_the_folder_nor_a_place_is_varied() -> None:
