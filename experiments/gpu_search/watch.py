@@ -78,7 +78,9 @@ def profiled_without_graphs(module: TrainingModule) -> Profile:
     batches = iter(TrainingStream(module.task, 0, PROFILED + 2, trainer.bilevel))
 
     def step() -> None:
-        batch = Scored(*(None if x is None else x.to(module.device) for x in next(batches)))  # type: ignore[arg-type]
+        given = next(batches)
+        assert isinstance(given, Scored)
+        batch = Scored(*(None if x is None else x.to(module.device) for x in given))  # type: ignore[arg-type]
         with module.autocast():
             loss = module.training_step(batch, 0)
         optimizer.zero_grad()

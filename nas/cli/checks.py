@@ -39,7 +39,7 @@ def check(config: RunConfig) -> None:
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
     _check_device(config.trainer)
-    check_batch_size(config.data.batch_size)
+    check_batch_size(config.data.batch_size, config.trainer.accumulate)
     if not (isinstance(config, CompareConfig) and config.runs):  # options of its runs are still to come
         check_together(config)
 

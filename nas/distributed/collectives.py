@@ -6,6 +6,7 @@ returns its argument.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,8 @@ from nas.distributed.launch import launched
 from nas.errors import UserError
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise a UserError if a batch cannot be split evenly over the processes."""
+def check_batch_size(batch_size: int, accumulate: int = 1) -> None:
+    """Raise a UserError if a batch cannot be split evenly over the processes, and then into micro-batches."""
     world = launched().world
     if batch_size % world:
         above = -(-batch_size // world) * world
@@ -26,15 +27,49 @@ def check_batch_size(batch_size: int) -> None:
             f"data.batch_size={batch_size} counts the sequences of a step over all processes and cannot be split "
             f"evenly over {world} processes; give {above}, or start {fewer}."
         )
+    own = batch_size // world
+    if own % accumulate:
+        fewer = max(count for count in range(1, accumulate) if own % count == 0)
+        each = f", {own} for each of {world} processes," if world > 1 else ""
+        raise UserError(
+            f"trainer.accumulate={accumulate} splits the sequences of a step, but data.batch_size={batch_size}{each} "
+            f"cannot be split evenly into {accumulate} micro-batches; give trainer.accumulate={fewer}, or "
+            f"data.batch_size={-(-own // accumulate) * accumulate * world}."
+        )
+
+
+class Place(NamedTuple):
+    """Which of the equal parts of a batch: consecutive sequences, for one process or one micro-batch of it.
+
+    Attributes:
+        part: number of the part, from 0.
+        parts: number of parts.
+    """
+
+    part: int
+    parts: int
+
+    def within(self, part: int, parts: int) -> "Place":
+        """Return the place of a part of this part."""
+        return Place(self.part * parts + part, self.parts * parts)
+
+
+def own_place() -> Place:
+    """Return the place of this process's sequences in each batch."""
+    return Place(launched().rank, launched().world)
 
 
 def own_rows(batch: Batch) -> Batch:
     """Return this process's sequences of a batch."""
-    started = launched()
-    if started.world == 1:
+    return rows_at(batch, own_place())
+
+
+def rows_at(batch: Batch, place: Place) -> Batch:
+    """Return the sequences of one part of a batch."""
+    if place.parts == 1:
         return batch
-    count = len(batch.tokens) // started.world
-    rows = slice(started.rank * count, (started.rank + 1) * count)
+    count = len(batch.tokens) // place.parts
+    rows = slice(place.part * count, (place.part + 1) * count)
     return Batch(*(None if x is None else x[rows] for x in batch))  # type: ignore[arg-type]
 
 
@@ -56,6 +91,20 @@ def part_of_mean(values: Tensor) -> Tensor:
     count = torch.full((), values.numel(), dtype=torch.int64, device=values.device)
     torch.distributed.all_reduce(count)
     return values.sum() * (world / count)
+
+
+def parts_of_scored(counts: Sequence[int], device: torch.device) -> list[float | Tensor]:
+    """Return the share of each micro-batch in the scored tokens of a step, over all processes.
+
+    Args:
+        counts: number of scored tokens of each micro-batch of this process.
+        device: device of the training.
+    """
+    if launched().world == 1:
+        return [count / max(1, sum(counts)) for count in counts]
+    each = torch.tensor(counts, device=device)
+    torch.distributed.all_reduce(each)
+    return list((each / each.sum().clamp(min=1)).unbind())
 
 
 def average(value: Tensor) -> Tensor:
@@ -86,14 +135,19 @@ def average_over(batches: Sequence[Batch], value: float, device: torch.device) -
     return (sums[0] / sums[1]).item()
 
 
-def over_all_rows(weigh: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+def over_all_rows(weigh: Callable[[Tensor], Tensor], logits: Tensor, place: Place | None = None) -> Tensor:
     """Apply ``weigh`` to rows [B, ...] with the random numbers that these rows have in the whole batch.
 
     Every process draws for the whole batch, from generators of the same seed, and returns its own rows.
+
+    Args:
+        weigh: function of rows that draws random numbers.
+        logits: the rows.
+        place: place of the rows in the batch; None for the rows of this process.
     """
-    started = launched()
-    if started.world == 1:
+    part, parts = place or own_place()
+    if parts == 1:
         return weigh(logits)
-    own, rest = len(logits), started.world - 1 - started.rank
-    whole = F.pad(logits, (0, 0) * (logits.ndim - 1) + (started.rank * own, rest * own))
-    return weigh(whole)[started.rank * own : (started.rank + 1) * own]
+    own, rest = len(logits), parts - 1 - part
+    whole = F.pad(logits, (0, 0) * (logits.ndim - 1) + (part * own, rest * own))
+    return weigh(whole)[part * own : (part + 1) * own]

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from nas.data.batch import BITS as BITS
 from nas.data.batch import HIGHER as HIGHER
+from nas.relaxations import precise
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy [n] of each scored token, in nats, for logits [n, vocab] and targets [n]."""
-    return F.cross_entropy(logits.float(), targets, reduction="none")
+    """Return the cross-entropy [n] of each scored token, in nats, for logits [n, vocab] and targets [n].
+
+    It is computed in float32, or in float64 for float64 logits.
+    """
+    return F.cross_entropy(precise(logits), targets, reduction="none")
 
 
 def quality_of(

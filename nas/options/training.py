@@ -103,7 +103,7 @@ class BudgetConfig:
 
 @dataclass
 class TrainerConfig:
-    """Length of training, optimiser (AdamW with warm-up and cosine decay) and devices."""
+    """Length of training, optimiser, schedule of the learning rate, and devices."""
 
     steps: int = option("training steps", at_least=1, ceiling=10**9)
     learning_rate: float = option("peak learning rate of the weights", above=0, ceiling=10)
@@ -135,4 +135,10 @@ class TrainerConfig:
     cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
     activation_checkpointing: bool = option(
         "whether the backward pass computes each block again, so that its activations take no memory", default=False
+    )
+    accumulate: int = option(
+        "micro-batches into which the batch of a step is split, which take less memory",
+        default=1,
+        at_least=1,
+        ceiling=10**6,
     )

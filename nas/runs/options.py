@@ -11,8 +11,11 @@ CODE = ("plugins",)
 """Options for modules of plugins, which another machine may have installed as packages."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
 """Options for the processes of a run."""
-DEVICE = ("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing")
-"""Options for the device and the precision of each process."""
+DEVICE = (
+    *("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing"),
+    *("trainer.accumulate",),
+)
+"""Options for the device and the precision of each process, and for how it computes a step."""
 MACHINE = (*PROCESSES, *DEVICE)
 """Options that depend on the machine."""
 AMOUNT = ("sweep.trials", "sweep.workers", "sweep.retries", "workers", "seeds", "timing")

@@ -124,26 +124,26 @@ class ArchitectureLogits(nn.Module):
             bases = torch.tensor([line.base for line in cost.lines[layer]])
             self.logits[str(layer)].copy_(-LEAN * (bases - bases.min()) / (bases.max() - bases.min()).clamp(min=1e-9))
 
-    def cost(self, cost: SpaceCost, measured: Measured, hard: bool = False) -> Tensor:
+    def cost(self, cost: SpaceCost, measured: Measured, hard: bool = False, update: bool = True) -> Tensor:
         """Return the expected relative cost, with a gradient for architecture logits and router logits.
 
-        Options that this step did not compute count with their running softmax share. The shares of this step change
-        the running shares.
+        Options that this step did not compute count with their running softmax share.
 
         Args:
             cost: cost of the space.
             measured: shares of this step.
             hard: whether a chunk counts as softmax if its softmax logit is the larger one, as after the search. The
                 gradient is always that of the route weights of this step.
+            update: whether the shares of this step change the running shares.
         """
-        return cost.expected(self._weights(), self._updated(measured.cells, measured.shares[:, int(hard)]))
+        return cost.expected(self._weights(), self._updated(measured.cells, measured.shares[:, int(hard)], update))
 
-    def cost_by_layer(self, cost: SpaceCost, measured: Measured, hard: bool = False) -> Tensor:
+    def cost_by_layer(self, cost: SpaceCost, measured: Measured, hard: bool = False, update: bool = True) -> Tensor:
         """Return the expected relative cost [layers] of each layer; see `cost` for the arguments."""
-        shares = self._updated(measured.cells, measured.shares[:, int(hard)])
+        shares = self._updated(measured.cells, measured.shares[:, int(hard)], update)
         return cost.expected_by_layer(self._weights(), shares)
 
-    def routed_cost(self, cost: SpaceCost, measured: Measured) -> Tensor:
+    def routed_cost(self, cost: SpaceCost, measured: Measured, update: bool = True) -> Tensor:
         """Return the part of the relative cost that routers control, for layers that are drawn uniformly.
 
         Architecture logits do not learn here. A searcher selects one architecture after training, and the budget
@@ -161,10 +161,11 @@ class ArchitectureLogits(nn.Module):
 
         Args:
             cost: cost of the space.
-            measured: shares of this step, which change the running shares.
+            measured: shares of this step.
+            update: whether they change the running shares.
         """
         hard = measured.shares[:, 1]
-        mean = cost.expected(self._of_routers, self._updated(measured.cells, hard)).detach()
+        mean = cost.expected(self._of_routers, self._updated(measured.cells, hard, update)).detach()
         slopes = cost.tables(mean.device, mean.dtype)[1] * self._with_own_router
         steered = (_with_padding(slopes)[measured.cells] * hard).sum()
         return mean + steered - steered.detach()
@@ -175,12 +176,19 @@ class ArchitectureLogits(nn.Module):
         each = [self.probabilities(layer) for layer in range(len(self.space.options))]
         return torch.stack([own if len(own) == most else F.pad(own, (0, most - len(own))) for own in each])
 
-    def _updated(self, cells: Tensor, shares: Tensor) -> Tensor:
-        """Update the running shares; returns [layers, most options] shares, those of this step or else running ones."""
+    def _updated(self, cells: Tensor, shares: Tensor, update: bool) -> Tensor:
+        """Return [layers, most options] shares, those of this step or else running ones, and update the running ones.
+
+        Args:
+            cells, shares: see `Measured`.
+            update: whether to update them.
+        """
         if not len(cells):
             return self.shares.clone()
         running = _with_padding(self.shares)
         mixed = running.index_put((cells,), shares.to(running))[:-1].view_as(self.shares)
+        if not update:
+            return mixed
         new = average(shares.detach()).to(running)
         self.shares.copy_(running.index_copy(0, cells, running[cells].lerp(new, 1 - RUNNING))[:-1].view_as(self.shares))
         return mixed

@@ -75,7 +75,7 @@ def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
 
     Graphs are not used with several processes, which exchange gradients during the backward pass. They are not used in
     float16 either, since the factor that scales the loss changes, nor with activation checkpointing, which reads the
-    state of the random generators.
+    state of the random generators. Nor are they used with gradient accumulation.
     """
     if trainer.cuda_graphs is False or not tokens.is_cuda or trainer.precision == "16-mixed":
         return False

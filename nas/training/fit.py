@@ -73,7 +73,9 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             use_distributed_sampler=False,
         )
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
-        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel).loader(pin_memory)
+        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel, config.accumulate).loader(
+            pin_memory
+        )
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.collect()
     module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU

@@ -1,6 +1,6 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +17,7 @@ from nas.config import RunConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import seed_default, stable_seed
 from nas.distributed.collectives import (
+    Place,
     average,
     average_over,
     averages,
@@ -31,9 +32,10 @@ from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import quality_of, token_losses
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
-from nas.models.language_model import LanguageModel, RunBlock, recompute_block, run_block
+from nas.models.language_model import LanguageModel, Output, RunBlock, recompute_block, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
+from nas.models.recording import without_autocast_cache
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate, keep_at_random
 from nas.runs.history import PROBABILITY, SHARE
 from nas.search_spaces.space import Space, option_name
@@ -41,6 +43,7 @@ from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDr
 from nas.supernet.dense_start import as_softmax, with_softmax
 from nas.supernet.placement import LATEST, Placement
 from nas.supernet.supernet import Supernet
+from nas.training.accumulation import Micro, Split, joined, parts_of_chunks, split, summed, weighed
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.training.distillation import Teacher
@@ -49,6 +52,10 @@ from nas.training.optimizer import parameter_groups, router_parameters, routers_
 
 DISTILLATION = "distillation"
 """Name of the logged divergence from the model of the dense phase."""
+
+
+Mean = Callable[[Tensor], Tensor]
+"""Maps values of scored tokens, or of sequences, to what they add to the mean over the step."""
 
 
 def chooses(step: int) -> bool:
@@ -87,20 +94,34 @@ class Spent(NamedTuple):
         return cls(cost, cost)
 
 
-class TrainingStream(IterableDataset[Scored]):
-    """The scored training batches of a task from a given step on, with the rows of this process."""
+Given = Scored | Split
+"""What a training step gets: its batch, or the micro-batches of it."""
 
-    def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False) -> None:
+
+class TrainingStream(IterableDataset[Given]):
+    """The scored training batches of a task from a given step on, with the rows of this process.
+
+    Args:
+        task: task of the training.
+        first_step: step of the first batch.
+        steps: steps of the training.
+        bilevel: whether steps alternate between two disjoint parts of the data.
+        accumulate: number of micro-batches into which each batch is split.
+    """
+
+    def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False, accumulate: int = 1) -> None:
         self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
+        self._accumulate = accumulate
 
-    def __iter__(self) -> Iterator[Scored]:
+    def __iter__(self) -> Iterator[Given]:
         for step in range(self._first, self._steps):
             part: Part = "all"
             if self._bilevel:
                 part = "choices" if chooses(step) else "weights"
-            yield own_rows(self._task.train_batch(step, part)).scored()
+            batch = self._task.train_batch(step, part)
+            yield own_rows(batch).scored() if self._accumulate == 1 else split(batch, self._accumulate)
 
-    def loader(self, pin_memory: bool) -> DataLoader[Scored]:
+    def loader(self, pin_memory: bool) -> DataLoader[Given]:
         """Return a loader that yields the batches unchanged. Pinned memory lets copies overlap computation."""
         return DataLoader(self, batch_size=None, pin_memory=pin_memory)
 
@@ -222,18 +243,31 @@ class TrainingModule(lightning.LightningModule):
             self.model = self._make_model()
             self.model.load_state_dict(weights)
 
-    def training_step(self, batch: Scored, index: int) -> Tensor:
+    def training_step(self, batch: Given, index: int) -> Tensor:
         self._place_in_time()
         moment = self._moment()
-        self._replayed = self._recorded(batch, moment)
-        seed_default(self.device, self.config.seed, "step", self.global_step)
-        loss, figures = (self._replayed or self.compute)(batch, moment)
+        if isinstance(batch, Scored):
+            self._replayed = self._recorded(batch, moment)
+            self._seed()
+            loss, figures = (self._replayed or self.compute)(batch, moment)
+        else:
+            with without_autocast_cache(self.device.type):  # which would keep weights that were cast without gradients
+                loss, figures = self._accumulated(weighed(batch), moment)
         self.latest |= figures
         if self.supernet.searches or self._dense_layers:
             self._begin_routing_in_time()
         if self.supernet.searches:
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
+
+    def _seed(self) -> None:
+        """Seed the random numbers of this step; each micro-batch draws those of the whole batch."""
+        seed_default(self.device, self.config.seed, "step", self.global_step)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Clear gradients unless they are those of the first micro-batches, since Lightning clears after the step."""
+        if self.config.trainer.accumulate == 1:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the loss of the latest step; a replayed step already has its gradients."""
@@ -264,15 +298,90 @@ class TrainingModule(lightning.LightningModule):
 
     def compute(self, batch: Scored, moment: Moment) -> Computed:
         """Compute the loss and figures of a step on the batch's device, without waiting for it."""
-        policy, layer_choices = self._start
-        if not moment.dense:
-            policy, layer_choices = self._relaxed(moment), self._drawn(moment)
-        run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
-        output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
+        output = self._forward(batch, moment)
         measured = None if moment.dense else self.architecture_logits.measured(output.routing)
         loss, figures = self._scored(output.logits, batch, measured, moment)
         self._measure_threshold(output.routing, figures, moment)
         return Computed(loss, averages(figures))
+
+    def _forward(self, batch: Scored, moment: Moment, place: Place | None = None) -> Output:
+        """Return the logits of the scored tokens and the routings of a step.
+
+        Args:
+            batch: tokens and scored positions.
+            moment: state of the schedules.
+            place: place of a micro-batch in the batch of its step; None for all rows of this process.
+        """
+        policy, layer_choices = self._start
+        if not moment.dense:
+            policy, layer_choices = self._relaxed(moment, place), self._drawn(moment)
+        run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
+        output: Output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
+        return output
+
+    def _accumulated(self, micros: Sequence[Micro], moment: Moment) -> Computed:
+        """Compute the figures of a step, and its gradients but for those of its last micro-batch.
+
+        Returns:
+            Loss of the last micro-batch, which Lightning differentiates, and the figures of the step.
+        """
+        self.zero_grad()
+        surveys = not moment.dense and self._priced
+        budgeted, parts = self._surveyed(micros, moment) if surveys else ({}, [0.0] * len(micros))
+        figures, routings, loss = list[dict[str, Tensor]](), list[dict[int, list[Routing]]](), torch.zeros(())
+        for number, (micro, part) in enumerate(zip(micros, parts, strict=True)):
+            self._seed()
+            output = self._forward(micro.batch, moment, micro.place)
+            loss, own = self._losses(output.logits, micro.batch, micro.mean)
+            if surveys:
+                measured = self.architecture_logits.measured(output.routing)
+                spent = self._spent(loss, measured, update=False)
+                loss = loss + part * self.budget.penalty(spent.priced, moment.route_dropout)
+            loss = self._distilled(loss, output.logits, micro.batch, moment, own, micro.mean)
+            figures.append(own)
+            routings.append(joined([output.routing]))
+            if number + 1 < len(micros):
+                self._differentiate(loss)
+        total = summed(figures)
+        if not surveys:
+            budgeted = self._budgeted_together(total["loss"], routings, moment)
+        return Computed(loss, averages(total | budgeted))
+
+    @torch.no_grad()
+    def _surveyed(self, micros: Sequence[Micro], moment: Moment) -> tuple[dict[str, Tensor], list[float]]:
+        """Update the budget by all micro-batches of a step before any is differentiated.
+
+        Returns:
+            Figures of the budget, and the share of each micro-batch in the chunks of the step.
+        """
+        losses, routings = [], []
+        for micro in micros:
+            self._seed()
+            logits, routing = self._forward(micro.batch, moment, micro.place)
+            losses.append(micro.mean(token_losses(logits.flatten(0, -2), micro.batch.targets)))
+            routings.append(routing)
+        return self._budgeted_together(torch.stack(losses).sum(), routings, moment), parts_of_chunks(routings)
+
+    @torch.no_grad()
+    def _budgeted_together(
+        self, loss: Tensor, routings: Sequence[dict[int, list[Routing]]], moment: Moment
+    ) -> dict[str, Tensor]:
+        """Update the budget by the loss and the routings of all micro-batches of a step; returns its figures."""
+        routing = joined(routings)
+        measured = None if moment.dense else self.architecture_logits.measured(routing)
+        figures = dict[str, Tensor]()
+        if self.supernet.searches:
+            figures = self._figures_of(self._budgeted(loss, measured, moment))
+            self._measure_threshold(routing, figures, moment)
+        elif self._dense_layers and moment.dense:
+            self.budget.note(average(loss))
+        return figures
+
+    def _differentiate(self, loss: Tensor) -> None:
+        """Add the gradients of a micro-batch, scaled as Lightning scales those of the last one."""
+        scaler = None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
+        with torch.autocast(self.device.type, enabled=False):
+            (loss if scaler is None else scaler.scale(loss)).backward()
 
     def _drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
         """Return what each layer computes in a routed step; ``run`` calls the draw."""
@@ -289,24 +398,38 @@ class TrainingModule(lightning.LightningModule):
             measured: softmax shares of the step; None during the dense phase.
             moment: state of the schedules.
         """
-        logits = logits.flatten(0, -2)
-        losses = token_losses(logits, batch.targets)
-        loss = part_of_mean(losses)
-        correct = logits.detach().argmax(-1) == batch.targets
-        measure = self.task.quality
-        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
-        figures = {"loss": loss.detach(), measure: quality}
+        loss, figures = self._losses(logits, batch, part_of_mean)
         if self.supernet.searches:
             cost = self._budgeted(loss.detach(), measured, moment)
-            figures |= {self.cost.figure: cost.total.detach(), "multiplier": self.budget.pressure}
+            figures |= self._figures_of(cost)
             loss = loss + self.budget.penalty(cost.priced, moment.route_dropout)
         elif self._dense_layers and moment.dense:
             self.budget.note(average(loss.detach()))
-        if self.teacher is not None and moment.distillation is not None and not moment.dense:
-            divergence = part_of_mean(self.teacher.divergence(logits, batch))
-            figures[DISTILLATION] = divergence.detach()
-            loss = loss + moment.distillation * divergence
-        return Computed(loss, figures)
+        return Computed(self._distilled(loss, logits, batch, moment, figures, part_of_mean), figures)
+
+    def _losses(self, logits: Tensor, batch: Scored, mean: Mean) -> Computed:
+        """Return the mean loss of scored tokens, and loss and quality as figures."""
+        logits = logits.flatten(0, -2)
+        losses = token_losses(logits, batch.targets)
+        loss = mean(losses)
+        correct = logits.detach().argmax(-1) == batch.targets
+        measure = self.task.quality
+        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), mean)
+        return Computed(loss, {"loss": loss.detach(), measure: quality})
+
+    def _distilled(
+        self, loss: Tensor, logits: Tensor, batch: Scored, moment: Moment, figures: dict[str, Tensor], mean: Mean
+    ) -> Tensor:
+        """Return the loss with the divergence from the model of the dense phase, if any, and add it to the figures."""
+        if self.teacher is None or moment.distillation is None or moment.dense:
+            return loss
+        divergence = mean(self.teacher.divergence(logits.flatten(0, -2), batch))
+        figures[DISTILLATION] = divergence.detach()
+        return loss + moment.distillation * divergence
+
+    def _figures_of(self, spent: Spent) -> dict[str, Tensor]:
+        """Return the figures of the budget in a step."""
+        return {self.cost.figure: spent.total.detach(), "multiplier": self.budget.pressure}
 
     def _begin_routing_in_time(self) -> None:
         """End the dense phase if it is time, and keep the weights at its end as those of the teacher."""
@@ -315,37 +438,60 @@ class TrainingModule(lightning.LightningModule):
         if self.teacher is not None and was_dense and not self.budget.dense:
             self.teacher.keep(self.model)
 
-    def _relaxed(self, moment: Moment) -> Policy:
-        """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share."""
+    def _relaxed(self, moment: Moment, place: Place | None = None) -> Policy:
+        """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share.
+
+        Args:
+            moment: state of the schedules.
+            place: see `_forward`.
+        """
         if self.model.architecture.given_routing is not None:
-            return policy_of(self.model.architecture, moment.allowed)
+            given = policy_of(self.model.architecture, moment.allowed)
+            if place is None:
+                return given
+            return lambda layer, logits: over_all_rows(lambda rows: given(layer, rows), logits, place)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
 
         def weigh(rows: Tensor) -> Tensor:
             weights = relaxation(rows, moment.temperature)
             return weights if moment.route_dropout is None else keep_at_random(weights, moment.route_dropout)
 
-        return lambda layer, logits: over_all_rows(weigh, logits)
+        return lambda layer, logits: over_all_rows(weigh, logits, place)
 
     def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Spent:
         """Return the relative cost of a step, and update the budget with it."""
+        cost = self._spent(loss, measured)
         if measured is None:
             self.budget.note(average(loss))
+        elif self._steered:
+            noted = average(loss) if self.budget.watches_loss else None
+            self.budget.update(
+                average(cost.priced.detach()), moment.allowed, moment.min_multiplier, noted, moment.route_dropout
+            )
+        return cost
+
+    def _spent(self, loss: Tensor, measured: Measured | None, update: bool = True) -> Spent:
+        """Return the relative cost of a step; ``update`` says whether its shares change the running shares."""
+        logits, hard = self.architecture_logits, self._by_logits
+        if measured is None:
             return Spent.of(loss.new_full((), self.budget.first))
         if self.budget.by_layer:
-            costs = self.architecture_logits.cost_by_layer(self.cost, measured, hard=self._by_logits)
-            cost = Spent(costs.sum() + self.cost.relative(self.cost.fixed), self.budget.scaled(costs))
-        elif self.config.relaxation.name not in UNLEARNT:
-            cost = Spent.of(self.architecture_logits.cost(self.cost, measured, hard=self._by_logits))
-        else:
-            cost = Spent.of(self.architecture_logits.routed_cost(self.cost, measured))
-            if not self.space.routed:
-                return cost  # no trainable parameter affects it
-        noted = average(loss) if self.budget.watches_loss else None
-        self.budget.update(
-            average(cost.priced.detach()), moment.allowed, moment.min_multiplier, noted, moment.route_dropout
-        )
-        return cost
+            costs = logits.cost_by_layer(self.cost, measured, hard, update)
+            return Spent(costs.sum() + self.cost.relative(self.cost.fixed), self.budget.scaled(costs))
+        if self.config.relaxation.name not in UNLEARNT:
+            return Spent.of(logits.cost(self.cost, measured, hard, update))
+        return Spent.of(logits.routed_cost(self.cost, measured, update))
+
+    @property
+    def _steered(self) -> bool:
+        """Whether a routed step updates the multiplier: something that is trained or routed affects the cost."""
+        return self.config.relaxation.name not in UNLEARNT or bool(self.space.routed) or self.budget.by_layer
+
+    @property
+    def _priced(self) -> bool:
+        """Whether a trainable parameter affects the cost of a routed step."""
+        learns = self.config.relaxation.name not in UNLEARNT and bool(self.space.choosing)
+        return self.supernet.searches and (learns or (bool(self.space.routed) and self._by_logits))
 
     def _measure_threshold(self, routing: dict[int, list[Routing]], figures: dict[str, Tensor], moment: Moment) -> None:
         """For an exact budget, set the distance by which routers move to the allowed cost after this step."""

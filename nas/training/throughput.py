@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 
 from nas.data import Scored
-from nas.training.module import TrainingModule
+from nas.training.module import Given, TrainingModule
 
 
 class Throughput(lightning.Callback):
@@ -33,15 +33,16 @@ class Throughput(lightning.Callback):
         """Median throughput; None before the first logged step."""
         return statistics.median(self.rates) if self.rates else None
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Scored, index: int) -> None:
+    def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Given, index: int) -> None:
         if self._since is None:
             self._since, self._before = time.monotonic(), self.tokens
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Scored, index: int
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Given, index: int
     ) -> None:
         assert isinstance(module, TrainingModule)
-        self.tokens += batch.tokens.numel() * trainer.world_size
+        micro = [batch] if isinstance(batch, Scored) else batch.batches
+        self.tokens += sum(one.tokens.numel() for one in micro) * trainer.world_size
         if module.logs_at(trainer.global_step):
             assert self._since is not None
             module.figures()  # waits for the GPU

@@ -1,0 +1,102 @@
+"""Gradient accumulation: the batch of a training step is computed in several micro-batches, which need less memory.
+
+The micro-batches of a step are consecutive sequences of its batch, in equal parts. Everything else sees one step: the
+budget, schedules, random numbers, checkpoints and curves are those of the whole batch. The loss of the step is the mean
+over its scored tokens, so a micro-batch counts by the number of its scored tokens. The penalty of the budget is a mean
+over chunks, so there it counts by the number of its chunks.
+
+The multiplier of a step follows from the cost of the whole step, and each gradient contains the multiplier. A search
+with routers therefore measures all micro-batches before it differentiates the first one. This takes one forward pass
+more, in routed steps alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas.data import IGNORE, Batch, Scored
+from nas.distributed.collectives import Place, own_place, part_of_mean, parts_of_scored, rows_at
+from nas.models.mixers import Routing
+
+
+class Split(NamedTuple):
+    """The batch of a step in micro-batches.
+
+    Attributes:
+        batches: the micro-batches. One without scored tokens has a single target, `IGNORE`.
+        scored: number of scored tokens of each.
+    """
+
+    batches: list[Scored]
+    scored: list[int]
+
+
+class Micro(NamedTuple):
+    """A micro-batch of a step.
+
+    Attributes:
+        batch: its tokens and targets.
+        place: place of its sequences in the batch of the step.
+        weight: its share of the scored tokens of the step, over all processes.
+    """
+
+    batch: Scored
+    place: Place
+    weight: float | Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return what values of its scored tokens, or of its sequences, add to the mean of the step."""
+        return part_of_mean(values) * self.weight
+
+
+def split(batch: Batch, count: int) -> Split:
+    """Return this process's sequences of a batch in so many micro-batches."""
+    batches = [rows_at(batch, own_place().within(index, count)).scored() for index in range(count)]
+    scored = [len(one.targets) for one in batches]
+    return Split([one if number else _unscored(one) for one, number in zip(batches, scored, strict=True)], scored)
+
+
+def _unscored(batch: Scored) -> Scored:
+    """Return a micro-batch without scored tokens with one place, since a model computes at least one."""
+    return batch._replace(places=torch.zeros(1, dtype=torch.long), targets=torch.full((1,), IGNORE))
+
+
+def weighed(given: Split) -> list[Micro]:
+    """Return the micro-batches of a step with their weights."""
+    weights = parts_of_scored(given.scored, given.batches[0].tokens.device)
+    count = len(given.batches)
+    return [
+        Micro(batch, own_place().within(index, count), weight)
+        for index, (batch, weight) in enumerate(zip(given.batches, weights, strict=True))
+    ]
+
+
+def joined(routings: Sequence[dict[int, list[Routing]]]) -> dict[int, list[Routing]]:
+    """Return the routings of a step from those of its micro-batches, as one sequence and without gradients."""
+    return {
+        layer: [
+            Routing(
+                torch.cat([routing[layer][index].logits.detach().flatten(0, 1) for routing in routings])[None],
+                torch.cat([routing[layer][index].weights.detach().flatten(0, 1) for routing in routings])[None],
+                one.chunk_size,
+            )
+            for index, one in enumerate(decided)
+        ]
+        for layer, decided in routings[0].items()
+    }
+
+
+def parts_of_chunks(routings: Sequence[dict[int, list[Routing]]]) -> list[float]:
+    """Return the share of each micro-batch in the chunks of a step: those of its first router."""
+    counts = [next((own[0].logits.numel() for own in routing.values()), 1) for routing in routings]
+    return [count / sum(counts) for count in counts]
+
+
+def summed(figures: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the sum of each figure over the micro-batches of a step."""
+    total: dict[str, Tensor] = {}
+    for own in figures:
+        total = {name: value + total[name] if name in total else value for name, value in own.items()}
+    return total
