@@ -13,6 +13,7 @@ from nas.distributed.devices import AUTO
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
 from nas.errors import UserError, user_errors
+from nas.options.training import BEST, LAST, OPTIMIZERS, SCHEDULES
 from nas.relaxations import RELAXATIONS, UNLEARNT
 from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
@@ -34,6 +35,9 @@ def check(config: RunConfig) -> None:
     check_choice("relaxation.name", config.relaxation.name, RELAXATIONS)
     if config.relaxation.router is not None:
         check_choice("relaxation.router", config.relaxation.router, RELAXATIONS)
+    check_choice("trainer.schedule", config.trainer.schedule, SCHEDULES)
+    check_choice("trainer.optimizer", config.trainer.optimizer, OPTIMIZERS)
+    check_choice("trainer.answer", config.trainer.answer, (LAST, BEST))
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
     if isinstance(config, SweepConfig):
@@ -52,11 +56,8 @@ def check_together(config: RunConfig) -> None:
             f"budget.by_layer=true needs layers that are learnt, but relaxation.name={config.relaxation.name} draws "
             "them; give budget.by_layer=false, or searcher=gradient."
         )
-    if config.budget.distillation and config.trainer.strategy == "fsdp":
-        raise UserError(
-            f"budget.distillation={config.budget.distillation:g} keeps a whole copy of the model, which "
-            "trainer.strategy=fsdp shards; give trainer.strategy=ddp or budget.distillation=0."
-        )
+    if config.trainer.strategy == "fsdp":
+        _check_sharding(config)
     with user_errors():
         routed_layers(config.model)
     check_memory(config, root_device(config.trainer))
@@ -137,6 +138,20 @@ def _check_warmup(trainer: TrainerConfig) -> None:
             f"trainer.warmup_steps={trainer.warmup_steps} is over trainer.steps={trainer.steps}, so that the learning "
             f"rate is never reached; give trainer.warmup_steps={trainer.steps // 10}, or more steps."
         )
+
+
+def _check_sharding(config: RunConfig) -> None:
+    """Raise a UserError for an option that needs whole weights, which fsdp shards."""
+    for option, value, needs, without in (
+        ("budget.distillation", config.budget.distillation, "keeps a whole copy of the model", "0"),
+        ("trainer.ema", config.trainer.ema, "keeps a whole copy of the model", "0"),
+        ("trainer.optimizer", config.trainer.optimizer, "orthogonalises whole matrices", "adamw"),
+    ):
+        if str(value) not in ("0", "0.0", without):
+            raise UserError(
+                f"{option}={value if isinstance(value, str) else f'{value:g}'} {needs}, which trainer.strategy=fsdp "
+                f"shards; give trainer.strategy=ddp or {option}={without}."
+            )
 
 
 def _check_one_device(trainer: TrainerConfig) -> None:

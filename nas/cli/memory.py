@@ -20,8 +20,8 @@ from nas.search_spaces.architecture import Layer
 
 GIB = 2**30
 DAY = 86400
-BYTES_PER_PARAMETER = 16
-"""A float32 parameter, its gradient, and the two moments of AdamW."""
+BYTES_PER_PARAMETER = {"adamw": 16, "muon": 12}
+"""A float32 parameter, its gradient, and the two moments of AdamW or the momentum of Muon."""
 BYTES_PER_TOKEN = 17
 """Token id and target in int64, and whether the token is planted."""
 HALF = 2
@@ -120,8 +120,8 @@ def _vocab_size(config: RunConfig) -> int:
 
 def _of_parameters(config: RunConfig, sizes: Sizes) -> Need:
     shards = launched().world if config.trainer.strategy == "fsdp" else 1
-    needed = BYTES_PER_PARAMETER * sizes.parameters // shards
-    return Need(needed, "parameters and the state of AdamW", sizes.options)
+    needed = BYTES_PER_PARAMETER[config.trainer.optimizer] * sizes.parameters // shards
+    return Need(needed, "parameters and the state of the optimizer", sizes.options)
 
 
 def _of_activations(config: RunConfig, sizes: Sizes) -> Need:

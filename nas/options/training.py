@@ -5,6 +5,13 @@ from typing import Any
 
 from nas.search_spaces.options import option
 
+SCHEDULES = ("cosine", "linear", "constant", "wsd")
+"""Schedules of the learning rate, see `nas.training.optimizer.schedule`."""
+OPTIMIZERS = ("adamw", "muon")
+"""Optimisers, see `nas.training.optimizer.build_optimizer`."""
+LAST, BEST = "last", "best"
+"""Weights that a run can end with: those of its last step, or those with the best validation quality."""
+
 
 @dataclass
 class RelaxationConfig:
@@ -135,6 +142,29 @@ class TrainerConfig:
     cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
     activation_checkpointing: bool = option(
         "whether the backward pass computes each block again, so that its activations take no memory", default=False
+    )
+    schedule: str = option(
+        "schedule of the learning rate after the warm-up: cosine, linear, constant, or wsd, which is constant and then "
+        "falls linearly over trainer.decay_share",
+        default="cosine",
+    )
+    decay_share: float = option(
+        "fraction of the steps over which the schedule wsd falls", default=0.2, at_least=0, at_most=1
+    )
+    optimizer: str = option(
+        "adamw, or muon for the matrices of the blocks and AdamW for everything else", default="adamw"
+    )
+    ema: float = option(
+        "decay of the moving average of the weights that evaluation and answer use; 0: no average",
+        default=0.0,
+        at_least=0,
+        below=1,
+    )
+    keep_best: bool = option(
+        "whether a checkpoint of the best validation quality is kept beside those to resume from", default=False
+    )
+    answer: str = option(
+        "weights that the run ends with: last, or best, those of the best validation quality", default=LAST
     )
     accumulate: int = option(
         "micro-batches into which the batch of a step is split, which take less memory",

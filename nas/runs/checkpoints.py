@@ -1,4 +1,7 @@
-"""The checkpoints of a run folder: saved whole, the newest two kept, and the newest one checked before it is used."""
+"""The checkpoints of a run folder: saved whole, the newest two kept, and the newest one checked before it is used.
+
+Beside them may be `BEST`, the weights with the best validation quality, from which no run resumes.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -12,6 +15,8 @@ from nas.files import checksums
 from nas.files.saving import subfolder
 from nas.runs.folder import CHECKPOINTS
 
+BEST = "best.ckpt"
+"""Name of the file with the weights of the best validation quality."""
 KEPT = 2
 """Number of checkpoints in a run folder: the older one is for the case that the newest is damaged."""
 
@@ -33,6 +38,18 @@ def save(folder: Path, step: int, write: Callable[[Path], None]) -> None:
         write(temporary)
     for other in [path for path in paths(folder) if path < final][KEPT - 1 :]:
         other.unlink()
+
+
+def save_best(folder: Path, write: Callable[[Path], None]) -> None:
+    """Save the weights with the best validation quality by calling ``write`` with a path."""
+    with checksums.recording(folder, subfolder(folder, CHECKPOINTS) / BEST) as temporary:
+        write(temporary)
+
+
+def best(folder: Path) -> Path | None:
+    """Return the path of the weights with the best validation quality; None if none are saved."""
+    path = folder / CHECKPOINTS / BEST
+    return path if path.exists() else None
 
 
 def newest_intact(folder: Path, unfit: Callable[[dict[str, Any]], str | None]) -> tuple[Path, int] | None:

@@ -106,8 +106,7 @@ class Recorder(lightning.Callback):
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
             trainer.logger.log_metrics(_validated(module), step)
             with module.autocast():
-                supernet = module.supernet
-                routing = routing_map(supernet.model, module.task, supernet.policy, module.layer_choices)
+                routing = routing_map(module.evaluated, module.task, module.supernet.policy, module.layer_choices)
             if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
                 learnt = module.model.architecture.given_routing is None

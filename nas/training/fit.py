@@ -13,8 +13,10 @@ from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import engine
 from nas.files.saving import subfolder
+from nas.options.training import BEST
 from nas.runs import checkpoints
 from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
+from nas.training.best import KeepBest, restore_best
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
 from nas.training.module import TrainingModule, TrainingStream
@@ -50,6 +52,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         Recorder(run),
         Extension(run, console),
         StopOnDivergence(config.checkpoint_every, scaled=config.precision == "16-mixed"),
+        *([KeepBest(run)] if config.keep_best or config.answer == BEST else []),
         Checkpoints(run, config.checkpoint_every),
         timer,
     ]
@@ -78,6 +81,9 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         )
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     module.collect()
+    if config.answer == BEST and launched().first:
+        restore_best(module, run)
+    module.use_average()
     module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
     module.tokens_per_second = throughput.tokens_per_second

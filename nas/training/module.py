@@ -44,11 +44,12 @@ from nas.supernet.dense_start import as_softmax, with_softmax
 from nas.supernet.placement import LATEST, Placement
 from nas.supernet.supernet import Supernet
 from nas.training.accumulation import Micro, Split, joined, parts_of_chunks, split, summed, weighed
+from nas.training.average import Average
 from nas.training.block_graphs import BlockGraphs
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.training.distillation import Teacher
 from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
-from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
+from nas.training.optimizer import build_optimizer, router_parameters, routers_of, schedule
 
 DISTILLATION = "distillation"
 """Name of the logged divergence from the model of the dense phase."""
@@ -75,6 +76,13 @@ class Validation(NamedTuple):
 
     quality: float
     found: Found | None
+
+
+class Validated(NamedTuple):
+    """The quality of a validation, and the step after which it was measured."""
+
+    step: int
+    quality: float
 
 
 class Spent(NamedTuple):
@@ -170,6 +178,9 @@ class TrainingModule(lightning.LightningModule):
                 router.lean_to_second()
         distils = config.budget.distillation > 0 and self.supernet.searches
         self.teacher = Teacher(self.model, *self._start) if distils else None
+        self.averaged = Average(self.model, config.trainer.ema) if config.trainer.ema else None
+        self.validated: Validated | None = None
+        """Result of the latest validation."""
         self.latest: dict[str, Tensor | float] = {}
         """Figures of the latest step, on the device; see `figures`."""
         self.seconds = 0.0
@@ -225,6 +236,24 @@ class TrainingModule(lightning.LightningModule):
         """Fraction of training done, in [0, 1]."""
         return self.global_step / self.config.trainer.steps
 
+    @property
+    def settled(self) -> bool:
+        """Whether this step trains the model that the run is to find: routing has begun, at the cost of the budget."""
+        if not self.supernet.searches:
+            return not (self._dense_layers and self.budget.dense)
+        placed = self.placement is None or self.placement.decided
+        return placed and not self.budget.dense and self.budget.allowed(self.progress) == self.budget.target
+
+    @property
+    def evaluated(self) -> LanguageModel:
+        """The model by which a training is evaluated: the average of the weights if there is one."""
+        return self.model if self.averaged is None else self.averaged.model
+
+    def use_average(self) -> None:
+        """Replace the weights of the model by their average, if there is one."""
+        if self.averaged is not None:
+            self.model.load_state_dict(self.averaged.model.state_dict())
+
     def configure_model(self) -> None:
         """Shard the model if the strategy has a device mesh; Lightning calls this once all processes run."""
         if self.device_mesh is not None:
@@ -268,6 +297,12 @@ class TrainingModule(lightning.LightningModule):
         """Clear gradients unless they are those of the first micro-batches, since Lightning clears after the step."""
         if self.config.trainer.accumulate == 1:
             super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update the weights, and then their average."""
+        super().optimizer_step(*args, **kwargs)
+        if self.averaged is not None:
+            self.averaged.update(self.model, self.global_step)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the loss of the latest step; a replayed step already has its gradients."""
@@ -623,8 +658,9 @@ class TrainingModule(lightning.LightningModule):
         dense = self.budget.dense
         with self.autocast():
             policy, choices = self._start if dense else (self.supernet.policy, self.layer_choices)
-            result = evaluate(self.model, batches, self.task.quality, policy, choices)
+            result = evaluate(self.evaluated, batches, self.task.quality, policy, choices)
         quality = average_over(batches, result.quality, self.device)
+        self.validated = Validated(self.global_step, quality)
         if dense or not result.counts_by_layer:
             return Validation(quality, None)
         counts = torch.tensor(list(result.counts_by_layer.values()), dtype=torch.float32, device=self.device)
@@ -633,12 +669,7 @@ class TrainingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, self.architecture_logits, trainer),
-            lr=trainer.learning_rate,
-            betas=(0.9, trainer.beta2),
-            fused=True if self.device.type == "cuda" and trainer.precision != "16-mixed" else None,
-        )
+        optimizer = build_optimizer(self.model, self.architecture_logits, trainer, self.device.type == "cuda")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

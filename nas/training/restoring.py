@@ -19,6 +19,8 @@ from nas.training.module import TrainingModule
 
 PARTS = {"state_dict": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict}
 """Parts of a checkpoint beside its step, and their types."""
+ADAMW, MUON = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
+"""Tensors in the state of a parameter, by optimiser."""
 ERRORS = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 """Errors that Lightning and torch raise while they restore a checkpoint with something else in it."""
 
@@ -81,19 +83,26 @@ def unfit(content: Mapping[str, Any], module: TrainingModule) -> str | None:
 
 def _unfit_optimizer(states: list[Any], optimizer: Optimizer) -> str | None:
     """Return why the states of the optimiser do not fit its parameters; None if they do."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
     (state,) = states
     for number, entries in state["state"].items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            if not _is_like(entries[name], parameters[number]):
+        parameter, own = parameters[number]
+        for name in MUON if _is_of_muon(own) else ADAMW:
+            if not _is_like(entries[name], parameter):
                 return f"{name} of parameter {number} differs in shape or type"
-        if entries["step"].numel() != 1:
+        if not _is_of_muon(own) and entries["step"].numel() != 1:
             return f"the step of parameter {number} is not a number"
-    for _, given in zip(optimizer.param_groups, state["param_groups"], strict=True):
-        for value in (given["lr"], given["weight_decay"], given["eps"], *given["betas"]):
+    for own, given in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        further = [given["momentum"]] if _is_of_muon(own) else given["betas"]
+        for value in (given["lr"], given["weight_decay"], given["eps"], *further):
             if not isinstance(value, int | float):
                 return f"an option of the optimizer is {value!r}, which is not a number"
     return None
+
+
+def _is_of_muon(group: Mapping[str, Any]) -> bool:
+    """Return whether a group of parameters is trained by Muon."""
+    return "momentum" in group
 
 
 def _unfit_schedule(schedules: list[Any], groups: int) -> str | None:

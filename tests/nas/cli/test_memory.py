@@ -61,7 +61,7 @@ def test_what_has_no_room_is_refused_with_its_size(
 @pytest.mark.parametrize(
     ("sizes", "option", "purpose"),
     [
-        ({"width": 50_000, "mlp_width": 10_000}, "data.length=256", "parameters and the state of AdamW"),
+        ({"width": 50_000, "mlp_width": 10_000}, "data.length=256", "parameters and the state of the optimizer"),
         ({"width": 4000, "mlp_width": 4000}, "data.length=60000", "activations of a batch"),
     ],
 )

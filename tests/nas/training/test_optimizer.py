@@ -44,3 +44,18 @@ def test_rates_warm_up_and_fall_by_half_a_cosine() -> None:
     assert given[60] == pytest.approx(0.55)
     assert given[110] == pytest.approx(0.1)
     assert given[10:] == sorted(given[10:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("linear", {10: 1, 60: 0.55, 110: 0.1}),
+        ("constant", {10: 1, 60: 1, 110: 1}),
+        ("wsd", {10: 1, 88: 1, 99: 0.55, 110: 0.1}),
+    ],
+)
+def test_schedules_after_the_warm_up(name: str, expected: dict[int, float]) -> None:
+    options = ("trainer.steps=110", "trainer.warmup_steps=10", "trainer.final_learning_rate=0.1")
+    trainer = composed("search", *SEARCH, *options, f"trainer.schedule={name}", "trainer.decay_share=0.2").trainer
+    assert schedule(4, trainer) == 0.5
+    assert {step: schedule(step, trainer) for step in expected} == pytest.approx(expected)
