@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.errors import explain
+from nas.options.logging import LoggerConfig
 from nas.options.tasks import (
     COLUMN,
     MAX_BYTES,
@@ -76,6 +77,7 @@ class RunConfig:
     relaxation: RelaxationConfig = option("how logits become weights")
     budget: BudgetConfig = option("allowed cost")
     trainer: TrainerConfig = option("steps, optimiser and devices")
+    logger: LoggerConfig = option("loggers beside TensorBoard", default_factory=LoggerConfig)
     seed: int = option("seed of all random numbers", at_least=0, ceiling=2**62)
     name: str = option("last part of the name of the run folder")
     output: str = option("folder of all run folders")
@@ -302,6 +304,8 @@ def _current(schema: type, values: dict[str, Any], group: str) -> dict[str, Any]
     for own in fields(schema):
         value = found.get(own.name)
         if isinstance(own.type, type) and is_dataclass(own.type):
+            if own.name not in found and own.default_factory is not dataclasses.MISSING:
+                found[own.name] = dataclasses.asdict(own.type())
             if isinstance(value, dict):
                 chosen = SCHEMAS.get(f"{own.name}/{value.get('name')}_schema", own.type)
                 found[own.name] = _current(chosen, value, f"{group}{own.name}.")

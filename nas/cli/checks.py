@@ -19,6 +19,7 @@ from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.options import PLAIN, Option, option_of
+from nas.training.loggers import check_loggers
 
 DELETE = 127
 """The control character after the printable ones of ASCII."""
@@ -40,6 +41,7 @@ def check(config: RunConfig) -> None:
     check_choice("trainer.answer", config.trainer.answer, (LAST, BEST))
     if config.trainer.cuda_graphs not in (AUTO, True, False):
         raise UserError(f"trainer.cuda_graphs={config.trainer.cuda_graphs} is unknown; give auto, true or false.")
+    check_loggers(config.logger)
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
     _check_device(config.trainer)

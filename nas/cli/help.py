@@ -72,12 +72,19 @@ def _groups(config: DictConfig) -> list["Field[Any]"]:
 def _group(config: DictConfig, own: "Field[Any]") -> Iterator[str]:
     """Yield the lines of a group: its choices, then its options."""
     missing = OmegaConf.is_missing(config, own.name)
-    chosen = MISSING if missing else config.hydra.runtime.choices[own.name]
+    chosen = MISSING if missing else _chosen(config, own.name)
     head = f"{'+' * missing}{own.name}={chosen}"
     yield ""
     yield from _column([Line(head, f"{option_of(own).help}; one of: {choices(own.name)}")])
     if not missing:
         yield from _column(_options(config[own.name], f"{own.name}."))
+
+
+def _chosen(config: DictConfig, group: str) -> str:
+    """Return the selected files of a group; Hydra tells those of a list only on the command line."""
+    if (one := config.hydra.runtime.choices.get(group)) is not None:
+        return str(one)
+    return next(given.partition("=")[2] for given in config.hydra.overrides.task if given.startswith(f"{group}="))
 
 
 def _preset(config: DictConfig) -> Line:

@@ -205,7 +205,7 @@ class Jobs:
         )
         if job.tunes:
             values["data"] = values["data"] | {"length_factors": [1]}
-        values |= {"trainer": asdict(trainer), "seed": job.seed}
+        values |= {"trainer": asdict(trainer), "logger": asdict(config.logger), "seed": job.seed}
         values |= {"name": job.name, "output": str(self.folder), "resume": self._partial(job)}
         made = restore("train" if search is None else "search", values)
         assert isinstance(made, TrainConfig | SearchConfig)

@@ -14,12 +14,13 @@ from nas.results.controls import controls, learnt
 from nas.results.measure import measure
 from nas.results.terminal import print_results
 from nas.results.training_record import TrainingRecord
-from nas.results.write import log_hyperparameters, write_results, write_run_report
+from nas.results.write import log_hyperparameters, quality_of, write_results, write_run_report
 from nas.runs.folder import Run
-from nas.runs.history import history, mean_share
+from nas.runs.history import FINAL, history, mean_share
 from nas.runs.metrics import Metrics
 from nas.searchers.select import Selection
 from nas.supernet.discretised import Discretised, discretise
+from nas.training.loggers import finish as finish_loggers
 from nas.training.module import TrainingModule
 
 
@@ -88,6 +89,7 @@ def finish(
         write_results(run, discretised, metrics, module.config)
         if hyperparameters:
             log_hyperparameters(module.logger, run, metrics)
+        finish_loggers(module.trainer.loggers[1:], {FINAL + metrics.quality: quality_of(metrics)}, metrics.step)
         write_run_report(run, metrics, routing, module.task)
         print_results(console, run, metrics)
         if module.diverged_at is not None:

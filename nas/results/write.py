@@ -37,9 +37,13 @@ def architecture_file(discretised: Discretised, metrics: Metrics, config: RunCon
 def log_hyperparameters(logger: TensorBoardLogger, run: Run, metrics: Metrics) -> None:
     """Log the options and the final quality for HParams in one call, since HParams reads only the first call."""
     options = {option: str(value) for option, value in flat(run.config()).items()}
-    quality = metrics.learnt.at_training_length.quality
-    logger.log_hyperparams(options, {FINAL + metrics.quality: quality}, metrics.step)
+    logger.log_hyperparams(options, {FINAL + metrics.quality: quality_of(metrics)}, metrics.step)
     logger.finalize("success")
+
+
+def quality_of(metrics: Metrics) -> float:
+    """Return the final quality at the training length."""
+    return metrics.learnt.at_training_length.quality
 
 
 def write_run_report(run: Run, metrics: Metrics, routing: RoutingMap | None, task: Task) -> None:

@@ -13,7 +13,7 @@ from nas.errors import UserError, warn
 from nas.files.lock import locked
 from nas.runs import checkpoints
 from nas.runs.folder import CONFIG, Run
-from nas.runs.options import AMOUNT, CODE, FOLDER, MACHINE
+from nas.runs.options import AMOUNT, CODE, FOLDER, LOGGING, MACHINE
 from nas.runs.paths import absolute
 from nas.runs.secrets import STORAGE, masked_config
 
@@ -49,7 +49,7 @@ def apply(command: str, run: Run, config: RunConfig, changes: Mapping[str, Any])
         for name, value in changes.items()
         if name not in ignored and _comparable(name, own.get(name, "absent")) != _comparable(name, value)
     }
-    allowed = [name for name in (*AMOUNT, *MACHINE, *((STEPS,) if command in LONGER else ())) if name in own]
+    allowed = [name for name in (*AMOUNT, *MACHINE, *LOGGING, *((STEPS,) if command in LONGER else ())) if name in own]
     if refused := [f"{name}={new[name]} (it has {own.get(name, 'absent')})" for name in new if name not in allowed]:
         raise UserError(
             f"resume={run.path} was started with another config. Different: {'; '.join(refused)}. Leave them out; only "

@@ -28,7 +28,7 @@ from nas.errors import UserError
 from nas.files import checksums
 from nas.files.saving import PART, flush, naming, subfolder, temporary_name
 from nas.plugins.record import RECORD, record
-from nas.runs.options import AMOUNT, CODE, FOLDER, PROCESSES
+from nas.runs.options import AMOUNT, CODE, FOLDER, LOGGING, PROCESSES
 from nas.runs.paths import SPECIAL
 from nas.runs.secrets import STORAGE, masked_arguments, masked_config
 from nas.runs.versions import commit, hardware, versions
@@ -36,7 +36,7 @@ from nas.runs.versions import commit, hardware, versions
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
-NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, "sweep.search", STORAGE}
+NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, *LOGGING, "sweep.search", STORAGE}
 """Options that may differ between a run and its resumption: they change at most the amount of work, and rounding."""
 
 

@@ -18,5 +18,7 @@ DEVICE = (
 """Options for the device and the precision of each process, and for how it computes a step."""
 MACHINE = (*PROCESSES, *DEVICE)
 """Options that depend on the machine."""
+LOGGING = tuple(f"logger.{name}" for name in ("csv", "wandb", "mlflow", "project", "entity", "offline", "tracking_uri"))
+"""Options for the loggers."""
 AMOUNT = ("sweep.trials", "sweep.workers", "sweep.retries", "workers", "seeds", "timing")
 """Options for the amount of work of a sweep or a comparison, and how much of it runs at a time."""

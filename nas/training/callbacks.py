@@ -84,6 +84,8 @@ class Checkpoints(lightning.Callback):
         if trainer.global_step % self._every == 0 or trainer.global_step >= trainer.max_steps or trainer.should_stop:
             assert isinstance(trainer.logger, TensorBoardLogger)
             trainer.logger.experiment.flush()  # a resumed run does not log earlier steps again
+            for added in trainer.loggers[1:]:
+                added.save()
             if trainer.is_global_zero:
                 checkpoints.save(self._run.path, trainer.global_step, trainer.save_checkpoint)
             else:
@@ -104,7 +106,7 @@ class Recorder(lightning.Callback):
         assert isinstance(trainer.logger, TensorBoardLogger)
         step = trainer.global_step
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
-            trainer.logger.log_metrics(_validated(module), step)
+            _log(trainer, _validated(module))
             with module.autocast():
                 routing = routing_map(module.evaluated, module.task, module.supernet.policy, module.layer_choices)
             if routing is not None and trainer.is_global_zero:
@@ -114,7 +116,13 @@ class Recorder(lightning.Callback):
                     add_snapshot(self._run, snapshot_of(routing, step))
         if module.logs_at(step):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            trainer.logger.log_metrics({**module.figures(), "learning_rate": rate}, step)
+            _log(trainer, {**module.figures(), "learning_rate": rate})
+
+
+def _log(trainer: lightning.Trainer, figures: dict[str, float]) -> None:
+    """Log the figures of the latest step with every logger."""
+    for logger in trainer.loggers:
+        logger.log_metrics(figures, trainer.global_step)
 
 
 def _validated(module: TrainingModule) -> dict[str, float]:

@@ -19,6 +19,7 @@ from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
 from nas.training.best import KeepBest, restore_best
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
+from nas.training.loggers import closed_on_error, loggers
 from nas.training.module import TrainingModule, TrainingStream
 from nas.training.restoring import Restored, restoring, unfit
 from nas.training.throughput import Throughput
@@ -58,15 +59,19 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     ]
     shown = [ProgressBar(console)] if launched().first else []
     restored = Restored()
-    with StopOnSignal(console) as stop, restoring(checkpoint, restored):
+    added = loggers(module.config.logger, run, first_step) if launched().first else []
+    with StopOnSignal(console) as stop, restoring(checkpoint, restored), closed_on_error(added):
         trainer = lightning.Trainer(
             max_steps=config.steps,
             max_epochs=1,
             **engine(config),
             gradient_clip_val=config.gradient_clip,
-            logger=TensorBoardLogger(
-                str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
-            ),
+            logger=[
+                TensorBoardLogger(
+                    str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
+                ),
+                *added,
+            ],
             callbacks=[restored, stop, *recording, *shown, *callbacks],
             enable_checkpointing=False,
             enable_progress_bar=False,
