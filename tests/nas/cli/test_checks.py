@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nas.cli import checks
-from nas.cli.checks import check, check_choice, check_same, check_values, refusal
+from nas.cli.checks import check, check_choice, check_same, check_together, check_values, refusal
 from nas.config import SCHEMAS, flat
 from nas.errors import UserError
 from nas.runs.folder import plain
@@ -272,3 +272,26 @@ def test_processes_with_different_options(monkeypatch: pytest.MonkeyPatch, optio
         check_same(config)
     for missing in (option, "trainer.beta2"):
         assert f"{missing}={plain(flat(asdict(config)))[missing]} (it is absent in process 0)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("ema", 0.999, "trainer.ema=0.999 keeps a whole copy of the model"),
+        ("optimizer", "muon", "trainer.optimizer=muon orthogonalises whole matrices"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_with_sharded_ones(option: str, value: object, told: str) -> None:
+    config = config_of("search")
+    config.trainer.strategy = "fsdp"
+    setattr(config.trainer, option, value)
+    with pytest.raises(UserError, match=f"{re.escape(told)}, which trainer.strategy=fsdp shards; give .*strategy=ddp"):
+        check_together(config)
+
+
+@pytest.mark.parametrize("option", ["schedule", "optimizer", "answer"])
+def test_a_word_of_training_that_is_unknown(option: str) -> None:
+    config = config_of("search")
+    setattr(config.trainer, option, "other")
+    with pytest.raises(UserError, match=f"trainer.{option}=other is unknown; choose one of: "):
+        check(config)

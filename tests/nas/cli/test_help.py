@@ -67,6 +67,8 @@ def test_help_follows_the_given_options() -> None:
     assert line(shown, "space").startswith("space=joint ")
     assert line(shown, "space.operations").split()[0] == "space.operations=[softmax,linear,token_hybrid,window]"
     assert line(shown, "name").split()[0] == "name=joint_text"
+    several = nas("search", "+space=joint", "logger=[csv,mlflow]", "--help").out
+    assert line(several, "logger").startswith("logger=[csv,mlflow] ")
     for own in fields(TextConfig):
         assert option_of(own).help in line(shown, f"data.{own.name}")
     absent = {own.name for own in fields(RecallConfig)} - {own.name for own in fields(TextConfig)}
