@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from nas.cli.memory import check_memory
@@ -19,6 +20,7 @@ from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.options import PLAIN, Option, option_of
+from nas.training.compiled import check_compiler
 from nas.training.loggers import check_loggers
 
 DELETE = 127
@@ -62,7 +64,10 @@ def check_together(config: RunConfig) -> None:
         _check_sharding(config)
     with user_errors():
         routed_layers(config.model)
-    check_memory(config, root_device(config.trainer))
+    device = root_device(config.trainer)
+    if config.trainer.compile:
+        _check_compile(config.trainer, device)
+    check_memory(config, device)
 
 
 def check_values(config: Any, group: str = "") -> None:
@@ -140,6 +145,16 @@ def _check_warmup(trainer: TrainerConfig) -> None:
             f"trainer.warmup_steps={trainer.warmup_steps} is over trainer.steps={trainer.steps}, so that the learning "
             f"rate is never reached; give trainer.warmup_steps={trainer.steps // 10}, or more steps."
         )
+
+
+def _check_compile(trainer: TrainerConfig, device: torch.device) -> None:
+    """Raise a UserError if a step cannot be compiled."""
+    if trainer.cuda_graphs is True:
+        raise UserError(
+            "trainer.compile=true and trainer.cuda_graphs=true exclude each other: compiled steps are not recorded; "
+            "give trainer.compile=false or trainer.cuda_graphs=auto."
+        )
+    check_compiler(device)
 
 
 def _check_sharding(config: RunConfig) -> None:

@@ -69,15 +69,16 @@ def run_block(
 
 
 def recompute_block(
-    layer: int, block: nn.Module, stream: Stream, policy: Policy, choice: LayerChoice
+    layer: int, block: nn.Module, stream: Stream, policy: Policy, choice: LayerChoice, run: RunBlock = run_block
 ) -> tuple[Stream, list[Routing]]:
     """Call a block, and compute it again in the backward pass instead of keeping its activations (Chen et al. 2016).
 
-    The second pass draws the same random numbers from PyTorch's default generators.
+    The second pass draws the same random numbers from PyTorch's default generators. ``run`` says how the block is
+    called.
     """
     kept = Stream(stream.total)  # one tensor and not two
     made: tuple[Stream, list[Routing]] = checkpoint(
-        block, kept, policy, choice,
+        run, layer, block, kept, policy, choice,
         use_reentrant=False, context_fn=lambda: (without_recomputing(), without_recomputing()),
     )  # fmt: skip
     return made

@@ -144,8 +144,7 @@ class TrainerConfig:
         "whether the backward pass computes each block again, so that its activations take no memory", default=False
     )
     schedule: str = option(
-        "schedule of the learning rate after the warm-up: cosine, linear, constant, or wsd, which is constant and then "
-        "falls linearly over trainer.decay_share",
+        "schedule of the learning rate: cosine, linear, constant, or wsd (constant, then linear at the end)",
         default="cosine",
     )
     decay_share: float = option(
@@ -166,6 +165,7 @@ class TrainerConfig:
     answer: str = option(
         "weights that the run ends with: last, or best, those of the best validation quality", default=LAST
     )
+    compile: bool = option("whether torch.compile compiles the blocks and the loss of a step", default=False)
     accumulate: int = option(
         "micro-batches into which the batch of a step is split, which take less memory",
         default=1,

@@ -13,7 +13,7 @@ PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
 """Options for the processes of a run."""
 DEVICE = (
     *("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing"),
-    *("trainer.accumulate",),
+    *("trainer.accumulate", "trainer.compile"),
 )
 """Options for the device and the precision of each process, and for how it computes a step."""
 MACHINE = (*PROCESSES, *DEVICE)

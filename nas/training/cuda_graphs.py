@@ -75,11 +75,11 @@ def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
 
     Graphs are not used with several processes, which exchange gradients during the backward pass. They are not used in
     float16 either, since the factor that scales the loss changes, nor with activation checkpointing, which reads the
-    state of the random generators. Nor are they used with gradient accumulation.
+    state of the random generators. Nor are they used with gradient accumulation, or with compiled blocks.
     """
     if trainer.cuda_graphs is False or not tokens.is_cuda or trainer.precision == "16-mixed":
         return False
-    if trainer.activation_checkpointing:
+    if trainer.activation_checkpointing or trainer.compile:
         return False
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return False

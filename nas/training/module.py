@@ -1,6 +1,7 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple, cast
 
@@ -46,6 +47,7 @@ from nas.supernet.supernet import Supernet
 from nas.training.accumulation import Micro, Split, joined, parts_of_chunks, split, summed, weighed
 from nas.training.average import Average
 from nas.training.block_graphs import BlockGraphs
+from nas.training.compiled import Compiled
 from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
 from nas.training.distillation import Teacher
 from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
@@ -191,6 +193,7 @@ class TrainingModule(lightning.LightningModule):
         """Step at which training stopped because the loss or a weight was not finite; None otherwise."""
         self.tokens_per_second: float | None = None
         """See `nas.training.throughput.Throughput`."""
+        self._compiled = Compiled(len(self.model.blocks)) if config.trainer.compile else None
         self._graphs: Graphs | None = None
         self._drawn_steps: DrawnSteps | None = None
         self._recordable = True
@@ -275,6 +278,8 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Given, index: int) -> Tensor:
         self._place_in_time()
         moment = self._moment()
+        if self._compiled:
+            moment = moment.buffered(self.device)  # a compiled block would be made for each number
         if isinstance(batch, Scored):
             self._replayed = self._recorded(batch, moment)
             self._seed()
@@ -350,7 +355,9 @@ class TrainingModule(lightning.LightningModule):
         policy, layer_choices = self._start
         if not moment.dense:
             policy, layer_choices = self._relaxed(moment, place), self._drawn(moment)
-        run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
+        run: RunBlock = self._compiled or run_block
+        if self.config.trainer.activation_checkpointing:
+            run = partial(recompute_block, run=run)
         output: Output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
         return output
 
@@ -445,7 +452,7 @@ class TrainingModule(lightning.LightningModule):
     def _losses(self, logits: Tensor, batch: Scored, mean: Mean) -> Computed:
         """Return the mean loss of scored tokens, and loss and quality as figures."""
         logits = logits.flatten(0, -2)
-        losses = token_losses(logits, batch.targets)
+        losses = (self._compiled.token_losses if self._compiled else token_losses)(logits, batch.targets)
         loss = mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         measure = self.task.quality
