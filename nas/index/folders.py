@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nas.runs.folder import CHECKPOINTS, CONFIG, METRICS, TENSORBOARD
 
-INNER = {CHECKPOINTS, TENSORBOARD, "figures", "contenders"}
+INNER = {CHECKPOINTS, TENSORBOARD, "csv", "wandb", "mlflow", "figures", "contenders"}
 """Folders in a run folder that contain no runs."""
 MOST_BYTES = 256 * 2**20
 """Largest size of a file that is read."""

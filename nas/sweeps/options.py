@@ -17,12 +17,12 @@ from nas.cli.composing import GROUPS, arguments
 from nas.cli.overrides import Value
 from nas.config import REFERENCE, SearchConfig, SweepConfig, flat
 from nas.errors import UserError
-from nas.runs.options import CODE, FOLDER, MACHINE, PLACES
+from nas.runs.options import CODE, FOLDER, LOGGING, MACHINE, PLACES
 
 NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
 NOT_VARIED = ("space.name", "data.name", *PLACES, *CODE, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
-MAY_DIFFER = {*MACHINE, *PLACES, *CODE} - {"trainer.strategy", "trainer.num_nodes"}
+MAY_DIFFER = {*MACHINE, *PLACES, *CODE, *LOGGING} - {"trainer.strategy", "trainer.num_nodes"}
 """Options that may differ between machines that work on one study: a trial is one process, on any device."""
 
 
