@@ -314,7 +314,7 @@ def test_it_searches_on_tokens_of_packed_documents(tmp_path: Path) -> None:
     ended = nas("search", "+space=token_hybrid", *MODEL, *options, *BATCHES, *TRAINER, *budget, f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert ended.out.startswith(f"Reading {tmp_path}/one + {tmp_path}/two.2 (6 files")
-    assert "loss per token" in ended.out
+    assert "loss per" in ended.out  # a narrow terminal has the heading in two lines
     found = metrics(ended.run)
     task = build_task(composed("search", "+space=token_hybrid", *options, *BATCHES).data, 0)
     lengths, batches = byte_lengths_of(task), task.validation_batches()
