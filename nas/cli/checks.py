@@ -59,6 +59,7 @@ def check_together(config: RunConfig) -> None:
         )
     with user_errors():
         routed_layers(config.model)
+    _check_context(config)
     check_memory(config, root_device(config.trainer))
 
 
@@ -136,6 +137,17 @@ def _check_warmup(trainer: TrainerConfig) -> None:
         raise UserError(
             f"trainer.warmup_steps={trainer.warmup_steps} is over trainer.steps={trainer.steps}, so that the learning "
             f"rate is never reached; give trainer.warmup_steps={trainer.steps // 10}, or more steps."
+        )
+
+
+def _check_context(config: RunConfig) -> None:
+    """Raise a UserError if training sequences are longer than the positions of the pretrained model."""
+    with user_errors():
+        structure = config.model.structure
+    if structure is not None and config.data.length > structure.context:
+        raise UserError(
+            f"data.length={config.data.length} is beyond the context of model.path={config.model.path}, whose "
+            f"positions are made for {structure.context} tokens; give data.length={structure.context} or less."
         )
 
 

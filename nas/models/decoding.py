@@ -166,8 +166,8 @@ class Decoder:
         stream = Stream(self._model.embedding(tokens))
         for block, mixer, mlp in zip(self._blocks, mixers, mlps, strict=True):
             x, given = block.mixer_norm.after(*stream)
-            x, given = block.mlp_norm.after(x, mixer(given))
-            stream = Stream(x, mlp(given))
+            x, given = block.mlp_norm.after(x, block.mixer_post_norm(mixer(given)))
+            stream = Stream(x, block.mlp_post_norm(mlp(given)))
         return stream
 
     @torch.no_grad()
