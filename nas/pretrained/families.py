@@ -111,8 +111,8 @@ def names_of_weights(
     Several of its weights are one of ours, row by row.
     """
     found: dict[str, tuple[str, ...]] = {
-        "embedding.weight": ("model.embed_tokens.weight",),
-        "norm.weight": ("model.norm.weight",),
+        "embedding.weight": (f"{BODY}.embed_tokens.weight",),
+        "norm.weight": (f"{BODY}.norm.weight",),
     }
     if not tied:
         found["head.weight"] = ("lm_head.weight",)
