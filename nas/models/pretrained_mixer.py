@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, rms_norm
 from nas.models.mixers import Convolve, TokenMixer
 from nas.models.operations import Branch
@@ -85,6 +86,8 @@ class PretrainedMixer(TokenMixer):
         self, x: Tensor, convolve: Convolve = ShortConvolution.__call__, branches: Iterable[Branch] = ()
     ) -> Projected:
         """Return the projections of x [B, T, width]; there is nothing to convolve."""
+        if x.is_cuda:
+            x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
         return Projected(x, self.q(x), self.k(x), self.v(x))
 
     def attention_inputs(self, given: Projected, start: int | Tensor) -> Heads:
