@@ -1,26 +1,16 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from nas.config import CONF, register
 from nas.errors import UserError
 from nas.pretrained.options import fill
 from nas.search_spaces.config import ModelConfig
-from tests.nas.pretrained.written import GEMMA, write_config
-
-
-def model_of(*options: str) -> DictConfig:
-    register()
-    given = options if any(option.startswith("model=") for option in options) else ("model=pretrained", *options)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        model: DictConfig = compose("train", list(given)).model
-    return model
+from tests.nas.pretrained.written import GEMMA, options_of, write_config
 
 
 def test_options_follow_from_the_folder(tmp_path: Path) -> None:
-    model = model_of(f"model.path={write_config(tmp_path)}")
+    model = options_of(f"model.path={write_config(tmp_path)}")
     fill(model)
     filled = OmegaConf.to_object(model)
     assert isinstance(filled, ModelConfig)
@@ -32,7 +22,7 @@ def test_options_follow_from_the_folder(tmp_path: Path) -> None:
 
 
 def test_options_that_weights_do_not_fix_may_be_given(tmp_path: Path) -> None:
-    model = model_of(f"model.path={write_config(tmp_path)}", "model.window=32", "model.routing_heads=1")
+    model = options_of(f"model.path={write_config(tmp_path)}", "model.window=32", "model.routing_heads=1")
     fill(model)
     assert (model.window, model.routing_heads) == (32, 1)
 
@@ -49,4 +39,4 @@ def test_options_that_weights_do_not_fix_may_be_given(tmp_path: Path) -> None:
 def test_options_that_do_not_fit_are_refused(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
     folder = write_config(tmp_path, **GEMMA)
     with pytest.raises(UserError, match=message):
-        fill(model_of(*(option.format(folder) for option in options)))
+        fill(options_of(*(option.format(folder) for option in options)))

@@ -1,7 +1,7 @@
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,11 +11,12 @@ from nas.models.language_model import LanguageModel
 from nas.pretrained.start import start_from_pretrained
 from nas.runs.folder import ARCHITECTURE, WEIGHTS, Run
 from nas.runs.model_files import load_architecture, load_weights
-from nas.search_spaces.config import ModelConfig
-from tests.nas.commands import BATCHES, DATA, TRAINER, nas, refusal
-from tests.nas.pretrained.written import GEMMA, architecture_of, write_model
+from nas.search_spaces import baselines
+from tests.nas.architectures import small
+from tests.nas.commands import BATCHES, DATA, SHORT, TRAINER, nas, refusal
+from tests.nas.pretrained.written import GEMMA, architecture_of, model_of, write_model
 
-SMALL = (*DATA, *BATCHES, *TRAINER, "trainer.steps=4", "model.chunk_size=8")
+SMALL = (*DATA, *BATCHES, *TRAINER, *SHORT, "model.chunk_size=8")
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +38,27 @@ def test_a_search_starts_from_the_weights_and_ends_without_their_folder(folder: 
     assert found.backbone is not None
     assert found.backbone.family == "gemma3_text"
     assert found.mixers[0] in ("window", "linear")
-    resumed = nas("search", f"resume={ended.run}", "trainer.steps=5")
+    resumed = nas("search", f"resume={ended.run}", "trainer.steps=3")
     assert resumed.status == 0, resumed.err
     assert "Starting from" not in resumed.out
     load_weights(LanguageModel(found), ended.run / WEIGHTS)
 
 
-def test_softmax_everywhere_is_the_original(folder: Path, tmp_path: Path) -> None:
-    options = ("architecture=softmax", "model=pretrained", f"model.path={folder}", f"output={tmp_path}")
-    ended = nas("train", *options, *SMALL, "trainer.steps=1", "trainer.warmup_steps=0", "trainer.learning_rate=1e-9")
-    assert ended.status == 0, ended.err
-    assert "pretrained parameters, no new ones" in ended.out
-    assert load_architecture(ended.run / ARCHITECTURE).mixers == ("window", "softmax")
+def test_softmax_everywhere_is_the_original(folder: Path) -> None:
+    architecture = baselines.build("softmax", model_of(folder), 24, 1.0)
+    assert architecture is not None
+    assert architecture.mixers == ("window", "softmax")
+    assert architecture.vocab_size == 256
+
+
+def test_what_a_search_found_needs_its_pretrained_model(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / ARCHITECTURE).write_text(architecture_of(folder).to_json())
+    (tmp_path / "plain.json").write_text(small(vocab_size=24).to_json())
+    path = f"architecture={tmp_path / ARCHITECTURE}"
+    assert "is of a pretrained model, but model.path=None; give" in refusal("train", path, *SMALL)
+    path = f"architecture={tmp_path / 'plain.json'}"
+    message = refusal("train", path, "model=pretrained", f"model.path={folder}", *SMALL)
+    assert "is of no pretrained model, but" in message
 
 
 @pytest.mark.parametrize(
@@ -68,22 +78,15 @@ def test_a_model_that_cannot_start_is_refused(options: tuple[str, ...], message:
     assert message in refusal("train", "architecture=softmax", "model=pretrained", *SMALL, *given)
 
 
-def config_of(folder: Path | None) -> ModelConfig:
-    config: Any = ModelConfig.__new__(ModelConfig)
-    config.path = None if folder is None else str(folder)
-    model: ModelConfig = config
-    return model
-
-
 def test_weights_are_loaded_unless_a_checkpoint_replaces_them(folder: Path, tmp_path: Path) -> None:
     run, console = Run(tmp_path), Console(file=io.StringIO())
-    model = LanguageModel(architecture_of(folder))
+    config, model = model_of(folder), LanguageModel(architecture_of(folder))
     before = model.embedding.weight.clone()
-    start_from_pretrained(model, config_of(None), run, console)
+    start_from_pretrained(model, replace(config, path=None), run, console)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step=000000002.ckpt").touch()
-    start_from_pretrained(model, config_of(folder), run, console)
+    start_from_pretrained(model, config, run, console)
     assert torch.equal(model.embedding.weight, before)
     (tmp_path / "checkpoints" / "step=000000002.ckpt").unlink()
-    start_from_pretrained(model, config_of(folder), run, console)
+    start_from_pretrained(model, config, run, console)
     assert not torch.equal(model.embedding.weight, before)

@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nas.config import CONF, register
 from nas.models.language_model import LanguageModel
 from nas.pretrained.description import describe
 from nas.pretrained.families import names_of_weights
+from nas.pretrained.options import fill
 from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.config import ModelConfig
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -72,3 +77,21 @@ def write_model(folder: Path, **fields: Any) -> Path:
     """Write a small model with random weights."""
     save_file(weights_of(write_config(folder, **fields)), folder / "model.safetensors")
     return folder
+
+
+def options_of(*options: str) -> DictConfig:
+    """The composed options of a model, before they are filled."""
+    register()
+    given = options if any(option.startswith("model=") for option in options) else ("model=pretrained", *options)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        model: DictConfig = compose("train", list(given)).model
+    return model
+
+
+def model_of(folder: Path, *options: str) -> ModelConfig:
+    """The options of the model in a folder, as a command has them."""
+    composed = options_of(f"model.path={folder}", *options)
+    fill(composed)
+    model = OmegaConf.to_object(composed)
+    assert isinstance(model, ModelConfig)
+    return model
