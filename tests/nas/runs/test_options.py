@@ -30,7 +30,7 @@ def test_a_resumed_run_may_go_on_elsewhere_and_further_but_not_in_another_precis
 
 
 def test_machines_of_one_study_may_differ_in_device_place_and_plugins_alone() -> None:
-    assert {*options.DEVICE, "trainer.devices", "data.path", "plugins"} == MAY_DIFFER
+    assert {*options.DEVICE, "trainer.devices", "data.path", "model.path", "plugins"} == MAY_DIFFER
 
 
 def test_neither_the_folder_nor_a_place_is_varied() -> None:
