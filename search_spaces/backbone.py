@@ -12,6 +12,8 @@ Norms = Literal["pre", "post", "both"]
 QKNorm = Literal["head", "layer"]
 Activation = Literal["silu", "gelu_tanh"]
 Scaling = Literal["default", "linear", "dynamic", "yarn", "llama3"]
+FULL, SLIDING = "softmax", "window"
+"""Operations of layers of pretrained models: attention to all tokens, and to those of a window."""
 NORMS, QK_NORMS, ACTIVATIONS, SCALINGS = map(get_args, (Norms, QKNorm, Activation, Scaling))
 
 
@@ -98,9 +100,18 @@ class Backbone:
         if self.qk_norm is not None:
             _check_choice("qk_norm", self.qk_norm, QK_NORMS)
         for mixer in self.mixers:
-            _check_choice("mixers", mixer, ("softmax", "window"))
+            _check_choice("mixers", mixer, (FULL, SLIDING))
         if not self.mixers or len(self.mixers) != len(self.ropes):
             raise ValueError(f"mixers has {len(self.mixers)} layers and ropes {len(self.ropes)}; give equally many.")
+
+    @property
+    def sliding(self) -> frozenset[int]:
+        """The sliding layers."""
+        return frozenset(index for index, mixer in enumerate(self.mixers) if mixer == SLIDING)
+
+    def own(self, mixer: str, index: int) -> str:
+        """Return a mixer of a layer. In place of attention to all tokens it is the attention of the original layer."""
+        return self.mixers[index] if mixer == FULL and index in self.sliding else mixer
 
     @classmethod
     def from_dict(cls, given: Any) -> Self:

@@ -125,6 +125,4 @@ class ModelConfig:
 
 def as_original(layer: Layer, index: int, structure: Backbone | None) -> Layer:
     """Return a layer whose mixer softmax is replaced by that of the pretrained model."""
-    if structure is None or layer.mixer != "softmax" or index >= len(structure.mixers):
-        return layer
-    return layer._replace(mixer=structure.mixers[index])
+    return layer if structure is None else layer._replace(mixer=structure.own(layer.mixer, index))

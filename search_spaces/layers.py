@@ -27,11 +27,10 @@ def routed_layers(model: ModelConfig) -> tuple[int, ...]:
     return tuple(model.routed_layers)
 
 
-def _sliding(model: ModelConfig) -> set[int]:
+def _sliding(model: ModelConfig) -> frozenset[int]:
     """Return the sliding layers of a pretrained model."""
     structure = model.structure
-    mixers = () if structure is None else structure.mixers
-    return {layer for layer, mixer in enumerate(mixers) if mixer != "softmax"}
+    return frozenset() if structure is None else structure.sliding
 
 
 def layerwise(config: SpaceConfig, model: ModelConfig, vocab_size: int, choosing: Sequence[int]) -> Space:

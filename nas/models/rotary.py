@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,16 +62,26 @@ def frequencies_of(rope: Rope, key_dim: int, device: torch.device) -> Tensor:
 
 def _scaled(own: Tensor, rope: Rope) -> Tensor:
     """Return frequencies after the scaling of a `Rope`. A dynamic scaling begins beyond the context."""
-    if rope.scaling == "linear":
-        return own / rope.factor
-    if rope.scaling == "llama3":
-        assert rope.original_length is not None
-        rotations = rope.original_length * own / (2 * math.pi)
-        kept = (rotations - rope.low_frequency) / (rope.high_frequency - rope.low_frequency)
-        return torch.lerp(own / rope.factor, own, kept.clamp(0, 1))
-    if rope.scaling == "yarn":
-        return torch.lerp(own, own / rope.factor, _ramp(len(own), rope))
-    return own
+    return SCALED[rope.scaling](own, rope) if rope.scaling in SCALED else own
+
+
+def _llama3(own: Tensor, rope: Rope) -> Tensor:
+    assert rope.original_length is not None
+    rotations = rope.original_length * own / (2 * math.pi)
+    kept = (rotations - rope.low_frequency) / (rope.high_frequency - rope.low_frequency)
+    return torch.lerp(own / rope.factor, own, kept.clamp(0, 1))
+
+
+def _yarn(own: Tensor, rope: Rope) -> Tensor:
+    return torch.lerp(own, own / rope.factor, _ramp(len(own), rope))
+
+
+SCALED: dict[str, Callable[[Tensor, Rope], Tensor]] = {
+    "linear": lambda own, rope: own / rope.factor,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}
+"""Scalings of frequencies by name."""
 
 
 def _ramp(half: int, rope: Rope) -> Tensor:

@@ -3,16 +3,17 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nas.errors import UserError
 from nas.pretrained.families import FAMILIES, Family, shown_families
 from nas.pretrained.fields import Fields, read_config
-from nas.search_spaces.backbone import SCALINGS, Activation, Backbone, Rope
+from nas.search_spaces import backbone
+from nas.search_spaces.backbone import SCALINGS, Activation, Backbone, Rope, Scaling
 
 ACTIVATIONS: dict[str, Activation] = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 SLIDING, FULL = "sliding_attention", "full_attention"
-OPERATIONS = {SLIDING: "window", FULL: "softmax"}
+OPERATIONS = {SLIDING: backbone.SLIDING, FULL: backbone.FULL}
 """Our operation of each type of layer."""
 PLAIN = ("attn_logit_softcapping", "final_logit_softcapping", "use_bidirectional_attention", "mlp_bias", "clip_qkv")
 """Fields of computations that models here do not have: they must be null or false."""
@@ -55,7 +56,7 @@ def describe(folder: Path) -> Description:
     mixers, window = _mixers(fields, family, layers)
     bias = fields.flag("attention_bias")
     scalar = fields.values.get("query_pre_attn_scalar")
-    backbone = Backbone(
+    structure = Backbone(
         family=name,
         mixers=tuple(OPERATIONS[kind] for kind in mixers),
         ropes=tuple(_rope(fields, family, kind) for kind in mixers),
@@ -81,7 +82,7 @@ def describe(folder: Path) -> Description:
         "tie_embeddings": fields.flag("tie_word_embeddings"),
         "vocab_size": fields.count("vocab_size"),
     }
-    return Description(sizes, window, backbone)
+    return Description(sizes, window, structure)
 
 
 def _check_plain(fields: Fields) -> None:
@@ -139,16 +140,14 @@ def _rope(fields: Fields, family: Family, kind: str) -> Rope:
         raise given.refuse("rope_type", f"it must be one of {', '.join(SCALINGS)}")
     if given.number("partial_rotary_factor", fields.number("partial_rotary_factor", 1.0)) != 1:
         raise given.refuse("partial_rotary_factor", "only positions that rotate all channels are supported")
-    return _scaled(fields, given, given.number("rope_theta", base), scaling)
+    return _scaled(fields, given, given.number("rope_theta", base), cast("Scaling", scaling))
 
 
-def _scaled(fields: Fields, given: Fields, base: float, scaling: str) -> Rope:
-    if scaling in ("default", "dynamic"):
-        return Rope(base, "dynamic" if scaling == "dynamic" else "default", given.number("factor", 1.0))
-    context = fields.count("max_position_embeddings", 2048)
-    factor, original = given.number("factor", 1.0), given.count("original_max_position_embeddings", context)
-    if scaling == "linear":
-        return Rope(base, "linear", factor)
+def _scaled(fields: Fields, given: Fields, base: float, scaling: Scaling) -> Rope:
+    factor = given.number("factor", 1.0)
+    if scaling not in ("llama3", "yarn"):
+        return Rope(base, scaling, factor)
+    original = given.count("original_max_position_embeddings", fields.count("max_position_embeddings", 2048))
     if scaling == "llama3":
         low, high = given.number("low_freq_factor", 1.0), given.number("high_freq_factor", 4.0)
         return Rope(base, "llama3", factor, original, low_frequency=low, high_frequency=high)
