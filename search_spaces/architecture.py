@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
+from nas.search_spaces.backbone import Backbone
 from nas.search_spaces.operations import allowed, known, operations_of
 
 GivenRouting = Literal["random", "strided"]
@@ -69,6 +70,9 @@ class Architecture:
         router_features: what routers read of a chunk: one of `ROUTER_FEATURES`, or several with + between them, which
             are concatenated.
         window: tokens that the operation ``window`` attends to, including the token itself.
+        backbone: structure of the pretrained model whose weights the model starts from; None for a model of this
+            project. With a backbone, softmax_heads and linear_heads are its heads of queries, key_dim and value_dim its
+            size of a head, and layers have no short convolutions and no output gate.
 
     Raises:
         ValueError: a field is not allowed, or two fields do not fit; the message names them.
@@ -92,6 +96,7 @@ class Architecture:
     window: int = 128
     log_n: bool = False
     router_features: str = "mean"
+    backbone: Backbone | None = None
 
     def __post_init__(self) -> None:
         self._check_layers()
@@ -115,6 +120,8 @@ class Architecture:
                 )
         if self.rope_base is not None:
             self._check_rope(self.rope_base, self.key_dim // split)
+        if self.backbone is not None:
+            self._check_backbone(self.backbone)
 
     def _check_layers(self) -> None:
         if not isinstance(self.layers, (tuple, list)) or not self.layers:
@@ -159,6 +166,29 @@ class Architecture:
                 "key_dim and softmax_heads so that linear_heads * key_dim / softmax_heads is even."
             )
 
+    def _check_backbone(self, backbone: Backbone) -> None:
+        if len(self.layers) != len(backbone.mixers):
+            raise ValueError(
+                f"layers={len(self.layers)} differs from the {len(backbone.mixers)} layers of the pretrained model; "
+                "give equally many."
+            )
+        if self.softmax_heads != self.linear_heads or self.key_dim != self.value_dim or self.key_dim % 2:
+            raise ValueError(
+                f"softmax_heads={self.softmax_heads}, linear_heads={self.linear_heads}, key_dim={self.key_dim} and "
+                f"value_dim={self.value_dim} do not fit a pretrained model, whose heads all have the same even size."
+            )
+        if self.softmax_heads % backbone.key_value_heads or backbone.key_value_heads % self.routing_heads:
+            raise ValueError(
+                f"routing_heads={self.routing_heads} must divide the {backbone.key_value_heads} heads of keys and "
+                f"values, and these the {self.softmax_heads} heads of queries of the pretrained model."
+            )
+        for name, none in (("rope_base", None), ("log_n", False)):
+            if getattr(self, name) != none:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is not allowed with a pretrained model, which has positions of its "
+                    f"own; omit {name}."
+                )
+
     def _check_divides(self, small: str, large: str) -> None:
         if getattr(self, large) % getattr(self, small):
             raise ValueError(
@@ -190,6 +220,10 @@ class Architecture:
         """The features of ``router_features``."""
         return tuple(self.router_features.split("+"))
 
+    def reads(self, vocab_size: int) -> bool:
+        """Return whether the model has the token ids of a task. A pretrained model may have more."""
+        return self.vocab_size == vocab_size or (self.backbone is not None and self.vocab_size > vocab_size)
+
     def with_layers(self, layers: Sequence[Layer]) -> Self:
         """Return the architecture with other layers and the same sizes."""
         return replace(self, layers=tuple(layers))
@@ -206,7 +240,10 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of JSON values."""
         layers = [{k: v for k, v in layer._asdict().items() if v is not None} for layer in self.layers]
-        return asdict(self) | {"layers": layers}
+        values = asdict(self) | {"layers": layers}
+        if self.backbone is None:
+            del values["backbone"]
+        return values
 
     def to_json(self) -> str:
         """Return JSON text from which `from_json` makes an equal architecture."""
@@ -232,7 +269,9 @@ class Architecture:
             raise ValueError(
                 f"missing fields {', '.join(missing)}; an architecture needs: {', '.join(sorted(required))}."
             )
-        return cls(**given | {"layers": tuple(map(_layer, given["layers"]))})
+        backbone = given.get("backbone")
+        made = None if backbone is None else Backbone.from_dict(backbone)
+        return cls(**given | {"layers": tuple(map(_layer, given["layers"])), "backbone": made})
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -44,9 +44,11 @@ class Baseline:
 
     Attributes:
         pattern: mixer of each layer.
-        as_searched: whether only ``model.routed_layers`` have its mixer, as in a search; other layers are linear.
+        as_searched: whether only ``model.routed_layers`` have its mixer, as in a search; other layers are linear, or as
+            in the pretrained model.
         given: routing that does not depend on content; None for routers.
-        rotary: whether softmax attention has rotary positions even if ``model.rope_base`` is null.
+        rotary: whether softmax attention has rotary positions even if ``model.rope_base`` is null; those of pretrained
+            models are their own.
         log_n: whether softmax attention has a log-n temperature even if ``model.log_n`` is false.
     """
 
@@ -113,10 +115,10 @@ def build(name: str, model: ModelConfig, vocab_size: int, given_share: float) ->
         mixers = baseline.pattern(model.layers)
         if baseline.as_searched:
             routed = routed_layers(model)
-            mixers = [mixer if layer in routed else "linear" for layer, mixer in enumerate(mixers)]
+            mixers = [mixer if layer in routed else model.unsearched(layer) for layer, mixer in enumerate(mixers)]
         if baseline.given is not None:
             changed = {"given_routing": baseline.given, "given_share": given_share}
-        if baseline.rotary and model.rope_base is None:
+        if baseline.rotary and model.rope_base is None and model.backbone is None:
             changed = {"rope_base": ROPE_BASE}
         if baseline.log_n:
             changed = {"log_n": True}

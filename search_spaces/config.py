@@ -1,10 +1,12 @@
 """Options of search spaces and of model sizes."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.backbone import Backbone
 from nas.search_spaces.options import option
 
 
@@ -67,9 +69,32 @@ class ModelConfig:
     )
     negative_eigenvalues: bool = option("whether linear attention can track states", default=False)
     window: int = option("tokens that the operation window attends to", default=128, at_least=1, ceiling=10**9)
+    path: str | None = option(
+        "folder of a pretrained model with config.json and weights in safetensors; for model=pretrained",
+        default=None,
+    )
+    vocab_size: int | None = option(
+        "token ids of a pretrained model, set by the command; null: those of the data",
+        default=None,
+        at_least=1,
+        ceiling=10**8,
+    )
+    backbone: str | None = option("structure of a pretrained model as JSON, set by the command", default=None)
+
+    @property
+    def structure(self) -> Backbone | None:
+        """The structure of the pretrained model; None for a model of this project."""
+        return None if self.backbone is None else Backbone.from_dict(json.loads(self.backbone))
+
+    def unsearched(self, layer: int) -> str:
+        """Return the mixer of a layer that a space does not search: linear, or that of the pretrained model."""
+        structure = self.structure
+        return "linear" if structure is None else structure.mixers[layer]
 
     def architecture(self, layers: Sequence[Layer], vocab_size: int, **changed: Any) -> Architecture:
         """Return the architecture of these sizes and layers.
+
+        In a sliding layer of a pretrained model, the mixer softmax is its attention over a window.
 
         Args:
             layers: layers, first to last.
@@ -79,9 +104,25 @@ class ModelConfig:
         Raises:
             ValueError: sizes do not fit; the message names the option.
         """
-        given = {field.name for field in fields(Architecture)} & vars(self).keys() - {"layers"}
+        own = {"layers", "vocab_size", "backbone"}
+        given = {field.name for field in fields(Architecture)} & vars(self).keys() - own
         sizes = {name: getattr(self, name) for name in given} | changed
+        if self.vocab_size is not None and self.vocab_size < vocab_size:
+            raise ValueError(
+                f"model.path={self.path} has {self.vocab_size} token ids, but the data has {vocab_size}; give data "
+                "that was prepared with the tokenizer of the model."
+            )
         try:
-            return Architecture(**sizes, layers=tuple(layers), vocab_size=vocab_size)
+            return Architecture(
+                **sizes,
+                layers=tuple(as_original(layer, index, self.structure) for index, layer in enumerate(layers)),
+                vocab_size=self.vocab_size or vocab_size,
+                backbone=self.structure,
+            )
         except ValueError as error:
             raise ValueError(f"model.{error}") from error
+
+
+def as_original(layer: Layer, index: int, structure: Backbone | None) -> Layer:
+    """Return a layer whose mixer softmax is replaced by that of the pretrained model."""
+    return layer if structure is None else layer._replace(mixer=structure.own(layer.mixer, index))

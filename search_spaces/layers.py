@@ -3,25 +3,51 @@
 from collections.abc import Sequence
 
 from nas.search_spaces.architecture import Layer
-from nas.search_spaces.config import ModelConfig, SpaceConfig
+from nas.search_spaces.config import ModelConfig, SpaceConfig, as_original
 from nas.search_spaces.operations import allowed, known, operations_of
 from nas.search_spaces.space import Space
 
 
 def routed_layers(model: ModelConfig) -> tuple[int, ...]:
-    """Return ``model.routed_layers``, or all layers if it is null; raise a ValueError for a missing layer."""
-    routed = tuple(range(model.layers)) if model.routed_layers is None else tuple(model.routed_layers)
-    for layer in routed:
+    """Return ``model.routed_layers``, or all layers if it is null; raise a ValueError for a missing layer.
+
+    Sliding layers of a pretrained model have no router: softmax attention over all tokens is none of their operations.
+    """
+    sliding = _sliding(model)
+    if model.routed_layers is None:
+        return tuple(layer for layer in range(model.layers) if layer not in sliding)
+    for layer in model.routed_layers:
         if not 0 <= layer < model.layers:
             raise ValueError(f"model.routed_layers has {layer}; the model has layers 0 to {model.layers - 1}.")
-    return routed
+        if layer in sliding:
+            raise ValueError(
+                f"model.routed_layers has {layer}, a sliding layer of the pretrained model; give layers of: "
+                f"{', '.join(str(full) for full in range(model.layers) if full not in sliding)}."
+            )
+    return tuple(model.routed_layers)
+
+
+def _sliding(model: ModelConfig) -> frozenset[int]:
+    """Return the sliding layers of a pretrained model."""
+    structure = model.structure
+    return frozenset() if structure is None else structure.sliding
 
 
 def layerwise(config: SpaceConfig, model: ModelConfig, vocab_size: int, choosing: Sequence[int]) -> Space:
-    """Return the space with every option of the config in the layers ``choosing``; other layers are linear."""
-    linear = Layer("linear", model.chunk_size)
-    options = _options(config, model)
-    layers = tuple(options if index in choosing else (linear,) for index in range(model.layers))
+    """Return the space with every option of the config in the layers ``choosing``.
+
+    Other layers are linear, or as in the pretrained model. In its sliding layers, softmax is its attention over a
+    window, and there are no routers.
+    """
+    options, sliding = _options(config, model), _sliding(model)
+    layers = tuple(
+        (Layer(model.unsearched(index), model.chunk_size),)
+        if index not in choosing
+        else _in_sliding(options, index, model)
+        if index in sliding
+        else options
+        for index in range(model.layers)
+    )
     return Space(config.name, model.architecture([choice[0] for choice in layers], vocab_size), layers)
 
 
@@ -42,3 +68,9 @@ def _options(config: SpaceConfig, model: ModelConfig) -> tuple[Layer, ...]:
         for operation in config.operations
         for chunk_size in (chunk_sizes if len(operations_of(operation)) > 1 else [model.chunk_size])
     )
+
+
+def _in_sliding(options: tuple[Layer, ...], index: int, model: ModelConfig) -> tuple[Layer, ...]:
+    """Return the options of a sliding layer of a pretrained model; its own operation if none is left."""
+    own = (as_original(option, index, model.structure) for option in options if not option.routed)
+    return tuple(dict.fromkeys(own)) or (Layer(model.unsearched(index), model.chunk_size),)

@@ -11,9 +11,13 @@ from nas.search_spaces.space import Space
 
 
 def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
-    """Return the space: routers in ``model.routed_layers`` (null for all), Gated DeltaNet in other layers."""
+    """Return the space: routers in ``model.routed_layers`` (null for all), Gated DeltaNet in other layers.
+
+    Other layers of a pretrained model keep their operations.
+    """
     routed = routed_layers(model)
     layers = tuple(
-        Layer("token_hybrid" if index in routed else "linear", model.chunk_size) for index in range(model.layers)
+        Layer("token_hybrid" if index in routed else model.unsearched(index), model.chunk_size)
+        for index in range(model.layers)
     )
     return Space(config.name, model.architecture(layers, vocab_size), tuple((layer,) for layer in layers))

@@ -11,9 +11,10 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from nas.models.operations import Branch, find
+from nas.models.operations import Branch, operation_of
 from nas.models.operations.operation import CostLine
 from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.backbone import attention_weights
 from nas.search_spaces.space import Space
 
 LONG = 131072
@@ -97,7 +98,7 @@ def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Cost
         layer: mixer, chunk size and MLP width of the layer.
         context: length of the sequence in tokens.
     """
-    operations = [find(name) for name in layer.operations]
+    operations = [operation_of(name, sizes) for name in layer.operations]
     if resource == SOFTMAX_SHARE:
         kept = float(any(operation.keeps_all for operation in operations))
         return CostLine(0.0, kept) if layer.routed else CostLine(kept)
@@ -115,20 +116,24 @@ def fixed(resource: str, sizes: Architecture) -> float:
 
 def _layer_weights(a: Architecture, layer: Layer) -> int:
     """Return the number of weights of a layer that multiply each token, including those of its router."""
-    weights = _common_weights(a, layer) + sum(find(name).weights(a) for name in layer.operations)
+    weights = _common_weights(a, layer) + sum(operation_of(name, a).weights(a) for name in layer.operations)
     if layer.routed:  # router; weights of the branches
         weights += 2 * a.routing_heads * (len(a.router_reads) * a.width + 1)
         weights += 2 * a.linear_heads * a.key_dim * a.softmax_heads
+        weights += 0 if a.backbone is None else 2 * a.softmax_heads
     return weights
 
 
 def _common_weights(a: Architecture, layer: Layer) -> int:
     """Return the number of weights of a layer that all mixers with branches have, and multiply each token."""
     keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
-    weights = 2 * a.width + 3 * a.width * (layer.mlp_width or a.mlp_width)  # norms; SwiGLU
-    if any(isinstance(find(name), Branch) for name in layer.operations):  # q, k, v, gate and output; convolutions
-        weights += a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)
-    return weights
+    both_norms = a.backbone is not None and a.backbone.norms == "both"
+    weights = (4 if both_norms else 2) * a.width + 3 * a.width * (layer.mlp_width or a.mlp_width)  # norms; SwiGLU
+    if not any(isinstance(operation_of(name, a), Branch) for name in layer.operations):
+        return weights
+    if a.backbone is not None:
+        return weights + attention_weights(a.width, a.softmax_heads, a.key_dim, a.backbone)
+    return weights + a.width * (2 * keys + 3 * values) + a.conv_size * (2 * keys + values)  # projections; convolutions
 
 
 class SpaceCost:

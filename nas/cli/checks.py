@@ -64,6 +64,7 @@ def check_together(config: RunConfig) -> None:
         _check_sharding(config)
     with user_errors():
         routed_layers(config.model)
+    _check_context(config)
     device = root_device(config.trainer)
     if config.trainer.compile:
         _check_compile(config.trainer, device)
@@ -169,6 +170,17 @@ def _check_sharding(config: RunConfig) -> None:
                 f"{option}={value if isinstance(value, str) else f'{value:g}'} {needs}, which trainer.strategy=fsdp "
                 f"shards; give trainer.strategy=ddp or {option}={without}."
             )
+
+
+def _check_context(config: RunConfig) -> None:
+    """Raise a UserError if training sequences are longer than the positions of the pretrained model."""
+    with user_errors():
+        structure = config.model.structure
+    if structure is not None and config.data.length > structure.context:
+        raise UserError(
+            f"data.length={config.data.length} is beyond the context of model.path={config.model.path}, whose "
+            f"positions are made for {structure.context} tokens; give data.length={structure.context} or less."
+        )
 
 
 def _check_one_device(trainer: TrainerConfig) -> None:

@@ -38,6 +38,7 @@ from nas.plugins.hydra_sources import given as given_plugins
 from nas.plugins.hydra_sources import register
 from nas.plugins.loading import load
 from nas.plugins.record import use
+from nas.pretrained.options import fill
 from nas.runs.paths import absolute, expand_paths
 
 
@@ -195,6 +196,8 @@ def typed(composed: DictConfig, missing: Advice) -> CommandConfig:
         if all(OmegaConf.is_missing(composed, one) or composed[one] is None for one in key.split(",")):
             text = advice if isinstance(advice, str) else advice()
             raise UserError(str(OmegaConf.create({"advice": text}).advice))
+    if "model" in composed:
+        fill(composed.model)
     try:
         config = cast(CommandConfig, OmegaConf.to_object(composed))
     except OmegaConfBaseException:

@@ -88,13 +88,13 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
     if clash := {one.name for one in searches} & set(names):
         raise UserError(f"searched and baselines both have {', '.join(clash)}; give the search another name.")
     for one in every:
-        if one.architecture.vocab_size != vocab_size:
+        if not one.architecture.reads(vocab_size):
             raise UserError(
                 f"{one.name} is for {one.architecture.vocab_size} tokens, but data={config.data.name} has "
                 f"{vocab_size}; give the data that it was searched on."
             )
         with user_errors():
-            check_operations(one.architecture.layers)
+            check_operations(one.architecture.layers, one.architecture)
         build_budget(one.budget, budgeted_cost(one.budget, one.space))
     return _matched(every)
 
@@ -196,13 +196,15 @@ def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) ->
 def _matched(every: list[Contender]) -> list[Contender]:
     """Return the contenders with wider MLPs, so that each has as many parameters as the largest.
 
+    The MLPs of pretrained models stay as they are, since their weights are given.
+
     Raises:
         UserError: no MLP width brings a contender within `TOLERANCE` of the largest.
     """
     most = max(parameters(one.architecture) for one in every)
     matched = [_with_width(one, _widened(one.architecture, most)) for one in every]
     for one in matched:
-        if abs(parameters(one.architecture) - most) > TOLERANCE * most:
+        if one.architecture.backbone is None and abs(parameters(one.architecture) - most) > TOLERANCE * most:
             raise UserError(
                 f"{one.name} cannot have {most:,} parameters within {100 * TOLERANCE:g} %, as the largest model has: "
                 f"the closest MLP width gives {parameters(one.architecture):,}; compare models of similar sizes."
@@ -219,7 +221,12 @@ def _with_width(one: Contender, architecture: Architecture) -> Contender:
 
 
 def _widened(architecture: Architecture, target: int) -> Architecture:
-    """Return the architecture with the MLP width that brings its number of parameters closest to a target."""
+    """Return the architecture with the MLP width that brings its number of parameters closest to a target.
+
+    A pretrained model stays as it is.
+    """
+    if architecture.backbone is not None:
+        return architecture
     here = parameters(architecture)
     each = parameters(replace(architecture, mlp_width=architecture.mlp_width + 1)) - here
     return replace(architecture, mlp_width=architecture.mlp_width + max(0, math.floor((target - here) / each + 0.5)))

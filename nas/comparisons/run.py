@@ -21,6 +21,7 @@ from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
+from nas.pretrained.tokenizer import check_tokenizer
 from nas.runs.folder import Run
 from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
@@ -33,6 +34,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     follow(config, runs)
     check_together(config)
     task = build_task(config.data, config.seed)
+    check_tokenizer(task, config.model)
     if config.resume is None:
         config.shared = shared_options()
     config.tuning_factors = tuning_factors(config, task)

@@ -41,6 +41,7 @@ class Tokens:
 
     Attributes:
         vocabulary: the vocabulary of the tokens; None if it is not known.
+        tokenizer: fingerprint of the tokenizer; None if it is not known.
         byte_lengths: UTF-8 bytes of each token, int64 [vocab_size]; None if they are not known.
 
     Raises:
@@ -67,7 +68,7 @@ class Tokens:
             raise UserError(f"data.documents={documents} is unknown; choose one of: {JOINED}, {PACKED}.")
         self._corpora = Corpora.open(path, mix, tokenizer, end, vocab_size)
         self.vocabulary, self.vocab_size = self._corpora.vocabulary, self._corpora.vocab_size
-        self.source = self._corpora.source
+        self.tokenizer, self.source = self._corpora.tokenizer, self._corpora.source
         self._packed = documents == PACKED
         if self._packed:
             self._corpora.check_divided()

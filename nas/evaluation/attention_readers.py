@@ -45,7 +45,7 @@ def readers_of_chunks(
 
     Args:
         q: [T, H, K] queries of one sequence.
-        k: [T, H, K] keys.
+        k: [T, G, K] keys; G divides H, and H / G consecutive heads of q read one head of k.
         route: [N, R] route of each chunk, in [0, 1].
         chunk_size: tokens in a chunk.
         scale: scale of the scores; 1 / sqrt(K) by default.
@@ -55,7 +55,7 @@ def readers_of_chunks(
     groups, dtype = route.shape[1], compute_dtype(q.dtype)
     scale = width**-0.5 if scale is None else scale
     q, k = (x.to(dtype).transpose(0, 1) for x in (q, k))  # [H, T, K]
-    q = q * scale
+    q, k = q * scale, k.repeat_interleave(heads // len(k), 0)
     bias = route.to(dtype).T.log().repeat_interleave(heads // groups, 0).repeat_interleave(chunk_size, 1)
     weights = q.new_zeros(groups, route.shape[0], count)
     tokens = torch.full(weights.shape, -1, device=q.device)

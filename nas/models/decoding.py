@@ -37,7 +37,7 @@ from nas.models.language_model import Block, LanguageModel, Stream
 from nas.models.layer_states import BranchesState, LayerState, joined, layer_state
 from nas.models.layers import FixedLinear, FixedSwiGLU
 from nas.models.mixers import Policy
-from nas.models.operations import find
+from nas.models.operations import operation_of
 from nas.models.operations.operation import Ends
 from nas.models.prompts import check_ids, parts_of
 from nas.models.recording import StepGraph, reason_of
@@ -146,7 +146,7 @@ class Decoder:
             part.shape[0] * operation.kv_bytes(a, layer.chunk_size, part.shape[1], layer.routed).at(1.0)
             for part in parts
             for layer in a.layers
-            for operation in map(find, layer.operations)
+            for operation in (operation_of(name, a) for name in layer.operations)
         )
         batch, longest = sum(map(len, parts)), max(part.shape[1] for part in parts)
         return (
@@ -166,8 +166,8 @@ class Decoder:
         stream = Stream(self._model.embedding(tokens))
         for block, mixer, mlp in zip(self._blocks, mixers, mlps, strict=True):
             x, given = block.mixer_norm.after(stream.x, stream.delta)
-            x, given = block.mlp_norm.after(x, mixer(given))
-            stream = Stream(x, mlp(given))
+            x, given = block.mlp_norm.after(x, block.mixer_post_norm(mixer(given)))
+            stream = Stream(x, block.mlp_post_norm(mlp(given)))
         return stream
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The language model: an embedding, blocks of a mixer and a SwiGLU with RMSNorms, and a head."""
+"""The language model: an embedding, blocks of a mixer and a gated MLP with RMSNorms, and a head."""
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
@@ -10,10 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 from nas.data.documents import Documents
 from nas.kernels.arguments import RouteGrad
-from nas.models.layers import SwiGLU, rms_norm
+from nas.models.layers import NORM_EPS, NoNorm, RMSNorm, ScaledEmbedding, SwiGLU, rms_norm
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
-from nas.models.operations import Operation, in_order
+from nas.models.operations import Operation, in_order, operation_of
 from nas.models.policies import policy_of
+from nas.models.pretrained_mixer import PretrainedMixer
 from nas.models.recomputation import without_recomputing
 from nas.models.router import Router
 from nas.search_spaces.architecture import Architecture, Layer
@@ -88,17 +89,25 @@ def recompute_block(
 
 
 class Block(nn.Module):
-    """Mixer and SwiGLU, each behind an RMSNorm and around a residual connection."""
+    """Mixer and gated MLP, each behind an RMSNorm and around a residual connection.
+
+    Blocks of pretrained models may have RMSNorms after the mixer and the MLP, instead of those before or beside them.
+    """
 
     def __init__(
         self, architecture: Architecture, index: int, route_grad: RouteGrad, options: tuple[Layer, ...]
     ) -> None:
         super().__init__()
-        self.mixer_norm = rms_norm(architecture.width)
-        self.mixer = TokenMixer(architecture, index, route_grad, options)
-        self.mlp_norm = rms_norm(architecture.width)
+        backbone = architecture.backbone
+        norms = "pre" if backbone is None else backbone.norms
+        mixer = TokenMixer if backbone is None else PretrainedMixer
+        self.mixer_norm = _norm(architecture) if norms != "post" else NoNorm()
+        self.mixer = mixer(architecture, index, route_grad, options)
+        self.mixer_post_norm = _norm(architecture) if norms != "pre" else nn.Identity()
+        self.mlp_norm = _norm(architecture) if norms != "post" else NoNorm()
         self._hidden = [option.mlp_width or architecture.mlp_width for option in self.mixer.options]
-        self.mlp = SwiGLU(architecture.width, max(self._hidden))
+        self.mlp = SwiGLU(architecture.width, max(self._hidden), "silu" if backbone is None else backbone.activation)
+        self.mlp_post_norm = _norm(architecture) if norms != "pre" else nn.Identity()
 
     def forward(
         self, stream: Stream, policy: Policy | None, choice: LayerChoice = FIRST_OPTION
@@ -106,8 +115,8 @@ class Block(nn.Module):
         """Return the residual stream after the block, and the routings of the layer."""
         x, given = self.mixer_norm.after(stream.x, stream.delta)
         mixed, routings = self.mixer(given, policy, choice, stream.documents)
-        x, given = self.mlp_norm.after(x, mixed)
-        return Stream(x, self._feed_forward(given, choice), stream.documents), routings
+        x, given = self.mlp_norm.after(x, self.mixer_post_norm(mixed))
+        return Stream(x, self.mlp_post_norm(self._feed_forward(given, choice)), stream.documents), routings
 
     def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
         """Apply the SwiGLU in the hidden size of an option. A mixture weighs a channel by the options that have it."""
@@ -153,11 +162,11 @@ class LanguageModel(nn.Module):
         self.architecture = architecture
         self.route_grad = route_grad
         self.options = options or tuple((layer,) for layer in architecture.layers)
-        self.embedding = nn.Embedding(architecture.vocab_size, architecture.width)
+        self.embedding = _embedding(architecture)
         self.blocks = nn.ModuleList(
             Block(architecture, index, route_grad, own) for index, own in enumerate(self.options)
         )
-        self.norm = rms_norm(architecture.width)
+        self.norm = _norm(architecture)
         self.head = nn.Linear(architecture.width, architecture.vocab_size, bias=False)
         self.apply(_initialise)
         if architecture.tie_embeddings:
@@ -251,7 +260,8 @@ class LanguageModel(nn.Module):
     @property
     def _operations(self) -> list[Operation]:
         """The operations of every option."""
-        return in_order({name for options in self.options for layer in options for name in layer.operations})
+        names = in_order({name for options in self.options for layer in options for name in layer.operations})
+        return [operation_of(operation.name, self.architecture) for operation in names]
 
     @property
     def packs(self) -> bool:
@@ -283,8 +293,20 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
+def _norm(a: Architecture) -> RMSNorm:
+    return rms_norm(a.width, NORM_EPS if a.backbone is None else a.backbone.norm_eps)
+
+
+def _embedding(a: Architecture) -> nn.Embedding:
+    if a.backbone is None or a.backbone.embedding_scale == 1:
+        return nn.Embedding(a.vocab_size, a.width)
+    return ScaledEmbedding(a.vocab_size, a.width, a.backbone.embedding_scale)
+
+
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, Router):
         module.reset_bias()
+    if isinstance(module, PretrainedMixer):
+        module.start_as_original()

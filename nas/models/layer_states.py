@@ -14,13 +14,15 @@ from nas.kernels.short_convolution.decode import short_convolution_step
 from nas.models.layers import FixedLinear, ShortConvolution, split_outputs
 from nas.models.mixers import Policy, TokenMixer, first_alone
 from nas.models.open_chunk import OpenChunk
-from nas.models.operations import Branch, Standalone, find
+from nas.models.operations import Branch, Standalone
 from nas.models.operations.operation import Ends, Heads, JointMemory, LayerMemory, Memory, Projected
 from nas.search_spaces.architecture import Layer
 
 
 class TokenProjections:
-    """The convolved projections of one token at a time: a matrix product and a convolution for all of them.
+    """The projections of one token at a time, convolved unless the mixer is of a pretrained model.
+
+    All projections are a single matrix product, and all convolutions a single kernel.
 
     Args:
         mixer: mixer of the layer. Its weights must not change.
@@ -29,19 +31,24 @@ class TokenProjections:
     """
 
     def __init__(self, mixer: TokenMixer, branches: Sequence[Branch], past: dict[ShortConvolution, Tensor]) -> None:
-        convolutions = mixer.q_convolution, mixer.k_convolution, mixer.v_convolution
         layers = mixer.projections(branches)
-        self._layers, self._others = layers[: len(convolutions)], layers[len(convolutions) :]
+        self._layers, self._others = layers[:3], layers[3:]  # those of q, k and v, and the others
+        self._channels = sum(layer.out_features for layer in self._layers)
         self._project = FixedLinear(*layers)
-        self._taps = torch.cat([one.convolution.weight.squeeze(1) for one in convolutions])
-        self._past = torch.cat([past[one] for one in convolutions], dim=-1)
+        convolutions = mixer.convolutions
+        self._taps = self._past = None
+        if convolutions:
+            self._taps = torch.cat([one.convolution.weight.squeeze(1) for one in convolutions])
+            self._past = torch.cat([past[one] for one in convolutions], dim=-1)
 
     def __call__(self, x: Tensor) -> Projected:
         """Return the projections of the next token x [B, 1, width]."""
-        y, channels = self._project(x), len(self._taps)
-        convolved = short_convolution_step(y[:, 0, :channels], self._past, self._taps)
-        q, k, v = split_outputs(convolved.unsqueeze(1), self._layers)
-        others = split_outputs(y[..., channels:], self._others)
+        y, channels = self._project(x), self._channels
+        shared, others = y[..., :channels], split_outputs(y[..., channels:], self._others)
+        if self._taps is not None and self._past is not None:
+            shared = short_convolution_step(shared[:, 0], self._past, self._taps).unsqueeze(1)
+        each = zip(split_outputs(shared, self._layers), self._layers, strict=True)
+        q, k, v = (part if layer.bias is None else part + layer.bias for part, layer in each)
         return Projected(x, q, k, v, dict(zip(self._others, others, strict=True)), decoding=True)
 
 
@@ -57,7 +64,7 @@ class BranchesState:
         self._open = (
             OpenChunk(mixer, policy, option.chunk_size) if option.routed and policy is not first_alone else None
         )
-        self._branches: tuple[Branch, ...] = (cast("Branch", find(option.operations[0])),)
+        self._branches: tuple[Branch, ...] = (cast("Branch", mixer.operation(option.operations[0])),)
         if self._open is not None:
             assert mixer.pair is not None
             self._branches = mixer.pair.branches
@@ -121,7 +128,7 @@ class BranchesState:
 
     def _merged(self, given: Projected, o: list[Tensor]) -> Tensor:
         """Return the input of the output projection for the outputs of the branches."""
-        gate = given.linear(self._mixer.gate)
+        gate = self._mixer.gate_of(given)
         if self._open is None:
             return self._branches[0].merge(self._mixer, o[0], gate)
         assert self._mixer.pair is not None
@@ -230,7 +237,7 @@ LayerState = BranchesState | StandaloneState
 def layer_state(mixer: TokenMixer, policy: Policy) -> LayerState:
     """Return an empty decoding state of a layer."""
     (option,) = mixer.options
-    operation = find(option.operations[0])
+    operation = mixer.operation(option.operations[0])
     if isinstance(operation, Standalone):
         return StandaloneState(mixer, operation)
     return BranchesState(mixer, option, policy)

@@ -1,6 +1,6 @@
-"""Parts of a block without an operation: short convolution, SwiGLU and RMSNorm."""
+"""Parts of a block without an operation: short convolution, gated MLP and RMSNorm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +42,29 @@ class RMSNorm(nn.RMSNorm):
         return residual_norm(x, delta, self.weight, eps=self.eps)
 
 
-def rms_norm(size: int) -> RMSNorm:
-    """Return an RMSNorm over the last dimension with the eps of the model."""
-    return RMSNorm(size, eps=NORM_EPS)
+class NoNorm(nn.Module):
+    """The place of a norm in models that have none there."""
+
+    def after(self, x: Tensor, delta: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return x + delta twice: in place of itself and of its norm."""
+        total = x if delta is None else x + delta
+        return total, total
+
+
+def rms_norm(size: int, eps: float = NORM_EPS) -> RMSNorm:
+    """Return an RMSNorm over the last dimension, by default with the eps of this project's models."""
+    return RMSNorm(size, eps=eps)
+
+
+class ScaledEmbedding(nn.Embedding):
+    """An embedding whose vectors are multiplied by a constant."""
+
+    def __init__(self, vocab_size: int, width: int, scale: float) -> None:
+        super().__init__(vocab_size, width)
+        self._scale = scale
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens) * self._scale
 
 
 def linear_together(x: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
@@ -70,7 +90,7 @@ def split_outputs(y: Tensor, layers: Sequence[nn.Linear]) -> list[Tensor]:
 
 
 class FixedLinear:
-    """Linear layers of one input, without their biases, as one matrix product for inference.
+    """Linear layers of one input as one matrix product for inference: one with its bias, several without biases.
 
     The weights are copied if there are several layers, or if autocast would cast them in each call.
 
@@ -86,7 +106,8 @@ class FixedLinear:
         """Map [..., in_features] to the outputs side by side; see `split_outputs`."""
         if self._weight.dtype != operand_dtype(self._layers[0].weight):  # there was another autocast before
             self._weight = self._fixed()
-        return F.linear(x, self._weight)
+        bias = self._layers[0].bias if len(self._layers) == 1 else None
+        return F.linear(x, self._weight, bias if bias is None else bias.to(self._weight.dtype))
 
     def _fixed(self) -> Tensor:
         first, *others = self._layers
@@ -115,14 +136,26 @@ class ShortConvolution(nn.Module):
         return F.pad(x[:, max(0, length - size) :], (0, 0, max(0, size - length), 0))
 
 
+def geglu(x: Tensor) -> Tensor:
+    """Return gelu(gate) * up in the tanh approximation, of gate and up side by side: [..., 2 D] to [..., D]."""
+    gate, up = x.chunk(2, dim=-1)
+    return F.gelu(gate, approximate="tanh") * up
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": swiglu, "gelu_tanh": geglu}
+"""Gated activations, by the name of the activation of the gate."""
+
+
 class SwiGLU(nn.Module):
     """Gated feed-forward layer (Shazeer 2020): [B, T, width] to [B, T, width].
 
-    Narrower layers can share its weights: a layer of hidden size h has the first h hidden channels.
+    Narrower layers can share its weights: a layer of hidden size h has the first h hidden channels. Some pretrained
+    models have another activation of the gate.
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, activation: str = "silu") -> None:
         super().__init__()
+        self.activate = ACTIVATIONS[activation]
         self.gate_and_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
@@ -136,8 +169,8 @@ class SwiGLU(nn.Module):
         """
         if hidden is not None and hidden < self.down.in_features:
             gate_and_up, down = self.narrowed(hidden)
-            return F.linear(swiglu(F.linear(x, gate_and_up)), down)
-        inner = swiglu(self.gate_and_up(x))
+            return F.linear(self.activate(F.linear(x, gate_and_up)), down)
+        inner = self.activate(self.gate_and_up(x))
         return self.down(inner if shares is None else inner * shares.to(inner.dtype))
 
     def narrowed(self, hidden: int) -> tuple[Tensor, Tensor]:
@@ -151,6 +184,7 @@ class FixedSwiGLU:
 
     def __init__(self, mlp: SwiGLU) -> None:
         self._gate_and_up, self._down = FixedLinear(mlp.gate_and_up), FixedLinear(mlp.down)
+        self._activate = mlp.activate
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._down(swiglu(self._gate_and_up(x)))
+        return self._down(self._activate(self._gate_and_up(x)))

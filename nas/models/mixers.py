@@ -16,7 +16,7 @@ from nas.kernels.arguments import RouteGrad
 from nas.kernels.mixed_routes import mixed_routes
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, linear_together
-from nas.models.operations import Branch, Standalone, find, in_order
+from nas.models.operations import Branch, Operation, Standalone, in_order, operation_of
 from nas.models.operations.operation import Heads, Projected, packing
 from nas.models.operations.pairs import Pair, pair_of
 from nas.models.recomputation import large_on_gpu, recomputing
@@ -146,36 +146,70 @@ class TokenMixer(nn.Module):
         self.options = options or (architecture.layers[index],)
         self.route_grad = route_grad
         self.index = index
-        operations = in_order({name for option in self.options for name in option.operations})
+        operations = self.in_order({name for option in self.options for name in option.operations})
         self.pair = self._pair()
-        branches = [operation for operation in operations if isinstance(operation, Branch)]
-        keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
+        branches = any(isinstance(operation, Branch) for operation in operations)
         if branches:
-            self.q = nn.Linear(a.width, keys, bias=False)
-            self.k = nn.Linear(a.width, keys, bias=False)
-            self.v = nn.Linear(a.width, values, bias=False)
-            self.q_convolution = ShortConvolution(keys, a.conv_size)
-            self.k_convolution = ShortConvolution(keys, a.conv_size)
-            self.v_convolution = ShortConvolution(values, a.conv_size)
+            self.add_projections(a)
         for operation in operations:
             operation.add_parameters(self, a)
         if self.pair is not None:
             self.router = Router(a.width, a.routing_heads, a.router_reads)
-            self.branch_score = nn.Linear(keys, 2 * a.softmax_heads, bias=False)
+            self.add_branch_score(a)
         if branches:
-            self.gate = nn.Linear(a.width, values, bias=False)
-            self.out = nn.Linear(values, a.width, bias=False)
+            self.add_output(a)
+
+    def add_projections(self, a: Architecture) -> None:
+        """Add the projections of q, k and v, and their convolutions."""
+        keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
+        self.q = nn.Linear(a.width, keys, bias=False)
+        self.k = nn.Linear(a.width, keys, bias=False)
+        self.v = nn.Linear(a.width, values, bias=False)
+        self.q_convolution = ShortConvolution(keys, a.conv_size)
+        self.k_convolution = ShortConvolution(keys, a.conv_size)
+        self.v_convolution = ShortConvolution(values, a.conv_size)
+
+    def add_branch_score(self, a: Architecture) -> None:
+        """Add the layer whose outputs weigh the branches."""
+        self.branch_score = nn.Linear(a.linear_heads * a.key_dim, 2 * a.softmax_heads, bias=False)
+
+    def add_output(self, a: Architecture) -> None:
+        """Add the output gate and the output projection."""
+        values = a.linear_heads * a.value_dim
+        self.gate = nn.Linear(a.width, values, bias=False)
+        self.out = nn.Linear(values, a.width, bias=False)
+
+    def operation(self, name: str) -> Operation:
+        """Return an operation by its name, as this mixer has it."""
+        return operation_of(name, self.architecture)
+
+    def in_order(self, names: set[str]) -> list[Operation]:
+        """Return the operations of these names, as this mixer has them, in the order of their table."""
+        return [self.operation(operation.name) for operation in in_order(names)]
+
+    @property
+    def convolutions(self) -> tuple[ShortConvolution, ...]:
+        """The convolutions of q, k and v; none in a pretrained model."""
+        return self.q_convolution, self.k_convolution, self.v_convolution
+
+    def gate_of(self, given: Projected) -> Tensor:
+        """Return the output gate [B, T, channels of v] before its activation."""
+        return given.linear(self.gate)
 
     def _pair(self) -> Pair | None:
         """Return the two branches between which the router chooses; None without a router."""
         routed = sorted({option.operations for option in self.options if option.routed})
         if not routed:
             return None
-        operations = [find(name) for name in routed[0]]
+        operations = [self.operation(name) for name in routed[0]]
         if len(routed) > 1 or len(operations) != 2 or not all(isinstance(one, Branch) for one in operations):
             raise ValueError(f"a router chooses between two branches; options of layer {self.index} have {routed}.")
         first, second = cast("list[Branch]", operations)
-        return pair_of((first, second))
+        return self.pair_of((first, second))
+
+    def pair_of(self, branches: tuple[Branch, Branch]) -> Pair:
+        """Return the pair of two branches."""
+        return pair_of(branches)
 
     def forward(
         self, x: Tensor, policy: Policy, choice: LayerChoice = FIRST_OPTION, documents: Documents | None = None
@@ -230,7 +264,7 @@ class TokenMixer(nn.Module):
         self, x: Tensor, policy: Policy, option: Layer, documents: Documents | None
     ) -> tuple[Tensor, list[Routing]]:
         """Compute a single option."""
-        operation = find(option.operations[0])
+        operation = self.operation(option.operations[0])
         if isinstance(operation, Standalone):
             return operation.output(self, x, **packing(documents)), []
         assert isinstance(operation, Branch)
@@ -240,10 +274,10 @@ class TokenMixer(nn.Module):
             routing = self._decide(given, policy, option.chunk_size)
             heads, scores = self._prepare(given)
             both = self._both(given, heads, routing.weights.unbind(-1), option.chunk_size)
-            return self.out(self.pair.merge(self, both, scores, given.linear(self.gate))), [routing]
+            return self.out(self.pair.merge(self, both, scores, self.gate_of(given))), [routing]
         given = self.project(x, branches=(operation,), documents=documents)
         o = self._alone(operation, given, option.chunk_size)
-        return self.out(operation.merge(self, o, given.linear(self.gate))), []
+        return self.out(operation.merge(self, o, self.gate_of(given))), []
 
     def _mixture(
         self,
@@ -269,12 +303,12 @@ class TokenMixer(nn.Module):
                 name = option.operations[0]
                 alone[name] = alone[name] + weight if name in alone else weight
         outputs, parts, routings = [], [], []
-        for operation in in_order(set(alone)):
+        for operation in self.in_order(set(alone)):
             if isinstance(operation, Standalone):
                 outputs.append(alone.pop(operation.name) * operation.output(self, x, **packing(documents)))
         if alone or routed:
             given = self.project(x, documents=documents)
-            gate = self.gate(given.x)
+            gate = self.gate_of(given)
             shared = self._prepare(given) if len(routed) > 1 and shares_inputs(x) else None
             for chunk_size, weight in routed.items():
                 routing = self._decide(given, policy, chunk_size)
@@ -283,7 +317,7 @@ class TokenMixer(nn.Module):
                 routings.append(routing)
             parts += [
                 alone[branch.name] * self._branch(branch, given, gate, options[0].chunk_size)
-                for branch in cast("list[Branch]", in_order(set(alone)))
+                for branch in cast("list[Branch]", self.in_order(set(alone)))
             ]
             outputs.insert(0, self.out(torch.stack(parts).sum(0) if len(parts) > 2 else sum(parts[1:], parts[0])))
         return torch.stack(outputs).sum(0) if len(outputs) > 1 else outputs[0], routings

@@ -14,6 +14,7 @@ from nas.errors import UserError
 from nas.files.checksums import recording, require_intact
 from nas.runs.folder import ARCHITECTURE, WEIGHTS
 from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.backbone import attention_weights
 
 
 def load_architecture(path: Path) -> Architecture:
@@ -62,9 +63,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def least_parameters(one: Architecture) -> int:
     """Return a lower bound on the number of parameters: embedding, and MLP and short convolutions of each layer."""
-    channels = one.linear_heads * (2 * one.key_dim + one.value_dim)
     hidden = sum(layer.mlp_width or one.mlp_width for layer in one.layers)
     weights = one.width * ((1 if one.tie_embeddings else 2) * one.vocab_size + 3 * hidden)
+    if one.backbone is not None:
+        return weights + len(one.layers) * attention_weights(one.width, one.softmax_heads, one.key_dim, one.backbone)
+    channels = one.linear_heads * (2 * one.key_dim + one.value_dim)
     return weights + len(one.layers) * channels * (one.width + one.conv_size)
 
 

@@ -5,8 +5,8 @@ Code that compares two configs, or that takes options from another run, leaves s
 
 FOLDER = ("resume", "output", "name")
 """Options for the run folder."""
-PLACES = ("data.path", "data.tokenizer")
-"""Options for paths of data, which differ between machines."""
+PLACES = ("data.path", "data.tokenizer", "model.path")
+"""Options for paths of data and of a pretrained model, which differ between machines."""
 CODE = ("plugins",)
 """Options for modules of plugins, which another machine may have installed as packages."""
 PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")

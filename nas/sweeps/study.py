@@ -11,6 +11,7 @@ from nas.config import SweepConfig, current, flat, nested
 from nas.data import build_task
 from nas.data.corpus import Source
 from nas.errors import UserError
+from nas.pretrained.tokenizer import check_tokenizer
 from nas.runs.source import source_of
 from nas.searchers.optuna_parts import silence
 from nas.sweeps.objectives import Objective, objectives
@@ -65,6 +66,7 @@ class Plan:
         _check_name(sweep.study)
         ranges = read(sweep.ranges, varied(config))
         task = build_task(config.data, config.seed)
+        check_tokenizer(task, config.model)
         build_pruner(sweep)
         build_sampler(sweep, ranges, config.seed, 0)
         return cls(config, ranges, objectives(sweep, task.quality), task.quality, source_of(task))

@@ -36,6 +36,10 @@ class Average(nn.Module):
         self.model = copy.deepcopy(model).requires_grad_(requires_grad=False)
         self._decay = decay
 
+    def start(self, model: LanguageModel) -> None:
+        """Begin again with the weights of a model, as at its construction."""
+        self.model.load_state_dict(model.state_dict())
+
     @torch.no_grad()
     def update(self, model: LanguageModel, step: int) -> None:
         """Average in the weights of a model after a number of steps."""

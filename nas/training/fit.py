@@ -44,6 +44,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     if module.config.resume is not None:
         left = config.steps - first_step
         say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
+    if checkpoint is None and module.averaged is not None:
+        module.averaged.start(module.model)  # which may have pretrained weights by now
     if launched().first:
         for folder in (CHECKPOINTS, TENSORBOARD):
             subfolder(run.path, folder)

@@ -15,6 +15,8 @@ from nas.distributed.launch import launched
 from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
+from nas.pretrained.start import start_from_pretrained
+from nas.pretrained.tokenizer import check_tokenizer
 from nas.results.finish import Outcome, finish
 from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
@@ -41,12 +43,14 @@ def run_search(
         hyperparameters: see `nas.results.finish.finish`.
     """
     task = build_task(config.data, config.seed)
+    check_tokenizer(task, config.model)
     space = space_of(config, task.vocab_size)
     placement = placement_of(config, space)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad), placement=placement)
     with opened("search", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
+        start_from_pretrained(module.model, config.model, run, console)
         finished = fit(module, run, console, callbacks)
         selects = finished and module.diverged_at is None and launched().first
         selection = select(module, run, console) if selects else None
@@ -59,7 +63,7 @@ def space_of(config: SearchConfig, vocab_size: int) -> Space:
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     with user_errors():
         space = search_spaces.build(config.space, config.model, vocab_size)
-        check_operations(layer for options in space.options for layer in options)
+        check_operations((layer for options in space.options for layer in options), space.sizes)
     check_searcher(config, space)
     _warn_of_long_chunks(space, config.data.length)
     return space

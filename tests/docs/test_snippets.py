@@ -14,8 +14,9 @@ import yaml
 
 from tests.docs.snippets import ROOT, Block, Command, blocks, command_of, documents
 from tests.nas.commands import MODEL, SMALL, Ended, composed, nas
-from tests.nas.data.shards.written import write_folder
+from tests.nas.data.shards.written import train_tokenizer, write_folder
 from tests.nas.plugins.written import Plugins
+from tests.nas.pretrained.written import write_model
 
 LANGUAGES = ("bash", "python", "yaml", "toml", "text")
 OTHERS = ("nvidia-cuda-mps-control", "pip", "python3", ".venv/bin/pip")
@@ -68,7 +69,8 @@ def small(command: Command) -> list[str]:
     task = next((option.removeprefix("data=") for option in given if option.startswith("data=")), "recall")
     task = "text" if "experiment=my_corpus" in given else task
     evolution = EVOLUTION if "searcher=evolution" in given else ()
-    return [*MODEL, *DATA[task], *TRAINER, *OWN.get(command.name, ()), *evolution]
+    sizes = ("model.chunk_size=8",) if "model=pretrained" in given else MODEL
+    return [*sizes, *DATA[task], *TRAINER, *OWN.get(command.name, ()), *evolution]
 
 
 class Workspace:
@@ -83,6 +85,7 @@ class Workspace:
         corpus.mkdir()
         (corpus / "poem.txt").write_text("Softmax remembers, linear forgets. " * 200)
         write_folder(path / "my_tokens", {"train": [[b"Softmax remembers, linear forgets."] * 20]})
+        train_tokenizer(write_model(path / "Llama-3.2-1B", num_hidden_layers=16, vocab_size=320) / "tokenizer.json")
         (path / "held_out").mkdir()
         (path / "held_out/poem.txt").write_text("Recall is exact. " * 20)
         (path / "rows.jsonl").write_text('{"story": "Once upon a time."}\n' * 3)

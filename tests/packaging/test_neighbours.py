@@ -1,11 +1,15 @@
 """The installed project beside other people's files of the names that the checkout's folders have."""
 
+import sys
+from importlib import import_module
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
+import nas.kernels
 from tests.nas.commands import SEARCH
-from tests.packaging.environments import Environment, write_wheel
+from tests.packaging.environments import ROOT, Environment, write_wheel
 
 OURS = "from nas.kernels import gated_delta_rule as ours; print(callable(ours))"
 THEIRS = "from kernels import get_kernel; print(get_kernel('x'))"
@@ -26,6 +30,39 @@ def test_a_distribution_with_a_package_kernels(wheel: Path, kernels_wheel: Path,
         environment.uninstall("their-kernels")
         assert environment.python(OURS, tmp_path) == "True\n"
         assert not (environment.packages / "kernels").exists()
+
+
+@pytest.mark.parametrize("first", ["ours", "ours twice", "theirs", "ours alone"])
+def test_a_package_kernels_beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels" / "__init__.py").write_text("from kernels.layer import get_kernel\n")
+    (tmp_path / "kernels" / "layer.py").write_text("def get_kernel(name):\n    return f'kernel {name}'\n")
+    found = {
+        "ours": [ROOT, tmp_path],
+        "ours twice": [ROOT, ROOT, tmp_path],
+        "theirs": [tmp_path, ROOT],
+        "ours alone": [ROOT],
+    }
+    monkeypatch.setattr(sys, "path", list(map(str, found[first])))
+    for name in ("kernels", "kernels.layer"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    package = import_module("kernels")
+    if first == "ours alone":
+        assert package.gated_delta_rule is nas.kernels.gated_delta_rule
+    else:
+        assert package.get_kernel("x") == import_module("kernels.layer").get_kernel("x") == "kernel x"
+
+
+def test_transformers_in_a_checkout_finds_the_package_of_hugging_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="needs the extra hf")
+    if not list(distributions(name="kernels")):
+        pytest.skip("needs Hugging Face's package kernels")
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    for name in [name for name in sys.modules if name.split(".")[0] == "kernels"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert callable(import_module("kernels").get_kernel)
+    assert import_module("transformers.models.llama.modeling_llama").LlamaForCausalLM
+    assert import_module("nas.kernels").gated_delta_rule
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """Sizes of a small model, and layer-wise spaces over it."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from nas import search_spaces
+from nas.search_spaces.backbone import Backbone, Rope
 from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.space import Space, option_name
 
@@ -35,3 +38,10 @@ def space(name: str, chunk_sizes: list[int] | None = None, operations: Any = Non
 
 def names(space: Space) -> list[list[str]]:
     return [list(map(option_name, options)) for options in space.options]
+
+
+def gemma() -> dict[str, Any]:
+    """Options of a pretrained model of four layers, of which the second is full and the others are sliding."""
+    mixers = ("window", "softmax", "window", "window")
+    backbone = Backbone("gemma3_text", mixers, (Rope(10000.0),) * 4, key_value_heads=2, context=64)
+    return {"backbone": json.dumps(asdict(backbone)), "path": "gemma", "vocab_size": 20, "window": 8}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nas.search_spaces.architecture import Layer
-from tests.search_spaces.sizes import OPERATIONS, space
+from tests.search_spaces.sizes import OPERATIONS, gemma, space
 
 
 def test_an_operation_without_a_router_is_one_option_for_all_chunk_sizes() -> None:
@@ -16,6 +16,26 @@ def test_an_operation_without_a_router_is_one_option_for_all_chunk_sizes() -> No
 def test_a_space_has_the_sizes_of_the_model(name: str) -> None:
     sizes = space(name, [2, 8], width=12, mlp_width=20).sizes
     assert (sizes.vocab_size, sizes.width, sizes.mlp_width, len(sizes.mixers)) == (11, 12, 20, 4)
+
+
+def test_sliding_layers_of_a_pretrained_model_keep_their_window_and_have_no_router() -> None:
+    made = space("joint", [2, 8], operations=["token_hybrid", "softmax", "linear", "window"], **gemma())
+    window, linear = Layer("window", 4), Layer("linear", 4)
+    full = (Layer("token_hybrid", 2), Layer("token_hybrid", 8), Layer("softmax", 4), linear, window)
+    assert made.options == ((window, linear), full, (window, linear), (window, linear))
+    alone = space("chunk_size", [2, 8], operations=["token_hybrid"], **gemma())
+    assert alone.options == ((window,), full[:2], (window,), (window,))
+
+
+def test_only_full_layers_of_a_pretrained_model_can_be_routed() -> None:
+    assert space("token_hybrid", operations=["token_hybrid"], **gemma()).sizes.mixers == (
+        "window",
+        "token_hybrid",
+        "window",
+        "window",
+    )
+    with pytest.raises(ValueError, match=r"model.routed_layers has 2, a sliding layer .* give layers of: 1\."):
+        space("token_hybrid", operations=["token_hybrid"], routed_layers=[1, 2], **gemma())
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -36,6 +36,7 @@ class Corpora:
         weights: share of the sequences of each corpus, in any unit.
         parts: the parts of each corpus.
         vocabulary: the vocabulary of all tokens; None if it is not known.
+        tokenizer: fingerprint of its tokenizer; None if it is not known.
         vocab_size: number of token ids.
         source: the files of all corpora.
     """
@@ -44,6 +45,7 @@ class Corpora:
     weights: list[float]
     parts: list[Parts]
     vocabulary: Vocabulary | None
+    tokenizer: str | None
     vocab_size: int
     source: Source
 
@@ -70,6 +72,7 @@ class Corpora:
             weights=list(weights.values()),
             parts=list(map(_parts, opened)),
             vocabulary=vocabulary,
+            tokenizer=opened[0].tokenizer,
             vocab_size=_vocab_size(opened, vocabulary, vocab_size),
             source=_source(list(weights), opened),
         )

@@ -7,14 +7,14 @@
 
 from collections.abc import Callable, Iterable
 
-from nas.models.operations import fla
+from nas.models.operations import fla, pretrained
 from nas.models.operations.linear import Linear
 from nas.models.operations.operation import Branch, Operation, Standalone
 from nas.models.operations.softmax import Softmax
 from nas.models.operations.window import Window
 from nas.plugins import installed, loading, registry
 from nas.search_spaces import operations as mixers
-from nas.search_spaces.architecture import Layer
+from nas.search_spaces.architecture import Architecture, Layer
 
 OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in (Softmax(), Linear(), Window())}
 """Operations by name."""
@@ -52,9 +52,27 @@ def _from_plugin(name: str) -> bool:
     return True
 
 
-def check_operations(layers: Iterable[Layer]) -> None:
-    """Raise ValueError if an operation of the layers is unknown or cannot run on this machine."""
-    in_order({name for layer in layers for name in layer.operations})
+def operation_of(name: str, a: Architecture) -> Operation:
+    """Return the operation of a name in models of these sizes: in a pretrained model, as one with its projections.
+
+    Raises:
+        ValueError: the name is unknown, or pretrained models do not have the operation.
+    """
+    operation = find(name)
+    if a.backbone is None or isinstance(operation, Standalone):
+        return operation
+    if name not in pretrained.OPERATIONS:
+        raise ValueError(
+            f"operation {name} cannot use the projections of a pretrained model; choose from: "
+            f"{', '.join(pretrained.OPERATIONS)}."
+        )
+    return pretrained.OPERATIONS[name]
+
+
+def check_operations(layers: Iterable[Layer], sizes: Architecture) -> None:
+    """Raise ValueError if an operation of the layers is unknown, or models of these sizes cannot have it here."""
+    for operation in in_order({name for layer in layers for name in layer.operations}):
+        operation_of(operation.name, sizes)
 
 
 def dense_share(layer: Layer) -> float:
@@ -85,5 +103,6 @@ __all__ = [
     "dense_share",
     "find",
     "in_order",
+    "operation_of",
     "register",
 ]

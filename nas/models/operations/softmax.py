@@ -103,23 +103,22 @@ class Softmax(Branch):
         return norms + (a.softmax_heads if a.log_n else 0)
 
     def kv_bytes(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
-        keys, per_key = self._keys(a, chunk_size, context, routed), CACHE_BYTES * _channels(a)
+        keys, per_key = self._keys(a, chunk_size, context, routed), CACHE_BYTES * self.cached_channels(a)
         return CostLine(per_key * keys.base, per_key * keys.slope)
 
     def flops(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """Count 2 (K + V) for each softmax head and visible key."""
-        keys, per_key = self._keys(a, chunk_size, context, routed), 2 * _channels(a)
+        keys, per_key = self._keys(a, chunk_size, context, routed), 2 * a.linear_heads * (a.key_dim + a.value_dim)
         return CostLine(per_key * keys.base, per_key * keys.slope)
+
+    def cached_channels(self, a: Architecture) -> int:
+        """Return the number of channels of the keys and values of a token."""
+        return a.linear_heads * (a.key_dim + a.value_dim)
 
     def _keys(self, a: Architecture, chunk_size: int, context: int, routed: bool) -> CostLine:
         """Return the number of keys that the last token sees; with a router, those of its own and kept chunks."""
         own = min(chunk_size, context)
         return CostLine(own, context - own) if routed else CostLine(context)
-
-
-def _channels(a: Architecture) -> int:
-    """Return the number of channels of the keys and values of a token."""
-    return a.linear_heads * (a.key_dim + a.value_dim)
 
 
 class SoftmaxMemory:

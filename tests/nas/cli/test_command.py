@@ -31,7 +31,7 @@ def output(tmp_path: Path) -> Path:
         ),
         (("space=token_hybrid",), "space=token_hybrid cannot select a file of space", "give +space=token_hybrid."),
         ((SPACE, "+data=text"), "+data=text cannot select a file of data", "give data=text."),
-        ((SPACE, "model=huge"), "model=huge is unknown", "choose one of: 340m, 760m, tiny."),
+        ((SPACE, "model=huge"), "model=huge is unknown", "choose one of: 340m, 760m, pretrained, tiny."),
         (
             (SPACE, "data=poems"),
             "data=poems is unknown",

@@ -12,7 +12,8 @@ from nas.errors import UserError
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
-from tests.nas.commands import SMALL, composed
+from tests.nas.commands import BATCHES, DATA, SMALL, TRAINER, composed
+from tests.nas.pretrained.written import model_of, write_config
 
 VOCAB = 24
 
@@ -43,6 +44,14 @@ def test_all_have_as_many_parameters_as_the_largest() -> None:
     widths = {one.name: one.architecture.mlp_width for one in every}
     assert widths["token_hybrid"] == 16 < widths["softmax"], "the router and the gates are the largest's"
     assert parameters(small("linear")) == count_parameters(LanguageModel(small("linear")))
+
+
+def test_pretrained_models_keep_their_mlps(tmp_path: Path) -> None:
+    config = composed("compare", *DATA, *BATCHES, *TRAINER, "baselines=[softmax,linear,lt]")
+    config.model = model_of(write_config(tmp_path))
+    every = contenders(config, [], VOCAB)
+    assert [one.architecture.mlp_width for one in every] == [24] * 3
+    assert [one.architecture.vocab_size for one in every] == [256] * 3
 
 
 def test_models_that_cannot_be_of_one_size_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

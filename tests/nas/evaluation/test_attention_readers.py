@@ -45,6 +45,15 @@ def test_they_are_those_of_attention_written_out(
     assert found.tokens[read].equal(expected.indices[read])
 
 
+def test_heads_may_share_keys() -> None:
+    q, k = torch.randn(9, 4, 3), torch.randn(9, 2, 3)
+    route = torch.ones(3, 2)
+    shared = readers_of_chunks(q, k, route, chunk_size=4)
+    repeated = readers_of_chunks(q, k.repeat_interleave(2, dim=1), route, chunk_size=4)
+    assert shared.tokens.equal(repeated.tokens)
+    torch.testing.assert_close(shared.weights, repeated.weights)
+
+
 def test_what_softmax_does_not_see_has_no_readers() -> None:
     q = k = torch.randn(12, 2, 4)
     found = readers_of_chunks(q, k, torch.zeros(3, 2), chunk_size=4)

@@ -30,7 +30,8 @@ def test_a_resumed_run_may_go_on_elsewhere_and_further_but_not_in_another_precis
 
 
 def test_machines_of_one_study_may_differ_in_device_place_plugins_and_loggers_alone() -> None:
-    assert {*options.DEVICE, "trainer.devices", "data.path", "data.tokenizer", "plugins", *options.LOGGING} == MAY_DIFFER
+    places = {"data.path", "data.tokenizer", "model.path"}
+    assert {*options.DEVICE, "trainer.devices", *places, "plugins", *options.LOGGING} == MAY_DIFFER
 
 
 def test_neither_the_folder_nor_a_place_is_varied() -> None:

@@ -37,6 +37,8 @@ def test_the_average_of_weights() -> None:
         weight.add_(1.0)
     average.update(module.model, 1000)
     torch.testing.assert_close(own, (before + 1 - 2 / 11 + weight) / 2)
+    average.start(module.model)
+    assert torch.equal(own, weight)
     assert not own.requires_grad
     assert weight.requires_grad
 

@@ -1,0 +1,1 @@
+"""Pretrained models from other libraries: reading their folders, families and weights."""
