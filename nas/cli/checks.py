@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from nas.cli.context import check_context
 from nas.cli.memory import check_memory
 from nas.config import CompareConfig, RunConfig, SweepConfig, TrainerConfig, flat, interpolated
 from nas.distributed.collectives import check_batch_size
@@ -39,7 +40,8 @@ def check(config: RunConfig) -> None:
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
     _check_device(config.trainer)
-    check_batch_size(config.data.batch_size)
+    check_context(config)
+    check_batch_size(config.data.batch_size, config.trainer.context_parallel)
     if not (isinstance(config, CompareConfig) and config.runs):  # options of its runs are still to come
         check_together(config)
 

@@ -16,26 +16,32 @@ from nas.distributed.launch import launched
 from nas.errors import UserError
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise a UserError if a batch cannot be split evenly over the processes."""
-    world = launched().world
-    if batch_size % world:
-        above = -(-batch_size // world) * world
-        fewer = max(processes for processes in range(1, world) if batch_size % processes == 0)
+def check_batch_size(batch_size: int, sharing: int = 1) -> None:
+    """Raise a UserError if a batch cannot be split evenly over the groups of ``sharing`` processes."""
+    groups = launched().world // sharing
+    if batch_size % groups:
+        above = -(-batch_size // groups) * groups
+        fewer = sharing * max(count for count in range(1, groups) if batch_size % count == 0)
+        over = f"{groups} processes" if sharing == 1 else f"{groups} groups of {sharing} processes"
         raise UserError(
             f"data.batch_size={batch_size} counts the sequences of a step over all processes and cannot be split "
-            f"evenly over {world} processes; give {above}, or start {fewer}."
+            f"evenly over {over}; give {above}, or start {fewer}."
         )
 
 
-def own_rows(batch: Batch) -> Batch:
-    """Return this process's sequences of a batch."""
+def own_rows(batch: Batch, sharing: int = 1) -> Batch:
+    """Return this process's sequences of a batch; of each its stretch, if ``sharing`` processes share a sequence."""
     started = launched()
     if started.world == 1:
         return batch
-    count = len(batch.tokens) // started.world
-    rows = slice(started.rank * count, (started.rank + 1) * count)
-    return Batch(*(None if x is None else x[rows] for x in batch))  # type: ignore[arg-type]
+    own = _own_part(len(batch.tokens), started.rank // sharing, started.world // sharing)
+    stretch = _own_part(batch.tokens.shape[1], started.rank % sharing, sharing)
+    return Batch(*(None if x is None else x[own, stretch] for x in batch))  # type: ignore[arg-type]
+
+
+def _own_part(length: int, index: int, parts: int) -> slice:
+    """Return a part of a dimension that is split evenly."""
+    return slice(index * (length // parts), (index + 1) * (length // parts))
 
 
 def own_share(batches: Sequence[Batch]) -> list[Batch]:
@@ -86,14 +92,15 @@ def average_over(batches: Sequence[Batch], value: float, device: torch.device) -
     return (sums[0] / sums[1]).item()
 
 
-def over_all_rows(weigh: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+def over_all_rows(weigh: Callable[[Tensor], Tensor], logits: Tensor, sharing: int = 1) -> Tensor:
     """Apply ``weigh`` to rows [B, ...] with the random numbers that these rows have in the whole batch.
 
-    Every process draws for the whole batch, from generators of the same seed, and returns its own rows.
+    Every process draws for the whole batch, from generators of the same seed, and returns its own rows. Groups of
+    ``sharing`` processes have the same rows.
     """
     started = launched()
-    if started.world == 1:
+    if started.world == sharing:
         return weigh(logits)
-    own, rest = len(logits), started.world - 1 - started.rank
-    whole = F.pad(logits, (0, 0) * (logits.ndim - 1) + (started.rank * own, rest * own))
-    return weigh(whole)[started.rank * own : (started.rank + 1) * own]
+    own, index, groups = len(logits), started.rank // sharing, started.world // sharing
+    whole = F.pad(logits, (0, 0) * (logits.ndim - 1) + (index * own, (groups - 1 - index) * own))
+    return weigh(whole)[index * own : (index + 1) * own]

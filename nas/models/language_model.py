@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nas.distributed.context.group import Context
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import SwiGLU, rms_norm
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
@@ -208,6 +209,8 @@ class LanguageModel(nn.Module):
         return self._read(Stream(hidden), places)
 
     def _read(self, stream: Stream, places: Tensor | None) -> Tensor:
+        if places is not None and not len(places):  # a stretch of a sequence without scored tokens
+            return self._read(stream, places.new_zeros(1))[:0]
         _, hidden = self.norm.after(*(stream if places is None else stream.at(places)))
         logits: Tensor = self.head(hidden)
         return logits
@@ -222,6 +225,19 @@ class LanguageModel(nn.Module):
         """Whether a training step can be captured in a CUDA graph: every operation of every option can be."""
         names = {name for options in self.options for layer in options for name in layer.operations}
         return all(operation.capturable for operation in in_order(names))
+
+    def share(self, context: Context | None) -> None:
+        """Let several processes share each sequence from here on; with None each process computes whole sequences.
+
+        Tokens are then the stretch of this process, which has whole chunks, and so are places, logits and routings.
+        """
+        for block in self.blocks:
+            cast("Block", block).mixer.context = context
+
+    @property
+    def context(self) -> Context | None:
+        """The processes that share each sequence; None if this process computes whole sequences."""
+        return cast("Block", self.blocks[0]).mixer.context
 
     def inherit(self, architecture: Architecture) -> "LanguageModel":
         """Return a model of one architecture of the space with its share of the weights of this supernet."""

@@ -10,6 +10,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from nas.distributed.context.exchange import before
+from nas.distributed.context.group import Context
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.mixed_routes import mixed_routes
 from nas.kernels.triton_support import operand_dtype
@@ -128,6 +130,8 @@ class TokenMixer(nn.Module):
         self.index = index
         operations = in_order({name for option in self.options for name in option.operations})
         self.pair = self._pair()
+        self.context: Context | None = None
+        """The processes that share each sequence, of which x is one stretch; None if x is the whole sequence."""
         branches = [operation for operation in operations if isinstance(operation, Branch)]
         keys, values = a.linear_heads * a.key_dim, a.linear_heads * a.value_dim
         if branches:
@@ -167,14 +171,12 @@ class TokenMixer(nn.Module):
             y, routings = self._option(x, policy, option)
         return (y if choice.weights is None else y * choice.weights.to(y.dtype)), routings
 
-    def project(
-        self, x: Tensor, convolve: Convolve = ShortConvolution.__call__, branches: Iterable[Branch] = ()
-    ) -> Projected:
+    def project(self, x: Tensor, convolve: Convolve | None = None, branches: Iterable[Branch] = ()) -> Projected:
         """Return the convolved projections of x [B, T, width].
 
         Args:
             x: input of the layer.
-            convolve: applies the convolutions.
+            convolve: applies the convolutions; None to convolve x as it is.
             branches: branches that will use the result, all of them; none if that is not known. In training of large
                 layers, their projections and the gate are computed in the same matrix product.
         """
@@ -186,10 +188,20 @@ class TokenMixer(nn.Module):
             layers = self.projections(used)
             made = dict(zip(layers, linear_together(x, layers), strict=True))
         q, k, v = (made.pop(layer) if made else layer(x) for layer in (self.q, self.k, self.v))
+        convolve = convolve or self._convolve
         normalised = len(used) == 1 and used[0].reads_l2
         heads = self.architecture.linear_heads if normalised else None
         q, k = convolve(self.q_convolution, q, heads), convolve(self.k_convolution, k, heads)
         return Projected(x, q, k, convolve(self.v_convolution, v, None), made, normalised=normalised)
+
+    def _convolve(self, convolution: ShortConvolution, x: Tensor, heads: int | None) -> Tensor:
+        if self.context is None:
+            return convolution(x, heads)
+        return convolution.after(before(self.context, "convolutions", x, convolution.reach), x, heads)
+
+    def _start(self, x: Tensor) -> int:
+        """Return the position of the first token of x."""
+        return 0 if self.context is None else self.context.start(x)
 
     def projections(self, branches: Iterable[Branch]) -> list[nn.Linear]:
         """Return the layers that project x for these branches: q, k, v, the gate, and those of the branches."""
@@ -210,7 +222,7 @@ class TokenMixer(nn.Module):
             both = self._both(given, heads, routing.weights.unbind(-1), option.chunk_size)
             return self.out(self.pair.merge(self, both, scores, given.linear(self.gate))), [routing]
         given = self.project(x, branches=(operation,))
-        o = operation.attend(self, operation.heads(self, given), option.chunk_size)
+        o = self._attend(operation, given, option.chunk_size)
         return self.out(operation.merge(self, o, given.linear(self.gate))), []
 
     def _mixture(
@@ -253,12 +265,19 @@ class TokenMixer(nn.Module):
 
     def _branch(self, branch: Branch, given: Projected, gate: Tensor, chunk_size: int) -> Tensor:
         """Compute a branch alone; returns the input of the output projection, [B, T, channels of v]."""
-        return branch.merge(self, branch.attend(self, branch.heads(self, given), chunk_size), gate)
+        return branch.merge(self, self._attend(branch, given, chunk_size), gate)
+
+    def _attend(self, branch: Branch, given: Projected, chunk_size: int) -> Tensor:
+        """Mix tokens in a branch alone; returns [B, T, H, V]."""
+        heads = branch.heads(self, given, self._start(given.x))
+        if self.context is None:
+            return branch.attend(self, heads, chunk_size)
+        return branch.attend_across(self, self.context, heads, chunk_size)
 
     def _prepare(self, given: Projected) -> Prepared:
         """Compute what both branches read, whatever the chunk size."""
         assert self.pair is not None
-        return Prepared(self.pair.heads(self, given), self.branch_score(given.q))
+        return Prepared(self.pair.heads(self, given, self._start(given.x)), self.branch_score(given.q))
 
     def _grain(
         self,
@@ -279,7 +298,10 @@ class TokenMixer(nn.Module):
 
     def _decide(self, x: Tensor, policy: Policy, chunk_size: int) -> Routing:
         logits = self.router(x, chunk_size)
-        return Routing(logits, policy(self.index, logits), chunk_size)
+        if self.context is None:
+            return Routing(logits, policy(self.index, logits), chunk_size)
+        weights = self.context.of_all_chunks(lambda whole: policy(self.index, whole), logits)
+        return Routing(logits, weights, chunk_size)
 
     def _both(
         self, given: Projected, heads: tuple[Heads, Heads], routes: tuple[Tensor, ...], chunk_size: int
@@ -287,7 +309,9 @@ class TokenMixer(nn.Module):
         """Compute both branches, in parallel if the device supports it."""
         assert self.pair is not None
         first, second = routes
-        return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad)
+        if self.context is None:
+            return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad)
+        return self.pair.attend_across(self, self.context, heads, (first, second), chunk_size, self.route_grad)
 
 
 def kept_weight(routing: Routing) -> Tensor:

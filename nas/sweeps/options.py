@@ -22,7 +22,7 @@ from nas.runs.options import CODE, FOLDER, MACHINE, PLACES
 NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
 NOT_VARIED = ("space.name", "data.name", *PLACES, *CODE, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
-MAY_DIFFER = {*MACHINE, *PLACES, *CODE} - {"trainer.strategy", "trainer.num_nodes"}
+MAY_DIFFER = {*MACHINE, *PLACES, *CODE} - {"trainer.strategy", "trainer.num_nodes", "trainer.context_parallel"}
 """Options that may differ between machines that work on one study: a trial is one process, on any device."""
 
 

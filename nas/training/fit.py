@@ -73,8 +73,9 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             use_distributed_sampler=False,
         )
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
-        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel).loader(pin_memory)
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        sharing = config.context_parallel
+        stream = TrainingStream(module.task, first_step, config.steps, config.bilevel, sharing, module.grain)
+        trainer.fit(module, stream.loader(pin_memory), ckpt_path=checkpoint, weights_only=True)
     module.collect()
     module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens

@@ -25,6 +25,8 @@ from nas.distributed.collectives import (
     own_share,
     part_of_mean,
 )
+from nas.distributed.context import group as contexts
+from nas.distributed.context.group import Context
 from nas.distributed.devices import autocast
 from nas.distributed.launch import launched
 from nas.evaluation.evaluate import evaluate
@@ -46,6 +48,7 @@ from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wante
 from nas.training.distillation import Teacher
 from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
 from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
+from nas.training.stretches import check_length, check_stretches, correct_sequences
 
 DISTILLATION = "distillation"
 """Name of the logged divergence from the model of the dense phase."""
@@ -88,17 +91,33 @@ class Spent(NamedTuple):
 
 
 class TrainingStream(IterableDataset[Scored]):
-    """The scored training batches of a task from a given step on, with the rows of this process."""
+    """The scored training batches of a task from a given step on, with the rows, or stretches, of this process.
 
-    def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False) -> None:
+    Args:
+        task: task to train on.
+        first_step: step of the first batch.
+        steps: steps of the training.
+        bilevel: whether steps alternate between two parts of the data.
+        sharing: number of processes that share each sequence.
+        grain: tokens of which the length of every sequence is a multiple.
+    """
+
+    def __init__(
+        self, task: Task, first_step: int, steps: int, bilevel: bool = False, sharing: int = 1, grain: int = 1
+    ) -> None:
         self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
+        self._sharing, self._grain = sharing, grain
 
     def __iter__(self) -> Iterator[Scored]:
         for step in range(self._first, self._steps):
             part: Part = "all"
             if self._bilevel:
                 part = "choices" if chooses(step) else "weights"
-            yield own_rows(self._task.train_batch(step, part)).scored()
+            batch = self._task.train_batch(step, part)
+            check_length(
+                f"the batch of step {step} has a length of ", batch.tokens.shape[1], self._sharing, self._grain
+            )
+            yield own_rows(batch, self._sharing).scored()
 
     def loader(self, pin_memory: bool) -> DataLoader[Scored]:
         """Return a loader that yields the batches unchanged. Pinned memory lets copies overlap computation."""
@@ -136,6 +155,8 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self._dense_layers, self.placement = dense_layers, placement
         options = with_softmax(space.options, dense_layers) if placement is None else placement.options
+        self.grain = check_stretches(config, options)
+        """Tokens of which the length of every training sequence is a multiple."""
         self.space, self.task, self.config = space, task, config
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
@@ -159,6 +180,8 @@ class TrainingModule(lightning.LightningModule):
         """Step at which training stopped because the loss or a weight was not finite; None otherwise."""
         self.tokens_per_second: float | None = None
         """See `nas.training.throughput.Throughput`."""
+        self.context: Context | None = None
+        """The processes that share each training sequence; None if there are none."""
         self._graphs: Graphs | None = None
         self._drawn_steps: DrawnSteps | None = None
         self._recordable = True
@@ -205,7 +228,12 @@ class TrainingModule(lightning.LightningModule):
         return self.global_step / self.config.trainer.steps
 
     def configure_model(self) -> None:
-        """Shard the model if the strategy has a device mesh; Lightning calls this once all processes run."""
+        """Form the groups of processes; shard the model if the strategy has a device mesh.
+
+        Lightning calls this once all processes run.
+        """
+        if self.config.trainer.context_parallel > 1:
+            self.context = contexts.form(self.config.trainer.context_parallel)
         if self.device_mesh is not None:
             from nas.distributed.sharding import shard
 
@@ -224,6 +252,7 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Scored, index: int) -> Tensor:
         self._place_in_time()
+        self.model.share(self.context)  # until the backward pass is over: all else is of whole sequences
         moment = self._moment()
         self._replayed = self._recorded(batch, moment)
         seed_default(self.device, self.config.seed, "step", self.global_step)
@@ -244,6 +273,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_after_backward(self) -> None:
         """Move router thresholds for an exact budget, and clear gradients that bilevel training does not use."""
+        self.model.share(None)
         if self.budget.exact and not self.budget.dense:
             for router in routers_of(self.model):
                 router.move_threshold(self.budget.shift)
@@ -294,6 +324,8 @@ class TrainingModule(lightning.LightningModule):
         loss = part_of_mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         measure = self.task.quality
+        if self.context is not None and measure == "exact_match":
+            correct = correct_sequences(self.context, correct, batch)
         quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), part_of_mean)
         figures = {"loss": loss.detach(), measure: quality}
         if self.supernet.searches:
@@ -325,7 +357,7 @@ class TrainingModule(lightning.LightningModule):
             weights = relaxation(rows, moment.temperature)
             return weights if moment.route_dropout is None else keep_at_random(weights, moment.route_dropout)
 
-        return lambda layer, logits: over_all_rows(weigh, logits)
+        return lambda layer, logits: over_all_rows(weigh, logits, self.config.trainer.context_parallel)
 
     def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Spent:
         """Return the relative cost of a step, and update the budget with it."""
