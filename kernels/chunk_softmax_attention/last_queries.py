@@ -2,9 +2,11 @@
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 from nas.kernels.arguments import Impl, RouteGrad
 from nas.kernels.chunk_softmax_attention import chunk_softmax_attention
+from nas.kernels.triton_support import operand_dtype
 
 
 def attention_of_last(
@@ -20,13 +22,29 @@ def attention_of_last(
 ) -> Tensor:
     """Compute the outputs [B, T, H, V] of `chunk_softmax_attention` for the last T of S tokens.
 
+    Without a route and a window this is PyTorch's attention, by a fused kernel on a GPU. Otherwise the kernels compute
+    queries of the earlier tokens too, which are dropped: S^2 / 2 pairs of tokens instead of T (S - T / 2).
+
     Args:
         q: [B, T, H, K] queries of the last tokens.
         k, v: [B, S, G, K] and [B, S, G, V] of all tokens, S >= T. With a route, S - T is a multiple of chunk_size.
         route: [B, N, R] route of all chunks.
-        chunk_size, window, route_grad, impl: as in `chunk_softmax_attention`.
+        chunk_size, window, route_grad, impl: as in `chunk_softmax_attention`; without a route and a window, impl has no
+            effect if S > T.
     """
     earlier = k.shape[1] - q.shape[1]
+    if earlier and route is None and window is None:
+        return _causal(q, k, v)
     q = F.pad(q, (0, 0, 0, 0, earlier, 0)) if earlier else q
-    options = {"chunk_size": chunk_size, "window": window, "route_grad": route_grad, "impl": impl}
-    return chunk_softmax_attention(q, k, v, route, **options)[:, earlier:]  # type: ignore[arg-type]
+    return chunk_softmax_attention(
+        q, k, v, route, chunk_size=chunk_size, window=window, route_grad=route_grad, impl=impl
+    )[:, earlier:]
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend to all keys up to the position of a query; the last query has that of the last key."""
+    mask = causal_lower_right(q.shape[1], k.shape[1])
+    dtype = operand_dtype(q, k, v)  # PyTorch does not cast the operands of this mask under autocast
+    q, k, v = (x.to(dtype).transpose(1, 2) for x in (q, k, v))
+    o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=q.shape[1] != k.shape[1])
+    return o.transpose(1, 2)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nas.distributed.context.group import Context
+from nas.kernels.arguments import without_autocast
 
 
 def pass_state(context: Context, transition: Tensor, end: Tensor) -> Tensor:
@@ -32,6 +33,7 @@ class _PassState(torch.autograd.Function):
     """
 
     @staticmethod
+    @without_autocast
     def forward(ctx: Any, transition: Tensor, end: Tensor, context: Context) -> Tensor:
         maps = _gathered(context, torch.cat([transition, end], dim=-1))
         context.note("state", (context.size - 1) * (transition.numel() + end.numel()) * end.element_size())
@@ -45,6 +47,7 @@ class _PassState(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         start, *later = ctx.saved_tensors
         gradients = _gathered(ctx.context, gradient)[ctx.context.rank + 1 :]

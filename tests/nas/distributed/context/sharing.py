@@ -140,18 +140,19 @@ def of_tokens_before(context: Context) -> list[bool]:
 
 
 def of_states(context: Context) -> list[float]:
-    """Return the differences of states and their gradients from a loop over all stretches."""
+    """Return the differences of float32 states and their gradients from a loop over all stretches; under autocast."""
     torch.manual_seed(0)
-    maps = torch.randn(context.size, 1, 2, 3, 8, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(context.size, 1, 2, 3, 5, dtype=torch.float64)
+    maps = torch.randn(context.size, 1, 2, 3, 8, requires_grad=True)
+    weights = torch.randn(context.size, 1, 2, 3, 5)
     states = [torch.zeros_like(weights[0])]
     for one in maps[:-1]:
         states.append(one[..., :3] @ states[-1] + one[..., 3:])
     (torch.stack(states) * weights).sum().backward()
     assert maps.grad is not None
     own = maps.detach()[context.rank].requires_grad_()
-    state = pass_state(context, own[..., :3], own[..., 3:])
-    (state * weights[context.rank]).sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        state = pass_state(context, own[..., :3], own[..., 3:])
+        (state * weights[context.rank]).sum().backward()
     assert own.grad is not None
     return [(state - states[context.rank]).abs().max().item(), (own.grad - maps.grad[context.rank]).abs().max().item()]
 
