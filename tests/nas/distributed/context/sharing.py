@@ -1,7 +1,7 @@
-"""Processes that share sequences: four for parts of models, and two for a search.
+"""Processes that share sequences: two or four for parts of models, and two for a search.
 
-Run as a script, this module imports what they need once, and forks them. Each case of the four is computed by them, and
-by each of them alone on whole sequences.
+Run as a script, this module imports what they need once, and forks them. Each case of parts is computed by them,
+and by each of them alone on whole sequences.
 """
 
 import json
@@ -27,7 +27,9 @@ from nas.models.policies import both, drop_all, learnt, randomly, strided
 from nas.search_spaces.architecture import Architecture, Layer
 from tests.nas.commands import SEARCH, nas
 
-WORLD, CHUNK, LENGTH, BATCH, VOCABULARY = 4, 8, 64, 2, 13
+CHUNK, LENGTH, BATCH, VOCABULARY = 16, 128, 2, 13
+ON = {"cpu": (), "cuda": ("trainer.accelerator=gpu", "trainer.precision=32-true", "model.chunk_size=16")}
+"""Options of searches by device."""
 ROUTED = "token_hybrid"
 ALONE = [[Layer(mixer, CHUNK)] for mixer in ("softmax", "linear", "window")]
 POLICIES = (learnt, both, drop_all, strided(0.3), randomly(0.5))
@@ -42,13 +44,15 @@ def by_layer(layer: int, logits: Tensor) -> Tensor:
 
 
 def model(layers: list[list[Layer]], route_grad: str = "full") -> LanguageModel:
-    """Return a model in float64 whose layers have these options, with weights so large that every part matters."""
+    """Return a model with these options of layers, and weights so large that every part matters; float64 on CPUs."""
     torch.manual_seed(2)
     architecture = Architecture(
         vocab_size=VOCABULARY, width=16, layers=tuple(own[0] for own in layers), linear_heads=2, key_dim=8,
-        value_dim=16, softmax_heads=4, routing_heads=2, mlp_width=16, rope_base=1000.0, log_n=True, window=20,
+        value_dim=16, softmax_heads=4, routing_heads=2, mlp_width=16, rope_base=1000.0, log_n=True, window=40,
     )  # fmt: skip
-    made = LanguageModel(architecture, route_grad, tuple(map(tuple, layers))).double()  # type: ignore[arg-type]
+    made = LanguageModel(architecture, route_grad, tuple(map(tuple, layers)))  # type: ignore[arg-type]
+    if torch.get_default_device().type == "cpu":
+        made = made.double()
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim == 2:
@@ -119,7 +123,7 @@ def of_models(context: Context) -> dict[str, float]:
         "operations alone": difference(context, ALONE),
         "routers": difference(context, every, by_layer, run=recompute_block),
         "selected": difference(context, every[:1], route_grad="selected"),
-        "mixture": difference(context, [MIXTURE], choices=[LayerChoice(None, WEIGHTS)]),
+        "mixture": difference(context, [MIXTURE], choices=[LayerChoice(None, WEIGHTS.to(torch.get_default_device()))]),
     }
 
 
@@ -206,13 +210,16 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, world: int, device: str) -> int:
     """Write what each process measured, and search in two processes; return how many processes failed."""
     torch.set_num_threads(1)
 
     def measure() -> None:
-        torch.distributed.init_process_group("gloo")
-        context = form(WORLD)
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ["RANK"]))
+        torch.set_default_device(device)
+        torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+        context = form(world)
         (folder / f"{context.rank}.json").write_text(json.dumps(measured(context)))
         torch.distributed.destroy_process_group()
 
@@ -220,12 +227,12 @@ def main(folder: Path) -> int:
         workflow = import_module("nas.workflows.search")
         workflow.finish = lambda *arguments: (0, None)  # the first process alone measures the result
         options = ("trainer.context_parallel=2", "trainer.activation_checkpointing=true", f"output={folder}")
-        assert nas("search", *SEARCH, *options).status == 0
+        assert nas("search", *SEARCH, *ON[device], *options).status == 0
 
     for needed in ("nas.search", "nas.workflows.search", "torch._dynamo"):
         import_module(needed)
-    return forked(WORLD, free_port(), measure) + forked(2, free_port(), search)
+    return forked(world, free_port(), measure) + forked(2, free_port(), search)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

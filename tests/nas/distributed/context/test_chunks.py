@@ -4,14 +4,13 @@ import torch
 
 from nas.distributed.context.chunks import _places
 from tests.nas.distributed.context.conftest import Found
-from tests.nas.distributed.context.sharing import WORLD
 
 
 def test_half_the_share_is_half_the_traffic(found: Found) -> None:
     for rank, of_process in enumerate(found.measured):
         half, quarter = (of_process["of_chunks"][share] for share in ("0.5", "0.25"))
         tokens = 2 * 32 * 4  # of two sequences, half of their 64 tokens, in four heads
-        assert half["keys"] == half["values"] == (WORLD - 1 - rank) * tokens * 8 * 4
+        assert half["keys"] == half["values"] == (3 - rank) * tokens * 8 * 4
         assert {purpose: 2 * sent for purpose, sent in quarter.items()} == half
         assert of_process["of_chunks"]["gradient at 0.5"]
         assert of_process["of_chunks"]["gradient at 0.25"]
