@@ -16,7 +16,6 @@ from tests.nas.commands import ROOT, Ended
 from tests.nas.distributed.context import sharing
 from tests.nas.distributed.several import ALONE_WITH_A_CORE, searched
 
-
 FORKS = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Lets PyTorch count GPUs without CUDA, which cannot be used in a process that is forked afterwards."""
 
