@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from nas.kernels.arguments import Impl, RouteGrad
-from nas.kernels.chunk_softmax_attention import chunk_softmax_attention
-from nas.kernels.triton_support import operand_dtype
+from nas.kernels.chunk_softmax_attention import TRIALS, chunk_softmax_attention
+from nas.kernels.triton_support import choose, operand_dtype
 
 
 def attention_of_last(
@@ -22,8 +22,8 @@ def attention_of_last(
 ) -> Tensor:
     """Compute the outputs [B, T, H, V] of `chunk_softmax_attention` for the last T of S tokens.
 
-    Without a route and a window this is PyTorch's attention, by a fused kernel on a GPU. Otherwise the kernels compute
-    queries of the earlier tokens too, which are dropped: S^2 / 2 pairs of tokens instead of T (S - T / 2).
+    Without a route and a window this is PyTorch's attention, by a fused kernel on a GPU. With a route, Triton's kernels
+    skip whole blocks of queries of the earlier tokens. Otherwise these queries are computed too, and dropped.
 
     Args:
         q: [B, T, H, K] queries of the last tokens.
@@ -36,9 +36,18 @@ def attention_of_last(
     if earlier and route is None and window is None:
         return _causal(q, k, v)
     q = F.pad(q, (0, 0, 0, 0, earlier, 0)) if earlier else q
+    if route is not None and _uses_triton(q, k, v, chunk_size, impl):
+        from nas.kernels.chunk_softmax_attention import triton_op
+
+        options = (chunk_size, q.shape[-1] ** -0.5, route_grad == "full", None, earlier)
+        return triton_op.chunk_softmax_attention(q, k, v, route, *options)[:, earlier:]
     return chunk_softmax_attention(
         q, k, v, route, chunk_size=chunk_size, window=window, route_grad=route_grad, impl=impl
     )[:, earlier:]
+
+
+def _uses_triton(q: Tensor, k: Tensor, v: Tensor, chunk_size: int, impl: Impl) -> bool:
+    return choose(impl, q, k, v, chunk_size, TRIALS, routed=1, group=q.shape[2] // k.shape[2], packed=0) == "triton"
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -11,19 +11,24 @@ from nas.kernels.arguments import Impl
 from nas.kernels.chunk_softmax_attention.last_queries import attention_of_last
 
 TOKENS, CHUNK = 80, 16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def inputs(dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor, ...]:
-    sizes = ((1, TOKENS, 4, 16), (1, TOKENS, 2, 16), (1, TOKENS, 2, 16))
+def inputs(tokens: int, dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
+    sizes = ((1, tokens, 4, 16), (1, tokens, 2, 16), (1, tokens, 2, 16))
     return tuple(torch.randn(*size, dtype=dtype, device=device, requires_grad=True) for size in sizes)
 
 
 def compare(options: dict[str, Any], last: int, dtype: torch.dtype, impl: Impl, within: float, device: str) -> None:
     """Compare outputs and gradients with those of all tokens, in float64 by the reference."""
-    given = inputs(dtype, device)
+    tokens = TOKENS if "route" not in options else CHUNK * options["route"].shape[1]
+    given = inputs(tokens, dtype, device)
     exact = tuple(x.detach().double().requires_grad_() for x in given)
     route = options.pop("route", None)
-    routes = [None if route is None else route.to(device, x).requires_grad_() for x in (dtype, torch.float64)]
+    routes = [
+        None if route is None else route.detach().to(device, x, copy=True).requires_grad_()
+        for x in (dtype, torch.float64)
+    ]
     q, k, v = given
     o = attention_of_last(q[:, -last:], k, v, routes[0], **options, impl=impl)
     whole = chunk_softmax_attention(*exact, routes[1], **options, impl="reference")[:, -last:]
@@ -51,6 +56,13 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("options", cases())
 def test_the_last_queries(options: dict[str, Any], last: int) -> None:
     compare(dict(options), last, torch.float64, "auto", 1e-12, "cpu")
+
+
+@pytest.mark.parametrize(("route_grad", "dtype"), [("full", torch.float32), ("selected", torch.bfloat16)])
+def test_triton_skips_blocks_of_earlier_queries(route_grad: str, dtype: torch.dtype) -> None:
+    route = torch.tensor([1.0, 0.0, 0.5, 1.0, 1.0, 0.0, 1.0, 1.0, 0.25, 1.0])[None, :, None]
+    options = {"route": route, "route_grad": route_grad, "chunk_size": CHUNK}
+    compare(options, 48, dtype, "triton", 1e-4 if dtype == torch.float32 else 0.1, DEVICE)
 
 
 @pytest.mark.gpu
