@@ -65,6 +65,17 @@ def test_triton_skips_blocks_of_earlier_queries(route_grad: str, dtype: torch.dt
     compare(options, 48, dtype, "triton", 1e-4 if dtype == torch.float32 else 0.1, DEVICE)
 
 
+@torch.no_grad()
+def test_whole_blocks_of_earlier_queries_are_not_computed() -> None:
+    from nas.kernels.chunk_softmax_attention import triton_op
+
+    q, k, v = (torch.randn(1, 80, 1, 16, device=DEVICE) for _ in range(3))
+    route = torch.ones(1, 5, 1, device=DEVICE)
+    o = triton_op.chunk_softmax_attention(q, k, v, route, CHUNK, 0.25, False, None, 72)
+    assert not o[:, :64].any()
+    assert torch.allclose(o[:, 64:], chunk_softmax_attention(q, k, v, impl="reference")[:, 64:], atol=1e-3)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", cases())
 def test_the_last_queries_on_a_gpu(options: dict[str, Any]) -> None:
