@@ -73,12 +73,13 @@ def backward(
     route_gradient: bool,
     launch: Launch | None = None,
     documents: Documents | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Compute all gradients; ``launch`` replaces the chosen tiles.
 
     Args:
         do: [B, T, H, V], the gradient of o; its last dimension is contiguous, as those of q, k and v.
-        q, k, v, index, documents: the arguments of `triton_forward.forward`.
+        q, k, v, index, documents, first: the arguments of `triton_forward.forward`; the rows of do before first are 0.
         o, lse: its results.
         route_gradient: whether to compute the gradient of the log-weights.
 
@@ -111,12 +112,12 @@ def backward(
         blocks = len(table)
     _backward_kernel[(blocks * batch * groups,)](
         do, q, k, v, lse, delta, *(index[:3] if index is not None else (None,) * 3), table, dq_sum, dk, dv, dweight,
-        scale, scale * LOG2_E, length, chunks, groups, group,
+        scale, scale * LOG2_E, length, chunks, groups, group, first,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size if routed else 1, K=key_dim, V=value_dim,
         BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, ROUTED=routed, ROUTE_GRADIENT=route_gradient,
-        PRECISION=dot_precision(q.dtype), SHARE=heads // groups, PACKED=table is not None,
+        PRECISION=dot_precision(q.dtype), SHARE=heads // groups, PACKED=table is not None, LAST=first > 0,
         STAGES=launch.stages,
         num_warps=launch.warps, num_stages=launch.stages,
     )  # fmt: skip
@@ -153,16 +154,16 @@ def _delta_kernel(
     tl.store(delta_ptr + head_index.to(tl.int64) * T + start + row, tl.sum(do * o, 1), mask=present)
 
 
-@triton.jit(do_not_specialize=["N", "heads", "group"])
+@triton.jit(do_not_specialize=["N", "heads", "group", "first_query"])
 def _backward_kernel(
     do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr,
     order_ptr, before_ptr, bias_ptr, table_ptr, dq_ptr, dk_ptr, dv_ptr, dweight_ptr,
-    scale, scale_2, T, N, heads, group,
+    scale, scale_2, T, N, heads, group, first_query,
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, ROUTE_GRADIENT: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, LAST: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients of one block of BN (active) keys of one head; blocks that most queries see start first.
 
@@ -257,6 +258,8 @@ def _backward_kernel(
                     dk, dv, dw, k, v, bias, visible, q_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, query.to(tl.int64),
                     query < T, scale_2, query_heads, q_token, do_token, K, V, BK, BV, True, True, False, PRECISION,
                 )  # fmt: skip
+        if LAST:
+            middle = tl.maximum(middle, first_query)
         row = tl.arange(0, BM)
         for position in tl.range(middle, T, BM, num_stages=STAGES):
             token = tl.cast(position, tl.int64)

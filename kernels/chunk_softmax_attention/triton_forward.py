@@ -77,6 +77,7 @@ def forward(
     scale: float,
     launch: Launch | None = None,
     documents: Documents | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Compute output and log-sum-exp; ``launch`` replaces the chosen tiles.
 
@@ -84,6 +85,8 @@ def forward(
         q: [B, T, H, K], k [B, T, G, K] and v [B, T, G, V], all of one dtype, the last dimension contiguous.
         index: the index of the route; None without a route.
         documents: packed documents of a batch of one, each attended to alone; None for none.
+        first: queries before this token need no output. Whole blocks of them are not computed: their o is 0 and their
+            lse infinite. 0 with documents.
 
     Returns:
         o [B, T, H, V] in the dtype of v and lse [B, H, T] float32: log2 of the denominator of o, the weighted sum of
@@ -101,17 +104,21 @@ def forward(
     table = None if documents is None else block_table(documents, launch.queries, q.device, "late queries first")
     width = min(padded(value_dim, q.dtype), MAX_VALUE_WIDTH)
     splits = triton.cdiv(value_dim, width)
-    blocks = triton.cdiv(length, launch.queries) if table is None else len(table)
+    skipped = first // launch.queries
+    blocks = triton.cdiv(length, launch.queries) - skipped if table is None else len(table)
+    if skipped:
+        o[:, : skipped * launch.queries] = 0.0
+        lse[..., : skipped * launch.queries] = torch.inf
     programs = blocks * splits * batch * heads
     overflowed = q.new_empty(programs, dtype=torch.int32) if q.dtype == torch.bfloat16 else None
 
     def launch_kernel(kernel: Any, count: int, **constants: int | bool) -> None:
         kernel[(count,)](
-            q, k, v, o, lse, overflowed, *(index or (None,) * 4), table, programs,
+            q, k, v, o, lse, overflowed, *(index or (None,) * 4), table, programs, skipped,
             abs(scale) * LOG2_E, length, chunks, heads, group, *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
             C=chunk_size if routed else 1, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=width,
             BM=launch.queries, BN=launch.keys, ROUTED=routed, NEGATE=scale < 0, PRECISION=dot_precision(q.dtype),
-            SHARE=heads // k.shape[2], PACKED=table is not None, STAGES=launch.stages, **constants,
+            SHARE=heads // k.shape[2], PACKED=table is not None, LAST=skipped > 0, STAGES=launch.stages, **constants,
             num_warps=launch.warps, num_stages=launch.stages,
         )  # fmt: skip
 
@@ -121,32 +128,32 @@ def forward(
     return o, lse
 
 
-@triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
+@triton.jit(do_not_specialize=["programs", "skipped", "N", "heads", "group"])
 def _forward_kernel(
     q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, skipped, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, LAST: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Compute one block of queries relative to the maximum over the own chunk, and record whether its sum overflows."""
     _attend(
         tl.program_id(0), q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-        order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
+        order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, skipped, scale, T, N, heads, group,
         q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, PACKED, STAGES, RUNNING,
+        C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, PACKED, LAST, STAGES, RUNNING,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["programs", "N", "heads", "group"])
+@triton.jit(do_not_specialize=["programs", "skipped", "N", "heads", "group"])
 def _recompute_kernel(
     q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, skipped, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr, TOGETHER: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, LAST: tl.constexpr, STAGES: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """Compute the overflowed ones of TOGETHER blocks again, with a running maximum."""
     first = tl.program_id(0) * TOGETHER
@@ -157,20 +164,21 @@ def _recompute_kernel(
         if tl.load(overflowed_ptr + program) != 0:
             _attend(
                 program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-                order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
+                order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, skipped,
+                scale, T, N, heads, group,
                 q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
-                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, PACKED, STAGES, True,
+                C, K, V, BK, BV, BM, BN, ROUTED, NEGATE, PRECISION, SHARE, PACKED, LAST, STAGES, True,
             )  # fmt: skip
 
 
 @triton.jit
 def _attend(
     program, q_ptr, k_ptr, v_ptr, o_ptr, lse_ptr, overflowed_ptr,
-    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, scale, T, N, heads, group,
+    order_ptr, before_ptr, bias_ptr, log_weight_ptr, table_ptr, programs, skipped, scale, T, N, heads, group,
     q_batch, q_token, q_head, k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, ROUTED: tl.constexpr, NEGATE: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, LAST: tl.constexpr, STAGES: tl.constexpr, RUNNING: tl.constexpr,
 ):  # fmt: skip
     """Compute BM queries of one head and BV columns of v; the queries with most keys start first.
 
@@ -188,7 +196,7 @@ def _attend(
         q_ptr, k_ptr, v_ptr = q_ptr + origin * q_token, k_ptr + origin * k_token, v_ptr + origin * v_token
         o_ptr, lse_ptr = o_ptr + origin * heads * V, lse_ptr + origin
     else:
-        all_heads = programs // (splits * blocks)
+        all_heads = programs // (splits * (blocks - skipped)) if LAST else programs // (splits * blocks)
         head_index = program // splits % all_heads
         start = (blocks - 1 - program // (splits * all_heads)) * BM
     batch, head = (head_index // heads).to(tl.int64), (head_index % heads).to(tl.int64)

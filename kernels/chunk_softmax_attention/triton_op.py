@@ -31,14 +31,17 @@ def chunk_softmax_attention(
     scale: float,
     full_route_grad: bool,
     borders: list[int] | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Compute `nas.kernels.chunk_softmax_attention` of valid arguments, without a window.
+
+    Outputs before the token ``first`` are not needed: 0 or right.
 
     Matrix products read their operands in autocast's dtype if it is on, else in the widest dtype of q, k and v. The
     result has autocast's dtype, or else that of v.
     """
     dtype = operand_dtype(q, k, v)
-    o, _ = _forward(q.to(dtype), k.to(dtype), v.to(dtype), route, chunk_size, scale, full_route_grad, borders)
+    o, _ = _forward(q.to(dtype), k.to(dtype), v.to(dtype), route, chunk_size, scale, full_route_grad, borders, first)
     return o.to(operand_dtype(v))
 
 
@@ -51,13 +54,14 @@ def run_forward(
     scale: float,
     full_route_grad: bool,
     borders: list[int] | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return o [B, T, H, V] and lse [B, H, T] float32, in base 2; full_route_grad is for the backward pass."""
     q, k, v = (dense(x) for x in (q, k, v))
     documents = _documents(borders, chunk_size)
     with on_device(q):
         index = None if route is None else triton_index.build(route, documents)
-        return triton_forward.forward(q, k, v, index, chunk_size, scale, documents=documents)
+        return triton_forward.forward(q, k, v, index, chunk_size, scale, documents=documents, first=first)
 
 
 def _documents(borders: list[int] | None, chunk_size: int) -> triton_documents.Documents | None:
@@ -74,6 +78,7 @@ def fake_forward(
     scale: float,
     full_route_grad: bool,
     borders: list[int] | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return empty tensors with the shapes and dtypes of `run_forward`'s results."""
     batch, length, heads, _ = q.shape
@@ -94,6 +99,7 @@ def differentiate(
     route_gradient: bool,
     on_dv: Callable[[Tensor], None],
     borders: list[int] | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the gradients dq, dk, dv, droute; droute is empty unless route_gradient.
 
@@ -104,14 +110,16 @@ def differentiate(
     with on_device(q):
         index = None if route is None else triton_index.build(route, documents)
         dq_sum, dk, dv, delta, dweight = triton_backward.backward(
-            do, q, k, v, o, lse, index, chunk_size, scale, route_gradient, documents=documents
+            do, q, k, v, o, lse, index, chunk_size, scale, route_gradient, documents=documents, first=first
         )
         on_dv(dv)
         dq = torch.mul(dq_sum, scale, out=q.new_empty(q.shape))
         if route is None or index is None or dweight is None:
             return dq, dk, dv, q.new_empty(0)
         if full_route_grad:
-            triton_skipped.add_skipped(dweight, do, q, k, v, lse, delta, index, chunk_size, scale, documents=documents)
+            triton_skipped.add_skipped(
+                dweight, do, q, k, v, lse, delta, index, chunk_size, scale, documents=documents, first=first
+            )
         batch, chunks, routing_heads = route.shape
         per_chunk = dweight.view(batch, routing_heads, -1, chunks, chunk_size).sum((2, 4))
         return dq, dk, dv, per_chunk.mT.to(route.dtype).contiguous()
@@ -129,10 +137,11 @@ def _run_backward(
     scale: float,
     full_route_grad: bool,
     borders: list[int] | None,
+    first: int,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return differentiate(
-        do, q, k, v, route, o, lse, chunk_size, scale, full_route_grad, route_gradient, lambda dv: None, borders
+        do, q, k, v, route, o, lse, chunk_size, scale, full_route_grad, route_gradient, lambda dv: None, borders, first
     )
 
 
@@ -148,6 +157,7 @@ def _fake_backward(
     scale: float,
     full_route_grad: bool,
     borders: list[int] | None,
+    first: int,
     route_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     droute = route.new_empty(route.shape) if route is not None and route_gradient else q.new_empty(0)
@@ -165,7 +175,7 @@ def _differentiate(ctx: Any, do: Tensor, _: Tensor) -> tuple[Tensor | None, ...]
     q, k, v, route, o, lse = ctx.saved_tensors
     route_gradient = route is not None and ctx.needs_input_grad[3]
     dq, dk, dv, droute = _backward(do, q, k, v, route, o, lse, *ctx.options, route_gradient)
-    return dq, dk, dv, droute if route_gradient else None, None, None, None, None
+    return dq, dk, dv, droute if route_gradient else None, None, None, None, None, None
 
 
 _backward = Operator("chunk_softmax_attention_backward", _run_backward, _fake_backward)

@@ -54,12 +54,13 @@ def add_skipped(
     scale: float,
     launch: Launch | None = None,
     documents: Documents | None = None,
+    first: int = 0,
 ) -> None:
     """Write the skipped chunks' part of ``dweight`` (see `triton_backward.backward`) in place.
 
     Args:
         dweight: [B * G, N * chunk_size] float32.
-        do, q, k, v, lse, delta, index, documents: as in the backward pass.
+        do, q, k, v, lse, delta, index, documents, first: as in the backward pass.
     """
     batch, length, heads, key_dim = q.shape
     groups, value_dim = v.shape[2:]
@@ -71,24 +72,24 @@ def add_skipped(
         blocks = len(table)
     _skipped_kernel[(blocks * batch * groups,)](
         do, q, k, v, lse, delta, index.order, index.before, table, dweight,
-        scale * LOG2_E, length, chunks, groups, batch * groups // index.order.shape[0],
+        scale * LOG2_E, length, chunks, groups, batch * groups // index.order.shape[0], first,
         *do.stride()[:3], *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
         C=chunk_size, K=key_dim, V=value_dim, BK=padded(key_dim, q.dtype), BV=padded(value_dim, q.dtype),
         BM=launch.queries, BN=launch.keys, PRECISION=dot_precision(q.dtype),
-        SHARE=heads // groups, PACKED=table is not None,
+        SHARE=heads // groups, PACKED=table is not None, LAST=first > 0,
         STAGES=launch.stages, num_warps=launch.warps, num_stages=launch.stages, maxnreg=launch.registers,
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["N", "heads", "group"])
+@triton.jit(do_not_specialize=["N", "heads", "group", "first_query"])
 def _skipped_kernel(
     do_ptr, q_ptr, k_ptr, v_ptr, lse_ptr, delta_ptr,
-    order_ptr, before_ptr, table_ptr, dweight_ptr, scale, T, N, heads, group,
+    order_ptr, before_ptr, table_ptr, dweight_ptr, scale, T, N, heads, group, first_query,
     do_batch, do_token, do_head, q_batch, q_token, q_head,
     k_batch, k_token, k_head, v_batch, v_token, v_head,
     C: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
-    SHARE: tl.constexpr, PACKED: tl.constexpr, STAGES: tl.constexpr,
+    SHARE: tl.constexpr, PACKED: tl.constexpr, LAST: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Process one block of BN keys of one head's skipped chunks, which the queries of SHARE heads would read.
 
@@ -141,7 +142,8 @@ def _skipped_kernel(
                     dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
                     C, K, V, BK, BV, BM, True, PRECISION,
                 )  # fmt: skip
-        for query in tl.range(middle, T, BM, num_stages=STAGES):
+        rest = tl.maximum(middle, first_query) if LAST else middle
+        for query in tl.range(rest, T, BM, num_stages=STAGES):
             dw = _add_gradients(
                 dw, k, v, chunk, q_ptr, do_ptr, lse_ptr, delta_ptr, query, scale, T, q_token, do_token,
                 C, K, V, BK, BV, BM, False, PRECISION,

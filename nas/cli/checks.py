@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from nas.cli.context import check_context
 from nas.cli.memory import check_memory
 from nas.config import CompareConfig, RunConfig, SweepConfig, TrainerConfig, flat, interpolated
 from nas.distributed.collectives import check_batch_size
@@ -47,7 +48,8 @@ def check(config: RunConfig) -> None:
     if isinstance(config, SweepConfig):
         _check_one_device(config.trainer)
     _check_device(config.trainer)
-    check_batch_size(config.data.batch_size, config.trainer.accumulate)
+    check_context(config)
+    check_batch_size(config.data.batch_size, config.trainer.accumulate, config.trainer.context_parallel)
     if not (isinstance(config, CompareConfig) and config.runs):  # options of its runs are still to come
         check_together(config)
 
@@ -64,7 +66,7 @@ def check_together(config: RunConfig) -> None:
         _check_sharding(config)
     with user_errors():
         routed_layers(config.model)
-    _check_context(config)
+    _check_positions(config)
     device = root_device(config.trainer)
     if config.trainer.compile:
         _check_compile(config.trainer, device)
@@ -172,7 +174,7 @@ def _check_sharding(config: RunConfig) -> None:
             )
 
 
-def _check_context(config: RunConfig) -> None:
+def _check_positions(config: RunConfig) -> None:
     """Raise a UserError if training sequences are longer than the positions of the pretrained model."""
     with user_errors():
         structure = config.model.structure

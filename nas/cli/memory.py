@@ -127,7 +127,7 @@ def _of_parameters(config: RunConfig, sizes: Sizes) -> Need:
 def _of_activations(config: RunConfig, sizes: Sizes) -> Need:
     """Return the memory of activations that the backward pass reads."""
     data = config.data
-    tokens = -(-data.batch_size // launched().world // config.trainer.accumulate) * data.length
+    tokens = -(-data.batch_size * data.length // (launched().world * config.trainer.accumulate))
     options = f"{_given(config, 'data.batch_size', 'data.length')}, {sizes.options}"
     return Need(HALF * tokens * sizes.activations, "activations of a batch", options)
 

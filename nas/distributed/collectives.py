@@ -17,24 +17,31 @@ from nas.distributed.launch import launched
 from nas.errors import UserError
 
 
-def check_batch_size(batch_size: int, accumulate: int = 1) -> None:
-    """Raise a UserError if a batch cannot be split evenly over the processes, and then into micro-batches."""
-    world = launched().world
-    if batch_size % world:
-        above = -(-batch_size // world) * world
-        fewer = max(processes for processes in range(1, world) if batch_size % processes == 0)
+def check_batch_size(batch_size: int, accumulate: int = 1, sharing: int = 1) -> None:
+    """Raise a UserError if a batch cannot be split evenly over the processes, and then into micro-batches.
+
+    Args:
+        batch_size: sequences of a step.
+        accumulate: number of micro-batches of each process.
+        sharing: number of processes that share each sequence: the batch is split over groups of them.
+    """
+    groups = launched().world // sharing
+    if batch_size % groups:
+        above = -(-batch_size // groups) * groups
+        fewer = sharing * max(count for count in range(1, groups) if batch_size % count == 0)
+        over = f"{groups} processes" if sharing == 1 else f"{groups} groups of {sharing} processes"
         raise UserError(
             f"data.batch_size={batch_size} counts the sequences of a step over all processes and cannot be split "
-            f"evenly over {world} processes; give {above}, or start {fewer}."
+            f"evenly over {over}; give {above}, or start {fewer}."
         )
-    own = batch_size // world
+    own = batch_size // groups
     if own % accumulate:
         fewer = max(count for count in range(1, accumulate) if own % count == 0)
-        each = f", {own} for each of {world} processes," if world > 1 else ""
+        each = f", {own} for each of {groups} processes," if groups > 1 else ""
         raise UserError(
             f"trainer.accumulate={accumulate} splits the sequences of a step, but data.batch_size={batch_size}{each} "
             f"cannot be split evenly into {accumulate} micro-batches; give trainer.accumulate={fewer}, or "
-            f"data.batch_size={-(-own // accumulate) * accumulate * world}."
+            f"data.batch_size={-(-own // accumulate) * accumulate * groups}."
         )
 
 
@@ -54,14 +61,23 @@ class Place(NamedTuple):
         return Place(self.part * parts + part, self.parts * parts)
 
 
-def own_place() -> Place:
-    """Return the place of this process's sequences in each batch."""
-    return Place(launched().rank, launched().world)
+def own_place(sharing: int = 1) -> Place:
+    """Return the place of this process's sequences in each batch: one for each group of ``sharing`` processes."""
+    return Place(launched().rank // sharing, launched().world // sharing)
 
 
-def own_rows(batch: Batch) -> Batch:
-    """Return this process's sequences of a batch."""
-    return rows_at(batch, own_place())
+def own_rows(batch: Batch, sharing: int = 1) -> Batch:
+    """Return this process's sequences of a batch; of each its stretch, if ``sharing`` processes share a sequence.
+
+    Shared sequences have no packed documents.
+    """
+    own = rows_at(batch, own_place(sharing))
+    if sharing == 1:
+        return own
+    assert own.documents is None
+    length, index = own.tokens.shape[1] // sharing, launched().rank % sharing
+    stretch = slice(index * length, (index + 1) * length)
+    return Batch(*(None if x is None else x[:, stretch] for x in own))  # type: ignore[arg-type]
 
 
 def rows_at(batch: Batch, place: Place) -> Batch:

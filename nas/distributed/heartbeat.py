@@ -29,6 +29,8 @@ class Heartbeat:
         failed: key that the store has once a process has reported a failure.
         lost: called at most once, in the thread, with the ranks of the processes that have ended; with none if the key
             ``failed`` is there and this process has not ended.
+        cut_off: called at most once, in another thread, if the store has not answered for as long as ``silence``: the
+            process that holds it is stopped. Calls of the store, which wait for it, never return then.
     """
 
     def __init__(
@@ -40,17 +42,21 @@ class Heartbeat:
         every: float,
         failed: str,
         lost: Callable[[Collection[int]], None],
+        cut_off: Callable[[], None],
     ) -> None:
         self._store, self._rank, self._silence, self._lost = store, rank, silence, lost
+        self._cut_off, self._rounds = cut_off, 0
         self._every, self._failed = every, failed
         self._others = [other for other in range(world) if other != rank]
         self._seen = {other: (0, time.monotonic()) for other in (self._others if rank == 0 else [0])}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._guard = threading.Thread(target=self._watch, name="heartbeat guard", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the threads."""
         self._thread.start()
+        self._guard.start()
 
     def stop(self) -> None:
         """End the thread. The others take this process for ended once their time is over; `ended` does not name it."""
@@ -72,6 +78,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every):
+            self._rounds += 1
             try:
                 self._count()
                 if self._store.check([self._failed]):
@@ -84,6 +91,16 @@ class Heartbeat:
                 return
             if silent := [r for r, (_, at) in self._seen.items() if time.monotonic() - at > self._silence]:
                 self._lost(silent)
+                return
+
+    def _watch(self) -> None:
+        """Call ``cut_off`` if a round of `_run` takes too long, without the time in which this process is stopped."""
+        rounds, waited = 0, 0.0
+        while self._thread.is_alive():
+            time.sleep(self._every)
+            rounds, waited = (rounds, waited + self._every) if rounds == self._rounds else (self._rounds, 0.0)
+            if waited > self._silence:
+                self._cut_off()
                 return
 
     def _count(self) -> None:

@@ -38,6 +38,8 @@ TIMEOUT = "NAS_PEER_TIMEOUT"
 """Variable with the number of seconds for which processes wait for one that does not start or does not respond."""
 SECONDS = 60.0
 """Default of `TIMEOUT`."""
+SILENCE = 0.75
+"""Part of `TIMEOUT` after which a silent process counts as ended: all others end before it is over."""
 TO_LEAVE = 5.0
 """Seconds for which the first process waits at its end until the others have read its values."""
 PATIENCE = 2.0
@@ -53,6 +55,8 @@ AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 """Variable that is "True" if torchrun holds the store; otherwise the first process holds it."""
 
 _numbers = itertools.count()
+_processes_here: dict[int, int] = {}
+"""Handles of the other processes on this machine by rank, see `os.pidfd_open`."""
 
 
 class FailedElsewhere(Exception):
@@ -78,7 +82,7 @@ def connect() -> None:
             f"({str(error).splitlines()[0]}); start all {started.world} processes, make this address reachable from "
             f"all machines, set MASTER_ADDR and MASTER_PORT, or set {TIMEOUT} to more seconds."
         ) from error
-    store.set(f"connected {started.rank}", "")
+    store.set(f"connected {started.rank}", f"{os.getpid()} {_machine()}")
     there = [f"connected {rank}" for rank in range(started.world)]
     _wait(lambda: store.check(there), at_most=_timeout())
     if missing := [rank for rank, key in enumerate(there) if not store.check([key])]:
@@ -86,6 +90,8 @@ def connect() -> None:
             f"{_processes(missing)} did not connect within {_timeout():g} s; start all {started.world} processes with "
             f"the same options, or set {TIMEOUT} to more seconds."
         )
+    for rank, key in enumerate(there):
+        _note_process(rank, store.get(key).decode())
     _heartbeat().start()
     atexit.register(_heartbeat().stop)
 
@@ -108,7 +114,32 @@ def _processes(ranks: Collection[int]) -> str:
 def _heartbeat() -> Heartbeat:
     started = launched()
     every = min(1.0, _timeout() / 10)
-    return Heartbeat(_clone(), started.rank, started.world, _timeout(), every, FAILED, _leave_without)
+    silence = SILENCE * _timeout()
+    return Heartbeat(
+        _clone(), started.rank, started.world, silence, every, FAILED, _leave_without, _leave_without_store
+    )
+
+
+def _machine() -> str:
+    """Return the name of this machine and of its numbers of processes, which containers may have of their own."""
+    numbers = "/proc/self/ns/pid"
+    return f"{socket.gethostname()} {os.readlink(numbers) if os.path.exists(numbers) else ''}"
+
+
+def _note_process(rank: int, place: str) -> None:
+    """Keep a handle of another process of this machine; its number could be that of a new process later."""
+    number, _, machine = place.partition(" ")
+    if machine == _machine() and rank != launched().rank and hasattr(os, "pidfd_open"):
+        with suppress(OSError):
+            _processes_here[rank] = os.pidfd_open(int(number))
+
+
+def _end(ranks: Collection[int]) -> None:
+    """End processes of this machine that do not respond: they would hold their GPU, and torchrun waits for them."""
+    for rank in ranks:
+        if rank in _processes_here:
+            with suppress(OSError):
+                signal.pidfd_send_signal(_processes_here[rank], signal.SIGKILL)
 
 
 def _leave_without(ended: Collection[int]) -> None:
@@ -121,9 +152,20 @@ def _leave_without(ended: Collection[int]) -> None:
     reported = ours = f"{launched().rank} 1"
     with suppress(RuntimeError):  # the store is gone
         reported = _clone().compare_set(FAILED, "", ours).decode()
+    _end(ended)
     if ended and reported == ours:
         sys.stderr.write(f"error: {_ended_message(ended)}\n")
     leave(int(reported.split()[1]))
+
+
+def _leave_without_store() -> None:
+    """End this process after the process that holds the store has stopped to respond, without a call of the store."""
+    _end([0])
+    if launched().rank == 1:  # one of the others names it
+        sys.stderr.write(f"error: {_ended_message([0])}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _ended_message(ended: Collection[int]) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nas.data.documents import Documents
+from nas.distributed.context.group import Context
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import NORM_EPS, NoNorm, RMSNorm, ScaledEmbedding, SwiGLU, rms_norm
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
@@ -276,6 +277,19 @@ class LanguageModel(nn.Module):
                 f"data.documents=packed keeps documents apart, which the operation {names} does not support; give "
                 "data.documents=joined, or layers of other operations."
             )
+
+    def share(self, context: Context | None) -> None:
+        """Let several processes share each sequence from here on; with None each process computes whole sequences.
+
+        Tokens are then the stretch of this process, which has whole chunks, and so are places, logits and routings.
+        """
+        for block in self.blocks:
+            cast("Block", block).mixer.context = context
+
+    @property
+    def context(self) -> Context | None:
+        """The processes that share each sequence; None if this process computes whole sequences."""
+        return cast("Block", self.blocks[0]).mixer.context
 
     def inherit(self, architecture: Architecture) -> "LanguageModel":
         """Return a model of one architecture of the space with its share of the weights of this supernet."""

@@ -130,9 +130,18 @@ class ShortConvolution(nn.Module):
         weight = self.convolution.weight.squeeze(1)
         return recomputable(short_convolution, x, weight, heads=heads, cu_seqlens=cu_seqlens)
 
+    @property
+    def reach(self) -> int:
+        """Number of earlier tokens that a token depends on."""
+        return self.convolution.kernel_size[0] - 1
+
+    def after(self, before: Tensor, x: Tensor, heads: int | None = None) -> Tensor:
+        """Convolve x [B, T, D] with the tokens [B, S, D] before it, S <= reach: zeros precede them."""
+        return self(torch.cat([before, x], dim=1), heads)[:, before.shape[1] :]
+
     def last_inputs(self, x: Tensor) -> Tensor:
         """Return the inputs that the tokens after x [B, T, D] depend on: [B, kernel_size - 1, D], zeros before x."""
-        size, length = self.convolution.kernel_size[0] - 1, x.shape[1]
+        size, length = self.reach, x.shape[1]
         return F.pad(x[:, max(0, length - size) :], (0, 0, max(0, size - length), 0))
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.documents import Documents
+from nas.distributed.context.exchange import before
+from nas.distributed.context.group import Context
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.mixed_routes import mixed_routes
 from nas.kernels.triton_support import operand_dtype
@@ -148,6 +150,8 @@ class TokenMixer(nn.Module):
         self.index = index
         operations = self.in_order({name for option in self.options for name in option.operations})
         self.pair = self._pair()
+        self.context: Context | None = None
+        """The processes that share each sequence, of which x is one stretch; None if x is the whole sequence."""
         branches = any(isinstance(operation, Branch) for operation in operations)
         if branches:
             self.add_projections(a)
@@ -226,7 +230,7 @@ class TokenMixer(nn.Module):
     def project(
         self,
         x: Tensor,
-        convolve: Convolve = ShortConvolution.__call__,
+        convolve: Convolve | None = None,
         branches: Iterable[Branch] = (),
         documents: Documents | None = None,
     ) -> Projected:
@@ -234,13 +238,15 @@ class TokenMixer(nn.Module):
 
         Args:
             x: input of the layer.
-            convolve: applies the convolutions.
+            convolve: applies the convolutions; None to convolve x as it is.
             branches: branches that will use the result, all of them; none if that is not known. In training of large
                 layers, their projections and the gate are computed in the same matrix product.
             documents: packed documents of x; None if each sequence is one.
         """
         if documents is not None:
             convolve = partial(_convolve_packed, documents)
+        elif convolve is None:
+            convolve = self._convolve
         if x.is_cuda:
             x = x.to(operand_dtype(x))  # under autocast, cast once and not in each projection
         made: dict[nn.Linear, Tensor] = {}
@@ -254,6 +260,16 @@ class TokenMixer(nn.Module):
         q, k = convolve(self.q_convolution, q, heads), convolve(self.k_convolution, k, heads)
         v = convolve(self.v_convolution, v, None)
         return Projected(x, q, k, v, made, normalised=normalised, documents=documents)
+
+    def _convolve(self, convolution: ShortConvolution, x: Tensor, heads: int | None) -> Tensor:
+        if self.context is None:
+            y: Tensor = convolution(x, heads)
+            return y
+        return convolution.after(before(self.context, "convolutions", x, convolution.reach), x, heads)
+
+    def _start(self, given: Projected) -> int | Tensor:
+        """Return the positions of the tokens, as `Branch.heads` takes them."""
+        return given.start if self.context is None else self.context.start(given.x)
 
     def projections(self, branches: Iterable[Branch]) -> list[nn.Linear]:
         """Return the layers that project x for these branches: q, k, v, the gate, and those of the branches."""
@@ -328,12 +344,15 @@ class TokenMixer(nn.Module):
 
     def _alone(self, branch: Branch, given: Projected, chunk_size: int) -> Tensor:
         """Mix tokens in a branch without a router; returns [B, T, H, V]."""
-        return branch.attend(self, branch.heads(self, given, given.start), chunk_size, **given.packing)
+        heads = branch.heads(self, given, self._start(given))
+        if self.context is None:
+            return branch.attend(self, heads, chunk_size, **given.packing)
+        return branch.attend_across(self, self.context, heads, chunk_size)
 
     def _prepare(self, given: Projected) -> Prepared:
         """Compute what both branches read, whatever the chunk size."""
         assert self.pair is not None
-        return Prepared(self.pair.heads(self, given, given.start), self.branch_score(given.q))
+        return Prepared(self.pair.heads(self, given, self._start(given)), self.branch_score(given.q))
 
     def _grain(
         self,
@@ -354,11 +373,14 @@ class TokenMixer(nn.Module):
 
     def _decide(self, given: Projected, policy: Policy, chunk_size: int) -> Routing:
         logits = self.router(given.x, chunk_size, given.documents)
-        if given.documents is None:
+        if given.documents is not None:
+            chunks = given.documents.chunks(chunk_size)
+            weights = chunks.from_rows(policy(self.index, chunks.as_rows(logits)))
+            return Routing(logits, weights, chunk_size, tokens=chunks.tokens)
+        if self.context is None:
             return Routing(logits, policy(self.index, logits), chunk_size)
-        chunks = given.documents.chunks(chunk_size)
-        weights = chunks.from_rows(policy(self.index, chunks.as_rows(logits)))
-        return Routing(logits, weights, chunk_size, tokens=chunks.tokens)
+        weights = self.context.of_all_chunks(lambda whole: policy(self.index, whole), logits)
+        return Routing(logits, weights, chunk_size)
 
     def _both(
         self, given: Projected, heads: tuple[Heads, Heads], routes: tuple[Tensor, ...], chunk_size: int
@@ -366,7 +388,9 @@ class TokenMixer(nn.Module):
         """Compute both branches, in parallel if the device supports it."""
         assert self.pair is not None
         first, second = routes
-        return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad, **given.packing)
+        if self.context is None:
+            return self.pair.attend(self, heads, given.v, (first, second), chunk_size, self.route_grad, **given.packing)
+        return self.pair.attend_across(self, self.context, heads, (first, second), chunk_size, self.route_grad)
 
 
 def _convolve_packed(documents: Documents, convolution: ShortConvolution, x: Tensor, heads: int | None) -> Tensor:

@@ -86,7 +86,7 @@ class PretrainedMixer(TokenMixer):
     def project(
         self,
         x: Tensor,
-        convolve: Convolve = ShortConvolution.__call__,
+        convolve: Convolve | None = None,
         branches: Iterable[Branch] = (),
         documents: Documents | None = None,
     ) -> Projected:

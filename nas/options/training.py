@@ -138,6 +138,9 @@ class TrainerConfig:
         "devices of each machine, a number or a list; auto: one for each process", auto=True, at_least=-1, ceiling=10**4
     )
     num_nodes: Any = option("machines; auto: as started by torchrun or srun", auto=True, at_least=1, ceiling=10**6)
+    context_parallel: int = option(
+        "processes that share each sequence, of which each has one stretch", default=1, at_least=1, ceiling=10**4
+    )
     precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
     cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
     activation_checkpointing: bool = option(

@@ -9,7 +9,7 @@ PLACES = ("data.path", "data.tokenizer", "model.path")
 """Options for paths of data and of a pretrained model, which differ between machines."""
 CODE = ("plugins",)
 """Options for modules of plugins, which another machine may have installed as packages."""
-PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes")
+PROCESSES = ("trainer.strategy", "trainer.devices", "trainer.num_nodes", "trainer.context_parallel")
 """Options for the processes of a run."""
 DEVICE = (
     *("trainer.accelerator", "trainer.precision", "trainer.cuda_graphs", "trainer.activation_checkpointing"),

@@ -22,7 +22,9 @@ from nas.runs.options import CODE, FOLDER, LOGGING, MACHINE, PLACES
 NOT_OF_THE_SEARCH = ("sweep", *FOLDER)
 NOT_VARIED = ("space.name", "data.name", *PLACES, *CODE, "seed", *NOT_OF_THE_SEARCH)
 """Options that must not have a range."""
-MAY_DIFFER = {*MACHINE, *PLACES, *CODE, *LOGGING} - {"trainer.strategy", "trainer.num_nodes"}
+ALIKE = ("trainer.strategy", "trainer.num_nodes", "trainer.context_parallel")
+"""Options for processes that must not differ between machines of a study."""
+MAY_DIFFER = {*MACHINE, *PLACES, *CODE, *LOGGING} - {*ALIKE}
 """Options that may differ between machines that work on one study: a trial is one process, on any device."""
 
 

@@ -83,10 +83,16 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             use_distributed_sampler=False,
         )
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
-        loader = TrainingStream(module.task, first_step, config.steps, config.bilevel, config.accumulate).loader(
-            pin_memory
+        stream = TrainingStream(
+            module.task,
+            first_step,
+            config.steps,
+            config.bilevel,
+            accumulate=config.accumulate,
+            sharing=config.context_parallel,
+            grain=module.grain,
         )
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, stream.loader(pin_memory), ckpt_path=checkpoint, weights_only=True)
     module.collect()
     if config.answer == BEST and launched().first:
         restore_best(module, run)

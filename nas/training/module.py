@@ -23,10 +23,13 @@ from nas.distributed.collectives import (
     average_over,
     averages,
     over_all_rows,
+    own_place,
     own_rows,
     own_share,
     part_of_mean,
 )
+from nas.distributed.context import group as contexts
+from nas.distributed.context.group import Context
 from nas.distributed.devices import autocast
 from nas.distributed.launch import launched
 from nas.errors import user_errors
@@ -53,6 +56,7 @@ from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wante
 from nas.training.distillation import Teacher
 from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
 from nas.training.optimizer import build_optimizer, router_parameters, routers_of, schedule
+from nas.training.stretches import check_documents, check_length, check_stretches, correct_sequences
 
 DISTILLATION = "distillation"
 """Name of the logged divergence from the model of the dense phase."""
@@ -110,7 +114,7 @@ Given = Scored | Split
 
 
 class TrainingStream(IterableDataset[Given]):
-    """The scored training batches of a task from a given step on, with the rows of this process.
+    """The scored training batches of a task from a given step on, with the rows, or stretches, of this process.
 
     Args:
         task: task of the training.
@@ -118,11 +122,22 @@ class TrainingStream(IterableDataset[Given]):
         steps: steps of the training.
         bilevel: whether steps alternate between two disjoint parts of the data.
         accumulate: number of micro-batches into which each batch is split.
+        sharing: number of processes that share each sequence; over 1, batches are not split further.
+        grain: tokens of which the length of every sequence is a multiple.
     """
 
-    def __init__(self, task: Task, first_step: int, steps: int, bilevel: bool = False, accumulate: int = 1) -> None:
+    def __init__(
+        self,
+        task: Task,
+        first_step: int,
+        steps: int,
+        bilevel: bool = False,
+        accumulate: int = 1,
+        sharing: int = 1,
+        grain: int = 1,
+    ) -> None:
         self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
-        self._accumulate = accumulate
+        self._accumulate, self._sharing, self._grain = accumulate, sharing, grain
 
     def __iter__(self) -> Iterator[Given]:
         for step in range(self._first, self._steps):
@@ -130,7 +145,10 @@ class TrainingStream(IterableDataset[Given]):
             if self._bilevel:
                 part = "choices" if chooses(step) else "weights"
             batch = self._task.train_batch(step, part)
-            yield own_rows(batch).scored() if self._accumulate == 1 else split(batch, self._accumulate)
+            check_length(
+                f"the batch of step {step} has a length of ", batch.tokens.shape[1], self._sharing, self._grain
+            )
+            yield own_rows(batch, self._sharing).scored() if self._accumulate == 1 else split(batch, self._accumulate)
 
     def loader(self, pin_memory: bool) -> DataLoader[Given]:
         """Return a loader that yields the batches unchanged. Pinned memory lets copies overlap computation."""
@@ -168,10 +186,13 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self._dense_layers, self.placement = dense_layers, placement
         options = with_softmax(space.options, dense_layers) if placement is None else placement.options
+        self.grain = check_stretches(config, options)
+        """Tokens of which the length of every training sequence is a multiple."""
         self.space, self.task, self.config = space, task, config
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
+        check_documents(config, task)
         if not self.model.packs and task.train_batch(0).documents is not None:
             with user_errors():
                 self.model.check_packing()
@@ -200,6 +221,8 @@ class TrainingModule(lightning.LightningModule):
         self.tokens_per_second: float | None = None
         """See `nas.training.throughput.Throughput`."""
         self._compiled = Compiled(len(self.model.blocks)) if config.trainer.compile else None
+        self.context: Context | None = None
+        """The processes that share each training sequence; None if there are none."""
         self._graphs: Graphs | None = None
         self._drawn_steps: DrawnSteps | None = None
         self._recordable = True
@@ -264,7 +287,12 @@ class TrainingModule(lightning.LightningModule):
             self.model.load_state_dict(self.averaged.model.state_dict())
 
     def configure_model(self) -> None:
-        """Shard the model if the strategy has a device mesh; Lightning calls this once all processes run."""
+        """Form the groups of processes; shard the model if the strategy has a device mesh.
+
+        Lightning calls this once all processes run.
+        """
+        if self.config.trainer.context_parallel > 1:
+            self.context = contexts.form(self.config.trainer.context_parallel)
         if self.device_mesh is not None:
             from nas.distributed.sharding import shard
 
@@ -283,6 +311,7 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Given, index: int) -> Tensor:
         self._place_in_time()
+        self.model.share(self.context)  # until the backward pass is over: all else is of whole sequences
         moment = self._moment()
         if self._compiled:
             moment = moment.buffered(self.device)  # a compiled block would be made for each number
@@ -324,6 +353,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_after_backward(self) -> None:
         """Move router thresholds for an exact budget, and clear gradients that bilevel training does not use."""
+        self.model.share(None)
         if self.budget.exact and not self.budget.dense:
             for router in routers_of(self.model):
                 router.move_threshold(self.budget.shift)
@@ -470,6 +500,8 @@ class TrainingModule(lightning.LightningModule):
         loss = mean(losses)
         correct = logits.detach().argmax(-1) == batch.targets
         measure = self.task.quality
+        if self.context is not None and measure == "exact_match":
+            correct = correct_sequences(self.context, correct, batch)
         quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), mean, bytes_per_token)
         return Computed(loss, {"loss": loss.detach(), measure: quality})
 
@@ -512,6 +544,7 @@ class TrainingModule(lightning.LightningModule):
             weights = relaxation(rows, moment.temperature)
             return weights if moment.route_dropout is None else keep_at_random(weights, moment.route_dropout)
 
+        place = place or own_place(self.config.trainer.context_parallel)
         return lambda layer, logits: over_all_rows(weigh, logits, place)
 
     def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Spent:

@@ -7,6 +7,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from nas.distributed.context.group import Context
+from nas.distributed.context.state import pass_state
 from nas.kernels import gated_delta_rule
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
@@ -51,6 +53,7 @@ class Linear(Branch):
     look = Look("linear", "#0072B2", "l")
     reads_l2 = True
     packs = True
+    across = True
 
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
         mixer.decay = nn.Linear(a.width, a.linear_heads, bias=False)
@@ -90,6 +93,33 @@ class Linear(Branch):
         return gated_delta_rule(
             q, k, v, g, beta, route, chunk_size=chunk_size, cu_seqlens=cu_seqlens, route_grad=route_grad
         )
+
+    def attend_across(
+        self,
+        mixer: nn.Module,
+        context: Context,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        """Compute the stretch from a state of zeros, and add what the state at its start contributes.
+
+        All outputs are linear in that state S. A second call, with values of zero and the identity as state, therefore
+        returns matrices P_t with outputs P_t S, and the transition of the whole stretch.
+        """
+        q, k, v, g, beta = heads
+        options = {"chunk_size": chunk_size, "route_grad": route_grad}
+        o, end = gated_delta_rule(q, k, v, g, beta, route, return_final_state=True, **options)  # type: ignore[call-overload]
+        batch, _, value_heads, _ = v.shape
+        size = q.shape[-1]
+        identity = torch.eye(size, dtype=end.dtype, device=end.device).expand(batch, value_heads, size, size)
+        none = v.new_zeros(*v.shape[:3], size)
+        by_state, transition = gated_delta_rule(  # type: ignore[call-overload]
+            q, k, none, g, beta, route, initial_state=identity, return_final_state=True, **options
+        )
+        start = pass_state(context, transition, end)
+        return o + torch.einsum("bthk,bhkv->bthv", by_state, start.to(by_state.dtype)).to(o.dtype)
 
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         weight = cast("LinearWeights", mixer).linear_norm.weight

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypedDict, cast
 from torch import Tensor, nn
 
 from nas.data.documents import Documents
+from nas.distributed.context.group import Context
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.head_norms import head_norms
 from nas.kernels.head_norms.decode import norms_of_both
@@ -254,9 +255,11 @@ class Branch(Operation):
     Attributes:
         reads_l2: whether it reads q and k only as l2 norms over the linear heads. A layer of this branch alone then
             normalises them where it convolves them.
+        across: whether it has `attend_across`, for sequences that several processes share.
     """
 
     reads_l2: ClassVar[bool] = False
+    across: ClassVar[bool] = False
 
     @abstractmethod
     def heads(self, mixer: nn.Module, given: Projected, start: int | Tensor = 0) -> Heads:
@@ -293,6 +296,30 @@ class Branch(Operation):
         Returns:
             Outputs [B, T, H, V].
         """
+
+    def attend_across(
+        self,
+        mixer: nn.Module,
+        context: Context,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        """Mix the tokens of one stretch of a sequence with those of earlier stretches, which other processes hold.
+
+        Args:
+            mixer: mixer with the parameters of the operation.
+            context: processes that share the sequence; all of them call this.
+            heads: inputs of this stretch by head, as `heads` returns them.
+            chunk_size: tokens in a chunk; a stretch has whole chunks.
+            route: [B, N, R] route of each chunk of this stretch; None keeps every chunk.
+            route_grad: chunks whose routes get a gradient, "full" or "selected".
+
+        Returns:
+            Outputs [B, T, H, V] of this stretch.
+        """
+        raise NotImplementedError(f"operation {self.name} cannot share a sequence with other processes.")
 
     @abstractmethod
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nas.distributed.context.group import Context
 from nas.kernels import hybrid_attention
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
@@ -60,6 +61,22 @@ class Pair:
         packing: Packing = {} if cu_seqlens is None else {"cu_seqlens": cu_seqlens}
         first, second = (
             branch.attend(mixer, own, chunk_size, route, route_grad, **packing)
+            for branch, own, route in zip(self.branches, heads, routes, strict=True)
+        )
+        return first, second
+
+    def attend_across(
+        self,
+        mixer: nn.Module,
+        context: Context,
+        heads: tuple[Heads, Heads],
+        routes: tuple[Tensor, Tensor],
+        chunk_size: int,
+        route_grad: RouteGrad,
+    ) -> tuple[Tensor, Tensor]:
+        """Mix the tokens of one stretch in each branch; see `attend` and `Branch.attend_across` for the arguments."""
+        first, second = (
+            branch.attend_across(mixer, context, own, chunk_size, route, route_grad)
             for branch, own, route in zip(self.branches, heads, routes, strict=True)
         )
         return first, second

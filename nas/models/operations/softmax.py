@@ -7,11 +7,15 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from nas.distributed.context.chunks import with_kept
+from nas.distributed.context.exchange import before
+from nas.distributed.context.group import Context
 from nas.kernels import chunk_softmax_attention
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.branch_merge import branch_merge
 from nas.kernels.chunk_softmax_attention import decode
 from nas.kernels.chunk_softmax_attention.decode import KVCache
+from nas.kernels.chunk_softmax_attention.last_queries import attention_of_last
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import NORM_EPS, rms_norm
 from nas.models.log_temperature import INITIAL_SCALE, scale_by_log_n
@@ -44,6 +48,7 @@ class Softmax(Branch):
     look = Look("softmax", "#E69F00", "s")
     keeps_all = True
     packs = True
+    across = True
 
     def add_parameters(self, mixer: nn.Module, a: Architecture) -> None:
         if hasattr(mixer, "softmax_norm"):
@@ -90,6 +95,35 @@ class Softmax(Branch):
         return chunk_softmax_attention(
             q, k, v, route, chunk_size=chunk_size, cu_seqlens=cu_seqlens, route_grad=route_grad
         )
+
+    def attend_across(
+        self,
+        mixer: nn.Module,
+        context: Context,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        """Attend to the chunks of earlier stretches that are kept, and to this stretch.
+
+        Gradients of the routes of dropped chunks need their keys and values: with ``route_grad="full"`` all are sent.
+        """
+        if route is None:
+            return self._attend_to_last(context, heads, context.size * heads[1].shape[1], None)
+        q, k, v = heads
+        every = route_grad == "full" and torch.is_grad_enabled() and route.requires_grad
+        seen = with_kept(context, k, v, route, chunk_size, every)
+        routing_heads = route.shape[2]
+        q = q.unflatten(2, (routing_heads, -1)).transpose(1, 2).flatten(0, 1)  # a routing head becomes a sequence
+        o = attention_of_last(q, seen.k, seen.v, seen.route, chunk_size=chunk_size, route_grad=route_grad)
+        return o.unflatten(0, (-1, routing_heads)).transpose(1, 2).flatten(2, 3)
+
+    def _attend_to_last(self, context: Context, heads: Heads, size: int, window: int | None) -> Tensor:
+        """Attend to this stretch and to the last ``size`` tokens before it."""
+        q, k, v = heads
+        k, v = (torch.cat([before(context, purpose, x, size), x], dim=1) for purpose, x in (("keys", k), ("values", v)))
+        return attention_of_last(q, k, v, window=window)
 
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         weight = cast("SoftmaxWeights", mixer).softmax_norm.weight

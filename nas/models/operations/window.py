@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nas.distributed.context.group import Context
 from nas.kernels import chunk_softmax_attention
 from nas.kernels.arguments import RouteGrad
 from nas.kernels.chunk_softmax_attention import window_decode
@@ -38,6 +39,19 @@ class Window(Softmax):
         window = cast("SoftmaxWeights", mixer).architecture.window
         q, k, v = heads
         return chunk_softmax_attention(q, k, v, route, chunk_size=chunk_size, window=window, cu_seqlens=cu_seqlens)
+
+    def attend_across(
+        self,
+        mixer: nn.Module,
+        context: Context,
+        heads: Heads,
+        chunk_size: int,
+        route: Tensor | None = None,
+        route_grad: RouteGrad = "full",
+    ) -> Tensor:
+        """Attend to the window, which may begin in an earlier stretch."""
+        window = cast("SoftmaxWeights", mixer).architecture.window
+        return self._attend_to_last(context, heads, window - 1, window)
 
     def memory(self, mixer: nn.Module, chunk_size: int) -> Memory:
         return WindowMemory(cast("SoftmaxWeights", mixer).architecture.window)

@@ -3,8 +3,10 @@
 import functools
 import itertools
 import json
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +144,29 @@ def test_one_process_names_those_that_have_ended(
     for ended in ([], [1]):
         rendezvous._leave_without(ended)
     assert (left, capfd.readouterr().err) == ([1, 130, 130], "")
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs handles of processes, which Linux has")
+def test_a_process_of_this_machine_that_does_not_respond_is_ended(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start(monkeypatch, SRUN | {"SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NTASKS": "3"})
+    monkeypatch.setattr(rendezvous, "_processes_here", {})
+    left: list[int] = []
+    monkeypatch.setattr("os._exit", left.append)
+    silent = [subprocess.Popen(["sleep", "3600"]) for _ in range(2)]
+    try:
+        silent[0].send_signal(signal.SIGSTOP)
+        rendezvous._note_process(0, f"{silent[0].pid} {rendezvous._machine()}")
+        rendezvous._note_process(2, f"{silent[1].pid} another machine")
+        rendezvous._end([2])
+        rendezvous._leave_without_store()
+        assert silent[0].wait() == -signal.SIGKILL
+        assert silent[1].poll() is None
+    finally:
+        for process in silent:
+            process.kill()
+            process.wait()
+    rendezvous._end([0])  # has ended
+    message = "error: process 0 of 3 ended or does not respond; continue with resume=FOLDER of this run.\n"
+    assert (left, capfd.readouterr().err) == ([1], message)

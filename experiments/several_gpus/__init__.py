@@ -1,0 +1,1 @@
+"""Measure a search over several GPUs of one machine."""
