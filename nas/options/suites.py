@@ -57,8 +57,7 @@ class SuitesConfig:
     )
     column: str = option("column with the text, in .jsonl and .parquet", default=COLUMN)
     documents: str | None = option(
-        "joined: a sequence continues with the next document; whole: each is part of one document; null: whole if the "
-        "run was trained on packed documents, else joined",
+        "joined: sequences run on into the next document; whole: they do not; null: as in the run's training",
         default=None,
     )
     share: float | None = option(
