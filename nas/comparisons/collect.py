@@ -82,8 +82,8 @@ def _trained(jobs: Jobs, job: Job, run: Run, timing: Mapping[str, float]) -> Tra
         planted=None if retrieving is None else {"precision": retrieving.precision, "recall": retrieving.recall},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
-        training_flops=_training_flops(run, None if job.searches else architecture, contender, length)
-        + (0.0 if searches is None else _training_flops(searches, None, contender, length)),
+        training_flops=_training_flops(metrics, logged, None if job.searches else architecture, contender, length)
+        + (0.0 if searches is None else _search_flops(searches, contender, length)),
         layers=tuple(architecture.to_dict()["layers"]),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
@@ -98,18 +98,30 @@ def _architecture(contender: Contender, run: Run) -> Architecture:
     return contender.architecture if contender.search is None else load_architecture(run.path / ARCHITECTURE)
 
 
-def _training_flops(run: Run, architecture: Architecture | None, contender: Contender, length: int) -> float:
+def _search_flops(run: Run, contender: Contender, length: int) -> float:
+    """Return the training FLOPs of the search of a contender whose answer was then trained from scratch."""
+    return _training_flops(read_metrics(run.path), history(run), None, contender, length)
+
+
+def _training_flops(
+    metrics: Metrics,
+    logged: list[dict[str, float]],
+    architecture: Architecture | None,
+    contender: Contender,
+    length: int,
+) -> float:
     """Return the training FLOPs of a run, at the mean softmax share during training; at the final one without it.
 
     A search whose softmax share is not known counts with a share of 1, an upper bound.
 
     Args:
-        run: the finished run.
+        metrics: metrics of the finished run.
+        logged: logged scalars of the run by step.
         architecture: the trained architecture; None for a search.
         contender: contender of the run.
         length: length of a training sequence.
     """
-    metrics, mean = read_metrics(run.path), mean_share(history(run))
+    mean = mean_share(logged)
     if architecture is None:
         assert contender.search is not None
         relaxation = contender.search.relaxation

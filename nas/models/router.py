@@ -65,20 +65,21 @@ class Router(nn.Module):
 
 def mean_pool(x: Tensor, chunk_size: int) -> Tensor:
     """Return the mean of the tokens of each chunk, [B, T, D] to [B, N, D]. The last chunk may be short."""
-    whole = x.shape[1] // chunk_size * chunk_size
-    means = x[:, :whole].unflatten(1, (-1, chunk_size)).mean(2)
-    if whole == x.shape[1]:
-        return means
-    return torch.cat([means, x[:, whole:].mean(1, keepdim=True)], dim=1)
+    return _pool(x, chunk_size, torch.mean)
 
 
 def max_pool(x: Tensor, chunk_size: int) -> Tensor:
     """Return the largest value of each channel in each chunk, [B, T, D] to [B, N, D]. The last chunk may be short."""
+    return _pool(x, chunk_size, torch.amax)
+
+
+def _pool(x: Tensor, chunk_size: int, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Return the tokens of each chunk, reduced over the dimension that ``reduce`` gets."""
     whole = x.shape[1] // chunk_size * chunk_size
-    most = x[:, :whole].unflatten(1, (-1, chunk_size)).amax(2)
+    pooled = reduce(x[:, :whole].unflatten(1, (-1, chunk_size)), 2)
     if whole == x.shape[1]:
-        return most
-    return torch.cat([most, x[:, whole:].amax(1, keepdim=True)], dim=1)
+        return pooled
+    return torch.cat([pooled, reduce(x[:, whole:], 1)[:, None]], dim=1)
 
 
 def last_tokens(x: Tensor, chunk_size: int) -> Tensor:
