@@ -416,7 +416,7 @@ def test_operators_keep_their_contracts(route: str) -> None:
     torch.library.opcheck(triton_op._forward.registered, (*tensors, 16, 0.25, True, None))
     detached = [x if x is None else x.detach() for x in tensors]
     o, lse = triton_op._forward(*detached, 16, 0.25, True, None)
-    arguments = (torch.randn_like(o), *detached, o, lse, 16, 0.25, True, None, route != "none")
+    arguments = (torch.randn_like(o), *detached, o, lse, 16, 0.25, True, None, 0, route != "none")
     torch.library.opcheck(triton_op._backward.registered, arguments)
 
 
