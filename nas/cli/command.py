@@ -27,6 +27,7 @@ from rich.markup import escape
 
 from nas.cli import help, overrides
 from nas.cli.completion import answer, requested
+from nas.cli.deferring import deferred
 from nas.cli.groups import check_groups
 from nas.cli.start import Advice, interruptible
 from nas.config import CONF, CommandConfig, PrepareConfig, RunConfig, flat
@@ -85,6 +86,8 @@ def _function(job: str) -> Callable[..., Any]:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     gc.disable()
     try:
+        with deferred("transformers"):
+            import_module("lightning")  # whose torchmetrics imports transformers
         module, _, name = job.partition(":")
         function: Callable[..., Any] = getattr(import_module(module), name)
     finally:

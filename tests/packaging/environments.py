@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -90,12 +90,12 @@ def unpacked(sdist: Path, folder: Path) -> Path:
     return next(folder.iterdir())
 
 
-def write_wheel(folder: Path, name: str, package: str, code: str) -> Path:
+def write_wheel(folder: Path, name: str, package: str, code: str, version: str = "1.0") -> Path:
     """Write a wheel of a distribution with one top-level package."""
-    path, info = folder / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info"
+    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     files = {
         f"{package}/__init__.py": code,
-        f"{info}/METADATA": METADATA.format(name=name),
+        f"{info}/METADATA": METADATA.format(name=name, version=version),
         f"{info}/WHEEL": WHEEL,
     }
     record = "".join(f"{file},,\n" for file in (*files, f"{info}/RECORD"))

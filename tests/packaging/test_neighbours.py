@@ -13,7 +13,8 @@ from tests.packaging.environments import ROOT, Environment, write_wheel
 
 OURS = "from nas.kernels import gated_delta_rule as ours; print(callable(ours))"
 THEIRS = "from kernels import get_kernel; print(get_kernel('x'))"
-LIBRARIES = ("transformers", "datasets")
+LIBRARIES = {"transformers": "5.2", "datasets": "4.0", "tokenizers": "0.22", "wandb": "0.20", "mlflow": "3.0"}
+"""Libraries that commands import only if an option needs them, in versions that Lightning and torchmetrics accept."""
 NAMES = ("conf", "kernels", "search_spaces", "experiments")
 
 
@@ -69,7 +70,7 @@ def test_transformers_in_a_checkout_finds_the_package_of_hugging_face(monkeypatc
 def beside(wheel: Path, kernels_wheel: Path, tmp_path: Path) -> Environment:
     """An environment with Hugging Face's `kernels`, and with libraries that must not be imported."""
     stops = "raise RuntimeError(f'imported {__name__}')\n"
-    others = [write_wheel(tmp_path, f"their_{name}", name, stops) for name in LIBRARIES]
+    others = [write_wheel(tmp_path, name, name, stops, version) for name, version in LIBRARIES.items()]
     return Environment(tmp_path / "venv", kernels_wheel, *others, wheel)
 
 

@@ -1,0 +1,40 @@
+"""Defer the import of a library that other libraries import wherever it is installed, and that commands do not use.
+
+Lightning needs torchmetrics, which imports transformers for a metric of texts. This takes a second at every start.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
+from typing import Any
+
+
+@contextmanager
+def deferred(library: str) -> Iterator[None]:
+    """Give modules that are imported in the block names of a library that import it only when they are used.
+
+    After ``from library import Name`` in the block, attributes of ``Name`` work; calls and subclasses of it do not.
+    A library that is imported already, or is not installed, is left as it is.
+    """
+    if library in sys.modules or (spec := find_spec(library)) is None:
+        yield
+        return
+    stand_in = module_from_spec(spec)
+    vars(stand_in)["__getattr__"] = lambda name: _Deferred(library, name)
+    sys.modules[library] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[library]
+
+
+class _Deferred:
+    """A name of a library, which is imported at the first use of an attribute."""
+
+    def __init__(self, library: str, name: str) -> None:
+        self._library, self._name = library, name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(getattr(import_module(self._library), self._name), attribute)
