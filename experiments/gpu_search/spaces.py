@@ -33,7 +33,8 @@ from nas.data import build_task
 from nas.distributed.strategies import engine
 from nas.report.units import markdown
 from nas.searchers.select import measure
-from nas.training.module import TrainingModule, TrainingStream
+from nas.training.batches import TrainingStream
+from nas.training.module import TrainingModule
 from nas.training.throughput import Throughput
 
 SIZES = (
@@ -171,7 +172,7 @@ def _scored(module: TrainingModule, searcher: RandomConfig) -> tuple[float, int]
     module.model.eval()
     with module.autocast():
         batches = module.task.selection_batches(searcher.batches)
-        run = module.scoring_run(batches[0].tokens.to(module.device))
+        run = module.recorded.scoring_run(module.step, batches[0].tokens.to(module.device))
         for _ in range(CANDIDATES):
             code = module.space.encode(module.space.sample(random))
             seconds.append(measure(module, code, batches, run).seconds)

@@ -11,7 +11,8 @@ from torch.profiler import profile, record_function
 from experiments.step_profile.profiling import Profile, activities, by_group, finish, profile_of, profiled
 from nas.data import Scored
 from nas.report.units import markdown
-from nas.training.module import TrainingModule, TrainingStream
+from nas.training.batches import TrainingStream
+from nas.training.module import TrainingModule
 
 PROFILED = 20
 """Profiled steps with graphs, and as many without."""
@@ -58,8 +59,8 @@ class Watch(lightning.Callback):
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Scored, index: int
     ) -> None:
         assert isinstance(module, TrainingModule)
-        if module.recordings > self.recordings:
-            self.recordings, self.last = module.recordings, trainer.global_step
+        if module.recorded.count > self.recordings:
+            self.recordings, self.last = module.recorded.count, trainer.global_step
             self.seconds += time.perf_counter() - self._since
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:

@@ -29,7 +29,8 @@ from nas.evaluation.metrics import token_losses
 from nas.models.language_model import LanguageModel
 from nas.report.units import markdown
 from nas.search_spaces.architecture import Architecture
-from nas.training.cuda_graphs import Computed, Moment, Recorder, StaticStep
+from nas.training.graphs.cuda_graphs import Recorder, StaticStep
+from nas.training.step.moment import Computed, Moment
 
 ROUNDS = 20
 """Timed steps."""

@@ -21,8 +21,8 @@ from nas.runs.folder import plain
 from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.options import PLAIN, Option, option_of
-from nas.training.compiled import check_compiler
 from nas.training.loggers import check_loggers
+from nas.training.step.compiled import check_compiler
 
 DELETE = 127
 """The control character after the printable ones of ASCII."""

@@ -13,8 +13,8 @@ from nas.comparisons.workers import at_a_time
 from nas.config import CompareConfig
 from nas.data.batch import Task
 from nas.distributed.strategies import root_device
-from nas.training.cuda_graphs import Moment
 from nas.training.module import TrainingModule
+from nas.training.step.moment import Moment
 
 STEPS = 3
 """Number of timed training steps, after one that allocates memory."""
@@ -114,7 +114,7 @@ def step_seconds(config: CompareConfig, contender: Contender, task: Task, worker
             while len(times) <= STEPS and sum(times) < PATIENCE:
                 start = time.perf_counter()
                 with module.autocast():
-                    loss = module.compute(batch, moment).loss
+                    loss = module.step.compute(batch, moment).loss
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()

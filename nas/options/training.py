@@ -6,9 +6,9 @@ from typing import Any
 from nas.search_spaces.options import option
 
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
-"""Schedules of the learning rate, see `nas.training.optimizer.schedule`."""
+"""Schedules of the learning rate, see `nas.training.updates.optimizer.schedule`."""
 OPTIMIZERS = ("adamw", "muon")
-"""Optimisers, see `nas.training.optimizer.build_optimizer`."""
+"""Optimisers, see `nas.training.updates.optimizer.build_optimizer`."""
 LAST, BEST = "last", "best"
 """Weights that a run can end with: those of its last step, or those with the best validation quality."""
 

@@ -55,7 +55,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     module.model.eval()
     with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
-        blocks = module.scoring_run(batches[0].tokens.to(module.device))
+        blocks = module.recorded.scoring_run(module.step, batches[0].tokens.to(module.device))
 
         def score(code: Code) -> float:
             if (candidate := candidates.get(code)) is None:

@@ -65,6 +65,11 @@ class Supernet(NamedTuple):
         return bool(self.space.routed or self.space.choosing)
 
     @property
+    def by_logits(self) -> bool:
+        """Whether router logits decide which chunks are softmax: no routing is given."""
+        return self.space.sizes.given_routing is None
+
+    @property
     def policy(self) -> Policy:
         """The policy of the architecture, or the policy of the dense phase before routing begins.
 

@@ -1,0 +1,1 @@
+"""Training: the module that Lightning trains, callbacks, checkpoints and loggers."""

@@ -108,7 +108,7 @@ class Recorder(lightning.Callback):
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
             _log(trainer, _validated(module))
             with module.autocast():
-                routing = routing_map(module.evaluated, module.task, module.supernet.policy, module.layer_choices)
+                routing = routing_map(module.evaluated, module.task, module.supernet.policy, module.routes.present)
             if routing is not None and trainer.is_global_zero:
                 trainer.logger.experiment.add_figure("routing", routing_figure(routing), step)
                 learnt = module.model.architecture.given_routing is None

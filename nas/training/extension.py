@@ -12,7 +12,7 @@ from nas.distributed.launch import launched
 from nas.relaxations import interpolate
 from nas.runs.folder import Run
 from nas.training.module import TrainingModule
-from nas.training.optimizer import schedule
+from nas.training.updates.optimizer import schedule
 
 STEPS = "steps"
 """Key in a checkpoint with the number of steps to which its schedules and fractions of training refer."""

@@ -16,11 +16,12 @@ from nas.files.saving import subfolder
 from nas.options.training import BEST
 from nas.runs import checkpoints
 from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
+from nas.training.batches import TrainingStream
 from nas.training.best import KeepBest, restore_best
 from nas.training.callbacks import Checkpoints, ProgressBar, Recorder, StopOnDivergence, StopOnSignal
 from nas.training.extension import Extension
 from nas.training.loggers import closed_on_error, loggers
-from nas.training.module import TrainingModule, TrainingStream
+from nas.training.module import TrainingModule
 from nas.training.restoring import Restored, restoring, unfit
 from nas.training.throughput import Throughput
 

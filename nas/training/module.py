@@ -1,158 +1,47 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
-from statistics import fmean
-from typing import Any, NamedTuple, cast
+from collections.abc import Collection
+from typing import Any, cast
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, IterableDataset
 
 from nas.budget.build import budgeted_cost, build_budget
-from nas.budget.checks import BOTH
 from nas.config import RunConfig
-from nas.data import Part, Scored, Task, byte_lengths_of
+from nas.data import Scored, Task, byte_lengths_of
 from nas.data.seeding import seed_default, stable_seed
-from nas.distributed.collectives import (
-    Place,
-    average,
-    average_over,
-    averages,
-    over_all_rows,
-    own_place,
-    own_rows,
-    own_share,
-    part_of_mean,
-)
 from nas.distributed.context import group as contexts
 from nas.distributed.context.group import Context
 from nas.distributed.devices import autocast
 from nas.distributed.launch import launched
 from nas.errors import user_errors
-from nas.evaluation.evaluate import evaluate
-from nas.evaluation.metrics import quality_of, token_losses
-from nas.evaluation.planted import Counts, Found, most_found
 from nas.kernels.arguments import RouteGrad
-from nas.models.language_model import LanguageModel, Output, RunBlock, recompute_block, run_block
-from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
-from nas.models.policies import both, drop_all, policy_of
+from nas.models.language_model import LanguageModel
 from nas.models.recording import without_autocast_cache
-from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate, keep_at_random
-from nas.runs.history import PROBABILITY, SHARE
-from nas.search_spaces.space import Space, option_name
-from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
-from nas.supernet.dense_start import as_softmax, with_softmax
+from nas.search_spaces.space import Space
+from nas.supernet.architecture_logits import ArchitectureLogits
+from nas.supernet.dense_start import with_softmax
 from nas.supernet.placement import LATEST, Placement
 from nas.supernet.supernet import Supernet
-from nas.training.accumulation import Micro, Split, joined, parts_of_chunks, split, summed, weighed
-from nas.training.average import Average
-from nas.training.block_graphs import BlockGraphs
-from nas.training.compiled import Compiled
-from nas.training.cuda_graphs import Computed, Graphs, Moment, StaticStep, wanted
-from nas.training.distillation import Teacher
-from nas.training.drawn_steps import DrawnStep, DrawnSteps, Parts
-from nas.training.optimizer import build_optimizer, router_parameters, routers_of, schedule
-from nas.training.stretches import check_documents, check_length, check_stretches, correct_sequences
-
-DISTILLATION = "distillation"
-"""Name of the logged divergence from the model of the dense phase."""
-
-
-Mean = Callable[[Tensor], Tensor]
-"""Maps values of scored tokens, or of sequences, to what they add to the mean over the step."""
-
-
-def chooses(step: int) -> bool:
-    """Return whether a step of bilevel training updates routers and architecture logits, and not the weights."""
-    return step % 2 == 1
-
-
-class Validation(NamedTuple):
-    """Result of a validation during training.
-
-    Attributes:
-        quality: quality in the measure of the task.
-        found: precision and recall of planted chunks in the layer with the largest F1, see
-            `nas.evaluation.planted.most_found`. None if the task plants nothing, and during the dense phase. It may not
-            be the layer that retrieves, which takes one evaluation per layer to find.
-    """
-
-    quality: float
-    found: Found | None
-
-
-class Validated(NamedTuple):
-    """The quality of a validation, and the step after which it was measured."""
-
-    step: int
-    quality: float
-
-
-class Spent(NamedTuple):
-    """The relative cost of a step.
-
-    Attributes:
-        total: cost of all layers.
-        priced: what the multiplier applies to: the same, or the scaled cost [layers] of each layer.
-    """
-
-    total: Tensor
-    priced: Tensor
-
-    @classmethod
-    def of(cls, cost: Tensor) -> "Spent":
-        """Return the cost of a step under one multiplier."""
-        return cls(cost, cost)
-
-
-Given = Scored | Split
-"""What a training step gets: its batch, or the micro-batches of it."""
-
-
-class TrainingStream(IterableDataset[Given]):
-    """The scored training batches of a task from a given step on, with the rows, or stretches, of this process.
-
-    Args:
-        task: task of the training.
-        first_step: step of the first batch.
-        steps: steps of the training.
-        bilevel: whether steps alternate between two disjoint parts of the data.
-        accumulate: number of micro-batches into which each batch is split.
-        sharing: number of processes that share each sequence; over 1, batches are not split further.
-        grain: tokens of which the length of every sequence is a multiple.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        first_step: int,
-        steps: int,
-        bilevel: bool = False,
-        accumulate: int = 1,
-        sharing: int = 1,
-        grain: int = 1,
-    ) -> None:
-        self._task, self._first, self._steps, self._bilevel = task, first_step, steps, bilevel
-        self._accumulate, self._sharing, self._grain = accumulate, sharing, grain
-
-    def __iter__(self) -> Iterator[Given]:
-        for step in range(self._first, self._steps):
-            part: Part = "all"
-            if self._bilevel:
-                part = "choices" if chooses(step) else "weights"
-            batch = self._task.train_batch(step, part)
-            check_length(
-                f"the batch of step {step} has a length of ", batch.tokens.shape[1], self._sharing, self._grain
-            )
-            yield own_rows(batch, self._sharing).scored() if self._accumulate == 1 else split(batch, self._accumulate)
-
-    def loader(self, pin_memory: bool) -> DataLoader[Given]:
-        """Return a loader that yields the batches unchanged. Pinned memory lets copies overlap computation."""
-        return DataLoader(self, batch_size=None, pin_memory=pin_memory)
+from nas.training.batches import Given
+from nas.training.figures import probabilities, shares
+from nas.training.graphs.recorded_steps import RecordedSteps
+from nas.training.step.accumulation import weighed
+from nas.training.step.compiled import Compiled
+from nas.training.step.computation import Step
+from nas.training.step.distillation import Teacher
+from nas.training.step.losses import Losses
+from nas.training.step.moment import Moment
+from nas.training.step.routes import Routes
+from nas.training.step.spending import Spending
+from nas.training.step.stretches import check_documents, check_stretches
+from nas.training.updates.average import Average
+from nas.training.updates.bilevel import clear_unused_gradients
+from nas.training.updates.optimizer import build_optimizer, routers_of, schedule
+from nas.training.validation import Validated, Validation, validate
 
 
 class TrainingModule(lightning.LightningModule):
@@ -204,7 +93,7 @@ class TrainingModule(lightning.LightningModule):
             for router in routers_of(self.model):
                 router.lean_to_second()
         distils = config.budget.distillation > 0 and self.supernet.searches
-        self.teacher = Teacher(self.model, *self._start) if distils else None
+        self.teacher = Teacher(self.model, *self.routes.start) if distils else None
         self.byte_lengths: Tensor | None
         self.register_buffer("byte_lengths", byte_lengths_of(task), persistent=False)  # moves to the device
         self.averaged = Average(self.model, config.trainer.ema) if config.trainer.ema else None
@@ -223,10 +112,7 @@ class TrainingModule(lightning.LightningModule):
         self._compiled = Compiled(len(self.model.blocks)) if config.trainer.compile else None
         self.context: Context | None = None
         """The processes that share each training sequence; None if there are none."""
-        self._graphs: Graphs | None = None
-        self._drawn_steps: DrawnSteps | None = None
-        self._recordable = True
-        self._replayed: StaticStep | DrawnStep | None = None
+        self.recorded = RecordedSteps(config.trainer)
 
     @property
     def architecture_logits(self) -> ArchitectureLogits:
@@ -246,12 +132,20 @@ class TrainingModule(lightning.LightningModule):
         return self.supernet.placed(self.placement.space, self.placement.code)
 
     @property
-    def layer_choices(self) -> list[LayerChoice]:
-        """The layer choices of the present architecture."""
-        return self._placed(choices_of_layers(self.supernet.code))
+    def routes(self) -> Routes:
+        """The policies and layer choices of this step of training."""
+        return Routes(self.config, self.supernet, self._dense_layers, self.placement)
 
-    def _placed(self, choices: list[LayerChoice]) -> list[LayerChoice]:
-        return choices if self.placement is None else self.placement.placed(choices)
+    @property
+    def step(self) -> Step:
+        """What this step of training computes."""
+        losses = Losses(self.task.quality, self.byte_lengths, self._compiled, self.context, self.teacher)
+        return Step(self.routes, losses, Spending(self.config, self.supernet, self._dense_layers))
+
+    @property
+    def moment(self) -> Moment:
+        """The state of the schedules at this step of training."""
+        return Moment.at(self.progress, self.config.relaxation, self.budget)
 
     def _place_in_time(self) -> None:
         """Make the placement once routes have settled; recorded steps compute the layers as they were before."""
@@ -261,7 +155,7 @@ class TrainingModule(lightning.LightningModule):
         if self.progress >= min(self.config.budget.settle_from, LATEST):
             cost = budgeted_cost(self.config.budget, placement.space)
             placement.decide(self.architecture_logits.shares, cost, self.budget.target)
-            self._graphs = None
+            self.recorded.whole = None
 
     @property
     def progress(self) -> float:
@@ -312,16 +206,17 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Given, index: int) -> Tensor:
         self._place_in_time()
         self.model.share(self.context)  # until the backward pass is over: all else is of whole sequences
-        moment = self._moment()
+        step, moment = self.step, self.moment
         if self._compiled:
             moment = moment.buffered(self.device)  # a compiled block would be made for each number
         if isinstance(batch, Scored):
-            self._replayed = self._recorded(batch, moment)
+            replayed = self.recorded.find(step, batch, moment)
             self._seed()
-            loss, figures = (self._replayed or self.compute)(batch, moment)
+            loss, figures = (replayed or step.compute)(batch, moment)
         else:
             with without_autocast_cache(self.device.type):  # which would keep weights that were cast without gradients
-                loss, figures = self._accumulated(weighed(batch), moment)
+                self.zero_grad()
+                loss, figures = step.accumulate(weighed(batch), moment, self._seed, self._differentiate)
         self.latest |= figures
         if self.supernet.searches or self._dense_layers:
             self._begin_routing_in_time()
@@ -346,10 +241,10 @@ class TrainingModule(lightning.LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the loss of the latest step; a replayed step already has its gradients."""
-        if self._replayed is None:
+        if self.recorded.latest is None:
             super().backward(loss, *args, **kwargs)
         else:
-            self._replayed.hand_over_gradients()
+            self.recorded.latest.hand_over_gradients()
 
     def on_after_backward(self) -> None:
         """Move router thresholds for an exact budget, and clear gradients that bilevel training does not use."""
@@ -358,103 +253,10 @@ class TrainingModule(lightning.LightningModule):
             for router in routers_of(self.model):
                 router.move_threshold(self.budget.shift)
         if self.config.trainer.bilevel:
-            self._clear_unused_gradients()
-
-    def _clear_unused_gradients(self) -> None:
-        """Keep the gradients of the weights, or of routers and architecture logits, in alternate steps."""
-        chosen = {id(p) for p in (*router_parameters(self.model), *self.architecture_logits.parameters())}
-        choosing = chooses(self.global_step)
-        for parameter in self.parameters():
-            if (id(parameter) in chosen) != choosing:
-                parameter.grad = None
+            clear_unused_gradients(self.parameters(), self.model, self.architecture_logits, self.global_step)
 
     def on_train_end(self) -> None:
-        self._recordable = self._drawn_steps is None or not self._drawn_steps.failed
-        self._graphs = self._drawn_steps = self._replayed = None  # frees their memory
-
-    def compute(self, batch: Scored, moment: Moment) -> Computed:
-        """Compute the loss and figures of a step on the batch's device, without waiting for it."""
-        output = self._forward(batch, moment)
-        measured = None if moment.dense else self.architecture_logits.measured(output.routing)
-        loss, figures = self._scored(output.logits, batch, measured, moment)
-        self._measure_threshold(output.routing, figures, moment)
-        return Computed(loss, averages(figures))
-
-    def _forward(self, batch: Scored, moment: Moment, place: Place | None = None) -> Output:
-        """Return the logits of the scored tokens and the routings of a step.
-
-        Args:
-            batch: tokens and scored positions.
-            moment: state of the schedules.
-            place: place of a micro-batch in the batch of its step; None for all rows of this process.
-        """
-        policy, layer_choices = self._start
-        if not moment.dense:
-            policy, layer_choices = self._relaxed(moment, place), self._drawn(moment)
-        run: RunBlock = self._compiled or run_block
-        if self.config.trainer.activation_checkpointing:
-            run = partial(recompute_block, run=run)
-        output: Output = self.model(batch.tokens, policy, batch.places, layer_choices, run, batch.documents)
-        return output
-
-    def _accumulated(self, micros: Sequence[Micro], moment: Moment) -> Computed:
-        """Compute the figures of a step, and its gradients but for those of its last micro-batch.
-
-        Returns:
-            Loss of the last micro-batch, which Lightning differentiates, and the figures of the step.
-        """
-        self.zero_grad()
-        surveys = not moment.dense and self._priced
-        budgeted, parts = self._surveyed(micros, moment) if surveys else ({}, [0.0] * len(micros))
-        lengths = self._bytes_per_token([(micro.batch, micro.mean) for micro in micros])
-        figures, routings, loss = list[dict[str, Tensor]](), list[dict[int, list[Routing]]](), torch.zeros(())
-        for number, (micro, part) in enumerate(zip(micros, parts, strict=True)):
-            self._seed()
-            output = self._forward(micro.batch, moment, micro.place)
-            loss, own = self._losses(output.logits, micro.batch, micro.mean, lengths)
-            if surveys:
-                measured = self.architecture_logits.measured(output.routing)
-                spent = self._spent(loss, measured, update=False)
-                loss = loss + part * self.budget.penalty(spent.priced, moment.route_dropout)
-            loss = self._distilled(loss, output.logits, micro.batch, moment, own, micro.mean)
-            figures.append(own)
-            routings.append(joined([output.routing]))
-            if number + 1 < len(micros):
-                self._differentiate(loss)
-        total = summed(figures)
-        if not surveys:
-            budgeted = self._budgeted_together(total["loss"], routings, moment)
-        return Computed(loss, averages(total | budgeted))
-
-    @torch.no_grad()
-    def _surveyed(self, micros: Sequence[Micro], moment: Moment) -> tuple[dict[str, Tensor], list[float]]:
-        """Update the budget by all micro-batches of a step before any is differentiated.
-
-        Returns:
-            Figures of the budget, and the share of each micro-batch in the chunks of the step.
-        """
-        losses, routings = [], []
-        for micro in micros:
-            self._seed()
-            logits, routing = self._forward(micro.batch, moment, micro.place)
-            losses.append(micro.mean(token_losses(logits.flatten(0, -2), micro.batch.targets)))
-            routings.append(routing)
-        return self._budgeted_together(torch.stack(losses).sum(), routings, moment), parts_of_chunks(routings)
-
-    @torch.no_grad()
-    def _budgeted_together(
-        self, loss: Tensor, routings: Sequence[dict[int, list[Routing]]], moment: Moment
-    ) -> dict[str, Tensor]:
-        """Update the budget by the loss and the routings of all micro-batches of a step; returns its figures."""
-        routing = joined(routings)
-        measured = None if moment.dense else self.architecture_logits.measured(routing)
-        figures = dict[str, Tensor]()
-        if self.supernet.searches:
-            figures = self._figures_of(self._budgeted(loss, measured, moment))
-            self._measure_threshold(routing, figures, moment)
-        elif self._dense_layers and moment.dense:
-            self.budget.note(average(loss))
-        return figures
+        self.recorded.release()
 
     def _differentiate(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch, scaled as Lightning scales those of the last one."""
@@ -462,205 +264,12 @@ class TrainingModule(lightning.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             (loss if scaler is None else scaler.scale(loss)).backward()
 
-    def _drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
-        """Return what each layer computes in a routed step; ``run`` calls the draw."""
-        relaxation = self.config.relaxation
-        logits = self.architecture_logits
-        return self._placed(logits.layer_choices(relaxation.name, moment.temperature, relaxation.pairs, run))
-
-    def _scored(self, logits: Tensor, batch: Scored, measured: Measured | None, moment: Moment) -> Computed:
-        """Return the loss and the figures of a step, before any average over processes, and update the budget.
-
-        Args:
-            logits: logits of the scored tokens.
-            batch: tokens and targets.
-            measured: softmax shares of the step; None during the dense phase.
-            moment: state of the schedules.
-        """
-        loss, figures = self._losses(logits, batch, part_of_mean, self._bytes_per_token([(batch, part_of_mean)]))
-        if self.supernet.searches:
-            cost = self._budgeted(loss.detach(), measured, moment)
-            figures |= self._figures_of(cost)
-            loss = loss + self.budget.penalty(cost.priced, moment.route_dropout)
-        elif self._dense_layers and moment.dense:
-            self.budget.note(average(loss.detach()))
-        return Computed(self._distilled(loss, logits, batch, moment, figures, part_of_mean), figures)
-
-    def _bytes_per_token(self, parts: Sequence[tuple[Scored, Mean]]) -> Tensor | None:
-        """Return the mean bytes of the scored tokens of a step, in all its parts; None if their bytes are not known."""
-        if self.byte_lengths is None:
-            return None
-        each = [mean(self.byte_lengths[batch.targets.clamp(min=0)].float()) for batch, mean in parts]
-        return average(torch.stack(each).sum()).clamp(min=torch.finfo(torch.float32).tiny)
-
-    def _losses(self, logits: Tensor, batch: Scored, mean: Mean, bytes_per_token: Tensor | None) -> Computed:
-        """Return the mean loss of scored tokens, and loss and quality as figures."""
-        logits = logits.flatten(0, -2)
-        losses = (self._compiled.token_losses if self._compiled else token_losses)(logits, batch.targets)
-        loss = mean(losses)
-        correct = logits.detach().argmax(-1) == batch.targets
-        measure = self.task.quality
-        if self.context is not None and measure == "exact_match":
-            correct = correct_sequences(self.context, correct, batch)
-        quality = quality_of(measure, losses.detach(), correct, len(batch.tokens), mean, bytes_per_token)
-        return Computed(loss, {"loss": loss.detach(), measure: quality})
-
-    def _distilled(
-        self, loss: Tensor, logits: Tensor, batch: Scored, moment: Moment, figures: dict[str, Tensor], mean: Mean
-    ) -> Tensor:
-        """Return the loss with the divergence from the model of the dense phase, if any, and add it to the figures."""
-        if self.teacher is None or moment.distillation is None or moment.dense:
-            return loss
-        divergence = mean(self.teacher.divergence(logits.flatten(0, -2), batch))
-        figures[DISTILLATION] = divergence.detach()
-        return loss + moment.distillation * divergence
-
-    def _figures_of(self, spent: Spent) -> dict[str, Tensor]:
-        """Return the figures of the budget in a step."""
-        return {self.cost.figure: spent.total.detach(), "multiplier": self.budget.pressure}
-
     def _begin_routing_in_time(self) -> None:
         """End the dense phase if it is time, and keep the weights at its end as those of the teacher."""
         was_dense = self.budget.dense
         self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
         if self.teacher is not None and was_dense and not self.budget.dense:
             self.teacher.keep(self.model)
-
-    def _relaxed(self, moment: Moment, place: Place | None = None) -> Policy:
-        """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share.
-
-        Args:
-            moment: state of the schedules.
-            place: see `_forward`.
-        """
-        if self.model.architecture.given_routing is not None:
-            given = policy_of(self.model.architecture, moment.allowed)
-            if place is None:
-                return given
-            return lambda layer, logits: over_all_rows(lambda rows: given(layer, rows), logits, place)
-        relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
-
-        def weigh(rows: Tensor) -> Tensor:
-            weights = relaxation(rows, moment.temperature)
-            return weights if moment.route_dropout is None else keep_at_random(weights, moment.route_dropout)
-
-        place = place or own_place(self.config.trainer.context_parallel)
-        return lambda layer, logits: over_all_rows(weigh, logits, place)
-
-    def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Spent:
-        """Return the relative cost of a step, and update the budget with it."""
-        cost = self._spent(loss, measured)
-        if measured is None:
-            self.budget.note(average(loss))
-        elif self._steered:
-            noted = average(loss) if self.budget.watches_loss else None
-            self.budget.update(
-                average(cost.priced.detach()), moment.allowed, moment.min_multiplier, noted, moment.route_dropout
-            )
-        return cost
-
-    def _spent(self, loss: Tensor, measured: Measured | None, update: bool = True) -> Spent:
-        """Return the relative cost of a step; ``update`` says whether its shares change the running shares."""
-        logits, hard = self.architecture_logits, self._by_logits
-        if measured is None:
-            return Spent.of(loss.new_full((), self.budget.first))
-        if self.budget.by_layer:
-            costs = logits.cost_by_layer(self.cost, measured, hard, update)
-            return Spent(costs.sum() + self.cost.relative(self.cost.fixed), self.budget.scaled(costs))
-        if self.config.relaxation.name not in UNLEARNT:
-            return Spent.of(logits.cost(self.cost, measured, hard, update))
-        return Spent.of(logits.routed_cost(self.cost, measured, update))
-
-    @property
-    def _steered(self) -> bool:
-        """Whether a routed step updates the multiplier: something that is trained or routed affects the cost."""
-        return self.config.relaxation.name not in UNLEARNT or bool(self.space.routed) or self.budget.by_layer
-
-    @property
-    def _priced(self) -> bool:
-        """Whether a trainable parameter affects the cost of a routed step."""
-        learns = self.config.relaxation.name not in UNLEARNT and bool(self.space.choosing)
-        return self.supernet.searches and (learns or (bool(self.space.routed) and self._by_logits))
-
-    def _measure_threshold(self, routing: dict[int, list[Routing]], figures: dict[str, Tensor], moment: Moment) -> None:
-        """For an exact budget, set the distance by which routers move to the allowed cost after this step."""
-        if moment.dense or not (self.supernet.searches and self.budget.exact and self._by_logits):
-            return
-        cost = figures[self.cost.figure]
-        self.budget.move(average(self.architecture_logits.threshold(self.cost, routing, cost, moment.allowed)))
-
-    @property
-    def _by_logits(self) -> bool:
-        """Whether router logits decide which chunks are softmax: no routing is given."""
-        return self.space.sizes.given_routing is None
-
-    def _moment(self) -> Moment:
-        """Return the state of the schedules at this step."""
-        r, progress = self.config.relaxation, self.progress
-        return Moment(
-            dense=self.budget.dense,
-            temperature=interpolate(r.temperature_start, r.temperature_end, progress),
-            allowed=self.budget.allowed(progress),
-            min_multiplier=self.budget.min_multiplier(progress),
-            route_dropout=self.budget.route_dropout(progress),
-            distillation=self.budget.distillation(progress),
-        )
-
-    def _recorded(self, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:
-        """Return the CUDA graphs of this step; None if graphs are off or too many shapes were recorded.
-
-        Packed documents are not recorded: launches depend on their borders, which differ from batch to batch.
-        """
-        if batch.documents is not None or not self._records(batch.tokens):
-            return None
-        if self._draws and not moment.dense:
-            if self._drawn_steps is None:
-                self._drawn_steps = DrawnSteps(self._parts, batch.tokens.device)
-            return self._drawn_steps.find(batch, moment)
-        if self._graphs is None:
-            self._graphs = Graphs(self.compute, list(self.parameters()), self._state)
-        return self._graphs.find(batch, moment)
-
-    def _records(self, tokens: Tensor) -> bool:
-        """Return whether computations on batches like these tokens are recorded as CUDA graphs."""
-        return self.model.capturable and wanted(self.config.trainer, tokens)
-
-    @property
-    def recordings(self) -> int:
-        """Number of recorded steps and parts of steps."""
-        return sum(recorded.count for recorded in (self._graphs, self._drawn_steps) if recorded is not None)
-
-    @property
-    def _parts(self) -> Parts:
-        """The parts of a step that draws its options."""
-        return Parts(
-            self.model,
-            self.architecture_logits,
-            self._drawn,
-            self._relaxed,
-            self._scored,
-            self._measure_threshold,
-            self._state,
-        )
-
-    @property
-    def _state(self) -> list[Tensor]:
-        """Tensors that a step changes in place."""
-        return [*self.budget.buffers(), *self.architecture_logits.buffers()]
-
-    @property
-    def _draws(self) -> bool:
-        """Whether the host draws which options a routed step computes."""
-        relaxation = self.config.relaxation
-        return bool(self.space.choosing and (relaxation.pairs or relaxation.name in SAMPLED))
-
-    def scoring_run(self, tokens: Tensor) -> RunBlock:
-        """Return how blocks are called to score architectures on batches like these tokens: as CUDA graphs if wanted.
-
-        A search that draws no options needs no graphs, and where a recording has failed in training, none is tried.
-        """
-        recorded = self._draws and self._recordable and self._records(tokens)
-        return BlockGraphs(tokens.device) if recorded else run_block
 
     def logs_at(self, step: int) -> bool:
         """Return whether figures are logged after this many steps."""
@@ -671,39 +280,9 @@ class TrainingModule(lightning.LightningModule):
 
         Waits for the GPU.
         """
-        return {name: float(value) for name, value in self.latest.items()} | self._probabilities() | self._shares()
-
-    def _shares(self) -> dict[str, float]:
-        """Return the running softmax share of each routed layer, over its options with a router; empty at the start."""
-        if not self.latest or not self._by_logits:
-            return {}
-        running = self.architecture_logits.shares.tolist()
-        return {
-            f"{SHARE}/layer_{layer}": fmean(
-                share for option, share in zip(self.space.options[layer], running[layer], strict=False) if option.routed
-            )
-            for layer in self.space.routed
-        }
-
-    def _probabilities(self) -> dict[str, float]:
-        """Return the probabilities by layer and option; empty if architecture logits do not learn."""
-        if self.config.relaxation.name in UNLEARNT:
-            return {}
-        return {
-            f"{PROBABILITY}/layer_{layer}/{option_name(option)}": probability
-            for layer in self.space.choosing
-            for option, probability in zip(
-                self.space.options[layer], self.architecture_logits.probabilities(layer).tolist(), strict=True
-            )
-        }
-
-    @property
-    def _start(self) -> tuple[Policy, list[LayerChoice]]:
-        """The policy and the layer choices of the dense phase."""
-        if self.budget.starts_cheapest:
-            return drop_all, choices_of_layers(self.cost.cheapest)
-        policy = both if self.config.budget.start == BOTH else first_alone
-        return policy, as_softmax(choices_of_layers(self.cost.densest), self._dense_layers)
+        figures = {name: float(value) for name, value in self.latest.items()}
+        figures |= probabilities(self.supernet, self.config.relaxation.name)
+        return figures | (shares(self.supernet) if self.latest else {})
 
     def autocast(self) -> torch.autocast:
         """Return the autocast of training, for evaluations during it."""
@@ -711,19 +290,11 @@ class TrainingModule(lightning.LightningModule):
 
     def validate(self) -> Validation:
         """Evaluate the present architecture on the validation batches, which the processes share."""
-        batches = own_share(self.task.validation_batches())
         dense = self.budget.dense
-        with self.autocast():
-            policy, choices = self._start if dense else (self.supernet.policy, self.layer_choices)
-            lengths = byte_lengths_of(self.task)
-            result = evaluate(self.evaluated, batches, self.task.quality, policy, choices, byte_lengths=lengths)
-        quality = average_over(batches, result.quality, self.device, lengths)
-        self.validated = Validated(self.global_step, quality)
-        if dense or not result.counts_by_layer:
-            return Validation(quality, None)
-        counts = torch.tensor(list(result.counts_by_layer.values()), dtype=torch.float32, device=self.device)
-        found = most_found([Counts(*layer) for layer in average(counts).tolist()])
-        return Validation(quality, found)
+        policy, choices = self.routes.start if dense else (self.supernet.policy, self.routes.present)
+        result = validate(self.evaluated, self.task, policy, choices, self.autocast(), finds=not dense)
+        self.validated = Validated(self.global_step, result.quality)
+        return result
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         trainer = self.config.trainer

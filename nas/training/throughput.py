@@ -7,7 +7,8 @@ from typing import Any
 import lightning
 
 from nas.data import Scored
-from nas.training.module import Given, TrainingModule
+from nas.training.batches import Given
+from nas.training.module import TrainingModule
 
 
 class Throughput(lightning.Callback):

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.gpu_search import spaces, watch
-from tests.nas.training.uncaptured import without_gpu
+from tests.nas.training.graphs.uncaptured import without_gpu
 
 __all__ = ["without_gpu"]
 

@@ -15,7 +15,7 @@ from nas.data.tokens import Tokens
 from nas.distributed import collectives
 from nas.distributed.launch import Launch
 from nas.errors import UserError
-from nas.training.module import TrainingStream
+from nas.training.batches import TrainingStream
 from tests.nas.data.shards.foreign import write_megatron, write_nanogpt
 from tests.nas.data.shards.written import train_tokenizer, write_folder
 

@@ -12,8 +12,8 @@ from nas.errors import UserError
 from nas.search_spaces import baselines
 from nas.search_spaces.space import Space
 from nas.supernet.dense_start import dense_layers
-from nas.training.cuda_graphs import Moment
 from nas.training.module import TrainingModule
+from nas.training.step.moment import Moment
 from nas.workflows.train import run_training
 from tests.nas.commands import SHORT, SMALL, composed
 
@@ -48,7 +48,7 @@ def test_the_dense_phase_computes_the_same_as_softmax_in_these_layers() -> None:
             module.model.load_state_dict(weights, strict=False)
         batch = task.train_batch(0).scored()
         moments = (Moment(dense, 1.0, 1.0, 0.0) for dense in (True, False))
-        return tuple(module.compute(batch, moment).loss.item() for moment in moments)
+        return tuple(module.step.compute(batch, moment).loss.item() for moment in moments)
 
     states: list[dict[str, torch.Tensor]] = []
     start, after = losses("linear-window-softmax-linear", (1, 3))

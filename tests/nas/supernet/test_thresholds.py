@@ -10,6 +10,7 @@ from nas.models.router import Router
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.supernet.thresholds import threshold
 from nas.training.module import TrainingModule
+from nas.training.step.routes import Routes
 from tests.nas.commands import SMALL, composed
 from tests.nas.training.test_module import first_batch
 
@@ -87,7 +88,7 @@ def test_a_search_starts_with_the_most_expensive_or_the_cheapest(start: str) -> 
 def test_a_step_without_routed_options_moves_no_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     module = made("cpu", "layer_hybrid", "budget.exact=true", begun=True)
     plain = [next(i for i, option in enumerate(own) if not option.routed) for own in module.space.options]
-    monkeypatch.setattr(module, "_drawn", lambda moment: choices_of_layers(tuple(plain)))
+    monkeypatch.setattr(Routes, "drawn", lambda self, moment: choices_of_layers(tuple(plain)))
     module.budget.shift.fill_(1.0)  # of an earlier step
     module.training_step(first_batch(module), 0)
     assert module.budget.shift == 0

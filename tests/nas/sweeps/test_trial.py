@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import TrialState
 from torch import Tensor
 
-from nas.training.module import TrainingModule, Validation
+from nas.training.module import TrainingModule
+from nas.training.validation import Validation
 from tests.nas.commands import SHORT, nas
 from tests.nas.sweeps.sweeping import SWEEP, diverging_above, metrics, study
 

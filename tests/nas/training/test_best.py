@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from nas.runs import checkpoints
-from nas.training.module import TrainingModule, Validated, Validation
+from nas.training.module import TrainingModule
+from nas.training.validation import Validated, Validation
 from tests.nas.commands import SMALL, nas
 from tests.nas.training.test_module import made
 

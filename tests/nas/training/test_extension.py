@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nas.training.module import TrainingModule
-from nas.training.optimizer import schedule
+from nas.training.updates.optimizer import schedule
 from tests.nas.commands import composed, nas
 
 

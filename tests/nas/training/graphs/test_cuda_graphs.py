@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from nas.data import Scored
-from nas.training import cuda_graphs as graphs
-from nas.training.cuda_graphs import Graphs, Moment, StaticStep
-from nas.training.module import TrainingModule, TrainingStream
+from nas.training.batches import TrainingStream
+from nas.training.graphs import cuda_graphs as graphs
+from nas.training.graphs.cuda_graphs import Graphs, StaticStep
+from nas.training.module import TrainingModule
+from nas.training.step.moment import Moment
 from tests.nas.commands import SEARCH, nas, refusal
 from tests.nas.gpu import CHUNKS, ON_GPU
 from tests.nas.training.test_module import TEXT, made, moved
@@ -22,7 +24,7 @@ ROUTED = Moment(dense=False, temperature=1.0, allowed=0.5, min_multiplier=0.1)
 
 
 class Rerun:
-    """Stands in for `nas.training.cuda_graphs.Recorder`: warms up as that does, and replays by computing again."""
+    """Stands in for `nas.training.graphs.cuda_graphs.Recorder`: warms up as it does, and replays by computing again."""
 
     def __init__(self, device: torch.device) -> None:
         self.recorded = 0
@@ -39,7 +41,7 @@ class Rerun:
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are replayed, though on a CPU."""
     monkeypatch.setattr(graphs, "Recorder", Rerun)
-    monkeypatch.setattr("nas.training.module.wanted", lambda trainer, tokens: True)
+    monkeypatch.setattr("nas.training.graphs.recorded_steps.wanted", lambda trainer, tokens: True)
 
 
 def trained(module: TrainingModule, steps: int = STEPS) -> list[dict[str, float]]:
@@ -75,8 +77,8 @@ def test_replayed_steps_give_what_computed_ones_give(
     request.getfixturevalue("without_gpu")
     module = made("cpu", *given)
     replayed = trained(module)
-    assert module._graphs is not None
-    assert module._graphs._steps
+    assert module.recorded.whole is not None
+    assert module.recorded.whole._steps
     assert len(computed) == len(replayed) == STEPS
     for one, other in zip(computed, replayed, strict=True):
         assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
@@ -87,8 +89,8 @@ def test_there_is_a_graph_for_each_shape_dense_and_routed() -> None:
     module = made("cpu", "budget.dense_until=0.5", "budget.learnt_at=0", "trainer.steps=20")
     trained(module, steps=20)
     lengths = {batch.tokens.shape[1] for batch in TrainingStream(module.task, 0, 20)}
-    assert module._graphs is not None
-    assert {(dense, tokens[1]) for dense, tokens, *_ in module._graphs._steps} == {
+    assert module.recorded.whole is not None
+    assert {(dense, tokens[1]) for dense, tokens, *_ in module.recorded.whole._steps} == {
         (dense, length) for dense in (True, False) for length in lengths
     }
 
@@ -97,7 +99,7 @@ def test_there_are_not_more_graphs_than_are_worth_their_memory(monkeypatch: pyte
     monkeypatch.setattr(graphs, "Recorder", Rerun)
     monkeypatch.setattr(graphs, "MOST_GRAPHS", 1)
     module = made("cpu", begun=True)
-    made_for = Graphs(module.compute, list(module.model.parameters()), list(module.budget.buffers()))
+    made_for = Graphs(module.step.compute, list(module.model.parameters()), list(module.budget.buffers()))
     tokens = torch.zeros(2, 16, dtype=torch.long)
     first = Scored(tokens, None, tokens.flatten())
     second = Scored(tokens[:1], None, tokens[0])
@@ -126,7 +128,7 @@ def test_what_cannot_be_recorded_is_computed(
     module = made("cpu", *given)
     rows = trained(module)
     assert rows == [pytest.approx(row, nan_ok=True) for row in computed]
-    assert module._replayed is None
+    assert module.recorded.latest is None
     warning = capsys.readouterr().err
     assert warning.startswith("warning: training continues without CUDA graphs")
     assert warning.count("\n") == 1
@@ -138,12 +140,6 @@ def test_a_search_with_replayed_steps_ends_and_is_resumed(tmp_path) -> None:
     assert ended.status == 0, ended.err
     assert ended.err == ""
     assert nas("search", f"resume={ended.run}").status == 0
-
-
-def test_a_cpu_has_no_graphs() -> None:
-    module = made("cpu", "trainer.cuda_graphs=true")
-    trained(module, steps=1)
-    assert module._graphs is None
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Functions of tensors as CUDA graphs: one graph for the forward pass and one for the backward pass.
 
 The inputs and outputs of a function are `Port`s. Functions that share a port form a chain: the graph of one writes what
-the graph of the next reads. `nas.training.drawn_steps` chains the parts of a training step, and
-`nas.training.block_graphs` the blocks of a model.
+the graph of the next reads. `nas.training.graphs.drawn_steps` chains the parts of a training step, and
+`nas.training.graphs.block_graphs` the blocks of a model.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence

@@ -8,8 +8,7 @@ forward and backward passes are recorded. Gradient clipping, the optimiser and a
 graphs.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from nas.data import Scored
 from nas.distributed.devices import AUTO
 from nas.errors import warn
 from nas.models.recording import Replay, end_recording, reason_of, without_autocast_cache
+from nas.training.step.moment import Compute, Computed, Moment
 
 MOST_TOKENS = 65536
 """Largest batch, in tokens, for which graphs are used by default. Larger batches keep the GPU busy anyway."""
@@ -28,46 +28,6 @@ WARM_UPS = 3
 """Number of steps before a recording, which compile kernels and initialise libraries."""
 MOST_MEMORY = 0.5
 """Largest fraction of GPU memory that a recorded step may need, since a graph keeps its memory."""
-
-
-class Moment(NamedTuple):
-    """The state of the schedules at one training step.
-
-    Attributes:
-        dense: whether the dense phase lasts.
-        temperature: temperature of the relaxation.
-        allowed: allowed relative cost.
-        min_multiplier: minimum of the budget multiplier.
-        route_dropout: probability that a chunk is kept whatever its router decides; None without route dropout.
-        distillation: weight of the divergence from the model of the dense phase; None without distillation.
-    """
-
-    dense: bool
-    temperature: float | Tensor
-    allowed: float | Tensor
-    min_multiplier: float | Tensor
-    route_dropout: float | Tensor | None = None
-    distillation: float | Tensor | None = None
-
-    def buffered(self, device: torch.device) -> "Moment":
-        """Return the moment with each number in a buffer on the device."""
-        return Moment(self.dense, *(None if x is None else torch.full((), float(x), device=device) for x in self[1:]))  # type: ignore[arg-type]
-
-    def fill(self, later: "Moment") -> None:
-        """Write the numbers of another moment into the buffers of this one, which `buffered` made."""
-        for buffer, value in zip(self[1:], later[1:], strict=True):
-            if isinstance(buffer, Tensor) and value is not None:
-                buffer.fill_(value)  # the launch carries the number, without a copy from the host
-
-
-class Computed(NamedTuple):
-    """Result of a step: the loss, and the figures of the step without gradients."""
-
-    loss: Tensor
-    figures: dict[str, Tensor]
-
-
-Compute = Callable[[Scored, Moment], Computed]
 
 
 def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:

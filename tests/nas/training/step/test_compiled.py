@@ -7,9 +7,9 @@ from nas.data.documents import Documents
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel, run_block
 from nas.models.policies import learnt
-from nas.training import compiled
-from nas.training.compiled import Compiled, check_compiler
 from nas.training.module import TrainingModule
+from nas.training.step import compiled
+from nas.training.step.compiled import Compiled, check_compiler
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, refusal
 from tests.nas.training.test_module import first_batch, made

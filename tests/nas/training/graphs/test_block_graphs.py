@@ -15,13 +15,13 @@ from nas.relaxations import gumbel
 from nas.runs.folder import Run
 from nas.searchers.select import select
 from nas.supernet.architecture_logits import choices_of_layers
-from nas.training import recorded_functions
-from nas.training.block_graphs import BlockGraphs
+from nas.training.graphs import recorded_functions
+from nas.training.graphs.block_graphs import BlockGraphs
 from tests.nas.gpu import CHUNKS
-from tests.nas.training.test_cuda_graphs import trained
-from tests.nas.training.test_drawn_steps import STEPS, begun
+from tests.nas.training.graphs.test_cuda_graphs import trained
+from tests.nas.training.graphs.test_drawn_steps import STEPS, begun
+from tests.nas.training.graphs.uncaptured import Uncaptured, without_gpu
 from tests.nas.training.test_module import first_batch
-from tests.nas.training.uncaptured import Uncaptured, without_gpu
 
 __all__ = ["without_gpu"]
 
@@ -51,10 +51,10 @@ def test_scoring_has_recordings_of_its_own() -> None:
     """Recordings of training share a memory pool with the last gradients, in which nothing else can be recorded."""
     module = begun("cpu", "uniform")
     trained(module, 1)
-    blocks = module.scoring_run(first_batch(module).tokens)
+    blocks = module.recorded.scoring_run(module.step, first_batch(module).tokens)
     assert isinstance(blocks, BlockGraphs)
-    assert module._drawn_steps is not None
-    assert blocks._recordings is not module._drawn_steps._recordings
+    assert module.recorded.drawn is not None
+    assert blocks._recordings is not module.recorded.drawn._recordings
     assert blocks.count == 0
 
 
@@ -89,9 +89,9 @@ def test_candidates_are_scored_by_graphs_after_training(monkeypatch: pytest.Monk
     trained(module, STEPS)
     module.on_train_end()
     batches = module.task.validation_batches()
-    blocks = module.scoring_run(batches[0].tokens.to(module.device))
+    blocks = module.recorded.scoring_run(module.step, batches[0].tokens.to(module.device))
     assert isinstance(blocks, BlockGraphs)
-    assert module._drawn_steps is None, "its pools hold the gradients, so that scoring needs others"
+    assert module.recorded.drawn is None, "its pools hold the gradients, so that scoring needs others"
     code = (0,) * len(module.space.options)
     evaluate(module.model, batches, "recall", module.supernet.policy, choices_of_layers(code), blocks)
     assert blocks.count == len(code)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nas.models import recomputation
 from nas.models.mixers import TokenMixer
 from nas.models.recomputation import without_recomputing
-from nas.training.recorded_functions import FunctionRecorder, Passes, Port, Reading
+from nas.training.graphs.recorded_functions import FunctionRecorder, Passes, Port, Reading
 from tests.nas.architectures import small
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -6,10 +6,10 @@ import torch
 from nas.cli.checks import check_together
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
-from nas.training.distillation import Teacher
 from nas.training.restoring import unfit
+from nas.training.step.distillation import Teacher
 from tests.nas.commands import SEARCH, composed
-from tests.nas.training.test_cuda_graphs import trained, without_gpu
+from tests.nas.training.graphs.test_cuda_graphs import trained, without_gpu
 from tests.nas.training.test_module import first_batch, made
 
 __all__ = ["without_gpu"]
@@ -40,12 +40,12 @@ def test_the_weights_of_the_teacher_are_those_at_the_end_of_the_dense_phase(monk
 
 def test_the_loss_has_the_divergence_in_proportion_to_its_weight() -> None:
     module = made("cpu", *DISTILLED, "budget.price=0", "budget.gain=0", "budget.rate=0", begun=True)
-    batch, moment = first_batch(module), module._moment()
+    batch, moment = first_batch(module), module.moment
     for weight in (0.0, 3.0):
-        loss, figures = module.compute(batch, moment._replace(distillation=weight))
+        loss, figures = module.step.compute(batch, moment._replace(distillation=weight))
         assert figures["distillation"] > 0
         assert loss.item() == pytest.approx((figures["loss"] + weight * figures["distillation"]).item(), rel=1e-6)
-    policy, layer_choices = module._start
+    policy, layer_choices = module.routes.start
     dense = module.model(batch.tokens, policy, batch.places, layer_choices)
     assert module.teacher is not None
     same = module.teacher.divergence(dense.logits.flatten(0, -2), batch)
@@ -58,7 +58,7 @@ def test_recorded_steps_distil_as_computed_ones_do(request: pytest.FixtureReques
     request.getfixturevalue("without_gpu")
     module = made("cpu", *given)
     replayed = trained(module)
-    assert module.recordings
+    assert module.recorded.count
     for one, other in zip(computed, replayed, strict=True):
         assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
 
@@ -68,8 +68,8 @@ def test_the_teacher_is_part_of_checkpoints() -> None:
     trained(module, steps=4)
     restored.load_state_dict(module.state_dict())
     assert not restored.budget.dense
-    batch, moment = first_batch(module), module._moment()
-    found = [one.compute(batch, moment).figures["distillation"].item() for one in (module, restored)]
+    batch, moment = first_batch(module), module.moment
+    found = [one.step.compute(batch, moment).figures["distillation"].item() for one in (module, restored)]
     assert found[0] == found[1] > 0
     parts = {"optimizer_states": [], "lr_schedulers": [], "loops": {}, "callbacks": {}}
     without = {name: x for name, x in module.state_dict().items() if not name.startswith("teacher.")}

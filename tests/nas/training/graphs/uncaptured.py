@@ -5,12 +5,12 @@ from collections.abc import Hashable
 import pytest
 import torch
 
-from nas.training import recorded_functions
-from nas.training.recorded_functions import Passes
+from nas.training.graphs import recorded_functions
+from nas.training.graphs.recorded_functions import Passes
 
 
 class Uncaptured:
-    """Stands in for `nas.training.recorded_functions.FunctionRecorder`: a recorded function stays as it is."""
+    """Stands in for `nas.training.graphs.recorded_functions.FunctionRecorder`: a recorded function stays as it is."""
 
     recorded = 0
 
@@ -35,4 +35,4 @@ def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions are recorded, though on a CPU."""
     monkeypatch.setattr(recorded_functions, "FunctionRecorder", Uncaptured)
     monkeypatch.setattr(Uncaptured, "recorded", 0)
-    monkeypatch.setattr("nas.training.module.wanted", lambda trainer, tokens: True)
+    monkeypatch.setattr("nas.training.graphs.recorded_steps.wanted", lambda trainer, tokens: True)

@@ -1,8 +1,8 @@
 """Training steps that draw the options of each layer, as a chain of CUDA graphs.
 
 A step that draws its options computes few of the many architectures of a space, too many to record each whole step as
-`nas.training.cuda_graphs` does. A block has far fewer sets of options. Each block is therefore recorded on its own,
-once for each set of options. What comes before the blocks, the embedding and the draw, is the same for all
+`nas.training.graphs.cuda_graphs` does. A block has far fewer sets of options. Each block is therefore recorded on its
+own, once for each set of options. What comes before the blocks, the embedding and the draw, is the same for all
 architectures, and so is what comes behind them: loss, budget and expected cost. A step of L layers launches 2 L + 3
 graphs and little else.
 """
@@ -17,8 +17,9 @@ from nas.data import Scored
 from nas.models.language_model import LanguageModel, Stream
 from nas.models.mixers import LayerChoice, Policy, Routing
 from nas.supernet.architecture_logits import ArchitectureLogits, Draw, Measured, RunDraw
-from nas.training.cuda_graphs import MOST_GRAPHS, Computed, Moment
-from nas.training.recorded_functions import Passes, Port, Reading, Recordings
+from nas.training.graphs.cuda_graphs import MOST_GRAPHS
+from nas.training.graphs.recorded_functions import Passes, Port, Reading, Recordings
+from nas.training.step.moment import Computed, Moment
 
 
 class Parts(NamedTuple):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from nas.data import IGNORE, Batch
-from nas.training.accumulation import split
 from nas.training.module import TrainingModule
+from nas.training.step.accumulation import split
 from tests.nas.commands import SEARCH, refusal
 from tests.nas.data.packed import lines
 from tests.nas.training.test_module import TEXT, made

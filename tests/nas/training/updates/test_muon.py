@@ -8,8 +8,8 @@ from nas.models.language_model import LanguageModel
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import ArchitectureLogits
-from nas.training.muon import Together, muon_parameters
-from nas.training.optimizer import build_optimizer, router_parameters
+from nas.training.updates.muon import Together, muon_parameters
+from nas.training.updates.optimizer import build_optimizer, router_parameters
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nas.models.language_model import Stream, run_block
 from nas.models.mixers import LayerChoice, Policy, Routing
-from nas.training.recorded_functions import Passes, Port, Reading, Recordings
+from nas.training.graphs.recorded_functions import Passes, Port, Reading, Recordings
 
 
 class BlockGraphs:

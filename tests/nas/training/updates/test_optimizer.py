@@ -6,7 +6,7 @@ from nas.models.language_model import LanguageModel
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import ArchitectureLogits
-from nas.training.optimizer import parameter_groups, router_parameters, routers_of, schedule
+from nas.training.updates.optimizer import parameter_groups, router_parameters, routers_of, schedule
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
 

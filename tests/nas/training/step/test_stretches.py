@@ -9,7 +9,7 @@ from nas.data import Scored, build_task
 from nas.distributed.context.group import Context
 from nas.errors import UserError
 from nas.search_spaces.architecture import Layer
-from nas.training.stretches import check_documents, check_length, check_stretches, correct_sequences
+from nas.training.step.stretches import check_documents, check_length, check_stretches, correct_sequences
 from tests.nas.commands import SEARCH, composed
 from tests.nas.data.packed import lines
 

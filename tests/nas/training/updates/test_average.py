@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from nas.runs import checkpoints
-from nas.training.average import Average, decay_at
 from nas.training.module import TrainingModule
+from nas.training.updates.average import Average, decay_at
 from tests.nas.commands import SHORT, SMALL, nas
 from tests.nas.interrupting import interrupt_at
 from tests.nas.training.test_loggers import rows_of

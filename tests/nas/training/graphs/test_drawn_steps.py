@@ -9,14 +9,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.models.recording import Replay
-from nas.training import cuda_graphs, recorded_functions
+from nas.training.graphs import cuda_graphs, recorded_functions
 from nas.training.module import TrainingModule
 from tests.nas.commands import SEARCH, nas
 from tests.nas.gpu import CHUNKS
 from tests.nas.supernet.test_thresholds import made as made_in
-from tests.nas.training.test_cuda_graphs import Rerun, trained
+from tests.nas.training.graphs.test_cuda_graphs import Rerun, trained
+from tests.nas.training.graphs.uncaptured import Uncaptured, without_gpu
 from tests.nas.training.test_module import first_batch, moved
-from tests.nas.training.uncaptured import Uncaptured, without_gpu
 
 __all__ = ["without_gpu"]
 
@@ -36,8 +36,8 @@ def begun(device: str, draw: str, *options: str) -> TrainingModule:
 
 def keys_of(module: TrainingModule) -> list[Any]:
     """The recorded parts of a module's steps: "begin", "end", and blocks by layer and what the layer computes."""
-    assert module._drawn_steps is not None
-    return [part for _, part in module._drawn_steps._recordings._found]
+    assert module.recorded.drawn is not None
+    return [part for _, part in module.recorded.drawn._recordings._found]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_recorded_blocks_give_what_computed_ones_give(
     recorded = trained(module, STEPS)
     assert Uncaptured.recorded == len(keys_of(module))
     assert {"begin", "end"} < set(keys_of(module))
-    assert module._graphs is None
+    assert module.recorded.whole is None
     for one, other in zip(computed, recorded, strict=True):
         assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
 
@@ -66,8 +66,8 @@ def test_recorded_blocks_give_what_computed_ones_give(
 def test_each_set_of_options_and_each_shape_is_recorded_once() -> None:
     module = begun("cpu", "uniform")
     trained(module, 20)
-    assert module._drawn_steps is not None
-    assert len(keys_of(module)) == module._drawn_steps.count == Uncaptured.recorded
+    assert module.recorded.drawn is not None
+    assert len(keys_of(module)) == module.recorded.drawn.count == Uncaptured.recorded
     blocks = [key for key in keys_of(module) if key not in ("begin", "end")]
     assert {(layer, choice.option) for layer, choice in blocks} == {
         (layer, option) for layer, options in enumerate(module.space.options) for option in range(len(options))
@@ -107,8 +107,8 @@ def test_a_step_launches_little_beside_its_graphs(draw: str) -> None:
     batch = first_batch(module)
     torch.manual_seed(0)
     module.training_step(batch, 0)
-    assert module._drawn_steps is not None
-    for (_, part), passes in module._drawn_steps._recordings._found.items():
+    assert module.recorded.drawn is not None
+    for (_, part), passes in module.recorded.drawn._recordings._found.items():
         passes.forward = partial(launches.replay, passes.forward)
         if part != "end":  # its graph has both passes
             passes.backward = partial(launches.replay, passes.backward)
@@ -162,9 +162,9 @@ def test_a_recorded_block_gives_what_a_computed_one_gives(
     given = (*CHUNKS, f"trainer.precision={precision}")
     modules = [begun("cuda", draw, *given, f"trainer.cuda_graphs={graphs}") for graphs in ("false", "true")]
     computed, recorded = (trained(module, STEPS) for module in modules)
-    assert modules[0]._drawn_steps is None
-    assert modules[1]._drawn_steps is not None
-    assert modules[1]._drawn_steps.count > 2
+    assert modules[0].recorded.drawn is None
+    assert modules[1].recorded.drawn is not None
+    assert modules[1].recorded.drawn.count > 2
     tolerance = 1e-3 if precision == "32-true" else 0.05
     assert recorded[0] == pytest.approx(computed[0], rel=tolerance, abs=1e-4, nan_ok=True)
     losses = [[row["loss"] for row in rows] for rows in (computed, recorded)]

@@ -11,7 +11,7 @@ from nas.config import TrainerConfig
 from nas.models.language_model import LanguageModel
 from nas.models.router import Router
 from nas.supernet.architecture_logits import ArchitectureLogits
-from nas.training.muon import Together, muon, muon_parameters
+from nas.training.updates.muon import Together, muon, muon_parameters
 
 
 def build_optimizer(

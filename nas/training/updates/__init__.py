@@ -1,0 +1,1 @@
+"""How weights change in a step: optimisers, the schedule of the learning rate, the average of weights."""
