@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from nas.data.renaming import PYTHON, Language
-from nas.data.shards.vocabulary import Vocabulary
+from nas.data.shards.vocabulary import Vocabulary, vocabulary_of
 from nas.data.tokens import PACKED
 from nas.errors import UserError
 from nas.options.suites import SuitesConfig
 from nas.results.opened import OpenedRun
 from nas.runs.folder import plain
 from nas.suites import identifiers, recall, text
-from nas.suites.documents import Documents, end_of, held_out, of_path, standard_library, training, vocabulary_of
+from nas.suites.documents import Documents, end_of, held_out, of_path, standard_library, training
 from nas.suites.result import Result
 from nas.suites.ruler import suite as ruler
 from nas.suites.ruler.needles import Lines

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from nas.data.mqar import MQAR
-from nas.data.shards.vocabulary import Vocabulary
+from nas.data.shards.vocabulary import Vocabulary, vocabulary_of
 from nas.data.text import Text
 from nas.data.tokens import Tokens
 from nas.errors import UserError
-from nas.suites.documents import Documents, held_out, standard_library, training, vocabulary_of
+from nas.suites.documents import Documents, held_out, standard_library, training
 from tests.nas.data.shards.written import write_folder
 
 BYTES = Vocabulary.of_bytes()
