@@ -15,8 +15,9 @@ from torch import Tensor
 from nas.data.renaming import LETTERS, PREFIX, PYTHON, C, Language, Occurrence, code_of, renamed
 from nas.data.seeding import generator
 from nas.data.shards.vocabulary import Vocabulary
+from nas.evaluation.metrics import segment_ends
 from nas.suites.documents import Document, Documents
-from nas.suites.result import Result, Score, Segment, by_segment, segment_ends
+from nas.suites.result import Result, Score, Segment, by_segment
 from nas.suites.sequences import JOINED, Excerpt, Tokens, TooShort, filled
 from nas.suites.subject import Advance, Subject
 
