@@ -9,7 +9,7 @@ from nas.data.shards.vocabulary import Vocabulary, vocabulary_of
 from nas.data.text import Text
 from nas.data.tokens import Tokens
 from nas.errors import UserError
-from nas.suites.documents import Documents, held_out, standard_library, training
+from nas.suites.documents import Documents, held_out, of_path, standard_library, training
 from tests.nas.data.shards.written import write_folder
 
 BYTES = Vocabulary.of_bytes()
@@ -93,6 +93,19 @@ def test_files_and_rows_of_a_path_are_documents(tmp_path: Path) -> None:
         held_out(task, BYTES, str(tmp_path / "none"), "body")
     with pytest.raises(UserError, match=r"suites.path=\S+ holds no text"):
         held_out(task, BYTES, str(tmp_path / "empty"), "body")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_rows_are_the_bytes_that_preparing_reads(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    if ending == "jsonl":
+        path.write_bytes(b'{"text": "a\\ud800"}\n{"text": "b\xff"}\n')
+        expected = [b"a\xed\xa0\x80", b"b\xff"]
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"text": ["a", None, "三"]}), path)
+        expected = [b"a", "三".encode()]
+    assert [one.text() for one in of_path("suites.path", str(path), "text")] == expected
 
 
 def test_the_standard_library_is_python_source() -> None:
