@@ -156,6 +156,14 @@ def chance_of(task: Task) -> float | None:
     return None if chance is None else chance()
 
 
+def selection_of(task: Task, count: int, length_factor: int) -> list[Batch]:
+    """Return the batches for selection of a task at a multiple of its length.
+
+    At its length it may be a task whose method has no ``length_factor``; see `Task.selection_batches`.
+    """
+    return task.selection_batches(count) if length_factor == 1 else task.selection_batches(count, length_factor)
+
+
 def byte_lengths_of(task: Task) -> Tensor | None:
     """Return the UTF-8 bytes of each token, int64 [vocab_size]; None if the task does not say them.
 
