@@ -22,6 +22,12 @@ class SearcherConfig:
     """The searcher, which selects the architecture; see `nas.searchers`."""
 
     name: str = option("searcher, which `searcher=` selects")
+    select_at: float = option(
+        "fraction of training after which the architecture is selected and the rest trains it alone; 1: at the end",
+        default=1.0,
+        above=0,
+        at_most=1,
+    )
 
 
 @dataclass

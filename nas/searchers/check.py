@@ -71,6 +71,8 @@ def _is_code(space: Space, code: object) -> bool:
 def check_searcher(config: SearchConfig, space: Space) -> None:
     """Raise a UserError if the searcher cannot search this space, or if one of its options cannot work."""
     searcher = config.searcher
+    if searcher.select_at < 1:
+        _check_select_at(config, space)
     if searcher.name == GRADIENT:
         _check_gradient(config, space)
         return
@@ -94,6 +96,26 @@ def _check_gradient(config: SearchConfig, space: Space) -> None:
         raise UserError(
             f"relaxation={config.relaxation.name} does not train the architecture logits, which searcher={GRADIENT} "
             f"needs; give another relaxation, or another searcher: {', '.join(_names()[1:])}."
+        )
+
+
+def _check_select_at(config: SearchConfig, space: Space) -> None:
+    given = f"searcher.select_at={config.searcher.select_at:g}"
+    if not space.choosing:
+        raise UserError(
+            f"{given} selects nothing: in {space.name} every layer has one option here; give searcher.select_at=1, or "
+            "a space in which layers have several options."
+        )
+    if config.budget.dense_until >= config.searcher.select_at:
+        raise UserError(
+            f"{given} selects before the options of the layers have been trained: the dense phase may last until "
+            f"budget.dense_until={config.budget.dense_until:g}; give budget.dense_until="
+            f"{config.searcher.select_at / 2:g}, or a larger searcher.select_at."
+        )
+    if config.trainer.strategy == "fsdp":
+        raise UserError(
+            f"{given} scores architectures during training, which no process can do with its shard of the weights "
+            "(trainer.strategy=fsdp); give searcher.select_at=1, or trainer.strategy=ddp."
         )
 
 

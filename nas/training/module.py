@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from nas.budget.build import budgeted_cost, build_budget
 from nas.budget.checks import BOTH
-from nas.config import RunConfig
+from nas.config import RunConfig, SearchConfig
 from nas.data import Part, Scored, Task
 from nas.data.seeding import seed_default, stable_seed
 from nas.distributed.collectives import (
@@ -36,7 +36,7 @@ from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.policies import both, drop_all, policy_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT, interpolate, keep_at_random
 from nas.runs.history import PROBABILITY, SHARE
-from nas.search_spaces.space import Space, option_name
+from nas.search_spaces.space import Code, Space, option_name
 from nas.supernet.architecture_logits import ArchitectureLogits, Measured, RunDraw, choices_of_layers, run_draw
 from nas.supernet.dense_start import as_softmax, with_softmax
 from nas.supernet.placement import LATEST, Placement
@@ -49,6 +49,11 @@ from nas.training.optimizer import parameter_groups, router_parameters, routers_
 
 DISTILLATION = "distillation"
 """Name of the logged divergence from the model of the dense phase."""
+
+
+def selects_early(config: RunConfig) -> bool:
+    """Return whether a run selects an architecture during training."""
+    return isinstance(config, SearchConfig) and config.searcher.select_at < 1
 
 
 def chooses(step: int) -> bool:
@@ -140,7 +145,9 @@ class TrainingModule(lightning.LightningModule):
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
-        self.add_module("choices", ArchitectureLogits(space))  # the name that checkpoints of earlier versions have
+        self.add_module(
+            "choices", ArchitectureLogits(space, selects_early(config))
+        )  # the name that checkpoints of earlier versions have
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
         if self.budget.starts_cheapest:
@@ -234,6 +241,19 @@ class TrainingModule(lightning.LightningModule):
         if self.supernet.searches:
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
+
+    def settle(self, code: Code, within: bool) -> None:
+        """Train one architecture of the space alone from this step on; the searchable layers draw nothing any more.
+
+        Args:
+            code: code of the architecture.
+            within: whether it is within the budget.
+        """
+        selected = self.architecture_logits.selected
+        assert selected is not None
+        selected.keep(code)
+        selected.within.fill_(within)
+        self._graphs = self._drawn_steps = None
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the loss of the latest step; a replayed step already has its gradients."""
@@ -335,7 +355,7 @@ class TrainingModule(lightning.LightningModule):
         if self.budget.by_layer:
             costs = self.architecture_logits.cost_by_layer(self.cost, measured, hard=self._by_logits)
             cost = Spent(costs.sum() + self.cost.relative(self.cost.fixed), self.budget.scaled(costs))
-        elif self.config.relaxation.name not in UNLEARNT:
+        elif self.config.relaxation.name not in UNLEARNT or self.architecture_logits.code is not None:
             cost = Spent.of(self.architecture_logits.cost(self.cost, measured, hard=self._by_logits))
         else:
             cost = Spent.of(self.architecture_logits.routed_cost(self.cost, measured))
@@ -413,8 +433,8 @@ class TrainingModule(lightning.LightningModule):
     @property
     def _draws(self) -> bool:
         """Whether the host draws which options a routed step computes."""
-        relaxation = self.config.relaxation
-        return bool(self.space.choosing and (relaxation.pairs or relaxation.name in SAMPLED))
+        relaxation, selected = self.config.relaxation, self.architecture_logits.code is not None
+        return bool(self.space.choosing and not selected and (relaxation.pairs or relaxation.name in SAMPLED))
 
     def scoring_run(self, tokens: Tensor) -> RunBlock:
         """Return how blocks are called to score architectures on batches like these tokens: as CUDA graphs if wanted.
