@@ -36,6 +36,12 @@ class RandomConfig(SearcherConfig):
 
     evaluations: int = option("architectures to score; a smaller space is scored completely", at_least=1, ceiling=10**7)
     batches: int = option("batches that each architecture is scored on", at_least=1, ceiling=10**6)
+    tolerance: float | None = option(
+        "standard errors by which the cheapest architecture may be worse than the best; null: the best is selected",
+        default=None,
+        at_least=0,
+        ceiling=1e3,
+    )
 
 
 @dataclass

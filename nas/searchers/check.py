@@ -5,7 +5,7 @@ from importlib import import_module
 from random import Random
 from typing import Any, cast
 
-from nas.config import EvolutionConfig, OptunaConfig, SearchConfig, SearcherConfig
+from nas.config import EvolutionConfig, OptunaConfig, RandomConfig, SearchConfig, SearcherConfig
 from nas.errors import UserError
 from nas.plugins.installed import SEARCHER
 from nas.plugins.loading import find, known
@@ -82,6 +82,11 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
         raise UserError(
             f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
             "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
+        )
+    if isinstance(searcher, RandomConfig) and searcher.tolerance is not None and config.budget.exact:
+        raise UserError(
+            f"searcher.tolerance={searcher.tolerance:g} prefers cheaper architectures, but with budget.exact=true all "
+            "cost the same; give searcher.tolerance=null, or budget.exact=false."
         )
     if isinstance(searcher, EvolutionConfig):
         _check_evolution(searcher)

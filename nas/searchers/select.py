@@ -1,5 +1,6 @@
 """Selection of an architecture by the scores of candidates with the shared weights, after training or during it."""
 
+import functools
 import math
 import time
 from random import Random
@@ -13,7 +14,8 @@ from nas.console import Bars, say
 from nas.data import Batch
 from nas.data.seeding import stable_seed
 from nas.distributed.rendezvous import from_first
-from nas.evaluation.evaluate import evaluate
+from nas.evaluation.evaluate import Evaluation, evaluate
+from nas.evaluation.metrics import HIGHER
 from nas.models.language_model import RunBlock, run_block
 from nas.runs.candidate import Candidate
 from nas.runs.folder import Run
@@ -21,6 +23,7 @@ from nas.runs.metrics import Searched
 from nas.search_spaces.space import Code, option_name
 from nas.searchers import find_searcher
 from nas.searchers.candidates import Candidates
+from nas.searchers.cheapest import cheapest
 from nas.searchers.draws import LISTED, Excess
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
@@ -70,13 +73,20 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
             progress.show(candidate, score)
             return score
 
+        @functools.cache
+        def by_sequence(code: Code) -> list[float]:
+            return evaluated(module, code, batches, blocks).by_sequence
+
         scores = search(module.space, score, excess, config.searcher, random)
+        scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
+        best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
+        within = best is not None and scores[best.code] > -math.inf
+        if best is not None and not within:
+            best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
+        elif best is not None and config.searcher.tolerance is not None:
+            allowed = [candidate for candidate in scored if scores[candidate.code] > -math.inf]
+            best = cheapest(allowed, best, config.searcher.tolerance, by_sequence, HIGHER[module.task.quality])
     module.model.train()
-    scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
-    best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
-    within = best is not None and scores[best.code] > -math.inf
-    if best is not None and not within:
-        best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
     return _selection(module, scored, best, within)
 
 
@@ -125,10 +135,14 @@ class SelectInTime(lightning.Callback):
 def measure(module: TrainingModule, code: Code, batches: list[Batch], run: RunBlock = run_block) -> Candidate:
     """Measure quality, loss and cost of an architecture with the shared weights on ``batches``."""
     started = time.monotonic()
-    policy, choices = module.supernet.policy, choices_of_layers(code)
-    result = evaluate(module.model, batches, module.task.quality, policy, choices, run)
+    result = evaluated(module, code, batches, run)
     cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
+
+
+def evaluated(module: TrainingModule, code: Code, batches: list[Batch], run: RunBlock) -> Evaluation:
+    """Evaluate an architecture with the shared weights on ``batches``."""
+    return evaluate(module.model, batches, module.task.quality, module.supernet.policy, choices_of_layers(code), run)
 
 
 def _excess(module: TrainingModule) -> Excess:

@@ -54,6 +54,11 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
             "give searcher.select_at=1, or a space",
         ),
         (
+            ("searcher=random", "searcher.tolerance=1", "budget.exact=true"),
+            "searcher.tolerance=1 prefers cheaper architectures, but with budget.exact=true all cost the same",
+            "give searcher.tolerance=null, or budget.exact=false",
+        ),
+        (
             ("relaxation=uniform",),
             "relaxation=uniform does not train the architecture logits",
             "random, evolution, optuna",

@@ -208,6 +208,15 @@ def test_architecture_logits_may_decide_during_training(tmp_path: Path) -> None:
     assert all(choice["probabilities"][choice["found"]] == 1.0 for choice in metrics["choices"])
 
 
+def test_the_cheapest_of_equally_good_architectures_may_be_selected(evolved: Ended, tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "searcher.tolerance=1000", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    candidates, metrics = untimed(ended.run)
+    assert candidates == untimed(evolved.run)[0]
+    assert metrics["searched"]["best"] == min(candidates, key=lambda one: one["cost"])
+    assert [choice["found"] for choice in metrics["choices"]] == metrics["searched"]["best"]["options"]
+
+
 def test_learnt_logits_may_be_passed_over(tmp_path: Path) -> None:
     ended = nas("search", *SEARCH, "relaxation=gdas", f"output={tmp_path}")
     assert ended.status == 0, ended.err
@@ -338,6 +347,7 @@ def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolve
         "select_at": 1.0,
         "evaluations": 9,
         "batches": BATCHES,
+        "tolerance": None,
         "population": 3,
         "sample": 2,
     }
