@@ -30,7 +30,7 @@ from nas.runs.history import history
 from nas.runs.metrics import read_metrics
 
 HERE = Path(__file__).parent
-SEARCH = ("nas.search", "+space=token_hybrid")
+SPACE = "+space="
 
 
 def main() -> int:
@@ -70,7 +70,7 @@ def main() -> int:
         if seed not in {one.seed for one in found.get(task, {}).get(remedy, [])}
     }
     commands = {
-        folder: [*SEARCH, *options_of(study, task, remedy, given.smoke), *given.overrides, f"seed={seed}"]
+        folder: ["nas.search", *options_of(study, task, remedy, given.smoke), *given.overrides, f"seed={seed}"]
         for (task, remedy, seed), folder in places.items()
     }
     failed: list[Path] = []
@@ -105,9 +105,12 @@ def main() -> int:
 
 
 def options_of(study: dict[str, Any], task: str, remedy: str, smoke: bool) -> list[str]:
-    """Return the options of a search: of the study, the task, the small model if wanted, and the remedy's parts."""
+    """Return the options of a search: its space, of the study, the task, the small model if wanted, and the remedy."""
     own = [option for part in remedy.split("+") for option in study["remedies"][part]]
-    return [*study["common"], *study["tasks"][task], *(study["smoke"]["options"] if smoke else []), *own]
+    spaces = [option for option in own if option.startswith(SPACE)] or [f"{SPACE}token_hybrid"]
+    small = study["smoke"]["options"] if smoke else []
+    rest = [option for option in own if not option.startswith(SPACE)]
+    return [spaces[-1], *study["common"], *study["tasks"][task], *small, *rest]
 
 
 if __name__ == "__main__":

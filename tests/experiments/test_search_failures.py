@@ -57,18 +57,18 @@ def test_seeds_near_the_best_one_of_all_remedies_succeed() -> None:
 
 def test_options_of_every_task_and_remedy_fit() -> None:
     for task in STUDY["tasks"]:
-        every = command.options_of(STUDY, task, "+".join(STUDY["remedies"]), smoke=False)
-        config = composed("search", "+space=token_hybrid", *every)
+        config = composed("search", *command.options_of(STUDY, task, "+".join(STUDY["remedies"]), smoke=False))
         assert build_task(config.data, 0).vocab_size > 0
     for remedy in STUDY["remedies"].values():
         given = {
             name.removeprefix("budget."): yaml.safe_load(value)
-            for name, _, value in (one.partition("=") for one in remedy)
+            for name, _, value in (one.partition("=") for one in remedy if not one.startswith(command.SPACE))
         }
         known = given.keys() & signature(Budget).parameters
         assert Budget(**OPTIONS | {name: given[name] for name in known}).dense
     both = command.options_of(STUDY, "text", "late+distillation", smoke=False)
-    assert both[-2:] == ["budget.learnt_at=0.05", "budget.distillation=1"]
+    assert (both[0], both[-2:]) == ("+space=token_hybrid", ["budget.learnt_at=0.05", "budget.distillation=1"])
+    assert command.options_of(STUDY, "text", "select+late", smoke=False)[0] == "+space=joint"
 
 
 @pytest.mark.usefixtures("runs_in_this_process")
