@@ -245,6 +245,8 @@ class TrainingModule(lightning.LightningModule):
     def settle(self, code: Code, within: bool) -> None:
         """Train one architecture of the space alone from this step on; the searchable layers draw nothing any more.
 
+        If the dense phase has drawn the options of the layers, it ends.
+
         Args:
             code: code of the architecture.
             within: whether it is within the budget.
@@ -254,6 +256,8 @@ class TrainingModule(lightning.LightningModule):
         selected.keep(code)
         selected.within.fill_(within)
         self._graphs = self._drawn_steps = None
+        if self.budget.dense:
+            self.budget.begin((self.global_step - 1) / self.config.trainer.steps)  # the step before was the last one
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate the loss of the latest step; a replayed step already has its gradients."""
@@ -286,7 +290,9 @@ class TrainingModule(lightning.LightningModule):
         """Compute the loss and figures of a step on the batch's device, without waiting for it."""
         policy, layer_choices = self._start
         if not moment.dense:
-            policy, layer_choices = self._relaxed(moment), self._drawn(moment)
+            policy = self._relaxed(moment)
+        if not moment.dense or self.budget.starts_drawn:
+            layer_choices = self._drawn(moment)
         run: RunBlock = recompute_block if self.config.trainer.activation_checkpointing else run_block
         output = self.model(batch.tokens, policy, batch.places, layer_choices, run)
         measured = None if moment.dense else self.architecture_logits.measured(output.routing)
@@ -336,7 +342,12 @@ class TrainingModule(lightning.LightningModule):
             self.teacher.keep(self.model)
 
     def _relaxed(self, moment: Moment) -> Policy:
-        """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share."""
+        """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share.
+
+        During the dense phase, routers are not used.
+        """
+        if moment.dense:
+            return first_alone
         if self.model.architecture.given_routing is not None:
             return policy_of(self.model.architecture, moment.allowed)
         relaxation = RELAXATIONS[self.config.relaxation.router or self.config.relaxation.name]
@@ -349,7 +360,7 @@ class TrainingModule(lightning.LightningModule):
 
     def _budgeted(self, loss: Tensor, measured: Measured | None, moment: Moment) -> Spent:
         """Return the relative cost of a step, and update the budget with it."""
-        if measured is None:
+        if measured is None or moment.dense:
             self.budget.note(average(loss))
             return Spent.of(loss.new_full((), self.budget.first))
         if self.budget.by_layer:
@@ -395,7 +406,7 @@ class TrainingModule(lightning.LightningModule):
         """Return the CUDA graphs of this step; None if graphs are off or too many shapes were recorded."""
         if not self._records(batch.tokens):
             return None
-        if self._draws and not moment.dense:
+        if self._draws and (self.budget.starts_drawn or not moment.dense):
             if self._drawn_steps is None:
                 self._drawn_steps = DrawnSteps(self._parts, batch.tokens.device)
             return self._drawn_steps.find(batch, moment)
