@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nas.errors import UserError
 
-MOST_EXPENSIVE, BOTH, CHEAPEST = STARTS = "most_expensive", "both", "cheapest"
+MOST_EXPENSIVE, BOTH, CHEAPEST, DRAWN = STARTS = "most_expensive", "both", "cheapest", "drawn"
 """Architectures from which the cost can approach the target, as `budget.start` names them."""
 
 
@@ -27,6 +27,11 @@ def check_phases(
         raise UserError(
             f"budget.route_dropout_over={route_dropout_over:g} keeps chunks at first, but budget.start={start} "
             "drops them; give budget.start=most_expensive or budget.route_dropout_over=0."
+        )
+    if distillation and start == DRAWN:
+        raise UserError(
+            f"budget.distillation={distillation:g} distils the model of the dense phase, but with budget.start={start} "
+            "that is another one in each step; give budget.start=most_expensive or budget.distillation=0."
         )
     for option, value in (("dense_until", dense_until), ("tighten_over", tighten_over)):
         if distillation and not value:

@@ -49,7 +49,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nas.budget.checks import CHEAPEST, check_multiplier, check_phases
+from nas.budget.checks import CHEAPEST, DRAWN, check_multiplier, check_phases
 
 MIN_FRACTION = 0.01
 """Lower bound of the target in the geometric fall and in the divisor of errors; 0 is the floor, 1 the highest cost."""
@@ -64,13 +64,15 @@ class Budget(nn.Module):
 
     The dense phase comes first: every layer with a choice is softmax, or linear if the start is "cheapest". Neither
     routers nor architecture logits learn. The phase ends when the running loss falls to ``learnt_at`` of the first
-    loss, or at ``dense_until`` of training at the latest. The allowed cost then moves to ``target`` over the next
-    ``tighten_over`` of training. From 1 its part above ``floor`` falls geometrically. From ``floor`` it rises linearly.
+    loss, or at ``dense_until`` of training at the latest. With the start "drawn", the options of each layer are drawn
+    meanwhile, routers keep every chunk, and the phase ends when `begin` is called. The allowed cost then moves to
+    ``target`` over the next ``tighten_over`` of training. From 1 its part above ``floor`` falls geometrically. From
+    ``floor`` it rises linearly.
 
     Args:
         target: allowed cost at the end of training, relative to the most expensive architecture, in (0, 1].
         floor: cost of the cheapest architecture, relative to the most expensive, in [0, 1].
-        start: architecture of the dense phase, "most_expensive", "both" or "cheapest". "both" costs as much as
+        start: architecture of the dense phase, "most_expensive", "both", "cheapest" or "drawn". "both" costs as much as
             "most_expensive": layers with a router apply softmax and linear attention to every chunk.
         exact: whether a cost below the target is as wrong as a cost above it.
         learnt_at: running loss at which routing begins, as a fraction of the first loss.
@@ -136,7 +138,8 @@ class Budget(nn.Module):
         super().__init__()
         check_phases(target, start, dense_until, tighten_over, route_dropout_over, distillation)
         check_multiplier(exact, price, max_multiplier, ranges, loss_margin)
-        self.target, self.floor, self.exact, self.starts_cheapest = target, floor, exact, start == CHEAPEST
+        self.target, self.floor, self.exact = target, floor, exact
+        self.starts_cheapest, self.starts_drawn = start == CHEAPEST, start == DRAWN
         self.learnt_at, self.dense_until, self.tighten_over = learnt_at, dense_until, tighten_over
         self.rate, self.gain = rate, gain
         self.price, self.settle_from, self.max_multiplier = price, settle_from, max_multiplier
@@ -267,11 +270,15 @@ class Budget(nn.Module):
             progress: fraction of training done.
             look: whether to read the running loss, which waits for a GPU.
         """
-        if not self.dense:
+        if not self.dense or self.starts_drawn:
             return
         if progress >= self.dense_until or (look and self.running_loss <= self.learnt_at * self.first_loss):
-            self.began.fill_(progress)
-            self._read_began()
+            self.begin(progress)
+
+    def begin(self, progress: float) -> None:
+        """End the dense phase at a fraction of training."""
+        self.began.fill_(progress)
+        self._read_began()
 
     def penalty(self, cost: Tensor, route_dropout: float | Tensor | None = None) -> Tensor:
         """Return the term to add to the loss for a differentiable relative cost, in proportion to the multiplier.

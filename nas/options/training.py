@@ -75,7 +75,10 @@ class BudgetConfig:
     context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
     target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
     exact: bool = option("whether the cost must equal the target, not only stay below it")
-    start: str = option("architecture of the dense phase: most_expensive (all softmax), both, or cheapest (all linear)")
+    start: str = option(
+        "architecture of the dense phase: most_expensive (all softmax), both, cheapest (all linear), or drawn (another "
+        "one in each step, until searcher.select_at)"
+    )
     learnt_at: float = option("fraction of the initial loss at which routing begins", at_least=0, at_most=1)
     dense_until: float = option("fraction of training after which routing begins in any case", at_least=0, at_most=1)
     tighten_over: float = option(

@@ -5,6 +5,7 @@ from importlib import import_module
 from random import Random
 from typing import Any, cast
 
+from nas.budget.checks import DRAWN
 from nas.config import EvolutionConfig, OptunaConfig, RandomConfig, SearchConfig, SearcherConfig
 from nas.errors import UserError
 from nas.plugins.installed import SEARCHER
@@ -73,6 +74,11 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
     searcher = config.searcher
     if searcher.select_at < 1:
         _check_select_at(config, space)
+    elif config.budget.start == DRAWN:
+        raise UserError(
+            "budget.start=drawn draws the options of layers until an architecture is selected, but "
+            "searcher.select_at=1 selects at the end; give searcher.select_at=0.6, or budget.start=most_expensive."
+        )
     if searcher.name == GRADIENT:
         _check_gradient(config, space)
         return
@@ -111,7 +117,7 @@ def _check_select_at(config: SearchConfig, space: Space) -> None:
             f"{given} selects nothing: in {space.name} every layer has one option here; give searcher.select_at=1, or "
             "a space in which layers have several options."
         )
-    if config.budget.dense_until >= config.searcher.select_at:
+    if config.budget.start != DRAWN and config.budget.dense_until >= config.searcher.select_at:
         raise UserError(
             f"{given} selects before the options of the layers have been trained: the dense phase may last until "
             f"budget.dense_until={config.budget.dense_until:g}; give budget.dense_until="

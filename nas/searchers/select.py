@@ -53,7 +53,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     """
     config = module.config
     assert isinstance(config, SearchConfig)
-    if not isinstance(config.searcher, RandomConfig) or module.budget.dense:
+    if not isinstance(config.searcher, RandomConfig) or (module.budget.dense and not module.budget.starts_drawn):
         return None
     candidates, excess = Candidates(run, module.space), _excess(module)
     if (selected := module.architecture_logits.selected) is not None and selected.code is not None:
@@ -153,6 +153,13 @@ def _excess(module: TrainingModule) -> Excess:
 
 
 def _over(module: TrainingModule, code: Code, cost: float) -> float:
+    """Return by how much an architecture with this relative cost misses the budget; 0 or less if it is within.
+
+    While the dense phase draws options, routers keep every chunk. They will drop chunks after the selection, so an
+    architecture then counts with its cost without any softmax chunk.
+    """
+    if module.budget.dense:
+        cost = module.cost.relative(module.cost.of(code, dict.fromkeys(range(len(code)), 0.0)))
     return module.architecture_logits.excess(module.cost, code, cost, module.budget.target, module.budget.exact)
 
 

@@ -234,6 +234,8 @@ class TrainingModule(lightning.LightningModule):
     def settle(self, code: Code, within: bool) -> None:
         """Train one architecture of the space alone from this step on; the searchable layers draw nothing any more.
 
+        If the dense phase has drawn the options of the layers, it ends.
+
         Args:
             code: code of the architecture.
             within: whether it is within the budget.
@@ -243,6 +245,8 @@ class TrainingModule(lightning.LightningModule):
         selected.keep(code)
         selected.within.fill_(within)
         self.recorded.discard()
+        if self.budget.dense:
+            self.budget.begin((self.global_step - 1) / self.config.trainer.steps)  # the step before was the last one
 
     def _seed(self) -> None:
         """Seed the random numbers of this step; each micro-batch draws those of the whole batch."""

@@ -45,7 +45,7 @@ class Parts(NamedTuple):
 
 
 class DrawnSteps:
-    """The recorded steps of a module that draws options, by shape of the batch.
+    """The recorded steps of a module that draws options, by phase and by shape of the batch.
 
     Args:
         parts: parts of a step.
@@ -55,7 +55,7 @@ class DrawnSteps:
     def __init__(self, parts: Parts, device: torch.device) -> None:
         self._parts = parts
         self._recordings = Recordings(device)
-        self._steps: dict[tuple[torch.Size | None, ...], DrawnStep] = {}
+        self._steps: dict[tuple[bool | torch.Size | None, ...], DrawnStep] = {}
 
     @property
     def count(self) -> int:
@@ -69,7 +69,7 @@ class DrawnSteps:
 
     def find(self, batch: Scored, moment: Moment) -> "DrawnStep | None":
         """Return the step for batches of this shape; None if there are too many shapes."""
-        key = tuple(None if x is None else x.shape for x in batch.tensors)
+        key = (moment.dense, *(None if x is None else x.shape for x in batch.tensors))
         if key not in self._steps:
             if len(self._steps) >= MOST_GRAPHS:
                 return None

@@ -48,11 +48,12 @@ class Step(NamedTuple):
         Args:
             logits: logits of the scored tokens.
             batch: tokens and targets.
-            measured: softmax shares of the step; None during the dense phase.
+            measured: softmax shares of the step; without effect during the dense phase.
             moment: state of the schedules.
         """
         lengths = self.losses.bytes_per_token([(batch, part_of_mean)])
         loss, figures = self.losses.of(logits, batch, part_of_mean, lengths)
+        measured = None if moment.dense else measured
         if (spent := self.spending.update(loss.detach(), measured, moment)) is not None:
             figures |= self.spending.figures(spent)
             loss = loss + self.spending.supernet.budget.penalty(spent.priced, moment.route_dropout)

@@ -40,7 +40,9 @@ class Routes(NamedTuple):
             moment: state of the schedules.
             place: place of a micro-batch in the batch of its step; None for all rows of this process.
         """
-        return self.start if moment.dense else (self.relaxed(moment, place), self.drawn(moment))
+        if not moment.dense or self.supernet.budget.starts_drawn:
+            return self.relaxed(moment, place), self.drawn(moment)
+        return self.start
 
     @property
     def start(self) -> tuple[Policy, list[LayerChoice]]:
@@ -58,12 +60,12 @@ class Routes(NamedTuple):
 
     @property
     def draws(self) -> bool:
-        """Whether the host draws which options a routed step computes."""
+        """Whether the host draws which options a step computes, unless the dense phase has options of its own."""
         relaxation, selected = self.config.relaxation, self.supernet.architecture_logits.code is not None
         return bool(self.supernet.space.choosing and not selected and (relaxation.pairs or relaxation.name in SAMPLED))
 
     def drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
-        """Return what each layer computes in a routed step; ``run`` calls the draw."""
+        """Return what each layer computes in a step that draws options; ``run`` calls the draw."""
         relaxation, logits = self.config.relaxation, self.supernet.architecture_logits
         return self._placed(logits.layer_choices(relaxation.name, moment.temperature, relaxation.pairs, run))
 
@@ -73,10 +75,14 @@ class Routes(NamedTuple):
     def relaxed(self, moment: Moment, place: Place | None = None) -> Policy:
         """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share.
 
+        During a dense phase that draws options, routers are not used.
+
         Args:
             moment: state of the schedules.
             place: see `of`.
         """
+        if moment.dense:
+            return first_alone
         architecture = self.supernet.model.architecture
         if architecture.given_routing is not None:
             given = policy_of(architecture, moment.allowed)

@@ -47,6 +47,16 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
             "searcher.select_at=0.4 selects before the options of the layers have been trained",
             "give budget.dense_until=0.2, or a larger",
         ),
+        (
+            ("budget.start=drawn",),
+            "budget.start=drawn draws the options of layers until an architecture is selected",
+            "give searcher.select_at=0.6, or budget.start=most_expensive",
+        ),
+        (
+            ("budget.start=drawn", "searcher.select_at=0.5", "budget.distillation=1", "budget.dense_until=0.5"),
+            "budget.distillation=1 distils the model of the dense phase, but with budget.start=drawn",
+            "give budget.start=most_expensive or budget.distillation=0",
+        ),
         (("searcher.select_at=0",), "searcher.select_at=0.0 is not allowed", "give a number over 0 and at most 1"),
         (
             ("space.operations=[token_hybrid]", "searcher.select_at=0.5"),

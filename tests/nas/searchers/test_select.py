@@ -208,6 +208,20 @@ def test_architecture_logits_may_decide_during_training(tmp_path: Path) -> None:
     assert all(choice["probabilities"][choice["found"]] == 1.0 for choice in metrics["choices"])
 
 
+def test_layers_may_be_drawn_and_routers_keep_all_until_the_selection(tmp_path: Path) -> None:
+    options = ("space.operations=[linear,token_hybrid]", "budget.start=drawn", "searcher.tolerance=1000")
+    given = (*EARLY, *options, "budget.target=0.1", "budget.price=0", f"output={tmp_path}")
+    ended = nas("search", *given)
+    assert ended.status == 0, ended.err
+    candidates, metrics = untimed(ended.run)
+    assert len(candidates) == 8, "whatever they cost before routers drop chunks"
+    assert all(one["cost"] == pytest.approx(one["options"].count("token_hybrid@8") / 3) for one in candidates)
+    assert metrics["searched"]["best"]["options"] == ["linear"] * 3, "the cheapest, with such a tolerance"
+    logged = history(Run(ended.run))
+    assert [step["share"] for step in logged if "share" in step] == [1.0] * 3 + [0.0] * 3
+    assert metrics["budget"]["dense_steps"] == 3
+
+
 def test_the_cheapest_of_equally_good_architectures_may_be_selected(evolved: Ended, tmp_path: Path) -> None:
     ended = nas("search", *SEARCH, "searcher.tolerance=1000", f"output={tmp_path}")
     assert ended.status == 0, ended.err

@@ -62,6 +62,27 @@ def test_recorded_blocks_give_what_computed_ones_give(
         assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
+def test_a_dense_phase_that_draws_is_recorded_apart_from_routed_steps(request: pytest.FixtureRequest) -> None:
+    options = (*DRAWS["uniform"], "budget.start=drawn", "searcher=random", "searcher.select_at=0.5")
+
+    def both_phases() -> tuple[TrainingModule, list[dict[str, float]]]:
+        module = made_in("cpu", "layer_hybrid", "budget.target=0.5", *options)
+        dense = trained(module, 3)
+        assert module.budget.dense
+        assert [row["share"] for row in dense] == [1.0] * 3
+        module.budget.begin(0.5)
+        return module, dense + trained(module, 3)
+
+    _, computed = both_phases()
+    request.getfixturevalue("without_gpu")
+    module, recorded = both_phases()
+    assert module.recorded.whole is None
+    assert module.recorded.drawn is not None
+    assert {dense for dense, *_ in module.recorded.drawn._steps} == {True, False}
+    for one, other in zip(computed, recorded, strict=True):
+        assert other == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True)
+
+
 @pytest.mark.usefixtures("without_gpu")
 def test_each_set_of_options_and_each_shape_is_recorded_once() -> None:
     module = begun("cpu", "uniform")
