@@ -64,10 +64,10 @@ class Budget(nn.Module):
 
     The dense phase comes first: every layer with a choice is softmax, or linear if the start is "cheapest". Neither
     routers nor architecture logits learn. The phase ends when the running loss falls to ``learnt_at`` of the first
-    loss, or at ``dense_until`` of training at the latest. With the start "drawn", the options of each layer are drawn
-    meanwhile, routers keep every chunk, and the phase ends when `begin` is called. The allowed cost then moves to
-    ``target`` over the next ``tighten_over`` of training. From 1 its part above ``floor`` falls geometrically. From
-    ``floor`` it rises linearly.
+    loss, or at ``dense_until`` of training at the latest. With the start "drawn" it goes on from there: the options of each
+    layer are drawn, routers still keep every chunk, and the phase ends when `begin` is called. The allowed cost then
+    moves to ``target`` over the next ``tighten_over`` of training. From 1 its part above ``floor`` falls geometrically.
+    From ``floor`` it rises linearly.
 
     Args:
         target: allowed cost at the end of training, relative to the most expensive architecture, in (0, 1].
@@ -109,6 +109,8 @@ class Budget(nn.Module):
     learnt: Tensor
     """Whether the running loss has fallen to ``learnt_at`` of the first one; only with route dropout."""
     running_cost: Tensor
+    drawing: Tensor
+    """Whether options are drawn; only with the start "drawn"."""
     began: Tensor
     _ranges: Tensor | None
     shift: Tensor
@@ -157,11 +159,15 @@ class Budget(nn.Module):
             self.register_buffer("lowest_loss", torch.tensor(math.inf))
         if route_dropout_over:
             self.register_buffer("learnt", torch.tensor(data=False))
-        self._began = math.inf  # value of the buffer, readable without waiting for a GPU
+        if self.starts_drawn:
+            self.register_buffer("drawing", torch.tensor(data=False))
+        self._drawing = False  # values of the buffers, readable without waiting for a GPU
+        self._began = math.inf
         self.register_load_state_dict_post_hook(Budget._read_began)
 
     def _read_began(self, _: object = None) -> None:
         self._began = self.began.item()
+        self._drawing = self.starts_drawn and bool(self.drawing)
 
     def extend(self, factor: float) -> None:
         """Keep the step at which routing began when the number of steps changes.
@@ -176,6 +182,11 @@ class Budget(nn.Module):
     def dense(self) -> bool:
         """Whether the dense phase lasts: routing has not begun, and every layer is still as at the start."""
         return math.isinf(self._began)
+
+    @property
+    def draws_dense(self) -> bool:
+        """Whether the dense phase draws the options of the layers by now; routers keep every chunk."""
+        return self.dense and self._drawing
 
     @property
     def watches_loss(self) -> bool:
@@ -264,16 +275,20 @@ class Budget(nn.Module):
             torch.fmin(self.lowest_loss, self.running_loss, out=self.lowest_loss)
 
     def begin_in_time(self, progress: float, look: bool = True) -> None:
-        """End the dense phase if the loss is low enough or ``dense_until`` is reached.
+        """End the dense phase if the loss is low enough or ``dense_until`` is reached; or begin to draw in it.
 
         Args:
             progress: fraction of training done.
             look: whether to read the running loss, which waits for a GPU.
         """
-        if not self.dense or self.starts_drawn:
+        if not self.dense or self._drawing:
             return
         if progress >= self.dense_until or (look and self.running_loss <= self.learnt_at * self.first_loss):
-            self.begin(progress)
+            if not self.starts_drawn:
+                self.begin(progress)
+                return
+            self.drawing.fill_(value=True)
+            self._read_began()
 
     def begin(self, progress: float) -> None:
         """End the dense phase at a fraction of training."""

@@ -117,7 +117,7 @@ def _check_select_at(config: SearchConfig, space: Space) -> None:
             f"{given} selects nothing: in {space.name} every layer has one option here; give searcher.select_at=1, or "
             "a space in which layers have several options."
         )
-    if config.budget.start != DRAWN and config.budget.dense_until >= config.searcher.select_at:
+    if config.budget.dense_until >= config.searcher.select_at:
         raise UserError(
             f"{given} selects before the options of the layers have been trained: the dense phase may last until "
             f"budget.dense_until={config.budget.dense_until:g}; give budget.dense_until="

@@ -45,7 +45,7 @@ class RecordedSteps:
         return self.latest
 
     def _find(self, step: Step, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:
-        if step.routes.draws and (step.routes.supernet.budget.starts_drawn or not moment.dense):
+        if step.routes.draws and (step.routes.supernet.budget.draws_dense or not moment.dense):
             if self.drawn is None:
                 self.drawn = DrawnSteps(_parts(step), batch.tokens.device)
             return self.drawn.find(batch, moment)

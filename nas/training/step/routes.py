@@ -40,7 +40,7 @@ class Routes(NamedTuple):
             moment: state of the schedules.
             place: place of a micro-batch in the batch of its step; None for all rows of this process.
         """
-        if not moment.dense or self.supernet.budget.starts_drawn:
+        if not moment.dense or self.supernet.budget.draws_dense:
             return self.relaxed(moment, place), self.drawn(moment)
         return self.start
 
@@ -75,7 +75,7 @@ class Routes(NamedTuple):
     def relaxed(self, moment: Moment, place: Place | None = None) -> Policy:
         """Return the policy of a step: a relaxation of the router logits, or the fixed routing at the allowed share.
 
-        During a dense phase that draws options, routers are not used.
+        While the dense phase draws options, routers are not used.
 
         Args:
             moment: state of the schedules.

@@ -66,7 +66,7 @@ def test_a_dense_phase_that_draws_is_recorded_apart_from_routed_steps(request: p
     options = (*DRAWS["uniform"], "budget.start=drawn", "searcher=random", "searcher.select_at=0.5")
 
     def both_phases() -> tuple[TrainingModule, list[dict[str, float]]]:
-        module = made_in("cpu", "layer_hybrid", "budget.target=0.5", *options)
+        module = made_in("cpu", "layer_hybrid", "budget.target=0.5", *options, begun=True)
         dense = trained(module, 3)
         assert module.budget.dense
         assert [row["share"] for row in dense] == [1.0] * 3
