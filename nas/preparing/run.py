@@ -83,6 +83,7 @@ class _Run:
         self.state.write()
         try:
             vocabulary = self._vocabulary(given)
+            self.state.settle(vocabulary, self._tokenizer)
             if done < every:
                 self._record(vocabulary, complete=False)
                 self._encode(vocabulary)
@@ -94,15 +95,16 @@ class _Run:
             )
             return INTERRUPTED
         if not self.state.counts.documents:
-            raise UserError(f"input={self.config.input} holds no text: {_left_out(self.state.counts)}; give text.")
+            reason = _left_out(self.state.counts) or "all rows of its tables are without a text"
+            raise UserError(f"input={self.config.input} holds no text: {reason}; give text.")
         folder = self._record(vocabulary, complete=True)
         _report(self.config, folder, self.state.counts, self.console)
         return 0
 
     def _vocabulary(self, given: Path | None) -> Vocabulary:
         """Return the vocabulary; copy or train its tokenizer if the folder has none."""
-        config, path = self.config.tokenizer, self.state.folder / TOKENIZER
-        if not isinstance(config, BPEConfig):
+        config, path = self.config.tokenizer, self._tokenizer
+        if not isinstance(config, BPEConfig) or path is None:
             return Vocabulary.of_bytes()
         if not path.exists():
             if given is not None:
@@ -138,15 +140,19 @@ class _Run:
         return self.state.tokens(vocabulary, self.config.input, complete)
 
     def _settings(self, vocabulary: Vocabulary | None) -> Settings:
-        trained = isinstance(self.config.tokenizer, BPEConfig)
         return Settings(
             root=self.plan.root,
             column=self.config.column,
             validation=self.config.validation,
             folder=str(self.state.folder),
-            tokenizer=str(self.state.folder / TOKENIZER) if trained else None,
+            tokenizer=None if self._tokenizer is None else str(self._tokenizer),
             end=0 if vocabulary is None else vocabulary.end,
         )
+
+    @property
+    def _tokenizer(self) -> Path | None:
+        """Return the path of the tokenizer.json in the folder; None if tokens are bytes."""
+        return self.state.folder / TOKENIZER if isinstance(self.config.tokenizer, BPEConfig) else None
 
     def _workers(self) -> int:
         return cores() if self.config.workers == AUTO else int(self.config.workers)
