@@ -67,13 +67,18 @@ class Corpora:
         option = "data.path" if path is not None else "data.mix"
         opened = [open_tokens(option, place, tokenizer, end) for place in weights]
         vocabulary = _common(opened)
+        size = _vocab_size(opened, vocabulary, vocab_size)
+        if end is not None and end >= size:
+            raise UserError(
+                f"data.end={end} is no token id: the vocabulary has the ids 0 to {size - 1}; give one of them."
+            )
         return cls(
             given=[corpus.given for corpus in opened],
             weights=list(weights.values()),
             parts=list(map(_parts, opened)),
             vocabulary=vocabulary,
             tokenizer=opened[0].tokenizer,
-            vocab_size=_vocab_size(opened, vocabulary, vocab_size),
+            vocab_size=size,
             source=_source(list(weights), opened),
         )
 
