@@ -107,21 +107,18 @@ class _Run:
         if not isinstance(config, BPEConfig) or path is None:
             return Vocabulary.of_bytes()
         if not path.exists():
-            if given is not None:
-                with replacing(path) as temporary:
-                    temporary.write_bytes(given.read_bytes())
-            else:
-                self._train(config, path)
+            content = self._train(config) if given is None else given.read_bytes()
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
         return Vocabulary.read(path, config.end)
 
-    def _train(self, config: BPEConfig, path: Path) -> None:
+    def _train(self, config: BPEConfig) -> bytes:
+        """Return the content of the tokenizer.json of a tokenizer that is trained on the input."""
         size = min(config.sample_bytes, self.plan.bytes)
         say(self.console, f"tokenizer: train BPE of {config.vocab_size:,} tokens on {size / 1e6:,.1f} MB of the text")
-        arguments = self.plan.units, config.vocab_size, config.sample_bytes, config.end, path
-        if self._workers() == 1:
-            train(self._settings(None), *arguments)
-        else:
-            train_apart(self._settings(None), *arguments)
+        make = train if self._workers() == 1 else train_apart
+        content = make(self._settings(None), self.plan.units, config.vocab_size, config.sample_bytes, config.end)
+        return content.encode()
 
     def _encode(self, vocabulary: Vocabulary) -> None:
         left = [(number, unit) for number, unit in enumerate(self.plan.units) if number not in self.state.finished]
@@ -169,8 +166,8 @@ def _report(config: PrepareConfig, folder: Folder, counts: Counts, console: Cons
     for part in PARTS:
         own = folder.of(part)
         documents, some = sum(shard.documents for shard in own), sum(shard.tokens for shard in own)
-        told = (_count(documents, "document"), _count(some, "token"), _count(len(own), "shard"))
-        say(console, f"  {part}: {', '.join(told)}")
+        amounts = _count(documents, "document"), _count(some, "token"), _count(len(own), "shard")
+        say(console, f"  {part}: {', '.join(amounts)}")
     if left_out := _left_out(counts):
         say(console, f"  left out: {left_out}")
     if counts.invalid_bytes:
@@ -195,7 +192,7 @@ def _left_out(counts: Counts) -> str:
         (counts.empty, _count(counts.empty, "empty document")),
         (counts.not_text, f"{_count(counts.not_text, 'file')} with zero bytes, not text"),
     )
-    return ", ".join(told for count, told in parts if count)
+    return ", ".join(amount for count, amount in parts if count)
 
 
 def _count(number: int, noun: str) -> str:

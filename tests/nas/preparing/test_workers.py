@@ -19,7 +19,7 @@ def test_failures_in_workers_are_one_message(tmp_path: Path) -> None:
     units = plan(config(path, tmp_path)).units
     settings = Settings(str(tmp_path), "story", 0.0, str(tmp_path))
     with pytest.raises(UserError, match="column=story is not a text in line 1 of"):
-        train_apart(settings, units, 300, 100, None, tmp_path / "tokenizer.json")
+        train_apart(settings, units, 300, 100, None)
     with pytest.raises(UserError, match="column=story is not a text in line 1"):
         encode(settings, list(enumerate(units)), 2, lambda event: None)
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
