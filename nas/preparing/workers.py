@@ -17,7 +17,7 @@ from nas.preparing.unit import Finished, Settings, encode_unit
 SHARED = ("nas.preparing.workers", "tokenizers")
 """Modules that workers share in memory."""
 INTERVAL = 0.25
-"""Seconds between two reports of a worker."""
+"""Seconds between two reports of the bytes of a unit."""
 
 
 class Stopped(Exception):
@@ -75,12 +75,8 @@ def encode(settings: Settings, units: Units, workers: int, show: Show) -> None:
         vocabulary = settings.vocabulary()
         with threads(False):
             for number, pieces in units:
-
-                def report(size: int, number: int = number) -> None:
-                    show(Encoded(number, size))
-
                 with _guarded(settings):
-                    finished = encode_unit(settings, vocabulary, number, pieces, report)
+                    finished = encode_unit(settings, vocabulary, number, pieces, _Report(show, number))
                 show(finished)
 
 
@@ -147,32 +143,27 @@ def _work(line: Connection, parent: int, settings: Settings) -> None:
                 number, pieces = line.recv()
             except EOFError:
                 return
-            report = _Report(line, number)
             try:
                 with _guarded(settings):
-                    finished = encode_unit(settings, vocabulary, number, pieces, report)
+                    finished = encode_unit(settings, vocabulary, number, pieces, _Report(line.send, number))
             except UserError as error:
                 line.send(Failed(str(error)))
                 return
-            report.flush()
             line.send(finished)
 
 
 class _Report:
-    """Sums the bytes of a unit, and sends them from time to time."""
+    """Sums the bytes of a unit, and sends them every `INTERVAL`."""
 
-    def __init__(self, line: Connection, number: int) -> None:
-        self._line, self._number = line, number
+    def __init__(self, send: Callable[[Encoded], None], number: int) -> None:
+        self._send, self._number = send, number
         self._bytes, self._sent = 0, time.monotonic()
 
     def __call__(self, size: int) -> None:
         self._bytes += size
         if time.monotonic() - self._sent >= INTERVAL:
-            self.flush()
-
-    def flush(self) -> None:
-        self._line.send(Encoded(self._number, self._bytes))
-        self._bytes, self._sent = 0, time.monotonic()
+            self._send(Encoded(self._number, self._bytes))
+            self._bytes, self._sent = 0, time.monotonic()
 
 
 def _train(line: Connection, parent: int, settings: Settings, *arguments: Any) -> None:
