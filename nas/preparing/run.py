@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.console import say
-from nas.data.shards.folder import TOKENIZER, Folder, Part
+from nas.data.shards.folder import PARTS, TOKENIZER, Folder
 from nas.data.shards.vocabulary import Vocabulary
 from nas.distributed.launch import launched
 from nas.errors import INTERRUPTED, UserError, warn
@@ -22,7 +22,6 @@ from nas.preparing.unit import Counts, Finished, Settings
 from nas.preparing.workers import Encoded, Stopped, cannot, encode, train_apart
 
 AUTO = "auto"
-PARTS: tuple[Part, ...] = ("train", "validation")
 
 
 def prepare(config: PrepareConfig, console: Console) -> int:
@@ -134,7 +133,7 @@ class _Run:
             encode(self._settings(vocabulary), left, self._workers(), show)
 
     def _record(self, vocabulary: Vocabulary, complete: bool) -> Folder:
-        return self.state.tokens(vocabulary, self.config.input, complete)
+        return self.state.write_folder(vocabulary, self.config.input, complete)
 
     def _settings(self, vocabulary: Vocabulary | None) -> Settings:
         return Settings(

@@ -89,7 +89,7 @@ class State:
         self.tokenizer, self.dtype = fingerprint, dtype_of(vocabulary.size)
         self.write()
 
-    def tokens(self, vocabulary: Vocabulary, root: str, complete: bool) -> Folder:
+    def write_folder(self, vocabulary: Vocabulary, root: str, complete: bool) -> Folder:
         """Write and return the record of the folder of tokens.
 
         Args:

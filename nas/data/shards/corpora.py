@@ -130,9 +130,10 @@ def _vocab_size(corpora: Sequence[Tokenised], vocabulary: Vocabulary | None, giv
             f"{corpora[0].given} does not say its vocabulary; give data.tokenizer=tokenizer.json (or bytes), or "
             "data.vocab_size."
         )
-    if vocabulary is not None and given is not None and given < vocabulary.size:
-        raise UserError(f"data.vocab_size={given} is less than the {vocabulary.size} ids of the tokenizer; give more.")
-    size = given if given is not None else vocabulary.size if vocabulary is not None else 0
+    least = 0 if vocabulary is None else vocabulary.size
+    if given is not None and given < least:
+        raise UserError(f"data.vocab_size={given} is less than the {least} ids of the tokenizer; give more.")
+    size = least if given is None else given
     for corpus in corpora:
         for span in (corpus.training, corpus.validation):
             token, path = largest(span)

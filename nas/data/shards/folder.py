@@ -27,6 +27,7 @@ NAMES = re.compile(r"(train|validation)-\d+")
 DTYPES = ("uint16", "uint32")
 
 Part = Literal["train", "validation"]
+PARTS: tuple[Part, ...] = ("train", "validation")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.shards.folder import RECORD, TOKENIZER, Folder, fingerprint_of
+from nas.data.shards.folder import PARTS, RECORD, TOKENIZER, Folder, fingerprint_of
 from nas.data.shards.megatron import read_megatron
 from nas.data.shards.span import Shard, Span
 from nas.data.shards.vocabulary import BYTES, Vocabulary
@@ -67,7 +67,7 @@ def open_tokens(option: str, place: str, tokenizer: str | None, end: int | None)
 
 def _prepared(given: str, path: Path, tokenizer: str | None, end: int | None) -> Tokenised:
     folder = Folder.read(path)
-    if tokenizer is not None and _fingerprint(tokenizer) != folder.fingerprint.tokenizer:
+    if tokenizer is not None and fingerprint_of(_file(tokenizer)) != folder.fingerprint.tokenizer:
         raise UserError(
             f"data.tokenizer={tokenizer} is not the tokenizer of {given}, which has its own; leave data.tokenizer out."
         )
@@ -87,7 +87,7 @@ def _prepared(given: str, path: Path, tokenizer: str | None, end: int | None) ->
                 for own in folder.of(part)
             ]
         )
-        for part in ("train", "validation")
+        for part in PARTS
     }
     if not len(parts["train"]):
         raise UserError(f"{given} is empty: it has no training tokens; prepare a folder of more text.")
@@ -100,8 +100,11 @@ def _prepared(given: str, path: Path, tokenizer: str | None, end: int | None) ->
 
 def _foreign(given: str, path: Path, tokenizer: str | None, end: int | None) -> Tokenised:
     """Open shards of nanoGPT or of Megatron-LM; files that `VALIDATES` matches are for validation."""
-    vocabulary = None if tokenizer is None else _vocabulary(tokenizer, end)
-    file = None if tokenizer is None else _file(tokenizer)
+    vocabulary = fingerprint = file = None
+    if tokenizer is not None:
+        file = _file(tokenizer)
+        vocabulary = Vocabulary.of_bytes() if file is None else Vocabulary.read(file, end, option="data.end=ID")
+        fingerprint = fingerprint_of(file)
     found = _list(given, path)
     ended_by = vocabulary.end if vocabulary is not None and end is None else end
     shards = [read_megatron(one) if one.suffix == ".idx" else _nanogpt(one, ended_by) for one in found]
@@ -115,7 +118,7 @@ def _foreign(given: str, path: Path, tokenizer: str | None, end: int | None) -> 
     files = _files(root, [*found, *(one.with_suffix(".bin") for one in found if one.suffix == ".idx")])
     if file is not None:
         files |= {TOKENIZER: (file.stat().st_size, fingerprint_of(file))}
-    return Tokenised(given, train, validation, vocabulary, tokenizer and _fingerprint(tokenizer), files)
+    return Tokenised(given, train, validation, vocabulary, fingerprint, files)
 
 
 def _list(given: str, path: Path) -> list[Path]:
@@ -149,15 +152,6 @@ def _held_out(span: Span) -> tuple[Span, Span]:
     """Return the first tokens for training, and the last tenth for validation, cut where a document begins."""
     cut = span.border(max(len(span) - max(len(span) // HELD_OUT, 2), 0))
     return span.cut(0, cut), span.cut(cut, len(span))
-
-
-def _vocabulary(tokenizer: str, end: int | None) -> Vocabulary:
-    path = _file(tokenizer)
-    return Vocabulary.of_bytes() if path is None else Vocabulary.read(path, end, option="data.end=ID")
-
-
-def _fingerprint(tokenizer: str) -> str:
-    return fingerprint_of(_file(tokenizer))
 
 
 def _file(tokenizer: str) -> Path | None:
