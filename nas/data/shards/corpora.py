@@ -66,7 +66,7 @@ class Corpora:
         weights = _weights(path, mix)
         option = "data.path" if path is not None else "data.mix"
         opened = [open_tokens(option, place, tokenizer, end) for place in weights]
-        vocabulary = _common(opened)
+        vocabulary, parts = _common(opened), list(map(_parts, opened))
         size = _vocab_size(opened, vocabulary, vocab_size)
         if end is not None and end >= size:
             raise UserError(
@@ -75,7 +75,7 @@ class Corpora:
         return cls(
             given=[corpus.given for corpus in opened],
             weights=list(weights.values()),
-            parts=list(map(_parts, opened)),
+            parts=parts,
             vocabulary=vocabulary,
             tokenizer=opened[0].tokenizer,
             vocab_size=size,
@@ -160,7 +160,7 @@ def _parts(corpus: Tokenised) -> Parts:
         validation = selection = held_out
     for span, part in ((train, "training"), (held_out, "validation")):
         if len(span) < LEAST:
-            raise UserError(f"{corpus.given} is too short: it has {len(span)} tokens for {part}; give a longer corpus.")
+            raise UserError(f"{corpus.given} is too short: it has {len(span)} tokens for {part}; give more text.")
     return Parts(train, train.cut(0, cut), train.cut(cut, len(train)), validation, selection)
 
 

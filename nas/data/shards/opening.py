@@ -31,7 +31,7 @@ class Tokenised:
 
     Attributes:
         given: the option that named it, as text for messages.
-        training: tokens of the training documents.
+        training: tokens of the training documents; none in a folder of nas.prepare for validation alone.
         validation: tokens of the validation documents.
         vocabulary: the vocabulary of the tokens; None if it is not known.
         tokenizer: fingerprint of the tokenizer; None if it is not known.
@@ -89,9 +89,9 @@ def _prepared(given: str, path: Path, tokenizer: str | None, end: int | None) ->
         )
         for part in PARTS
     }
-    if not len(parts["train"]):
-        raise UserError(f"{given} is empty: it has no training tokens; prepare a folder of more text.")
     train, validation = parts["train"], parts["validation"]
+    if not len(train) + len(validation):
+        raise UserError(f"{given} is empty: it has no tokens; run nas.prepare again until it has ended.")
     if not len(validation):
         train, validation = _held_out(train)
     files = _files(path, [path / RECORD, *(shard.path for part in parts.values() for shard in part.shards)])

@@ -67,5 +67,7 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
     )
     short = write_nanogpt(tmp_path / "short.bin", [1])
     assert "is too short: it has 0 tokens for training" in refusal(short, vocab_size=2)
+    write_folder(tmp_path / "held_out", {"validation": [[b"text"]]})
+    assert "held_out is too short: it has 0 tokens for training" in refusal(tmp_path / "held_out")
     write_folder(tmp_path / "own", {"train": [[b"text"]]})
     assert "have different tokenizers" in refusal(None, mix={str(tmp_path / "own"): 1, str(nano): 1})

@@ -35,6 +35,12 @@ def test_without_validation_the_last_documents_are_held_out(tmp_path: Path) -> N
     assert (len(corpus.training), len(corpus.validation)) == (42, 3), "cut where a document begins"
 
 
+def test_a_folder_may_be_for_validation_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"validation": [[b"ab"] * 5]})
+    corpus = opened(tmp_path)
+    assert (len(corpus.training), len(corpus.validation)) == (0, 15)
+
+
 @pytest.mark.parametrize("name", ["train.bin", "."])
 def test_shards_of_nanogpt(tmp_path: Path, name: str) -> None:
     write_nanogpt(tmp_path / "nano" / "train.bin", TOKENS)
@@ -128,7 +134,7 @@ def test_a_folder_of_prepare_that_does_not_fit_is_refused(tmp_path: Path) -> Non
     (folder / RECORD).write_text(json.dumps(record | {"vocab_size": 4000}))
     assert "has 4000 token ids, but its tokenizer" in refusal(folder)
     (folder / RECORD).write_text(json.dumps(record | {"shards": []}))
-    assert "is empty: it has no training tokens" in refusal(folder)
+    assert "is empty: it has no tokens" in refusal(folder)
     (folder / RECORD).write_text(json.dumps(record))
     shard = folder / "train-00000.bin"
     shard.write_bytes(shard.read_bytes()[:-2])
