@@ -4,6 +4,7 @@ import codecs
 import io
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ def parquet_file(path: Path, names: Names = OF_TASK) -> Iterator[Any]:
             yield table
     except (ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # pyarrow does not name the file
         reason = str(error).splitlines()[0]  # of damage, for which pyarrow also raises OSError
         raise UserError(
             f"{names.path} has the file {path}, which is not Parquet ({reason}); repair or remove it."

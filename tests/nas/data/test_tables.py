@@ -78,6 +78,13 @@ def test_damaged_pages_of_a_parquet_file_are_told_by_its_name(tmp_path: Path) ->
         list(parquet_rows(table, path, "text"))
 
 
+def test_a_parquet_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    with pytest.raises(FileNotFoundError) as caught, parquet_file(tmp_path / "gone.parquet"):
+        pass
+    assert caught.value.filename == str(tmp_path / "gone.parquet")
+
+
 def test_row_groups_are_read_by_number_and_as_bytes(tmp_path: Path) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "rows.parquet"
