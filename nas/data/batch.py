@@ -15,7 +15,7 @@ HIGHER = {"recall": True, "accuracy": True, "exact_match": True, "bits_per_byte"
 """Quality metrics that a task may have, and whether higher is better; see `nas.evaluation.metrics.quality_of`."""
 
 BITS = ("bits_per_byte", "bits_per_token")
-"""Quality metrics that are the mean loss in bits; the first is for tasks whose tokens are bytes."""
+"""Quality metrics that are the mean loss in bits; the first is for tasks that know the bytes of their tokens."""
 
 BYTE, TOKEN = "byte", "token"
 """What the tokens of a task can be; see `Task`."""

@@ -4,6 +4,7 @@ import codecs
 import io
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ PARQUET = "nas-hybrid-attention[parquet]"
 
 
 def json_rows(path: Path, column: str, names: Names = OF_TASK, start: int = 0, stop: float = math.inf) -> Iterator[str]:
-    """Yield the text of each line of a JSON Lines file; lines of white space are left out.
+    """Yield the text of each line of a JSON Lines file; lines of white space, or without a text (null), are left out.
 
     Bytes that are not UTF-8 are decoded with the error handler surrogateescape.
 
@@ -45,11 +46,13 @@ def json_rows(path: Path, column: str, names: Names = OF_TASK, start: int = 0, s
         place = f"line {number}{origin}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{names.path} has the file {path}, whose {place} is not JSON ({error}); give one JSON object on "
                 "each line."
             ) from error
+        if isinstance(row, dict) and column in row and row[column] is None:
+            continue
         if not isinstance(row, dict) or not isinstance(row.get(column), str):
             columns = f"its columns are {', '.join(map(str, row))}" if isinstance(row, dict) else "it is no object"
             raise UserError(
@@ -94,6 +97,7 @@ def parquet_file(path: Path, names: Names = OF_TASK) -> Iterator[Any]:
 
     Raises:
         UserError: the file is damaged, or the package pyarrow is not installed.
+        OSError: the file cannot be read.
     """
     try:
         from pyarrow import ArrowException, parquet
@@ -105,8 +109,10 @@ def parquet_file(path: Path, names: Names = OF_TASK) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=BLOCK) as table:
             yield table
-    except ArrowException as error:
-        reason = str(error).splitlines()[0]
+    except (ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # pyarrow does not name the file
+        reason = str(error).splitlines()[0]  # of damage, for which pyarrow also raises OSError
         raise UserError(
             f"{names.path} has the file {path}, which is not Parquet ({reason}); repair or remove it."
         ) from error

@@ -140,13 +140,17 @@ class Tokens:
         return bits if self.byte_lengths is None else bits / float(frequency @ self.byte_lengths.numpy())
 
     def _spread(self, spans: Sequence[Span], counts: Sequence[int], size: int, length: int) -> list[Batch]:
-        """Return batches of ``size`` windows, of which each span has a number, spread from end to end."""
+        """Return batches of ``size`` windows, of which each span has a number, spread from end to end.
+
+        Windows that do not fill a batch are left out evenly, so that no part of a span is.
+        """
         rows: list[tuple[Span, int]] = []
         for span, count in zip(spans, counts, strict=True):
             last = max(len(span) - length - 1, 0)
             rows += [(span, index * last // max(count - 1, 1)) for index in range(count)]
         full = len(rows) - len(rows) % size
-        return [self._batch(rows[first : first + size], length) for first in range(0, full, size)]
+        kept = [rows[(2 * index + 1) * len(rows) // (2 * full)] for index in range(full)]
+        return [self._batch(kept[first : first + size], length) for first in range(0, full, size)]
 
     def _batch(self, rows: Sequence[tuple[Span, int]], length: int | None = None) -> Batch:
         """Return the batch of windows, given as spans and starts."""

@@ -34,5 +34,7 @@ class PrepareConfig:
     include: list[str] = option("patterns of the files of a folder that are read, by their path inside; [] for all")
     exclude: list[str] = option("patterns of files that are left out")
     validation: float = option("share of documents for validation", at_least=0, at_most=1)
-    shard_bytes: int = option("largest size of the text of a shard", at_least=1, ceiling=2**40)
+    shard_bytes: int = option(
+        "largest size of the text of a shard, unless a text file is larger", at_least=2**16, ceiling=2**40
+    )
     workers: Any = option("processes; auto: one for each core", auto=True, at_least=1, ceiling=10**4)

@@ -44,9 +44,8 @@ def documents(root: str, piece: Piece, column: str, names: Names = NAMES) -> Ite
     elif piece.kind == "json":
         yield from ([_bytes_of(text)] for text in json_rows(path, column, names, piece.start, piece.stop))
     else:
-        rows = max(1, min(ROWS, BLOCK * (piece.stop - piece.start) // piece.size))
         parquet = piece.kind == "parquet"
-        texts = _parquet(path, piece, column, rows, names) if parquet else _rows(root, piece, column, rows)
+        texts = _parquet(path, piece, column, names) if parquet else _rows(root, piece, column)
         for number, text in enumerate(texts):
             if len(text) > LONGEST:
                 raise too_long(path, f"number {number:,}", names)
@@ -119,14 +118,22 @@ def _bytes_of(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _parquet(path: Path, piece: Piece, column: str, rows: int, names: Names) -> Iterator[bytes]:
+def _rows_of_block(rows: int, size: int) -> int:
+    """Return how many rows to read at a time, given the number of rows of a piece and their bytes."""
+    return max(1, min(ROWS, BLOCK * rows // max(size, 1)))
+
+
+def _parquet(path: Path, piece: Piece, column: str, names: Names) -> Iterator[bytes]:
+    groups = range(piece.start, piece.stop)
     with parquet_file(path, names) as table:
-        for texts in parquet_rows(table, path, column, names, range(piece.start, piece.stop), rows):
+        rows = _rows_of_block(sum(table.metadata.row_group(group).num_rows for group in groups), piece.size)
+        for texts in parquet_rows(table, path, column, names, groups, rows):
             yield from texts
 
 
-def _rows(root: str, piece: Piece, column: str, rows: int) -> Iterator[bytes]:
+def _rows(root: str, piece: Piece, column: str) -> Iterator[bytes]:
     split = _opened(root)[piece.name].select_columns([column])
+    rows = _rows_of_block(piece.stop - piece.start, piece.size)
     for start in range(piece.start, piece.stop, rows):
         texts = split[start : min(start + rows, piece.stop)][column]
         yield from (_bytes_of(text) for text in texts if text is not None)

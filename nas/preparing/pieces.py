@@ -90,7 +90,7 @@ def plan(config: PrepareConfig) -> Plan:
         root = os.path.dirname(root) if alone else root
         known = [_File.of(root, name) for name in names]
         if saved:
-            pieces = list(_of_data_set(root, config.column))
+            pieces = list(_of_data_set(root, config.column, config.shard_bytes))
         else:
             pieces = [
                 one for file in known for one in of_file(root, file.name, file.size, config.column, config.shard_bytes)
@@ -156,7 +156,7 @@ def _of_parquet(path: Path, name: str, column: str, names: Names) -> Iterator[Pi
             yield Piece("parquet", name, group, group + 1, size)
 
 
-def _of_data_set(root: str, column: str) -> Iterator[Piece]:
+def _of_data_set(root: str, column: str, shard_bytes: int) -> Iterator[Piece]:
     """Yield the pieces of a saved data set."""
     for name, split in splits_of(root).items():
         kind = getattr(split.features.get(column), "dtype", None)
@@ -167,7 +167,7 @@ def _of_data_set(root: str, column: str) -> Iterator[Piece]:
             )
         rows = max(len(split), 1)
         size = split.select_columns([column]).data.nbytes * len(split) // max(split.data.num_rows, 1)
-        step = max(1, min(rows, rows * SMALL // max(size, 1)))
+        step = max(1, min(rows, rows * min(SMALL, shard_bytes) // max(size, 1)))
         for start in range(0, len(split), step):
             stop = min(start + step, rows)
             yield Piece("rows", name, start, stop, max(1, size * (stop - start) // rows))

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.console import say
-from nas.data.shards.folder import TOKENIZER, Folder, Part
+from nas.data.shards.folder import PARTS, TOKENIZER, Folder
 from nas.data.shards.vocabulary import Vocabulary
 from nas.distributed.launch import launched
 from nas.errors import INTERRUPTED, UserError, warn
@@ -22,7 +22,6 @@ from nas.preparing.unit import Counts, Finished, Settings
 from nas.preparing.workers import Encoded, Stopped, cannot, encode, train_apart
 
 AUTO = "auto"
-PARTS: tuple[Part, ...] = ("train", "validation")
 
 
 def prepare(config: PrepareConfig, console: Console) -> int:
@@ -83,6 +82,7 @@ class _Run:
         self.state.write()
         try:
             vocabulary = self._vocabulary(given)
+            self.state.settle(vocabulary, self._tokenizer)
             if done < every:
                 self._record(vocabulary, complete=False)
                 self._encode(vocabulary)
@@ -94,32 +94,30 @@ class _Run:
             )
             return INTERRUPTED
         if not self.state.counts.documents:
-            raise UserError(f"input={self.config.input} holds no text: {_left_out(self.state.counts)}; give text.")
+            reason = _left_out(self.state.counts) or "all rows of its tables are without a text"
+            raise UserError(f"input={self.config.input} holds no text: {reason}; give text.")
         folder = self._record(vocabulary, complete=True)
         _report(self.config, folder, self.state.counts, self.console)
         return 0
 
     def _vocabulary(self, given: Path | None) -> Vocabulary:
         """Return the vocabulary; copy or train its tokenizer if the folder has none."""
-        config, path = self.config.tokenizer, self.state.folder / TOKENIZER
-        if not isinstance(config, BPEConfig):
+        config, path = self.config.tokenizer, self._tokenizer
+        if not isinstance(config, BPEConfig) or path is None:
             return Vocabulary.of_bytes()
         if not path.exists():
-            if given is not None:
-                with replacing(path) as temporary:
-                    temporary.write_bytes(given.read_bytes())
-            else:
-                self._train(config, path)
+            content = self._train(config) if given is None else given.read_bytes()
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
         return Vocabulary.read(path, config.end)
 
-    def _train(self, config: BPEConfig, path: Path) -> None:
+    def _train(self, config: BPEConfig) -> bytes:
+        """Return the content of the tokenizer.json of a tokenizer that is trained on the input."""
         size = min(config.sample_bytes, self.plan.bytes)
         say(self.console, f"tokenizer: train BPE of {config.vocab_size:,} tokens on {size / 1e6:,.1f} MB of the text")
-        arguments = self.plan.units, config.vocab_size, config.sample_bytes, config.end, path
-        if self._workers() == 1:
-            train(self._settings(None), *arguments)
-        else:
-            train_apart(self._settings(None), *arguments)
+        make = train if self._workers() == 1 else train_apart
+        content = make(self._settings(None), self.plan.units, config.vocab_size, config.sample_bytes, config.end)
+        return content.encode()
 
     def _encode(self, vocabulary: Vocabulary) -> None:
         left = [(number, unit) for number, unit in enumerate(self.plan.units) if number not in self.state.finished]
@@ -135,18 +133,22 @@ class _Run:
             encode(self._settings(vocabulary), left, self._workers(), show)
 
     def _record(self, vocabulary: Vocabulary, complete: bool) -> Folder:
-        return self.state.tokens(vocabulary, self.config.input, complete)
+        return self.state.write_folder(vocabulary, self.config.input, complete)
 
     def _settings(self, vocabulary: Vocabulary | None) -> Settings:
-        trained = isinstance(self.config.tokenizer, BPEConfig)
         return Settings(
             root=self.plan.root,
             column=self.config.column,
             validation=self.config.validation,
             folder=str(self.state.folder),
-            tokenizer=str(self.state.folder / TOKENIZER) if trained else None,
+            tokenizer=None if self._tokenizer is None else str(self._tokenizer),
             end=0 if vocabulary is None else vocabulary.end,
         )
+
+    @property
+    def _tokenizer(self) -> Path | None:
+        """Return the path of the tokenizer.json in the folder; None if tokens are bytes."""
+        return self.state.folder / TOKENIZER if isinstance(self.config.tokenizer, BPEConfig) else None
 
     def _workers(self) -> int:
         return cores() if self.config.workers == AUTO else int(self.config.workers)
@@ -163,8 +165,8 @@ def _report(config: PrepareConfig, folder: Folder, counts: Counts, console: Cons
     for part in PARTS:
         own = folder.of(part)
         documents, some = sum(shard.documents for shard in own), sum(shard.tokens for shard in own)
-        told = (_count(documents, "document"), _count(some, "token"), _count(len(own), "shard"))
-        say(console, f"  {part}: {', '.join(told)}")
+        amounts = _count(documents, "document"), _count(some, "token"), _count(len(own), "shard")
+        say(console, f"  {part}: {', '.join(amounts)}")
     if left_out := _left_out(counts):
         say(console, f"  left out: {left_out}")
     if counts.invalid_bytes:
@@ -189,7 +191,7 @@ def _left_out(counts: Counts) -> str:
         (counts.empty, _count(counts.empty, "empty document")),
         (counts.not_text, f"{_count(counts.not_text, 'file')} with zero bytes, not text"),
     )
-    return ", ".join(told for count, told in parts if count)
+    return ", ".join(amount for count, amount in parts if count)
 
 
 def _count(number: int, noun: str) -> str:

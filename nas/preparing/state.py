@@ -9,8 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.data.shards.folder import RECORD, TOKENIZER, Fingerprint, Folder, Input, Shard, fingerprint_of
-from nas.data.shards.vocabulary import Vocabulary
+from nas.data.shards.folder import (
+    RECORD,
+    TOKENIZER,
+    Fingerprint,
+    Folder,
+    Input,
+    Shard,
+    check_shard,
+    fingerprint_of,
+)
+from nas.data.shards.vocabulary import BYTES, Vocabulary
 from nas.errors import UserError
 from nas.files.lock import LOCK
 from nas.files.saving import replacing
@@ -30,11 +39,15 @@ class State:
         folder: folder of tokens.
         options: what decides the content of the shards, by option; values are text.
         finished: finished units by number.
+        tokenizer: fingerprint of the tokenizer; None until it is known.
+        dtype: type of the tokens; None until the tokenizer is known.
     """
 
     folder: Path
     options: dict[str, str]
     finished: dict[int, Finished] = field(default_factory=dict)
+    tokenizer: str | None = None
+    dtype: str | None = None
 
     @property
     def counts(self) -> Counts:
@@ -47,11 +60,36 @@ class State:
         Raises:
             OSError: the file cannot be written.
         """
-        done = [asdict(unit) for _, unit in sorted(self.finished.items())]
+        values = {
+            "options": self.options,
+            "tokenizer": self.tokenizer,
+            "dtype": self.dtype,
+            "finished": [asdict(unit) for _, unit in sorted(self.finished.items())],
+        }
         with replacing(self.folder / STATE) as temporary:
-            temporary.write_text(json.dumps({"options": self.options, "finished": done}) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
-    def tokens(self, vocabulary: Vocabulary, root: str, complete: bool) -> Folder:
+    def settle(self, vocabulary: Vocabulary, tokenizer: Path | None) -> None:
+        """Record the vocabulary of the shards.
+
+        Args:
+            vocabulary: vocabulary of the tokens.
+            tokenizer: its tokenizer.json; None if tokens are bytes.
+
+        Raises:
+            UserError: finished shards have another tokenizer.
+            OSError: the record cannot be written.
+        """
+        fingerprint = fingerprint_of(tokenizer)
+        if self.finished and fingerprint != self.tokenizer:
+            raise UserError(
+                f"{tokenizer} is not the tokenizer of the finished shards beside it; restore it from a copy, or begin "
+                "in a new folder."
+            )
+        self.tokenizer, self.dtype = fingerprint, dtype_of(vocabulary.size)
+        self.write()
+
+    def write_folder(self, vocabulary: Vocabulary, root: str, complete: bool) -> Folder:
         """Write and return the record of the folder of tokens.
 
         Args:
@@ -62,16 +100,16 @@ class State:
         Raises:
             OSError: the file cannot be written.
         """
-        tokenizer = self.folder / TOKENIZER
-        trained = tokenizer.exists()
+        assert self.tokenizer is not None
+        assert self.dtype is not None
         counts = self.counts
         folder = Folder(
             path=self.folder,
-            dtype=dtype_of(vocabulary.size),
+            dtype=self.dtype,
             vocab_size=vocabulary.size,
             end=vocabulary.end,
-            tokenizer=TOKENIZER if trained else "bytes",
-            fingerprint=Fingerprint(f"{counts.digest:032x}", fingerprint_of(tokenizer if trained else None)),
+            tokenizer=BYTES if self.tokenizer == fingerprint_of(None) else TOKENIZER,
+            fingerprint=Fingerprint(f"{counts.digest:032x}", self.tokenizer),
             input=Input(root, counts.bytes, counts.documents, counts.invalid_bytes),
             shards=tuple(
                 sorted((one for unit in self.finished.values() for one in unit.shards), key=lambda one: one.name)
@@ -90,16 +128,17 @@ def options_of(config: PrepareConfig, plan: Plan, tokenizer: str) -> dict[str, s
         "column": config.column,
         "include": str(config.include),
         "exclude": str(config.exclude),
-        "validation": f"{config.validation:g}",
+        "validation": str(config.validation),
         "shard_bytes": str(config.shard_bytes),
         "tokenizer": tokenizer,
     }
 
 
 def opened(folder: Path, options: dict[str, str]) -> State:
-    """Return the state of a folder that was begun with these options, or a new one of an empty folder.
+    """Return the state of a folder that was begun with these options, or a new one if the folder has no shards.
 
-    Units whose shards were deleted or cut off are not finished.
+    Units whose shards were deleted or cut off are not finished. The tokenizer of a folder without shards is removed if
+    the folder was begun with other options, such as a column that does not exist.
 
     Raises:
         UserError: the folder has other files, was begun with other options, or its record is damaged.
@@ -113,29 +152,32 @@ def opened(folder: Path, options: dict[str, str]) -> State:
         return State(folder, options)
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
-        before = dict(given["options"])
+        before, dtype = dict(given["options"]), given["dtype"]
         known = {unit["number"]: _finished(unit) for unit in given["finished"]}
+        whole = {number: unit for number, unit in known.items() if _is_whole(folder, unit, dtype)}
+        state = State(folder, options, whole, given["tokenizer"], dtype)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete the folder {folder} and begin anew.") from error
-    for name, value in options.items():
-        if before.get(name) != value:
-            raise UserError(
-                f"output={folder} was begun with another {name}: {before.get(name)}, and now it is {value}; give the "
-                "same input and options to continue, or a new folder."
-            )
-    return State(folder, options, {number: unit for number, unit in known.items() if _is_whole(folder, unit)})
+    changed = next((name for name, value in options.items() if before.get(name) != value), None)
+    if changed is None:
+        return state
+    if known:
+        raise UserError(
+            f"output={folder} was begun with another {changed}: {before.get(changed)}, and now it is "
+            f"{options[changed]}; give the same input and options to continue, or a new folder."
+        )
+    (folder / TOKENIZER).unlink(missing_ok=True)
+    return State(folder, options)
 
 
-def _is_whole(folder: Path, unit: Finished) -> bool:
+def _is_whole(folder: Path, unit: Finished, dtype: str) -> bool:
     """Return whether the shards of a unit still have their tokens; a unit that has not is encoded anew."""
     try:
-        sizes = [(folder / f"{shard.name}.bin").stat().st_size for shard in unit.shards]
-        indexed = all((folder / f"{shard.name}.idx.npy").is_file() for shard in unit.shards)
-    except FileNotFoundError:
+        for shard in unit.shards:
+            check_shard(folder, shard, dtype)
+    except UserError:
         return False
-    return indexed and all(
-        size in (2 * shard.tokens, 4 * shard.tokens) for size, shard in zip(sizes, unit.shards, strict=True)
-    )
+    return True
 
 
 def _finished(unit: dict[str, Any]) -> Finished:

@@ -8,7 +8,6 @@ from pathlib import Path
 from nas.data.shards.folder import fingerprint_of
 from nas.data.shards.vocabulary import BYTES, END, Vocabulary
 from nas.errors import UserError
-from nas.files.saving import replacing
 from nas.options.preparing import BPEConfig, PrepareConfig, TokenizerConfig
 from nas.preparing.documents import documents, is_text, parts_of
 from nas.preparing.pieces import Piece
@@ -62,9 +61,8 @@ def train(
     vocab_size: int,
     sample_bytes: int,
     end: str | None,
-    path: Path,
-) -> None:
-    """Train byte-level BPE on a sample of the training documents, and write its tokenizer.json.
+) -> str:
+    """Train byte-level BPE on a sample of the training documents; return the content of its tokenizer.json.
 
     The sample is taken from the beginning of each unit, in equal parts, so that all of the corpus is represented.
 
@@ -74,7 +72,6 @@ def train(
         vocab_size: number of tokens; a small sample gives fewer.
         sample_bytes: bytes of the sample.
         end: name of the end token; None for `END`.
-        path: path of the file.
 
     Raises:
         UserError: a document cannot be read, or there is no training document.
@@ -95,8 +92,8 @@ def train(
     )
     with threads(True):
         tokenizer.train_from_iterator(_sample(settings, units, sample_bytes), trainer)
-    with replacing(path) as temporary:
-        tokenizer.save(str(temporary))
+    content: str = tokenizer.to_str(pretty=True)
+    return content
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The processes that encode units: several workers, or this process for a single one."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +17,7 @@ from nas.preparing.unit import Finished, Settings, encode_unit
 SHARED = ("nas.preparing.workers", "tokenizers")
 """Modules that workers share in memory."""
 INTERVAL = 0.25
-"""Seconds between two reports of a worker."""
+"""Seconds between two reports of the bytes of a unit."""
 
 
 class Stopped(Exception):
@@ -75,31 +75,32 @@ def encode(settings: Settings, units: Units, workers: int, show: Show) -> None:
         vocabulary = settings.vocabulary()
         with threads(False):
             for number, pieces in units:
-
-                def report(size: int, number: int = number) -> None:
-                    show(Encoded(number, size))
-
-                show(_guarded(settings, lambda: encode_unit(settings, vocabulary, number, pieces, report)))  # noqa: B023
+                with _guarded(settings):
+                    finished = encode_unit(settings, vocabulary, number, pieces, _Report(show, number))
+                show(finished)
 
 
-def train_apart(settings: Settings, *arguments: Any) -> None:
-    """Train a tokenizer in a process of its own, which frees its memory at its end.
+def train_apart(settings: Settings, *arguments: Any) -> str:
+    """Train a tokenizer in a process of its own, which frees its memory at its end; return its tokenizer.json.
+
+    The process does not write the file itself: if this process is killed, the other one may outlive it.
 
     Args:
         settings: settings of the units.
         arguments: further arguments of `nas.preparing.tokenizer.train`.
 
     Raises:
-        UserError: a document cannot be read, or the tokenizer cannot be written.
+        UserError: a document cannot be read.
         Stopped: the user stopped the process.
     """
-    trained = False
+    content: str | None = None
     with start_pool(1, _train, settings, *arguments, shared=SHARED) as pool:
         while pool.alive:
             for worker, message in pool.messages():
-                trained |= _checked(worker, message) is True
-    if not trained:
+                content = _checked(worker, message) or content
+    if content is None:
         raise Stopped
+    return content
 
 
 def _distribute(pool: Pool, left: list[tuple[int, list[Piece]]], show: Show) -> None:
@@ -142,46 +143,44 @@ def _work(line: Connection, parent: int, settings: Settings) -> None:
                 number, pieces = line.recv()
             except EOFError:
                 return
-            report = _Report(line, number)
             try:
-                finished = _guarded(settings, lambda: encode_unit(settings, vocabulary, number, pieces, report))  # noqa: B023
+                with _guarded(settings):
+                    finished = encode_unit(settings, vocabulary, number, pieces, _Report(line.send, number))
             except UserError as error:
                 line.send(Failed(str(error)))
                 return
-            report.flush()
             line.send(finished)
 
 
 class _Report:
-    """Sums the bytes of a unit, and sends them from time to time."""
+    """Sums the bytes of a unit, and sends them every `INTERVAL`."""
 
-    def __init__(self, line: Connection, number: int) -> None:
-        self._line, self._number = line, number
+    def __init__(self, send: Callable[[Encoded], None], number: int) -> None:
+        self._send, self._number = send, number
         self._bytes, self._sent = 0, time.monotonic()
 
     def __call__(self, size: int) -> None:
         self._bytes += size
         if time.monotonic() - self._sent >= INTERVAL:
-            self.flush()
-
-    def flush(self) -> None:
-        self._line.send(Encoded(self._number, self._bytes))
-        self._bytes, self._sent = 0, time.monotonic()
+            self._send(Encoded(self._number, self._bytes))
+            self._bytes, self._sent = 0, time.monotonic()
 
 
 def _train(line: Connection, parent: int, settings: Settings, *arguments: Any) -> None:
     try:
-        _guarded(settings, lambda: train(settings, *arguments))
+        with _guarded(settings):
+            content = train(settings, *arguments)
     except UserError as error:
         line.send(Failed(str(error)))
     else:
-        line.send(True)
+        line.send(content)
 
 
-def _guarded(settings: Settings, work: Callable[[], Any]) -> Any:
-    """Return what ``work`` returns; turn an error of a file into a UserError."""
+@contextmanager
+def _guarded(settings: Settings) -> Iterator[None]:
+    """Turn an error of a file in the block into a UserError."""
     try:
-        return work()
+        yield
     except ConnectionError:  # the command is gone
         raise
     except OSError as error:

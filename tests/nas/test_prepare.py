@@ -30,4 +30,5 @@ def test_missing_and_wrong_options_are_refused(tmp_path: Path) -> None:
     assert "tokenizer=words is unknown; choose one of: bpe, bytes" in refusal("prepare", *given, "tokenizer=words")
     assert "vocab_size is not an option" in refusal("prepare", *given, "tokenizer=bytes", "+tokenizer.vocab_size=300")
     assert "validation=2.0 is not allowed" in refusal("prepare", *given, "validation=2")
+    assert "shard_bytes=1 is not allowed; give 65536 or more" in refusal("prepare", *given, "shard_bytes=1")
     assert "workers=many is not allowed" in refusal("prepare", *given, "workers=many")

@@ -66,14 +66,19 @@ class Corpora:
         weights = _weights(path, mix)
         option = "data.path" if path is not None else "data.mix"
         opened = [open_tokens(option, place, tokenizer, end) for place in weights]
-        vocabulary = _common(opened)
+        vocabulary, parts = _common(opened), list(map(_parts, opened))
+        size = _vocab_size(opened, vocabulary, vocab_size)
+        if end is not None and end >= size:
+            raise UserError(
+                f"data.end={end} is no token id: the vocabulary has the ids 0 to {size - 1}; give one of them."
+            )
         return cls(
             given=[corpus.given for corpus in opened],
             weights=list(weights.values()),
-            parts=list(map(_parts, opened)),
+            parts=parts,
             vocabulary=vocabulary,
             tokenizer=opened[0].tokenizer,
-            vocab_size=_vocab_size(opened, vocabulary, vocab_size),
+            vocab_size=size,
             source=_source(list(weights), opened),
         )
 
@@ -125,9 +130,10 @@ def _vocab_size(corpora: Sequence[Tokenised], vocabulary: Vocabulary | None, giv
             f"{corpora[0].given} does not say its vocabulary; give data.tokenizer=tokenizer.json (or bytes), or "
             "data.vocab_size."
         )
-    if vocabulary is not None and given is not None and given < vocabulary.size:
-        raise UserError(f"data.vocab_size={given} is less than the {vocabulary.size} ids of the tokenizer; give more.")
-    size = given if given is not None else vocabulary.size if vocabulary is not None else 0
+    least = 0 if vocabulary is None else vocabulary.size
+    if given is not None and given < least:
+        raise UserError(f"data.vocab_size={given} is less than the {least} ids of the tokenizer; give more.")
+    size = least if given is None else given
     for corpus in corpora:
         for span in (corpus.training, corpus.validation):
             token, path = largest(span)
@@ -154,7 +160,7 @@ def _parts(corpus: Tokenised) -> Parts:
         validation = selection = held_out
     for span, part in ((train, "training"), (held_out, "validation")):
         if len(span) < LEAST:
-            raise UserError(f"{corpus.given} is too short: it has {len(span)} tokens for {part}; give a longer corpus.")
+            raise UserError(f"{corpus.given} is too short: it has {len(span)} tokens for {part}; give more text.")
     return Parts(train, train.cut(0, cut), train.cut(cut, len(train)), validation, selection)
 
 

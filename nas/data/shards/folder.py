@@ -27,6 +27,7 @@ NAMES = re.compile(r"(train|validation)-\d+")
 DTYPES = ("uint16", "uint32")
 
 Part = Literal["train", "validation"]
+PARTS: tuple[Part, ...] = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Folder:
         if not valid:
             raise UserError(f"{folder / RECORD} is damaged or not of nas.prepare; prepare the folder anew.")
         for shard in made.shards:
-            made._check(shard)
+            check_shard(folder, shard, made.dtype)
         return made
 
     def record(self) -> str:
@@ -149,7 +150,7 @@ class Folder:
 
     def documents(self, shard: Shard) -> NDArray[np.int64]:
         """Return the first token and byte of each document, memory-mapped, [documents + 1, 2]; last the totals."""
-        return cast(NDArray[np.int64], np.load(self.path / f"{shard.name}.idx.npy", mmap_mode="r", allow_pickle=False))
+        return _index(self.path, shard)
 
     def vocabulary(self) -> Vocabulary:
         """Return the vocabulary of the tokens.
@@ -176,29 +177,34 @@ class Folder:
             and all(shard.documents > 0 and shard.tokens >= shard.documents for shard in self.shards)
         )
 
-    def _check(self, shard: Shard) -> None:
-        """Raise UserError if the files of a shard are not as long as the record says."""
-        path = self.path / f"{shard.name}.bin"
-        expected = shard.tokens * np.dtype(self.dtype).itemsize
-        try:
-            size = path.stat().st_size
-            index = self.documents(shard)
-            found = (index.dtype.str, index.shape, *index[-1].tolist())
-        except (OSError, ValueError, IndexError, EOFError) as error:
-            raise UserError(
-                f"{self.path} lacks the shard {shard.name}, or its index is damaged ({error}); restore the files, or "
-                "prepare the folder anew."
-            ) from error
-        if size != expected:
-            raise UserError(
-                f"{path} has {size:,} bytes, but {RECORD} says {expected:,}: it was cut off or replaced; restore it, "
-                "or prepare the folder anew."
-            )
-        if found != ("<i8", (shard.documents + 1, 2), shard.tokens, shard.bytes):
-            raise UserError(
-                f"{path.with_suffix('.idx.npy')} does not fit {RECORD}: it was cut off or replaced; restore it, or "
-                "prepare the folder anew."
-            )
+
+def check_shard(folder: Path, shard: Shard, dtype: str) -> None:
+    """Raise UserError if the files of a shard in a folder are not as long as the shard, or are damaged."""
+    path = folder / f"{shard.name}.bin"
+    expected = shard.tokens * np.dtype(dtype).itemsize
+    try:
+        size = path.stat().st_size
+        index = _index(folder, shard)
+        found = (index.dtype.str, index.shape, *index[-1].tolist())
+    except (OSError, ValueError, IndexError, EOFError) as error:
+        raise UserError(
+            f"{folder} lacks the shard {shard.name}, or its index is damaged ({error}); restore the files, or "
+            "prepare the folder anew."
+        ) from error
+    if size != expected:
+        raise UserError(
+            f"{path} has {size:,} bytes, but {RECORD} says {expected:,}: it was cut off or replaced; restore it, "
+            "or prepare the folder anew."
+        )
+    if found != ("<i8", (shard.documents + 1, 2), shard.tokens, shard.bytes):
+        raise UserError(
+            f"{path.with_suffix('.idx.npy')} does not fit {RECORD}: it was cut off or replaced; restore it, or "
+            "prepare the folder anew."
+        )
+
+
+def _index(folder: Path, shard: Shard) -> NDArray[np.int64]:
+    return cast(NDArray[np.int64], np.load(folder / f"{shard.name}.idx.npy", mmap_mode="r", allow_pickle=False))
 
 
 def fingerprint_of(tokenizer: Path | None) -> str:

@@ -27,20 +27,23 @@ class DocumentStarts:
     """The first token of each document of a NAME.idx; see `nas.data.shards.span.Starts`.
 
     Attributes:
-        sequences: first sequence of each document, memory-mapped.
+        sequences: first sequence of each document, memory-mapped; documents may be empty.
         pointers: place of each sequence in bytes, memory-mapped.
         item: bytes of a token.
+        tokens: number of tokens, at which empty documents behind the last sequence begin.
     """
 
     sequences: NDArray[np.int64]
     pointers: NDArray[np.int64]
     item: int
+    tokens: int
 
     def __len__(self) -> int:
         return len(self.sequences) - 1  # the last border is the end
 
     def __getitem__(self, index: int) -> int:
-        return int(self.pointers[self.sequences[index]]) // self.item
+        sequence = self.sequences[index]
+        return self.tokens if sequence == len(self.pointers) else int(self.pointers[sequence]) // self.item
 
 
 def read_megatron(path: Path) -> Shard:
@@ -78,7 +81,7 @@ def read_megatron(path: Path) -> Shard:
             f"{tokens} is missing, empty or cut off: it has {there:,} bytes and {path.name} describes {needed:,}; copy "
             "both files again."
         )
-    inner = documents[:-1]
-    if pointers[0] or documents[0] or documents[-1] != sequences or inner.max() >= sequences or inner.min() < 0:
+    if pointers[0] or documents[0] or documents[-1] != sequences or (documents[1:] < documents[:-1]).any():
         raise UserError(f"{path} is damaged: its documents do not cover its sequences; make or copy it again.")
-    return Shard(tokens, np.memmap(tokens, dtype, "r"), DocumentStarts(documents, pointers, dtype.itemsize))
+    starts = DocumentStarts(documents, pointers, dtype.itemsize, needed // dtype.itemsize)
+    return Shard(tokens, np.memmap(tokens, dtype, "r"), starts)

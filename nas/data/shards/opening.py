@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.shards.folder import RECORD, TOKENIZER, Folder, fingerprint_of
+from nas.data.shards.folder import PARTS, RECORD, TOKENIZER, Folder, fingerprint_of
 from nas.data.shards.megatron import read_megatron
 from nas.data.shards.span import Shard, Span
 from nas.data.shards.vocabulary import BYTES, Vocabulary
@@ -19,7 +19,7 @@ from nas.errors import UserError, warn
 
 HELD_OUT = 10
 """Divisor of the tokens: one part of this many is for validation, for shards that name no part for it."""
-VALIDATES = re.compile(r"(?<![a-z])val", re.IGNORECASE)
+VALIDATES = re.compile(r"(?<![a-z])val(id(ation)?)?(?![a-z])", re.IGNORECASE)
 """Matches the names of files for validation, such as val.bin or text_valid_document.bin."""
 SAMPLES, SAMPLE = 64, 2**12
 """Number and size, in tokens or bytes, of the pieces of a file that are checked or hashed."""
@@ -31,7 +31,7 @@ class Tokenised:
 
     Attributes:
         given: the option that named it, as text for messages.
-        training: tokens of the training documents.
+        training: tokens of the training documents; none in a folder of nas.prepare for validation alone.
         validation: tokens of the validation documents.
         vocabulary: the vocabulary of the tokens; None if it is not known.
         tokenizer: fingerprint of the tokenizer; None if it is not known.
@@ -59,18 +59,20 @@ def open_tokens(option: str, place: str, tokenizer: str | None, end: int | None)
     given, path = f"{option}={place}", Path(place).expanduser()
     try:
         if (path / RECORD).is_file():
-            return _prepared(given, path, tokenizer)
+            return _prepared(given, path, tokenizer, end)
         return _foreign(given, path, tokenizer, end)
     except OSError as error:
         raise UserError(f"{given} cannot be read ({error}); give a readable folder of tokens.") from error
 
 
-def _prepared(given: str, path: Path, tokenizer: str | None) -> Tokenised:
+def _prepared(given: str, path: Path, tokenizer: str | None, end: int | None) -> Tokenised:
     folder = Folder.read(path)
-    if tokenizer is not None and _fingerprint(tokenizer) != folder.fingerprint.tokenizer:
+    if tokenizer is not None and fingerprint_of(_file(tokenizer)) != folder.fingerprint.tokenizer:
         raise UserError(
             f"data.tokenizer={tokenizer} is not the tokenizer of {given}, which has its own; leave data.tokenizer out."
         )
+    if end not in (None, folder.end):
+        raise UserError(f"data.end={end} is not the end token of {given}, which is {folder.end}; leave data.end out.")
     vocabulary = folder.vocabulary()
     if vocabulary.size != folder.vocab_size:
         raise UserError(
@@ -85,11 +87,11 @@ def _prepared(given: str, path: Path, tokenizer: str | None) -> Tokenised:
                 for own in folder.of(part)
             ]
         )
-        for part in ("train", "validation")
+        for part in PARTS
     }
-    if not len(parts["train"]):
-        raise UserError(f"{given} is empty: it has no training tokens; prepare a folder of more text.")
     train, validation = parts["train"], parts["validation"]
+    if not len(train) + len(validation):
+        raise UserError(f"{given} is empty: it has no tokens; run nas.prepare again until it has ended.")
     if not len(validation):
         train, validation = _held_out(train)
     files = _files(path, [path / RECORD, *(shard.path for part in parts.values() for shard in part.shards)])
@@ -98,7 +100,11 @@ def _prepared(given: str, path: Path, tokenizer: str | None) -> Tokenised:
 
 def _foreign(given: str, path: Path, tokenizer: str | None, end: int | None) -> Tokenised:
     """Open shards of nanoGPT or of Megatron-LM; files that `VALIDATES` matches are for validation."""
-    vocabulary = None if tokenizer is None else _vocabulary(tokenizer, end)
+    vocabulary = fingerprint = file = None
+    if tokenizer is not None:
+        file = _file(tokenizer)
+        vocabulary = Vocabulary.of_bytes() if file is None else Vocabulary.read(file, end, option="data.end=ID")
+        fingerprint = fingerprint_of(file)
     found = _list(given, path)
     ended_by = vocabulary.end if vocabulary is not None and end is None else end
     shards = [read_megatron(one) if one.suffix == ".idx" else _nanogpt(one, ended_by) for one in found]
@@ -110,9 +116,9 @@ def _foreign(given: str, path: Path, tokenizer: str | None, end: int | None) -> 
         train, validation = _held_out(train)
     root = path if path.is_dir() else path.parent
     files = _files(root, [*found, *(one.with_suffix(".bin") for one in found if one.suffix == ".idx")])
-    if vocabulary is not None and tokenizer is not None and tokenizer != BYTES:
-        files |= {TOKENIZER: (Path(tokenizer).expanduser().stat().st_size, _fingerprint(tokenizer))}
-    return Tokenised(given, train, validation, vocabulary, tokenizer and _fingerprint(tokenizer), files)
+    if file is not None:
+        files |= {TOKENIZER: (file.stat().st_size, fingerprint_of(file))}
+    return Tokenised(given, train, validation, vocabulary, fingerprint, files)
 
 
 def _list(given: str, path: Path) -> list[Path]:
@@ -148,17 +154,14 @@ def _held_out(span: Span) -> tuple[Span, Span]:
     return span.cut(0, cut), span.cut(cut, len(span))
 
 
-def _vocabulary(tokenizer: str, end: int | None) -> Vocabulary:
+def _file(tokenizer: str) -> Path | None:
+    """Return the path of data.tokenizer; None if tokens are bytes."""
     if tokenizer == BYTES:
-        return Vocabulary.of_bytes()
+        return None
     path = Path(tokenizer).expanduser()
     if not path.is_file():
         raise UserError(f"data.tokenizer={tokenizer}: there is no such file; give a tokenizer.json, or bytes.")
-    return Vocabulary.read(path, end)
-
-
-def _fingerprint(tokenizer: str) -> str:
-    return fingerprint_of(None if tokenizer == BYTES else Path(tokenizer).expanduser())
+    return path
 
 
 def _files(root: Path, paths: Sequence[Path]) -> dict[str, tuple[int, str]]:

@@ -94,12 +94,15 @@ class Span:
         return all(shard.divided for shard in self.shards)
 
     def border(self, near: int) -> int:
-        """Return the first token from ``near`` on at which a document begins; ``near`` itself if none is close."""
-        step = 2**16
+        """Return the first token from ``near`` on at which a document begins; ``near`` itself if none is close.
+
+        Half of the tokens behind ``near`` at least stay behind the border.
+        """
+        step, stop = 2**16, min(near + SCANNED, near + (len(self) - near) // 2 + 1, len(self))
         if not self.divided:
             return near
-        for start in range(near, min(near + SCANNED, len(self)), step):
-            found = self.begins(start, min(start + step, len(self)))
+        for start in range(near, stop, step):
+            found = self.begins(start, min(start + step, stop))
             if found.any():
                 return start + int(found.argmax())
         return near

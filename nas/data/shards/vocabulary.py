@@ -60,12 +60,13 @@ class Vocabulary:
         return cls([*(bytes([byte]) for byte in range(256)), b""], {256: END}, end=256)
 
     @classmethod
-    def read(cls, path: Path, end: str | int | None = None) -> Self:
+    def read(cls, path: Path, end: str | int | None = None, option: str = "tokenizer.end=NAME") -> Self:
         """Return the vocabulary of a tokenizer.json.
 
         Args:
             path: the file; it is read as JSON, and nothing in it is executed.
             end: name or id of the end token; None for the first of `ENDS` that is a token.
+            option: option of the end token, for messages.
 
         Raises:
             UserError: the file is no tokenizer, is not lossless, or has no such end token.
@@ -80,7 +81,7 @@ class Vocabulary:
         for token, extra in added.items():
             pieces[token] = b"" if extra.special else extra.content.encode()
         special = {token: str(extra.content) for token, extra in added.items() if extra.special}
-        made = cls(pieces, special, _end_of(path, vocabulary, end), tokenizer)
+        made = cls(pieces, special, _end_of(path, vocabulary, end, option), tokenizer)
         made._check(path)
         return made
 
@@ -211,7 +212,7 @@ def _bytes_of(name: str, alphabet: dict[str, int]) -> bytes:
     return bytes(value for value in values if value is not None) if None not in values else name.encode()
 
 
-def _end_of(path: Path, vocabulary: dict[str, int], end: str | int | None) -> int:
+def _end_of(path: Path, vocabulary: dict[str, int], end: str | int | None, option: str) -> int:
     if isinstance(end, int):
         if end not in vocabulary.values():
             raise UserError(f"{path} has no token {end}, which is to end documents; give the tokenizer of the tokens.")
@@ -219,5 +220,5 @@ def _end_of(path: Path, vocabulary: dict[str, int], end: str | int | None) -> in
     found = next((vocabulary[name] for name in (ENDS if end is None else (end,)) if name in vocabulary), None)
     if found is None:
         wanted = f"no token {end}" if end is not None else f"none of the tokens {', '.join(ENDS)}"
-        raise UserError(f"{path} has {wanted}, which is to end documents; give tokenizer.end=NAME of a token.")
+        raise UserError(f"{path} has {wanted}, which is to end documents; give {option} of a token.")
     return found

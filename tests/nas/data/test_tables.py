@@ -50,6 +50,41 @@ def test_messages_name_the_options_and_the_place(tmp_path: Path) -> None:
         list(json_rows(path, "text", NAMES, 5))
 
 
+def test_rows_without_a_text_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"text": null}\n\n{"text": "a"}\n{"id": 1}\n')
+    found = json_rows(path, "text", NAMES)
+    assert next(found) == "a"
+    with pytest.raises(UserError, match=r"^column=text is not a text in line 4 of .*: its columns are id"):
+        next(found)
+
+
+def test_deeply_nested_json_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(UserError, match="line 1 is not JSON"):
+        list(json_rows(path, "text"))
+
+
+def test_damaged_pages_of_a_parquet_file_are_told_by_its_name(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.table({"text": [f"row {number}" for number in range(5000)]}), path)
+    content = bytearray(path.read_bytes())
+    content[200:3000] = b"\xff" * 2800
+    path.write_bytes(content)
+    reason = r"data\.path has the file .*rows\.parquet, which is not Parquet \("
+    with pytest.raises(UserError, match=reason), parquet_file(path) as table:
+        list(parquet_rows(table, path, "text"))
+
+
+def test_a_parquet_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    with pytest.raises(FileNotFoundError) as caught, parquet_file(tmp_path / "gone.parquet"):
+        pass
+    assert caught.value.filename == str(tmp_path / "gone.parquet")
+
+
 def test_row_groups_are_read_by_number_and_as_bytes(tmp_path: Path) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "rows.parquet"

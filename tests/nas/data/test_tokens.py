@@ -131,6 +131,14 @@ def test_held_out_windows_are_apart_at_every_length(counted: Path) -> None:
     assert [tuple(batch.tokens.shape) for batch in task.selection_batches(5)] == [(4, LENGTH)] * 5
 
 
+def test_windows_that_fill_no_batch_are_left_out_evenly(tmp_path: Path) -> None:
+    write_nanogpt(tmp_path / "nano" / "train.bin", range(1000))
+    write_nanogpt(tmp_path / "nano" / "val.bin", range(270))  # 180 for validation: 11 windows, of which 8 fill batches
+    own = starts(*counting(tmp_path / "nano").validation_batches())
+    assert (len(own), own[0], own[-1]) == (8, 0, 180 - LENGTH - 1)
+    assert {after - before for before, after in itertools.pairwise(own)} <= {16, 17, 32, 33}
+
+
 @pytest.mark.parametrize("documents", ["joined", "packed"])
 def test_what_is_longer_than_the_corpus_is_padded(tmp_path: Path, documents: str) -> None:
     write_folder(tmp_path, {"train": [[b"abcd"]], "validation": [[b"efg"], [b"h"]]})

@@ -1,9 +1,11 @@
 """Documents as streams: nothing is lost where a document is cut, and a cut is between words."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nas.preparing import documents as module
 from nas.preparing.documents import documents, is_text, parts_of
 from nas.preparing.pieces import Piece
 
@@ -45,6 +47,26 @@ def test_zero_bytes_near_the_start_are_not_text(tmp_path: Path) -> None:
     assert not is_text(str(tmp_path), piece(path))
     path.write_bytes(b"x" * 10_000 + b"\0")
     assert is_text(str(tmp_path), piece(path))
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_rows_of_parquet_are_read_in_blocks(empty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "rows.parquet"
+    texts = pyarrow.array([] if empty else [f"text {row}" for row in range(500)], pyarrow.string())
+    parquet.write_table(pyarrow.table({"text": texts}), path)
+    sizes, read = [], module.parquet_rows
+
+    def counted(*arguments: Any) -> Any:
+        for texts in read(*arguments):
+            sizes.append(len(texts))
+            yield texts
+
+    monkeypatch.setattr(module, "parquet_rows", counted)
+    monkeypatch.setattr(module, "BLOCK", 1000)
+    own = Piece("parquet", path.name, 0, 1, 0 if empty else 5000)
+    assert sum(1 for _ in documents(str(tmp_path), own, "text")) == sum(sizes) == (0 if empty else 500)
+    assert empty or sizes == [100] * 5
 
 
 def test_halves_of_surrogate_pairs_and_invalid_bytes_are_kept(tmp_path: Path) -> None:

@@ -257,13 +257,14 @@ def test_a_document_larger_than_a_block_is_encoded_in_parts(
         ({"a.txt": b""}, {}, "holds no text: no file, or empty ones"),
         ({"a.txt": b"x"}, {"include": ["*.c"]}, r"no file that include=\['\*\.c'\]"),
         ({"a.bin": b"\0"}, {}, "holds no text: 1 file with zero bytes"),
+        ({"a.jsonl": b'{"text": null}'}, {}, "holds no text: all rows of its tables are without a text"),
         ({"a.jsonl": b'{"story": "x"}\n'}, {}, "column=text is not a text in line 1 of .*its columns are story"),
         ({"a.jsonl": b"{\n"}, {}, "input has the file .* whose line 1 is not JSON"),
         ({"a.parquet": b"PAR1"}, {}, "input has the file .* not Parquet"),
         ({"a.txt": b"x"}, {"tokenizer": BPE, "validation": 1.0}, "no text of the input to train a tokenizer"),
         ({"a.txt": "\ufeffodd".encode("utf-16-le")[:-1]}, {}, "input has the file .*not UTF-16"),
     ],
-    ids=["folder", "empty", "pattern", "binary", "column", "json", "parquet", "validation", "utf-16"],
+    ids=["folder", "empty", "pattern", "binary", "null", "column", "json", "parquet", "validation", "utf-16"],
 )
 def test_an_input_that_cannot_be_read_is_refused(
     texts: dict[str, bytes], changes: dict[str, Any], reason: str, output: Path, tmp_path: Path
@@ -292,6 +293,19 @@ def test_a_row_that_is_too_long_is_refused(output: Path, tmp_path: Path, monkeyp
     path = rows(tmp_path / "rows.jsonl", ["short", "long" * 20])
     with pytest.raises(UserError, match=r"row at byte 27 has more than 50 bytes"):
         run(config(path, output))
+
+
+def test_a_wrong_column_is_mended_in_the_same_folder(output: Path, tmp_path: Path) -> None:
+    path = rows(tmp_path / "rows.jsonl", ["one", "two"], "story")
+    with pytest.raises(UserError, match="column=text is not a text"):
+        run(config(path, output))
+    assert sorted(texts_of(prepared(path, output, column="story"))) == [b"one", b"two"]
+
+
+def test_a_folder_of_bytes_stays_one_beside_a_tokenizer(output: Path, corpus: Path) -> None:
+    folder = prepared(corpus, output)
+    train_tokenizer(output / "tokenizer.json")
+    assert prepared(corpus, output) == folder
 
 
 def test_a_single_document_leaves_a_part_empty(

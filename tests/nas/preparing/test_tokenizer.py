@@ -19,7 +19,7 @@ def test_a_tokenizer_learns_from_training_text_of_all_units(tmp_path: Path) -> N
     corpus = write(tmp_path / "corpus", {f"{number:02}.txt": text for number, text in enumerate(texts)})
     units = plan(config(corpus, tmp_path, shard_bytes=9000)).units
     settings = Settings(str(corpus), "text", 0.3, str(tmp_path))
-    train(settings, units, 2000, 80_000, "<end>", tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer.json").write_text(train(settings, units, 2000, 80_000, "<end>"))
     vocabulary = Vocabulary.read(tmp_path / "tokenizer.json", "<end>")
     assert vocabulary.end == 0
     lengths = {part_of(text, 0.3): set() for text in texts}
@@ -31,14 +31,8 @@ def test_a_tokenizer_learns_from_training_text_of_all_units(tmp_path: Path) -> N
 
 def test_names_of_special_tokens_in_a_text_are_text(tmp_path: Path) -> None:
     corpus = write(tmp_path / "corpus", {"a.txt": f"a{END}b ".encode() * 50})
-    train(
-        Settings(str(corpus), "text", 0.0, ""),
-        plan(config(corpus, tmp_path)).units,
-        300,
-        999,
-        None,
-        tmp_path / "t.json",
-    )
+    units = plan(config(corpus, tmp_path)).units
+    (tmp_path / "t.json").write_text(train(Settings(str(corpus), "text", 0.0, ""), units, 300, 999, None))
     vocabulary = Vocabulary.read(tmp_path / "t.json")
     assert vocabulary.end not in vocabulary.encode(f"a{END}b".encode())
 

@@ -61,6 +61,8 @@ def test_tokens_are_read_as_they_are_and_decoded_as_text(tmp_path: Path) -> None
     assert others is not None
     assert [bytes(one.text()) for one in others.every] == [b"one", b"two", b"three", b"four"]
     assert others.tokens(others.every[1]).tolist() == [*b"two", 256]
+    write_folder(tmp_path / "held_out", {"validation": [[b"five", b"six"]]})
+    assert list(held(held_out(task, task.vocabulary, str(tmp_path / "held_out"), "text")).values()) == [b"six"]
 
 
 def test_files_and_rows_of_a_path_are_documents(tmp_path: Path) -> None:

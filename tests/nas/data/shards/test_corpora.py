@@ -62,7 +62,12 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
     assert "does not say its vocabulary; give data.tokenizer" in refusal(nano)
     assert "data.vocab_size=256 is less than the 257 ids" in refusal(nano, tokenizer="bytes", vocab_size=256)
     assert "val.bin has the token id 1999, but the vocabulary has the ids 0 to 1998" in refusal(nano, vocab_size=1999)
+    assert "data.end=2000 is no token id: the vocabulary has the ids 0 to 1999" in refusal(
+        nano, vocab_size=2000, end=2000
+    )
     short = write_nanogpt(tmp_path / "short.bin", [1])
     assert "is too short: it has 0 tokens for training" in refusal(short, vocab_size=2)
+    write_folder(tmp_path / "held_out", {"validation": [[b"text"]]})
+    assert "held_out is too short: it has 0 tokens for training" in refusal(tmp_path / "held_out")
     write_folder(tmp_path / "own", {"train": [[b"text"]]})
     assert "have different tokenizers" in refusal(None, mix={str(tmp_path / "own"): 1, str(nano): 1})

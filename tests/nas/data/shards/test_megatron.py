@@ -20,6 +20,12 @@ def test_tokens_and_documents_of_every_dtype(tmp_path: Path, dtype: str) -> None
     assert shard.begins(3, 5).tolist() == [True, True]
 
 
+def test_documents_may_be_empty(tmp_path: Path) -> None:
+    shard = read_megatron(write_megatron(tmp_path / "text", [[], [[1, 2]], [], [[3]], [], []]))
+    assert shard.begins(0, 3).tolist() == [True, False, True]
+    assert shard.begins(1, 3).tolist() == [False, True]
+
+
 def changed(index: Path, at: int, value: int) -> None:
     content = bytearray(index.read_bytes())
     content[at] = value
@@ -38,6 +44,7 @@ def changed(index: Path, at: int, value: int) -> None:
         (lambda index: index.with_suffix(".bin").write_bytes(bytes(30)), "has 30 bytes and text.idx describes 32"),
         (lambda index: index.with_suffix(".bin").unlink(), "has 0 bytes and text.idx describes 32"),
         (lambda index: changed(index, 34 + 5 * 12 + 8, 200), "do not cover its sequences"),
+        (lambda index: changed(index, 34 + 5 * 12 + 16, 1), "do not cover its sequences"),
     ],
 )
 def test_a_damaged_shard_is_refused(tmp_path: Path, damage: object, told: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from nas.data.shards.folder import RECORD
 from nas.data.shards.opening import Tokenised, largest, open_tokens
+from nas.data.shards.vocabulary import END
 from nas.errors import UserError
 from tests.nas.data.shards.foreign import write_megatron, write_nanogpt
 from tests.nas.data.shards.written import train_tokenizer, write_folder
@@ -34,6 +35,12 @@ def test_without_validation_the_last_documents_are_held_out(tmp_path: Path) -> N
     assert (len(corpus.training), len(corpus.validation)) == (42, 3), "cut where a document begins"
 
 
+def test_a_folder_may_be_for_validation_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"validation": [[b"ab"] * 5]})
+    corpus = opened(tmp_path)
+    assert (len(corpus.training), len(corpus.validation)) == (0, 15)
+
+
 @pytest.mark.parametrize("name", ["train.bin", "."])
 def test_shards_of_nanogpt(tmp_path: Path, name: str) -> None:
     write_nanogpt(tmp_path / "nano" / "train.bin", TOKENS)
@@ -59,11 +66,11 @@ def test_shards_of_megatron(tmp_path: Path, name: str) -> None:
 
 
 def test_files_for_validation_are_told_by_their_names(tmp_path: Path) -> None:
-    for name in ("interval_document", "text_valid_document", "text_document"):
+    for name in ("interval_document", "text_valid_document", "text_document", "values_document"):
         write_megatron(tmp_path / name, [[[1, 2]], [[3]]])
     corpus = opened(tmp_path)
     assert [shard.path.stem for shard in corpus.validation.shards] == ["text_valid_document"]
-    assert len(corpus.training) == 6
+    assert len(corpus.training) == 9
 
 
 def test_a_hash_of_pieces_tells_that_a_file_has_changed(tmp_path: Path) -> None:
@@ -106,6 +113,9 @@ def test_what_is_no_corpus_of_tokens_is_refused(tmp_path: Path) -> None:
     write_nanogpt(tmp_path / "val" / "val_2.bin", [1, 2])
     assert "has files for validation alone" in refusal(tmp_path / "val")
     assert "there is no such file; give a tokenizer.json, or bytes" in refusal(tmp_path / "val", "nowhere.json")
+    other = tmp_path / "other.json"
+    other.write_text(train_tokenizer(tmp_path / "own.json").read_text().replace(END, "<other>"))
+    assert "which is to end documents; give data.end=ID of a token" in refusal(tmp_path / "val", str(other))
 
 
 def write_empty(path: Path) -> Path:
@@ -118,11 +128,13 @@ def test_a_folder_of_prepare_that_does_not_fit_is_refused(tmp_path: Path) -> Non
     write_folder(folder, {"train": [[b"one", b"two"]]}, train_tokenizer(tmp_path / "own.json"))
     assert opened(folder, str(folder / "tokenizer.json")).tokenizer is not None
     assert "has its own; leave data.tokenizer out" in refusal(folder, "bytes")
+    assert "data.tokenizer=nowhere.json: there is no such file" in refusal(folder, "nowhere.json")
+    assert "data.end=7 is not the end token of data.path=" in refusal(folder, end=7)
     record = json.loads((folder / RECORD).read_text())
     (folder / RECORD).write_text(json.dumps(record | {"vocab_size": 4000}))
     assert "has 4000 token ids, but its tokenizer" in refusal(folder)
     (folder / RECORD).write_text(json.dumps(record | {"shards": []}))
-    assert "is empty: it has no training tokens" in refusal(folder)
+    assert "is empty: it has no tokens" in refusal(folder)
     (folder / RECORD).write_text(json.dumps(record))
     shard = folder / "train-00000.bin"
     shard.write_bytes(shard.read_bytes()[:-2])

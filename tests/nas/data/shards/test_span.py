@@ -42,6 +42,11 @@ def test_a_border_is_where_the_next_document_begins(span: Span) -> None:
     assert [span.border(near) for near in range(9)] == [0, 3, 3, 3, 5, 5, 6, 7, 8]
 
 
+def test_a_border_leaves_half_of_the_tokens_behind_it() -> None:
+    span = Span([Shard(PATH, np.zeros(100, dtype=np.uint16), np.array([0, 20, 70, 98]))])
+    assert [span.border(near) for near in (40, 39, 60, 90)] == [70, 39, 70, 90]
+
+
 def test_tokens_of_no_document_have_no_border() -> None:
     span = Span([Shard(PATH, FIRST)])
     assert span.begins(0, 5).tolist() == [True, False, False, False, False]
