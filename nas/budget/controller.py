@@ -64,10 +64,10 @@ class Budget(nn.Module):
 
     The dense phase comes first: every layer with a choice is softmax, or linear if the start is "cheapest". Neither
     routers nor architecture logits learn. The phase ends when the running loss falls to ``learnt_at`` of the first
-    loss, or at ``dense_until`` of training at the latest. With the start "drawn" it goes on from there: the options of each
-    layer are drawn, routers still keep every chunk, and the phase ends when `begin` is called. The allowed cost then
-    moves to ``target`` over the next ``tighten_over`` of training. From 1 its part above ``floor`` falls geometrically.
-    From ``floor`` it rises linearly.
+    loss, or at ``dense_until`` of training at the latest. With the start "drawn" it goes on from there: the options of
+    each layer are drawn, routers still keep every chunk, and the phase ends when `begin` is called. The allowed cost
+    then moves to ``target`` over the next ``tighten_over`` of training. From 1 its part above ``floor`` falls
+    geometrically. From ``floor`` it rises linearly.
 
     Args:
         target: allowed cost at the end of training, relative to the most expensive architecture, in (0, 1].

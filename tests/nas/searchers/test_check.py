@@ -53,7 +53,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
             "give searcher.select_at=0.6, or budget.start=most_expensive",
         ),
         (
-            ("budget.start=drawn", "searcher.select_at=0.5", "budget.distillation=1", "budget.dense_until=0.5"),
+            ("budget.start=drawn", "searcher.select_at=0.6", "budget.distillation=1", "budget.dense_until=0.5"),
             "budget.distillation=1 distils the model of the dense phase, but with budget.start=drawn",
             "give budget.start=most_expensive or budget.distillation=0",
         ),
