@@ -23,6 +23,8 @@ def test_a_file_has_a_prompt_on_each_line(tmp_path: Path) -> None:
     lines, objects = tmp_path / "prompts.txt", tmp_path / "prompts.jsonl"
     lines.write_bytes(b"one\r\n\n two\xff")
     assert [prompt.text for prompt in read(Bytes(), prompts=str(lines))] == ["one", " two\udcff"]
+    lines.write_bytes(b"\xef\xbb\xbfone")
+    assert [prompt.text for prompt in read(Bytes(), prompts=str(lines))] == ["one"]  # without the byte-order mark
     objects.write_text('"a\\nb"\n{"prompt": "c", "text": "d"}\n{"text": "e", "n": 1}\n')
     assert [prompt.text for prompt in read(Bytes(), prompts=str(objects))] == ["a\nb", "c", "e"]
 
@@ -35,6 +37,7 @@ def test_a_file_has_a_prompt_on_each_line(tmp_path: Path) -> None:
         ("a.jsonl", '{"words": "a"}', "line 1, has no prompt; give a string, or an object with prompt or text"),
         ("a.jsonl", "3", "line 1, has no prompt"),
         ("a.jsonl", '""', "line 1, is empty; give at least one token"),
+        ("a.jsonl", '"a\\ud800"', r"line 1, has '\\ud800', half of a surrogate pair, which is no character"),
     ],
 )
 def test_what_is_no_prompt_is_refused(tmp_path: Path, name: str, content: str, told: str) -> None:
