@@ -135,6 +135,6 @@ def share_of(answers: Sequence[str], output: str) -> float:
 
 
 def _text(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
-    """Return the text of an output up to its end token."""
+    """Return the text of an output up to its end token. A model may have more ids than the vocabulary, without text."""
     end = tokens.index(vocabulary.end) if vocabulary.end in tokens else len(tokens)
-    return vocabulary.decode(tokens[:end]).decode("utf-8", "replace")
+    return vocabulary.decode([token for token in tokens[:end] if token < vocabulary.size]).decode("utf-8", "replace")
