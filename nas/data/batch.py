@@ -109,7 +109,7 @@ class Task(Protocol):
     A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`. A task
     may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`. A task
     whose tokens are pieces of text may have ``byte_lengths``, see `byte_lengths_of`, the methods ``token_texts`` and
-    ``encode``, see `nas.data.corpus`, and ``vocabulary``, see `nas.generation.codec`.
+    ``encode``, see `nas.data.corpus`, and ``vocabulary``, a `nas.data.shards.vocabulary.Vocabulary`.
     """
 
     name: str

@@ -3,7 +3,7 @@
 import codecs
 from typing import Protocol
 
-from nas.generation.codec import Encoding
+from nas.data.shards.vocabulary import Vocabulary
 
 
 class Continuation(Protocol):
@@ -31,28 +31,27 @@ class TextContinuation:
     does, or does not. Bytes that are not UTF-8 become U+FFFD.
 
     Args:
-        encoding: how tokens become bytes; its end token ends the continuation.
+        vocabulary: vocabulary of the tokens; its end token ends the continuation. Ids that it lacks are no text.
         stop: text that ends the continuation and is not part of it; None for none.
 
-    >>> from nas.generation.codec import Bytes
-    >>> one = TextContinuation(Bytes(), stop="--")
+    >>> one = TextContinuation(Vocabulary.of_bytes(), stop="--")
     >>> [one.add(byte) for byte in "a-é--".encode()], one.finished
     (['a', '', '', '-é', '', ''], True)
     """
 
-    def __init__(self, encoding: Encoding, stop: str | None = None) -> None:
+    def __init__(self, vocabulary: Vocabulary, stop: str | None = None) -> None:
         self.finished = False
-        self._encoding, self._stop = encoding, stop
+        self._vocabulary, self._stop = vocabulary, stop
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def add(self, token: int) -> str:
         """See `Continuation`."""
-        if token == self._encoding.end:
+        if token == self._vocabulary.end:
             self.finished = True
             return ""
-        known = token < self._encoding.size
-        self._held += self._decoder.decode(self._encoding.decode([token]) if known else b"")
+        known = token < self._vocabulary.size
+        self._held += self._decoder.decode(self._vocabulary.decode([token]) if known else b"")
         if self._stop is None:
             return self._release(len(self._held))
         at = self._held.find(self._stop)

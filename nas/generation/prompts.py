@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nas.config import GenerateConfig
+from nas.data.shards.vocabulary import Vocabulary
 from nas.errors import UserError
-from nas.generation.codec import Encoding
 
 LINES = ".jsonl"
 """Ending of files of which each line is JSON."""
@@ -22,12 +22,12 @@ class Prompt(NamedTuple):
     tokens: list[int]
 
 
-def read_prompts(config: GenerateConfig, encoding: Encoding | None, task: str, vocab_size: int) -> list[Prompt]:
+def read_prompts(config: GenerateConfig, vocabulary: Vocabulary | None, task: str, vocab_size: int) -> list[Prompt]:
     """Return the prompts of the options.
 
     Args:
         config: options of the command.
-        encoding: how text becomes tokens; None if prompts are token ids.
+        vocabulary: vocabulary of the run; None if prompts are token ids.
         task: name of the task of the run.
         vocab_size: number of token ids of the model.
 
@@ -36,19 +36,19 @@ def read_prompts(config: GenerateConfig, encoding: Encoding | None, task: str, v
     """
     if config.prompts is None:
         assert config.prompt is not None
-        return [_prompt("prompt", config.prompt, encoding, task, vocab_size)]
+        return [_prompt("prompt", config.prompt, vocabulary, task, vocab_size)]
     if config.prompt is not None:
         raise UserError(f"prompt and prompts={config.prompts} are both given; give only one of them.")
     path = Path(config.prompts).expanduser()
     read = _json_lines if path.suffix == LINES else _lines
-    found = [_prompt(where, text, encoding, task, vocab_size) for where, text in read(path)]
+    found = [_prompt(where, text, vocabulary, task, vocab_size) for where, text in read(path)]
     if not found:
         raise UserError(f"prompts={path} has no prompt; give a file with one prompt a line.")
     return found
 
 
-def _prompt(where: str, text: str, encoding: Encoding | None, task: str, vocab_size: int) -> Prompt:
-    tokens = _ids(where, text, task) if encoding is None else encoding.encode(_bytes(where, text))
+def _prompt(where: str, text: str, vocabulary: Vocabulary | None, task: str, vocab_size: int) -> Prompt:
+    tokens = _ids(where, text, task) if vocabulary is None else vocabulary.encode(_bytes(where, text))
     if not tokens:
         raise UserError(f"{where} is empty; give at least one token.")
     if wrong := [token for token in tokens if not 0 <= token < vocab_size]:

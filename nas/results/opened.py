@@ -8,7 +8,9 @@ import torch
 from nas.cli.checks import check_values
 from nas.config import RunConfig, restore
 from nas.data import Batch, Task, build_task
+from nas.data.batch import BYTE, token_of
 from nas.data.seeding import generator
+from nas.data.shards.vocabulary import Vocabulary
 from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.files.checksums import digest
@@ -23,6 +25,8 @@ from nas.runs.model_files import load_architecture, load_weights
 COMMANDS = ("search", "train")
 """Commands whose runs train one model."""
 AUTO = "auto"
+SHOWN = 12
+"""Characters of the fingerprint of a tokenizer in messages."""
 
 
 class OpenedRun(NamedTuple):
@@ -49,15 +53,29 @@ class OpenedRun(NamedTuple):
 
     @property
     def trained(self) -> LanguageModel:
-        """The model with the weights of the run; raise a UserError if the run has no weights yet."""
-        if self.model is None:
-            raise UserError(f"run={self.run.path} has no weights yet; finish the run first, with resume=.")
+        """The model of a run from `open_trained`."""
+        assert self.model is not None
         return self.model
 
     @property
     def weights(self) -> str:
         """The SHA-256 of the file with the weights of the run."""
         return digest(self.run.path / WEIGHTS)
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The vocabulary of the tokens; None if tokens are no text, or of an unknown tokenizer."""
+        if token_of(self.task) == BYTE:
+            return Vocabulary.of_bytes()
+        found: Vocabulary | None = getattr(self.task, "vocabulary", None)
+        return found
+
+    @property
+    def tokens(self) -> str:
+        """What the tokens of the run are, as text for messages; equal for runs with the same tokens."""
+        tokenizer: str | None = getattr(self.task, "tokenizer", None)
+        of = "" if tokenizer is None else f" of the tokenizer {tokenizer[:SHOWN]}"
+        return f"{self.task.name} with {self.task.vocab_size} token ids{of}"
 
     @property
     def routes(self) -> bool:
@@ -109,6 +127,14 @@ def open_run(option: str, folder: str, device: str = AUTO) -> OpenedRun:
     except UserError as error:
         raise UserError(f"{option}={folder} was trained on data that is not available here: {error}") from error
     return OpenedRun(run, config, task, _metrics(run), _model(run, where))
+
+
+def open_trained(option: str, folder: str, device: str = AUTO) -> OpenedRun:
+    """Load a run that has weights; see `open_run`. A run without weights is a UserError too."""
+    opened = open_run(option, folder, device)
+    if opened.model is None:
+        raise UserError(f"{option}={folder} has no weights yet; finish the run first, with resume=.")
+    return opened
 
 
 def command_of(option: str, folder: str) -> str:

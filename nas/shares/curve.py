@@ -16,7 +16,7 @@ from nas.evaluation.metrics import DIRECTION
 from nas.files.saving import replacing
 from nas.report.chart_files import save_chart
 from nas.report.units import markdown
-from nas.results.opened import OpenedRun, open_run
+from nas.results.opened import OpenedRun, open_trained
 from nas.runs.decode import decode
 from nas.runs.folder import cannot_write, plain
 from nas.shares.figure import charts, table
@@ -41,7 +41,7 @@ def evaluate_shares(opened: OpenedRun, config: EvaluateConfig, output: Path, con
         UserError: no router of the run decides, or another run is on other data.
     """
     assert config.share is not None
-    others = [open_run("beside", folder, config.device) for folder in config.beside]
+    others = [open_trained("beside", folder, config.device) for folder in config.beside]
     for other in others:
         _check_same_data(opened, other)
     points = _Measured(opened, config.length_factor, output / POINTS, console).all(sorted(set(config.share)), others)
@@ -117,9 +117,8 @@ def _write(path: Path, points: Sequence[Point], quality: str) -> None:
 
 def _check_same_data(opened: OpenedRun, other: OpenedRun) -> None:
     """Raise a UserError if another run cannot be evaluated on the sequences of a run."""
-    mine, theirs = ((one.task.name, one.task.vocab_size, one.task.quality) for one in (opened, other))
-    if mine != theirs:
+    if opened.tokens != other.tokens:
         raise UserError(
-            f"beside={other.run.path} was trained on {theirs[0]} with {theirs[1]} token ids, but run={opened.run.path} "
-            f"on {mine[0]} with {mine[1]}; give runs on the same data."
+            f"beside={other.run.path} was trained on {other.tokens}, but run={opened.run.path} on {opened.tokens}; "
+            "give runs on the same data."
         )

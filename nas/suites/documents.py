@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data.batch import BYTE, Task, token_of
+from nas.data.batch import Task
 from nas.data.corpus import Corpus
 from nas.data.encodings import Names
 from nas.data.files import JSON_LINES, PARQUET_ENDING, list_names
@@ -78,12 +78,6 @@ class Documents:
         """Return the tokens of a text, with the end token if the run has one."""
         tokens = self.vocabulary.encode(text)
         return np.array(tokens if self.end is None else [*tokens, self.end], dtype=np.int64)
-
-
-def vocabulary_of(task: Task) -> Vocabulary | None:
-    """Return the vocabulary of a task; None if its tokens are no text, or of an unknown tokenizer."""
-    found: Vocabulary | None = getattr(task, "vocabulary", None)
-    return Vocabulary.of_bytes() if token_of(task) == BYTE else found
 
 
 def end_of(task: Task, vocabulary: Vocabulary) -> int | None:

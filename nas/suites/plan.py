@@ -8,14 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from nas.data.renaming import PYTHON, Language
-from nas.data.shards.vocabulary import Vocabulary
 from nas.data.tokens import PACKED
 from nas.errors import UserError
 from nas.options.suites import SuitesConfig
 from nas.results.opened import OpenedRun
 from nas.runs.folder import plain
 from nas.suites import identifiers, recall, text
-from nas.suites.documents import Documents, end_of, held_out, of_path, standard_library, training, vocabulary_of
+from nas.suites.documents import Documents, end_of, held_out, of_path, standard_library, training
 from nas.suites.result import Result
 from nas.suites.ruler import suite as ruler
 from nas.suites.ruler.needles import Lines
@@ -72,10 +71,9 @@ class Plan:
 
     def __init__(self, opened: OpenedRun, options: SuitesConfig) -> None:
         self._opened, self._options, self._weights = opened, options, opened.weights
-        found = vocabulary_of(opened.task)
-        if found is None:
+        if opened.vocabulary is None:
             raise UserError(_no_text(opened))
-        self.vocabulary: Vocabulary = found
+        self.vocabulary = opened.vocabulary
         self._sequences = cache(self._draw)
         packed = getattr(opened.config.data, "documents", JOINED) == PACKED
         self._kind = options.documents or (WHOLE if packed else JOINED)

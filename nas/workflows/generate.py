@@ -7,14 +7,14 @@ from rich.console import Console
 
 from nas.config import GenerateConfig
 from nas.console import say
+from nas.data.shards.vocabulary import Vocabulary
 from nas.errors import INTERRUPTED, UserError, user_errors
-from nas.generation.codec import Encoding, encoding_of
 from nas.generation.continuation import Continuation, IdContinuation, TextContinuation
 from nas.generation.prompts import Prompt, read_prompts
 from nas.generation.sampling import Sampler
 from nas.generation.stream import generate as continue_prompts
 from nas.models.decoding import Decoder
-from nas.results.opened import open_run
+from nas.results.opened import open_trained
 from nas.shares.thresholds import threshold_of
 
 ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
@@ -24,18 +24,16 @@ ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 def generate(config: GenerateConfig, console: Console) -> int:
     """Run the command and return its exit status."""
     assert config.run is not None
-    opened = open_run("run", config.run, config.device)
-    model, task = opened.trained, opened.task
-    encoding = encoding_of(task)
-    prompts = read_prompts(config, encoding, task.name, task.vocab_size)
-    continuations = [_continuation(config.stop, encoding) for _ in prompts]
+    opened = open_trained("run", config.run, config.device)
+    prompts = read_prompts(config, opened.vocabulary, opened.task.name, opened.task.vocab_size)
+    continuations = [_continuation(config.stop, opened.vocabulary) for _ in prompts]
     policy = opened.policy if config.share is None else threshold_of(opened, config.share).policy
     tokens = [prompt.tokens for prompt in prompts]
     sampler = Sampler(tokens, config.temperature, config.top_p, config.seed)
     output = _Stream() if config.prompts is None else _Lines(prompts, continuations)
     try:
         with opened.autocast(), user_errors():
-            decoder = Decoder(model, policy)
+            decoder = Decoder(opened.trained, policy)
             speed = continue_prompts(
                 decoder, tokens, sampler, continuations, config.max_tokens, opened.device, output.show
             )
@@ -47,12 +45,12 @@ def generate(config: GenerateConfig, console: Console) -> int:
     return 0
 
 
-def _continuation(stop: str | None, encoding: Encoding | None) -> Continuation:
+def _continuation(stop: str | None, vocabulary: Vocabulary | None) -> Continuation:
     """Return an empty continuation that ends at a text, or at a token id if tokens are no text."""
-    if encoding is not None:
+    if vocabulary is not None:
         for given, meant in ESCAPES.items():
             stop = None if stop is None else stop.replace(given, meant)
-        return TextContinuation(encoding, stop)
+        return TextContinuation(vocabulary, stop)
     try:
         return IdContinuation(None if stop is None else int(stop))
     except ValueError as error:

@@ -40,10 +40,12 @@ def test_one_model_is_measured_at_several_shares(
         (("run={run}", "suite=[text]", "beside=[nowhere]"), "has no effect without share"),
         (("run={run}", "share=[0.1]", "beside=[nowhere]"), "beside=nowhere: there is no such folder"),
         (("run={run}", "share=[0.1]", "beside=[{recall}]"), "was trained on recall with "),
+        (("run={run}", "share=[0.1]", "beside=[{begun}]"), "/begun has no weights yet; finish the run first"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
     of_bytes: Path, search: Ended, tmp_path: Path, options: tuple[str, ...], told: str
 ) -> None:
-    given = [option.format(run=of_bytes, recall=search.run) for option in options]
+    begun = Path(shutil.copytree(of_bytes, tmp_path / "begun", ignore=shutil.ignore_patterns("model.safetensors")))
+    given = [option.format(run=of_bytes, recall=search.run, begun=begun) for option in options]
     assert told in refusal("evaluate", *given, f"output={tmp_path / 'made'}")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from nas.data.shards.vocabulary import Vocabulary
-from nas.generation.codec import Bytes
 from nas.generation.continuation import IdContinuation, TextContinuation
 from tests.nas.data.shards.written import TEXT, train_tokenizer
 
@@ -36,7 +35,7 @@ def parts(one: TextContinuation, tokens: list[int]) -> list[str]:
 def test_characters_come_whole_and_the_stop_text_never(
     given: bytes, stop: str | None, shown: list[str], finished: bool
 ) -> None:
-    one = TextContinuation(Bytes(), stop)
+    one = TextContinuation(Vocabulary.of_bytes(), stop)
     assert parts(one, list(given)) == shown
     assert one.finished == finished
 

@@ -3,14 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from nas.data.shards.vocabulary import Vocabulary
 from nas.errors import UserError
 from nas.models.mixers import first_alone
 from nas.models.policies import learnt
-from nas.results.opened import command_of, open_run
+from nas.results.opened import command_of, open_run, open_trained
 from tests.nas.commands import Ended
 
 
@@ -30,8 +32,26 @@ def test_what_cannot_be_opened_is_refused(search: Ended, finished: Path) -> None
     with pytest.raises(UserError, match=r"device=tpu is not on this machine; give one of: auto, cpu"):
         open_run("run", str(search.run), "tpu")
     (finished / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="has no weights yet; finish the run first"):
-        _ = open_run("run", str(finished)).trained
+    assert open_run("run", str(finished)).model is None
+    with pytest.raises(UserError, match=r"beside=\S+ has no weights yet; finish the run first"):
+        open_trained("beside", str(finished))
+
+
+def test_tokens_are_bytes_those_of_a_vocabulary_or_no_text(search: Ended, of_bytes: Path) -> None:
+    recall, text = open_run("run", str(search.run)), open_run("run", str(of_bytes))
+    assert recall.vocabulary is None
+    assert text.vocabulary is not None
+    assert text.vocabulary.encode(b"a\xff") == [97, 255]
+    assert recall.tokens.startswith("recall with ")
+    assert text.tokens == "text with 256 token ids"
+    vocabulary = Vocabulary.of_bytes()
+    mine, theirs = (
+        text._replace(task=SimpleNamespace(name="tokens", vocab_size=300, vocabulary=vocabulary, tokenizer=each * 64))
+        for each in "ab"
+    )
+    assert mine.vocabulary is vocabulary
+    assert mine.tokens == "tokens with 300 token ids of the tokenizer aaaaaaaaaaaa"
+    assert mine.tokens != theirs.tokens
 
 
 def test_the_command_of_a_folder(search: Ended, finished: Path, tmp_path: Path) -> None:
