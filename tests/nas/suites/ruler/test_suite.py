@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nas.data.shards.vocabulary import Vocabulary
+from nas.errors import UserError
 from nas.suites.ruler.suite import ORDER, TASKS, TEXT_TASKS, evaluate, haystack, share_of
-from nas.suites.sequences import TooShort
 from nas.suites.subject import Advance
 from tests.nas.suites.fakes import Answering, documents
 
@@ -63,7 +63,7 @@ def test_an_id_beyond_the_vocabulary_is_no_text() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(TooShort, match=r"suites.ruler.tasks=common_words: its shortest prompt and \d+ tokens"):
+    with pytest.raises(UserError, match="the shortest prompt and its output do not fit"):
         evaluate(
             Answering(str),
             "common_words",
@@ -74,6 +74,6 @@ def test_what_does_not_fit_is_refused() -> None:
             Vocabulary.of_bytes(),
             lambda count: None,
         )
-    with pytest.raises(TooShort, match=r"the test has no text for haystacks"):
+    with pytest.raises(UserError, match=r"the test has no text for haystacks"):
         haystack(documents(b"\n \n"), 0)
     assert {*ORDER} == {*TASKS, *TEXT_TASKS}
