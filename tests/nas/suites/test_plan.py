@@ -1,5 +1,6 @@
 """The plan: which results a run has at which lengths, and what decides them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +36,7 @@ def test_lengths_are_those_of_the_run_by_default(opened: OpenedRun) -> None:
     ]
 
 
-def test_what_decides_a_result_is_asked(opened: OpenedRun) -> None:
+def test_what_decides_a_result_is_asked(opened: OpenedRun, tmp_path: Path) -> None:
     def asked(suite: str, *given: str) -> list[dict[str, object]]:
         return [unit.asked for unit in Plan(opened, options("suites.lengths=[32]", *given)).units(suite)]
 
@@ -48,6 +49,16 @@ def test_what_decides_a_result_is_asked(opened: OpenedRun) -> None:
         f"suites.path={__file__}",
     ):
         assert asked("text") != asked("text", given)
+    text = tmp_path / "text.py"
+    text.write_text("def function(argument):\n    return argument\n\nimport this\n\ndef other():\n")
+    path = (f"suites.path={text}", f"suites.identifiers.path={text}")
+    before = [asked(suite, *path) for suite in ("text", "recall", "identifiers", "ruler")]
+    assert before == [asked(suite, *path) for suite in ("text", "recall", "identifiers", "ruler")]
+    text.write_text(text.read_text().replace("this", "that"))
+    os.utime(text, (0, 0))
+    after = [asked(suite, *path) for suite in ("text", "recall", "identifiers", "ruler")]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert before[3][0] == after[3][0]  # single_1 has no text
     assert asked("recall") != asked("recall", "suites.recall.ngram=3")
     assert asked("identifiers") != asked("identifiers", "suites.documents=whole")
     assert asked("ruler")[0] == asked("ruler", f"suites.path={__file__}")[0]  # single_1 has no text
