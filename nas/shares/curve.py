@@ -20,7 +20,7 @@ from nas.results.opened import OpenedRun, open_trained
 from nas.runs.decode import decode
 from nas.runs.folder import cannot_write, plain
 from nas.shares.figure import charts, table
-from nas.shares.points import TRAINED, Point, Wanted, measured, name
+from nas.shares.points import TRAINED, Point, Wanted, hash_of, measured, name
 
 POINTS, TABLE = "shares.json", "shares.md"
 """Files of the output folder."""
@@ -77,6 +77,7 @@ class _Measured:
     def __init__(self, data: OpenedRun, length_factor: int, path: Path, console: Console) -> None:
         self._data, self._factor, self._path, self._console = data, length_factor, path, console
         self._batches = data.task.validation_batches(length_factor)
+        self._sequences = hash_of(self._batches)
         self._known = _read(path)
 
     def all(self, shares: Sequence[float], others: Sequence[OpenedRun]) -> list[Point]:
@@ -89,7 +90,7 @@ class _Measured:
 
     def _point(self, wanted: Wanted) -> Point:
         """Return a point, from the file or measured; the file then has it."""
-        key = wanted.key(self._data, self._batches[0].tokens.shape[1])
+        key = wanted.key(self._sequences)
         found = next((point for point in self._known if point.key == key), None)
         if found is None:
             routing = TRAINED if wanted.share is None else f"at share={wanted.share:g}"
