@@ -35,6 +35,7 @@ def test_one_model_is_measured_at_several_shares(
     [
         ((), "run is missing; give the folder of a finished run"),
         (("run={run}",), "suite and share are missing; give one of them"),
+        (("run={run}", "suite=text"), "suite=text is no list; give suite=[text]."),
         (("run={run}", "share=[]"), "share=[] is empty; give at least one, or omit share"),
         (("run={run}", "share=[1.5]"), "share=[1.5] is not allowed; give a number from 0 to 1"),
         (("run={run}", "suite=[text]", "beside=[nowhere]"), "has no effect without share"),
