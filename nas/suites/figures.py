@@ -121,8 +121,8 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _curves(axes: Axes, results: Sequence[Result], name: str) -> None:
-    """Draw the curve of each length, with a band of one standard error."""
-    for place, result in enumerate(results):
+    """Draw the curve of each length, with a band of one standard error; short ones lie above, since all may agree."""
+    for place, result in reversed([*enumerate(results)]):
         segments = [one for one in result.curves[name] if math.isfinite(one.score.value)]
         x = [_middle(one) for one in segments]
         y = [one.score.value for one in segments]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.report.style import COLOURS
 from nas.suites.figures import draw, identifiers, ruler, text
 from nas.suites.result import Result, Score, Segment
 
@@ -15,6 +16,7 @@ def test_a_curve_has_a_band_and_the_training_length_is_marked() -> None:
     (axes,) = text(results, 16).axes
     drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines if line.get_marker() == "o"]
     assert drawn == [[0.5, 0.75]] * 2
+    assert axes.lines[1].get_color() == COLOURS[0]  # the shorter one, above the other
     legend = axes.get_legend()
     assert legend is not None
     assert [entry.get_text() for entry in legend.get_texts()] == ["32 tokens", "64 tokens"]
