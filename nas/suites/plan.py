@@ -1,4 +1,4 @@
-"""What the suites compute: a result for each suite, part and length, each with what it was asked with."""
+"""What the suites compute: a result for each suite, part and length, each with the settings that decide it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,14 +42,14 @@ class Unit:
         suite: name of the suite.
         part: task of the suite; "" if it has no parts.
         length: tokens of a sequence.
-        asked: all that decides the result, as plain values.
+        settings: everything that decides the result, as plain values.
         compute: function that computes the result.
     """
 
     suite: str
     part: str
     length: int
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     compute: Compute
 
     @property

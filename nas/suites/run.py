@@ -1,6 +1,6 @@
 """Run suites on a trained run: what is computed is kept at once, and the same command continues.
 
-The suites answer what a model can do with text, at lengths beyond its training too:
+The suites measure what a model can do with text, at lengths beyond its training too:
 
 - ``text``: bits per byte of held-out documents, by position; see `nas.suites.text`.
 - ``ruler``: tasks of RULER that need no download, with greedy decoding; see `nas.suites.ruler`.
