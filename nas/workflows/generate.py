@@ -1,6 +1,7 @@
 """A generation: the model of a finished run continues prompts."""
 
 import json
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -47,12 +48,14 @@ def generate(config: GenerateConfig, console: Console) -> int:
 
 def _continuation(stop: str | None, vocabulary: Vocabulary | None) -> Continuation:
     """Return an empty continuation that ends at a text, or at a token id if tokens are no text."""
+    if stop is None:
+        return IdContinuation() if vocabulary is None else TextContinuation(vocabulary)
     if vocabulary is not None:
         for given, meant in ESCAPES.items():
-            stop = None if stop is None else stop.replace(given, meant)
+            stop = stop.replace(given, meant)
         return TextContinuation(vocabulary, stop)
     try:
-        return IdContinuation(None if stop is None else int(stop))
+        return IdContinuation(int(stop))
     except ValueError as error:
         raise UserError(f"stop={stop} is a text, but the tokens of the run are no text; give a token id.") from error
 
@@ -87,5 +90,6 @@ class _Lines:
     def _print(self) -> None:
         prompt, own = self._prompts[self._printed], self._continuations[self._printed]
         line = {"prompt": prompt.text, "text": self._texts[self._printed], "finished": own.finished}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        is_utf = (sys.stdout.encoding or "").lower().startswith("utf")  # other encodings may lack a character
+        print(json.dumps(line, ensure_ascii=not is_utf), flush=True)
         self._printed += 1
