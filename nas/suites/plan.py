@@ -77,11 +77,7 @@ class Plan:
         self._sequences = cache(self._draw)
         packed = getattr(opened.config.data, "documents", JOINED) == PACKED
         self._kind = options.documents or (WHOLE if packed else JOINED)
-        if self._kind not in KINDS:
-            raise UserError(f"suites.documents={self._kind} is unknown; choose one of: {', '.join(KINDS)}.")
-        for task in options.ruler.tasks or ():
-            if task not in ruler.ORDER:
-                raise UserError(f"suites.ruler.tasks={task} is unknown; choose one of: {', '.join(ruler.ORDER)}.")
+        _check(options)
 
     @property
     def lengths(self) -> list[int]:
@@ -187,6 +183,18 @@ class Plan:
         if (found := identifiers.source_files(documents)) is None:
             raise UserError(f"{OWN_CODE}={path} has no Python or C source; give a file or folder with .py, .c or .h.")
         return found
+
+
+def _check(options: SuitesConfig) -> None:
+    """Raise a UserError for a word that is unknown, or a list without items."""
+    if options.documents not in (None, *KINDS):
+        raise UserError(f"suites.documents={options.documents} is unknown; choose one of: {', '.join(KINDS)}.")
+    for task in options.ruler.tasks or ():
+        if task not in ruler.ORDER:
+            raise UserError(f"suites.ruler.tasks={task} is unknown; choose one of: {', '.join(ruler.ORDER)}.")
+    for option, empty in (("lengths", options.lengths == []), ("ruler.tasks", options.ruler.tasks == [])):
+        if empty:
+            raise UserError(f"suites.{option}=[] is empty; give at least one, or omit suites.{option}.")
 
 
 def _no_text(opened: OpenedRun) -> str:

@@ -37,6 +37,8 @@ def test_one_model_is_measured_at_several_shares(
         (("run={run}",), "suite and share are missing; give one of them"),
         (("run={run}", "suite=text"), "suite=text is no list; give suite=[text]."),
         (("run={run}", "share=[]"), "share=[] is empty; give at least one, or omit share"),
+        (("run={run}", "suite=[ruler]", "suites.ruler.tasks=[]"), "suites.ruler.tasks=[] is empty; give at least one"),
+        (("run={run}", "suite=[text]", "suites.lengths=[]"), "suites.lengths=[] is empty; give at least one"),
         (("run={run}", "share=[1.5]"), "share=[1.5] is not allowed; give a number from 0 to 1"),
         (("run={run}", "suite=[text]", "beside=[nowhere]"), "has no effect without share"),
         (("run={run}", "share=[0.1]", "beside=[nowhere]"), "beside=nowhere: there is no such folder"),
