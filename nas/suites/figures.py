@@ -73,7 +73,8 @@ def identifiers(results: Sequence[Result], trained: int) -> Figure:
         figure, panels = _panels(2)
         for axes, measure in zip(panels, (ON_NAMES, ON_TOKENS), strict=True):
             _curves(axes, results, f"{measure} by distance")
-            axes.axhline(results[0].chance[measure], color=MUTED, linewidth=1, linestyle="--")
+            chance = results[-1].chance[measure]  # the longest sequences have the most names, the shortest maybe none
+            axes.axhline(chance, color=MUTED, linewidth=1, linestyle="--")
             _mark_length(axes, trained, "training length")
             axes.set_ylim(bottom=0)
             axes.set_xlabel("distance to the occurrence before, in tokens")
