@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, TextIO
@@ -25,6 +26,8 @@ from nas.runs.metrics import Metrics, is_finished, read_metrics
 SECONDS = "seconds.json"
 RATE = 228.0
 """Training steps a second of 15 processes on an H200, for models of 0.8 million parameters at 32 x 512 tokens."""
+PATIENCE = 10.0
+"""Seconds that a run has to save its checkpoint after the deadline."""
 
 
 def machine() -> str:
@@ -109,6 +112,10 @@ def execute(
             status = process.wait(left)
         except subprocess.TimeoutExpired as error:
             process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            if process.poll() is None:  # it has saved its checkpoint, and measures: a second signal ends that
+                process.send_signal(signal.SIGINT)
             if process.wait():
                 raise DeadlinePassed from error
             return
@@ -146,7 +153,7 @@ def run_once(
         ValueError: the metrics of the run are damaged or of another version.
     """
     times = folder / SECONDS
-    if not _finished(folder):
+    if newest_finished(folder) is None:
         stopped = next((run for run in _newest_first(folder, CONFIG) if checkpoints.newest(run)), None)
         options = [*command[1:], f"output={folder}"] if stopped is None else [f"resume={stopped}"]
         full = [sys.executable, "-m", command[0], *options]
@@ -166,13 +173,14 @@ def run_once(
 
 def finished_run(folder: Path) -> Path:
     """Return the newest finished run below a folder; raise FileNotFoundError without one."""
-    if runs := _finished(folder):
-        return runs[0]
+    if (run := newest_finished(folder)) is not None:
+        return run
     raise FileNotFoundError(f"{folder} has no finished run.")
 
 
-def _finished(folder: Path) -> list[Path]:
-    return [run for run in _newest_first(folder, METRICS) if is_finished(run)]
+def newest_finished(folder: Path) -> Path | None:
+    """Return the newest finished run below a folder; None without one."""
+    return next(filter(is_finished, _newest_first(folder, METRICS)), None)
 
 
 def _newest_first(folder: Path, holding: str) -> list[Path]:
@@ -187,7 +195,7 @@ def threads(workers: int) -> dict[str, str]:
 
 def unfinished(folders: Sequence[Path]) -> int:
     """Return the number of folders without a finished run."""
-    return sum(not _finished(folder) for folder in folders)
+    return sum(newest_finished(folder) is None for folder in folders)
 
 
 def run_all(

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 from rich.console import Console, RenderableType
@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from nas.distributed.launch import launched
@@ -41,6 +42,16 @@ def console_of_command() -> Console:
 def say(console: Console, sentence: str) -> None:
     """Print a sentence without markup and without line breaks, so that paths in it stay whole."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def terminal_table(rows: Sequence[Mapping[str, str]], title: str, caption: str, first_bold: bool = False) -> Table:
+    """Return a table for a terminal, from text by column; columns are aligned to the right, except the first."""
+    made = Table(title=title, caption=caption)
+    for place, column in enumerate(rows[0]):
+        made.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        made.add_row(*row.values(), style="bold" if first_bold and row is rows[0] else "")
+    return made
 
 
 class Bars(Progress):

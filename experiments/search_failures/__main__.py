@@ -7,7 +7,8 @@
 Each run is an ordinary search with the options of its task and its remedy. Remedies are combined by a plus sign. All
 remedies run with one seed before the next seed begins, so that a study that is stopped has a table of fewer seeds.
 Runs whose figures are in the JSON file beside the table are not repeated, even if their folders are gone. Stopped runs
-are resumed. At the deadline runs save a checkpoint and stop. The options are in config.yaml beside this file.
+are resumed. At the deadline runs save a checkpoint and stop. The tables have all finished runs, after Ctrl-C too. The
+options are in config.yaml beside this file.
 
 On one GPU start NVIDIA's Multi-Process Service first (nvidia-cuda-mps-control -d), see experiments/token_vs_hand.
 """
@@ -21,13 +22,15 @@ from typing import Any
 
 import yaml
 
-from experiments.runs import DeadlinePassed, RunsFailed, deadline_in, finished_run, machine, run_all, status_of
+from experiments.runs import DeadlinePassed, RunsFailed, deadline_in, machine, newest_finished, run_all, status_of
 from experiments.search_failures.results import read, report, seed_of, write
+from nas.errors import INTERRUPTED
 from nas.runs.folder import Run
 from nas.runs.history import history
+from nas.runs.metrics import read_metrics
 
 HERE = Path(__file__).parent
-SEARCH = ("nas.search", "+space=token_hybrid")
+SPACE = "+space="
 
 
 def main() -> int:
@@ -67,39 +70,47 @@ def main() -> int:
         if seed not in {one.seed for one in found.get(task, {}).get(remedy, [])}
     }
     commands = {
-        folder: [*SEARCH, *options_of(study, task, remedy, given.smoke), *given.overrides, f"seed={seed}"]
+        folder: ["nas.search", *options_of(study, task, remedy, given.smoke), *given.overrides, f"seed={seed}"]
         for (task, remedy, seed), folder in places.items()
     }
     failed: list[Path] = []
+    stopped = False
     try:
-        done = run_all(
+        run_all(
             commands,
             given.workers,
             {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
             deadline_in(given.deadline),
         )
-    except DeadlinePassed as error:
-        done = error.done
+    except DeadlinePassed:
+        pass
+    except KeyboardInterrupt:
+        stopped = True
     except RunsFailed as error:
-        done, failed = error.done, error.failed
+        failed = error.failed
+    done = 0
     for (task, remedy, seed), folder in places.items():
-        if folder in done:
-            made = seed_of(seed, done[folder].metrics, history(Run(finished_run(folder))))
+        if (run := newest_finished(folder)) is not None:
+            made = seed_of(seed, read_metrics(run), history(Run(run)))
             found.setdefault(task, {}).setdefault(remedy, []).append(made)
+            done += 1
     others = f", options of every run: {' '.join(options)}" if options else ""
     text = report(found) + f"\n{machine()}, {given.workers} runs at a time{others}.\n"
     given.table.write_text(text, encoding="utf-8")
     write(kept, found, options)
     print(text)
-    print(f"written to {given.table} and {kept}; {len(done)} of {len(commands)} missing runs are made")
+    print(f"written to {given.table} and {kept}; {done} of {len(commands)} missing runs are made")
     print(*(f"{folder}: failed, see {folder / 'log.txt'}" for folder in failed), sep="\n", file=sys.stderr)
-    return 1 if failed else 0
+    return INTERRUPTED if stopped else 1 if failed else 0
 
 
 def options_of(study: dict[str, Any], task: str, remedy: str, smoke: bool) -> list[str]:
-    """Return the options of a search: of the study, the task, the small model if wanted, and the remedy's parts."""
+    """Return the options of a search: its space, of the study, the task, the small model if wanted, and the remedy."""
     own = [option for part in remedy.split("+") for option in study["remedies"][part]]
-    return [*study["common"], *study["tasks"][task], *(study["smoke"]["options"] if smoke else []), *own]
+    spaces = [option for option in own if option.startswith(SPACE)] or [f"{SPACE}token_hybrid"]
+    small = study["smoke"]["options"] if smoke else []
+    rest = [option for option in own if not option.startswith(SPACE)]
+    return [spaces[-1], *study["common"], *study["tasks"][task], *small, *rest]
 
 
 if __name__ == "__main__":

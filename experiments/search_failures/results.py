@@ -16,17 +16,20 @@ from nas.runs.metrics import Metrics
 
 WITHIN = 0.02
 """Largest distance from the best seed of a task at which a seed counts as succeeded, in units of the quality."""
+LEARNT = 0.1
+"""Loss at which a task counts as learnt, as a fraction of the first loss."""
 FEW = 2e-3
 """Running softmax share below which a layer has dropped its chunks."""
 ABOUT = (
     "A seed succeeds if its quality at the training length is within 0.02 of the best seed of the task, over all "
-    "remedies. The share is the mean over seeds. The last column counts failed seeds whose search says so itself, and "
-    "after the plus sign succeeded seeds that say so."
+    "remedies. The share is the mean over seeds. The task is learnt at the first logged step whose loss is at most a "
+    "tenth of the first; a seed that never learns it counts as the latest in the median. The last column counts failed "
+    "seeds whose search says so itself, and after the plus sign succeeded seeds that say so."
 )
 LOST = (
-    "Routing begins after so many steps. The loss leaves its level at the step from which its average stays above its "
-    "lowest value by 2 % of the first loss; a dash: it never does, linear attention had learnt the task imprecisely. A "
-    "layer drops its chunks at the step from which its running softmax share stays below 0.002."
+    "The task is learnt, and routing begins, after so many steps. The loss leaves its level at the step from which its "
+    "average stays above its lowest value by 2 % of the first loss; a dash: it never does, linear attention had learnt "
+    "the task imprecisely. A layer drops its chunks at the step from which its running softmax share stays below 0.002."
 )
 
 
@@ -41,6 +44,7 @@ class Seed:
         share: softmax share at the training length.
         says_so: whether the search says that it has failed.
         began: steps before routing began; None if it never did.
+        learnt_at: first logged step whose loss is at most a tenth of the first loss; None if it never is.
         lowest_loss: lowest logged loss.
         left_at: step from which the loss stays above its lowest level; None if it never does.
         dropped_at: step from which each routed layer keeps almost no chunk, by layer; layers that keep chunks are left
@@ -53,6 +57,7 @@ class Seed:
     share: float
     says_so: bool
     began: int | None
+    learnt_at: int | None
     lowest_loss: float
     left_at: int | None
     dropped_at: dict[int, int]
@@ -109,10 +114,17 @@ def seed_of(seed: int, metrics: Metrics, logged: Logged) -> Seed:
         share=0.0 if math.isnan(own.share) else own.share,
         says_so=metrics.failure is not None,
         began=metrics.budget.dense_steps,
+        learnt_at=_learnt_at(logged),
         lowest_loss=min((row["loss"] for row in logged if "loss" in row), default=math.nan),
         left_at=loss_left_at(logged),
         dropped_at={layer: step for layer, step in dropped.items() if step is not None},
     )
+
+
+def _learnt_at(logged: Logged) -> int | None:
+    """Return the first logged step whose loss is low enough; None if no loss is."""
+    losses = [(int(row["step"]), row["loss"]) for row in logged if "loss" in row]
+    return next((step for step, loss in losses if loss <= LEARNT * losses[0][1]), None)
 
 
 def _stays_below(limit: float, name: str, logged: Logged) -> int | None:
@@ -151,6 +163,7 @@ def _row(remedy: str, seeds: Sequence[Seed], best: float) -> dict[str, str]:
         f"median at {far}x": number(median(seed.quality[far] for seed in seeds)),
         f"worst at {far}x": number(pick(seed.quality[far] for seed in seeds)),
         "share": number(fmean(seed.share for seed in seeds)),
+        "median step learnt": _step(sorted(seed.learnt_at or math.inf for seed in seeds)[len(seeds) // 2]),
         "says so": f"{sum(seed.says_so for seed in bad)} of {len(bad)} + {sum(seed.says_so for seed in good)}",
     }
 
@@ -163,6 +176,7 @@ def _lost(remedy: str, seed: Seed) -> dict[str, str]:
         "quality": number(seed.quality[1]),
         "farthest": f"{number(seed.quality[far])} at {far}x",
         "share": number(seed.share),
+        "learnt": _step(seed.learnt_at),
         "routing begins": _step(seed.began),
         "lowest loss": number(seed.lowest_loss),
         "loss leaves its level": _step(seed.left_at),
@@ -171,5 +185,5 @@ def _lost(remedy: str, seed: Seed) -> dict[str, str]:
     }
 
 
-def _step(step: int | None) -> str:
-    return MISSING if step is None else str(step)
+def _step(step: float | None) -> str:
+    return MISSING if step is None or step == math.inf else str(step)

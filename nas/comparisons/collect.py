@@ -82,7 +82,7 @@ def _trained(jobs: Jobs, job: Job, run: Run, timing: Mapping[str, float]) -> Tra
         planted=None if retrieving is None else {"precision": retrieving.precision, "recall": retrieving.recall},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
-        training_flops=_training_flops(metrics, logged, None if job.searches else architecture, contender, length)
+        training_flops=_training_flops(metrics, logged, architecture, contender, length, job.searches)
         + (0.0 if searches is None else _search_flops(searches, contender, length)),
         layers=tuple(architecture.to_dict()["layers"]),
         prefill_seconds=timing.get("prefill"),
@@ -100,15 +100,18 @@ def _architecture(contender: Contender, run: Run) -> Architecture:
 
 def _search_flops(run: Run, contender: Contender, length: int) -> float:
     """Return the training FLOPs of the search of a contender whose answer was then trained from scratch."""
-    return _training_flops(read_metrics(run.path), history(run), None, contender, length)
+    return _training_flops(
+        read_metrics(run.path), history(run), _architecture(contender, run), contender, length, searches=True
+    )
 
 
 def _training_flops(
     metrics: Metrics,
     logged: list[dict[str, float]],
-    architecture: Architecture | None,
+    architecture: Architecture,
     contender: Contender,
     length: int,
+    searches: bool,
 ) -> float:
     """Return the training FLOPs of a run, at the mean softmax share during training; at the final one without it.
 
@@ -117,18 +120,19 @@ def _training_flops(
     Args:
         metrics: metrics of the finished run.
         logged: logged scalars of the run by step.
-        architecture: the trained architecture; None for a search.
+        architecture: the trained architecture, or the one that the search found.
         contender: contender of the run.
         length: length of a training sequence.
+        searches: whether the run is a search. It trains what it selects alone from ``searcher.select_at`` on.
     """
     mean = mean_share(logged)
-    if architecture is None:
+    found = {layer: fmean(heads) for layer, heads in shares_at(metrics.learnt, length, length).items()}
+    shares = {layer: own if mean is None else mean for layer, own in found.items()}
+    each: float = training_flops_per_token(architecture, shares, length)
+    if searches:
         assert contender.search is not None
-        relaxation = contender.search.relaxation
+        relaxation, part = contender.search.relaxation, contender.search.searcher.select_at
         computed = partial(computed_options, relaxation=relaxation.name, pairs=relaxation.pairs)
-        each = search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
-    else:
-        found = {layer: fmean(heads) for layer, heads in shares_at(metrics.learnt, length, length).items()}
-        shares = {layer: own if mean is None else mean for layer, own in found.items()}
-        each = training_flops_per_token(architecture, shares, length)
+        supernet = search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
+        each = part * supernet + (1 - part) * each if part < 1 else supernet
     return metrics.training_tokens * each

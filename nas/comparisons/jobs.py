@@ -93,6 +93,7 @@ class Jobs:
         self._tuning = [Job(one, rate, seed, True) for seed, one, rate in product(self._seeds, tuned, self._rates)]
         self._begun: set[str] = set()
         self._results: dict[str, Run] = {}
+        self._merits: dict[Path, float] = {}
         self._added: list[Job] = []
         self.done = {job.name for job in self._known() if self.result(job) is not None}
         self.failed: set[str] = set()
@@ -166,7 +167,10 @@ class Jobs:
         runs = [run for run in found if run is not None]
         if len(runs) < len(found):
             return None
-        return OVER_SEEDS[self.config.tuned_by]([_mean_merit(run.path) for run in runs])
+        for run in runs:
+            if run.path not in self._merits:
+                self._merits[run.path] = _mean_merit(run.path)
+        return OVER_SEEDS[self.config.tuned_by]([self._merits[run.path] for run in runs])
 
     def best_rate(self, contender: Contender) -> float | None:
         """Return the learning rate with the highest merit, the smallest of equals; None before it is known."""

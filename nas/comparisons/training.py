@@ -12,6 +12,7 @@ from nas.cli.checks import check
 from nas.comparisons.jobs import SELECTION
 from nas.config import SearchConfig, TrainConfig
 from nas.data import byte_lengths_of
+from nas.data.batch import selection_of
 from nas.errors import INTERRUPTED, UserError
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
@@ -88,6 +89,6 @@ def _merit(module: TrainingModule, trained: Discretised, factor: int) -> float:
     """Return the merit of a trained model on selection batches of a length, which reported figures do not use."""
     task, count = module.task, module.config.data.validation_batches
     with module.autocast():
-        batches = task.selection_batches(count) if factor == 1 else task.selection_batches(count, factor)
+        batches = selection_of(task, count, factor)
         result = evaluate(trained.model, batches, task.quality, trained.policy, byte_lengths=byte_lengths_of(task))
     return merit(task.quality, result.quality, result.loss)

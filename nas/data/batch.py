@@ -108,8 +108,8 @@ class Task(Protocol):
 
     A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`. A task
     may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`. A task
-    whose tokens are pieces of text may have ``byte_lengths``, see `byte_lengths_of`, the methods ``token_texts`` and
-    ``encode``, see `nas.data.corpus`, and ``vocabulary``, a `nas.data.shards.vocabulary.Vocabulary`.
+    whose tokens are pieces of text may have ``byte_lengths``, see `byte_lengths_of`, and ``vocabulary``, see
+    `nas.data.shards.vocabulary.vocabulary_of`.
     """
 
     name: str
@@ -154,6 +154,14 @@ def chance_of(task: Task) -> float | None:
     """
     chance: Callable[[], float] | None = getattr(task, "chance", None)
     return None if chance is None else chance()
+
+
+def selection_of(task: Task, count: int, length_factor: int) -> list[Batch]:
+    """Return the batches for selection of a task at a multiple of its length.
+
+    At its length it may be a task whose method has no ``length_factor``; see `Task.selection_batches`.
+    """
+    return task.selection_batches(count) if length_factor == 1 else task.selection_batches(count, length_factor)
 
 
 def byte_lengths_of(task: Task) -> Tensor | None:

@@ -7,7 +7,7 @@ between Python versions: compare metrics on it only within one installation.
 import hashlib
 import os
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nas.config import COLUMN, MAX_BYTES
-from nas.data.batch import BYTE, Part, Task, token_of
+from nas.data.batch import Part
 from nas.data.files import File, list_files, read_text
 from nas.errors import UserError
 
@@ -157,46 +157,6 @@ class Corpus:
 def windows(text: Tensor, starts: Tensor, length: int) -> Tensor:
     """Return [B, length + 1] bytes from each start on: a sequence, and the target of its last byte."""
     return text[starts[:, None] + torch.arange(length + 1)]
-
-
-def token_texts(task: Task, tokens: Sequence[int]) -> list[str]:
-    """Return the texts of consecutive tokens of a task; bytes are decoded, see `byte_texts`.
-
-    A task whose characters may be spread over several tokens has a method ``token_texts`` of its own.
-    """
-    own: Callable[[Sequence[int]], list[str]] | None = getattr(task, "token_texts", None)
-    if own is not None:
-        return own(tokens)
-    return byte_texts(tokens) if token_of(task) == BYTE else [task.token_text(token) for token in tokens]
-
-
-def encoded(task: Task, text: bytes) -> list[int] | None:
-    """Return the tokens of a text for a model of the task; None if its tokens are no text."""
-    own: Callable[[bytes], list[int] | None] | None = getattr(task, "encode", None)
-    if own is not None:
-        return own(text)
-    return list(text) if token_of(task) == BYTE else None
-
-
-CONTINUATION = ""
-"""Text of a byte that belongs to the character on an earlier byte; pages draw a mark for it."""
-
-
-def byte_texts(values: Sequence[int]) -> list[str]:
-    r"""Return the text of each byte of a sequence: a character of several bytes stands on its first one.
-
-    Bytes that are not UTF-8, such as those of a character that the end cuts, are shown like `byte_text`.
-
-    >>> byte_texts("für 三".encode())
-    ['f', 'ü', '', 'r', '·', '三', '', '']
-    """
-    texts: list[str] = []
-    for character in bytes(values).decode("utf-8", "surrogateescape"):
-        if character.isascii() or "\udc80" <= character <= "\udcff":
-            texts.append(byte_text(ord(character) & 0xFF))
-        else:
-            texts += [character, *[CONTINUATION] * (len(character.encode()) - 1)]
-    return texts
 
 
 def byte_text(byte: int) -> str:

@@ -12,6 +12,7 @@ from nas.data.seeding import generator
 from nas.data.shards.corpora import LEAST, Corpora, Parts, unknown_token
 from nas.data.shards.order import Mixture, permuted
 from nas.data.shards.span import Span
+from nas.data.shards.vocabulary import token_texts
 from nas.errors import UserError
 
 JOINED, PACKED = "joined", "packed"
@@ -125,18 +126,7 @@ class Tokens:
 
     def token_text(self, token: int) -> str:
         """Return the text of a token by itself; its number if the vocabulary is not known."""
-        return self.token_texts([token])[0]
-
-    def token_texts(self, tokens: Sequence[int]) -> list[str]:
-        """Return the texts of consecutive tokens, in which a character may be spread over several tokens."""
-        if self.vocabulary is None:
-            return [str(token) for token in tokens]
-        known = [token if token < self.vocabulary.size else self.vocabulary.end for token in tokens]
-        return self.vocabulary.texts(known)
-
-    def encode(self, text: bytes) -> list[int] | None:
-        """Return the tokens of a text; None if the vocabulary is not known."""
-        return None if self.vocabulary is None else self.vocabulary.encode(text)
+        return str(token) if self.vocabulary is None else token_texts(self, [token])[0]
 
     def chance(self) -> float:
         """Return the quality of a model that knows only how frequent each validation token is."""

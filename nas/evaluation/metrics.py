@@ -84,7 +84,24 @@ def quality_by_sequence(
 
 
 FIRST_SEGMENT = 16
-"""Tokens in the first segment of `loss_by_position`."""
+"""Tokens in the first segment of positions or distances."""
+
+
+def segment_ends(length: int, parts: int = 1) -> list[int]:
+    """Return the ends of segments of ``length`` tokens: 16, 32, 64 and so on, the last at the end.
+
+    Args:
+        length: number of tokens.
+        parts: number of segments between a power of two and the next.
+
+    >>> segment_ends(100), segment_ends(40, 2)
+    ([16, 32, 64, 100], [16, 23, 32, 40])
+    """
+    ends, index = [], 0
+    while (end := round(FIRST_SEGMENT * 2 ** (index / parts))) < length:
+        ends.append(end)
+        index += 1
+    return [*ends, length]
 
 
 def loss_by_position(
@@ -92,8 +109,7 @@ def loss_by_position(
 ) -> list[tuple[int, float]]:
     """Return the mean loss by position in the context: for each segment, its end and the loss in nats.
 
-    Segments end at 16 tokens, 32, 64, and so on. The last ends at the end of the sequence. Segments without scored
-    tokens are left out.
+    The segments are those of `segment_ends`. Segments without scored tokens are left out.
 
     Args:
         loss: [n] loss of each scored token, in nats.
@@ -101,16 +117,15 @@ def loss_by_position(
         length: length of the sequences in tokens.
         lengths: [n] bytes of each scored token, for the loss of a byte; None for the loss of a token.
     """
-    segments, start, end = [], 0, FIRST_SEGMENT
-    while start < length:
-        end = min(end, length)
+    ends = segment_ends(length)
+    segments = []
+    for start, end in zip([0, *ends], ends, strict=False):
         inside = (start <= position) & (position < end)
         within = loss[inside]
         size = len(within) if lengths is None else int(lengths[inside].sum())
         if size:
             mean = within.mean().item()
             segments.append((end, mean if lengths is None else mean * len(within) / size))
-        start, end = end, 2 * end
     return segments
 
 

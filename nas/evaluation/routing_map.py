@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nas.data import Batch, Task
 from nas.data.batch import planted_chunks
-from nas.data.corpus import token_texts
+from nas.data.shards.vocabulary import token_texts
 from nas.evaluation.attention_readers import Readers, readers_of_chunks
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import LayerChoice, Policy, Routing, TokenMixer, kept_weight

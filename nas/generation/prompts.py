@@ -27,7 +27,7 @@ def read_prompts(config: GenerateConfig, vocabulary: Vocabulary | None, task: st
 
     Args:
         config: options of the command.
-        vocabulary: vocabulary of the run; None if prompts are token ids.
+        vocabulary: vocabulary of the tokens; None if prompts are token ids.
         task: name of the task of the run.
         vocab_size: number of token ids of the model.
 

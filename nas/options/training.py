@@ -29,6 +29,12 @@ class SearcherConfig:
     """The searcher, which selects the architecture; see `nas.searchers`."""
 
     name: str = option("searcher, which `searcher=` selects")
+    select_at: float = option(
+        "fraction of training after which the architecture is selected and the rest trains it alone; 1: at the end",
+        default=1.0,
+        above=0,
+        at_most=1,
+    )
 
 
 @dataclass
@@ -37,6 +43,12 @@ class RandomConfig(SearcherConfig):
 
     evaluations: int = option("architectures to score; a smaller space is scored completely", at_least=1, ceiling=10**7)
     batches: int = option("batches that each architecture is scored on", at_least=1, ceiling=10**6)
+    tolerance: float | None = option(
+        "standard errors by which the cheapest architecture may be worse than the best; null: the best is selected",
+        default=None,
+        at_least=0,
+        ceiling=1e3,
+    )
 
 
 @dataclass

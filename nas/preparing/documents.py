@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nas.data.encodings import encoding_of, not_text
+from nas.data.encodings import Names, encoding_of, not_text
 from nas.data.tables import LONGEST, ROWS, json_rows, parquet_file, parquet_rows, too_long
 from nas.preparing.pieces import NAMES, Piece, splits_of
 
@@ -25,8 +25,14 @@ NEAR = 2**12
 """Bytes at the end of a part in which a boundary is looked for first."""
 
 
-def documents(root: str, piece: Piece, column: str) -> Iterator[Iterable[bytes]]:
+def documents(root: str, piece: Piece, column: str, names: Names = NAMES) -> Iterator[Iterable[bytes]]:
     """Yield the documents of a piece, each as blocks of UTF-8 bytes to be read before the next document.
+
+    Args:
+        root: folder of the file.
+        piece: the piece.
+        column: column of a table that has the text.
+        names: options that messages name.
 
     Raises:
         UserError: a row is not text, or does not fit in memory.
@@ -34,15 +40,16 @@ def documents(root: str, piece: Piece, column: str) -> Iterator[Iterable[bytes]]
     """
     path = Path(root, piece.name)
     if piece.kind == "text":
-        yield _text(path)
+        yield _text(path, names)
     elif piece.kind == "json":
-        yield from ([_bytes_of(text)] for text in json_rows(path, column, NAMES, piece.start, piece.stop))
+        yield from ([_bytes_of(text)] for text in json_rows(path, column, names, piece.start, piece.stop))
     else:
         rows = max(1, min(ROWS, BLOCK * (piece.stop - piece.start) // piece.size))
-        texts = _parquet(path, piece, column, rows) if piece.kind == "parquet" else _rows(root, piece, column, rows)
+        parquet = piece.kind == "parquet"
+        texts = _parquet(path, piece, column, rows, names) if parquet else _rows(root, piece, column, rows)
         for number, text in enumerate(texts):
             if len(text) > LONGEST:
-                raise too_long(path, f"number {number:,}", NAMES)
+                raise too_long(path, f"number {number:,}", names)
             yield [text]
 
 
@@ -86,7 +93,7 @@ def _boundary(text: bytes, start: int, stop: int) -> int:
     return cut
 
 
-def _text(path: Path) -> Iterator[bytes]:
+def _text(path: Path, names: Names) -> Iterator[bytes]:
     """Yield a text file in blocks, re-encoded as UTF-8 if it begins with another mark; invalid bytes are kept."""
     with open(path, "rb") as opened:
         first = opened.read(BLOCK)
@@ -101,7 +108,7 @@ def _text(path: Path) -> Iterator[bytes]:
             for block in chain([first], blocks, [b""]):
                 yield decoder.decode(block, final=not block).encode()
         except UnicodeError as error:
-            raise not_text(path, f"bytes that are not {encoding.upper()}", NAMES) from error
+            raise not_text(path, f"bytes that are not {encoding.upper()}", names) from error
 
 
 def _bytes_of(text: str) -> bytes:
@@ -112,9 +119,9 @@ def _bytes_of(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _parquet(path: Path, piece: Piece, column: str, rows: int) -> Iterator[bytes]:
-    with parquet_file(path, NAMES) as table:
-        for texts in parquet_rows(table, path, column, NAMES, range(piece.start, piece.stop), rows):
+def _parquet(path: Path, piece: Piece, column: str, rows: int, names: Names) -> Iterator[bytes]:
+    with parquet_file(path, names) as table:
+        for texts in parquet_rows(table, path, column, names, range(piece.start, piece.stop), rows):
             yield from texts
 
 

@@ -89,7 +89,12 @@ def plan(config: PrepareConfig) -> Plan:
         names = [name for name in list_names(root) if saved or _is_wanted(name, config)]
         root = os.path.dirname(root) if alone else root
         known = [_File.of(root, name) for name in names]
-        pieces = list(_of_data_set(root, config.column) if saved else _of_files(root, known, config))
+        if saved:
+            pieces = list(_of_data_set(root, config.column))
+        else:
+            pieces = [
+                one for file in known for one in of_file(root, file.name, file.size, config.column, config.shard_bytes)
+            ]
     except FileNotFoundError as error:
         raise UserError(f"input={config.input}: there is no {error.filename!r}; give a file or folder.") from error
     except OSError as error:
@@ -112,27 +117,39 @@ def _is_wanted(name: str, config: PrepareConfig) -> bool:
     return included and not any(fnmatchcase(name, pattern) for pattern in config.exclude)
 
 
-def _of_files(root: str, known: Sequence[_File], config: PrepareConfig) -> Iterator[Piece]:
-    """Yield the pieces of files; JSON Lines and Parquet files are split, so that several workers read one."""
-    for name, size, _ in known:
-        path = Path(root, name)
-        ending = path.suffix.lower()
-        if ending in JSON_LINES:
-            with open(path, "rb") as opened:
-                splits = encoding_of(opened.read(4)).startswith("utf-8")
-            step = min(SMALL, config.shard_bytes) if splits else max(size, 1)
-            for start in range(0, size, step):
-                stop = min(start + step, size)
-                yield Piece("json", name, start, stop, stop - start)
-        elif ending == PARQUET_ENDING:
-            yield from _of_parquet(path, name, config.column)
-        else:
-            yield Piece("text", name, 0, size, size)
+def of_file(root: str, name: str, size: int, column: str, most: int = SMALL, names: Names = NAMES) -> Iterator[Piece]:
+    """Yield the pieces of a file; JSON Lines and Parquet files are split, so that several workers read one.
+
+    Args:
+        root: folder of the file.
+        name: path of the file inside the folder.
+        size: bytes of the file.
+        column: column of a table that has the text.
+        most: largest number of bytes of a piece of JSON Lines, if it is less than `SMALL`.
+        names: options that messages name.
+
+    Raises:
+        UserError: a Parquet file is damaged, or has no such column of text.
+        OSError: the file cannot be read.
+    """
+    path = Path(root, name)
+    ending = path.suffix.lower()
+    if ending in JSON_LINES:
+        with open(path, "rb") as opened:
+            splits = encoding_of(opened.read(4)).startswith("utf-8")
+        step = min(SMALL, most) if splits else max(size, 1)
+        for start in range(0, size, step):
+            stop = min(start + step, size)
+            yield Piece("json", name, start, stop, stop - start)
+    elif ending == PARQUET_ENDING:
+        yield from _of_parquet(path, name, column, names)
+    else:
+        yield Piece("text", name, 0, size, size)
 
 
-def _of_parquet(path: Path, name: str, column: str) -> Iterator[Piece]:
-    with parquet_file(path, NAMES) as table:
-        check_column(table, path, column, NAMES)
+def _of_parquet(path: Path, name: str, column: str, names: Names) -> Iterator[Piece]:
+    with parquet_file(path, names) as table:
+        check_column(table, path, column, names)
         index = [table.metadata.schema.column(own).path for own in range(table.metadata.num_columns)].index(column)
         for group in range(table.num_row_groups):
             size = table.metadata.row_group(group).column(index).total_uncompressed_size

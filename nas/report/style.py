@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nas.files.saving import replacing
@@ -51,6 +52,23 @@ def plain_style(style: dict[Any, Any] | None = None) -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style or {})
         yield
+
+
+def mark_training_length(axes: Axes, length: int) -> None:
+    """Mark the training length on a horizontal axis of tokens if it is in the range of the axis."""
+    if axes.get_xlim()[1] < length:
+        return
+    axes.axvline(length, color=MUTED, linewidth=1, linestyle=":", zorder=1.5)
+    axes.annotate(
+        "training length",
+        xy=(length, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        color=MUTED,
+        fontsize=9,
+    )
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

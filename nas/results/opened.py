@@ -8,9 +8,7 @@ import torch
 from nas.cli.checks import check_values
 from nas.config import RunConfig, restore
 from nas.data import Batch, Task, build_task
-from nas.data.batch import BYTE, token_of
 from nas.data.seeding import generator
-from nas.data.shards.vocabulary import Vocabulary
 from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.files.checksums import digest
@@ -63,18 +61,10 @@ class OpenedRun(NamedTuple):
         return digest(self.run.path / WEIGHTS)
 
     @property
-    def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary of the tokens; None if tokens are no text, or of an unknown tokenizer."""
-        if token_of(self.task) == BYTE:
-            return Vocabulary.of_bytes()
-        found: Vocabulary | None = getattr(self.task, "vocabulary", None)
-        return found
-
-    @property
     def tokens(self) -> str:
         """What the tokens of the run are, as text for messages; equal for runs with the same tokens."""
-        tokenizer: str | None = getattr(self.task, "tokenizer", None)
-        of = "" if tokenizer is None else f" of the tokenizer {tokenizer[:SHOWN]}"
+        tokenizer = getattr(self.task, "tokenizer", None)
+        of = f" of the tokenizer {tokenizer[:SHOWN]}" if isinstance(tokenizer, str) else ""
         return f"{self.task.name} with {self.task.vocab_size} token ids{of}"
 
     @property

@@ -8,7 +8,7 @@ import torch
 from nas.config import VisualizeConfig
 from nas.data import Batch, Task, byte_lengths_of
 from nas.data.batch import BYTE, token_of
-from nas.data.corpus import encoded
+from nas.data.shards.vocabulary import vocabulary_of
 from nas.errors import UserError
 from nas.evaluation.routing_map import RoutingMap, routing_map
 from nas.files.lock import in_use
@@ -47,7 +47,8 @@ def _sequence(config: VisualizeConfig, viewed: OpenedRun) -> tuple[Batch, list[s
     if config.text is None and config.prompt is None:
         return viewed.validation, []
     option = f"text={config.text}" if config.text is not None else "prompt"
-    if encoded(viewed.task, b"") is None:
+    vocabulary = vocabulary_of(viewed.task)
+    if vocabulary is None:
         raise UserError(
             f"{option} is a text, but the tokens of {viewed.task.name} are no text; give a run on data needle, text or "
             "tokens, or omit text and prompt to show a sequence of the task."
@@ -56,7 +57,7 @@ def _sequence(config: VisualizeConfig, viewed: OpenedRun) -> tuple[Batch, list[s
         raise UserError(
             f"{option} needs a trained model, but {viewed.run.path} has no weights yet; finish the run first."
         )
-    given = encoded(viewed.task, _bytes(config, viewed.task))
+    given = vocabulary.encode(_bytes(config, viewed.task))
     if not given:
         raise UserError(f"{option} is empty; give at least one character.")
     tokens = torch.tensor(given[: config.tokens])[None]
@@ -84,8 +85,9 @@ def _check_same_tokens(config: VisualizeConfig, first: OpenedRun, other: OpenedR
     if config.text is None and config.prompt is None:
         same = first.tokens == other.tokens
     else:
-        same = first.task.vocab_size == other.task.vocab_size
-        same = same and encoded(first.task, PROBE) == encoded(other.task, PROBE)
+        vocabularies = [vocabulary_of(one.task) for one in (first, other)]
+        probe = [None if own is None else own.encode(PROBE) for own in vocabularies]
+        same = first.task.vocab_size == other.task.vocab_size and probe[0] == probe[1]
     if not same:
         raise UserError(
             f"compare={config.compare} was trained on {other.tokens}, but run={config.run} on {first.tokens}; give two "

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.budget.cost import LONG
-from nas.console import say
+from nas.console import say, terminal_table
 from nas.evaluation.metrics import DIRECTION
 from nas.report.units import number
 from nas.results.controls import FOUND
@@ -30,13 +30,8 @@ def table(metrics: Metrics) -> Table:
     others = "as other architectures" if metrics.learnt.name == FOUND else "under other routings"
     title = f"The same weights {others}" if metrics.controls else "The trained model"
     chance = "" if metrics.chance is None else f"; chance: {number(metrics.chance)}"
-    made = Table(title=title, caption=f"{metrics.quality.replace('_', ' ')}: {DIRECTION[metrics.quality]}{chance}")
-    shown = cells(metrics)
-    for place, column in enumerate(shown[0]):
-        made.add_column(column, justify="right" if place else "left")
-    for row in shown:
-        made.add_row(*row.values(), style="bold" if row is shown[0] and metrics.ahead else "")
-    return made
+    caption = f"{metrics.quality.replace('_', ' ')}: {DIRECTION[metrics.quality]}{chance}"
+    return terminal_table(cells(metrics), title, caption, first_bold=metrics.ahead)
 
 
 def sentences(metrics: Metrics) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from nas.data import Task
 from nas.data.batch import planted_chunks
-from nas.data.corpus import token_texts
+from nas.data.shards.vocabulary import token_texts
 from nas.evaluation.routing_map import CODES, RoutingMap, Snapshot, code
 from nas.runs.folder import Run, read_json
 

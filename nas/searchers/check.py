@@ -5,7 +5,7 @@ from importlib import import_module
 from random import Random
 from typing import Any, cast
 
-from nas.config import EvolutionConfig, OptunaConfig, SearchConfig, SearcherConfig
+from nas.config import EvolutionConfig, OptunaConfig, RandomConfig, SearchConfig, SearcherConfig
 from nas.errors import UserError
 from nas.plugins.installed import SEARCHER
 from nas.plugins.loading import find, known
@@ -71,6 +71,8 @@ def _is_code(space: Space, code: object) -> bool:
 def check_searcher(config: SearchConfig, space: Space) -> None:
     """Raise a UserError if the searcher cannot search this space, or if one of its options cannot work."""
     searcher = config.searcher
+    if searcher.select_at < 1:
+        _check_select_at(config, space)
     if searcher.name == GRADIENT:
         _check_gradient(config, space)
         return
@@ -80,6 +82,11 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
         raise UserError(
             f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
             "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
+        )
+    if isinstance(searcher, RandomConfig) and searcher.tolerance is not None and config.budget.exact:
+        raise UserError(
+            f"searcher.tolerance={searcher.tolerance:g} prefers cheaper architectures, but with budget.exact=true all "
+            "cost the same; give searcher.tolerance=null, or budget.exact=false."
         )
     if isinstance(searcher, EvolutionConfig):
         _check_evolution(searcher)
@@ -94,6 +101,26 @@ def _check_gradient(config: SearchConfig, space: Space) -> None:
         raise UserError(
             f"relaxation={config.relaxation.name} does not train the architecture logits, which searcher={GRADIENT} "
             f"needs; give another relaxation, or another searcher: {', '.join(_names()[1:])}."
+        )
+
+
+def _check_select_at(config: SearchConfig, space: Space) -> None:
+    given = f"searcher.select_at={config.searcher.select_at:g}"
+    if not space.choosing:
+        raise UserError(
+            f"{given} selects nothing: in {space.name} every layer has one option here; give searcher.select_at=1, or "
+            "a space in which layers have several options."
+        )
+    if config.budget.dense_until >= config.searcher.select_at:
+        raise UserError(
+            f"{given} selects before the options of the layers have been trained: the dense phase may last until "
+            f"budget.dense_until={config.budget.dense_until:g}; give budget.dense_until="
+            f"{config.searcher.select_at / 2:g}, or a larger searcher.select_at."
+        )
+    if config.trainer.strategy == "fsdp":
+        raise UserError(
+            f"{given} scores architectures during training, which no process can do with its shard of the weights "
+            "(trainer.strategy=fsdp); give searcher.select_at=1, or trainer.strategy=ddp."
         )
 
 

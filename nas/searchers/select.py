@@ -1,24 +1,29 @@
-"""Selection of an architecture after training, by the scores of candidates with the shared weights."""
+"""Selection of an architecture by the scores of candidates with the shared weights, after training or during it."""
 
+import functools
 import math
 import time
 from random import Random
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+import lightning
 from rich.console import Console
 
 from nas.config import RandomConfig, SearchConfig
 from nas.console import Bars, say
 from nas.data import Batch, byte_lengths_of
 from nas.data.seeding import stable_seed
-from nas.evaluation.evaluate import evaluate
+from nas.distributed.rendezvous import from_first
+from nas.evaluation.evaluate import Evaluation, evaluate
+from nas.evaluation.metrics import HIGHER
 from nas.models.language_model import RunBlock, run_block
 from nas.runs.candidate import Candidate
 from nas.runs.folder import Run
 from nas.runs.metrics import Searched
-from nas.search_spaces.space import Code
+from nas.search_spaces.space import Code, option_name
 from nas.searchers import find_searcher
 from nas.searchers.candidates import Candidates
+from nas.searchers.cheapest import cheapest
 from nas.searchers.draws import LISTED, Excess
 from nas.supernet.architecture_logits import choices_of_layers
 from nas.training.module import TrainingModule
@@ -42,16 +47,19 @@ class Selection(NamedTuple):
 def select(module: TrainingModule, run: Run, console: Console) -> Selection | None:
     """Select an architecture with the searcher of the config; return None if the architecture logits select it.
 
-    The candidates depend on the seed and the scores only. A search that was killed therefore proposes the same
-    candidates again, and reads their scores from the run folder.
+    An architecture that was selected during training stays selected. The candidates depend on the seed and the scores
+    only. A search that was killed therefore proposes the same candidates again, and reads their scores from the run
+    folder.
     """
     config = module.config
     assert isinstance(config, SearchConfig)
     if not isinstance(config.searcher, RandomConfig) or module.budget.dense:
         return None
     candidates, excess = Candidates(run, module.space), _excess(module)
+    if (selected := module.architecture_logits.selected) is not None and selected.code is not None:
+        return _selection(module, list(candidates), candidates.get(selected.code), bool(selected.within))
     random = Random(stable_seed(config.seed, "searcher", config.searcher.name))
-    search, target = find_searcher(config.searcher.name), module.budget.target
+    search = find_searcher(config.searcher.name)
     module.model.eval()
     with module.autocast(), _Progress(module, console, excess) as progress:
         batches = module.task.selection_batches(config.searcher.batches)
@@ -65,26 +73,77 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
             progress.show(candidate, score)
             return score
 
+        @functools.cache
+        def by_sequence(code: Code) -> list[float]:
+            return evaluated(module, code, batches, blocks).by_sequence
+
         scores = search(module.space, score, excess, config.searcher, random)
+        scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
+        best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
+        within = best is not None and scores[best.code] > -math.inf
+        if best is not None and not within:
+            best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
+        elif best is not None and config.searcher.tolerance is not None:
+            allowed = [candidate for candidate in scored if scores[candidate.code] > -math.inf]
+            best = cheapest(allowed, best, config.searcher.tolerance, by_sequence, HIGHER[module.task.quality])
     module.model.train()
-    scored = [candidate for code in scores if (candidate := candidates.get(code)) is not None]
-    best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
-    within = best is not None and scores[best.code] > -math.inf
-    if best is not None and not within:
-        best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
+    return _selection(module, scored, best, within)
+
+
+def _selection(module: TrainingModule, scored: list[Candidate], best: Candidate | None, within: bool) -> Selection:
+    assert isinstance(module.config, SearchConfig)
     seconds = sum(candidate.seconds for candidate in scored)
-    searched = Searched(config.searcher.name, len(scored), best if within else None, target, seconds)
+    best_within = best if within else None
+    searched = Searched(module.config.searcher.name, len(scored), best_within, module.budget.target, seconds)
     return Selection(None if best is None else best.code, searched)
+
+
+class SelectInTime(lightning.Callback):
+    """Selects the architecture at ``searcher.select_at`` of training, in the first process; all train it from then on.
+
+    Args:
+        run: run folder.
+        console: console that says which architecture was selected.
+    """
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self._run, self._console = run, console
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, module: Any, batch: Any, index: int) -> None:
+        assert isinstance(module, TrainingModule)
+        assert isinstance(module.config, SearchConfig)
+        selected = module.architecture_logits.selected
+        if selected is None or selected.decided or module.progress < module.config.searcher.select_at:
+            return
+        code, within = from_first(lambda: self._select(module))
+        module.settle(tuple(code), within)
+        names = ", ".join(option_name(own[option]) for own, option in zip(module.space.options, code, strict=True))
+        say(
+            self._console,
+            f"selected after step {module.global_step} of {trainer.max_steps}, to be trained alone: {names}",
+        )
+
+    def _select(self, module: TrainingModule) -> tuple[Code, bool]:
+        """Return the architecture, and whether it is within the budget."""
+        selection = select(module, self._run, Console(quiet=True))  # the bar of the training is shown already
+        if selection is None or selection.code is None:
+            code = module.supernet.code
+            return code, _over(module, code, module.architecture_logits.cost_of(module.cost, code)) <= 0
+        return selection.code, selection.searched.best is not None
 
 
 def measure(module: TrainingModule, code: Code, batches: list[Batch], run: RunBlock = run_block) -> Candidate:
     """Measure quality, loss and cost of an architecture with the shared weights on ``batches``."""
     started = time.monotonic()
-    policy, choices = module.supernet.policy, choices_of_layers(code)
-    lengths = byte_lengths_of(module.task)
-    result = evaluate(module.model, batches, module.task.quality, policy, choices, run, lengths)
+    result = evaluated(module, code, batches, run)
     cost, seconds = module.cost.relative(module.cost.of(code, result.layer_shares)), time.monotonic() - started
     return Candidate.named(module.space, code, result.quality, result.loss, cost, seconds)
+
+
+def evaluated(module: TrainingModule, code: Code, batches: list[Batch], run: RunBlock) -> Evaluation:
+    """Evaluate an architecture with the shared weights on ``batches``."""
+    policy, lengths = module.supernet.policy, byte_lengths_of(module.task)
+    return evaluate(module.model, batches, module.task.quality, policy, choices_of_layers(code), run, lengths)
 
 
 def _excess(module: TrainingModule) -> Excess:

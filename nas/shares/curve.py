@@ -1,15 +1,14 @@
 """Quality against cost of one trained model: measured share by share, kept in a file, shown as a table and charts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from nas.config import EvaluateConfig
-from nas.console import say
+from nas.console import say, terminal_table
 from nas.data.batch import HIGHER
 from nas.errors import UserError
 from nas.evaluation.metrics import DIRECTION
@@ -51,17 +50,9 @@ def evaluate_shares(opened: OpenedRun, config: EvaluateConfig, output: Path, con
         with replacing(output / TABLE) as part:
             part.write_text(markdown(rows), encoding="utf-8")
         drawn = [path for chart in charts(points, quality) for path in save_chart(chart, output)]
-    _print(rows, f"{opened.task.name}, sequences of {points[0].tokens:,} tokens", quality, console)
+    title = f"{opened.task.name}, sequences of {points[0].tokens:,} tokens"
+    console.print(terminal_table(rows, title, f"{quality.replace('_', ' ')}: {DIRECTION[quality]}"))
     say(console, f"Files: {', '.join(map(str, (output / POINTS, output / TABLE, *drawn)))}")
-
-
-def _print(rows: Sequence[Mapping[str, str]], title: str, quality: str, console: Console) -> None:
-    made = Table(title=title, caption=f"{quality.replace('_', ' ')}: {DIRECTION[quality]}")
-    for place, column in enumerate(rows[0]):
-        made.add_column(column, justify="right" if place else "left")
-    for row in rows:
-        made.add_row(*row.values())
-    console.print(made)
 
 
 class _Measured:

@@ -9,6 +9,7 @@ import torch
 
 from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
 from nas.data import Batch
+from nas.data.batch import selection_of
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, Routing
@@ -72,7 +73,7 @@ def threshold_of(opened: OpenedRun, share: float, length_factor: int = 1) -> Thr
     known = _stored(opened)
     if key not in known:
         with opened.autocast():
-            known[key] = calibrated(model, _batches(opened, length_factor), share)
+            known[key] = calibrated(model, selection_of(opened.task, BATCHES, length_factor), share)
         _store(opened, known)
     return known[key]
 
@@ -97,12 +98,6 @@ def _lowered(routing: Routing, by: float) -> Routing:
     """Return a routing whose margins are lower, so that a threshold ``by`` on them is one of 0."""
     kept, dropped = precise(routing.logits).unbind(-1)
     return routing._replace(logits=torch.stack([kept - by, dropped], dim=-1))
-
-
-def _batches(opened: OpenedRun, length_factor: int) -> list[Batch]:
-    """Return the selection batches of a run, at a multiple of its training length."""
-    select = opened.task.selection_batches
-    return select(BATCHES) if length_factor == 1 else select(BATCHES, length_factor)
 
 
 def _stored(opened: OpenedRun) -> dict[str, Threshold]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
@@ -16,17 +16,16 @@ from torch import Tensor
 from nas.data.batch import Task
 from nas.data.corpus import Corpus, Source
 from nas.data.encodings import Names
-from nas.data.files import JSON_LINES, PARQUET_ENDING, list_names
+from nas.data.files import list_names
 from nas.data.seeding import generator
 from nas.data.shards.corpora import Parts
 from nas.data.shards.folder import RECORD
 from nas.data.shards.opening import open_tokens
 from nas.data.shards.span import Span
 from nas.data.shards.vocabulary import Vocabulary
-from nas.data.tables import check_column, json_rows, parquet_file, parquet_rows
 from nas.errors import UserError
 from nas.preparing.documents import documents, is_text
-from nas.preparing.pieces import Piece
+from nas.preparing.pieces import of_file
 
 READ = 2**26
 """Largest number of held-out tokens of a corpus from which documents are taken."""
@@ -212,29 +211,22 @@ def of_path(option: str, path: str, column: str) -> list[Document]:
     return made
 
 
-def _of_file(root: Path, name: str, column: str, names: Names) -> list[Document]:
-    """Return the documents of a file: the rows of a table, or a text file as a whole, which is read when needed.
+def _of_file(root: Path, name: str, column: str, names: Names) -> Iterator[Document]:
+    """Yield the documents of a file: the rows of a table, or a text file as a whole, which is read when needed.
 
     Files that are no text have none.
     """
-    folder = root.parent if root.is_file() else root
-    path = folder / name
-    if path.suffix.lower() in JSON_LINES:
-        return [Document("", partial(_encoded, row)) for row in json_rows(path, column, names)]
-    if path.suffix.lower() == PARQUET_ENDING:
-        with parquet_file(path, names) as table:
-            check_column(table, path, column, names)
-            return [
-                Document("", partial(bytes, row)) for rows in parquet_rows(table, path, column, names) for row in rows
-            ]
-    piece = Piece("text", name, 0, path.stat().st_size, path.stat().st_size)
-    if not piece.size or not is_text(str(folder), piece):
-        return []
-    return [Document(name, lambda: b"".join(chain.from_iterable(documents(str(folder), piece, column))))]
+    folder = str(root.parent if root.is_file() else root)
+    for piece in of_file(folder, name, Path(folder, name).stat().st_size, column, names=names):
+        found = partial(documents, folder, piece, column, names)
+        if piece.kind != "text":
+            yield from (Document("", partial(bytes, b"".join(blocks))) for blocks in found())
+        elif piece.size and is_text(folder, piece):
+            yield Document(name, partial(_joined, found))
 
 
-def _encoded(row: str) -> bytes:
-    return row.encode("utf-8", "surrogatepass")
+def _joined(found: Callable[[], Iterable[Iterable[bytes]]]) -> bytes:
+    return b"".join(chain.from_iterable(found()))
 
 
 def _bytes_of(part: Tensor) -> Callable[[], bytes]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from nas.files.saving import subfolder
-from nas.report.style import COLOURS, INK, MUTED, STYLE, plain_style, save
+from nas.report.style import COLOURS, INK, MUTED, STYLE, mark_training_length, plain_style, save
 from nas.suites.identifiers import ON_NAMES, ON_TOKENS
 from nas.suites.result import Result, Score, Segment
 from nas.suites.text import BITS, CURVE
@@ -43,7 +43,7 @@ def text(results: Sequence[Result], trained: int) -> Figure:
     with plain_style(STYLE):
         figure, (axes,) = _panels(1)
         _curves(axes, results, CURVE)
-        _mark_length(axes, trained, "training length")
+        mark_training_length(axes, trained)
         axes.set_xlabel("position in the sequence, in tokens")
         axes.set_ylabel(f"{BITS} (lower is better)")
         _legend(axes, results)
@@ -60,7 +60,7 @@ def recall(results: Sequence[Result], trained: int) -> Figure:
                 axes.axhline(
                     result.scores[f"{measure} on other tokens"].value, color=_colour(place), linewidth=1, linestyle="--"
                 )
-            _mark_length(axes, trained, "training length")
+            mark_training_length(axes, trained)
             axes.set_xlabel("distance to the earlier n-gram, in tokens")
             axes.set_ylabel(f"{measure} ({better} is better)")
         _legend(panels[0], results, ("other tokens", "--"))
@@ -75,7 +75,7 @@ def identifiers(results: Sequence[Result], trained: int) -> Figure:
             _curves(axes, results, f"{measure} by distance")
             chance = results[-1].chance[measure]  # the longest sequences have the most names, the shortest maybe none
             axes.axhline(chance, color=MUTED, linewidth=1, linestyle="--")
-            _mark_length(axes, trained, "training length")
+            mark_training_length(axes, trained)
             axes.set_ylim(bottom=0)
             axes.set_xlabel("distance to the occurrence before, in tokens")
             axes.set_ylabel(f"{measure} (higher is better)")
@@ -140,23 +140,6 @@ def _middle(segment: Segment) -> float:
 
 def _colour(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
-
-
-def _mark_length(axes: Axes, length: int, name: str) -> None:
-    """Mark the training length if it is in the range of the axis."""
-    if axes.get_xlim()[1] < length:
-        return
-    axes.axvline(length, color=MUTED, linewidth=1, linestyle=":", zorder=1.5)
-    axes.annotate(
-        name,
-        xy=(length, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        color=MUTED,
-        fontsize=9,
-    )
 
 
 def _legend(axes: Axes, results: Sequence[Result], further: tuple[str, str] | None = None) -> None:

@@ -16,8 +16,9 @@ from nas.data.renaming import LETTERS, PREFIX, PYTHON, C, Language, Occurrence, 
 from nas.data.seeding import generator
 from nas.data.shards.vocabulary import Vocabulary
 from nas.errors import UserError
+from nas.evaluation.metrics import segment_ends
 from nas.suites.documents import Document, Documents
-from nas.suites.result import Result, Score, Segment, by_segment, segment_ends
+from nas.suites.result import Result, Score, Segment, by_segment
 from nas.suites.sequences import JOINED, Excerpt, Tokens, filled
 from nas.suites.subject import Advance, Subject
 

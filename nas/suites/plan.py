@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from nas.data.renaming import PYTHON, Language
+from nas.data.shards.vocabulary import Vocabulary, vocabulary_of
 from nas.data.tokens import PACKED
 from nas.errors import UserError
 from nas.options.suites import SuitesConfig
@@ -71,9 +72,10 @@ class Plan:
 
     def __init__(self, opened: OpenedRun, options: SuitesConfig) -> None:
         self._opened, self._options, self._weights = opened, options, opened.weights
-        if opened.vocabulary is None:
+        found = vocabulary_of(opened.task)
+        if found is None:
             raise UserError(_no_text(opened))
-        self.vocabulary = opened.vocabulary
+        self.vocabulary: Vocabulary = found
         self._sequences = cache(self._draw)
         packed = getattr(opened.config.data, "documents", JOINED) == PACKED
         self._kind = options.documents or (WHOLE if packed else JOINED)

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.suites.result import Result, Score, Segment, by_segment, segment_ends
+from nas.evaluation.metrics import segment_ends
+from nas.suites.result import Result, Score, Segment, by_segment
 from nas.suites.subject import Advance, Subject
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)

@@ -8,7 +8,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from nas.evaluation.metrics import FIRST_SEGMENT
 from nas.runs.decode import decode
 
 
@@ -89,23 +88,6 @@ class Result:
         """Return a result of JSON values; raise a ValueError that names a missing or unfit field."""
         made: Self = decode(cls, stored, "result")
         return made
-
-
-def segment_ends(length: int, parts: int = 1) -> list[int]:
-    """Return the ends of segments of ``length`` tokens: 16, 32, 64 and so on, the last at the end.
-
-    Args:
-        length: number of tokens.
-        parts: number of segments between a power of two and the next.
-
-    >>> segment_ends(100), segment_ends(40, 2)
-    ([16, 32, 64, 100], [16, 23, 32, 40])
-    """
-    ends, index = [], 0
-    while (end := round(FIRST_SEGMENT * 2 ** (index / parts))) < length:
-        ends.append(end)
-        index += 1
-    return [*ends, length]
 
 
 def by_segment(values: Tensor, weights: Tensor, place: Tensor, sequence: Tensor, ends: Sequence[int]) -> list[Segment]:

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from rich.table import Table
 
+from nas.console import terminal_table
 from nas.report.units import MISSING, markdown, number
 from nas.suites.result import Result, Score
 
@@ -47,13 +48,7 @@ def rows(results: Sequence[Result]) -> list[Row]:
 
 def terminal(results: Sequence[Result]) -> Table:
     """Return the table of one suite for a terminal."""
-    shown = rows(results)
-    made = Table(title=TITLES[results[0].suite], caption=CAPTION)
-    for place, column in enumerate(shown[0]):
-        made.add_column(column, justify="right" if place else "left", no_wrap=True)
-    for row in shown:
-        made.add_row(*row.values())
-    return made
+    return terminal_table(rows(results), TITLES[results[0].suite], CAPTION)
 
 
 def page(suites: Mapping[str, Sequence[Result]], notes: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nas.data.shards.vocabulary import Vocabulary
-from nas.suites.result import Result, Score, Segment, by_segment, segment_ends
+from nas.evaluation.metrics import segment_ends
+from nas.suites.result import Result, Score, Segment, by_segment
 from nas.suites.subject import Advance, Subject
 
 BITS = "bits per byte"

@@ -14,6 +14,7 @@ from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, s
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT
 from nas.search_spaces.space import Code, Space
 from nas.supernet.best_code import best_code, nearest_code
+from nas.supernet.decision import Selected
 from nas.supernet.thresholds import threshold
 
 TOLERANCE = 0.02
@@ -56,8 +57,14 @@ class Measured(NamedTuple):
 class ArchitectureLogits(nn.Module):
     """Architecture logits, initially equal, and the running softmax share of each option.
 
+    Once an architecture is selected during training, each of its options has probability 1, and draws return it.
+
     Args:
         space: search space, with the options of each layer.
+        selects: whether an architecture is selected during training.
+
+    Attributes:
+        selected: architecture that is selected during training; None if none ever is.
     """
 
     shares: Tensor
@@ -66,9 +73,10 @@ class ArchitectureLogits(nn.Module):
     _with_own_router: Tensor
     _cells: Tensor
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, selects: bool = False) -> None:
         super().__init__()
         self.space = space
+        self.selected = Selected(len(space.options)) if selects else None
         self.logits = nn.ParameterDict(
             {str(layer): nn.Parameter(torch.zeros(len(space.options[layer]))) for layer in space.choosing}
         )
@@ -76,6 +84,11 @@ class ArchitectureLogits(nn.Module):
         self.register_buffer("_of_routers", _mean_of_routers(space), persistent=False)
         self.register_buffer("_with_own_router", _with_own_router(space), persistent=False)
         self.register_buffer("_cells", torch.arange(self.shares.numel() + 1), persistent=False)
+
+    @property
+    def code(self) -> Code | None:
+        """The architecture that was selected during training; None before the selection."""
+        return None if self.selected is None else self.selected.code
 
     def layer_choices(
         self,
@@ -97,6 +110,8 @@ class ArchitectureLogits(nn.Module):
                 a single option.
             run: how the draw is called, for example as a CUDA graph.
         """
+        if self.code is not None:
+            return choices_of_layers(self.code)
         layer_choices = [FIRST_OPTION] * len(self.space.options)
         if relaxation in UNLEARNT:
             for layer in self.space.choosing:
@@ -277,13 +292,16 @@ class ArchitectureLogits(nn.Module):
     def best(self, cost: SpaceCost, target: float, exact: bool = False) -> Code:
         """Return the most probable architecture within the budget, or the cheapest if no architecture is within it.
 
-        If the budget must be met exactly, the nearest architecture takes the place of the cheapest.
+        If the budget must be met exactly, the nearest architecture takes the place of the cheapest. An architecture
+        that was selected during training is returned in any case.
 
         Args:
             cost: cost of the space.
             target: relative cost of the budget.
             exact: whether a cost below the target is as wrong as a cost above it.
         """
+        if self.code is not None:
+            return self.code
         scores = [self.probabilities(layer).log().nan_to_num(0.0).tolist() for layer in range(len(self.space.options))]
         costs, target = self.costs(cost), target - cost.relative(cost.fixed)
         if exact:
@@ -352,6 +370,9 @@ class ArchitectureLogits(nn.Module):
         """Return the probabilities [options] of a layer's options: softmax of its logits, or 1 for a single option."""
         if str(layer) not in self.logits:
             return self.shares.new_ones(1)
+        if self.code is not None:
+            chosen = torch.tensor(self.code[layer], device=self.shares.device)
+            return F.one_hot(chosen, len(self.space.options[layer])).to(self.shares)
         probabilities: Tensor = self.logits[str(layer)].softmax(-1)
         return probabilities
 

@@ -9,23 +9,23 @@ share the parameters of the layer, so that it needs no new ones.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.budget.cost import SpaceCost
 from nas.config import SearchConfig
 from nas.errors import UserError
 from nas.models.mixers import LayerChoice
 from nas.search_spaces.architecture import Layer
-from nas.search_spaces.space import Space
+from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ROUNDING
+from nas.supernet.decision import Decision
 
-UNDECIDED = -1
 LATEST = 0.8
 """Fraction of training at which the placement is made at the latest, unless the dense phase still lasts."""
 
 
-class Placement(nn.Module):
-    """The option of each layer after the placement; its buffer is part of checkpoints.
+class Placement(Decision):
+    """The option of each layer after the placement.
 
     Layers with a single option, which has a router, get two further options: the operation that drops chunks alone,
     and the operation that keeps them alone. Other layers stay as they are.
@@ -35,19 +35,9 @@ class Placement(nn.Module):
         share: softmax share up to which a layer drops its router, and 1 minus it from which on it does.
     """
 
-    chosen: Tensor
-    """[layers] index of the option of each layer, `UNDECIDED` before the placement."""
-
     def __init__(self, space: Space, share: float) -> None:
-        super().__init__()
+        super().__init__(len(space.options))
         self._space, self._share = space, share
-        self.register_buffer("chosen", torch.full((len(space.options),), UNDECIDED))
-        self._code: tuple[int, ...] | None = None  # value of the buffer, readable without waiting for a GPU
-        self.register_load_state_dict_post_hook(Placement._read)
-
-    def _read(self, _: object = None) -> None:
-        chosen = tuple(self.chosen.tolist())
-        self._code = None if UNDECIDED in chosen else chosen
 
     @property
     def options(self) -> tuple[tuple[Layer, ...], ...]:
@@ -55,12 +45,7 @@ class Placement(nn.Module):
         return tuple((*own, *_plain(own[0])) if len(own) == 1 and own[0].routed else own for own in self._space.options)
 
     @property
-    def decided(self) -> bool:
-        """Whether the placement is made."""
-        return self._code is not None
-
-    @property
-    def code(self) -> tuple[int, ...]:
+    def code(self) -> Code:
         """The option of each layer; the first one before the placement."""
         return self._code or (0,) * len(self._space.options)
 
@@ -91,8 +76,7 @@ class Placement(nn.Module):
             softer = [*code[:layer], 2, *code[layer + 1 :]]
             if own[layer] >= 1 - self._share and cost.relative(cost.of(softer, dropping)) <= target + ROUNDING:
                 code = softer
-        self.chosen.copy_(torch.tensor(code))
-        self._read()
+        self.keep(tuple(code))
 
     def placed(self, choices: Sequence[LayerChoice]) -> list[LayerChoice]:
         """Return the layer choices of a forward pass, with the options of the layers that have changed."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nas.budget.build import budgeted_cost, build_budget
-from nas.config import RunConfig
+from nas.config import RunConfig, SearchConfig
 from nas.data import Scored, Task, byte_lengths_of
 from nas.data.seeding import seed_default, stable_seed
 from nas.distributed.context import group as contexts
@@ -21,7 +21,7 @@ from nas.errors import user_errors
 from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel
 from nas.models.recording import without_autocast_cache
-from nas.search_spaces.space import Space
+from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ArchitectureLogits
 from nas.supernet.dense_start import with_softmax
 from nas.supernet.placement import LATEST, Placement
@@ -42,6 +42,11 @@ from nas.training.updates.average import Average
 from nas.training.updates.bilevel import clear_unused_gradients
 from nas.training.updates.optimizer import build_optimizer, routers_of, schedule
 from nas.training.validation import Validated, Validation, validate
+
+
+def selects_early(config: RunConfig) -> bool:
+    """Return whether a run selects an architecture during training."""
+    return isinstance(config, SearchConfig) and config.searcher.select_at < 1
 
 
 class TrainingModule(lightning.LightningModule):
@@ -85,7 +90,8 @@ class TrainingModule(lightning.LightningModule):
         if not self.model.packs and task.train_batch(0).documents is not None:
             with user_errors():
                 self.model.check_packing()
-        self.add_module("choices", ArchitectureLogits(space))  # the name that checkpoints of earlier versions have
+        logits = ArchitectureLogits(space, selects_early(config))
+        self.add_module("choices", logits)  # the name that checkpoints of earlier versions have
         self.cost = budgeted_cost(config.budget, space)
         self.budget = build_budget(config.budget, self.cost)
         if self.budget.starts_cheapest:
@@ -167,8 +173,9 @@ class TrainingModule(lightning.LightningModule):
         """Whether this step trains the model that the run is to find: routing has begun, at the cost of the budget."""
         if not self.supernet.searches:
             return not (self._dense_layers and self.budget.dense)
-        placed = self.placement is None or self.placement.decided
-        return placed and not self.budget.dense and self.budget.allowed(self.progress) == self.budget.target
+        decisions = (self.placement, self.architecture_logits.selected)
+        decided = all(one is None or one.decided for one in decisions)
+        return decided and not self.budget.dense and self.budget.allowed(self.progress) == self.budget.target
 
     @property
     def evaluated(self) -> LanguageModel:
@@ -223,6 +230,19 @@ class TrainingModule(lightning.LightningModule):
         if self.supernet.searches:
             self.latest["budget"] = self.budget.allowed(self.progress)
         return loss
+
+    def settle(self, code: Code, within: bool) -> None:
+        """Train one architecture of the space alone from this step on; the searchable layers draw nothing any more.
+
+        Args:
+            code: code of the architecture.
+            within: whether it is within the budget.
+        """
+        selected = self.architecture_logits.selected
+        assert selected is not None
+        selected.keep(code)
+        selected.within.fill_(within)
+        self.recorded.discard()
 
     def _seed(self) -> None:
         """Seed the random numbers of this step; each micro-batch draws those of the whole batch."""

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from nas.config import GenerateConfig
 from nas.console import say
-from nas.data.shards.vocabulary import Vocabulary
+from nas.data.shards.vocabulary import Vocabulary, vocabulary_of
 from nas.errors import INTERRUPTED, UserError, user_errors
 from nas.generation.continuation import Continuation, IdContinuation, TextContinuation
 from nas.generation.prompts import Prompt, read_prompts
@@ -26,8 +26,9 @@ def generate(config: GenerateConfig, console: Console) -> int:
     """Run the command and return its exit status."""
     assert config.run is not None
     opened = open_trained("run", config.run, config.device)
-    prompts = read_prompts(config, opened.vocabulary, opened.task.name, opened.task.vocab_size)
-    continuations = [_continuation(config.stop, opened.vocabulary) for _ in prompts]
+    vocabulary = vocabulary_of(opened.task)
+    prompts = read_prompts(config, vocabulary, opened.task.name, opened.task.vocab_size)
+    continuations = [_continuation(config.stop, vocabulary) for _ in prompts]
     policy = opened.policy if config.share is None else threshold_of(opened, config.share).policy
     tokens = [prompt.tokens for prompt in prompts]
     sampler = Sampler(tokens, config.temperature, config.top_p, config.seed)

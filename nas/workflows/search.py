@@ -22,7 +22,7 @@ from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
-from nas.searchers.select import select
+from nas.searchers.select import SelectInTime, select
 from nas.supernet.placement import placement_of
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
@@ -51,7 +51,7 @@ def run_search(
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
         start_from_pretrained(module.model, config.model, run, console)
-        finished = fit(module, run, console, callbacks)
+        finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
         selects = finished and module.diverged_at is None and launched().first
         selection = select(module, run, console) if selects else None
         status, discretised = finish(module, run, console, finished, selection, hyperparameters)

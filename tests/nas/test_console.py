@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nas.console import Bars, console_of_command, say, silence
+from nas.console import Bars, console_of_command, say, silence, terminal_table
 
 
 def terminal(width: int = 40) -> Console:
@@ -26,6 +26,17 @@ def test_a_sentence_is_neither_markup_nor_broken() -> None:
     console = terminal()
     say(console, sentence)
     assert shown(console) == sentence + "\n"
+
+
+def test_a_table_has_a_column_for_each_key_and_its_first_row_may_be_bold() -> None:
+    rows = [{"model": "found", "share": "0.1"}, {"model": "all", "share": "10.25"}]
+    console = terminal()
+    console.print(terminal_table(rows, "Title", "caption", first_bold=True))
+    assert "│ found │   0.1 │" in shown(console)
+    assert "│ all   │ 10.25 │" in shown(console)
+    bold = [line for line in console.file.getvalue().splitlines() if "\x1b[1m" in line and "│" in line]  # type: ignore[attr-defined]
+    assert len(bold) == 1
+    assert "found" in bold[0]
 
 
 def test_a_file_gets_every_row_of_a_table_as_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

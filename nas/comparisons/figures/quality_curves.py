@@ -14,7 +14,7 @@ from nas.comparisons.figures.labels import Label, label_ends
 from nas.comparisons.results import TrainedContender
 from nas.comparisons.statistics import interval
 from nas.comparisons.summary import Summary, value
-from nas.report.style import MUTED, STYLE, plain_style
+from nas.report.style import STYLE, mark_training_length, plain_style
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,7 @@ def _draw_curves(axes: Axes, summary: Summary, curves: Sequence[Curve]) -> None:
             markeredgewidth=1.5,
             zorder=3 + style.searched,
         )
-    length = summary.comparison.length
-    axes.axvline(length, color=MUTED, linewidth=1, linestyle=":", zorder=1.5)
-    axes.annotate(
-        "training length",
-        xy=(length, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        color=MUTED,
-        fontsize=9,
-    )
+    mark_training_length(axes, summary.comparison.length)
     axes.set_xlim(axes.get_xlim())
     axes.set_ylim(axes.get_ylim())
     ends = [

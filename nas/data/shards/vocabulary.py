@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.data.batch import BYTE, Task, token_of
 from nas.data.corpus import byte_text
 from nas.errors import UserError
 
@@ -156,6 +157,25 @@ class Vocabulary:
                 f"{path} is a tokenizer that does not encode bytes without loss: {found}; give byte-level BPE, as of "
                 "GPT-2 or Llama 3, or train one."
             )
+
+
+def vocabulary_of(task: Task) -> Vocabulary | None:
+    """Return the vocabulary of a task; None if its tokens are no text, or of an unknown tokenizer."""
+    if token_of(task) == BYTE:
+        return Vocabulary.of_bytes()
+    found: Vocabulary | None = getattr(task, "vocabulary", None)
+    return found
+
+
+def token_texts(task: Task, tokens: Sequence[int]) -> list[str]:
+    """Return the texts of consecutive tokens of a task, for pages; see `Vocabulary.texts`.
+
+    Ids beyond the vocabulary, which a model may have, are shown as its end token.
+    """
+    vocabulary = vocabulary_of(task)
+    if vocabulary is None:
+        return [task.token_text(token) for token in tokens]
+    return vocabulary.texts([token if token < vocabulary.size else vocabulary.end for token in tokens])
 
 
 def _read(path: Path) -> "Tokenizer":

@@ -59,6 +59,10 @@ class RecordedSteps:
         """Return whether computations on batches like these tokens are recorded as CUDA graphs."""
         return model.capturable and wanted(self._trainer, tokens)
 
+    def discard(self) -> None:
+        """Discard all recordings, since steps compute something else from now on."""
+        self.whole = self.drawn = None
+
     def release(self) -> None:
         """Release the memory of all recordings."""
         self._recordable = self.drawn is None or not self.drawn.failed

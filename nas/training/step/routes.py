@@ -59,8 +59,8 @@ class Routes(NamedTuple):
     @property
     def draws(self) -> bool:
         """Whether the host draws which options a routed step computes."""
-        relaxation = self.config.relaxation
-        return bool(self.supernet.space.choosing and (relaxation.pairs or relaxation.name in SAMPLED))
+        relaxation, selected = self.config.relaxation, self.supernet.architecture_logits.code is not None
+        return bool(self.supernet.space.choosing and not selected and (relaxation.pairs or relaxation.name in SAMPLED))
 
     def drawn(self, moment: Moment, run: RunDraw = run_draw) -> list[LayerChoice]:
         """Return what each layer computes in a routed step; ``run`` calls the draw."""

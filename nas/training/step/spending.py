@@ -76,7 +76,7 @@ class Spending(NamedTuple):
         if budget.by_layer:
             costs = logits.cost_by_layer(cost, measured, hard, update)
             return Spent(costs.sum() + cost.relative(cost.fixed), budget.scaled(costs))
-        if self._learns:
+        if self._learns or logits.code is not None:
             return Spent.of(logits.cost(cost, measured, hard, update))
         return Spent.of(logits.routed_cost(cost, measured, update))
 

@@ -156,7 +156,14 @@ def test_the_config_can_be_looked_at(options: tuple[str, ...]) -> None:
     assert "hydra" not in config
 
 
-@pytest.mark.parametrize("command", ["search", "sweep", "train"])
+SLOW = {
+    *("torch", "lightning", "optuna", "matplotlib", "tensorboard", "safetensors", "vl_convert"),
+    *("transformers", "tokenizers", "wandb", "mlflow", "pyarrow", "datasets"),
+}
+"""Libraries that take long to import."""
+
+
+@pytest.mark.parametrize("command", ["search", "sweep", "train", "prepare", "evaluate"])
 @pytest.mark.parametrize("options", [("--help",), ("sed=3",), ()], ids=str)
 def test_an_answer_does_not_wait_for_torch(command: str, options: tuple[str, ...]) -> None:
     code = f"""
@@ -166,7 +173,7 @@ sys.argv[1:] = {list(options)}
 try:
     nas.{command}.main()
 finally:
-    print("imported:", *sorted(sys.modules.keys() & {{"torch", "lightning", "optuna", "matplotlib", "tensorboard"}}))
+    print("imported:", *sorted(sys.modules.keys() & {SLOW}))
 """
     ended = wait_for_end(process("-c", code))
     assert ended.out.splitlines()[-1] == "imported:", ended.err

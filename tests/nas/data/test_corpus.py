@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.data.corpus import byte_texts
 from tests.nas.data.texts import POEM, refusal, sequences, text, validation_files
 
 
@@ -69,19 +68,6 @@ def test_tokens_are_shown_in_one_readable_place_each(poem: Path) -> None:
     assert [task.token_text(ord(c)) for c in "aZ~!\\ \n\t"] == ["a", "Z", "~", "!", "\\", "·", "↵", "→"]
     assert [task.token_text(token) for token in (0, 13, 127, 255)] == ["\\x00", "\\x0d", "\\x7f", "\\xff"]
     assert len({task.token_text(token) for token in range(256)}) == 256
-
-
-def test_a_character_of_several_bytes_stands_on_its_first_byte() -> None:
-    assert byte_texts("Größe 你好\n".encode()) == [*"Gr", "ö", "", "ß", "", "e", "·", "你", "", "", "好", "", "", "↵"]
-    assert byte_texts("ü".encode()[1:] + "🙂".encode() + "好".encode()[:2]) == [
-        "\\xbc",
-        "🙂",
-        "",
-        "",
-        "",
-        "\\xe5",
-        "\\xa5",
-    ]
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:

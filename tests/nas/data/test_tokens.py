@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nas.data.batch import IGNORE, Batch, Task, byte_lengths_of
-from nas.data.corpus import encoded, token_texts
+from nas.data.shards.vocabulary import token_texts, vocabulary_of
 from nas.data.tokens import Tokens
 from nas.distributed import collectives
 from nas.distributed.launch import Launch
@@ -62,7 +62,7 @@ def test_it_is_a_task_whose_vocabulary_is_that_of_the_folder(tmp_path: Path) -> 
     assert lengths.tolist() == [1] * 256 + [0]
     assert token_texts(task, [*b"a \n", 256]) == ["a", "·", "↵", "<|endoftext|>"]
     assert [task.token_text(token) for token in (97, 256)] == ["a", "<|endoftext|>"]
-    assert encoded(task, b"ab") == [97, 98]
+    assert vocabulary_of(task) is task.vocabulary  # type: ignore[attr-defined]
     batch = task.train_batch(0)
     assert batch.tokens.shape == batch.targets.shape == (4, LENGTH)
     assert batch.tokens.dtype == batch.targets.dtype == torch.int64
@@ -203,7 +203,7 @@ def test_chance_is_the_entropy_of_the_tokens_over_their_bytes(tmp_path: Path) ->
     assert byte_lengths_of(unknown) is None
     assert unknown.chance() == pytest.approx(2.0, abs=0.01)
     assert token_texts(unknown, [3]) == ["3"]
-    assert encoded(unknown, b"text") is None
+    assert vocabulary_of(unknown) is None
 
 
 def test_a_corpus_larger_than_memory_is_mapped(tmp_path: Path) -> None:

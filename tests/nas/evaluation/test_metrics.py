@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.evaluation.metrics import bits_by_position, loss_by_position, merit, quality_by_sequence, quality_of
+from nas.evaluation.metrics import (
+    bits_by_position,
+    loss_by_position,
+    merit,
+    quality_by_sequence,
+    quality_of,
+    segment_ends,
+)
 
 
 def bools(text: str) -> Tensor:
@@ -101,3 +108,10 @@ def test_of_equal_quality_the_lower_loss_is_better_and_never_more_than_one_answe
 @pytest.mark.parametrize(("quality", "loss"), [(math.nan, 1.0), (1.0, math.nan), (1.0, math.inf)])
 def test_what_diverged_is_worse_than_anything(quality: float, loss: float) -> None:
     assert merit("recall", quality, loss) == -math.inf < merit("recall", 0.0, 1e30)
+
+
+def test_segments_end_at_powers_of_two_and_at_the_end() -> None:
+    assert segment_ends(100) == [16, 32, 64, 100]
+    assert segment_ends(32) == [16, 32]
+    assert segment_ends(9) == [9]
+    assert segment_ends(40, parts=2) == [16, 23, 32, 40]

@@ -6,7 +6,7 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from nas.report.style import COLOURS, STYLE, plain_style, save
+from nas.report.style import COLOURS, STYLE, mark_training_length, plain_style, save
 
 
 def drawn() -> Figure:
@@ -36,3 +36,12 @@ def test_a_figure_is_written_as_png_and_svg_the_same_each_time(tmp_path: Path) -
 
 def test_colours_are_told_apart() -> None:
     assert len(set(COLOURS)) == len(COLOURS)
+
+
+def test_the_training_length_is_marked_if_the_axis_reaches_it() -> None:
+    (axes,) = drawn().axes
+    mark_training_length(axes, 3)
+    assert not axes.texts
+    mark_training_length(axes, 2)
+    assert [text.get_text() for text in axes.texts] == ["training length"]
+    assert len(axes.lines) == 2

@@ -15,9 +15,9 @@ from tests.nas.searchers.problems import Separable, at_most, best_within, free, 
 
 def search(name: str, space: Space, score: Score, excess: Excess, evaluations: int, seed: int) -> Scores:
     settings = {
-        "random": RandomConfig("random", evaluations, 1),
-        "evolution": EvolutionConfig("evolution", evaluations, 1, population=10, sample=3),
-        "optuna": OptunaConfig("optuna", evaluations, 1, sampler="tpe"),
+        "random": RandomConfig("random", evaluations=evaluations, batches=1),
+        "evolution": EvolutionConfig("evolution", evaluations=evaluations, batches=1, population=10, sample=3),
+        "optuna": OptunaConfig("optuna", evaluations=evaluations, batches=1, sampler="tpe"),
     }[name]
     return find_searcher(name)(space, score, excess, settings, Random(seed))
 

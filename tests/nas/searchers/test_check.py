@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from nas import search_spaces
+from nas.errors import UserError
+from nas.searchers import check_searcher
 from tests.nas.commands import SMALL, composed, refusal
 
 SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
@@ -25,7 +28,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (
             ("searcher=random", "searcher.sampler=TPE"),
             "searcher.sampler is not an option",
-            "searcher has: name, evaluat",
+            "searcher has: name, select_at, evaluat",
         ),
         (("searcher=random", "searcher.evaluations=0"), "searcher.evaluations=0 is not allowed", "give 1 or more"),
         (("searcher=optuna", "searcher.batches=0"), "searcher.batches=0 is not allowed", "give 1 or more"),
@@ -39,6 +42,22 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (("searcher=evolution", "searcher.evaluations=9"), "searcher.population=16 is more than", "a smaller popul"),
         (("searcher=optuna", "searcher.sampler=Best"), "searcher.sampler=Best is unknown", "choose one of: "),
         (("searcher=optuna", "+searcher.sampler_options.a=1"), "searcher.sampler_options has a", "it takes: "),
+        (
+            ("searcher.select_at=0.4", "budget.dense_until=0.4"),
+            "searcher.select_at=0.4 selects before the options of the layers have been trained",
+            "give budget.dense_until=0.2, or a larger",
+        ),
+        (("searcher.select_at=0",), "searcher.select_at=0.0 is not allowed", "give a number over 0 and at most 1"),
+        (
+            ("space.operations=[token_hybrid]", "searcher.select_at=0.5"),
+            "searcher.select_at=0.5 selects nothing: in layer_hybrid every layer has one option here",
+            "give searcher.select_at=1, or a space",
+        ),
+        (
+            ("searcher=random", "searcher.tolerance=1", "budget.exact=true"),
+            "searcher.tolerance=1 prefers cheaper architectures, but with budget.exact=true all cost the same",
+            "give searcher.tolerance=null, or budget.exact=false",
+        ),
         (
             ("relaxation=uniform",),
             "relaxation=uniform does not train the architecture logits",
@@ -82,3 +101,9 @@ def test_the_searcher_says_how_weights_are_trained_unless_the_user_does(
     options: tuple[str, ...], relaxation: str
 ) -> None:
     assert composed("search", *options).relaxation.name == relaxation
+
+
+def test_shards_of_weights_cannot_be_scored_during_training() -> None:
+    config = composed("search", *SPACE, "searcher.select_at=0.4", "trainer.strategy=fsdp")
+    with pytest.raises(UserError, match=r"strategy=fsdp\); give searcher.select_at=1, or trainer.strategy=ddp"):
+        check_searcher(config, search_spaces.build(config.space, config.model, 24))

@@ -19,7 +19,7 @@ def differing(one: Code, other: Code) -> int:
 
 def test_children_are_mutations_of_living_members_and_the_oldest_dies() -> None:
     space, population = space_of(24, 5), 6
-    settings = EvolutionConfig("evolution", 106, 1, population=population, sample=3)
+    settings = EvolutionConfig("evolution", evaluations=106, batches=1, population=population, sample=3)
     scored = list(evolution(space, Separable(space), free, settings, Random(0)))
     distances = [
         min(differing(scored[index], member) for member in scored[index - population : index])
@@ -36,7 +36,7 @@ def test_with_a_sample_of_one_nothing_is_selected() -> None:
         means = []
         for seed in range(5):
             space = space_of(10, 4)
-            settings = EvolutionConfig("evolution", 100, 1, population=10, sample=sample)
+            settings = EvolutionConfig("evolution", evaluations=100, batches=1, population=10, sample=sample)
             scores = list(evolution(space, Separable(space, seed), free, settings, Random(seed)).values())
             means.append(sum(scores[-20:]) / 20 - sum(scores[:10]) / 10)
         gains.append(sum(means) / len(means))

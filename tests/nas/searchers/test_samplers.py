@@ -14,7 +14,7 @@ from tests.nas.searchers.problems import Separable, at_most, space_of
 
 
 def settings(sampler: str, **options: Any) -> OptunaConfig:
-    return OptunaConfig("optuna", 12, 1, sampler=sampler, sampler_options=options)
+    return OptunaConfig("optuna", evaluations=12, batches=1, sampler=sampler, sampler_options=options)
 
 
 @pytest.mark.parametrize("given", ["TPE", "tpe", "TPESampler"])

@@ -16,12 +16,13 @@ from nas.data import build_task
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
 from nas.models.language_model import LanguageModel
+from nas.models.mixers import LayerChoice
 from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.runs.model_files import load_architecture, load_weights
 from nas.searchers import select as selection
 from nas.searchers.candidates import Candidate
-from nas.supernet.architecture_logits import TOLERANCE
+from nas.supernet.architecture_logits import TOLERANCE, ArchitectureLogits
 from tests.nas.commands import SMALL, Ended, composed, contents, nas, refusal
 from tests.nas.interrupting import interrupt_at
 from tests.nas.processes import forked
@@ -142,6 +143,78 @@ def test_it_searches_other_spaces_under_other_budgets(tmp_path: Path, space: str
     ended = nas("search", *given, "searcher=random", "searcher.evaluations=3", f"output={tmp_path}")
     assert ended.status == 0, ended.err
     assert len(read(ended.run, "candidates.json")) == 3
+
+
+EARLY = (*SEARCH, "searcher.select_at=0.5")
+
+
+@pytest.fixture(scope="session")
+def settled(shared: Callable[..., Ended]) -> Ended:
+    """A small search that selects after three of six steps; tests do not write to its folder."""
+    return shared("settled", "search", *EARLY)
+
+
+def test_an_architecture_is_selected_during_training_and_then_trained_alone(
+    settled: Ended, evolved: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = list[tuple[int | None, ...]]()
+    layer_choices = ArchitectureLogits.layer_choices
+
+    def watched(*given: Any, **named: Any) -> list[LayerChoice]:
+        chosen = layer_choices(*given, **named)
+        made.append(tuple(choice.option for choice in chosen))
+        return chosen
+
+    monkeypatch.setattr(ArchitectureLogits, "layer_choices", watched)
+    ended = nas("search", *EARLY, f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    candidates, metrics = untimed(ended.run)
+    best = metrics["searched"]["best"]
+    assert len(candidates) == 9
+    assert best == max(
+        candidates, key=lambda one: merit("recall", one["quality"], one["loss"]) - 9 * (one["cost"] > 0.72)
+    )
+    assert f"selected after step 3 of 6, to be trained alone: {', '.join(best['options'])}" in ended.out
+    assert len(made) == 5, "behind a dense step"
+    assert made[2:] == [tuple(best["code"])] * 3
+    assert [choice["found"] for choice in metrics["choices"]] == best["options"]
+    assert load_architecture(ended.run / "architecture.json").mixers == tuple(o.split("@")[0] for o in best["options"])
+    assert candidates != untimed(evolved.run)[0], "scored after half of the training"
+    assert untimed(settled.run) == (candidates, metrics)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_search_that_selects_during_training_resumes_to_the_same(
+    settled: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(step, patch)
+        stopped = nas("search", *EARLY, f"output={tmp_path}")
+    assert stopped.status == 130
+    measured = counted(monkeypatch)
+    assert nas("search", f"resume={stopped.run}").status == 0
+    assert len(measured) == (9 if step == 2 else 0)
+    assert untimed(stopped.run) == untimed(settled.run)
+    assert contents(stopped.run)["model.safetensors"] == contents(settled.run)["model.safetensors"]
+
+
+def test_architecture_logits_may_decide_during_training(tmp_path: Path) -> None:
+    ended = nas("search", *SPACE, "searcher.select_at=0.5", "budget.by_layer=true", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    metrics = read(ended.run, "metrics.json")
+    assert "selected after step 3 of 6" in ended.out
+    assert metrics["searched"] is None
+    assert all(set(choice["probabilities"].values()) == {0.0, 1.0} for choice in metrics["choices"])
+    assert all(choice["probabilities"][choice["found"]] == 1.0 for choice in metrics["choices"])
+
+
+def test_the_cheapest_of_equally_good_architectures_may_be_selected(evolved: Ended, tmp_path: Path) -> None:
+    ended = nas("search", *SEARCH, "searcher.tolerance=1000", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    candidates, metrics = untimed(ended.run)
+    assert candidates == untimed(evolved.run)[0]
+    assert metrics["searched"]["best"] == min(candidates, key=lambda one: one["cost"])
+    assert [choice["found"] for choice in metrics["choices"]] == metrics["searched"]["best"]["options"]
 
 
 def test_learnt_logits_may_be_passed_over(tmp_path: Path) -> None:
@@ -271,8 +344,10 @@ def test_help_lists_them() -> None:
 def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolved: Ended) -> None:
     assert Run(evolved.run).config()["searcher"] == {
         "name": "evolution",
+        "select_at": 1.0,
         "evaluations": 9,
         "batches": BATCHES,
+        "tolerance": None,
         "population": 3,
         "sample": 2,
     }

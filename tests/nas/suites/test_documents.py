@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from nas.data.mqar import MQAR
-from nas.data.shards.vocabulary import Vocabulary
+from nas.data.shards.vocabulary import Vocabulary, vocabulary_of
 from nas.data.text import Text
 from nas.data.tokens import Tokens
 from nas.errors import UserError
-from nas.suites.documents import Documents, held_out, standard_library, training
+from nas.suites.documents import Documents, held_out, of_path, standard_library, training
 from tests.nas.data.shards.written import write_folder
 
 BYTES = Vocabulary.of_bytes()
@@ -51,7 +51,7 @@ def test_tokens_are_read_as_they_are_and_decoded_as_text(tmp_path: Path) -> None
         path=str(tmp_path / "tokens"), mix={}, documents="joined", tokenizer=None, end=None, vocab_size=None, length=4,
         batch_size=2, validation_batches=1, seed=0,
     )  # fmt: skip
-    assert task.vocabulary is not None
+    assert vocabulary_of(task) is task.vocabulary is not None
     documents = held_out(task, task.vocabulary, None, "text")
     assert documents is not None
     assert [bytes(one.text()) for one in documents.every] == [b"one", b"two", b"three"]
@@ -84,6 +84,7 @@ def test_files_and_rows_of_a_path_are_documents(tmp_path: Path) -> None:
     assert documents is not None
     assert [one.text() for one in documents.every] == [b"text", b"caf\xe9", b"one", b"two"]
     assert documents.end is None
+    assert vocabulary_of(task) is None
     assert held_out(task, BYTES, None, "body") is None
     assert list(training(task, 10)) == []
     with pytest.raises(UserError, match=r"suites.column=text is not a text in line 1 of \S+rows.jsonl"):
@@ -92,6 +93,19 @@ def test_files_and_rows_of_a_path_are_documents(tmp_path: Path) -> None:
         held_out(task, BYTES, str(tmp_path / "none"), "body")
     with pytest.raises(UserError, match=r"suites.path=\S+ holds no text"):
         held_out(task, BYTES, str(tmp_path / "empty"), "body")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_rows_are_the_bytes_that_preparing_reads(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    if ending == "jsonl":
+        path.write_bytes(b'{"text": "a\\ud800"}\n{"text": "b\xff"}\n')
+        expected = [b"a\xed\xa0\x80", b"b\xff"]
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"text": ["a", None, "三"]}), path)
+        expected = [b"a", "三".encode()]
+    assert [one.text() for one in of_path("suites.path", str(path), "text")] == expected
 
 
 def test_the_standard_library_is_python_source() -> None:

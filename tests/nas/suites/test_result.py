@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from nas.evaluation.metrics import segment_ends
 from nas.runs.folder import plain
-from nas.suites.result import Result, Score, Segment, by_segment, segment_ends
+from nas.suites.result import Result, Score, Segment, by_segment
 
 
 def test_a_score_is_a_ratio_of_sums_with_the_error_of_a_ratio() -> None:

@@ -42,3 +42,12 @@ def test_validations_count_once_the_cost_is_that_of_the_budget() -> None:
     module.budget.began.fill_(-1.0)
     module.budget._read_began()
     assert module.settled
+
+
+def test_validations_count_once_an_architecture_is_selected_during_training() -> None:
+    module = made("cpu", "+space=layer_hybrid", "searcher=random", "searcher.select_at=0.5", begun=True)
+    module.budget.began.fill_(-1.0)
+    module.budget._read_began()
+    assert not module.settled
+    module.settle((0,) * len(module.space.options), within=True)
+    assert module.settled

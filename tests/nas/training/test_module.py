@@ -20,9 +20,8 @@ from nas.training.module import TrainingModule
 from tests.nas.commands import SEARCH, composed, nas
 from tests.nas.data.packed import lines
 from tests.nas.gpu import ON_GPU
-from tests.nas.training.graphs.uncaptured import without_gpu
 
-__all__ = ["lines", "without_gpu"]
+__all__ = ["lines"]
 
 TEXT = ("data=text", "data.length=64")
 NEEDLE = ("data=needle", "data.batch_size=2", "data.validation_batches=2")

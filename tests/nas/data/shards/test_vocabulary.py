@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from nas.data.corpus import byte_texts
-from nas.data.shards.vocabulary import END, Vocabulary
+from nas.data.shards.vocabulary import END, Vocabulary, token_texts, vocabulary_of
 from nas.errors import UserError
 from tests.nas.data.shards.written import TEXT, train_tokenizer
 
@@ -56,7 +56,7 @@ def test_merged_tokens_are_shown_with_visible_white_space(tokenizer: Path) -> No
 def test_texts_of_tokens_make_up_the_text(name: str, vocabulary: Vocabulary) -> None:
     tokens = vocabulary.encode(TEXTS[name])
     assert len(vocabulary.texts(tokens)) == len(tokens)
-    assert "".join(vocabulary.texts(tokens)) == "".join(byte_texts(TEXTS[name]))
+    assert "".join(vocabulary.texts(tokens)) == "".join(Vocabulary.of_bytes().texts(list(TEXTS[name])))
 
 
 def test_an_end_token_has_its_name_and_no_bytes(vocabulary: Vocabulary) -> None:
@@ -113,3 +113,23 @@ def test_the_end_token_is_found_or_given(tokenizer: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"give tokenizer\.end=NAME"):
         Vocabulary.read(other)
     assert Vocabulary.read(other, "<other>").end == usual.end
+
+
+def test_a_character_of_several_bytes_stands_on_its_first_byte() -> None:
+    texts = Vocabulary.of_bytes().texts
+    assert texts(list("Größe 你好\n".encode())) == [*"Gr", "ö", "", "ß", "", "e", "·", "你", "", "", "好", "", "", "↵"]
+    cut = "ü".encode()[1:] + "🙂".encode() + "好".encode()[:2]
+    assert texts(list(cut)) == ["\\xbc", "🙂", "", "", "", "\\xe5", "\\xa5"]
+
+
+def test_a_task_has_bytes_a_vocabulary_or_no_text() -> None:
+    vocabulary = Vocabulary.of_bytes()
+    found = vocabulary_of(SimpleNamespace(token="byte"))  # type: ignore[arg-type]
+    assert found is not None
+    text = "für 三".encode() + b"\xff"
+    assert found.decode(found.encode(text)) == text
+    assert vocabulary_of(SimpleNamespace(vocabulary=vocabulary)) is vocabulary  # type: ignore[arg-type]
+    assert vocabulary_of(SimpleNamespace(vocabulary=None)) is None  # type: ignore[arg-type]
+    assert vocabulary_of(SimpleNamespace()) is None  # type: ignore[arg-type]
+    assert token_texts(SimpleNamespace(vocabulary=vocabulary), [97, 300]) == ["a", "<|endoftext|>"]  # type: ignore[arg-type]
+    assert token_texts(SimpleNamespace(token_text=hex), [10]) == ["0xa"]  # type: ignore[arg-type]
