@@ -249,7 +249,7 @@ class EvaluateConfig:
     """Options of `python -m nas.evaluate`."""
 
     run: str | None = option("folder of a finished run of nas.search or nas.train", default=None)
-    suite: list[str] | None = option("suites of tasks to evaluate on", default=None)
+    suite: list[str] | None = option("one or more of text, ruler, recall, identifiers", default=None)
     share: list[float] | None = option(
         "shares of chunks that routers keep at most, for the curve of one model", default=None, at_least=0, at_most=1
     )

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
@@ -40,9 +40,11 @@ def explain(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and is_dataclass(cause.object_type):
         return _unknown_option(str(cause.full_key), [field.name for field in fields(cause.object_type)])
+    option = getattr(cause, "full_key", None)
+    if isinstance(cause, ValidationError) and "is not a ListConfig" in str(cause):
+        return f"{option}={cause.value} is no list; give {option}=[{cause.value}]."
     lines = [line.strip() for line in str(cause).splitlines()]
     reason = " ".join(line for line in lines if line and "_type=" not in line and "full_key:" not in line)
-    option = getattr(cause, "full_key", None)
     return f"{option}: {reason}." if option else reason
 
 

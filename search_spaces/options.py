@@ -98,7 +98,7 @@ class Option:
     Attributes:
         help: description in one line, a noun phrase with the unit.
         bounds: bounds of numbers; None for other options.
-        free_text: whether a string may have line breaks and other characters that cannot be printed.
+        free_text: whether a string may be blank, and have line breaks and other characters that cannot be printed.
         auto: whether the word auto is allowed in place of a number.
     """
 

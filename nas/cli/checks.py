@@ -106,10 +106,12 @@ def refusal(value: Any, allowed: Option) -> str | None:
 
 
 def _refusal_of_text(value: str, free: bool) -> str | None:
+    if free:
+        return None if value else "give at least one character"
     if not value.strip():
         return "give a text that is not blank"
     control = any(ord(letter) < ord(" ") or ord(letter) == DELETE for letter in value)
-    return "give a text without line breaks and other control characters" if control and not free else None
+    return "give a text without line breaks and other control characters" if control else None
 
 
 def shown(value: Any) -> str:

@@ -31,7 +31,7 @@ class TextContinuation:
     does, or does not. Bytes that are not UTF-8 become U+FFFD.
 
     Args:
-        vocabulary: vocabulary of the tokens; its end token ends the continuation.
+        vocabulary: vocabulary of the tokens; its end token ends the continuation. Ids that it lacks are no text.
         stop: text that ends the continuation and is not part of it; None for none.
 
     >>> one = TextContinuation(Vocabulary.of_bytes(), stop="--")

@@ -39,7 +39,7 @@ def read_prompts(config: GenerateConfig, vocabulary: Vocabulary | None, task: st
         return [_prompt("prompt", config.prompt, vocabulary, task, vocab_size)]
     if config.prompt is not None:
         raise UserError(f"prompt and prompts={config.prompts} are both given; give only one of them.")
-    path = Path(config.prompts)
+    path = Path(config.prompts).expanduser()
     read = _json_lines if path.suffix == LINES else _lines
     found = [_prompt(where, text, vocabulary, task, vocab_size) for where, text in read(path)]
     if not found:
@@ -48,14 +48,23 @@ def read_prompts(config: GenerateConfig, vocabulary: Vocabulary | None, task: st
 
 
 def _prompt(where: str, text: str, vocabulary: Vocabulary | None, task: str, vocab_size: int) -> Prompt:
-    tokens = (
-        _ids(where, text, task) if vocabulary is None else vocabulary.encode(text.encode("utf-8", "surrogateescape"))
-    )
+    tokens = _ids(where, text, task) if vocabulary is None else vocabulary.encode(_bytes(where, text))
     if not tokens:
         raise UserError(f"{where} is empty; give at least one token.")
     if wrong := [token for token in tokens if not 0 <= token < vocab_size]:
         raise UserError(f"{where} has the token id {wrong[0]}, but the model has 0 to {vocab_size - 1}.")
     return Prompt(text, tokens)
+
+
+def _bytes(where: str, text: str) -> bytes:
+    """Return a text as UTF-8, with the bytes that were not UTF-8 when it was read."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where} has {text[error.start]!a}, half of a surrogate pair, which is no character; give both halves, or "
+            "the character itself."
+        ) from error
 
 
 def _ids(where: str, text: str, task: str) -> list[int]:
@@ -72,7 +81,7 @@ def _ids(where: str, text: str, task: str) -> list[int]:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the place and the text of each line that is not blank."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"prompts={path} cannot be read ({error.strerror}); give a readable file.") from error
     for number, line in enumerate(text.split("\n"), start=1):

@@ -10,6 +10,7 @@
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -73,9 +74,11 @@ class Sampler:
     def __init__(self, prompts: Sequence[Sequence[int]], temperature: float, top_p: float, seed: int) -> None:
         self._temperature, self._top_p = temperature, top_p
         self._keys: list[tuple[int | str, ...]] = []
+        seen: Counter[str] = Counter()
         for prompt in prompts:
             digest = hashlib.sha256(repr(list(prompt)).encode()).hexdigest()
-            self._keys.append((seed, "generate", digest, sum(key[2] == digest for key in self._keys)))
+            self._keys.append((seed, "generate", digest, seen[digest]))
+            seen[digest] += 1
         self._step = 0
         self._block: Tensor
         """Draws [B, BLOCK] on the device."""

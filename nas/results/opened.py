@@ -23,6 +23,8 @@ from nas.runs.model_files import load_architecture, load_weights
 COMMANDS = ("search", "train")
 """Commands whose runs train one model."""
 AUTO = "auto"
+SHOWN = 12
+"""Characters of the fingerprint of a tokenizer in messages."""
 
 
 class OpenedRun(NamedTuple):
@@ -49,15 +51,21 @@ class OpenedRun(NamedTuple):
 
     @property
     def trained(self) -> LanguageModel:
-        """The model with the weights of the run; raise a UserError if the run has no weights yet."""
-        if self.model is None:
-            raise UserError(f"run={self.run.path} has no weights yet; finish the run first, with resume=.")
+        """The model of a run from `open_trained`."""
+        assert self.model is not None
         return self.model
 
     @property
     def weights(self) -> str:
         """The SHA-256 of the file with the weights of the run."""
         return digest(self.run.path / WEIGHTS)
+
+    @property
+    def tokens(self) -> str:
+        """What the tokens of the run are, as text for messages; equal for runs with the same tokens."""
+        tokenizer = getattr(self.task, "tokenizer", None)
+        of = f" of the tokenizer {tokenizer[:SHOWN]}" if isinstance(tokenizer, str) else ""
+        return f"{self.task.name} with {self.task.vocab_size} token ids{of}"
 
     @property
     def routes(self) -> bool:
@@ -109,6 +117,14 @@ def open_run(option: str, folder: str, device: str = AUTO) -> OpenedRun:
     except UserError as error:
         raise UserError(f"{option}={folder} was trained on data that is not available here: {error}") from error
     return OpenedRun(run, config, task, _metrics(run), _model(run, where))
+
+
+def open_trained(option: str, folder: str, device: str = AUTO) -> OpenedRun:
+    """Load a run that has weights; see `open_run`. A run without weights is a UserError too."""
+    opened = open_run(option, folder, device)
+    if opened.model is None:
+        raise UserError(f"{option}={folder} has no weights yet; finish the run first, with resume=.")
+    return opened
 
 
 def command_of(option: str, folder: str) -> str:

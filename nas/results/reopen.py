@@ -82,17 +82,16 @@ def _bytes(config: VisualizeConfig, task: Task) -> bytes:
 
 def _check_same_tokens(config: VisualizeConfig, first: OpenedRun, other: OpenedRun) -> None:
     """Raise a UserError if two runs do not have the same tokens."""
-    same = first.task.vocab_size == other.task.vocab_size
     if config.text is None and config.prompt is None:
-        same = same and first.task.name == other.task.name
+        same = first.tokens == other.tokens
     else:
         vocabularies = [vocabulary_of(one.task) for one in (first, other)]
         probe = [None if own is None else own.encode(PROBE) for own in vocabularies]
-        same = same and probe[0] == probe[1]
+        same = first.task.vocab_size == other.task.vocab_size and probe[0] == probe[1]
     if not same:
         raise UserError(
-            f"compare={config.compare} was trained on {other.task.name} with {other.task.vocab_size} token ids, but "
-            f"run={config.run} on {first.task.name} with {first.task.vocab_size}; give two runs on the same data."
+            f"compare={config.compare} was trained on {other.tokens}, but run={config.run} on {first.tokens}; give two "
+            "runs on the same data."
         )
 
 

@@ -15,11 +15,11 @@ from nas.evaluation.metrics import DIRECTION
 from nas.files.saving import replacing
 from nas.report.chart_files import save_chart
 from nas.report.units import markdown
-from nas.results.opened import OpenedRun, open_run
+from nas.results.opened import OpenedRun, open_trained
 from nas.runs.decode import decode
 from nas.runs.folder import cannot_write, plain
 from nas.shares.figure import charts, table
-from nas.shares.points import TRAINED, Point, Wanted, measured, name
+from nas.shares.points import TRAINED, Point, Wanted, hash_of, measured, name
 
 POINTS, TABLE = "shares.json", "shares.md"
 """Files of the output folder."""
@@ -40,7 +40,7 @@ def evaluate_shares(opened: OpenedRun, config: EvaluateConfig, output: Path, con
         UserError: no router of the run decides, or another run is on other data.
     """
     assert config.share is not None
-    others = [open_run("beside", folder, config.device) for folder in config.beside]
+    others = [open_trained("beside", folder, config.device) for folder in config.beside]
     for other in others:
         _check_same_data(opened, other)
     points = _Measured(opened, config.length_factor, output / POINTS, console).all(sorted(set(config.share)), others)
@@ -68,6 +68,7 @@ class _Measured:
     def __init__(self, data: OpenedRun, length_factor: int, path: Path, console: Console) -> None:
         self._data, self._factor, self._path, self._console = data, length_factor, path, console
         self._batches = data.task.validation_batches(length_factor)
+        self._sequences = hash_of(self._batches)
         self._known = _read(path)
 
     def all(self, shares: Sequence[float], others: Sequence[OpenedRun]) -> list[Point]:
@@ -80,7 +81,7 @@ class _Measured:
 
     def _point(self, wanted: Wanted) -> Point:
         """Return a point, from the file or measured; the file then has it."""
-        key = wanted.key(self._data, self._batches[0].tokens.shape[1])
+        key = wanted.key(self._sequences)
         found = next((point for point in self._known if point.key == key), None)
         if found is None:
             routing = TRAINED if wanted.share is None else f"at share={wanted.share:g}"
@@ -108,9 +109,8 @@ def _write(path: Path, points: Sequence[Point], quality: str) -> None:
 
 def _check_same_data(opened: OpenedRun, other: OpenedRun) -> None:
     """Raise a UserError if another run cannot be evaluated on the sequences of a run."""
-    mine, theirs = ((one.task.name, one.task.vocab_size, one.task.quality) for one in (opened, other))
-    if mine != theirs:
+    if opened.tokens != other.tokens:
         raise UserError(
-            f"beside={other.run.path} was trained on {theirs[0]} with {theirs[1]} token ids, but run={opened.run.path} "
-            f"on {mine[0]} with {mine[1]}; give runs on the same data."
+            f"beside={other.run.path} was trained on {other.tokens}, but run={opened.run.path} on {opened.tokens}; "
+            "give runs on the same data."
         )

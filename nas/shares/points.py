@@ -1,5 +1,6 @@
 """The points of a curve of quality against cost: one model at one share, or another run as it was trained."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,8 +17,8 @@ from nas.shares.thresholds import threshold_of
 
 TRAINED = "as trained"
 """Name of a model with the routing of its training."""
-Key = tuple[str, str, int, float | None, bool]
-"""SHA-256 of the weights of a run and of the run whose data is used, length, largest share, and whether at random."""
+Key = tuple[str, str, float | None, bool]
+"""SHA-256 of the weights of a run and of the sequences, largest share, and whether at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,9 @@ class Wanted:
     share: float | None = None
     as_point: "Point | None" = None
 
-    def key(self, data: OpenedRun, tokens: int) -> Key:
-        """Return what tells the point from others, on validation sequences of ``data`` of so many tokens."""
-        return self.opened.weights, data.weights, tokens, self.share, self.as_point is not None
+    def key(self, sequences: str) -> Key:
+        """Return what tells the point from others, on sequences with this hash."""
+        return self.opened.weights, sequences, self.share, self.as_point is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Point:
     Attributes:
         run: folder of the run.
         weights: SHA-256 of its weights.
-        data: SHA-256 of the weights of the run on whose validation sequences it was evaluated.
+        sequences: SHA-256 of the sequences on which it was evaluated, see `hash_of`.
         tokens: length of these sequences.
         allowed: largest share of chunks that routers keep; None for the routing of the training.
         random: whether random routes keep the same share in each layer and head, in place of the routers.
@@ -65,7 +66,7 @@ class Point:
 
     run: str
     weights: str
-    data: str
+    sequences: str
     tokens: int
     allowed: float | None
     random: bool
@@ -83,7 +84,7 @@ class Point:
     @property
     def key(self) -> Key:
         """What tells the point from others, see `Wanted.key`."""
-        return self.weights, self.data, self.tokens, self.allowed, self.random
+        return self.weights, self.sequences, self.allowed, self.random
 
     def against(self, other: "Point") -> Estimate:
         """Return the difference between the quality of this point and of another over the same sequences."""
@@ -109,12 +110,13 @@ def measured(wanted: Wanted, data: OpenedRun, batches: list[Batch], length_facto
     with opened.autocast():
         found = evaluate(opened.trained, batches, data.task.quality, policy, byte_lengths=byte_lengths_of(data.task))
     shares = found.layer_shares
-    weights, validated, tokens, allowed, random = wanted.key(data, batches[0].tokens.shape[1])
+    weights, sequences, allowed, random = wanted.key(hash_of(batches))
+    tokens = batches[0].tokens.shape[1]
     noise = margin(found.by_sequence, resolution=0.0)
     return Point(
         run=name(opened),
         weights=weights,
-        data=validated,
+        sequences=sequences,
         tokens=tokens,
         allowed=allowed,
         random=random,
@@ -129,6 +131,15 @@ def measured(wanted: Wanted, data: OpenedRun, batches: list[Batch], length_facto
         by_position=found.by_position,
         by_sequence=found.by_sequence,
     )
+
+
+def hash_of(batches: list[Batch]) -> str:
+    """Return the SHA-256 of the tokens and targets of batches."""
+    made = hashlib.sha256()
+    for batch in batches:
+        made.update(batch.tokens.numpy().tobytes())
+        made.update(batch.targets.numpy().tobytes())
+    return made.hexdigest()
 
 
 def name(opened: OpenedRun) -> str:

@@ -1,5 +1,7 @@
 """Held-out documents: those of a run's own data, or of another text, as bytes and as tokens of the run."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data.batch import Task
-from nas.data.corpus import Corpus
+from nas.data.corpus import Corpus, Source
 from nas.data.encodings import Names
 from nas.data.files import list_names
 from nas.data.seeding import generator
@@ -56,6 +58,7 @@ class Documents:
         vocabulary: vocabulary of the run.
         end: id of the token that ends a document; None if the run has none.
         option: option that sets another source, as text for messages.
+        version: text that changes with the files of the source.
     """
 
     source: str
@@ -63,6 +66,7 @@ class Documents:
     vocabulary: Vocabulary
     end: int | None
     option: str = "suites.path"
+    version: str = ""
 
     def shuffled(self, seed: int) -> Iterator[Document]:
         """Yield the documents in a random order, which depends on the seed alone."""
@@ -87,7 +91,8 @@ def end_of(task: Task, vocabulary: Vocabulary) -> int | None:
 def standard_library(task: Task, vocabulary: Vocabulary, option: str) -> Documents:
     """Return the held-out files of Python's standard library; see `Documents` for ``option``."""
     corpus = Corpus(None)
-    return Documents("Python's standard library", of_corpus(corpus), vocabulary, end_of(task, vocabulary), option)
+    end, version = end_of(task, vocabulary), corpus.source.digest
+    return Documents("Python's standard library", of_corpus(corpus), vocabulary, end, option, version)
 
 
 def held_out(task: Task, vocabulary: Vocabulary, path: str | None, column: str) -> Documents | None:
@@ -103,15 +108,32 @@ def held_out(task: Task, vocabulary: Vocabulary, path: str | None, column: str) 
     Raises:
         UserError: the path cannot be read or has no documents.
     """
-    end = end_of(task, vocabulary)
     if path is not None:
-        return Documents(f"suites.path={path}", of_path("suites.path", path, column), vocabulary, end)
+        return given(task, vocabulary, "suites.path", path, column)
+    corpus = _corpus(task)
     if parts := _parts(task):
-        every = [one for corpus in parts for one in of_tokens(corpus.validation, vocabulary)]
-        return Documents(f"the held-out part of {task.source}", every, vocabulary, end)  # type: ignore[attr-defined]
-    if (corpus := _corpus(task)) is None:
+        source: Source = task.source  # type: ignore[attr-defined]
+        every = [one for part in parts for one in of_tokens(part.validation, vocabulary)]
+    elif corpus is not None:
+        source, every = corpus.source, of_corpus(corpus)
+    else:
         return None
-    return Documents(f"the held-out part of {corpus.source}", of_corpus(corpus), vocabulary, end)
+    name, end = f"the held-out part of {source}", end_of(task, vocabulary)
+    return Documents(name, every, vocabulary, end, version=source.digest)
+
+
+def given(task: Task, vocabulary: Vocabulary, option: str, path: str, column: str) -> Documents:
+    """Return the documents of an option, see `of_path`; they have the tokens and the end token of a run."""
+    every, end = of_path(option, path, column), end_of(task, vocabulary)
+    return Documents(f"{option}={path}", every, vocabulary, end, option, _version(Path(path).expanduser()))
+
+
+def _version(root: Path) -> str:
+    """Return a hash of the names, sizes and times of change of the files of a path, which are not read."""
+    folder = root.parent if root.is_file() else root
+    files = ((name, (folder / name).stat()) for name in list_names(str(root)))
+    every = "".join(f"{name}\0{found.st_size} {found.st_mtime_ns}\n" for name, found in files)
+    return hashlib.sha256(os.fsencode(every)).hexdigest()
 
 
 def training(task: Task, most: int) -> Iterator[NDArray[np.int64]]:

@@ -73,7 +73,8 @@ def identifiers(results: Sequence[Result], trained: int) -> Figure:
         figure, panels = _panels(2)
         for axes, measure in zip(panels, (ON_NAMES, ON_TOKENS), strict=True):
             _curves(axes, results, f"{measure} by distance")
-            axes.axhline(results[0].chance[measure], color=MUTED, linewidth=1, linestyle="--")
+            chance = results[-1].chance[measure]  # the longest sequences have the most names, the shortest maybe none
+            axes.axhline(chance, color=MUTED, linewidth=1, linestyle="--")
             mark_training_length(axes, trained)
             axes.set_ylim(bottom=0)
             axes.set_xlabel("distance to the occurrence before, in tokens")
@@ -121,8 +122,8 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _curves(axes: Axes, results: Sequence[Result], name: str) -> None:
-    """Draw the curve of each length, with a band of one standard error."""
-    for place, result in enumerate(results):
+    """Draw the curve of each length, with a band of one standard error; short ones lie above, since all may agree."""
+    for place, result in reversed([*enumerate(results)]):
         segments = [one for one in result.curves[name] if math.isfinite(one.score.value)]
         x = [_middle(one) for one in segments]
         y = [one.score.value for one in segments]

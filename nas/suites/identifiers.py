@@ -15,10 +15,11 @@ from torch import Tensor
 from nas.data.renaming import LETTERS, PREFIX, PYTHON, C, Language, Occurrence, code_of, renamed
 from nas.data.seeding import generator
 from nas.data.shards.vocabulary import Vocabulary
+from nas.errors import UserError
 from nas.evaluation.metrics import segment_ends
 from nas.suites.documents import Document, Documents
 from nas.suites.result import Result, Score, Segment, by_segment
-from nas.suites.sequences import JOINED, Excerpt, Tokens, TooShort, filled
+from nas.suites.sequences import JOINED, Excerpt, Tokens, filled
 from nas.suites.subject import Advance, Subject
 
 ON_NAMES, ON_TOKENS = "accuracy on names", "accuracy on their tokens"
@@ -87,7 +88,7 @@ def renamed_sequences(
         kind: how files fill a sequence; see `nas.suites.sequences.sequences`.
 
     Raises:
-        TooShort: the files do not fill a single sequence.
+        UserError: the files do not fill a single sequence.
     """
     rows: list[Tensor] = []
     names: list[tuple[int, int, int, int]] = []
@@ -97,7 +98,7 @@ def renamed_sequences(
             names += ((len(rows), *one) for one in scored if one[2] <= length)
             rows.append(torch.from_numpy(tokens[: length + 1]))
     if not rows:
-        raise TooShort(
+        raise UserError(
             f"{documents.source} has too little code for a sequence of {length:,} tokens; give less for suites.lengths,"
             f" or more code with {documents.option}."
         )

@@ -21,10 +21,6 @@ FLOAT = 4
 """Bytes of an activation."""
 
 
-class NoMemory(UserError):
-    """A single sequence does not fit in memory."""
-
-
 def activation_bytes(architecture: Architecture) -> int:
     """Return the bytes of a token that a forward pass without gradients holds at once, generously."""
     a = architecture
@@ -65,7 +61,7 @@ def in_parts(total: int, size: int, compute: Callable[[int, int], None]) -> None
         compute: function of a part.
 
     Raises:
-        NoMemory: a single sequence does not fit.
+        UserError: a single sequence does not fit.
     """
     start = 0
     while start < total:
@@ -74,7 +70,7 @@ def in_parts(total: int, size: int, compute: Callable[[int, int], None]) -> None
             start = end
             continue
         if end - start == 1:
-            raise NoMemory(f"one sequence does not fit in memory: {reason}")
+            raise UserError(f"one sequence does not fit in memory: {reason}")
         size = max(1, (end - start) // 2)  # here no traceback holds the tensors of the attempt
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

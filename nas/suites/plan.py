@@ -1,4 +1,4 @@
-"""What the suites compute: a result for each suite, part and length, each with what it was asked with."""
+"""What the suites compute: a result for each suite, part and length, each with the settings that decide it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from nas.options.suites import SuitesConfig
 from nas.results.opened import OpenedRun
 from nas.runs.folder import plain
 from nas.suites import identifiers, recall, text
-from nas.suites.documents import Documents, end_of, held_out, of_path, standard_library, training
+from nas.suites.documents import Documents, given, held_out, standard_library, training
 from nas.suites.result import Result
 from nas.suites.ruler import suite as ruler
 from nas.suites.ruler.needles import Lines
@@ -43,14 +43,14 @@ class Unit:
         suite: name of the suite.
         part: task of the suite; "" if it has no parts.
         length: tokens of a sequence.
-        asked: all that decides the result, as plain values.
+        settings: everything that decides the result, as plain values.
         compute: function that computes the result.
     """
 
     suite: str
     part: str
     length: int
-    asked: dict[str, Any]
+    settings: dict[str, Any]
     compute: Compute
 
     @property
@@ -79,11 +79,7 @@ class Plan:
         self._sequences = cache(self._draw)
         packed = getattr(opened.config.data, "documents", JOINED) == PACKED
         self._kind = options.documents or (WHOLE if packed else JOINED)
-        if self._kind not in KINDS:
-            raise UserError(f"suites.documents={self._kind} is unknown; choose one of: {', '.join(KINDS)}.")
-        for task in options.ruler.tasks or ():
-            if task not in ruler.ORDER:
-                raise UserError(f"suites.ruler.tasks={task} is unknown; choose one of: {', '.join(ruler.ORDER)}.")
+        _check(options)
 
     @property
     def lengths(self) -> list[int]:
@@ -98,25 +94,28 @@ class Plan:
             if suite == "ruler":
                 yield from (self._ruler(task, length) for task in self._tasks)
             elif suite == "recall":
-                yield self._unit("recall", length, self._recall(length), source=self._documents.source)
+                yield self._unit("recall", length, self._recall(length), self._documents)
             elif suite == "identifiers":
-                yield self._unit("identifiers", length, self._identifiers(length), source=self._code[0].source)
+                yield self._unit("identifiers", length, self._identifiers(length), self._code[0])
             else:
-                yield self._unit("text", length, self._text(length), source=self._documents.source)
+                yield self._unit("text", length, self._text(length), self._documents)
 
     @property
     def _tasks(self) -> list[str]:
         wanted = self._options.ruler.tasks
         return [task for task in ruler.ORDER if wanted is None or task in wanted]
 
-    def _unit(self, suite: str, length: int, compute: Compute, part: str = "", **asked: object) -> Unit:
+    def _unit(self, suite: str, length: int, compute: Compute, documents: Documents | None, part: str = "") -> Unit:
+        """Return a unit; ``documents`` are those that it is computed on."""
         options = self._options
         common = {"version": VERSION, "weights": self._weights, "length": length, "column": options.column}
         common |= {"share": options.share, "samples": options.samples, "seed": options.seed}
-        own = {} if suite == "ruler" else {"documents": self._kind}
+        own: dict[str, Any] = {} if suite == "ruler" else {"documents": self._kind}
         if suite == "recall":
             own |= vars(options.recall)
-        return Unit(suite, part, length, plain(common | own | asked), compute)
+        if documents is not None:
+            own |= {"source": documents.source, "files": documents.version}
+        return Unit(suite, part, length, plain(common | own), compute)
 
     def _text(self, length: int) -> Compute:
         def compute(subject: Subject, advance: Advance) -> Result:
@@ -154,8 +153,7 @@ class Plan:
                 subject, task, problem, length, options.samples, options.seed, self.vocabulary, advance
             )
 
-        source = self._documents.source if task in ruler.TEXT_TASKS else None
-        return self._unit("ruler", length, compute, task, source=source)
+        return self._unit("ruler", length, compute, self._documents if task in ruler.TEXT_TASKS else None, task)
 
     def _draw(self, length: int) -> Tensor:
         return sequences(self._documents, length, self._options.samples, self._options.seed, self._kind)
@@ -183,11 +181,22 @@ class Plan:
             documents = held_out(task, vocabulary, self._options.path, self._options.column)
             found = None if documents is None else identifiers.source_files(documents)
             return found or (standard_library(task, vocabulary, OWN_CODE), PYTHON)
-        every = of_path(OWN_CODE, path, self._options.column)
-        documents = Documents(f"{OWN_CODE}={path}", every, vocabulary, end_of(task, vocabulary), OWN_CODE)
+        documents = given(task, vocabulary, OWN_CODE, path, self._options.column)
         if (found := identifiers.source_files(documents)) is None:
             raise UserError(f"{OWN_CODE}={path} has no Python or C source; give a file or folder with .py, .c or .h.")
         return found
+
+
+def _check(options: SuitesConfig) -> None:
+    """Raise a UserError for a word that is unknown, or a list without items."""
+    if options.documents not in (None, *KINDS):
+        raise UserError(f"suites.documents={options.documents} is unknown; choose one of: {', '.join(KINDS)}.")
+    for task in options.ruler.tasks or ():
+        if task not in ruler.ORDER:
+            raise UserError(f"suites.ruler.tasks={task} is unknown; choose one of: {', '.join(ruler.ORDER)}.")
+    for option, empty in (("lengths", options.lengths == []), ("ruler.tasks", options.ruler.tasks == [])):
+        if empty:
+            raise UserError(f"suites.{option}=[] is empty; give at least one, or omit suites.{option}.")
 
 
 def _no_text(opened: OpenedRun) -> str:

@@ -1,6 +1,6 @@
 """Run suites on a trained run: what is computed is kept at once, and the same command continues.
 
-The suites answer what a model can do with text, at lengths beyond its training too:
+The suites measure what a model can do with text, at lengths beyond its training too:
 
 - ``text``: bits per byte of held-out documents, by position; see `nas.suites.text`.
 - ``ruler``: tasks of RULER that need no download, with greedy decoding; see `nas.suites.ruler`.
@@ -23,11 +23,9 @@ from nas.results.opened import OpenedRun
 from nas.runs.folder import cannot_write, plain
 from nas.shares.thresholds import threshold_of
 from nas.suites import figures, table
-from nas.suites.memory import NoMemory
 from nas.suites.plan import SUITES, Plan, Unit
 from nas.suites.result import Result
 from nas.suites.ruler.suite import ORDER
-from nas.suites.sequences import TooShort
 from nas.suites.store import store, stored
 from nas.suites.subject import ModelSubject
 
@@ -76,7 +74,8 @@ def _computed(
     units: Sequence[Unit], opened: OpenedRun, options: SuitesConfig, output: Path, console: Console
 ) -> tuple[list[Result], list[str]]:
     """Return the results of units, from files or computed, and why others could not be computed."""
-    results, notes = [], []
+    results: list[Result] = []
+    left_out: dict[tuple[str, int, str], list[str]] = {}
     moved = None if options.share is None else threshold_of(opened, options.share).policy
     with Bars.on(console) as bars:
         bar = bars.add_task("Sequences", total=len(units) * options.samples, figures="")
@@ -87,14 +86,20 @@ def _computed(
                 subject = ModelSubject(opened.trained, moved or opened.policy, opened.autocast)
                 try:
                     found = unit.compute(subject, lambda count: bars.advance(bar, count))
-                except (TooShort, NoMemory) as error:
-                    notes.append(f"{unit.suite} {unit.part}".rstrip() + f" at {unit.length:,} tokens: {error}")
+                except UserError as error:
+                    left_out.setdefault((unit.suite, unit.length, str(error)), []).append(unit.part)
                 else:
                     store(output, unit, found)
             if found is not None:
                 results.append(found)
             bars.update(bar, completed=place * options.samples)
-    return results, notes
+    return results, [_note(*key, parts) for key, parts in left_out.items()]
+
+
+def _note(suite: str, length: int, reason: str, parts: Sequence[str]) -> str:
+    """Return why parts of a suite could not be computed at a length."""
+    named = f" ({', '.join(parts)})" if any(parts) else ""
+    return f"{suite} at {length:,} tokens{named}: {reason}"
 
 
 def _write(

@@ -28,10 +28,6 @@ class Excerpt(NamedTuple):
     end: int
 
 
-class TooShort(UserError):
-    """The held-out documents do not fill a sequence."""
-
-
 def sequences(documents: Documents, length: int, count: int, seed: int, kind: str = JOINED) -> Tensor:
     """Return up to ``count`` disjoint sequences [n, length + 1] of tokens; the last token is a target alone.
 
@@ -47,7 +43,7 @@ def sequences(documents: Documents, length: int, count: int, seed: int, kind: st
             short for a sequence is left out.
 
     Raises:
-        TooShort: the documents do not fill a single sequence.
+        UserError: the documents do not fill a single sequence.
     """
     return torch.from_numpy(np.stack([joined(row) for row in filled(documents, length, count, seed, kind)]))
 
@@ -62,7 +58,7 @@ def filled(documents: Documents, length: int, count: int, seed: int, kind: str =
     rows = list(islice(_rows(documents, length + 1, count, seed, kind), count))
     if not rows:
         held = "none of them has" if kind == WHOLE else "together they have not"
-        raise TooShort(
+        raise UserError(
             f"{documents.source} cannot fill a sequence of {length:,} tokens: {held} {length + 1:,} tokens; give less "
             f"for suites.lengths, or more text with {documents.option}."
         )

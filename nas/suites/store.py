@@ -13,17 +13,17 @@ FOLDER = "suites"
 
 
 def stored(output: Path, unit: Unit) -> Result | None:
-    """Return the result of an earlier call that was asked with the same; None if there is none, or it is damaged."""
+    """Return the result of an earlier call with the same settings; None if there is none, or it is damaged."""
     try:
         found = json.loads(_path(output, unit).read_text(encoding="utf-8"))
-        return Result.from_json(found["result"]) if found["asked"] == unit.asked else None
+        return Result.from_json(found["result"]) if found["settings"] == unit.settings else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def store(output: Path, unit: Unit, result: Result) -> None:
     """Write a result; raise UserError if that fails."""
-    text = json.dumps(plain({"asked": unit.asked, "result": result}), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(plain({"settings": unit.settings, "result": result}), indent=1, allow_nan=False) + "\n"
     with cannot_write(output):
         subfolder(output, FOLDER)
         with replacing(_path(output, unit)) as part:

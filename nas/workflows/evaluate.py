@@ -7,7 +7,7 @@ from rich.console import Console
 from nas.config import EvaluateConfig
 from nas.console import say
 from nas.errors import INTERRUPTED, UserError
-from nas.results.opened import open_run
+from nas.results.opened import open_trained
 from nas.runs.folder import cannot_write
 from nas.shares.curve import evaluate_shares
 from nas.suites.run import run_suites
@@ -20,8 +20,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> int:
     """Run the command and return its exit status."""
     assert config.run is not None
     _check(config)
-    opened = open_run("run", config.run, config.device)
-    opened.trained.eval()
+    opened = open_trained("run", config.run, config.device)
     output = opened.run.path / FOLDER if config.output is None else Path(config.output)
     with cannot_write(output):
         output.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """A generation: the model of a finished run continues prompts."""
 
 import json
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from nas.generation.prompts import Prompt, read_prompts
 from nas.generation.sampling import Sampler
 from nas.generation.stream import generate as continue_prompts
 from nas.models.decoding import Decoder
-from nas.results.opened import open_run
+from nas.results.opened import open_trained
 from nas.shares.thresholds import threshold_of
 
 ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
@@ -24,10 +25,9 @@ ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 def generate(config: GenerateConfig, console: Console) -> int:
     """Run the command and return its exit status."""
     assert config.run is not None
-    opened = open_run("run", config.run, config.device)
-    model, task = opened.trained, opened.task
-    vocabulary = vocabulary_of(task)
-    prompts = read_prompts(config, vocabulary, task.name, task.vocab_size)
+    opened = open_trained("run", config.run, config.device)
+    vocabulary = vocabulary_of(opened.task)
+    prompts = read_prompts(config, vocabulary, opened.task.name, opened.task.vocab_size)
     continuations = [_continuation(config.stop, vocabulary) for _ in prompts]
     policy = opened.policy if config.share is None else threshold_of(opened, config.share).policy
     tokens = [prompt.tokens for prompt in prompts]
@@ -35,7 +35,7 @@ def generate(config: GenerateConfig, console: Console) -> int:
     output = _Stream() if config.prompts is None else _Lines(prompts, continuations)
     try:
         with opened.autocast(), user_errors():
-            decoder = Decoder(model, policy)
+            decoder = Decoder(opened.trained, policy)
             speed = continue_prompts(
                 decoder, tokens, sampler, continuations, config.max_tokens, opened.device, output.show
             )
@@ -49,12 +49,14 @@ def generate(config: GenerateConfig, console: Console) -> int:
 
 def _continuation(stop: str | None, vocabulary: Vocabulary | None) -> Continuation:
     """Return an empty continuation that ends at a text, or at a token id if tokens are no text."""
+    if stop is None:
+        return IdContinuation() if vocabulary is None else TextContinuation(vocabulary)
     if vocabulary is not None:
         for given, meant in ESCAPES.items():
-            stop = None if stop is None else stop.replace(given, meant)
+            stop = stop.replace(given, meant)
         return TextContinuation(vocabulary, stop)
     try:
-        return IdContinuation(None if stop is None else int(stop))
+        return IdContinuation(int(stop))
     except ValueError as error:
         raise UserError(f"stop={stop} is a text, but the tokens of the run are no text; give a token id.") from error
 
@@ -89,5 +91,6 @@ class _Lines:
     def _print(self) -> None:
         prompt, own = self._prompts[self._printed], self._continuations[self._printed]
         line = {"prompt": prompt.text, "text": self._texts[self._printed], "finished": own.finished}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        is_utf = (sys.stdout.encoding or "").lower().startswith("utf")  # other encodings may lack a character
+        print(json.dumps(line, ensure_ascii=not is_utf), flush=True)
         self._printed += 1

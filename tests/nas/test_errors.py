@@ -30,6 +30,7 @@ def test_a_warning_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
         ("trainer.stepz=1", "trainer.stepz is not an option; did you mean trainer.steps? trainer has: "),
         ("nothing=1", "nothing is not an option; there are: "),
         ("seed=first", "seed: Value 'first'"),
+        ("plugins=mine", "plugins=mine is no list; give plugins=[mine]."),
     ],
 )
 def test_what_hydra_refuses_is_explained(option: str, told: str) -> None:

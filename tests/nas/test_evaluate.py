@@ -35,15 +35,20 @@ def test_one_model_is_measured_at_several_shares(
     [
         ((), "run is missing; give the folder of a finished run"),
         (("run={run}",), "suite and share are missing; give one of them"),
+        (("run={run}", "suite=text"), "suite=text is no list; give suite=[text]."),
         (("run={run}", "share=[]"), "share=[] is empty; give at least one, or omit share"),
+        (("run={run}", "suite=[ruler]", "suites.ruler.tasks=[]"), "suites.ruler.tasks=[] is empty; give at least one"),
+        (("run={run}", "suite=[text]", "suites.lengths=[]"), "suites.lengths=[] is empty; give at least one"),
         (("run={run}", "share=[1.5]"), "share=[1.5] is not allowed; give a number from 0 to 1"),
         (("run={run}", "suite=[text]", "beside=[nowhere]"), "has no effect without share"),
         (("run={run}", "share=[0.1]", "beside=[nowhere]"), "beside=nowhere: there is no such folder"),
         (("run={run}", "share=[0.1]", "beside=[{recall}]"), "was trained on recall with "),
+        (("run={run}", "share=[0.1]", "beside=[{begun}]"), "/begun has no weights yet; finish the run first"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
     of_bytes: Path, search: Ended, tmp_path: Path, options: tuple[str, ...], told: str
 ) -> None:
-    given = [option.format(run=of_bytes, recall=search.run) for option in options]
+    begun = Path(shutil.copytree(of_bytes, tmp_path / "begun", ignore=shutil.ignore_patterns("model.safetensors")))
+    given = [option.format(run=of_bytes, recall=search.run, begun=begun) for option in options]
     assert told in refusal("evaluate", *given, f"output={tmp_path / 'made'}")

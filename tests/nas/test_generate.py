@@ -38,6 +38,9 @@ def test_a_text_is_continued_alone_and_in_a_batch(of_bytes: Path, tmp_path: Path
     letter = next(character for character in alone.out if character.isascii() and character.isalnum())
     stopped = generated(of_bytes, "prompt='line 0'", "temperature=0.5", f"stop={letter}")
     assert stopped.out == alone.out.partition(letter)[0] + "\n"
+    blank = generated(of_bytes, "prompt='\n'", "stop=' '", "temperature=0.5")
+    assert blank.err.startswith("prompt: 1 token, ")
+    assert " " not in blank.out
 
 
 def test_token_ids_are_continued_where_tokens_are_no_text(search: Ended) -> None:
@@ -50,6 +53,7 @@ def test_token_ids_are_continued_where_tokens_are_no_text(search: Ended) -> None
     [
         (("prompt=a",), "run is missing; give the folder of a finished run"),
         (("run={run}",), "prompt is missing; give a text to continue"),
+        (("run={run}", "prompt=a", "stop=''"), "stop='' is not allowed; give at least one character"),
         (("run={run}", "prompt=a", "temperature=-1"), "temperature=-1.0 is not allowed; give 0 or more"),
         (("run={run}", "prompt=a", "top_p=0"), "top_p=0.0 is not allowed; give a number over 0 and at most 1"),
         (("run={run}", "prompt=a", "share=2"), "share=2.0 is not allowed; give a number from 0 to 1"),

@@ -179,7 +179,7 @@ def test_data_that_is_gone_is_told_of(of_text: Path, tmp_path: Path) -> None:
         (("run={run}", "compare=nowhere"), "compare=nowhere: there is no such folder"),
         (("run={run}", "text=nowhere"), "text=nowhere cannot be read (No such file or directory)"),
         (("run={run}", "text=/"), "text=/ cannot be read (Is a directory)"),
-        (("run={run}", "prompt=''"), "prompt='' is not allowed; give a text that is not blank."),
+        (("run={run}", "prompt=''"), "prompt='' is not allowed; give at least one character."),
         (("run={run}", "text=/dev/null"), "text=/dev/null is empty"),
         (("run={run}", "text=a", "prompt=b"), "text=a and prompt are both given; give only one of them."),
         (("run={run}", "tokens=0"), "tokens=0 is not allowed; give 1 or more."),

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from nas.data.shards.vocabulary import Vocabulary
+from nas.errors import UserError
 from nas.suites.documents import Documents
 from nas.suites.result import Result, Score
 from nas.suites.ruler.needles import Lines, Needles, repeated
 from nas.suites.ruler.prompts import Fitted, Key, Problem, drawn, fitted
 from nas.suites.ruler.variables import Variables
 from nas.suites.ruler.words import CommonWords, FrequentWords
-from nas.suites.sequences import TooShort
 from nas.suites.subject import Advance, Subject
 
 TASKS: dict[str, Callable[[int], Problem]] = {
@@ -53,7 +53,7 @@ CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 def haystack(documents: Documents, seed: int) -> Lines:
-    """Return lines of held-out documents; raise TooShort if there are none."""
+    """Return lines of held-out documents; raise a UserError if there are none."""
     text = bytearray()
     for document in documents.shuffled(seed):
         text += document.text() + b"\n"
@@ -62,7 +62,7 @@ def haystack(documents: Documents, seed: int) -> Lines:
     lines = text[:HAYSTACK].decode("utf-8", "surrogateescape").split("\n")
     found = [line for line in lines if line.strip()]
     if not found:
-        raise TooShort(f"{documents.source} has no text for haystacks; give text with {documents.option}.")
+        raise UserError(f"{documents.source} has no text for haystacks; give text with {documents.option}.")
     return Lines(found)
 
 
@@ -89,7 +89,7 @@ def evaluate(
         advance: see `nas.suites.subject.Advance`.
 
     Raises:
-        TooShort: a prompt does not fit.
+        UserError: a prompt does not fit.
     """
 
     def encode(text: str) -> list[int]:
@@ -102,10 +102,7 @@ def evaluate(
     for key in keys:
         like = prompts[0] if prompts else None
         if (found := fitted(problem, length - output, encode, key, like)) is None:
-            raise TooShort(
-                f"suites.ruler.tasks={task}: its shortest prompt and {output} tokens for the output do not fit in "
-                f"{length:,} tokens; give longer sequences with suites.lengths."
-            )
+            raise UserError("the shortest prompt and its output do not fit; give more for suites.lengths.")
         prompts.append(found)
     tokens = subject.answer([torch.tensor(one.tokens) for one in prompts], output, advance)
     outputs = [_text(vocabulary, own) for own in tokens.tolist()]
@@ -135,6 +132,6 @@ def share_of(answers: Sequence[str], output: str) -> float:
 
 
 def _text(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
-    """Return the text of an output up to its end token."""
+    """Return the text of an output up to its end token. A model may have more ids than the vocabulary, without text."""
     end = tokens.index(vocabulary.end) if vocabulary.end in tokens else len(tokens)
-    return vocabulary.decode(tokens[:end]).decode("utf-8", "replace")
+    return vocabulary.decode([token for token in tokens[:end] if token < vocabulary.size]).decode("utf-8", "replace")

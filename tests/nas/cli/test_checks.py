@@ -120,9 +120,8 @@ def test_every_option_is_described_and_every_number_has_a_range(name: str) -> No
     assert of_numbers == (allowed.bounds is not None)
     for value in ODD:
         odd = value if isinstance(value, list) else [value]
-        blank = any(
-            isinstance(one, str) and (not one.strip() or ("\n" in one and not allowed.free_text)) for one in odd
-        )
+        words = [one for one in odd if isinstance(one, str)]
+        blank = any(not one if allowed.free_text else not one.strip() or "\n" in one for one in words)
         numbers = [one for one in odd if isinstance(one, int | float) and not isinstance(one, bool)]
         no_number = any(isinstance(one, bool | dict) for one in odd)
         bounds = allowed.bounds

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from nas.errors import UserError
 from nas.models.mixers import first_alone
 from nas.models.policies import learnt
-from nas.results.opened import command_of, open_run
+from nas.results.opened import command_of, open_run, open_trained
 from tests.nas.commands import Ended
 
 
@@ -30,8 +31,20 @@ def test_what_cannot_be_opened_is_refused(search: Ended, finished: Path) -> None
     with pytest.raises(UserError, match=r"device=tpu is not on this machine; give one of: auto, cpu"):
         open_run("run", str(search.run), "tpu")
     (finished / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="has no weights yet; finish the run first"):
-        _ = open_run("run", str(finished)).trained
+    assert open_run("run", str(finished)).model is None
+    with pytest.raises(UserError, match=r"beside=\S+ has no weights yet; finish the run first"):
+        open_trained("beside", str(finished))
+
+
+def test_tokens_are_the_same_for_one_task_of_one_tokenizer(search: Ended) -> None:
+    recall = open_run("run", str(search.run))
+    assert recall.tokens.startswith("recall with ")
+    mine, theirs = (
+        recall._replace(task=SimpleNamespace(name="tokens", vocab_size=300, tokenizer=each * 64))  # type: ignore[arg-type]
+        for each in "ab"
+    )
+    assert mine.tokens == "tokens with 300 token ids of the tokenizer aaaaaaaaaaaa"
+    assert mine.tokens != theirs.tokens
 
 
 def test_the_command_of_a_folder(search: Ended, finished: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from nas.shares.points import Point
 TRAINED = Point(
     run="/runs/2026-01-01_00-00-00_mine",
     weights="a",
-    data="/runs/mine",
+    sequences="hash",
     tokens=512,
     allowed=None,
     random=False,

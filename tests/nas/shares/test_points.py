@@ -4,7 +4,7 @@ import pytest
 
 from nas.budget.cost import kv_bytes
 from nas.results.opened import open_run
-from nas.shares.points import Wanted, measured
+from nas.shares.points import Wanted, hash_of, measured
 from tests.nas.commands import Ended
 
 
@@ -20,8 +20,11 @@ def test_a_point_has_the_cost_of_its_share_at_its_length(search: Ended) -> None:
     random = measured(Wanted(opened=opened, share=1.0, as_point=kept), opened, batches, 2)
     assert (random.quality, random.random, random.threshold) == (kept.quality, True, None)
     wanted = [Wanted(opened=opened, share=1.0), Wanted(opened=opened, share=1.0, as_point=kept), Wanted(opened=opened)]
-    assert kept.key == wanted[0].key(opened, 128)
-    assert random.key == wanted[1].key(opened, 128)
-    assert len({kept.key, *(one.key(opened, tokens) for one in wanted for tokens in (64, 128))}) == 6
+    hashes = [hash_of(batches), hash_of(opened.task.validation_batches()), hash_of(batches[:1])]
+    assert kept.key == wanted[0].key(hashes[0])
+    assert random.key == wanted[1].key(hashes[0])
+    assert len({one.key(sequences) for one in wanted for sequences in hashes}) == 9
+    batches[0].tokens[0, 0] += 1  # as if the data of the run had changed
+    assert hash_of(batches) != hashes[0]
     difference = kept.against(dropped)
     assert difference.mean == pytest.approx(kept.quality - dropped.quality)

@@ -1,9 +1,11 @@
 """Figures of the suites: a curve for each length, and a cell for each task."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
+from nas.report.style import COLOURS
 from nas.suites.figures import draw, identifiers, ruler, text
 from nas.suites.result import Result, Score, Segment
 
@@ -15,6 +17,7 @@ def test_a_curve_has_a_band_and_the_training_length_is_marked() -> None:
     (axes,) = text(results, 16).axes
     drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines if line.get_marker() == "o"]
     assert drawn == [[0.5, 0.75]] * 2
+    assert axes.lines[1].get_color() == COLOURS[0]  # the shorter one, above the other
     legend = axes.get_legend()
     assert legend is not None
     assert [entry.get_text() for entry in legend.get_texts()] == ["32 tokens", "64 tokens"]
@@ -25,9 +28,11 @@ def test_a_curve_has_a_band_and_the_training_length_is_marked() -> None:
 def test_chance_is_a_line() -> None:
     measures = ("accuracy on names", "accuracy on their tokens")
     curves = {f"{measure} by distance": CURVE for measure in measures}
-    panels = identifiers(
-        [Result("identifiers", "", 32, 1, chance=dict.fromkeys(measures, 0.2), curves=curves)], 16
-    ).axes
+    nothing = Result(
+        "identifiers", "", 16, 1, chance=dict.fromkeys(measures, math.nan), curves={name: [] for name in curves}
+    )
+    some = Result("identifiers", "", 32, 1, chance=dict.fromkeys(measures, 0.2), curves=curves)
+    panels = identifiers([nothing, some], 16).axes
     assert len(panels) == 2
     assert all([0.2, 0.2] in [np.asarray(line.get_ydata()).tolist() for line in axes.lines] for axes in panels)
 

@@ -7,9 +7,9 @@ import torch
 
 from nas.data.renaming import PYTHON, C
 from nas.data.shards.vocabulary import Vocabulary
+from nas.errors import UserError
 from nas.suites.documents import Document
 from nas.suites.identifiers import evaluate, language_of, renamed_sequences, source_files
-from nas.suites.sequences import TooShort
 from tests.nas.suites.fakes import Pairs, Predicting, copies, documents
 
 CODE = b"def function(argument, another):\n    result = argument + another  # argument\n    return result\n\n\n"
@@ -75,6 +75,6 @@ def test_source_files_are_recognised_and_the_most_frequent_language_is_taken() -
 
 
 def test_too_little_code_is_refused() -> None:
-    with pytest.raises(TooShort, match=r"cannot fill a sequence of 5,000 tokens"):
+    with pytest.raises(UserError, match=r"cannot fill a sequence of 5,000 tokens"):
         renamed_sequences(documents(CODE), PYTHON, 5000, 1, seed=0)
     assert torch.is_tensor(renamed_sequences(documents(CODE), PYTHON, 20, 1, seed=0)[0])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from nas.suites.memory import CPU_TOKENS, NoMemory, batch_size, in_parts
+from nas.errors import UserError
+from nas.suites.memory import CPU_TOKENS, batch_size, in_parts
 from tests.nas.architectures import small
 
 
@@ -26,7 +27,7 @@ def test_a_single_sequence_that_does_not_fit_is_an_error() -> None:
     def full(start: int, end: int) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    with pytest.raises(NoMemory, match=r"one sequence does not fit in memory: .*can't allocate"):
+    with pytest.raises(UserError, match=r"one sequence does not fit in memory: .*can't allocate"):
         in_parts(3, 2, full)
 
     def broken(start: int, end: int) -> None:

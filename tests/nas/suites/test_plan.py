@@ -1,5 +1,6 @@
 """The plan: which results a run has at which lengths, and what decides them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,11 +36,11 @@ def test_lengths_are_those_of_the_run_by_default(opened: OpenedRun) -> None:
     ]
 
 
-def test_what_decides_a_result_is_asked(opened: OpenedRun) -> None:
-    def asked(suite: str, *given: str) -> list[dict[str, object]]:
-        return [unit.asked for unit in Plan(opened, options("suites.lengths=[32]", *given)).units(suite)]
+def test_settings_have_all_that_decides_a_result(opened: OpenedRun, tmp_path: Path) -> None:
+    def settings(suite: str, *given: str) -> list[dict[str, object]]:
+        return [unit.settings for unit in Plan(opened, options("suites.lengths=[32]", *given)).units(suite)]
 
-    assert asked("text") == asked("text", "suites.recall.ngram=3", "suites.overwrite=true")
+    assert settings("text") == settings("text", "suites.recall.ngram=3", "suites.overwrite=true")
     for given in (
         "suites.seed=1",
         "suites.samples=5",
@@ -47,18 +48,28 @@ def test_what_decides_a_result_is_asked(opened: OpenedRun) -> None:
         "suites.documents=whole",
         f"suites.path={__file__}",
     ):
-        assert asked("text") != asked("text", given)
-    assert asked("recall") != asked("recall", "suites.recall.ngram=3")
-    assert asked("identifiers") != asked("identifiers", "suites.documents=whole")
-    assert asked("ruler")[0] == asked("ruler", f"suites.path={__file__}")[0]  # single_1 has no text
-    assert asked("ruler")[1] != asked("ruler", f"suites.path={__file__}")[1]
+        assert settings("text") != settings("text", given)
+    text = tmp_path / "text.py"
+    text.write_text("def function(argument):\n    return argument\n\nimport this\n\ndef other():\n")
+    path = (f"suites.path={text}", f"suites.identifiers.path={text}")
+    before = [settings(suite, *path) for suite in ("text", "recall", "identifiers", "ruler")]
+    assert before == [settings(suite, *path) for suite in ("text", "recall", "identifiers", "ruler")]
+    text.write_text(text.read_text().replace("this", "that"))
+    os.utime(text, (0, 0))
+    after = [settings(suite, *path) for suite in ("text", "recall", "identifiers", "ruler")]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert before[3][0] == after[3][0]  # single_1 has no text
+    assert settings("recall") != settings("recall", "suites.recall.ngram=3")
+    assert settings("identifiers") != settings("identifiers", "suites.documents=whole")
+    assert settings("ruler")[0] == settings("ruler", f"suites.path={__file__}")[0]  # single_1 has no text
+    assert settings("ruler")[1] != settings("ruler", f"suites.path={__file__}")[1]
 
 
 def test_documents_are_whole_for_a_run_that_saw_one_at_a_time(opened: OpenedRun) -> None:
     packed = opened._replace(config=SimpleNamespace(data=SimpleNamespace(documents="packed")))  # type: ignore[arg-type]
 
     def kind(run: OpenedRun, *given: str) -> object:
-        return next(iter(Plan(run, options("suites.lengths=[32]", *given)).units("text"))).asked["documents"]
+        return next(iter(Plan(run, options("suites.lengths=[32]", *given)).units("text"))).settings["documents"]
 
     assert kind(opened) == kind(packed, "suites.documents=joined") == "joined"
     assert kind(packed) == kind(opened, "suites.documents=whole") == "whole"
@@ -66,7 +77,7 @@ def test_documents_are_whole_for_a_run_that_saw_one_at_a_time(opened: OpenedRun)
 
 def test_code_is_that_of_the_option_of_the_run_or_of_python(opened: OpenedRun) -> None:
     def source(*given: str) -> object:
-        return next(iter(Plan(opened, options("suites.lengths=[32]", *given)).units("identifiers"))).asked["source"]
+        return next(iter(Plan(opened, options("suites.lengths=[32]", *given)).units("identifiers"))).settings["source"]
 
     assert source() == "Python's standard library"
     assert source(f"suites.path={__file__}") == f"suites.path={__file__}"

@@ -3,11 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
 
-from nas.suites import figures
+from nas.data.renaming import Piece
+from nas.errors import UserError
+from nas.suites import figures, identifiers
 from nas.suites.plan import SUITES
 from nas.suites.subject import Advance, ModelSubject, Predicted
 from tests.nas.commands import Ended, contents, nas, refusal
@@ -58,9 +61,9 @@ def test_every_suite_leaves_tables_figures_and_a_file_for_each_length(evaluated:
     }
     found = json.loads((output / "results.json").read_text())
     assert [*found["suites"]] == [*SUITES]
-    assert len(found["left_out"]) == 2
+    assert len(found["left_out"]) == 1
     assert "bits per byte" in ended.out
-    assert "Left out: ruler single_1 at 64 tokens: suites.ruler.tasks=single_1: its shortest prompt" in ended.out
+    assert "Left out: ruler at 64 tokens (single_1, single_2): the shortest prompt and its output" in ended.out
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -102,6 +105,25 @@ def test_a_share_moves_the_thresholds(of_bytes: Path, tmp_path: Path) -> None:
         assert found["share"] == float(share)
         bits.append(found["suites"]["text"][0]["scores"]["bits per byte"]["value"])
     assert bits[0] != bits[1]
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_what_fails_at_one_length_is_left_out_there(
+    of_bytes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = identifiers.renamed
+
+    def limited(text: bytes, *others: Any) -> Piece:
+        if len(text) > 100:
+            raise UserError("there are too many identifiers.")
+        return renamed(text, *others)
+
+    monkeypatch.setattr(identifiers, "renamed", limited)
+    options = ("suite=[identifiers]", "suites.samples=1", "device=cpu", f"output={tmp_path}")
+    ended = nas("evaluate", f"run={of_bytes}", *options, "suites.lengths=[64,512]")
+    assert ended.status == 0, ended.err
+    assert "Left out: identifiers at 512 tokens: there are too many identifiers." in ended.out
+    assert [path.stem for path in (tmp_path / "suites").iterdir()] == ["identifiers-64"]
 
 
 def test_what_cannot_work_is_refused(of_bytes: Path, search: Ended, tmp_path: Path) -> None:

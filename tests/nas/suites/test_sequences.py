@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from nas.suites.sequences import WHOLE, TooShort, sequences
+from nas.errors import UserError
+from nas.suites.sequences import WHOLE, sequences
 from tests.nas.suites.fakes import documents
 
 
@@ -24,9 +25,9 @@ def test_a_sequence_continues_with_the_next_document() -> None:
 def test_whole_documents_alone_are_long_enough() -> None:
     held = documents(b"abcdefgh", b"xyz", b"ABCDEFGHIJ")
     assert texts(sequences(held, 7, 5, 0, WHOLE)) == {b"abcdefgh", b"ABCDEFGH"}
-    with pytest.raises(TooShort, match=r"the test cannot fill a sequence of 10 tokens: none of them has 11 tokens"):
+    with pytest.raises(UserError, match=r"the test cannot fill a sequence of 10 tokens: none of them has 11 tokens"):
         sequences(held, 10, 5, 0, WHOLE)
-    with pytest.raises(TooShort, match=r"together they have not 101 tokens; give less for suites.lengths"):
+    with pytest.raises(UserError, match=r"together they have not 101 tokens; give less for suites.lengths"):
         sequences(held, 100, 5, 0)
 
 

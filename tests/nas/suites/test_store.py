@@ -1,4 +1,4 @@
-"""Results on disk count only for what they were asked with."""
+"""Results on disk count only for the same settings."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from nas.suites.store import store, stored
 RESULT = Result("text", "", 16, 2, {"bits per byte": Score(1.0, 0.5, 32)})
 
 
-def unit(**asked: object) -> Unit:
-    return Unit("text", "", 16, dict(asked), lambda subject, advance: RESULT)
+def unit(**settings: object) -> Unit:
+    return Unit("text", "", 16, dict(settings), lambda subject, advance: RESULT)
 
 
 def test_a_result_comes_back_for_the_same_question_alone(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Scores of RULER: a subject that copies finds every needle, one that is silent finds none."""
 
 import re
+from collections.abc import Sequence
 
 import pytest
+import torch
+from torch import Tensor
 
 from nas.data.shards.vocabulary import Vocabulary
+from nas.errors import UserError
 from nas.suites.ruler.suite import ORDER, TASKS, TEXT_TASKS, evaluate, haystack, share_of
-from nas.suites.sequences import TooShort
+from nas.suites.subject import Advance
 from tests.nas.suites.fakes import Answering, documents
 
 TEXT = documents(b"\n\n".join(b"line %d of some text" % line for line in range(50)))
@@ -46,8 +50,20 @@ def test_an_answer_counts_wherever_it_stands_in_the_output() -> None:
     )
 
 
+def test_an_id_beyond_the_vocabulary_is_no_text() -> None:
+    class Padded(Answering):
+        def answer(self, prompts: Sequence[Tensor], count: int, advance: Advance) -> Tensor:
+            return (
+                super().answer(prompts, count, advance).masked_fill_(torch.tensor([True] + [False] * (count - 1)), 300)
+            )
+
+    subject = Padded(lambda prompt: "x" + copied(prompt))
+    found = evaluate(subject, "single_1", TASKS["single_1"](0), 600, 2, 0, Vocabulary.of_bytes(), lambda count: None)
+    assert found.scores["score"].value == 1.0
+
+
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(TooShort, match=r"suites.ruler.tasks=common_words: its shortest prompt and \d+ tokens"):
+    with pytest.raises(UserError, match="the shortest prompt and its output do not fit"):
         evaluate(
             Answering(str),
             "common_words",
@@ -58,6 +74,6 @@ def test_what_does_not_fit_is_refused() -> None:
             Vocabulary.of_bytes(),
             lambda count: None,
         )
-    with pytest.raises(TooShort, match=r"the test has no text for haystacks"):
+    with pytest.raises(UserError, match=r"the test has no text for haystacks"):
         haystack(documents(b"\n \n"), 0)
     assert {*ORDER} == {*TASKS, *TEXT_TASKS}
