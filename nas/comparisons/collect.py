@@ -11,6 +11,7 @@ from nas.comparisons.convergence import late_gain
 from nas.comparisons.jobs import Job, Jobs
 from nas.comparisons.metrics_file import layer_shares, shares_at
 from nas.comparisons.results import Comparison, Trained, TrainedContender
+from nas.config import CompareConfig
 from nas.runs.folder import ARCHITECTURE, Run
 from nas.runs.history import history, mean_share
 from nas.runs.metrics import Metrics, read_metrics
@@ -82,8 +83,8 @@ def _trained(jobs: Jobs, job: Job, run: Run, timing: Mapping[str, float]) -> Tra
         planted=None if retrieving is None else {"precision": retrieving.precision, "recall": retrieving.recall},
         kv_bytes={context: kv_bytes(architecture, mean_shares(context), context) for context in CONTEXTS},
         flops_per_token={context: flops_per_token(architecture, mean_shares(context), context) for context in CONTEXTS},
-        training_flops=_training_flops(metrics, logged, architecture, contender, length, job.searches)
-        + (0.0 if searches is None else _search_flops(searches, contender, length)),
+        training_flops=_training_flops(jobs.config, metrics, logged, architecture, contender, job.searches)
+        + (0.0 if searches is None else _search_flops(jobs.config, searches, contender)),
         layers=tuple(architecture.to_dict()["layers"]),
         prefill_seconds=timing.get("prefill"),
         decode_seconds=timing.get("decode"),
@@ -98,19 +99,19 @@ def _architecture(contender: Contender, run: Run) -> Architecture:
     return contender.architecture if contender.search is None else load_architecture(run.path / ARCHITECTURE)
 
 
-def _search_flops(run: Run, contender: Contender, length: int) -> float:
+def _search_flops(config: CompareConfig, run: Run, contender: Contender) -> float:
     """Return the training FLOPs of the search of a contender whose answer was then trained from scratch."""
     return _training_flops(
-        read_metrics(run.path), history(run), _architecture(contender, run), contender, length, searches=True
+        config, read_metrics(run.path), history(run), _architecture(contender, run), contender, searches=True
     )
 
 
 def _training_flops(
+    config: CompareConfig,
     metrics: Metrics,
     logged: list[dict[str, float]],
     architecture: Architecture,
     contender: Contender,
-    length: int,
     searches: bool,
 ) -> float:
     """Return the training FLOPs of a run, at the mean softmax share during training; at the final one without it.
@@ -118,21 +119,27 @@ def _training_flops(
     A search whose softmax share is not known counts with a share of 1, an upper bound.
 
     Args:
+        config: options of the comparison.
         metrics: metrics of the finished run.
         logged: logged scalars of the run by step.
         architecture: the trained architecture, or the one that the search found.
         contender: contender of the run.
-        length: length of a training sequence.
         searches: whether the run is a search. It trains what it selects alone from ``searcher.select_at`` on.
     """
-    mean = mean_share(logged)
+    length, mean = config.data.length, mean_share(logged)
     found = {layer: fmean(heads) for layer, heads in shares_at(metrics.learnt, length, length).items()}
     shares = {layer: own if mean is None else mean for layer, own in found.items()}
-    each: float = training_flops_per_token(architecture, shares, length)
-    if searches:
+
+    def each(length: int) -> float:
+        alone: float = training_flops_per_token(architecture, shares, length)
+        if not searches:
+            return alone
         assert contender.search is not None
         relaxation, part = contender.search.relaxation, contender.search.searcher.select_at
         computed = partial(computed_options, relaxation=relaxation.name, pairs=relaxation.pairs)
         supernet = search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
-        each = part * supernet + (1 - part) * each if part < 1 else supernet
-    return metrics.training_tokens * each
+        return part * supernet + (1 - part) * alone if part < 1 else supernet
+
+    longer = 1 - config.trainer.longer_from
+    mixed = (1 - longer) * each(length) + longer * each(length * config.trainer.longer) if longer else each(length)
+    return metrics.training_tokens * mixed

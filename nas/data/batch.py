@@ -109,7 +109,7 @@ class Task(Protocol):
     A task whose tokens are the bytes of UTF-8 text says so by the attribute ``token = "byte"``; see `token_of`. A task
     may have a method ``chance() -> float``, the quality of a model that ignores its input; see `chance_of`. A task
     whose tokens are pieces of text may have ``byte_lengths``, see `byte_lengths_of`, and ``vocabulary``, see
-    `nas.data.shards.vocabulary.vocabulary_of`.
+    `nas.data.shards.vocabulary.vocabulary_of`. A task of running text may have ``longer_batch``, see `longer_batch_of`.
     """
 
     name: str
@@ -154,6 +154,15 @@ def chance_of(task: Task) -> float | None:
     """
     chance: Callable[[], float] | None = getattr(task, "chance", None)
     return None if chance is None else chance()
+
+
+def longer_batch_of(task: Task) -> Callable[[int, int, Part], Batch] | None:
+    """Return the function from (step, length factor, part) to a training batch with as many tokens in longer sequences.
+
+    Its sequences are ``length_factor`` times as long, and so many times fewer. None if a task does not have it.
+    """
+    longer: Callable[[int, int, Part], Batch] | None = getattr(task, "longer_batch", None)
+    return longer
 
 
 def selection_of(task: Task, count: int, length_factor: int) -> list[Batch]:

@@ -62,10 +62,18 @@ class Text:
 
         Raises UserError if no sequence fits the part.
         """
-        text = self._corpus.training(self._length, part)
+        return self._training(step, part, 1)
+
+    def longer_batch(self, step: int, length_factor: int, part: Part) -> Batch:
+        """Return a training batch of fewer, longer windows; see `nas.data.batch.longer_batch_of`."""
+        return self._training(step, part, length_factor)
+
+    def _training(self, step: int, part: Part, length_factor: int) -> Batch:
+        size, length = self._batch_size // length_factor, self._length * length_factor
+        text = self._corpus.training(length, part)
         draws = generator(self._seed, "text", step)
-        starts = torch.randint(len(text) - self._length, (self._batch_size,), generator=draws)
-        return _batch(text, starts, self._length)
+        starts = torch.randint(len(text) - length, (size,), generator=draws)
+        return _batch(text, starts, length)
 
     def full_batch(self, step: int) -> Batch:
         """Return a training batch: all have full length."""

@@ -89,7 +89,17 @@ class Tokens:
 
     def train_batch(self, step: int, part: Part = "all") -> Batch:
         """Return the training batch of a step, all full windows; windows of an epoch are disjoint."""
-        places = [self._mixture.place(step * self._batch_size + row) for row in range(self._batch_size)]
+        return self._training(step, part, 1)
+
+    def longer_batch(self, step: int, length_factor: int, part: Part) -> Batch:
+        """Return a training batch of fewer, longer windows; see `nas.data.batch.longer_batch_of`."""
+        return self._training(step, part, length_factor)
+
+    def _training(self, step: int, part: Part, length_factor: int) -> Batch:
+        """Return a training batch; windows of another length are in an order of their own."""
+        size, length = self._batch_size // length_factor, self._length * length_factor
+        order = () if length_factor == 1 else (length_factor,)
+        places = [self._mixture.place(step * size + row) for row in range(size)]
         spans: list[Span] = [getattr(parts, part) for parts in self._corpora.parts]
         for given, span in zip(self._corpora.given, spans, strict=True):
             if len(span) < LEAST:
@@ -97,10 +107,10 @@ class Tokens:
         starts = [0] * len(places)
         for source, span in enumerate(spans):
             rows = [row for row, place in enumerate(places) if place[0] == source]
-            drawn = _starts(span, self._length, [places[row][1] for row in rows], (self._seed, part, source))
+            drawn = _starts(span, length, [places[row][1] for row in rows], (self._seed, part, source, *order))
             for row, start in zip(rows, drawn, strict=True):
                 starts[row] = start
-        return self._batch([(spans[source], start) for (source, _), start in zip(places, starts, strict=True)])
+        return self._batch([(spans[source], start) for (source, _), start in zip(places, starts, strict=True)], length)
 
     def full_batch(self, step: int) -> Batch:
         """Return a training batch: all have full length."""

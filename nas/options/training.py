@@ -131,6 +131,15 @@ class TrainerConfig:
     learning_rate: float = option("peak learning rate of the weights", above=0, ceiling=10)
     router_learning_rate: float = option("peak learning rate of the routers", at_least=0, ceiling=10)
     architecture_learning_rate: float = option("peak learning rate of the architecture logits", at_least=0, ceiling=10)
+    longer_from: float = option(
+        "fraction of training from which sequences are longer; 1: never", default=1.0, at_least=0, at_most=1
+    )
+    longer: int = option(
+        "how many times longer these sequences are; a batch has so many times fewer",
+        default=4,
+        at_least=2,
+        ceiling=10**6,
+    )
     bilevel: bool = option(
         "whether routers and architecture logits learn from held-out batches, in alternation with the weights"
     )

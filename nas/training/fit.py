@@ -92,6 +92,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
             accumulate=config.accumulate,
             sharing=config.context_parallel,
             grain=module.grain,
+            longer_from=config.longer_from,
+            longer=config.longer,
         )
         trainer.fit(module, stream.loader(pin_memory), ckpt_path=checkpoint, weights_only=True)
     module.collect()

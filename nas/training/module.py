@@ -26,7 +26,7 @@ from nas.supernet.architecture_logits import ArchitectureLogits
 from nas.supernet.dense_start import with_softmax
 from nas.supernet.placement import LATEST, Placement
 from nas.supernet.supernet import Supernet
-from nas.training.batches import Given
+from nas.training.batches import Given, check_longer
 from nas.training.figures import probabilities, shares
 from nas.training.graphs.recorded_steps import RecordedSteps
 from nas.training.step.accumulation import weighed
@@ -87,6 +87,7 @@ class TrainingModule(lightning.LightningModule):
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
         check_documents(config, task)
+        check_longer(config, task)
         if not self.model.packs and task.train_batch(0).documents is not None:
             with user_errors():
                 self.model.check_packing()

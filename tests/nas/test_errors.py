@@ -25,7 +25,7 @@ def test_a_warning_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("model=huge", "model=huge is unknown; choose one of: 340m, 760m, pretrained, tiny."),
+        ("model=huge", "model=huge is unknown; choose one of: 30m, 340m, 760m, pretrained, tiny."),
         ("model.width=[", "model.width=[ cannot be read; give name=value, in quotes if the value has brackets"),
         ("trainer.stepz=1", "trainer.stepz is not an option; did you mean trainer.steps? trainer has: "),
         ("nothing=1", "nothing is not an option; there are: "),

@@ -38,10 +38,10 @@ def test_help_lists_groups_and_options(command: str, told: list[str]) -> None:
     assert (ended.status, ended.err) == (0, "")
     for text in (
         *told,
-        "one of: 340m, 760m, pretrained, tiny\n",
+        "one of: 30m, 340m, 760m, pretrained, tiny\n",
         "one of: identifiers, mqar, needle, recall, ruler, state_tracking, text, tokens\n",
         "one of: argmax_ste, darts, drnas, gdas, gumbel, uniform\n",
-        "one of: one_gpu\n",
+        "one of: one_gpu, small_lm\n",
         "--cfg job",
         "-m seed=0,1,2",
         f"python -m nas.{command} resume=outputs/{command}/RUN",

@@ -54,6 +54,17 @@ def starts(*batches: Batch) -> list[int]:
     return [start for batch in batches for start in batch.tokens[:, 0].tolist()]
 
 
+def test_longer_windows_have_an_order_of_their_own(counted: Path) -> None:
+    task = counting(counted)
+    batches = [task.longer_batch(step, 4, "all") for step in range(14)]
+    assert all(batch.tokens.shape == (1, 4 * LENGTH) for batch in batches)
+    assert all(torch.equal(batch.targets[:, :-1], batch.tokens[:, 1:]) for batch in batches)
+    first = starts(*batches)
+    assert len(set(first)) == 14, "disjoint in an epoch"
+    assert all(abs(one - other) % (4 * LENGTH) == 0 for one, other in itertools.pairwise(first))
+    assert sorted(first) != first
+
+
 def test_it_is_a_task_whose_vocabulary_is_that_of_the_folder(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train": [[b"some text"] * 9], "validation": [[b"ab", b"abba"] * 9]})
     task: Task = tokens(tmp_path)

@@ -7,9 +7,11 @@ import pytest
 import torch
 import yaml
 
+from nas import search_spaces
 from nas.budget.cost import flops_per_token, training_flops_per_token
 from nas.config import TrainerConfig
 from nas.distributed.devices import peak_flops, peak_of, precision_here
+from nas.models.language_model import LanguageModel
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, SHORT, Ended, composed, nas
 
@@ -78,6 +80,15 @@ def test_speed_is_told_and_its_share_only_where_a_peak_is_known(
     found = json.loads((ended.run / "metrics.json").read_text())
     assert found["flops_share"] > 0
     assert f"{100 * found['flops_share']:.1f} % of the GPU's peak FLOPs." in ended.out
+
+
+def test_a_preset_for_a_small_language_model() -> None:
+    config = composed("train", "architecture=linear-softmax", "experiment=small_lm", "data.path=tokens")
+    assert config.trainer.steps * config.data.batch_size * config.data.length == pytest.approx(393e6, rel=1e-3)
+    space = search_spaces.build(composed("search", "+space=token_hybrid", "model=30m").space, config.model, 16384)
+    with torch.device("meta"):
+        model = LanguageModel(space.sizes, "full", space.options)
+    assert 25e6 < sum(p.numel() for p in model.parameters()) < 30e6
 
 
 @pytest.mark.parametrize("command", ["search", "train"])
