@@ -76,8 +76,7 @@ class BudgetConfig:
     target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
     exact: bool = option("whether the cost must equal the target, not only stay below it")
     start: str = option(
-        "architecture of the dense phase: most_expensive (all softmax), both, cheapest (all linear), or drawn (all "
-        "softmax, then another one in each step until searcher.select_at)"
+        "dense phase: most_expensive (all softmax), both, cheapest (all linear), or drawn (softmax, then any layers)"
     )
     learnt_at: float = option("fraction of the initial loss at which routing begins", at_least=0, at_most=1)
     dense_until: float = option("fraction of training after which routing begins in any case", at_least=0, at_most=1)
