@@ -67,10 +67,11 @@ def small(command: Command) -> list[str]:
     if command.name in ("visualize", "evaluate") or any(option.startswith(("resume=", "-")) for option in given):
         return []
     task = next((option.removeprefix("data=") for option in given if option.startswith("data=")), "recall")
-    task = "text" if "experiment=my_corpus" in given else task
+    task = "text" if "experiment=my_corpus" in given else "tokens" if "experiment=small_lm" in given else task
+    whole = ("data.batch_size=4",) if "experiment=small_lm" in given else ()  # ends with sequences four times as long
     evolution = EVOLUTION if "searcher=evolution" in given else ()
     sizes = ("model.chunk_size=8",) if "model=pretrained" in given else MODEL
-    return [*sizes, *DATA[task], *TRAINER, *OWN.get(command.name, ()), *evolution]
+    return [*sizes, *DATA[task], *whole, *TRAINER, *OWN.get(command.name, ()), *evolution]
 
 
 class Workspace:

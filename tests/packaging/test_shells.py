@@ -18,8 +18,8 @@ try() {
 }
 try "nas-search +sp"
 try "nas-search +space=l"
-try "python -m nas.search +space=token_hybrid model=3"
-try "python train.py model=3"
+try "python -m nas.search +space=token_hybrid model=34"
+try "python train.py model=34"
 COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
 try "nas-search +space=l"
 eval "$(python -m nas.search -sc uninstall=bash)"
@@ -33,7 +33,7 @@ print -r -- $_comps[nas-search] $_comps[nas-train] $_comps[python]
 compadd() { print -r -- ${(P)@[-1]} }
 words=(nas-search +space=l) CURRENT=2 PREFIX=+space=l
 _nas_complete
-words=(python -m nas.search +space=token_hybrid model=3) CURRENT=5 PREFIX=model=3
+words=(python -m nas.search +space=token_hybrid model=34) CURRENT=5 PREFIX=model=34
 _nas_complete
 eval "$(python -m nas.search -sc uninstall=zsh)"
 print -r -- "${_comps[nas-search]:-removed}"
@@ -43,7 +43,7 @@ nas-search -sc install=fish | source
 python -m nas.search -sc install=fish | source
 complete -C 'nas-search +sp'
 complete -C 'nas-search +space=l'
-complete -C 'python -m nas.search +space=token_hybrid model=3'
+complete -C 'python -m nas.search +space=token_hybrid model=34'
 python -m nas.search -sc uninstall=fish | source
 complete -C 'nas-search +space=l'
 functions -q __nas_complete; or echo removed

@@ -36,7 +36,7 @@ def candidates(
     [
         ("+", ["+hydra", "+space="]),
         ("+space=", [f"+space={space}" for space in SPACES]),
-        ("+space=token_hybrid model=", ["model=340m", "model=760m", "model=pretrained", "model=tiny"]),
+        ("+space=token_hybrid model=", ["model=30m", "model=340m", "model=760m", "model=pretrained", "model=tiny"]),
     ],
 )
 def test_every_way_to_start_a_command(
