@@ -19,11 +19,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from experiments.kernel_speed import decoding, inputs, limits, models, operations, packed, peers, table
+from experiments.kernel_speed import decoding, inputs, limits, models, operations, packed, peers, table, tuning
 from experiments.kernel_speed.delta_rule import errors, parts, warm_up
 from experiments.kernel_speed.delta_rule import peers as delta_peers
 from experiments.kernel_speed.rows import Bench, Case, Row
@@ -75,7 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.compile:
         compile_kernels(given.parts, inputs.full(given.lengths))
         return 0
-    code = measure(given, results) if given.parts else 0
+    with nullcontext() if given.smoke or not given.parts else tuning.compiled_at_once():
+        code = measure(given, results) if given.parts else 0
     results = {name: results[name] for name in PARTS if name in results}
     path = table.save(results, given.out)
     print(f"\nTargets:\n{table.verdicts(results)}\n\nWritten: {path}", flush=True)

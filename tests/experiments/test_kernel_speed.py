@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from experiments.kernel_speed import __main__ as command
-from experiments.kernel_speed import decoding, inputs, limits, operations, peers, table
+from experiments.kernel_speed import decoding, inputs, limits, operations, peers, table, tuning
 from experiments.kernel_speed.delta_rule import cases, errors, warm_up
 from experiments.kernel_speed.delta_rule import peers as delta_peers
 from experiments.kernel_speed.limits import Ceilings, Size, Work
@@ -546,3 +546,29 @@ def test_invalid_options_are_refused(arguments: list[str], message: str, capsys:
 def test_without_a_device_the_message_names_an_alternative(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--parts", "both"]) == 2
     assert "--smoke" in capsys.readouterr().err
+
+
+def test_all_configurations_of_an_autotuned_kernel_are_compiled_before_it_is_timed() -> None:
+    autotuner = pytest.importorskip("triton.runtime.autotuner")
+    compiled: list[dict[str, Any]] = []
+
+    class Kernel:
+        def warmup(self, *args: Any, **kwargs: Any) -> None:
+            if kwargs["B"] == 32:
+                raise ValueError("too large")
+            compiled.append({"args": args, **kwargs})
+
+    tuner = object.__new__(autotuner.Autotuner)
+    tuner.configs = [autotuner.Config({"B": size}, num_warps=2, num_stages=1) for size in (16, 32, 64)]
+    tuner.early_config_prune = tuner.perf_model = None
+    tuner.nargs, tuner.fn = {"x": 1}, Kernel()
+    with tuning.compiled_at_once():
+        assert tuner.prune_configs({"n": 4, "grid": (1,), "warmup": False}) == tuner.configs
+    assert [(one["args"], one["n"], one["grid"], one["B"]) for one in compiled] == [
+        ((1,), 4, (1,), 16),
+        ((1,), 4, (1,), 64),
+    ]
+    assert all("warmup" not in one for one in compiled)
+    compiled.clear()
+    tuner.prune_configs({"n": 4})
+    assert not compiled

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,7 @@ from experiments.kernel_speed.delta_rule.cases import (
 from experiments.kernel_speed.inputs import Shapes, document_borders
 from experiments.kernel_speed.rows import OURS
 from experiments.kernel_speed.timing import reason
+from experiments.kernel_speed.tuning import compiled_at_once
 from nas.kernels.arguments import Impl
 
 
@@ -137,10 +139,12 @@ def compile_calls(calls: list[Compiled], shapes: Shapes, impl: Impl, device: tor
 
 def run_once(call: Compiled, shapes: Shapes, impl: Impl, device: torch.device) -> None:
     """Run both passes of a call as they are run when they are timed, then free their memory for other processes."""
+    on_gpu = device.type == "cuda"
     try:
-        _run(call, shapes, impl, device)
+        with compiled_at_once() if on_gpu else nullcontext():
+            _run(call, shapes, impl, device)
     finally:
-        if device.type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize(device)
             torch.cuda.empty_cache()
 
