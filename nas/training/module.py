@@ -290,9 +290,14 @@ class TrainingModule(lightning.LightningModule):
             (loss if scaler is None else scaler.scale(loss)).backward()
 
     def _begin_routing_in_time(self) -> None:
-        """End the dense phase if it is time, and keep the weights at its end as those of the teacher."""
-        was_dense = self.budget.dense
+        """End the dense phase if it is time, and keep the weights at its end as those of the teacher.
+
+        If the phase goes on and draws options from now on, its steps are recorded anew.
+        """
+        was_dense, drew = self.budget.dense, self.budget.draws_dense
         self.budget.begin_in_time(self.progress, self.device.type == "cpu" or self.logs_at(self.global_step + 1))
+        if self.budget.draws_dense and not drew:
+            self.recorded.discard()
         if self.teacher is not None and was_dense and not self.budget.dense:
             self.teacher.keep(self.model)
 

@@ -84,6 +84,23 @@ def test_a_dense_phase_that_draws_is_recorded_apart_from_routed_steps(request: p
 
 
 @pytest.mark.usefixtures("without_gpu")
+@pytest.mark.parametrize("relaxation", ["darts", "uniform"])
+def test_steps_are_recorded_anew_once_a_dense_phase_draws(relaxation: str) -> None:
+    """Otherwise those of a relaxation that draws nothing on the host would go on as before."""
+    options = ("budget.start=drawn", "budget.dense_until=0.5", "budget.learnt_at=0", "searcher=random")
+    given = ("budget.target=0.5", f"relaxation={relaxation}", "searcher.select_at=0.9", "trainer.steps=8", *options)
+    module = made_in("cpu", "layer_hybrid", *given)
+    trained(module, 3)
+    first = module.recorded.whole
+    assert first is not None
+    assert not module.budget.draws_dense
+    trained(module, 6)
+    assert module.budget.draws_dense
+    drawn = module.recorded.whole if relaxation == "darts" else module.recorded.drawn
+    assert drawn not in (None, first)
+
+
+@pytest.mark.usefixtures("without_gpu")
 def test_each_set_of_options_and_each_shape_is_recorded_once() -> None:
     module = begun("cpu", "uniform")
     trained(module, 20)
