@@ -30,6 +30,12 @@ class SpaceConfig:
         at_most=0.5,
     )
     tiny_layers: int = option("layers of model=tiny", at_least=1, ceiling=1000)
+    layers: list[int] | None = option(
+        "indices of the searchable layers of layer_hybrid and joint, null: all; other layers are linear",
+        default=None,
+        at_least=0,
+        ceiling=999,
+    )
 
 
 @dataclass

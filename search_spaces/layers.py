@@ -27,6 +27,26 @@ def routed_layers(model: ModelConfig) -> tuple[int, ...]:
     return tuple(model.routed_layers)
 
 
+def refuse_layers(config: SpaceConfig) -> None:
+    """Raise a ValueError if ``space.layers`` is given to a space whose layers follow from ``model.routed_layers``."""
+    if config.layers is not None:
+        raise ValueError(
+            f"space.layers has no effect in {config.name}; give model.routed_layers={list(config.layers)}."
+        )
+
+
+def searchable_layers(config: SpaceConfig, model: ModelConfig) -> Sequence[int]:
+    """Return ``space.layers``, or all layers if it is null; raise a ValueError for a missing or a repeated layer."""
+    if config.layers is None:
+        return range(model.layers)
+    if not config.layers or len(set(config.layers)) < len(config.layers):
+        raise ValueError(f"space.layers={list(config.layers)} is not allowed; give one or more layers, each once.")
+    for layer in config.layers:
+        if not 0 <= layer < model.layers:
+            raise ValueError(f"space.layers has {layer}; the model has layers 0 to {model.layers - 1}.")
+    return config.layers
+
+
 def _sliding(model: ModelConfig) -> frozenset[int]:
     """Return the sliding layers of a pretrained model."""
     structure = model.structure

@@ -6,7 +6,7 @@ weights serve every routing.
 
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.config import ModelConfig, SpaceConfig
-from nas.search_spaces.layers import routed_layers
+from nas.search_spaces.layers import refuse_layers, routed_layers
 from nas.search_spaces.space import Space
 
 
@@ -15,6 +15,7 @@ def space(config: SpaceConfig, model: ModelConfig, vocab_size: int) -> Space:
 
     Other layers of a pretrained model keep their operations.
     """
+    refuse_layers(config)
     routed = routed_layers(model)
     layers = tuple(
         Layer("token_hybrid" if index in routed else model.unsearched(index), model.chunk_size)

@@ -31,8 +31,14 @@ OPERATIONS = {"layer_hybrid": ["softmax", "linear", "token_hybrid"], "chunk_size
 OPERATIONS["joint"] = OPERATIONS["layer_hybrid"]
 
 
-def space(name: str, chunk_sizes: list[int] | None = None, operations: Any = None, **changed: Any) -> Space:
-    config = SpaceConfig(name, "full", operations or OPERATIONS[name], chunk_sizes, tiny_layers=2)
+def space(
+    name: str,
+    chunk_sizes: list[int] | None = None,
+    operations: Any = None,
+    searchable: list[int] | None = None,
+    **changed: Any,
+) -> Space:
+    config = SpaceConfig(name, "full", operations or OPERATIONS[name], chunk_sizes, tiny_layers=2, layers=searchable)
     return search_spaces.build(config, ModelConfig(**(SIZES | changed)), vocab_size=11)
 
 

@@ -59,6 +59,24 @@ def test_options_that_cannot_work_are_refused(name: str, given: dict[str, Any], 
         space(name, **given)
 
 
+@pytest.mark.parametrize("name", ["joint", "layer_hybrid"])
+def test_layers_without_a_choice_are_linear(name: str) -> None:
+    made = space(name, [2, 8], searchable=[3, 1])
+    linear, some = (Layer("linear", 4),), space(name, [2, 8]).options[0]
+    assert made.options == (linear, some, linear, some)
+    assert made.choosing == (1, 3)
+
+
 def test_a_missing_layer_is_refused() -> None:
+    for searchable, told in (
+        ([1, 4], r"space.layers has 4; the model has layers 0 to 3\."),
+        ([-1], "space.layers has -1; the model"),
+        ([], r"space.layers=\[\] is not allowed; give one or more layers, each once\."),
+        ([2, 2], r"space.layers=\[2, 2\] is not allowed; give"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            space("joint", [2], searchable=searchable)
+    with pytest.raises(ValueError, match=r"space.layers has no effect in chunk_size; give model.routed_layers=\[1\]\."):
+        space("chunk_size", [2], searchable=[1])
     with pytest.raises(ValueError, match=r"model.routed_layers has 4; the model has layers 0 to 3"):
         space("chunk_size", [2], routed_layers=[4])
