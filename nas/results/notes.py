@@ -59,7 +59,8 @@ def _few_chunks_kept(discretised: Discretised) -> list[str]:
         return []
     return [
         "Routers keep almost no chunk. If quality is poor, or falls with the length, linear attention may have "
-        "learnt the task imprecisely before softmax attention did: try half of trainer.learning_rate."
+        "learnt the task imprecisely before softmax attention did: try half of trainer.learning_rate, or "
+        "routers in all layers but the first."
     ]
 
 
