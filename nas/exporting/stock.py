@@ -90,17 +90,22 @@ def config_of(a: Architecture) -> dict[str, Any]:
     if FAMILIES[family].slides_by_flag:
         config["use_sliding_window"] = slides
     if b.score_scale is not None:
-        config["query_pre_attn_scalar"] = round(b.score_scale**-2, 6)
+        scalar = b.score_scale**-2
+        config["query_pre_attn_scalar"] = round(scalar) if abs(scalar - round(scalar)) < 1e-6 * scalar else scalar
     return config
 
 
 def _ropes(a: Architecture, b: Backbone, family: str) -> dict[str, Any]:
-    """Return the fields of rotary positions, in the form that all versions of `transformers` read."""
+    """Return the fields of rotary positions, in the older form, which all versions of `transformers` read."""
     by_kind = dict(zip(a.mixers, b.ropes, strict=True))
     full = by_kind.get(backbone.FULL, b.ropes[0])
     fields: dict[str, Any] = {"rope_theta": full.base}
     if full.scaling != "default":
         fields["rope_scaling"] = _scaling(full)
+    if family == "olmo3" and full.base != FAMILIES[family].rope_bases[0]:
+        # transformers 5.24 reads rope_theta for full layers only
+        own = {"rope_theta": full.base, **fields.get("rope_scaling", {"rope_type": "default"})}
+        return {"rope_parameters": {FULL: own, SLIDING: {"rope_theta": full.base, "rope_type": "default"}}}
     if family == "gemma3_text":
         fields["rope_local_base_freq"] = by_kind.get(backbone.SLIDING, Rope(10000.0)).base
     return fields
