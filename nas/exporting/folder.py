@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from nas.errors import UserError
 from nas.exporting.tokenizer import FILES
 from nas.files.saving import temporary_name
@@ -64,10 +66,11 @@ def write_folder(to: Path, fill: Callable[[Path], None]) -> None:
             os.rename(hidden, to)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise cannot_write(to, error) from error
 
 
-def cannot_write(to: Path, error: OSError) -> UserError:
+def cannot_write(to: Path, error: Exception) -> UserError:
     """Return the message for an error of the file system."""
-    return UserError(f"to={to} cannot be written ({error.strerror or error}); free disk space, or give another folder.")
+    reason = getattr(error, "strerror", None) or str(error)
+    return UserError(f"to={to} cannot be written ({reason}); free disk space, or give another folder.")

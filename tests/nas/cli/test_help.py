@@ -11,7 +11,7 @@ from nas.search_spaces.options import option_of
 from tests.nas.commands import nas
 from tests.nas.plugins.written import Plugins
 
-COMMANDS = ("search", "sweep", "train", "compare", "visualize", "generate", "evaluate", "prepare")
+COMMANDS = ("search", "sweep", "train", "compare", "visualize", "generate", "evaluate", "export", "prepare")
 
 
 def line(text: str, option: str) -> str:
