@@ -68,16 +68,16 @@ def _use(exported: Exported) -> str:
         "```python",
         "from transformers import AutoModelForCausalLM" + ("" if exported.tokenizer else ", AutoTokenizer"),
         "",
-        f'model = AutoModelForCausalLM.from_pretrained("{exported.name}"{trust})',
+        f'lm = AutoModelForCausalLM.from_pretrained("{exported.name}"{trust})',
     ]
     if exported.tokenizer:
-        load += ["print(model.generate(input_ids, max_new_tokens=50))  # input_ids: int64 [batch, length]", "```", ""]
+        load += ["print(lm.generate(input_ids, max_new_tokens=50))  # input_ids: int64 [batch, length]", "```", ""]
         load += [exported.tokenizer]
     else:
         load += [
-            f'tokenizer = AutoTokenizer.from_pretrained("{exported.name}")',
-            'inputs = tokenizer(["Once upon a time"], return_tensors="pt", padding=True)',
-            "print(tokenizer.batch_decode(model.generate(**inputs, max_new_tokens=50)))",
+            f'tok = AutoTokenizer.from_pretrained("{exported.name}"{trust})',
+            'inputs = tok(["Once upon a time"], return_tensors="pt", padding=True)',
+            "print(tok.batch_decode(lm.generate(**inputs, max_new_tokens=50)))",
             "```",
         ]
     if exported.family:

@@ -225,7 +225,7 @@ class HybridForCausalLM(PreTrainedModel, GenerationMixin):
         """Return the output [B, T, width] of the last block for whole sequences, zeros at padding; fill the cache."""
         if cache is not None and mask is not None and not mask[:, -1].all():
             raise ValueError(
-                "attention_mask has padding after a prompt; pad on the left: tokenizer.padding_side='left'."
+                "attention_mask has padding after a prompt; pad on the left: padding_side='left' of the tokenizer does it."
             )
         batch, columns = tokens.shape
         parts = parts_of(mask, batch, tokens.device)
@@ -258,6 +258,9 @@ class HybridForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _blocks(self, tokens: Tensor, states: list[LayerState], start: Tensor) -> Tensor:
         """Return the output [B, T, width] of the last block; without states none is kept."""
+        pad = self.config.pad_token_id
+        if pad is not None and pad >= self.a.vocab_size:  # it has no embedding; only what follows an end has it
+            tokens = tokens.masked_fill(tokens == pad, 0)
         x = self.embedding(tokens)
         if self.a.backbone is not None:
             x = x * self.a.backbone.embedding_scale

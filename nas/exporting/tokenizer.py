@@ -13,6 +13,8 @@ OTHERS = ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 """Further files of the tokenizer of a pretrained model."""
 FILES = (TOKENIZER, CONFIG, *OTHERS)
 """All files of a tokenizer."""
+PAD = "<|pad|>"
+"""Name of the padding token of bytes without an end token. Its id follows those of the model, which does not read it."""
 
 
 class NoTokenizer(Exception):
@@ -40,15 +42,19 @@ def tokenizer_files(task: Task, vocab_size: int, pretrained: Path | None) -> dic
     return {TOKENIZER: made, CONFIG: json.dumps(_config(vocabulary, vocab_size), indent=2) + "\n"}
 
 
-def end_token(task: Task, vocab_size: int) -> int | None:
-    """Return the id of the token that ends a text; None if the model has none."""
+def special_tokens(task: Task, vocab_size: int) -> dict[str, int]:
+    """Return the fields of config.json with the ids of the end and the padding token of a task; empty if unknown."""
     vocabulary = vocabulary_of(task)
-    return None if vocabulary is None or vocabulary.end >= vocab_size else vocabulary.end
+    if vocabulary is None:
+        return {}
+    if vocabulary.end >= vocab_size:
+        return {"pad_token_id": vocab_size}
+    return {"eos_token_id": vocabulary.end, "pad_token_id": vocabulary.end}
 
 
 def of_bytes(vocabulary: Vocabulary, vocab_size: int) -> dict[str, Any]:
     """Return the tokenizer.json whose tokens 0 to 255 are bytes: byte-level BPE without merges."""
-    ends = [(vocabulary.end_name, vocabulary.end)] if vocabulary.end < vocab_size else []
+    ends = [(vocabulary.end_name, vocabulary.end) if vocabulary.end < vocab_size else (PAD, vocab_size)]
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     by_byte = {"add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     return {
@@ -76,7 +82,9 @@ def of_bytes(vocabulary: Vocabulary, vocab_size: int) -> dict[str, Any]:
 
 
 def _config(vocabulary: Vocabulary, vocab_size: int) -> dict[str, Any]:
-    end = {"eos_token": vocabulary.end_name, "pad_token": vocabulary.end_name} if vocabulary.end < vocab_size else {}
+    end = {"pad_token": PAD}
+    if vocabulary.end < vocab_size:
+        end = {"eos_token": vocabulary.end_name, "pad_token": vocabulary.end_name}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "padding_side": "left",

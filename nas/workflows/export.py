@@ -14,7 +14,7 @@ from nas.errors import UserError
 from nas.exporting import remote_code, stock
 from nas.exporting.card import Exported, card_of
 from nas.exporting.folder import CARD, CODE, CONFIG, GENERATION, WEIGHTS, check_folder, write_folder
-from nas.exporting.tokenizer import NoTokenizer, end_token, tokenizer_files
+from nas.exporting.tokenizer import NoTokenizer, special_tokens, tokenizer_files
 from nas.results.opened import OpenedRun, command_of, open_trained
 from nas.search_spaces.architecture import Architecture
 
@@ -68,8 +68,7 @@ def _family(config: ExportConfig, a: Architecture) -> str | None:
 
 def _fill(folder: Path, name: str, opened: OpenedRun, a: Architecture, family: str | None) -> None:
     """Write all files of an export into an empty folder."""
-    end = end_token(opened.task, a.vocab_size)
-    ends = {} if end is None else {"eos_token_id": end, "pad_token_id": end}
+    ends = special_tokens(opened.task, a.vocab_size)
     path = opened.config.model.path
     source = None if path is None else Path(path)
     if family is None:

@@ -124,6 +124,11 @@ def test_bytes_have_a_tokenizer_that_is_exact(of_bytes: Path, tmp_path: Path) ->
     made = model.generate(**prompt, max_new_tokens=24, do_sample=False)[0, 6:]
     ended = nas("generate", f"run={of_bytes}", "prompt='line 0'", "max_tokens=24", "temperature=0", "device=cpu")
     assert bytes(made.tolist()).decode("utf-8", "replace") == ended.out.removesuffix("\n")
+    batch = tokenizer(["line 0", "l"], return_tensors="pt", padding=True)
+    assert batch["input_ids"].max() == 256  # padding, which is no token of the model
+    several = model.generate(**batch, max_new_tokens=24, do_sample=False)
+    assert several[0, 6:].tolist() == made.tolist()
+    model(batch["input_ids"])
 
 
 def test_a_layer_hybrid_of_a_pretrained_model_needs_no_code(of_tokens: Path, tmp_path: Path) -> None:

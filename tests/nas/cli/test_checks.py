@@ -35,7 +35,6 @@ COMMANDS = {
     "visualize": ("run=nowhere",),
     "generate": ("run=nowhere",),
     "evaluate": ("run=nowhere",),
-    "export": ("run=nowhere", "to=somewhere"),
 }
 """Options of commands that have, taken together, every group of options; of nas.search unless one is named."""
 
