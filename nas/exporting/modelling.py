@@ -224,9 +224,7 @@ class HybridForCausalLM(PreTrainedModel, GenerationMixin):
     def _read(self, tokens: Tensor, mask: Tensor | None, cache: HybridCache | None) -> Tensor:
         """Return the output [B, T, width] of the last block for whole sequences, zeros at padding; fill the cache."""
         if cache is not None and mask is not None and not mask[:, -1].all():
-            raise ValueError(
-                "attention_mask has padding after a prompt; pad on the left: padding_side='left' of the tokenizer does it."
-            )
+            raise ValueError("attention_mask has padding after a prompt; pad on the left, by padding_side='left'.")
         batch, columns = tokens.shape
         parts = parts_of(mask, batch, tokens.device)
         hidden = self.norm.weight.new_zeros(batch, columns, self.a.width)
@@ -258,7 +256,7 @@ class HybridForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _blocks(self, tokens: Tensor, states: list[LayerState], start: Tensor) -> Tensor:
         """Return the output [B, T, width] of the last block; without states none is kept."""
-        pad = self.config.pad_token_id
+        pad = getattr(self.config, "pad_token_id", None)
         if pad is not None and pad >= self.a.vocab_size:  # it has no embedding; only what follows an end has it
             tokens = tokens.masked_fill(tokens == pad, 0)
         x = self.embedding(tokens)

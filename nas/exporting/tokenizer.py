@@ -14,7 +14,7 @@ OTHERS = ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 FILES = (TOKENIZER, CONFIG, *OTHERS)
 """All files of a tokenizer."""
 PAD = "<|pad|>"
-"""Name of the padding token of bytes without an end token. Its id follows those of the model, which does not read it."""
+"""Name of the padding token of bytes without an end token. Its id follows those of the model."""
 
 
 class NoTokenizer(Exception):

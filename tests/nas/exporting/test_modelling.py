@@ -135,7 +135,7 @@ def test_the_cache_keeps_what_routers_keep(module: ModuleType) -> None:
 def test_a_drop_of_every_chunk_leaves_a_cache_of_fixed_size(module: ModuleType) -> None:
     model = model_of(own_architecture(layers=(Layer("token_hybrid", 4),)))
     with torch.no_grad():
-        model.blocks[0].mixer.router.score.bias.copy_(torch.tensor([-99.0, 99.0]).repeat(2))
+        model.get_parameter("blocks.0.mixer.router.score.bias").copy_(torch.tensor([-99.0, 99.0]).repeat(2))
     exported = same_in(module, model)
     sizes = []
     for length in (8, 80):
