@@ -55,15 +55,16 @@ def write_folder(to: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         UserError: the folder cannot be written; it is then as before.
     """
-    hidden = temporary_name(to.absolute())
+    place = to.resolve()  # the folder itself, where a link leads to it
+    hidden = temporary_name(place)
     try:
         hidden.parent.mkdir(parents=True, exist_ok=True)
         hidden.mkdir()
         try:
             fill(hidden)
-            if to.exists():
-                shutil.rmtree(to)
-            os.rename(hidden, to)
+            if place.exists():
+                shutil.rmtree(place)
+            os.rename(hidden, place)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
     except (OSError, SafetensorError) as error:

@@ -174,6 +174,15 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(search: Ended, of_by
     assert sorted(path.name for path in to.parent.iterdir()) == ["model"]
 
 
+def test_a_link_stays_and_its_folder_is_written(search: Ended, tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "place")
+    exported(search.run, tmp_path / "link")
+    exported(search.run, tmp_path / "link", "overwrite=true")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "place/config.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
