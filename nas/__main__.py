@@ -5,7 +5,7 @@ from importlib import import_module
 
 from nas.runs import version
 
-COMMANDS = ("prepare", "search", "train", "sweep", "compare", "visualize", "generate", "evaluate")
+COMMANDS = ("prepare", "search", "train", "sweep", "compare", "visualize", "generate", "evaluate", "export")
 
 
 def main() -> None:

@@ -265,7 +265,22 @@ class EvaluateConfig:
     )
 
 
-CommandConfig = RunConfig | VisualizeConfig | GenerateConfig | EvaluateConfig | PrepareConfig
+@dataclass
+class ExportConfig:
+    """Options of `python -m nas.export`."""
+
+    run: str | None = option("folder of a finished run of nas.search or nas.train", default=None)
+    to: str | None = option("folder to write, new or empty", default=None)
+    format: str = option(
+        "remote_code, stock (a family of transformers), or auto: stock where the family has all layers", default="auto"
+    )
+    overwrite: bool = option("whether to replace an earlier export in the folder", default=False)
+    plugins: list[str] = option(
+        "modules, or paths of .py files, with the tasks and operations of the run", default_factory=list
+    )
+
+
+CommandConfig = RunConfig | VisualizeConfig | GenerateConfig | EvaluateConfig | ExportConfig | PrepareConfig
 """Options of any command."""
 
 SCHEMAS: dict[str, type] = {
@@ -276,6 +291,7 @@ SCHEMAS: dict[str, type] = {
     "visualize_schema": VisualizeConfig,
     "generate_schema": GenerateConfig,
     "evaluate_schema": EvaluateConfig,
+    "export_schema": ExportConfig,
     "prepare_schema": PrepareConfig,
     "suites/schema": SuitesConfig,
     "space/schema": SpaceConfig,

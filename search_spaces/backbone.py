@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
-Norms = Literal["pre", "post", "both"]
+NormPlaces = Literal["pre", "post", "both"]
 QKNorm = Literal["head", "layer"]
 Activation = Literal["silu", "gelu_tanh"]
 Scaling = Literal["default", "linear", "dynamic", "yarn", "llama3"]
 FULL, SLIDING = "softmax", "window"
 """Operations of layers of pretrained models: attention to all tokens, and to those of a window."""
-NORMS, QK_NORMS, ACTIVATIONS, SCALINGS = map(get_args, (Norms, QKNorm, Activation, Scaling))
+NORMS, QK_NORMS, ACTIVATIONS, SCALINGS = map(get_args, (NormPlaces, QKNorm, Activation, Scaling))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Backbone:
     ropes: tuple[Rope, ...]
     key_value_heads: int
     context: int
-    norms: Norms = "pre"
+    norms: NormPlaces = "pre"
     qk_norm: QKNorm | None = None
     qkv_bias: bool = False
     out_bias: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.search_spaces.backbone import Norms, QKNorm
+from nas.search_spaces.backbone import NormPlaces, QKNorm
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Family:
 
     name: str
     shown: str
-    norms: Norms = "pre"
+    norms: NormPlaces = "pre"
     qk_norm: QKNorm | None = None
     qkv_bias: bool | None = None
     out_bias: bool | None = None
@@ -104,7 +104,7 @@ def is_norm(name: str) -> bool:
 
 
 def names_of_weights(
-    layers: int, norms: Norms, qk_norm: bool, qkv_bias: bool, out_bias: bool, tied: bool
+    layers: int, norms: NormPlaces, qk_norm: bool, qkv_bias: bool, out_bias: bool, tied: bool
 ) -> dict[str, tuple[str, ...]]:
     """Return the names under which `transformers` stores the weights of a model, by our names.
 

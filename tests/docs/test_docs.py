@@ -113,7 +113,7 @@ def _anchors(document: Path) -> set[str]:
 
 def test_readme_is_short_and_names_every_guide() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert readme.count("\n") < 200
+    assert readme.count("\n") < 250
     for guide in (ROOT / "docs/guides").glob("*.md"):
         assert f"(docs/guides/{guide.name})" in readme
 

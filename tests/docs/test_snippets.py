@@ -64,7 +64,8 @@ def small(command: Command) -> list[str]:
         return ["max_tokens=4"]
     if any(option.startswith("suite=") for option in given):
         return [*OWN["evaluate"]]
-    if command.name in ("visualize", "evaluate") or any(option.startswith(("resume=", "-")) for option in given):
+    own = command.name in ("visualize", "evaluate", "export")
+    if own or any(option.startswith(("resume=", "-")) for option in given):
         return []
     task = next((option.removeprefix("data=") for option in given if option.startswith("data=")), "recall")
     task = "text" if "experiment=my_corpus" in given else "tokens" if "experiment=small_lm" in given else task

@@ -115,7 +115,7 @@ print(*sorted(f"{point.name} {point.load().__module__}" for point in points), se
     commands = [line.split()[0] for line in installed.python(code, tmp_path).splitlines()]
     assert commands == [
         f"nas-{name}"
-        for name in ("compare", "evaluate", "generate", "prepare", "search", "sweep", "train", "visualize")
+        for name in ("compare", "evaluate", "export", "generate", "prepare", "search", "sweep", "train", "visualize")
     ]
     assert all((installed.bin / command).is_file() for command in commands)
     assert "python -m nas.visualize " in installed.run("nas-visualize", "--help", cwd=tmp_path)

@@ -75,7 +75,7 @@ class Vocabulary:
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         added: dict[int, Any] = tokenizer.get_added_tokens_decoder()
         pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
-        alphabet = _alphabet()
+        alphabet = byte_alphabet()
         for name, token in vocabulary.items():
             pieces[token] = _bytes_of(name, alphabet)
         for token, extra in added.items():
@@ -125,6 +125,16 @@ class Vocabulary:
             own = list(run)
             texts += [self._names[token] for token in own] if special else self._texts(own)
         return texts
+
+    @property
+    def json(self) -> str | None:
+        """The text of the tokenizer.json; None if tokens are bytes."""
+        return None if self._tokenizer is None else self._tokenizer.to_str()
+
+    @property
+    def end_name(self) -> str:
+        """The name of the end token."""
+        return self._names.get(self.end) or self.decode([self.end]).decode("utf-8", "replace")
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int64]:
@@ -196,7 +206,7 @@ def _read(path: Path) -> "Tokenizer":
     return tokenizer
 
 
-def _alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """Return the byte that each character of byte-level BPE stands for: printable ones themselves, others from Ā on."""
     from tokenizers.pre_tokenizers import ByteLevel
 

@@ -1,0 +1,1 @@
+"""Export of trained runs as folders that the library `transformers` loads."""

@@ -1,0 +1,132 @@
+"""An export of a finished run: a folder that the library `transformers` loads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nas.config import ExportConfig
+from nas.console import say
+from nas.errors import UserError
+from nas.exporting import remote_code, stock
+from nas.exporting.card import Exported, card_of
+from nas.exporting.folder import CARD, CODE, CONFIG, GENERATION, WEIGHTS, check_folder, write_folder
+from nas.exporting.tokenizer import NoTokenizer, special_tokens, tokenizer_files
+from nas.results.opened import OpenedRun, command_of, open_trained
+from nas.search_spaces.architecture import Architecture
+
+AUTO, REMOTE_CODE, STOCK = FORMATS = ("auto", "remote_code", "stock")
+
+
+def export(config: ExportConfig, console: Console) -> int:
+    """Run the command and return its exit status."""
+    assert config.run is not None
+    assert config.to is not None
+    if config.format not in FORMATS:
+        raise UserError(f"format={config.format} is unknown; choose one of: {', '.join(FORMATS)}.")
+    command_of("run", config.run)
+    to = Path(config.to).expanduser()
+    check_folder(to, Path(config.run), config.overwrite)
+    opened = open_trained("run", config.run, "cpu")
+    if opened.metrics is None or not opened.metrics.finished:
+        raise UserError(f"run={config.run} is not finished; finish it first, with resume={config.run}.")
+    a = _architecture(opened)
+    family = _family(config, a)
+    if family is None:
+        remote_code.check_architecture(config.run, a)
+    write_folder(to, lambda folder: _fill(folder, to.absolute().name, opened, a, family))
+    of = f"a model of the family {family}" if family else f"with its code in {CODE}, trust_remote_code=True"
+    say(console, f"{to}: AutoModelForCausalLM.from_pretrained loads it, {of}. The model card is {to / CARD}.")
+    return 0
+
+
+def _architecture(opened: OpenedRun) -> Architecture:
+    """Return the architecture of the model: routed layers are their first operation if routing never began."""
+    a = opened.trained.architecture
+    if opened.routes or not a.routed_layers:
+        return a
+    return a.with_layers([layer._replace(mixer=layer.operations[0]) for layer in a.layers])
+
+
+def _family(config: ExportConfig, a: Architecture) -> str | None:
+    """Return the stock family to export to; None for a folder with code."""
+    if config.format == REMOTE_CODE:
+        return None
+    try:
+        return stock.family_of(a)
+    except stock.NotStock as error:
+        if config.format == AUTO:
+            return None
+        raise UserError(
+            f"run={config.run} cannot be exported with format=stock, since no family of transformers has this model: "
+            f"{error}; give format=remote_code."
+        ) from error
+
+
+def _fill(folder: Path, name: str, opened: OpenedRun, a: Architecture, family: str | None) -> None:
+    """Write all files of an export into an empty folder."""
+    ends = special_tokens(opened.task, a.vocab_size)
+    path = opened.config.model.path
+    source = None if path is None else Path(path)
+    if family is None:
+        context = opened.config.data.length if a.backbone is None else a.backbone.context
+        own = remote_code.config_of(a, context)
+        (folder / CODE).write_text(remote_code.code(), encoding="utf-8")
+    else:
+        own = stock.config_of(a)
+    _write_json(folder / CONFIG, {**own, "dtype": "float32", **_special_tokens(source), **ends})
+    _write_json(folder / GENERATION, {**_generation(source), **ends})
+    save_file(_weights(opened, a, family), folder / WEIGHTS, metadata={"format": "pt"})
+    missing = ""
+    try:
+        for file, text in tokenizer_files(opened.task, a.vocab_size, source).items():
+            (folder / file).write_text(text, encoding="utf-8")
+    except NoTokenizer as error:
+        missing = f"{error} The model reads and writes token ids."
+    (folder / CARD).write_text(card_of(opened, a, Exported(name, family, missing)), encoding="utf-8")
+
+
+def _weights(opened: OpenedRun, a: Architecture, family: str | None) -> dict[str, Tensor]:
+    """Return the weights of an export by name, a tied weight once."""
+    weights = {name: weight.detach() for name, weight in opened.trained.named_parameters()}
+    if family is not None:
+        return stock.weights_of(a, weights)
+    routed = ("router", "branch_score", "linear_norm", "decay", "write", "log_decay_rate", "decay_bias")
+    unused = {
+        f"blocks.{index}.mixer.{part}"
+        for index in opened.trained.architecture.routed_layers
+        if not a.layers[index].routed
+        for part in routed
+    }
+    return {name: weight for name, weight in weights.items() if ".".join(name.split(".")[:4]) not in unused}
+
+
+def _special_tokens(source: Path | None) -> dict[str, Any]:
+    """Return the ids of special tokens in the config.json of a pretrained model."""
+    given = _read_json(source, CONFIG)
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: given[name] for name in names if given.get(name) is not None}
+
+
+def _generation(source: Path | None) -> dict[str, Any]:
+    """Return the generation_config.json of a pretrained model, without its kind of cache."""
+    given = _read_json(source, GENERATION) or _special_tokens(source)
+    return {
+        name: value for name, value in given.items() if name not in ("cache_implementation", "transformers_version")
+    }
+
+
+def _read_json(source: Path | None, name: str) -> dict[str, Any]:
+    """Return the content of a JSON file in the folder of a pretrained model; empty if there is none."""
+    try:
+        given = {} if source is None else json.loads((source / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return given if isinstance(given, dict) else {}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
