@@ -79,6 +79,10 @@ class ModelConfig:
         "folder of a pretrained model with config.json and weights in safetensors; for model=pretrained",
         default=None,
     )
+    stock: bool = option(
+        "whether a search keeps to layers of a family of transformers, so that nas.export needs no code",
+        default=False,
+    )
     vocab_size: int | None = option(
         "token ids of a pretrained model, set by the command; null: those of the data",
         default=None,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nas import search_spaces
 from nas.budget.build import budgeted_cost, build_budget
 from nas.budget.cost import SOFTMAX_SHARE
 from nas.comparisons.recipe import ComparedRun
@@ -16,6 +15,7 @@ from nas.config import BudgetConfig, CompareConfig, SearchConfig
 from nas.errors import UserError, user_errors
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.models.operations import check_operations, dense_share
+from nas.pretrained.stock import build_space
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.layers import routed_layers
@@ -57,7 +57,7 @@ class Contender:
         """The space that is searched; that of the architecture alone without a search."""
         if self.search is None:
             return Space.of(self.architecture)
-        return search_spaces.build(self.search.space, self.search.model, self.architecture.vocab_size)
+        return build_space(self.search.space, self.search.model, self.architecture.vocab_size)
 
 
 def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: int) -> list[Contender]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nas.pretrained.description import ACTIVATIONS, FULL, SLIDING
 from nas.pretrained.families import FAMILIES, is_norm, names_of_weights
+from nas.pretrained.stock import TYPES, family_of
 from nas.search_spaces import backbone
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.backbone import Backbone, Rope
@@ -21,43 +22,6 @@ CLASSES = {
     "gemma3_text": "Gemma3ForCausalLM",
 }
 """Class of the language model of each family."""
-WITH_WINDOWS = {"llama": "qwen2", "olmo2": "olmo3"}
-"""Family that has the blocks of another, and sliding layers besides. Qwen2 has biases, which become 0."""
-TYPES = {backbone.FULL: FULL, backbone.SLIDING: SLIDING}
-
-
-class NotStock(Exception):
-    """No family of `transformers` has the layers of a model; the message says which layers, and why."""
-
-
-def family_of(a: Architecture) -> str:
-    """Return the family that has the layers of a model.
-
-    Raises:
-        NotStock: there is none.
-    """
-    b = a.backbone
-    if b is None:
-        raise NotStock("its blocks have short convolutions and output gates; only runs with model=pretrained can be")
-    if others := [f"{index} ({mixer})" for index, mixer in enumerate(a.mixers) if mixer not in TYPES]:
-        raise NotStock(f"it has softmax and window layers only, and the model has layers {', '.join(others)}")
-    if any(layer.mlp_width not in (None, a.mlp_width) for layer in a.layers):
-        raise NotStock("its layers have one width of the MLP, and those of the model differ")
-    family = b.family if backbone.SLIDING not in a.mixers else WITH_WINDOWS.get(b.family, b.family)
-    if family == "qwen2" and b.out_bias:
-        raise NotStock("Qwen2, which has sliding layers, has no bias after attention")
-    _check_ropes(a, b, family)
-    return family
-
-
-def _check_ropes(a: Architecture, b: Backbone, family: str) -> None:
-    """Raise NotStock if layers of one type differ in their positions."""
-    first = dict(reversed(list(zip(a.mixers, b.ropes, strict=True))))
-    by_type = FAMILIES[family].rope_bases[0] != FAMILIES[family].rope_bases[1] or not FAMILIES[family].scales_sliding
-    for index, (kind, rope) in enumerate(zip(a.mixers, b.ropes, strict=True)):
-        expected = first[kind] if by_type else b.ropes[0]
-        if rope != expected or (by_type and kind == backbone.SLIDING and rope.scaling != "default"):
-            raise NotStock(f"layer {index} ({kind}) has the rotary positions of another type of layer")
 
 
 def config_of(a: Architecture) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from nas.exporting import remote_code, stock
 from nas.exporting.card import Exported, card_of
 from nas.exporting.folder import CARD, CODE, CONFIG, GENERATION, WEIGHTS, check_folder, write_folder
 from nas.exporting.tokenizer import NoTokenizer, special_tokens, tokenizer_files
+from nas.pretrained.stock import NotStock, family_of
 from nas.results.opened import OpenedRun, command_of, open_trained
 from nas.search_spaces.architecture import Architecture
 
@@ -56,8 +57,8 @@ def _family(config: ExportConfig, a: Architecture) -> str | None:
     if config.format == REMOTE_CODE:
         return None
     try:
-        return stock.family_of(a)
-    except stock.NotStock as error:
+        return family_of(a)
+    except NotStock as error:
         if config.format == AUTO:
             return None
         raise UserError(

@@ -6,7 +6,6 @@ from typing import cast, get_args
 import lightning
 from rich.console import Console
 
-from nas import search_spaces
 from nas.cli.checks import check_choice
 from nas.config import SearchConfig
 from nas.console import say
@@ -16,6 +15,7 @@ from nas.errors import user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.pretrained.start import start_from_pretrained
+from nas.pretrained.stock import build_space
 from nas.pretrained.tokenizer import check_tokenizer
 from nas.results.finish import Outcome, finish
 from nas.runs.opening import opened
@@ -62,7 +62,7 @@ def space_of(config: SearchConfig, vocab_size: int) -> Space:
     """Return the space of a search; UserError if its options, or those of its searcher, cannot work."""
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
     with user_errors():
-        space = search_spaces.build(config.space, config.model, vocab_size)
+        space = build_space(config.space, config.model, vocab_size)
         check_operations((layer for options in space.options for layer in options), space.sizes)
     check_searcher(config, space)
     _warn_of_long_chunks(space, config.data.length)

@@ -1,7 +1,6 @@
 """Models whose layers a stock family has are exported as that family, with the same logits."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from nas.exporting import stock
 from nas.pretrained.description import describe
-from nas.search_spaces.architecture import Architecture
-from tests.nas.exporting.models import VOCAB, model_of, own_architecture, pretrained_architecture
+from tests.nas.exporting.models import VOCAB, model_of, pretrained_architecture
 from tests.nas.pretrained.test_weights import LLAMA3, SLIDING, YARN
 from tests.nas.pretrained.written import GEMMA
 
@@ -54,29 +52,3 @@ def test_a_stock_model_has_the_same_logits(case: str, tmp_path: Path) -> None:
     back = describe(folder)
     assert back.backbone.mixers == mixers
     assert back.window == (a.window if "window" in mixers else None)
-
-
-@pytest.mark.parametrize(
-    ("mixers", "fields", "told"),
-    [
-        (("linear", "softmax"), {}, "softmax and window layers only, and the model has layers 0 \\(linear\\)"),
-        (("softmax", "token_hybrid"), {}, "layers 1 \\(token_hybrid\\)"),
-        (BOTH, {"attention_bias": True}, "no bias after attention"),
-        (("window", "window"), GEMMA, "layer 1 \\(window\\) has the rotary positions of another type of layer"),
-    ],
-)
-def test_what_no_family_has_is_named(
-    mixers: tuple[str, ...], fields: dict[str, Any], told: str, tmp_path: Path
-) -> None:
-    with pytest.raises(stock.NotStock, match=told):
-        stock.config_of(pretrained_architecture(tmp_path, *mixers, **fields))
-
-
-def test_models_of_this_project_and_several_widths_are_of_no_family(tmp_path: Path) -> None:
-    with pytest.raises(stock.NotStock, match="only runs with model=pretrained"):
-        stock.family_of(own_architecture())
-    a = pretrained_architecture(tmp_path, "softmax", "softmax")
-    layers = (a.layers[0]._replace(mlp_width=8), a.layers[1])
-    several: Architecture = replace(a, layers=layers)
-    with pytest.raises(stock.NotStock, match="one width of the MLP"):
-        stock.family_of(several)
