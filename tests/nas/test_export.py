@@ -255,3 +255,37 @@ def test_routers_that_never_decided_are_left_out(editable: Path, tmp_path: Path)
     torch.testing.assert_close(model(tokens).logits, opened.trained(tokens, opened.policy).logits, atol=1e-4, rtol=0)
     assert not any("router" in name for name, _ in model.named_parameters())
     shutil.rmtree(tmp_path / "model")
+
+
+def test_lm_eval_measures_a_folder_on_an_offline_task(of_tokens: Path, tmp_path: Path) -> None:
+    lm_eval: Any = pytest.importorskip("lm_eval", reason="needs the extra lm_eval")
+    tasks: Any = pytest.importorskip("lm_eval.tasks")
+    documents = [{"prompt": "Softmax", "rest": " remembers"}, {"prompt": "linear forgets.Soft", "rest": "max"}]
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps(one) + "\n" for one in documents))
+    task = {
+        "task": "offline",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "task.jsonl")}},
+        "output_type": "loglikelihood",
+        "test_split": "test",
+        "doc_to_text": "{{prompt}}",
+        "doc_to_target": "{{rest}}",
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+    manager = tasks.TaskManager(include_path=str(tmp_path), include_defaults=False)
+    for given in ("stock", "remote_code"):
+        to = tmp_path / given
+        exported(of_tokens, to, f"format={given}")
+        model = {"pretrained": str(to), "trust_remote_code": given == "remote_code", "prefix_token_id": 0}
+        found = lm_eval.simple_evaluate("hf", model, ["offline"], task_manager=manager, device="cpu", batch_size=2)
+        tokenizer, trained = AutoTokenizer.from_pretrained(to), open_trained("run", str(of_tokens), "cpu").trained
+        for sample, document in zip(found["samples"]["offline"], documents, strict=True):
+            prompt = tokenizer(document["prompt"])["input_ids"]
+            tokens = tokenizer(document["prompt"] + document["rest"])["input_ids"]
+            scores = trained(torch.tensor([tokens])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            rest = torch.tensor(tokens[len(prompt) :])
+            assert sample["filtered_resps"][0][0] == pytest.approx(
+                scores.gather(-1, rest[:, None]).sum().item(), abs=1e-3
+            )
