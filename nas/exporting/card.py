@@ -12,6 +12,7 @@ from nas.results.opened import OpenedRun
 from nas.results.report_data import cells
 from nas.runs.metrics import Metrics
 from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.backbone import SLIDING
 
 
 class Exported(NamedTuple):
@@ -119,7 +120,7 @@ def _layers(a: Architecture, metrics: Metrics) -> str:
     for index, layer in enumerate(a.layers):
         own = shares.get(index, [])
         kept = ", ".join(number(share) for share in own) if layer.routed else ""
-        window = f", {a.window} tokens" if layer.mixer == "window" else ""
+        window = f", {a.window} tokens" if layer.mixer == SLIDING else ""
         chunk = f"{layer.chunk_size}" if layer.routed else ""
         rows.append((str(index), layer.mixer + window, chunk, kept, str(layer.mlp_width or a.mlp_width)))
     return _table(["layer", "mixer", "tokens in a chunk", "share of kept chunks by routing head", "MLP width"], rows)

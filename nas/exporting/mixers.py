@@ -23,6 +23,7 @@ from nas.models.rotary import frequencies_of, rotate, rotate_by
 from nas.models.router import Router
 from nas.relaxations import argmax_ste
 from nas.search_spaces.architecture import Architecture, Layer
+from nas.search_spaces.backbone import FULL, SLIDING
 
 
 @functools.cache
@@ -56,9 +57,9 @@ class Mixer(nn.Module):
         super().__init__()
         self.a, self.layer, self.routed = a, layer, layer.routed
         self.chunk_size = layer.chunk_size
-        self.window = a.window if layer.mixer == "window" else None
-        self.linear = "linear" in layer.operations
-        self.softmax = layer.operations != ("linear",)
+        self.window = a.window if layer.mixer == SLIDING else None
+        self.softmax = any(operation in (FULL, SLIDING) for operation in layer.operations)
+        self.linear = any(operation not in (FULL, SLIDING) for operation in layer.operations)
         self.add_projections(a)
         if self.linear:
             self.decay = nn.Linear(a.width, a.linear_heads, bias=False)

@@ -33,7 +33,9 @@ def tokenizer_files(task: Task, vocab_size: int, pretrained: Path | None) -> dic
         NoTokenizer: tokens are no text, or their tokenizer is not known.
     """
     if pretrained is not None and (pretrained / TOKENIZER).is_file():
-        files = {name: (pretrained / name).read_text("utf-8") for name in FILES if (pretrained / name).is_file()}
+        files = {
+            name: (pretrained / name).read_text(encoding="utf-8") for name in FILES if (pretrained / name).is_file()
+        }
         return files | {CONFIG: _padded_left(files.get(CONFIG))}
     vocabulary = vocabulary_of(task)
     if vocabulary is None:

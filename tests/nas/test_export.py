@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,23 +92,6 @@ def test_a_folder_loads_without_the_toolkit_and_computes_the_same(search: Ended,
     expected = open_trained("run", str(search.run), "cpu").trained(tokens).logits
     torch.testing.assert_close(torch.tensor(logits), expected, atol=1e-4, rtol=0)
     assert made == greedy(search.run, tokens, 20)
-
-
-def test_the_card_says_how_the_model_was_found(search: Ended, tmp_path: Path) -> None:
-    exported(search.run, tmp_path / "model")
-    card = (tmp_path / "model/README.md").read_text()
-    front = yaml.safe_load(card.split("---")[1])
-    assert (front["library_name"], front["tags"][-1]) == ("transformers", "custom_code")
-    for text in (
-        "| search space | token_hybrid |",
-        "| 0 | token_hybrid | 8 |",
-        "recall at 64 tokens",
-        "searched routing",
-        "trust_remote_code=True",
-        "The tokens of the task recall are no text",
-        "hf upload YOUR_NAME/model .",
-    ):
-        assert text in card
 
 
 def test_bytes_have_a_tokenizer_that_is_exact(of_bytes: Path, tmp_path: Path) -> None:
@@ -242,19 +224,6 @@ def test_a_full_disk_leaves_the_earlier_export(search: Ended, tmp_path: Path, mo
     assert "cannot be written (No space left on device); free disk space, or give another folder" in told
     assert (to / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_routers_that_never_decided_are_left_out(editable: Path, tmp_path: Path) -> None:
-    metrics = json.loads((editable / "metrics.json").read_text())
-    metrics["budget"]["dense_steps"] = None
-    (editable / "metrics.json").write_text(json.dumps(metrics))
-    exported(editable, tmp_path / "model")
-    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model", trust_remote_code=True)
-    tokens = torch.randint(24, (2, 21))
-    opened = open_trained("run", str(editable), "cpu")
-    torch.testing.assert_close(model(tokens).logits, opened.trained(tokens, opened.policy).logits, atol=1e-4, rtol=0)
-    assert not any("router" in name for name, _ in model.named_parameters())
-    shutil.rmtree(tmp_path / "model")
 
 
 def test_lm_eval_measures_a_folder_on_an_offline_task(of_tokens: Path, tmp_path: Path) -> None:
