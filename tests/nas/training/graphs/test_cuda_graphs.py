@@ -195,8 +195,8 @@ def test_a_replayed_step_gives_what_a_computed_one_gives(
         for module in modules:
             module.budget.begin_in_time(progress=0.0)
     (computed,), (replayed,) = (trained(module, steps=1) for module in modules)
-    assert modules[0]._replayed is None
-    assert modules[1]._replayed is not None
+    assert modules[0].recorded.latest is None
+    assert modules[1].recorded.latest is not None
     assert replayed == pytest.approx(computed, rel=1e-3 if precision == "32-true" else 0.05, abs=1e-4, nan_ok=True)
 
 
