@@ -370,9 +370,8 @@ class ArchitectureLogits(nn.Module):
         """Return the probabilities [options] of a layer's options: softmax of its logits, or 1 for a single option."""
         if str(layer) not in self.logits:
             return self.shares.new_ones(1)
-        if self.code is not None:
-            chosen = torch.tensor(self.code[layer], device=self.shares.device)
-            return F.one_hot(chosen, len(self.space.options[layer])).to(self.shares)
+        if self.selected is not None and self.selected.decided:  # without a copy from the host: steps are recorded
+            return (self._cells[: len(self.space.options[layer])] == self.selected.chosen[layer]).to(self.shares)
         probabilities: Tensor = self.logits[str(layer)].softmax(-1)
         return probabilities
 

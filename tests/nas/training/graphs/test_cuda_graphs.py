@@ -4,10 +4,11 @@ A recording needs a GPU: here a recorded step is computed again at each replay, 
 """
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.data import Scored
 from nas.training.batches import TrainingStream
@@ -23,6 +24,15 @@ STEPS = 6
 ROUTED = Moment(dense=False, temperature=1.0, allowed=0.5, min_multiplier=0.1)
 
 
+class Recording(TorchDispatchMode):
+    """Refuses what a GPU refuses while it records: tensors that are made of numbers of the host."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation is torch.ops.aten.lift_fresh.default:
+            raise RuntimeError("Cannot copy between CPU and CUDA tensors during CUDA graph capture")
+        return operation(*args, **(kwargs or {}))
+
+
 class Rerun:
     """Stands in for `nas.training.graphs.cuda_graphs.Recorder`: warms up as it does, and replays by computing again."""
 
@@ -32,6 +42,8 @@ class Rerun:
     def record(self, step: StaticStep) -> Callable[[], None]:
         self.recorded += 1
         for _ in range(graphs.WARM_UPS):
+            step.run()
+        with Recording():
             step.run()
         step.forget()
         return step.run
@@ -105,6 +117,18 @@ def test_there_are_not_more_graphs_than_are_worth_their_memory(monkeypatch: pyte
     second = Scored(tokens[:1], None, tokens[0])
     assert made_for.find(first, ROUTED) is made_for.find(first, ROUTED) is not None
     assert made_for.find(second, ROUTED) is None
+
+
+@pytest.mark.usefixtures("without_gpu")
+@pytest.mark.parametrize("relaxation", ["gumbel", "uniform"])
+def test_steps_of_a_selected_architecture_are_recorded(relaxation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("+space=joint", f"relaxation={relaxation}", "searcher=random", "searcher.select_at=0.5")
+    module = made("cpu", *given, begun=True)
+    module.settle(tuple(0 for _ in module.space.options), within=True)
+    trained(module)
+    assert capsys.readouterr().err == ""
+    assert module.recorded.whole is not None
+    assert module.recorded.whole.count > 0
 
 
 @pytest.mark.parametrize(
