@@ -149,7 +149,7 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
     if mode is None:
         slll = baselines.build("slll", config.model, made.vocab_size, 0.25)
         assert slll is not None
-        assert config.budget.target == kv_bytes(slll, {}, config.budget.context)
+        assert 2 * config.budget.target == kv_bytes(slll, {}, config.budget.context)
         assert config.seed >= 2000
     for space, own in task.settings.searched.items() if name == "planted" else ():
         assert f"'{' '.join([space, f'name={space}', *own])}'" in task.main.options[-2]
