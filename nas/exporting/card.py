@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nas.evaluation.metrics import DIRECTION
 from nas.exporting.folder import CODE
-from nas.report.units import number, size
+from nas.report.units import markdown, number, size
 from nas.results.opened import OpenedRun
 from nas.results.report_data import cells
 from nas.runs.metrics import Metrics
@@ -111,7 +111,7 @@ def _origin(opened: OpenedRun) -> str:
         ("versions", ", ".join(f"{name} {of}" for name, of in (described.get("versions") or {}).items())),
         ("run", opened.run.path.name),
     ]
-    return _table(["", ""], [(name, str(value)) for name, value in rows if value])
+    return _table(["what", "value"], [(name, str(value)) for name, value in rows if value])
 
 
 def _layers(a: Architecture, metrics: Metrics) -> str:
@@ -156,5 +156,8 @@ def _publish(exported: Exported) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [list(heads), ["---"] * len(heads), *(list(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return markdown([dict(zip(heads, map(_escaped, row), strict=True)) for row in rows]).rstrip()
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", r"\|")
