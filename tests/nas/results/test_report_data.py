@@ -52,7 +52,7 @@ def test_snapshots_of_something_else_are_left_out(codes: list[int]) -> None:
 
 
 def test_headline_figures_have_lengths_and_units() -> None:
-    assert _summary(metrics(), 512, 4096) == [
+    assert _summary(metrics(), 512, LIMITED) == [
         ("found", "linear, token_hybrid@8"),
         ("recall at 512 tokens", "0.500"),
         ("recall at 2,048 tokens (4x)", "0.125"),
@@ -63,7 +63,7 @@ def test_headline_figures_have_lengths_and_units() -> None:
         ("cache size at 128k tokens", "1.00 MiB"),
     ]
     of_bytes = BudgetUse("kv_bytes", 524288.0, False, 49152.0, 0.0, 2e6, 0.5, 21)
-    summary = dict(_summary(metrics(budget=of_bytes), 512, 4096))
+    summary = dict(_summary(metrics(budget=of_bytes), 512, LIMITED))
     assert summary["budgeted cache size at 4k tokens"] == "48.0 KiB (budget 512 KiB)"
     assert summary["softmax share"] == "0.125"
 
