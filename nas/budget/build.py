@@ -33,9 +33,17 @@ def build_budget(config: BudgetConfig, cost: SpaceCost) -> Budget:
         target = Budget(target=target, **options).target  # checks the target, even if nothing is searched
     if cost.least >= cost.most:  # every architecture costs the same
         return Budget(target=1.0, **options)
+    if cost.latencies is not None:
+        target = _unrounded(cost, target)
     _check_reachable(cost, target, config.exact)
     ranges = cost.ranges if by_layer else ()
     return Budget(target=min(1.0, cost.relative(target)), floor=cost.relative(cost.least), ranges=ranges, **options)
+
+
+def _unrounded(cost: SpaceCost, target: float) -> float:
+    """Return a target that a user has copied from a message, without the error of its rounding."""
+    ends = (cost.least, cost.most)
+    return next((end for end in ends if cost.shown(end) == cost.shown(target)), target)
 
 
 def _check_reachable(cost: SpaceCost, target: float, exact: bool) -> None:

@@ -1,7 +1,8 @@
 """Costs of architectures: FLOPs per token, bytes of keys, values and states, and measured milliseconds.
 
-Costs are computed layer by layer: milliseconds from a latency table, others from the architecture alone. They are linear in the softmax share of each routed
-layer. A budget can therefore be differentiated, and the reachable range of a space follows from its options.
+Costs are added up layer by layer. Milliseconds come from a latency table, other costs from the architecture alone. They
+are linear in the softmax share of each routed layer. A budget can therefore be differentiated, and the reachable range
+of a space follows from its options.
 """
 
 import copy

@@ -101,6 +101,10 @@ def model_milliseconds(a: Architecture, setting: Setting, device: torch.device, 
 
 def _median(setting: Setting, device: torch.device, run: Callable[[], None]) -> float:
     return median_seconds(
-        device, setting.precision, lambda: run, repeats=REPEATS, warm_ups=2 if device.type == "cuda" else 1,
+        device,
+        setting.precision,
+        lambda: run,
+        repeats=REPEATS,
+        warm_ups=2 if device.type == "cuda" else 1,
         patience=PATIENCE,
     )

@@ -91,8 +91,8 @@ class Latencies:
         deviation = max(one.deviation_ms for one in every)
         return (
             f"Latencies of {self.setting.phase} at {self.setting.context:,} tokens on {self.setting.device}: "
-            f"{least:.3g} to {most:.3g} ms a layer (at a softmax share of 0.5 at most {deviation:.2g} ms off the line), "
-            f"{self.rest_ms:.3g} ms outside the layers"
+            f"{least:.3g} to {most:.3g} ms a layer, {self.rest_ms:.3g} ms outside the layers; at a softmax share of "
+            f"0.5 at most {deviation:.2g} ms off the line between 0 and 1"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -51,6 +51,9 @@ def test_snapshots_of_something_else_are_left_out(codes: list[int]) -> None:
     assert (shown.routing, shown.snapshots) == (None, [])
 
 
+LIMITED = {"context": 4096, "phase": "prefill"}
+
+
 def test_headline_figures_have_lengths_and_units() -> None:
     assert _summary(metrics(), 512, LIMITED) == [
         ("found", "linear, token_hybrid@8"),
@@ -66,6 +69,9 @@ def test_headline_figures_have_lengths_and_units() -> None:
     summary = dict(_summary(metrics(budget=of_bytes), 512, LIMITED))
     assert summary["budgeted cache size at 4k tokens"] == "48.0 KiB (budget 512 KiB)"
     assert summary["softmax share"] == "0.125"
+    of_time = BudgetUse("latency", 2.5, False, 0.12345, 0.01, 3.0, 0.5, 21)
+    summary = dict(_summary(metrics(budget=of_time), 512, LIMITED))
+    assert summary["budgeted latency of prefill at 4k tokens"] == "0.123 ms (budget 2.5 ms)"
 
 
 def test_headings_of_the_table_have_lengths() -> None:
