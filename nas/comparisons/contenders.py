@@ -96,12 +96,17 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
             )
         with user_errors():
             check_operations(one.architecture.layers, one.architecture)
+    matched = _matched(every)
+    for one in matched:
         _check_budget(one, config)
-    return _matched(every)
+    return matched
 
 
 def _check_budget(one: Contender, config: CompareConfig) -> None:
-    """Raise a UserError if no architecture of a contender can meet its budget."""
+    """Raise a UserError if no architecture of a contender can meet its budget.
+
+    Latencies are measured here, before several trainings at a time use the device, and kept for them.
+    """
     trainer = config.trainer if one.search is None else one.search.trainer
     latencies = latencies_of(one.budget, trainer, one.space.sizes, one.space.options)
     build_budget(one.budget, budgeted_cost(one.budget, one.space, latencies))

@@ -104,10 +104,7 @@ def _origin(opened: OpenedRun) -> str:
         ("command", f"`{described.get('command_line', described['command'])}`"),
         ("search space", getattr(space, "name", None)),
         ("searcher", None if metrics.searched is None else metrics.searched.searcher),
-        (
-            "budget",
-            f"{metrics.budget.resource} at most {number(metrics.budget.target)}{_unit(metrics)}" if space else None,
-        ),
+        ("budget", _budget(metrics) if space else None),
         ("data", opened.tokens),
         ("training", f"{metrics.step:,} steps, {metrics.training_tokens:,} tokens"),
         ("seed", str(config.seed)),

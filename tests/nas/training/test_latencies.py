@@ -7,6 +7,7 @@ import pytest
 
 from nas.latency.table import LATENCIES, read_latencies
 from tests.nas.commands import SHORT, SMALL, Ended, nas, refusal
+from tests.nas.latency.examples import latency
 from tests.nas.latency.timing import Timing, timing
 
 __all__ = ["timing"]
@@ -83,3 +84,14 @@ def test_a_training_has_the_budget_too(timing: Timing, tmp_path: Path) -> None:
     ended = nas("train", *given)
     assert ended.status == 0, ended.err
     assert (ended.run / LATENCIES).exists()
+
+
+def test_searches_of_a_comparison_use_what_was_measured_before_them(timing: Timing, tmp_path: Path) -> None:
+    few = (*SHORT, "learning_rates=[0.01]", "seeds=1", "workers=1", "timing=false", f"output={tmp_path}")
+    own = "space.chunk_sizes=[8] space.operations=[linear,softmax] searcher.batches=1 budget.target=3"
+    ended = nas("compare", *SMALL, *few, "budget=latency", f"searched=['joint {own}']", "baselines=[linear]")
+    assert ended.status == 0, ended.err
+    (search,) = ended.run.glob("search/*/")
+    kept = read_latencies(search)
+    assert kept is not None
+    assert kept.layers == {layer: latency(layer) for layer in kept.layers}
