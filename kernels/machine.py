@@ -69,7 +69,8 @@ def interpreting() -> bool:
 
 
 @functools.cache
-def _triton_version() -> str | None:
+def triton_version() -> str | None:
+    """Return the version of Triton; None if it is not installed."""
     for name in ("triton", "pytorch-triton"):
         try:
             return importlib.metadata.version(name)
@@ -86,7 +87,7 @@ def _release(version: str) -> tuple[int, ...]:
 @functools.cache
 def known_machine_obstacle(device: torch.device) -> str | None:
     """Return `machine_obstacle` of ``device``; call this outside of traced code."""
-    version = _triton_version()
+    version = triton_version()
     if version is None:
         return "triton is not installed (there are wheels for Linux: pip install triton)"
     if _release(version) < OLDEST_TRITON:
@@ -109,13 +110,13 @@ def known_machine_obstacle(device: torch.device) -> str | None:
 @functools.cache
 def unchecked_machine(device: torch.device) -> Machine | None:
     """Return the machine of ``device``, a CUDA device without an obstacle; None if the tests were run on its like."""
-    version = _triton_version()
+    version = triton_version()
     if version is None or device.type != "cuda":
         return None
     capability = torch.cuda.get_device_capability(device)
     if capability == CHECKED_CAPABILITY and _release(version) in map(_release, CHECKED_TRITONS):
         return None
-    return Machine(torch.cuda.get_device_name(device), capability, _driver_version(), version, _hash_of_kernels())
+    return Machine(torch.cuda.get_device_name(device), capability, _driver_version(), version, hash_of_kernels())
 
 
 def _driver_version() -> str:
@@ -127,7 +128,9 @@ def _driver_version() -> str:
         return f"for CUDA {version.value}"
 
 
-def _hash_of_kernels() -> str:
+@functools.cache
+def hash_of_kernels() -> str:
+    """Return a hash of the source of all kernels."""
     folder = Path(__file__).parent
     sources = sorted(folder.rglob("*.py"))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]

@@ -10,11 +10,7 @@ The trials of an operation are a function in the module ``trials`` of its folder
 `Trial`s and takes the device and the settings of the use.
 """
 
-import contextlib
 import importlib
-import json
-import os
-import tempfile
 import textwrap
 import threading
 import traceback
@@ -30,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.kernels.machine import Machine, interpreting, unchecked_machine
+from nas.kernels.user_cache import add_to_cache, cache_path, read_cache
 
 Function = Callable[..., dict[str, Tensor]]
 """A function of named tensors that returns named tensors."""
@@ -216,33 +213,14 @@ class RoundedProducts(TorchDispatchMode):
 
 def cache_file() -> Path:
     """Return the path of the results: {machine: {use: reason of a failure, or null}} as JSON."""
-    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(folder) / "nas-hybrid-attention" / "self_tests.json"
-
-
-def _read_all() -> dict[str, dict[str, str | None]]:
-    """Return the contents of the file; without those that are not as they were written."""
-    try:
-        content = json.loads(cache_file().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {machine: results for machine, results in content.items() if isinstance(results, dict)}
+    return cache_path("self_tests.json")
 
 
 def _read(machine: Machine) -> dict[str, str | None]:
-    results = _read_all().get(str(machine), {})
+    results = read_cache(cache_file(), str(machine))
     return {use: reason for use, reason in results.items() if reason is None or isinstance(reason, str)}
 
 
 def _write(machine: Machine, use: Use, reason: str | None) -> None:
-    """Add a result to the file, which is replaced whole. A folder that cannot be written means a test in every run."""
-    content = _read_all()
-    content.setdefault(str(machine), {})[str(use)] = reason
-    path = cache_file()
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(content, file, indent=1)
-        os.replace(file.name, path)
+    """Add a result to the file. A folder that cannot be written means a test in every run."""
+    add_to_cache(cache_file(), str(machine), {str(use): reason})

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from experiments.runs import finished_run, run_once, status_of
 from nas import search_spaces
 from nas.budget.build import budgeted_cost
-from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE, UNITS
+from nas.budget.cost import FLOPS, KV_BYTES, SOFTMAX_SHARE
 from nas.config import CONF, SearchConfig, register
 from nas.data import build_task
 from nas.report.units import markdown
@@ -59,7 +59,7 @@ def main() -> None:
     """Run the study: parse the command line, make missing runs, print and write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.budgets", description=__doc__.split("\n")[0])
     parser.add_argument("--spaces", nargs="+", default=["token_hybrid", "layer_hybrid"], help="search spaces")
-    parser.add_argument("--resources", nargs="+", default=list(UNITS), choices=list(UNITS), help="resources")
+    parser.add_argument("--resources", nargs="+", default=list(TARGETS), choices=list(TARGETS), help="resources")
     parser.add_argument(
         "--modes", nargs="+", default=list(MODES), choices=list(MODES), help="how the target is approached"
     )

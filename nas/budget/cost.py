@@ -1,7 +1,8 @@
-"""Costs of architectures: FLOPs per token, and bytes of keys, values and states.
+"""Costs of architectures: FLOPs per token, bytes of keys, values and states, and measured milliseconds.
 
-Costs are computed from the architecture alone, layer by layer. They are linear in the softmax share of each routed
-layer. A budget can therefore be differentiated, and the reachable range of a space follows from its options.
+Costs are added up layer by layer. Milliseconds come from a latency table, other costs from the architecture alone. They
+are linear in the softmax share of each routed layer. A budget can therefore be differentiated, and the reachable range
+of a space follows from its options.
 """
 
 import copy
@@ -11,6 +12,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from nas.latency.table import LATENCY, Latencies
 from nas.models.operations import Branch, operation_of
 from nas.models.operations.operation import CostLine
 from nas.search_spaces.architecture import Architecture, Layer
@@ -26,6 +28,7 @@ UNITS = {
     SOFTMAX_SHARE: "of the chunks",
     KV_BYTES: "bytes of keys, values and states",
     FLOPS: "FLOPs per token",
+    LATENCY: "milliseconds",
 }
 """Unit of each resource that a budget can limit."""
 
@@ -93,7 +96,7 @@ def line(resource: str, sizes: Architecture, layer: Layer, context: int) -> Cost
     """Return the cost of a layer after ``context`` tokens. Its slope is 0 without a router.
 
     Args:
-        resource: one of `UNITS`. For softmax_share, each layer counts 1.
+        resource: one of `UNITS` but latency. For softmax_share, each layer counts 1.
         sizes: architecture with the sizes of the model.
         layer: mixer, chunk size and MLP width of the layer.
         context: length of the sequence in tokens.
@@ -146,6 +149,7 @@ class SpaceCost:
         space: space of the architectures. softmax_share is the mean over its searchable and routed layers, or over all
             layers if no layer is searchable or routed.
         context: length of a sequence in tokens.
+        latencies: latency table with the options of the space; None unless the resource is latency.
 
     Attributes:
         lines: cost of each option of each layer.
@@ -154,11 +158,11 @@ class SpaceCost:
         most: cost of the most expensive architecture if its routers send every chunk to softmax.
     """
 
-    def __init__(self, resource: str, space: Space, context: int) -> None:
-        self.resource, self.space, self.context = resource, space, context
+    def __init__(self, resource: str, space: Space, context: int, latencies: Latencies | None = None) -> None:
+        self.resource, self.space, self.context, self.latencies = resource, space, context, latencies
         counted = {*space.choosing, *space.routed} or set(range(len(space.options)))
-        sizes, self.fixed = space.sizes, fixed(resource, space.sizes)
-        self.lines = [[line(resource, sizes, option, context) for option in options] for options in space.options]
+        self.fixed = fixed(resource, space.sizes) if latencies is None else latencies.rest_ms
+        self.lines = [[self._line(option) for option in options] for options in space.options]
         if resource == SOFTMAX_SHARE:
             self.lines = [
                 [
@@ -170,6 +174,16 @@ class SpaceCost:
         self.least = self.fixed + sum(min(line.base for line in lines) for lines in self.lines)
         self.most = self.fixed + sum(max(line.at(1.0) for line in lines) for lines in self.lines)
         self._tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def _line(self, option: Layer) -> CostLine:
+        """Return the cost of a layer."""
+        if self.latencies is None:
+            return line(self.resource, self.space.sizes, option, self.context)
+        return self.latencies.line(option)
+
+    def for_space(self, space: Space) -> "SpaceCost":
+        """Return the cost of another space in the same resource."""
+        return SpaceCost(self.resource, space, self.context, self.latencies)
 
     def restricted(self, code: Sequence[int]) -> "SpaceCost":
         """Return the cost of a single architecture of the space, relative to the most expensive one of the space."""
@@ -186,7 +200,8 @@ class SpaceCost:
 
     def shown(self, cost: float) -> str:
         """Return a cost in the resource's unit as text, as users type it in `budget.target`."""
-        return f"{cost:.3g}" if self.resource == SOFTMAX_SHARE else f"{cost:.0f}"
+        formats = {SOFTMAX_SHARE: ".3g", LATENCY: ".4g"}
+        return format(cost, formats.get(self.resource, ".0f"))
 
     def of(self, code: Sequence[int], shares: Mapping[int, float]) -> float:
         """Return the cost of an architecture in the resource's unit. Softmax shares of layers default to 1."""

@@ -13,6 +13,7 @@ from nas.comparisons.recipe import ComparedRun
 from nas.comparisons.searches import Entry, entries, search_of
 from nas.config import BudgetConfig, CompareConfig, SearchConfig
 from nas.errors import UserError, user_errors
+from nas.latency.obtain import latencies_of
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.models.operations import check_operations, dense_share
 from nas.pretrained.stock import build_space
@@ -95,8 +96,20 @@ def contenders(config: CompareConfig, runs: Sequence[ComparedRun], vocab_size: i
             )
         with user_errors():
             check_operations(one.architecture.layers, one.architecture)
-        build_budget(one.budget, budgeted_cost(one.budget, one.space))
-    return _matched(every)
+    matched = _matched(every)
+    for one in matched:
+        _check_budget(one, config)
+    return matched
+
+
+def _check_budget(one: Contender, config: CompareConfig) -> None:
+    """Raise a UserError if no architecture of a contender can meet its budget.
+
+    Latencies are measured here, before several trainings at a time use the device, and kept for them.
+    """
+    trainer = config.trainer if one.search is None else one.search.trainer
+    latencies = latencies_of(one.budget, trainer, one.space.sizes, one.space.options)
+    build_budget(one.budget, budgeted_cost(one.budget, one.space, latencies))
 
 
 def _expanded(name: str) -> list[tuple[str, str | None]]:

@@ -1,6 +1,9 @@
 """Properties of the machine: its memory, the precision for training, and the peak FLOPs of the GPU."""
 
 import os
+import platform
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -33,6 +36,19 @@ def precision_here(trainer: TrainerConfig) -> str:
         return trainer.precision
     on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device: that of the GPU, or the model of the CPU and its number of cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -1,5 +1,6 @@
 """Latency per token: of a prompt, which is processed in one pass, and of decoding, token by token."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def prefill_seconds_per_token(
     def read() -> None:
         decoder.prefill(tokens)
 
-    return _median_seconds(model, precision, repeats, lambda: read) / tokens.numel()
+    return median_seconds(tokens.device, precision, lambda: read, repeats=repeats) / tokens.numel()
 
 
 def decode_seconds_per_token(
@@ -91,7 +92,7 @@ def decode_seconds_per_token(
 
         return decode
 
-    return _median_seconds(model, precision, repeats, after_context) / (batch_size * tokens)
+    return median_seconds(given.device, precision, after_context, repeats=repeats) / (batch_size * tokens)
 
 
 def _check(**counts: int) -> None:
@@ -105,22 +106,41 @@ def _random_tokens(model: LanguageModel, batch_size: int, length: int) -> Tensor
     return torch.randint(model.architecture.vocab_size, (batch_size, length), device=device)
 
 
-def _median_seconds(
-    model: LanguageModel, precision: str, repeats: int, prepare: Callable[[], Callable[[], None]]
+def median_seconds(
+    device: torch.device,
+    precision: str,
+    prepare: Callable[[], Callable[[], None]],
+    *,
+    repeats: int = REPEATS,
+    warm_ups: int = WARM_UPS,
+    patience: float = math.inf,
 ) -> float:
-    """Return the median time of the functions that ``prepare`` returns, without the time of ``prepare``."""
-    device, seconds = model.embedding.weight.device, []
+    """Return the median time of the functions that ``prepare`` returns, without the time of ``prepare``.
+
+    Args:
+        device: device on which they compute.
+        precision: precision of the computation, a value of `trainer.precision`.
+        prepare: called before each run.
+        repeats: number of timed runs.
+        warm_ups: number of runs before them.
+        patience: seconds of timed runs after which no further run begins.
+    """
+    seconds: list[float] = []
     with autocast(device, precision):
-        for _ in range(WARM_UPS + repeats):
+        for _ in range(warm_ups + repeats):
             run = prepare()
             _wait(device)
             started = time.perf_counter()
             run()
             _wait(device)
             seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[WARM_UPS:])
+            if sum(seconds[warm_ups:]) > patience:
+                break
+    return statistics.median(seconds[warm_ups:])
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

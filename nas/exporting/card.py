@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from nas.evaluation.metrics import DIRECTION
 from nas.exporting.folder import CODE
+from nas.latency.table import LATENCY
 from nas.report.units import markdown, number, size
 from nas.results.opened import OpenedRun
 from nas.results.report_data import cells
@@ -103,7 +104,7 @@ def _origin(opened: OpenedRun) -> str:
         ("command", f"`{described.get('command_line', described['command'])}`"),
         ("search space", getattr(space, "name", None)),
         ("searcher", None if metrics.searched is None else metrics.searched.searcher),
-        ("budget", f"{metrics.budget.resource} at most {number(metrics.budget.target)}" if space else None),
+        ("budget", _budget(metrics) if space else None),
         ("data", opened.tokens),
         ("training", f"{metrics.step:,} steps, {metrics.training_tokens:,} tokens"),
         ("seed", str(config.seed)),
@@ -112,6 +113,12 @@ def _origin(opened: OpenedRun) -> str:
         ("run", opened.run.path.name),
     ]
     return _table(["what", "value"], [(name, str(value)) for name, value in rows if value])
+
+
+def _budget(metrics: Metrics) -> str:
+    """Return the limit of a budget, with a unit where the name of the resource does not say it."""
+    unit = " ms" if metrics.budget.resource == LATENCY else ""
+    return f"{metrics.budget.resource} at most {number(metrics.budget.target)}{unit}"
 
 
 def _layers(a: Architecture, metrics: Metrics) -> str:

@@ -71,8 +71,8 @@ class OptunaConfig(RandomConfig):
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`."""
 
-    resource: str = option("limited cost: softmax_share, kv_bytes or flops")
-    context: int = option("tokens of the sequence for kv_bytes and flops", at_least=1, ceiling=10**12)
+    resource: str = option("limited cost: softmax_share, kv_bytes, flops or latency")
+    context: int = option("tokens of the sequence for kv_bytes, flops and latency", at_least=1, ceiling=10**12)
     target: float = option("allowed cost, in the unit of the resource", at_least=0, ceiling=1e24)
     exact: bool = option("whether the cost must equal the target, not only stay below it")
     start: str = option(
@@ -103,6 +103,9 @@ class BudgetConfig:
         default=0.0,
         at_least=0,
         below=1,
+    )
+    phase: str = option(
+        "measured for latency: decode (one token after the context) or prefill (the whole context)", default="decode"
     )
     loss_margin: float | None = option(
         "rise of the loss, as a fraction of the first loss, from which the multiplier is 0; null: it never is",

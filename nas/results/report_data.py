@@ -1,11 +1,13 @@
 """Content of the report of one run, from its metrics and its run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from nas.budget.cost import CONTEXTS, FLOPS, KV_BYTES, LONG, SOFTMAX_SHARE
 from nas.data import Task
 from nas.evaluation.routing_map import RoutingMap
+from nas.latency.table import LATENCY
 from nas.report.data import ReportData
 from nas.report.diagram import stacks_of
 from nas.report.units import MISSING, context, count, number, repeated, size, tokens
@@ -39,7 +41,7 @@ def report_of(
     length: int = config["data"]["length"]
     return ReportData(
         title=head.title,
-        summary=[] if metrics is None else _summary(metrics, length, config["budget"]["context"]),
+        summary=[] if metrics is None else _summary(metrics, length, config["budget"]),
         quality=quality,
         comparison=[] if metrics is None else cells(metrics, length),
         by_position=[] if metrics is None else positions(metrics),
@@ -115,13 +117,13 @@ def memory(metrics: Metrics) -> str:
     return cache(metrics) or MISSING
 
 
-def _summary(metrics: Metrics, length: int, budgeted: int) -> list[tuple[str, str]]:
+def _summary(metrics: Metrics, length: int, limited: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the label, with lengths and units, and the value of each headline figure.
 
     Args:
         metrics: final figures of a run.
         length: length of a training sequence, in tokens.
-        budgeted: context length, in tokens, at which a budget limits the cost.
+        limited: options of the budget.
     """
     headings, qualities = _headings(metrics, length), metrics.learnt.by_factor
     summary = [("found", repeated(choice.found for choice in metrics.choices))] if metrics.choices else []
@@ -129,7 +131,7 @@ def _summary(metrics: Metrics, length: int, budgeted: int) -> list[tuple[str, st
     if metrics.learnt.at_training_length.loss_by_position is not None:
         summary.append((f"{LOSS} at {tokens(length, 1)}", f"{number(metrics.learnt.at_training_length.loss)} nats"))
     share = metrics.learnt.at_training_length.share
-    summary += _budget(metrics.budget, budgeted) if metrics.controls else []
+    summary += _budget(metrics.budget, limited) if metrics.controls else []
     if not metrics.controls or metrics.budget.resource != SOFTMAX_SHARE:
         summary.append(("softmax share", number(share)))
     summary.append(("parameters", count(metrics.cost.parameters)))
@@ -141,19 +143,25 @@ def _summary(metrics: Metrics, length: int, budgeted: int) -> list[tuple[str, st
     return [*summary, (f"cache size at {context(LONG)} tokens", memory(metrics))]
 
 
-def _budget(budget: BudgetUse, at: int) -> list[tuple[str, str]]:
-    """Return the label of a budget at a context length, and the cost of the model with the budget."""
+def _budget(budget: BudgetUse, limited: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the label of a budget with its context length, and the cost of the model with the budget."""
     label, show = RESOURCES[budget.resource]
-    return [(label.format(context(at)), f"{show(budget.used)} (budget {show(budget.target)})")]
+    shown = label.format(at=context(limited["context"]), phase=limited.get("phase"))
+    return [(shown, f"{show(budget.used)} (budget {show(budget.target)})")]
 
 
 def _three_digits(share: float) -> str:
     return f"{share:.3g}"
 
 
+def _milliseconds(latency: float) -> str:
+    return f"{latency:.3g} ms"
+
+
 RESOURCES: dict[str, tuple[str, Callable[[float], str]]] = {
     SOFTMAX_SHARE: ("softmax share", _three_digits),
-    KV_BYTES: ("budgeted cache size at {} tokens", size),
-    FLOPS: ("budgeted FLOPs per token at {} tokens", count),
+    KV_BYTES: ("budgeted cache size at {at} tokens", size),
+    FLOPS: ("budgeted FLOPs per token at {at} tokens", count),
+    LATENCY: ("budgeted latency of {phase} at {at} tokens", _milliseconds),
 }
 """Label and format of the resources of `nas.budget.cost.UNITS`."""

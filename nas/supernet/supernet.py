@@ -50,7 +50,7 @@ class Supernet(NamedTuple):
         alone = Space(self.space.name, architecture, tuple((layer,) for layer in architecture.layers))
         logits = ArchitectureLogits(alone).to(self.architecture_logits.shares)
         logits.shares.copy_(self.architecture_logits.shares)
-        cost = SpaceCost(self.cost.resource, every, self.cost.context).restricted(code)
+        cost = self.cost.for_space(every).restricted(code)
         return self._replace(
             space=alone,
             model=self.model.inherit(architecture),

@@ -19,6 +19,8 @@ from nas.distributed.devices import autocast
 from nas.distributed.launch import launched
 from nas.errors import user_errors
 from nas.kernels.arguments import RouteGrad
+from nas.latency.obtain import latencies_of
+from nas.latency.table import Latencies
 from nas.models.language_model import LanguageModel
 from nas.models.recording import without_autocast_cache
 from nas.search_spaces.space import Code, Space
@@ -93,8 +95,7 @@ class TrainingModule(lightning.LightningModule):
                 self.model.check_packing()
         logits = ArchitectureLogits(space, selects_early(config))
         self.add_module("choices", logits)  # the name that checkpoints of earlier versions have
-        self.cost = budgeted_cost(config.budget, space)
-        self.budget = build_budget(config.budget, self.cost)
+        self.limit(latencies_of(config.budget, config.trainer, space.sizes, options, config.resume))
         if self.budget.starts_cheapest:
             self.architecture_logits.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
@@ -120,6 +121,15 @@ class TrainingModule(lightning.LightningModule):
         self.context: Context | None = None
         """The processes that share each training sequence; None if there are none."""
         self.recorded = RecordedSteps(config.trainer)
+
+    def limit(self, latencies: Latencies | None) -> None:
+        """Set the cost and the budget, before training.
+
+        Args:
+            latencies: latency table; None unless the resource of the budget is latency.
+        """
+        self.cost = budgeted_cost(self.config.budget, self.space, latencies)
+        self.budget = build_budget(self.config.budget, self.cost)
 
     @property
     def architecture_logits(self) -> ArchitectureLogits:
@@ -160,7 +170,7 @@ class TrainingModule(lightning.LightningModule):
         if placement is None or placement.decided or self.budget.dense:
             return
         if self.progress >= min(self.config.budget.settle_from, LATEST):
-            cost = budgeted_cost(self.config.budget, placement.space)
+            cost = self.cost.for_space(placement.space)
             placement.decide(self.architecture_logits.shares, cost, self.budget.target)
             self.recorded.whole = None
 

@@ -25,6 +25,7 @@ from nas.searchers import check_searcher
 from nas.searchers.select import SelectInTime, select
 from nas.supernet.placement import placement_of
 from nas.training.fit import fit
+from nas.training.latencies import keep_latencies
 from nas.training.module import TrainingModule
 
 
@@ -50,6 +51,7 @@ def run_search(
     with opened("search", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
+        keep_latencies(module, run, console)
         start_from_pretrained(module.model, config.model, run, console)
         finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
         selects = finished and module.diverged_at is None and launched().first

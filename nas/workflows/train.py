@@ -23,6 +23,7 @@ from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
 from nas.supernet.dense_start import dense_layers
 from nas.training.fit import fit
+from nas.training.latencies import keep_latencies
 from nas.training.module import TrainingModule
 
 
@@ -44,6 +45,7 @@ def run_training(config: TrainConfig, console: Console, callbacks: Sequence[ligh
     with opened("train", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Training {config.architecture} on {task.name}, run folder {run.path}")
+        keep_latencies(module, run, console)
         start_from_pretrained(module.model, config.model, run, console)
         finished = fit(module, run, console, callbacks)
         status, discretised = finish(module, run, console, finished)

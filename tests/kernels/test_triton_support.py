@@ -62,7 +62,7 @@ def forgetful() -> Iterator[None]:
 def compiling(monkeypatch: pytest.MonkeyPatch, forgetful: None) -> None:
     """Pretend that kernels are compiled for a GPU, not interpreted, and that a supported Triton is installed."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(machine, "_triton_version", lambda: "3.6.0")
+    monkeypatch.setattr(machine, "triton_version", lambda: "3.6.0")
 
 
 def set_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: str = "a GPU") -> None:
@@ -136,7 +136,7 @@ def test_a_gpu_without_support(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)], ids=str)
 def test_a_machine_that_was_never_checked(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, capability, name="Some GPU")
-    monkeypatch.setattr(machine, "_triton_version", lambda: "3.8.0")
+    monkeypatch.setattr(machine, "triton_version", lambda: "3.8.0")
     monkeypatch.setattr(machine, "_driver_version", lambda: "580.1")
     assert machine_obstacle(CUDA) is None
     unchecked = machine.unchecked_machine(CUDA)
@@ -164,7 +164,7 @@ def test_an_amd_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_no_triton_or_an_old_one(version: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, (9, 0))
-    monkeypatch.setattr(machine, "_triton_version", lambda: version)
+    monkeypatch.setattr(machine, "triton_version", lambda: version)
     assert_reference_is_left(message)
 
 
@@ -172,7 +172,7 @@ def test_no_triton_or_an_old_one(version: str | None, message: str, monkeypatch:
 @pytest.mark.parametrize("version", ["3.6.0", "3.10.0", "4.0.0+git1234"])
 def test_a_triton_that_is_new_enough(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_gpu(monkeypatch, (9, 0))
-    monkeypatch.setattr(machine, "_triton_version", lambda: version)
+    monkeypatch.setattr(machine, "triton_version", lambda: version)
     assert machine_obstacle(CUDA) is None
 
 
@@ -201,7 +201,7 @@ def test_the_machine_is_a_constant_to_the_compiler(monkeypatch: pytest.MonkeyPat
         asked.append(id(object()))
         return "3.5.1"
 
-    monkeypatch.setattr(machine, "_triton_version", version)
+    monkeypatch.setattr(machine, "triton_version", version)
 
     def add_if_possible(x: Tensor) -> Tensor:
         return x + 1 if machine_obstacle(x.device) is None else x

@@ -26,11 +26,13 @@ from nas.budget.cost import (
 from nas.kernels.chunk_softmax_attention import decode as softmax_decode
 from nas.kernels.chunk_softmax_attention import window_decode
 from nas.kernels.gated_delta_rule import decode as linear_decode
+from nas.latency.table import LATENCY
 from nas.models.language_model import LanguageModel, count_parameters
 from nas.models.policies import learnt
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.space import Code, Space
 from tests.nas.architectures import MIXERS, small
+from tests.nas.latency.examples import cost_of
 
 PER_TOKEN = 2 * (4 + 6)
 """Numbers that two heads keep of a token: keys of 4 and values of 6."""
@@ -254,7 +256,7 @@ CONTEXT = 100
 @pytest.fixture(params=[f"{name}-{resource}" for name in SPACES for resource in UNITS])
 def cost(request: pytest.FixtureRequest) -> SpaceCost:
     name, resource = request.param.split("-")
-    return SpaceCost(resource, Space(name, small(*["linear"] * 3), SPACES[name]), CONTEXT)
+    return cost_of(resource, Space(name, small(*["linear"] * 3), SPACES[name]), CONTEXT)
 
 
 def by_architecture(cost: SpaceCost, code: Code, shares: list[float]) -> float:
@@ -265,6 +267,11 @@ def by_architecture(cost: SpaceCost, code: Code, shares: list[float]) -> float:
         counted = sorted({*cost.space.choosing, *cost.space.routed})
         used = {"softmax": 1.0, "linear": 0.0}
         return sum(used.get(architecture.mixers[layer], shares[layer]) for layer in counted) / len(counted)
+    if cost.latencies is not None:
+        layers = architecture.layers
+        return cost.latencies.rest_ms + sum(
+            cost.latencies.line(layer).at(share) for layer, share in zip(layers, shares, strict=True)
+        )
     count = {KV_BYTES: kv_bytes, FLOPS: flops_per_token}[cost.resource]
     return count(architecture, by_layer, CONTEXT)
 
@@ -295,7 +302,9 @@ def test_the_expected_cost_is_the_mean_over_all_architectures(cost: SpaceCost) -
         for code in cost.space.codes()
     )
     each = table([[share] * len(own) for share, own in zip(shares, cost.space.options, strict=True)])
-    rounding = 0 if cost.resource == SOFTMAX_SHARE else 0.5  # costs of architectures are whole bytes and FLOPs
+    rounding = (
+        0 if cost.resource in (SOFTMAX_SHARE, LATENCY) else 0.5
+    )  # costs of architectures are whole bytes and FLOPs
     assert float(cost.expected(table(weights), each)) * cost.most == pytest.approx(mean, abs=rounding + 1e-6)
 
 
@@ -317,7 +326,7 @@ def test_the_gradient_of_the_expected_cost_is_right(cost: SpaceCost) -> None:
     assert moved == bool(cost.space.choosing)
 
 
-@pytest.mark.parametrize("resource", UNITS)
+@pytest.mark.parametrize("resource", UNITS.keys() - {LATENCY})
 def test_only_routed_layers_cost_more_with_their_share(resource: str) -> None:
     for mixer in MIXERS:
         slope = line(resource, small(mixer), Layer(mixer, 4), CONTEXT).slope

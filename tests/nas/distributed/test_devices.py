@@ -10,7 +10,7 @@ import yaml
 from nas import search_spaces
 from nas.budget.cost import flops_per_token, training_flops_per_token
 from nas.config import TrainerConfig
-from nas.distributed.devices import peak_flops, peak_of, precision_here
+from nas.distributed.devices import device_name, peak_flops, peak_of, precision_here
 from nas.models.language_model import LanguageModel
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, SHORT, Ended, composed, nas
@@ -98,3 +98,12 @@ def test_a_preset_for_one_gpu(command: str) -> None:
     assert (config.model.name, config.data.name, config.data.length) == ("340m", "text", 4096)
     changed = composed(command, given, "experiment=one_gpu", "model=tiny", "data.length=512", "trainer.steps=3")
     assert (changed.model.name, changed.data.length, changed.trainer.steps) == ("tiny", 512, 3)
+
+
+def test_the_name_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: "processor: 0\nmodel name\t: Some CPU\n")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert device_name(torch.device("cuda")) == "NVIDIA H200"
+    assert device_name(torch.device("cpu")) == "Some CPU, 8 cores"
+    assert device_name(torch.device("mps")) == "mps"

@@ -1,12 +1,14 @@
 """Seconds for a token: finite, of the steps that were asked for, in the precision that was asked for."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from nas.evaluation.latency import WARM_UPS, decode_seconds_per_token, prefill_seconds_per_token
+from nas.evaluation import latency
+from nas.evaluation.latency import WARM_UPS, decode_seconds_per_token, median_seconds, prefill_seconds_per_token
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import first_alone
 from nas.models.policies import learnt
@@ -52,6 +54,18 @@ def test_nothing_takes_no_time() -> None:
     ):
         with pytest.raises(ValueError, match=f"{told} is not allowed; it must be at least 1"):
             measured()
+
+
+@pytest.mark.parametrize(("patience", "runs"), [(math.inf, 5), (0.0, 2)])
+def test_the_median_is_of_the_runs_after_the_first(monkeypatch: pytest.MonkeyPatch, patience: float, runs: int) -> None:
+    clock = iter((0, 100, 0, 7, 0, 1, 0, 2, 0, 9))  # begin and end of a warm-up and four runs
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    done: list[None] = []
+    device = torch.device("cpu")
+    median = median_seconds(
+        device, "32-true", lambda: lambda: done.append(None), repeats=4, warm_ups=1, patience=patience
+    )
+    assert (median, len(done)) == (4.5 if runs == 5 else 7.0, runs)
 
 
 @pytest.mark.gpu

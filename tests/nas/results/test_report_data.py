@@ -51,8 +51,11 @@ def test_snapshots_of_something_else_are_left_out(codes: list[int]) -> None:
     assert (shown.routing, shown.snapshots) == (None, [])
 
 
+LIMITED = {"context": 4096, "phase": "prefill"}
+
+
 def test_headline_figures_have_lengths_and_units() -> None:
-    assert _summary(metrics(), 512, 4096) == [
+    assert _summary(metrics(), 512, LIMITED) == [
         ("found", "linear, token_hybrid@8"),
         ("recall at 512 tokens", "0.500"),
         ("recall at 2,048 tokens (4x)", "0.125"),
@@ -63,9 +66,12 @@ def test_headline_figures_have_lengths_and_units() -> None:
         ("cache size at 128k tokens", "1.00 MiB"),
     ]
     of_bytes = BudgetUse("kv_bytes", 524288.0, False, 49152.0, 0.0, 2e6, 0.5, 21)
-    summary = dict(_summary(metrics(budget=of_bytes), 512, 4096))
+    summary = dict(_summary(metrics(budget=of_bytes), 512, LIMITED))
     assert summary["budgeted cache size at 4k tokens"] == "48.0 KiB (budget 512 KiB)"
     assert summary["softmax share"] == "0.125"
+    of_time = BudgetUse("latency", 2.5, False, 0.12345, 0.01, 3.0, 0.5, 21)
+    summary = dict(_summary(metrics(budget=of_time), 512, LIMITED))
+    assert summary["budgeted latency of prefill at 4k tokens"] == "0.123 ms (budget 2.5 ms)"
 
 
 def test_headings_of_the_table_have_lengths() -> None:

@@ -16,6 +16,7 @@ from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_laye
 from nas.supernet.calibration import calibrate
 from tests.nas.architectures import small
 from tests.nas.budget.test_cost import SPACES
+from tests.nas.latency.examples import cost_of
 
 
 @pytest.mark.parametrize("resource", UNITS)
@@ -29,7 +30,7 @@ def test_calibration_has_an_architecture_use_up_the_budget(
     model, architecture_logits, cost = (
         LanguageModel(space.sizes, "full", space.options),
         ArchitectureLogits(space),
-        SpaceCost(resource, space, 64),
+        cost_of(resource, space, 64),
     )
     batches = [Batch(torch.randint(11, (16, 64)), torch.zeros(16, 64, dtype=torch.long), None)]
     least, most = (cost.of(code, dict.fromkeys(range(3), share)) for share in (0.0, 1.0))
