@@ -34,6 +34,7 @@ from nas.options.tasks import (
     TokensConfig,
 )
 from nas.options.training import (
+    AlignConfig,
     BudgetConfig,
     EvolutionConfig,
     OptunaConfig,
@@ -97,6 +98,7 @@ class SearchConfig(RunConfig):
 
     space: SpaceConfig = option("set of architectures")
     searcher: SearcherConfig = option("what selects the architecture")
+    align: AlignConfig = option("what a search learns from its pretrained model", default_factory=AlignConfig)
 
 
 @dataclass
@@ -306,6 +308,7 @@ SCHEMAS: dict[str, type] = {
     "data/text_schema": TextConfig,
     "data/tokens_schema": TokensConfig,
     "relaxation/schema": RelaxationConfig,
+    "align/schema": AlignConfig,
     "searcher/gradient_schema": SearcherConfig,
     "searcher/random_schema": RandomConfig,
     "searcher/evolution_schema": EvolutionConfig,

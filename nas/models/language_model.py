@@ -61,6 +61,20 @@ class Stream(NamedTuple):
         return Stream(x, delta)
 
 
+class OriginalLayer(NamedTuple):
+    """What a layer of a pretrained model computes.
+
+    Attributes:
+        stream: the residual stream after the layer.
+        given: [B, T, width], input of the mixer.
+        mixed: [B, T, width], output of the mixer.
+    """
+
+    stream: Stream
+    given: Tensor
+    mixed: Tensor
+
+
 RunBlock = Callable[[int, nn.Module, Stream, Policy, LayerChoice], tuple[Stream, list[Routing]]]
 """Maps (layer index, block, residual stream, policy, layer choice) to what the block returns."""
 
@@ -118,6 +132,15 @@ class Block(nn.Module):
         mixed, routings = self.mixer(given, policy, choice, stream.documents)
         x, given = self.mlp_norm.after(x, self.mixer_post_norm(mixed))
         return Stream(x, self.mlp_post_norm(self._feed_forward(given, choice)), stream.documents), routings
+
+    def original(self, stream: Stream) -> "OriginalLayer":
+        """Compute the layer of the pretrained model, whatever the options of the block, with the present weights."""
+        assert isinstance(self.mixer, PretrainedMixer)
+        x, given = self.mixer_norm.after(stream.x, stream.delta)
+        mixed = self.mixer.original(given, stream.documents)
+        x, hidden = self.mlp_norm.after(x, self.mixer_post_norm(mixed))
+        fed = self.mlp_post_norm(self.mlp(hidden, self.mixer.architecture.mlp_width))
+        return OriginalLayer(Stream(x, fed, stream.documents), given, mixed)
 
     def _feed_forward(self, x: Tensor, choice: LayerChoice) -> Tensor:
         """Apply the SwiGLU in the hidden size of an option. A mixture weighs a channel by the options that have it."""

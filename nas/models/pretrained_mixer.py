@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from nas.data.documents import Documents
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, rms_norm
-from nas.models.mixers import Convolve, TokenMixer
+from nas.models.mixers import Convolve, TokenMixer, first_alone
 from nas.models.operations import Branch
 from nas.models.operations.operation import Heads, Projected
 from nas.models.operations.pairs import Pair
 from nas.models.operations.pretrained import PretrainedPair
 from nas.models.recomputation import recomputable
 from nas.models.rotary import frequencies_of, rotate_by
-from nas.search_spaces.architecture import Architecture
+from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.backbone import Backbone
 
 BRANCH_LEAN = 3.0
@@ -69,6 +69,17 @@ class PretrainedMixer(TokenMixer):
             self.branch_score.weight.zero_()
             lean = torch.tensor([0.5, -0.5]) * BRANCH_LEAN
             self.branch_score.bias.copy_(lean.repeat(self.architecture.softmax_heads))
+
+    def original(self, x: Tensor, documents: Documents | None = None) -> Tensor:
+        """Return the output [B, T, width] of the original layer's attention, with the present weights.
+
+        Args:
+            x: [B, T, width] input of the layer.
+            documents: packed documents of x; None if each sequence is one.
+        """
+        own = Layer(self.backbone.mixers[self.index], self.options[0].chunk_size)
+        y, _ = self._option(x, first_alone, own, documents)
+        return y
 
     @property
     def convolutions(self) -> tuple[ShortConvolution, ...]:

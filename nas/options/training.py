@@ -126,6 +126,30 @@ class BudgetConfig:
 
 
 @dataclass
+class AlignConfig:
+    """How the operations of a search learn from the pretrained model it starts from; see `nas.training.alignment`."""
+
+    steps: int | None = option(
+        "steps before training in which operations learn the original layers' outputs; null: trainer.steps / 10",
+        default=0,
+        at_least=0,
+        ceiling=10**9,
+    )
+    learning_rate: float = option(
+        "peak learning rate of these steps; for matrices it is divided by the root of their inputs",
+        default=0.03,
+        above=0,
+        ceiling=10,
+    )
+    distillation: float = option(
+        "weight of the divergence from the original model's predictions in the loss of the search; 0: none",
+        default=0.0,
+        at_least=0,
+        ceiling=1e3,
+    )
+
+
+@dataclass
 class TrainerConfig:
     """Length of training, optimiser, schedule of the learning rate, and devices."""
 

@@ -40,7 +40,7 @@ def load_pretrained(model: LanguageModel, folder: Path) -> Loaded:
         UserError: a weight is missing, has another shape, or is none of such a model. The model is then as before.
     """
     stored = StoredWeights(folder)
-    names = _names(model.architecture)
+    names = stored_names(model.architecture)
     _check_names(folder, stored, names, model.architecture)
     own = dict(model.named_parameters())  # a tied weight once
     used = {name: weight for name, weight in own.items() if name in names}
@@ -59,7 +59,7 @@ def load_pretrained(model: LanguageModel, folder: Path) -> Loaded:
     return Loaded(loaded, sum(weight.numel() for weight in own.values()) - loaded)
 
 
-def _names(a: Architecture) -> dict[str, tuple[str, ...]]:
+def stored_names(a: Architecture) -> dict[str, tuple[str, ...]]:
     """Return the names under which the weights of a model are stored, by our names."""
     backbone = a.backbone
     assert backbone is not None

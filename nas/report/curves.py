@@ -9,7 +9,7 @@ from nas.models.operations import OPERATIONS
 from nas.report.areas import MOST_SHARES, shares_over_steps
 from nas.report.charts import COLOURS, Axis, Series, lines
 from nas.report.embed import Chart, Charts
-from nas.runs.history import PROBABILITY
+from nas.runs.history import ORIGINAL, PROBABILITY
 
 SHARES = ("recall", "accuracy", "exact_match")
 """Figures of merit in [0, 1]."""
@@ -56,6 +56,7 @@ def panels(quality: str, cost: str = "share") -> list[Panel]:
         Panel("quality", sentence(quality), measured, (-0.02, 1.02) if quality in SHARES else None),
         Panel(cost, title, budgeted, (-0.02, 1.02)),
         Panel("planted", "Planted chunks kept by the layer that keeps most", planted, (-0.02, 1.02)),
+        Panel("original", "Divergence from the original, nats per token", (Line(ORIGINAL, "KL"),)),
         Panel("multiplier", "Budget multiplier", (Line("multiplier", "multiplier"),)),
     ]
 

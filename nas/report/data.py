@@ -35,6 +35,7 @@ class ReportData:
         answer: sentences of the first paragraph: what was found, its quality against its controls, and its cost.
         together: sentences that compare this run with the compared run.
         ahead: whether the searched model is better than its control by more than the noise, so that its row is bold.
+        alignment: logged errors of the alignment, as ``history`` has the scalars of the training. May be empty.
         by_position: rows of the table of the searched model by position in the sequence. May be empty.
     """
 
@@ -58,6 +59,7 @@ class ReportData:
     together: Sequence[str] = ()
     ahead: bool = False
     by_position: list[dict[str, str]] = field(default_factory=list)
+    alignment: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def origin(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.report.alignment import draw_alignment
 from nas.report.curves import Curves, draw_curves, draw_together, sentence
 from nas.report.data import ReportData
 from nas.report.diagram import Stack
@@ -105,9 +106,11 @@ def _page_notes(runs: Mapping[str, ReportData]) -> list[str]:
 
 
 def _curves(runs: Mapping[str, ReportData]) -> Charts:
-    """Return the training curves, those of two runs in the same charts."""
+    """Return the curves: those of the alignments, then those of the trainings, of two runs in the same charts."""
     each = [Curves(name, one.history, one.quality) for name, one in runs.items()]
-    return draw_curves(each[0].history, each[0].quality) if len(each) == 1 else draw_together(each)
+    drawn = draw_curves(each[0].history, each[0].quality) if len(each) == 1 else draw_together(each)
+    aligned = [chart for name, one in runs.items() if (chart := draw_alignment(one.alignment, name))]
+    return Charts([*aligned, *drawn.charts])
 
 
 def _tables(runs: Mapping[str, ReportData]) -> list[tuple[str, Table | None]]:

@@ -12,7 +12,7 @@ from nas.report.data import ReportData
 from nas.report.diagram import stacks_of
 from nas.report.units import MISSING, context, count, number, repeated, size, tokens
 from nas.results.answer import answer, cache
-from nas.runs.folder import Run, command_line
+from nas.runs.folder import ALIGNMENT, Run, command_line
 from nas.runs.history import history
 from nas.runs.metrics import BudgetUse, Metrics
 from nas.runs.provenance import provenance
@@ -46,6 +46,7 @@ def report_of(
         comparison=[] if metrics is None else cells(metrics, length),
         by_position=[] if metrics is None else positions(metrics),
         history=history(run),
+        alignment=history(Run(run.path / ALIGNMENT)),
         routing=routing,
         notes=notes,
         command=command_line(),

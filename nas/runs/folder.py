@@ -36,6 +36,7 @@ from nas.runs.versions import commit, hardware, versions
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
+ALIGNMENT = "alignment"
 NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, *LOGGING, "sweep.search", STORAGE}
 """Options that may differ between a run and its resumption: they change at most the amount of work, and rounding."""
 

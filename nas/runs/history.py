@@ -1,5 +1,6 @@
 """The scalars of a training, read from TensorBoard's files in its run folder."""
 
+from collections.abc import Mapping
 from statistics import fmean
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -37,5 +38,24 @@ VALIDATION = "validation_"
 """First part of the name of the logged validation quality; the measure follows."""
 PROBABILITY = "probability"
 """First part of the names of the logged probabilities of each layer's options."""
+ORIGINAL = "original_divergence"
+"""Name of the logged divergence from the predictions of the pretrained model."""
+ERROR = "error"
+"""First part of the names of the logged errors of an alignment; the layer and the option follow."""
+
+
+def by_operation(figures: Mapping[str, float]) -> dict[str, list[float]]:
+    """Return the errors of an alignment by option: those of all layers, in their order.
+
+    >>> by_operation({"error/layer_0/linear": 0.5, "error/layer_1/linear": 0.25, "step": 3})
+    {'linear': [0.5, 0.25]}
+    """
+    found: dict[str, list[float]] = {}
+    for key, value in figures.items():
+        if key.startswith(f"{ERROR}/"):
+            found.setdefault(key.split("/", 2)[2], []).append(value)
+    return found
+
+
 SHARE = "share"
 """First part of the names of the logged running softmax share of each routed layer."""

@@ -18,7 +18,7 @@ from nas.cli.checks import check
 from nas.cli.composing import compose_search
 from nas.cli.overrides import Value
 from nas.config import SearchConfig, SweepConfig, renamed
-from nas.errors import UserError
+from nas.errors import INTERRUPTED, UserError
 from nas.files.saving import CannotWrite
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Report, Stepped
@@ -140,6 +140,8 @@ def run_trial(
         return Outcome(State.FAILED, [], {}, str(error))
     except Exception as error:  # the cause may be the values, for example too little memory: other values may work
         return Outcome(State.FAILED, [], {}, keep_traceback(error, folder, name_of(number)))
+    if searched.status == INTERRUPTED:  # during the alignment
+        return Outcome(State.STOPPED, [], {}, "stopped by the user")
     return _outcome(read_metrics(searched.run.path), objectives)
 
 

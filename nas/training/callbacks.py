@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -106,7 +107,7 @@ class Recorder(lightning.Callback):
         assert isinstance(trainer.logger, TensorBoardLogger)
         step = trainer.global_step
         if step % module.config.trainer.validate_every == 0 or step >= trainer.max_steps:
-            _log(trainer, _validated(module))
+            log(trainer, _validated(module))
             with module.autocast():
                 routing = routing_map(module.evaluated, module.task, module.supernet.policy, module.routes.present)
             if routing is not None and trainer.is_global_zero:
@@ -116,10 +117,10 @@ class Recorder(lightning.Callback):
                     add_snapshot(self._run, snapshot_of(routing, step))
         if module.logs_at(step):
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            _log(trainer, {**module.figures(), "learning_rate": rate})
+            log(trainer, {**module.figures(), "learning_rate": rate})
 
 
-def _log(trainer: lightning.Trainer, figures: dict[str, float]) -> None:
+def log(trainer: lightning.Trainer, figures: dict[str, float]) -> None:
     """Log the figures of the latest step with every logger."""
     for logger in trainer.loggers:
         logger.log_metrics(figures, trainer.global_step)
@@ -133,24 +134,31 @@ def _validated(module: TrainingModule) -> dict[str, float]:
 
 
 class ProgressBar(lightning.Callback):
-    """Shows a progress bar with the figures of each logged step; outside a terminal, a line per validation."""
+    """Shows a progress bar with the figures of each logged step; outside a terminal, a line per validation.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: where the bar is shown.
+        name: name of the bar.
+        figures: returns the text of the figures of a module; `shown` by default.
+    """
+
+    def __init__(self, console: Console, name: str = "training", figures: Callable[[Any], str] | None = None) -> None:
+        self._console, self._name, self._figures = console, name, figures or shown
         self._bar = Bars.on(console)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.start()
-        self._task = self._bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, figures="")
+        self._task = self._bar.add_task(self._name, total=trainer.max_steps, completed=trainer.global_step, figures="")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         step = trainer.global_step
         if not self._bar.disable:
             self._bar.update(self._task, completed=step)
             if module.logs_at(step):
-                self._bar.update(self._task, figures=shown(module))
+                self._bar.update(self._task, figures=self._figures(module))
         elif step % module.config.trainer.validate_every == 0:
-            say(self._console, f"step {step} of {trainer.max_steps}  {shown(module)}")
+            what = "" if self._name == "training" else f"{self._name}, "
+            say(self._console, f"{what}step {step} of {trainer.max_steps}  {self._figures(module)}")
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self._bar.stop()

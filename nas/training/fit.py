@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Timer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich.console import Console
 
+from nas.config import TrainerConfig
 from nas.console import say
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
@@ -45,8 +46,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     if module.config.resume is not None:
         left = config.steps - first_step
         say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
-    if checkpoint is None and module.averaged is not None:
-        module.averaged.start(module.model)  # which may have pretrained weights by now
+    if checkpoint is None:  # the model may have pretrained weights by now
+        module.start_copies()
     if launched().first:
         for folder in (CHECKPOINTS, TENSORBOARD):
             subfolder(run.path, folder)
@@ -64,25 +65,11 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     restored = Restored()
     added = loggers(module.config.logger, run, first_step) if launched().first else []
     with StopOnSignal(console) as stop, restoring(checkpoint, restored), closed_on_error(added):
-        trainer = lightning.Trainer(
-            max_steps=config.steps,
-            max_epochs=1,
-            **engine(config),
-            gradient_clip_val=config.gradient_clip,
-            logger=[
-                TensorBoardLogger(
-                    str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
-                ),
-                *added,
-            ],
-            callbacks=[restored, stop, *recording, *shown, *callbacks],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
+        board = TensorBoardLogger(
+            str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
         )
+        called = [restored, stop, *recording, *shown, *callbacks]
+        trainer = lightning_trainer(config, config.steps, [board, *added], called, config.gradient_clip)
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
         stream = TrainingStream(
             module.task,
@@ -104,6 +91,38 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
     module.tokens_per_second = throughput.tokens_per_second
     return module.global_step >= config.steps or module.diverged_at is not None
+
+
+def lightning_trainer(
+    config: TrainerConfig,
+    steps: int,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[lightning.Callback],
+    gradient_clip: float | None = None,
+) -> lightning.Trainer:
+    """Return Lightning's Trainer for a number of steps, without its own checkpoints, bars and validation.
+
+    Args:
+        config: devices, strategy and precision.
+        steps: step at which it stops.
+        loggers: TensorBoard's logger, then others.
+        callbacks: its callbacks, called in this order.
+        gradient_clip: largest norm of the gradient; None if it is not clipped.
+    """
+    return lightning.Trainer(
+        max_steps=steps,
+        max_epochs=1,
+        **engine(config),
+        gradient_clip_val=gradient_clip,
+        logger=list(loggers),
+        callbacks=list(callbacks),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
 
 
 def _newest(run: Run, module: TrainingModule) -> tuple[str | None, int]:

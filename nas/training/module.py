@@ -1,6 +1,7 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any, cast
 
 import lightning
@@ -31,7 +32,7 @@ from nas.supernet.supernet import Supernet
 from nas.training.batches import Given, check_longer
 from nas.training.figures import probabilities, shares
 from nas.training.graphs.recorded_steps import RecordedSteps
-from nas.training.step.accumulation import weighed
+from nas.training.step.accumulation import differentiate, weighed
 from nas.training.step.compiled import Compiled
 from nas.training.step.computation import Step
 from nas.training.step.distillation import Teacher
@@ -102,6 +103,8 @@ class TrainingModule(lightning.LightningModule):
                 router.lean_to_second()
         distils = config.budget.distillation > 0 and self.supernet.searches
         self.teacher = Teacher(self.model, *self.routes.start) if distils else None
+        self.original_weight = config.align.distillation if isinstance(config, SearchConfig) else 0.0
+        self.original = Teacher.of_original(self.model) if self.original_weight else None
         self.byte_lengths: Tensor | None
         self.register_buffer("byte_lengths", byte_lengths_of(task), persistent=False)  # moves to the device
         self.averaged = Average(self.model, config.trainer.ema) if config.trainer.ema else None
@@ -156,7 +159,10 @@ class TrainingModule(lightning.LightningModule):
     @property
     def step(self) -> Step:
         """What this step of training computes."""
-        losses = Losses(self.task.quality, self.byte_lengths, self._compiled, self.context, self.teacher)
+        losses = Losses(
+            self.task.quality, self.byte_lengths, self._compiled, self.context, self.teacher,
+            self.original, self.original_weight,
+        )  # fmt: skip
         return Step(self.routes, losses, Spending(self.config, self.supernet, self._dense_layers))
 
     @property
@@ -192,6 +198,13 @@ class TrainingModule(lightning.LightningModule):
     def evaluated(self) -> LanguageModel:
         """The model by which a training is evaluated: the average of the weights if there is one."""
         return self.model if self.averaged is None else self.averaged.model
+
+    def start_copies(self) -> None:
+        """Copy the weights with which training begins to the average and to the frozen original, if there are any."""
+        if self.averaged is not None:
+            self.averaged.start(self.model)
+        if self.original is not None:
+            self.original.keep(self.model)
 
     def use_average(self) -> None:
         """Replace the weights of the model by their average, if there is one."""
@@ -234,7 +247,7 @@ class TrainingModule(lightning.LightningModule):
         else:
             with without_autocast_cache(self.device.type):  # which would keep weights that were cast without gradients
                 self.zero_grad()
-                loss, figures = step.accumulate(weighed(batch), moment, self._seed, self._differentiate)
+                loss, figures = step.accumulate(weighed(batch), moment, self._seed, partial(differentiate, self))
         self.latest |= figures
         if self.supernet.searches or self._dense_layers:
             self._begin_routing_in_time()
@@ -292,12 +305,6 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_end(self) -> None:
         self.recorded.release()
-
-    def _differentiate(self, loss: Tensor) -> None:
-        """Add the gradients of a micro-batch, scaled as Lightning scales those of the last one."""
-        scaler = None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
-        with torch.autocast(self.device.type, enabled=False):
-            (loss if scaler is None else scaler.scale(loss)).backward()
 
     def _begin_routing_in_time(self) -> None:
         """End the dense phase if it is time, and keep the weights at its end as those of the teacher.

@@ -11,7 +11,7 @@ from nas.config import SearchConfig
 from nas.console import say
 from nas.data import build_task
 from nas.distributed.launch import launched
-from nas.errors import user_errors, warn
+from nas.errors import INTERRUPTED, user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
 from nas.pretrained.start import start_from_pretrained
@@ -24,6 +24,7 @@ from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
 from nas.searchers.select import SelectInTime, select
 from nas.supernet.placement import placement_of
+from nas.training.alignment.stage import align
 from nas.training.fit import fit
 from nas.training.latencies import keep_latencies
 from nas.training.module import TrainingModule
@@ -53,6 +54,9 @@ def run_search(
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
         keep_latencies(module, run, console)
         start_from_pretrained(module.model, config.model, run, console)
+        if not align(module.model, task, config, run, console):
+            say(console, f"Continue with: resume={run.path}")
+            return Outcome(run, module, None, INTERRUPTED)
         finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
         selects = finished and module.diverged_at is None and launched().first
         selection = select(module, run, console) if selects else None

@@ -13,6 +13,7 @@ more, in routed steps alone.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import lightning
 import torch
 from torch import Tensor
 
@@ -93,6 +94,13 @@ def parts_of_chunks(routings: Sequence[dict[int, list[Routing]]]) -> list[float]
     first = [next((own[0] for own in routing.values()), None) for routing in routings]
     counts = [1 if one is None or one.tokens is not None else one.logits.numel() for one in first]
     return [count / sum(counts) for count in counts]
+
+
+def differentiate(module: lightning.LightningModule, loss: Tensor) -> None:
+    """Add the gradients of a micro-batch, scaled as Lightning scales those of the last one."""
+    scaler = None if module._trainer is None else getattr(module.trainer.precision_plugin, "scaler", None)
+    with torch.autocast(module.device.type, enabled=False):
+        (loss if scaler is None else scaler.scale(loss)).backward()
 
 
 def summed(figures: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

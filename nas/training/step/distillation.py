@@ -1,9 +1,11 @@
-"""Distillation of the dense model while the budget tightens.
+"""Distillation: of the dense model while the budget tightens, and of the pretrained model that a search starts from.
 
 Routers drop chunks before linear attention can do without them, and the loss of a few scored tokens is a weak signal
 against it. The predictions of the model at the end of the dense phase are a stronger one (Hinton et al. 2015; from
 softmax to linear attention, Wang et al. 2024, arXiv 2408.15237). The teacher is no better than the model was then. Its
 weight therefore falls to 0 while the budget tightens.
+
+A pretrained model has learnt more than the search shows it. Its weight stays the same.
 """
 
 import copy
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from nas.data import Scored
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import LayerChoice, Policy
+from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, first_alone
+from nas.search_spaces.architecture import Layer
 
 
 class Teacher(nn.Module):
@@ -32,9 +35,19 @@ class Teacher(nn.Module):
         self.model = copy.deepcopy(model).requires_grad_(requires_grad=False)
         self._policy, self._layer_choices = policy, layer_choices
 
+    @classmethod
+    def of_original(cls, model: LanguageModel) -> "Teacher":
+        """Return the pretrained model that a model starts from; `keep` copies its weights once they are loaded."""
+        a = model.architecture
+        assert a.backbone is not None
+        layers = [Layer(mixer, layer.chunk_size) for mixer, layer in zip(a.backbone.mixers, a.layers, strict=True)]
+        original = model.inherit(a.with_layers(layers))
+        return cls(original, first_alone, [FIRST_OPTION] * len(layers))
+
     def keep(self, model: LanguageModel) -> None:
-        """Copy the present weights of a model."""
-        self.model.load_state_dict(model.state_dict())
+        """Copy the present weights of a model, those that the teacher has."""
+        weights = model.state_dict()
+        self.model.load_state_dict({name: weights[name] for name in self.model.state_dict()})
 
     def divergence(self, logits: Tensor, batch: Scored) -> Tensor:
         """Return the divergence KL(teacher, student) [n] of the predictions of each scored token, in nats.

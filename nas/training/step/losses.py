@@ -10,6 +10,7 @@ from nas.data import Scored
 from nas.distributed.collectives import average
 from nas.distributed.context.group import Context
 from nas.evaluation.metrics import quality_of, token_losses
+from nas.runs.history import ORIGINAL
 from nas.training.step.compiled import Compiled
 from nas.training.step.distillation import Teacher
 from nas.training.step.moment import Computed, Moment
@@ -32,6 +33,8 @@ class Losses(NamedTuple):
         compiled: the compiled loss; None if steps are not compiled.
         context: the processes that share each sequence; None if there are none.
         teacher: the model of the dense phase; None without distillation.
+        original: the pretrained model; None without distillation of it.
+        original_weight: weight of the divergence from it.
     """
 
     measure: str
@@ -39,6 +42,8 @@ class Losses(NamedTuple):
     compiled: Compiled | None
     context: Context | None
     teacher: Teacher | None
+    original: Teacher | None = None
+    original_weight: float = 0.0
 
     def bytes_per_token(self, parts: Sequence[tuple[Scored, Mean]]) -> Tensor | None:
         """Return the mean bytes of the scored tokens of a step, in all its parts; None if their bytes are not known."""
@@ -61,7 +66,11 @@ class Losses(NamedTuple):
     def distilled(
         self, loss: Tensor, logits: Tensor, batch: Scored, moment: Moment, figures: dict[str, Tensor], mean: Mean
     ) -> Tensor:
-        """Return the loss with the divergence from the model of the dense phase, if any, and add it to the figures."""
+        """Return the loss with the divergences from the teachers, if any, and add them to the figures."""
+        if self.original is not None:
+            divergence = mean(self.original.divergence(logits.flatten(0, -2), batch))
+            figures[ORIGINAL] = divergence.detach()
+            loss = loss + self.original_weight * divergence
         if self.teacher is None or moment.distillation is None or moment.dense:
             return loss
         divergence = mean(self.teacher.divergence(logits.flatten(0, -2), batch))

@@ -1,14 +1,21 @@
 """Distillation: from the weights at the end of the dense phase, which nothing changes and checkpoints keep."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from nas.cli.checks import check_together
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
+from nas.pretrained.stock import build_space
+from nas.pretrained.weights import load_pretrained
+from nas.training.module import TrainingModule
 from nas.training.restoring import unfit
 from nas.training.step.distillation import Teacher
 from tests.nas.commands import SEARCH, composed
+from tests.nas.pretrained.written import GEMMA, architecture_of, write_model
+from tests.nas.training.alignment.searches import config_of, model_and_task
 from tests.nas.training.graphs.test_cuda_graphs import trained, without_gpu
 from tests.nas.training.test_module import first_batch, made
 
@@ -81,3 +88,38 @@ def test_options_that_cannot_be_combined_are_named() -> None:
         check_together(composed("search", *SEARCH, "relaxation=uniform", "budget.by_layer=true"))
     with pytest.raises(UserError, match=r"budget\.distillation=2 keeps a whole copy .*; give trainer\.strategy=ddp"):
         check_together(composed("search", *SEARCH, *DISTILLED, "trainer.strategy=fsdp"))
+
+
+def original_of(folder: Path) -> TrainingModule:
+    """A module of a search that distils the pretrained model, with its weights."""
+    config = config_of(folder, "align.distillation=2", "budget.price=0", "budget.gain=0", "budget.rate=0")
+    model, task = model_and_task(config)
+    module = TrainingModule(build_space(config.space, config.model, task.vocab_size), task, config)
+    module.model.load_state_dict(model.state_dict())
+    module.start_copies()
+    return module
+
+
+def test_the_original_is_the_pretrained_model_and_does_not_change(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", **GEMMA)
+    module = original_of(folder)
+    assert module.original is not None
+    own = LanguageModel(architecture_of(folder))
+    load_pretrained(own, folder)
+    kept = {name: x.clone() for name, x in module.original.model.state_dict().items()}
+    assert kept.keys() == own.state_dict().keys()
+    assert all(torch.equal(x, kept[name]) for name, x in own.state_dict().items())
+    rows = trained(module, steps=2)
+    assert all(torch.equal(x, kept[name]) for name, x in module.original.model.state_dict().items())
+    assert any(not torch.equal(module.model.state_dict()[name], x) for name, x in kept.items())
+    assert [row["original_divergence"] > 1e-9 for row in rows] == [False, True]  # each layer begins as the original
+
+
+def test_the_loss_has_the_divergence_from_the_original(tmp_path: Path) -> None:
+    module = original_of(write_model(tmp_path / "model"))
+    batch = first_batch(module)
+    loss, figures = module.step.compute(batch, module.moment)
+    expected = figures["loss"] + 2 * figures["original_divergence"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    dense = module.moment._replace(dense=True)  # each layer is as at the start, the original
+    assert module.step.compute(batch, dense).figures["original_divergence"].item() == pytest.approx(0, abs=1e-6)

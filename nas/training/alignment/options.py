@@ -1,0 +1,44 @@
+"""The options of the alignment: how many steps it has, and what it cannot be combined with."""
+
+from nas.config import RunConfig, SearchConfig
+from nas.errors import UserError
+
+SHARE = 10
+"""Steps of a training for each step of its alignment, unless `align.steps` says otherwise."""
+
+
+def alignment_steps(config: RunConfig) -> int:
+    """Return the number of steps of the alignment of a run; 0 for none."""
+    if not isinstance(config, SearchConfig) or config.model.path is None:
+        return 0
+    return config.trainer.steps // SHARE if config.align.steps is None else config.align.steps
+
+
+def check_alignment(config: RunConfig) -> None:
+    """Raise a UserError if a search cannot learn from a pretrained model, but is to."""
+    if not isinstance(config, SearchConfig):
+        return
+    given = _given(config)
+    if given and config.model.path is None:
+        raise UserError(
+            f"{given[0]} needs a pretrained model to learn from, but model={config.model.name} starts from random "
+            f"weights; give model=pretrained model.path=DIR, or omit {given[0].partition('=')[0]}."
+        )
+    if alignment_steps(config) and not given:
+        given = [f"align.steps=null ({alignment_steps(config)})"]
+    for option, value, instead in (
+        ("trainer.strategy", config.trainer.strategy, "ddp"),
+        ("trainer.context_parallel", config.trainer.context_parallel, 1),
+    ):
+        if given and value in ("fsdp", *range(2, 10**4 + 1)):
+            name = given[0].partition("=")[0]
+            raise UserError(
+                f"{given[0]} computes whole layers of whole sequences, which {option}={value} splits; give "
+                f"{option}={instead} or {name}=0."
+            )
+
+
+def _given(config: SearchConfig) -> list[str]:
+    """Return the options that need a pretrained model, as name=value."""
+    values = {"align.steps": config.align.steps, "align.distillation": config.align.distillation}
+    return [f"{name}={value:g}" for name, value in values.items() if value]
