@@ -61,7 +61,7 @@ def uniform(logits: Tensor, temperature: float | Tensor) -> Tensor:
 def keep_at_random(weights: Tensor, probability: float | Tensor) -> Tensor:
     """Return weights in which each row is the first operation alone with this probability, with the same gradient."""
     first = torch.zeros_like(weights)
-    first[..., 0] = 1.0
+    first[..., 0].fill_(1.0)
     replaced = torch.rand(weights.shape[:-1], device=weights.device) < probability
     return torch.where(replaced[..., None], first + (weights - weights.detach()), weights)
 
