@@ -26,15 +26,19 @@ def check_alignment(config: RunConfig) -> None:
         )
     if alignment_steps(config) and not given:
         given = [f"align.steps=null ({alignment_steps(config)})"]
-    for option, value, instead in (
-        ("trainer.strategy", config.trainer.strategy, "ddp"),
-        ("trainer.context_parallel", config.trainer.context_parallel, 1),
-    ):
-        if given and value in ("fsdp", *range(2, 10**4 + 1)):
+    splits = {
+        "trainer.strategy=fsdp": (config.trainer.strategy == "fsdp", "trainer.strategy=ddp"),
+        f"trainer.context_parallel={config.trainer.context_parallel}": (
+            config.trainer.context_parallel > 1,
+            "trainer.context_parallel=1",
+        ),
+    }
+    for setting, (is_set, instead) in splits.items():
+        if given and is_set:
             name = given[0].partition("=")[0]
             raise UserError(
-                f"{given[0]} computes whole layers of whole sequences, which {option}={value} splits; give "
-                f"{option}={instead} or {name}=0."
+                f"{given[0]} computes whole layers of whole sequences, which {setting} splits; give {instead} or "
+                f"{name}=0."
             )
 
 
