@@ -21,6 +21,9 @@ def test_options_and_data_are_named_with_both_values(tmp_path: Path) -> None:
     ours, theirs = found.pop("corpus")
     assert ours != theirs
     assert found == {
+        "align.distillation": ("0.0", "\N{EN DASH}"),
+        "align.learning_rate": ("0.03", "\N{EN DASH}"),
+        "align.steps": ("0", "\N{EN DASH}"),
         "command": ("search", "train"),
         "data.length": ("64", "128"),
         "dense_start": ("\N{EN DASH}", "False"),
