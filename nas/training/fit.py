@@ -65,11 +65,8 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     restored = Restored()
     added = loggers(module.config.logger, run, first_step) if launched().first else []
     with StopOnSignal(console) as stop, restoring(checkpoint, restored), closed_on_error(added):
-        board = TensorBoardLogger(
-            str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
-        )
         called = [restored, stop, *recording, *shown, *callbacks]
-        trainer = lightning_trainer(config, config.steps, [board, *added], called, config.gradient_clip)
+        trainer = lightning_trainer(config, config.steps, run, first_step, called, added, config.gradient_clip)
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
         stream = TrainingStream(
             module.task,
@@ -96,8 +93,10 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
 def lightning_trainer(
     config: TrainerConfig,
     steps: int,
-    loggers: Sequence[Logger],
+    run: Run,
+    first_step: int,
     callbacks: Sequence[lightning.Callback],
+    added: Sequence[Logger] = (),
     gradient_clip: float | None = None,
 ) -> lightning.Trainer:
     """Return Lightning's Trainer for a number of steps, without its own checkpoints, bars and validation.
@@ -105,16 +104,21 @@ def lightning_trainer(
     Args:
         config: devices, strategy and precision.
         steps: step at which it stops.
-        loggers: TensorBoard's logger, then others.
+        run: folder in which TensorBoard's logger writes.
+        first_step: number of steps of the checkpoint from which it goes on.
         callbacks: its callbacks, called in this order.
+        added: loggers beside TensorBoard's.
         gradient_clip: largest norm of the gradient; None if it is not clipped.
     """
+    board = TensorBoardLogger(
+        str(run.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
+    )
     return lightning.Trainer(
         max_steps=steps,
         max_epochs=1,
         **engine(config),
         gradient_clip_val=gradient_clip,
-        logger=list(loggers),
+        logger=[board, *added],
         callbacks=list(callbacks),
         enable_checkpointing=False,
         enable_progress_bar=False,

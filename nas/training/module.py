@@ -160,9 +160,14 @@ class TrainingModule(lightning.LightningModule):
     def step(self) -> Step:
         """What this step of training computes."""
         losses = Losses(
-            self.task.quality, self.byte_lengths, self._compiled, self.context, self.teacher,
-            self.original, self.original_weight,
-        )  # fmt: skip
+            self.task.quality,
+            self.byte_lengths,
+            self._compiled,
+            self.context,
+            self.teacher,
+            self.original,
+            self.original_weight,
+        )
         return Step(self.routes, losses, Spending(self.config, self.supernet, self._dense_layers))
 
     @property

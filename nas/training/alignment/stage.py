@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from torch.nn import Parameter
 
@@ -85,14 +84,8 @@ def _fit(module: AlignmentModule, folder: Run, console: Console) -> bool:
     restored, recorder = Restored(), ErrorRecorder()
     shown = [ProgressBar(console, "aligning", mean_errors)] if launched().first else []
     with StopOnSignal(console) as stop, restoring(checkpoint, restored):
-        made = lightning_trainer(
-            trainer,
-            module.steps,
-            [TensorBoardLogger(
-                str(folder.path), name="", version=TENSORBOARD, default_hp_metric=False, purge_step=first_step + 1
-            )],
-            [restored, stop, recorder, Checkpoints(folder, trainer.checkpoint_every), *shown],
-        )  # fmt: skip
+        called = [restored, stop, recorder, Checkpoints(folder, trainer.checkpoint_every), *shown]
+        made = lightning_trainer(trainer, module.steps, folder, first_step, called)
         stream = TrainingStream(module.task, first_step, module.steps, accumulate=trainer.accumulate)
         pin_memory = isinstance(made.accelerator, CUDAAccelerator)
         made.fit(module, stream.loader(pin_memory), ckpt_path=checkpoint, weights_only=True)
