@@ -61,6 +61,11 @@ class Space:
         """Return the space that contains a single architecture."""
         return cls("architecture", architecture, tuple((layer,) for layer in architecture.layers))
 
+    def alone(self, code: Code) -> "Space":
+        """Return the space that contains one architecture of this one, under its name."""
+        architecture = self.decode(code)
+        return Space(self.name, architecture, tuple((layer,) for layer in architecture.layers))
+
     @property
     def size(self) -> int:
         """Number of architectures."""

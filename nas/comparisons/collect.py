@@ -126,6 +126,8 @@ def _training_flops(
         contender: contender of the run.
         searches: whether the run is a search. It trains what it selects alone from ``searcher.select_at`` on.
     """
+    if metrics.searched is not None and metrics.searched.training_flops is not None:
+        return metrics.searched.training_flops
     length, mean = config.data.length, mean_share(logged)
     found = {layer: fmean(heads) for layer, heads in shares_at(metrics.learnt, length, length).items()}
     shares = {layer: own if mean is None else mean for layer, own in found.items()}

@@ -1,41 +1,13 @@
-"""The grid of learning rates: where its rates are compared, and how it grows."""
+"""The grid of learning rates, and how it grows."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from nas.config import CompareConfig
-from nas.data.batch import Task
-from nas.errors import UserError
-
-LONGEST = 16
-"""Longest sequences, as a multiple of the training length, on which learning rates are compared by default."""
 HIGHEST = 10.0
 """Largest learning rate that the grid may grow to, as for the option `trainer.learning_rate`."""
 OVER_SEEDS: dict[str, Callable[[Sequence[float]], float]] = {"worst": min, "mean": fmean}
 """The merit of a learning rate from its merits by tuning seed, by value of the option `tuned_by`."""
-
-
-def tuning_factors(config: CompareConfig, task: Task) -> list[int]:
-    """Return the lengths at which learning rates are compared, as multiples of the training length, ascending.
-
-    Raises:
-        UserError: the task has selection batches of the training length only, and the user gave other lengths.
-    """
-    longer = "length_factor" in inspect.signature(task.selection_batches).parameters
-    if config.tuning_factors is None:
-        cheap = [factor for factor in config.data.length_factors if factor <= LONGEST]
-        return sorted({1, max(cheap, default=1)}) if longer else [1]
-    if not config.tuning_factors:
-        raise UserError("tuning_factors=[] is not allowed; give one or more multiples of data.length, or null.")
-    factors = sorted(set(config.tuning_factors))
-    if factors != [1] and not longer:
-        raise UserError(
-            f"tuning_factors={config.tuning_factors} is not allowed for data={config.data.name}, whose "
-            "selection_batches has no length_factor; give tuning_factors=[1]."
-        )
-    return factors
 
 
 def grow(rates: Sequence[float], merit: Callable[[float], float | None], most: int) -> tuple[list[float], bool]:

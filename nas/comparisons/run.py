@@ -9,7 +9,7 @@ from nas.cli.checks import check_together
 from nas.comparisons.contenders import Contender, contenders
 from nas.comparisons.estimate import plan
 from nas.comparisons.finish import finish
-from nas.comparisons.grid import OVER_SEEDS, tuning_factors
+from nas.comparisons.grid import OVER_SEEDS
 from nas.comparisons.jobs import Jobs, trainings
 from nas.comparisons.recipe import ComparedRun, follow, read_run, warn_of_other_source
 from nas.comparisons.searches import shared_options
@@ -21,6 +21,7 @@ from nas.data.batch import Task
 from nas.distributed.devices import AUTO
 from nas.distributed.launch import launched
 from nas.errors import UserError
+from nas.evaluation.selection_lengths import selection_lengths
 from nas.pretrained.tokenizer import check_tokenizer
 from nas.runs.folder import Run
 from nas.runs.opening import opened
@@ -37,7 +38,9 @@ def compare(config: CompareConfig, console: Console) -> int:
     check_tokenizer(task, config.model)
     if config.resume is None:
         config.shared = shared_options()
-    config.tuning_factors = tuning_factors(config, task)
+    config.tuning_factors = selection_lengths(
+        "tuning_factors", config.tuning_factors, config.data.length_factors, task
+    )
     every = contenders(config, runs, task.vocab_size)
     _check_wanted(config, every, task)
     with opened("compare", config) as run:

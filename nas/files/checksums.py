@@ -32,6 +32,11 @@ def recording(folder: Path, path: Path) -> Iterator[Path]:
             listed.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def is_recorded(folder: Path, path: Path) -> bool:
+    """Return whether a run folder has a checksum of a file."""
+    return _name(folder, path) in _recorded(folder)
+
+
 def is_intact(folder: Path, path: Path) -> bool:
     """Return whether a file of a run folder has the recorded checksum; True if none is recorded for it."""
     expected = _recorded(folder).get(_name(folder, path))

@@ -68,6 +68,26 @@ class OptunaConfig(RandomConfig):
 
 
 @dataclass
+class HalvingConfig(SearcherConfig):
+    """Successive halving: architectures are trained alone, and the worse ones dropped; see `nas.searchers.halving`."""
+
+    evaluations: int = option("architectures to train; a smaller space is trained completely", at_least=1, ceiling=10**5)
+    first_rung: float = option("fraction of training after which the first ones are dropped", above=0, at_most=1)
+    reduction_factor: float = option(
+        "one in this many goes on at each rung; a rung comes this many times as late as the one before",
+        at_least=2,
+        ceiling=10**5,
+    )
+    batches: int = option("batches that each architecture is compared on at each length", at_least=1, ceiling=10**6)
+    length_factors: list[int] | None = option(
+        "lengths at which they are compared, times data.length; null: 1 and the longest of data up to 16",
+        default=None,
+        at_least=1,
+        ceiling=10**6,
+    )
+
+
+@dataclass
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`."""
 

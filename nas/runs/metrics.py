@@ -164,6 +164,7 @@ class Searched:
         best: selected architecture and its figures; None if no scored architecture was within the budget.
         target: target of the budget, relative to the most expensive architecture.
         seconds: wall time of all evaluations.
+        training_flops: FLOPs of the trainings of all architectures; None if they shared the weights of one training.
     """
 
     searcher: str
@@ -171,6 +172,7 @@ class Searched:
     best: Candidate | None
     target: float
     seconds: float
+    training_flops: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, cast
 
 from nas.budget.checks import DRAWN
-from nas.config import EvolutionConfig, OptunaConfig, RandomConfig, SearchConfig, SearcherConfig
+from nas.config import EvolutionConfig, HalvingConfig, OptunaConfig, RandomConfig, SearchConfig, SearcherConfig
 from nas.errors import UserError
 from nas.plugins.installed import SEARCHER
 from nas.plugins.loading import find, known
@@ -18,8 +18,8 @@ from nas.searchers.draws import Excess, Score, Scores
 Searcher = Callable[[Space, Score, Excess, Any, Random], Scores]
 """See `nas.searchers`; settings are the options of the searcher."""
 
-GRADIENT = "gradient"
-"""Searcher that selects the architecture by the trained architecture logits."""
+GRADIENT, HALVING = "gradient", "halving"
+"""Searchers that score nothing with shared weights: by trained architecture logits; by trainings of their own."""
 SEARCHERS = {"random": "random_search", "evolution": "evolution", "optuna": "optuna_search"}
 """Module, and function in it, of the other searchers of nas by name. Plugins add more."""
 
@@ -36,7 +36,7 @@ def find_searcher(name: str) -> Searcher:
 
 def _names() -> list[str]:
     """Return the names of all searchers, those of nas first."""
-    return [GRADIENT, *SEARCHERS, *known(SEARCHER)]
+    return [GRADIENT, HALVING, *SEARCHERS, *known(SEARCHER)]
 
 
 def _checked(name: str, search: Searcher) -> Searcher:
@@ -89,6 +89,8 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
             f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
             "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
         )
+    if isinstance(searcher, HalvingConfig):
+        _check_halving(config)
     if isinstance(searcher, RandomConfig) and searcher.tolerance is not None and config.budget.exact:
         raise UserError(
             f"searcher.tolerance={searcher.tolerance:g} prefers cheaper architectures, but with budget.exact=true all "
@@ -128,6 +130,18 @@ def _check_select_at(config: SearchConfig, space: Space) -> None:
             f"{given} scores architectures during training, which no process can do with its shard of the weights "
             "(trainer.strategy=fsdp); give searcher.select_at=1, or trainer.strategy=ddp."
         )
+
+
+def _check_halving(config: SearchConfig) -> None:
+    refused = {
+        f"searcher.select_at={config.searcher.select_at:g}": (config.searcher.select_at < 1, "searcher.select_at=1"),
+        f"space.placement={config.space.placement}": (config.space.placement is not None, "space.placement=null"),
+    }
+    for given, (is_given, instead) in refused.items():
+        if is_given:
+            raise UserError(
+                f"{given} has no place in searcher={HALVING}, which trains each architecture alone; give {instead}."
+            )
 
 
 def _check_evolution(searcher: SearcherConfig) -> None:

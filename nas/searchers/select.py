@@ -55,7 +55,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     assert isinstance(config, SearchConfig)
     if not isinstance(config.searcher, RandomConfig) or (module.budget.dense and not module.budget.starts_drawn):
         return None
-    candidates, excess = Candidates(run, module.space), _excess(module)
+    candidates, excess = Candidates(run, module.space), excess_of(module)
     if (selected := module.architecture_logits.selected) is not None and selected.code is not None:
         return _selection(module, list(candidates), candidates.get(selected.code), bool(selected.within))
     random = Random(stable_seed(config.seed, "searcher", config.searcher.name))
@@ -69,7 +69,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
             if (candidate := candidates.get(code)) is None:
                 candidate = measure(module, code, batches, blocks)
                 candidates.add(candidate)
-            score = candidate.score(module.task.quality, _over(module, code, candidate.cost) <= 0)
+            score = candidate.score(module.task.quality, over(module, code, candidate.cost) <= 0)
             progress.show(candidate, score)
             return score
 
@@ -82,7 +82,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
         best = max(scored, key=lambda candidate: scores[candidate.code], default=None)
         within = best is not None and scores[best.code] > -math.inf
         if best is not None and not within:
-            best = min(scored, key=lambda candidate: _over(module, candidate.code, candidate.cost))
+            best = min(scored, key=lambda candidate: over(module, candidate.code, candidate.cost))
         elif best is not None and config.searcher.tolerance is not None:
             allowed = [candidate for candidate in scored if scores[candidate.code] > -math.inf]
             best = cheapest(allowed, best, config.searcher.tolerance, by_sequence, HIGHER[module.task.quality])
@@ -128,7 +128,7 @@ class SelectInTime(lightning.Callback):
         selection = select(module, self._run, Console(quiet=True))  # the bar of the training is shown already
         if selection is None or selection.code is None:
             code = module.supernet.code
-            return code, _over(module, code, module.architecture_logits.cost_of(module.cost, code)) <= 0
+            return code, over(module, code, module.architecture_logits.cost_of(module.cost, code)) <= 0
         return selection.code, selection.searched.best is not None
 
 
@@ -146,13 +146,13 @@ def evaluated(module: TrainingModule, code: Code, batches: list[Batch], run: Run
     return evaluate(module.model, batches, module.task.quality, policy, choices_of_layers(code), run, lengths)
 
 
-def _excess(module: TrainingModule) -> Excess:
+def excess_of(module: TrainingModule) -> Excess:
     """Return the function from a code to its cost over the budget, at the softmax shares measured in training."""
     costs, fixed = module.architecture_logits.costs(module.cost), module.cost.relative(module.cost.fixed)
-    return lambda code: _over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))
+    return lambda code: over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))
 
 
-def _over(module: TrainingModule, code: Code, cost: float) -> float:
+def over(module: TrainingModule, code: Code, cost: float) -> float:
     """Return by how much an architecture with this relative cost misses the budget; 0 or less if it is within.
 
     While the dense phase draws options, routers keep every chunk. They will drop chunks after the selection, so an

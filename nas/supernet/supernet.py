@@ -23,7 +23,8 @@ class Supernet(NamedTuple):
         cost: cost of the architectures in the resource of the budget.
         budget: state of the budget at this step of training.
         seed: seed of random routing.
-        before: layers that were routed or searchable before a placement changed some; empty if none has changed.
+        before: layers that are routed or searchable in the space that this architecture is taken from by a placement or
+            by a searcher that trains architectures alone; empty for that space itself.
     """
 
     space: Space
@@ -36,7 +37,7 @@ class Supernet(NamedTuple):
 
     @property
     def counted(self) -> Collection[int]:
-        """The layers over which a softmax share is averaged; those of before a placement, all if none is routed."""
+        """The layers over which a softmax share is averaged; those of the whole space, all if none is routed."""
         return self.before or sorted({*self.space.choosing, *self.space.routed}) or range(len(self.space.options))
 
     def placed(self, every: Space, code: Code) -> "Supernet":
@@ -46,14 +47,13 @@ class Supernet(NamedTuple):
             every: space of all placements.
             code: code of the placement in it.
         """
-        architecture = every.decode(code)
-        alone = Space(self.space.name, architecture, tuple((layer,) for layer in architecture.layers))
+        alone = every.alone(code)
         logits = ArchitectureLogits(alone).to(self.architecture_logits.shares)
         logits.shares.copy_(self.architecture_logits.shares)
         cost = self.cost.for_space(every).restricted(code)
         return self._replace(
             space=alone,
-            model=self.model.inherit(architecture),
+            model=self.model.inherit(alone.sizes),
             architecture_logits=logits,
             cost=cost,
             before=tuple(self.counted),

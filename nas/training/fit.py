@@ -27,7 +27,14 @@ from nas.training.restoring import Restored, restoring, unfit
 from nas.training.throughput import Throughput
 
 
-def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[lightning.Callback] = ()) -> bool:
+def fit(
+    module: TrainingModule,
+    run: Run,
+    console: Console,
+    callbacks: Sequence[lightning.Callback] = (),
+    until: int | None = None,
+    name: str = "training",
+) -> bool:
     """Train to the last step of the config, or until the training diverges or the user stops it.
 
     Args:
@@ -36,15 +43,18 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         console: console that shows progress.
         callbacks: further callbacks. They run after the checkpoint callback, so that a callback that ends the training
             loses no step.
+        until: step at which this call stops, with a checkpoint; None for the last step of the config.
+        name: name of the progress bar.
 
     Returns:
         Whether nothing is left to train: training reached its last step or diverged (`TrainingModule.diverged_at`). If
         not, the newest checkpoint is of the step at which it stopped.
     """
     config = module.config.trainer
+    last = config.steps if until is None else until
     checkpoint, first_step = from_first(lambda: _newest(run, module))
     if module.config.resume is not None:
-        left = config.steps - first_step
+        left = last - first_step
         say(console, f"Continuing from step {first_step}: {left or 'no'} steps are left to train.")
     if checkpoint is None:  # the model may have pretrained weights by now
         module.start_copies()
@@ -61,12 +71,12 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
         Checkpoints(run, config.checkpoint_every),
         timer,
     ]
-    shown = [ProgressBar(console)] if launched().first else []
+    shown = [ProgressBar(console, name)] if launched().first else []
     restored = Restored()
     added = loggers(module.config.logger, run, first_step) if launched().first else []
     with StopOnSignal(console) as stop, restoring(checkpoint, restored), closed_on_error(added):
         called = [restored, stop, *recording, *shown, *callbacks]
-        trainer = lightning_trainer(config, config.steps, run, first_step, called, added, config.gradient_clip)
+        trainer = lightning_trainer(config, last, run, first_step, called, added, config.gradient_clip)
         pin_memory = isinstance(trainer.accelerator, CUDAAccelerator)
         stream = TrainingStream(
             module.task,
@@ -87,7 +97,7 @@ def fit(module: TrainingModule, run: Run, console: Console, callbacks: Sequence[
     module.to(trainer.strategy.root_device)  # Lightning has moved it to the CPU
     module.seconds, module.tokens = timer.time_elapsed(), throughput.tokens
     module.tokens_per_second = throughput.tokens_per_second
-    return module.global_step >= config.steps or module.diverged_at is not None
+    return module.global_step >= last or module.diverged_at is not None
 
 
 def lightning_trainer(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import lightning
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nas.budget.build import budgeted_cost, build_budget
+from nas.budget.cost import SpaceCost
 from nas.config import RunConfig, SearchConfig
 from nas.data import Scored, Task, byte_lengths_of
 from nas.data.seeding import seed_default, stable_seed
@@ -52,6 +53,18 @@ def selects_early(config: RunConfig) -> bool:
     return isinstance(config, SearchConfig) and config.searcher.select_at < 1
 
 
+class Part(NamedTuple):
+    """What one architecture that is trained alone has of its space.
+
+    Attributes:
+        cost: its cost, relative to the most expensive architecture of the space.
+        before: layers that are routed or searchable in the space.
+    """
+
+    cost: SpaceCost
+    before: tuple[int, ...]
+
+
 class TrainingModule(lightning.LightningModule):
     """Trains a language model on a task: one architecture, or a supernet with routers and architecture logits.
 
@@ -69,6 +82,7 @@ class TrainingModule(lightning.LightningModule):
         dense_layers: layers of a single architecture that are softmax attention in the dense phase, although the
             architecture has another operation there; see `nas.supernet.dense_start`.
         placement: placement of layers whose routers decide nothing; None if all layers keep their routers.
+        part: what a module of one architecture has of the space that it is taken from; see `TrainingModule.alone`.
     """
 
     def __init__(
@@ -79,9 +93,10 @@ class TrainingModule(lightning.LightningModule):
         route_grad: RouteGrad = "full",
         dense_layers: Collection[int] = (),
         placement: Placement | None = None,
+        part: Part | None = None,
     ) -> None:
         super().__init__()
-        self._dense_layers, self.placement = dense_layers, placement
+        self._dense_layers, self.placement, self._part = dense_layers, placement, part
         options = with_softmax(space.options, dense_layers) if placement is None else placement.options
         self.grain = check_stretches(config, options)
         """Tokens of which the length of every training sequence is a multiple."""
@@ -96,7 +111,10 @@ class TrainingModule(lightning.LightningModule):
                 self.model.check_packing()
         logits = ArchitectureLogits(space, selects_early(config))
         self.add_module("choices", logits)  # the name that checkpoints of earlier versions have
-        self.limit(latencies_of(config.budget, config.trainer, space.sizes, options, config.resume))
+        if part is None:
+            self.limit(latencies_of(config.budget, config.trainer, space.sizes, options, config.resume))
+        else:
+            self._use(part.cost)
         if self.budget.starts_cheapest:
             self.architecture_logits.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
@@ -131,8 +149,22 @@ class TrainingModule(lightning.LightningModule):
         Args:
             latencies: latency table; None unless the resource of the budget is latency.
         """
-        self.cost = budgeted_cost(self.config.budget, self.space, latencies)
-        self.budget = build_budget(self.config.budget, self.cost)
+        self._use(budgeted_cost(self.config.budget, self.space, latencies))
+
+    def _use(self, cost: SpaceCost) -> None:
+        self.cost = cost
+        self.budget = build_budget(self.config.budget, cost)
+
+    def alone(self, code: Code) -> "TrainingModule":
+        """Return the untrained module of one architecture of the space, with the costs and the budget of the space.
+
+        Pretrained weights are those of this module.
+        """
+        part = Part(self.cost.restricted(code), tuple(self.supernet.counted))
+        module = TrainingModule(self.space.alone(code), self.task, self.config, self.model.route_grad, part=part)
+        if self.config.model.path is not None:
+            module.model.load_state_dict(self.model.inherit(self.space.decode(code)).state_dict())
+        return module
 
     @property
     def architecture_logits(self) -> ArchitectureLogits:
@@ -142,7 +174,10 @@ class TrainingModule(lightning.LightningModule):
     @property
     def supernet(self) -> Supernet:
         """The supernet at this step of training."""
-        return Supernet(self.space, self.model, self.architecture_logits, self.cost, self.budget, self.config.seed)
+        before = () if self._part is None else self._part.before
+        return Supernet(
+            self.space, self.model, self.architecture_logits, self.cost, self.budget, self.config.seed, before
+        )
 
     @property
     def placed(self) -> Supernet:

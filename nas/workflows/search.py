@@ -7,7 +7,7 @@ import lightning
 from rich.console import Console
 
 from nas.cli.checks import check_choice
-from nas.config import SearchConfig
+from nas.config import HalvingConfig, SearchConfig
 from nas.console import say
 from nas.data import build_task
 from nas.distributed.launch import launched
@@ -22,6 +22,7 @@ from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
+from nas.searchers.halving.halve import halve
 from nas.searchers.select import SelectInTime, select
 from nas.supernet.placement import placement_of
 from nas.training.alignment.stage import align
@@ -57,9 +58,16 @@ def run_search(
         if not align(module.model, task, config, run, console):
             say(console, f"Continue with: resume={run.path}")
             return Outcome(run, module, None, INTERRUPTED)
-        finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
-        selects = finished and module.diverged_at is None and launched().first
-        selection = select(module, run, console) if selects else None
+        if isinstance(config.searcher, HalvingConfig):
+            halved = halve(module, run, console, callbacks)
+            if halved is None:
+                say(console, f"Continue with: resume={run.path}")
+                return Outcome(run, module, None, INTERRUPTED)
+            module, finished, selection = halved
+        else:
+            finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
+            selects = finished and module.diverged_at is None and launched().first
+            selection = select(module, run, console) if selects else None
         status, discretised = finish(module, run, console, finished, selection, hyperparameters)
         return Outcome(run, module, discretised, status)
 
