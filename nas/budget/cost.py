@@ -171,9 +171,12 @@ class SpaceCost:
                 ]
                 for index, lines in enumerate(self.lines)
             ]
+        self._bound()
+        self._tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def _bound(self) -> None:
         self.least = self.fixed + sum(min(line.base for line in lines) for lines in self.lines)
         self.most = self.fixed + sum(max(line.at(1.0) for line in lines) for lines in self.lines)
-        self._tables: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def _line(self, option: Layer) -> CostLine:
         """Return the cost of a layer."""
@@ -191,6 +194,12 @@ class SpaceCost:
         alone.space = Space.of(self.space.decode(tuple(code)))
         alone.lines = [[lines[option]] for lines, option in zip(self.lines, code, strict=True)]
         alone._tables = {}
+        return alone
+
+    def alone(self, code: Sequence[int]) -> "SpaceCost":
+        """Return the cost of a single architecture of the space, relative to its own most expensive routing."""
+        alone = self.restricted(code)
+        alone._bound()
         return alone
 
     @property

@@ -1,6 +1,7 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from nas.budget.build import budgeted_cost, build_budget
 from nas.budget.cost import SpaceCost
-from nas.config import RunConfig, SearchConfig
+from nas.config import BudgetConfig, RunConfig, SearchConfig
 from nas.data import Scored, Task, byte_lengths_of
 from nas.data.seeding import seed_default, stable_seed
 from nas.distributed.context import group as contexts
@@ -57,7 +58,7 @@ class Part(NamedTuple):
     """What one architecture that is trained alone has of its space.
 
     Attributes:
-        cost: its cost, relative to the most expensive architecture of the space.
+        cost: its cost, relative to its own most expensive routing.
         before: layers that are routed or searchable in the space.
     """
 
@@ -114,7 +115,7 @@ class TrainingModule(lightning.LightningModule):
         if part is None:
             self.limit(latencies_of(config.budget, config.trainer, space.sizes, options, config.resume))
         else:
-            self._use(part.cost)
+            self._use(part.cost, replace(config.budget, target=min(config.budget.target, part.cost.most)))
         if self.budget.starts_cheapest:
             self.architecture_logits.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):
@@ -149,18 +150,18 @@ class TrainingModule(lightning.LightningModule):
         Args:
             latencies: latency table; None unless the resource of the budget is latency.
         """
-        self._use(budgeted_cost(self.config.budget, self.space, latencies))
+        self._use(budgeted_cost(self.config.budget, self.space, latencies), self.config.budget)
 
-    def _use(self, cost: SpaceCost) -> None:
+    def _use(self, cost: SpaceCost, budget: BudgetConfig) -> None:
         self.cost = cost
-        self.budget = build_budget(self.config.budget, cost)
+        self.budget = build_budget(budget, cost)
 
     def alone(self, code: Code) -> "TrainingModule":
-        """Return the untrained module of one architecture of the space, with the costs and the budget of the space.
+        """Return the untrained module of one architecture of the space, with the budget of the space.
 
         Pretrained weights are those of this module.
         """
-        part = Part(self.cost.restricted(code), tuple(self.supernet.counted))
+        part = Part(self.cost.alone(code), tuple(self.supernet.counted))
         module = TrainingModule(self.space.alone(code), self.task, self.config, self.model.route_grad, part=part)
         if self.config.model.path is not None:
             module.model.load_state_dict(self.model.inherit(self.space.decode(code)).state_dict())

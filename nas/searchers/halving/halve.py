@@ -176,7 +176,7 @@ class _Halving:
             found = {factor: evaluated(module, code, batches, run_block) for factor, batches in self._batches.items()}
         module.model.train()
         at_length = found.get(1, next(iter(found.values())))
-        cost = module.cost.relative(module.cost.of(code, at_length.layer_shares))
+        used = module.cost.of(code, at_length.layer_shares)
         quality = module.task.quality
         lost = module.diverged_at is not None
         return Result(
@@ -189,8 +189,8 @@ class _Halving:
             },
             quality=at_length.quality,
             loss=at_length.loss,
-            cost=cost,
-            excess=over(module, code, cost),
+            cost=self._supernet.cost.relative(used),
+            excess=over(module, code, module.cost.relative(used)),
             training_seconds=module.seconds,
             tokens=module.tokens,
             training_flops=_training_flops(module, self._folder(one)),
