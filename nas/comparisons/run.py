@@ -38,9 +38,7 @@ def compare(config: CompareConfig, console: Console) -> int:
     check_tokenizer(task, config.model)
     if config.resume is None:
         config.shared = shared_options()
-    config.tuning_factors = selection_lengths(
-        "tuning_factors", config.tuning_factors, config.data.length_factors, task
-    )
+    config.tuning_factors = selection_lengths("tuning_factors", config.tuning_factors, config.data.length_factors, task)
     every = contenders(config, runs, task.vocab_size)
     _check_wanted(config, every, task)
     with opened("compare", config) as run:

@@ -71,7 +71,9 @@ class OptunaConfig(RandomConfig):
 class HalvingConfig(SearcherConfig):
     """Successive halving: architectures are trained alone, and the worse ones dropped; see `nas.searchers.halving`."""
 
-    evaluations: int = option("architectures to train; a smaller space is trained completely", at_least=1, ceiling=10**5)
+    evaluations: int = option(
+        "architectures to train; a smaller space is trained completely", at_least=1, ceiling=10**5
+    )
     first_rung: float = option("fraction of training after which the first ones are dropped", above=0, at_most=1)
     reduction_factor: float = option(
         "one in this many goes on at each rung; a rung comes this many times as late as the one before",

@@ -1,4 +1,4 @@
-"""Searchers other than gradient descent: they propose architectures of a space and learn from their scores.
+"""Searchers that score with shared weights: they propose architectures of a space and learn from their scores.
 
 All are functions of the same signature, so that they can be compared at an equal number of evaluations:
 
@@ -10,7 +10,7 @@ only architectures for which it is at most 0. All random numbers come from ``ran
 search. A search that is started again with stored scores therefore proposes the same architectures.
 """
 
-from nas.searchers.check import GRADIENT, SEARCHERS, check_searcher, find_searcher
+from nas.searchers.check import GRADIENT, HALVING, SEARCHERS, check_searcher, find_searcher
 from nas.searchers.draws import Excess, Score, Scores
 
-__all__ = ["GRADIENT", "SEARCHERS", "Excess", "Score", "Scores", "check_searcher", "find_searcher"]
+__all__ = ["GRADIENT", "HALVING", "SEARCHERS", "Excess", "Score", "Scores", "check_searcher", "find_searcher"]

@@ -55,7 +55,7 @@ def select(module: TrainingModule, run: Run, console: Console) -> Selection | No
     assert isinstance(config, SearchConfig)
     if not isinstance(config.searcher, RandomConfig) or (module.budget.dense and not module.budget.starts_drawn):
         return None
-    candidates, excess = Candidates(run, module.space), excess_of(module)
+    candidates, excess = Candidates(run, module.space), _excess(module)
     if (selected := module.architecture_logits.selected) is not None and selected.code is not None:
         return _selection(module, list(candidates), candidates.get(selected.code), bool(selected.within))
     random = Random(stable_seed(config.seed, "searcher", config.searcher.name))
@@ -146,7 +146,7 @@ def evaluated(module: TrainingModule, code: Code, batches: list[Batch], run: Run
     return evaluate(module.model, batches, module.task.quality, policy, choices_of_layers(code), run, lengths)
 
 
-def excess_of(module: TrainingModule) -> Excess:
+def _excess(module: TrainingModule) -> Excess:
     """Return the function from a code to its cost over the budget, at the softmax shares measured in training."""
     costs, fixed = module.architecture_logits.costs(module.cost), module.cost.relative(module.cost.fixed)
     return lambda code: over(module, code, fixed + sum(each[option] for each, option in zip(costs, code, strict=True)))

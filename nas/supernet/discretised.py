@@ -67,6 +67,19 @@ class Discretised:
         return self.supernet.cost.of(self.code, self.shares)
 
 
+def meet_budget(supernet: Supernet, task: Task, code: Code) -> float | None:
+    """Calibrate the routers of one architecture to the budget.
+
+    Returns:
+        Relative cost on the sequences of calibration; None if no router was calibrated.
+    """
+    if not supernet.searches or supernet.budget.dense or supernet.space.sizes.given_routing is not None:
+        return None
+    batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
+    target, exact = supernet.budget.target, supernet.budget.exact
+    return calibrate(supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact)
+
+
 def discretise(supernet: Supernet, task: Task, validation: Validation, code: Code | None = None) -> Discretised:
     """Take one architecture from a supernet, calibrate its routers to the budget and evaluate it.
 
@@ -79,13 +92,7 @@ def discretise(supernet: Supernet, task: Task, validation: Validation, code: Cod
         code: code of the architecture; `Supernet.code` by default.
     """
     code = supernet.code if code is None else code
-    calibrated = None
-    if supernet.searches and not supernet.budget.dense and supernet.space.sizes.given_routing is None:
-        batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
-        target, exact = supernet.budget.target, supernet.budget.exact
-        calibrated = calibrate(
-            supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact
-        )
+    calibrated = meet_budget(supernet, task, code)
     model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
     lengths = byte_lengths_of(task)
     evaluations = {

@@ -8,6 +8,7 @@ import optuna
 from nas.config import StudyConfig
 from nas.data.seeding import stable_seed
 from nas.errors import UserError
+from nas.searchers import HALVING
 from nas.searchers.optuna_parts import build, class_name, parameters
 from nas.sweeps.objectives import QUALITY
 from nas.sweeps.ranges import Range
@@ -56,14 +57,19 @@ def build_sampler(study: StudyConfig, ranges: Mapping[str, Range], seed: int, tr
     return built
 
 
-def build_pruner(study: StudyConfig) -> "BasePruner":
-    """Return the pruner of a study; UserError if it is unknown, or if the objectives do not allow pruning."""
-    prunable = study.objectives == [QUALITY]
+def build_pruner(study: StudyConfig, searcher: str) -> "BasePruner":
+    """Return the pruner of a study; UserError if it is unknown, or if objectives or searcher do not allow pruning."""
+    prunable = study.objectives == [QUALITY] and searcher != HALVING
     given = study.pruner
     if given == AUTO:
         given = "Median" if prunable else NONE
     if given.lower() == NONE or given == "NopPruner":
         return optuna.pruners.NopPruner()
+    if searcher == HALVING:
+        raise UserError(
+            f"sweep.pruner={study.pruner} compares trainings step by step, but searcher={HALVING} trains several "
+            "architectures one after the other; give sweep.pruner=none."
+        )
     if not prunable:
         raise UserError(
             f"sweep.pruner={study.pruner} prunes by quality alone, but sweep.objectives={study.objectives}; give "

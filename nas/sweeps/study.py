@@ -67,7 +67,7 @@ class Plan:
         ranges = read(sweep.ranges, varied(config))
         task = build_task(config.data, config.seed)
         check_tokenizer(task, config.model)
-        build_pruner(sweep)
+        build_pruner(sweep, config.searcher.name)
         build_sampler(sweep, ranges, config.seed, 0)
         return cls(config, ranges, objectives(sweep, task.quality), task.quality, source_of(task))
 
@@ -114,7 +114,7 @@ class Sweep:
             study_name=config.sweep.study,
             storage=self.storage,
             sampler=build_sampler(config.sweep, self.plan.ranges, config.seed, trial),
-            pruner=build_pruner(config.sweep),
+            pruner=build_pruner(config.sweep, config.searcher.name),
         )
 
     def queue(self) -> Queue:

@@ -1,5 +1,6 @@
 """The LightningModule that trains every model: supernets with a budget, single architectures without routers."""
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -115,7 +116,8 @@ class TrainingModule(lightning.LightningModule):
         if part is None:
             self.limit(latencies_of(config.budget, config.trainer, space.sizes, options, config.resume))
         else:
-            self._use(part.cost, replace(config.budget, target=min(config.budget.target, part.cost.most)))
+            most = part.cost.most if part.cost.latencies is not None else math.inf  # a table must reach its target
+            self._use(part.cost, replace(config.budget, target=min(config.budget.target, most)))
         if self.budget.starts_cheapest:
             self.architecture_logits.lean_to_cheapest(self.cost)
             for router in routers_of(self.model):

@@ -33,7 +33,9 @@ from nas.search_spaces.space import Code, option_name
 from nas.searchers.draws import Draws
 from nas.searchers.halving.results import Result, Results, best
 from nas.searchers.halving.rungs import Rung, rungs
-from nas.searchers.select import Selection, evaluated, excess_of, over
+from nas.searchers.select import Selection, evaluated, over
+from nas.supernet.architecture_logits import ROUNDING, TOLERANCE
+from nas.supernet.discretised import meet_budget
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
 
@@ -60,23 +62,30 @@ def halve(
 ) -> Halved | None:
     """Train candidates of a space alone and select one; continues with what the run folder has.
 
-    Returns:
-        None if the user has stopped it before an architecture was selected.
-
     Args:
-        supernet: module of the whole space, which is not trained. Candidates have its costs, its budget and, for a
-            pretrained model, its weights.
+        supernet: module of the whole space, which is not trained. Candidates have its budget and, for a pretrained
+            model, its weights.
         run: run folder.
         console: console that shows progress.
         callbacks: further callbacks of each training.
+
+    Returns:
+        None if the user has stopped it before an architecture was selected.
     """
     return _Halving(supernet, run, console, callbacks).run()
 
 
 def candidates(supernet: TrainingModule, count: int) -> list[Code]:
     """Draw up to ``count`` architectures within the budget, all of them if there are no more, by the seed alone."""
-    config = supernet.config
-    draws, drawn = Draws(supernet.space, excess_of(supernet), Random(stable_seed(config.seed, "halving"))), []
+    cost, budget = supernet.cost, supernet.budget
+
+    def excess(code: Code) -> float:
+        """Return the cost over the budget if routers keep no chunk; exact budgets must be within reach of routers."""
+        least = cost.relative(cost.of(code, dict.fromkeys(range(len(code)), 0.0)))
+        return over(supernet, code, least) if budget.exact else least - budget.target - ROUNDING
+
+    draws = Draws(supernet.space, excess, Random(stable_seed(supernet.config.seed, "halving")))
+    drawn: list[Code] = []
     while len(drawn) < count and (code := draws.fresh(drawn)) is not None:
         drawn.append(code)
     return sorted(drawn)
@@ -159,20 +168,25 @@ class _Halving:
         return Run(self._run.path / FOLDER / f"{one + 1:03d}")
 
     def _train(self, one: int, step: int, name: str) -> bool:
-        """Train a candidate to a step and measure it there; return False if the user has stopped the training."""
+        """Train a candidate to a step and measure it; return False if the user has stopped the training.
+
+        At the end its routers are calibrated first, as those of the run will be.
+        """
         module, folder = self._supernet.alone(self._codes[one]), self._folder(one)
         if launched().first:
             subfolder(subfolder(self._run.path, FOLDER), folder.path.name)
         finished = fit(module, folder, self._console, self._callbacks, step, name)
         if finished and launched().first:
             self._results.add(self._measured(one, module, step))
-        return finished
+        return finished and (module.diverged_at is not None or not module.trainer.should_stop)
 
     def _measured(self, one: int, module: TrainingModule, step: int) -> Result:
         started = time.monotonic()
         code = (0,) * len(module.space.options)
         module.model.eval()
         with module.autocast():
+            if step >= self._steps:
+                meet_budget(module.supernet, module.task, code)
             found = {factor: evaluated(module, code, batches, run_block) for factor, batches in self._batches.items()}
         module.model.train()
         at_length = found.get(1, next(iter(found.values())))
@@ -184,9 +198,7 @@ class _Halving:
             code=self._codes[one],
             options=self._options(one),
             step=step,
-            merits={
-                factor: -math.inf if lost else merit(quality, each.quality, each.loss) for factor, each in found.items()
-            },
+            merits={f: -math.inf if lost else merit(quality, each.quality, each.loss) for f, each in found.items()},
             quality=at_length.quality,
             loss=at_length.loss,
             cost=self._supernet.cost.relative(used),
@@ -229,7 +241,7 @@ class _Halving:
         searched = Searched(
             searcher=self._settings.name,
             evaluations=len(latest),
-            best=candidate if own.excess <= 0 else None,
+            best=candidate if own.excess <= TOLERANCE else None,
             target=self._supernet.budget.target,
             seconds=sum(result.seconds for result in self._results.every),
             training_flops=sum(result.training_flops for result in latest.values()),

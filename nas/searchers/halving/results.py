@@ -11,6 +11,7 @@ from nas.files.checksums import require_intact
 from nas.runs.decode import decode
 from nas.runs.folder import Run
 from nas.search_spaces.space import Code
+from nas.supernet.architecture_logits import TOLERANCE
 
 RUNGS = "rungs.json"
 """File with the results of all candidates at all rungs, and with the architecture that was selected."""
@@ -29,7 +30,7 @@ class Result:
         quality: quality at the training length.
         loss: mean cross-entropy at the training length, in nats.
         cost: cost relative to the most expensive architecture, at the softmax shares measured on the selection batches.
-        excess: cost over the budget, relative; 0 or less if within it.
+        excess: relative cost over the budget; 0 or less if within it.
         training_seconds: wall time of its training so far.
         tokens: its training tokens so far.
         training_flops: FLOPs of its training so far.
@@ -70,7 +71,7 @@ class Results:
             return
         try:
             given = json.loads(path.read_text(encoding="utf-8"))
-            self.selected = decode(int | None, given["selected"], "selected")  # type: ignore[arg-type]
+            self.selected = decode(int | None, given["selected"], "selected")
             for one in decode(list[Result], given["results"], "results"):
                 self._found[one.number, one.step] = one
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -110,6 +111,7 @@ def best(results: Collection[Result], keep: int, last: bool) -> list[Result]:
     Args:
         results: results at one rung.
         keep: how many go on.
-        last: whether this is the end of training, where what is within the budget precedes what is not.
+        last: whether this is the end of training, where what is within the budget, up to `TOLERANCE`, precedes
+            what is not.
     """
-    return sorted(results, key=lambda one: (max(one.excess, 0.0) if last else 0.0, -one.score, one.cost))[:keep]
+    return sorted(results, key=lambda one: (last and one.excess > TOLERANCE, -one.score, one.cost))[:keep]

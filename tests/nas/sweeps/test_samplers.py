@@ -87,7 +87,7 @@ def test_a_trial_draws_the_same_whoever_runs_it_and_another_something_else() -> 
     ids=str,
 )
 def test_pruners_by_name(options: dict[str, Any], kind: str) -> None:
-    assert type(build_pruner(study(**options))).__name__ == kind
+    assert type(build_pruner(study(**options), "gradient")).__name__ == kind
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_pruners_by_name(options: dict[str, Any], kind: str) -> None:
 )
 def test_pruners_that_cannot_work(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError) as refused:
-        build_pruner(study(**options))
+        build_pruner(study(**options), "gradient")
     assert told in str(refused.value)
