@@ -83,8 +83,8 @@ def judge(comparison: Comparison, name: str = FLAGSHIP) -> Judged:
     """Apply the rule to a search on one task."""
     (searched,) = (one for one in comparison.contenders if one.name == name)
     by_hand = [one for one in comparison.contenders if not one.searched and one.name not in CONTROLS]
-    equal = best_placement(comparison)
-    budget = max(_cache(comparison, one) for one in (searched, equal) if one is not None)
+    placement = best_placement(comparison)
+    budget = max(_cache(comparison, searched), 0 if placement is None else _cache(comparison, placement) / 2)
     at_cost = [one for one in by_hand if _cache(comparison, one) <= budget]
     sign = 1 if comparison.higher else -1
     at_cost.sort(key=lambda one: -sign * fmean(_over_lengths(comparison, one)))
@@ -111,9 +111,9 @@ def is_hybrid(contender: TrainedContender) -> bool:
 
 
 def best_placement(comparison: Comparison) -> TrainedContender | None:
-    """Return the best placement at the budget of the searches, by its tuning trainings; None without placements.
+    """Return the best placement of one softmax layer, by its tuning trainings; None without placements.
 
-    Of several patterns, the one of least cache has the cache that the searches may have.
+    Of several patterns it is the one of least cache, double the budget of the searches.
     """
     chosen = comparison.best_placements.values()
     return min(chosen, key=lambda one: _cache(comparison, one), default=None)

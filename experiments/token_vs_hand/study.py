@@ -16,9 +16,12 @@ from nas.runs.folder import ARCHITECTURE, read_json
 from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.model_files import load_architecture
 from nas.search_spaces.placements import placements
+from nas.searchers.halving.results import RUNGS
 
 FLAGSHIP = "joint"
 """The search that the rule is about, and whose routes the controls take over."""
+HALVED = 5
+"""Trainings that a search by successive halving costs: eight to half of the steps, two of them to the end."""
 LEAST_SHARE = 0.005
 """Softmax share from which a layer counts as one that a search found."""
 
@@ -33,12 +36,13 @@ class Settings(NamedTuple):
     learning_rates: list[float]
     added_rates: int
     tuning_seeds: int
+    tuning_factors: list[int]
     seeds: int
 
     @property
     def protocol(self) -> list[str]:
         """Options that both comparisons of a task have in common."""
-        names = ("dense_start", "learning_rates", "added_rates", "tuning_seeds", "seeds")
+        names = ("dense_start", "learning_rates", "added_rates", "tuning_seeds", "tuning_factors", "seeds")
         return [f"{name}={getattr(self, name)}".replace(" ", "").replace("True", "true") for name in names]
 
 
@@ -48,7 +52,8 @@ class Stage(NamedTuple):
     Attributes:
         folder: output folder of the comparison alone.
         options: options of nas.compare.
-        trainings: number of its trainings, without those at learning rates that are added to the grid.
+        trainings: number of its trainings, without those at learning rates that are added to the grid; a search by
+            halving counts as `HALVED`.
     """
 
     folder: Path
@@ -68,8 +73,9 @@ class Stage(NamedTuple):
 
     @property
     def done(self) -> int:
-        """The number of finished trainings."""
-        return 0 if self.begun is None else sum(map(is_finished, self.begun.glob("*/*/")))
+        """The number of finished trainings; a search by halving counts as `HALVED`."""
+        finished = [] if self.begun is None else list(filter(is_finished, self.begun.glob("*/*/")))
+        return sum(HALVED if (folder / RUNGS).exists() else 1 for folder in finished)
 
     def run(self, workers: int, deadline: float | None) -> Comparison:
         """Make the missing trainings, unless there are none, and return the results."""
@@ -107,7 +113,8 @@ class Task:
         searched = ",".join(f"'{search}'" for search in every_search)
         own = [f"searched=[{searched}]", f"baselines=[{','.join(self.settings.baselines)}]"]
         every = [one for name in self.settings.baselines for one in placements(name) or [name]]
-        return self._stage("main", own, len(self.settings.searched) + len(every))
+        searches = sum(HALVED if "searcher=halving" in one else 1 for one in self.settings.searched.values())
+        return self._stage("main", own, searches + len(every))
 
     def controls(self, main: Comparison) -> Stage:
         """Return the comparison of routes without content, in the layers and at the share that the search found."""

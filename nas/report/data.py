@@ -37,6 +37,7 @@ class ReportData:
         ahead: whether the searched model is better than its control by more than the noise, so that its row is bold.
         alignment: logged errors of the alignment, as ``history`` has the scalars of the training. May be empty.
         by_position: rows of the table of the searched model by position in the sequence. May be empty.
+        candidates: rows of the table of architectures that were trained alone and compared. May be empty.
     """
 
     title: str
@@ -60,6 +61,7 @@ class ReportData:
     ahead: bool = False
     by_position: list[dict[str, str]] = field(default_factory=list)
     alignment: list[dict[str, float]] = field(default_factory=list)
+    candidates: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def origin(self) -> str:

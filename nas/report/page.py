@@ -114,12 +114,16 @@ def _curves(runs: Mapping[str, ReportData]) -> Charts:
 
 
 def _tables(runs: Mapping[str, ReportData]) -> list[tuple[str, Table | None]]:
-    """Return the heading and the table of each run's figures, and of those by position if it has them."""
+    """Return the heading and the table of each run's figures, then its further tables."""
     tables = [(name, table_of(one.comparison, one.ahead)) for name, one in runs.items()]
     for name, one in runs.items():
-        if one.by_position:
-            heading = " ".join([f"{name}:"] * bool(name) + ["By position in the longest sequences"])
-            tables.append((heading, table_of(one.by_position, ahead=False)))
+        further = (
+            ("By position in the longest sequences", one.by_position),
+            ("Architectures trained alone", one.candidates),
+        )
+        for heading, rows in further:
+            if rows:
+                tables.append((" ".join([f"{name}:"] * bool(name) + [heading]), table_of(rows, ahead=False)))
     return tables
 
 

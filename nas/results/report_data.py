@@ -18,6 +18,7 @@ from nas.runs.metrics import BudgetUse, Metrics
 from nas.runs.provenance import provenance
 from nas.runs.snapshots import map_of, read_snapshots
 from nas.runs.titles import heading
+from nas.searchers.halving.results import Results
 
 LOSS = "loss per token"
 """Label of the loss at the training length, in nats, where tokens have different numbers of bytes."""
@@ -45,6 +46,7 @@ def report_of(
         quality=quality,
         comparison=[] if metrics is None else cells(metrics, length),
         by_position=[] if metrics is None else positions(metrics),
+        candidates=trained_alone(run, quality),
         history=history(run),
         alignment=history(Run(run.path / ALIGNMENT)),
         routing=routing,
@@ -103,6 +105,21 @@ def positions(metrics: Metrics) -> list[dict[str, str]]:
         rows.append(row | ({LOSS: number(losses[end])} if losses else {}))
         start = end
     return rows
+
+
+def trained_alone(run: Run, quality: str) -> list[dict[str, str]]:
+    """Return the rows of the table of architectures that were trained alone, the one that got furthest first.
+
+    Each has its figures at its last rung; there are none for other searchers.
+    """
+    results = Results(run)
+    ranked = sorted(results.latest.values(), key=lambda one: (one.number != results.selected, -one.step, -one.score))
+    return [
+        {"architecture": repeated(one.options), "trained to step": str(one.step)}
+        | {f"{quality.replace('_', ' ')} at {factor}x": number(abs(merit)) for factor, merit in one.merits.items()}
+        | {"relative cost": number(one.cost)}
+        for one in ranked
+    ]
 
 
 def _headings(metrics: Metrics, length: int | None) -> dict[int, str]:

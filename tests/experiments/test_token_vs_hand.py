@@ -64,7 +64,8 @@ CHEAP = model("joint", 0.9, share=0.02)
         (beside(model("slll", 0.5), model("lsls", 0.9, share=0.5)), False, False),
         (beside(model("slll", 0.5), model("lsls", 0.95, share=0.5)), False, False),
         (beside(model("slll", 0.95), model("lsls", 0.7, share=0.5)), False, True),
-        (beside(model("slll", 0.95), model("llls", 0.5), joint=CHEAP), False, True),
+        (beside(model("slll", 0.5), model("lwlw", 0.95, share=0.0), joint=CHEAP), False, True),
+        (beside(model("slll", 0.95), model("llls", 0.5), joint=CHEAP), False, False),
         (beside(model("slll", 0.5), model("softmax", 0.99, share=1.0), model("random_routing", 0.99)), True, False),
         (beside(model("slll", 0.5), model("linear", 0.99, share=0.0)), True, True),
         (beside(model("slll", 0.5), model("lwlw", 0.9, share=0.0)), False, False),
@@ -78,6 +79,7 @@ CHEAP = model("joint", 0.9, share=0.02)
         "worse than double the share, which costs more",
         "worse than one at its cost",
         "worse than one within the budget",
+        "worse than one at double the budget",
         "softmax alone is no hybrid, and controls are not by hand",
         "linear attention is at its cost",
         "a window costs less",
@@ -144,7 +146,9 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
     every = contenders(config, [], made.vocab_size)
     assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
     each = task.settings.seeds + task.settings.tuning_seeds * len(task.settings.learning_rates)
-    assert task.main.trainings == (len(every) + len(task.settings.searched)) * each
+    halving = sum("searcher=halving" in own for own in task.settings.searched.values())
+    further = (study.HALVED - 1) * halving
+    assert task.main.trainings == (len(every) + len(task.settings.searched) + further) * each
     assert task.left == task.main.trainings + len(task.settings.controls) * each
     if mode is None:
         slll = baselines.build("slll", config.model, made.vocab_size, 0.25)

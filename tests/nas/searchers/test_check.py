@@ -18,7 +18,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (
             ("searcher=annealing",),
             "searcher=annealing is unknown",
-            "choose one of: evolution, gradient, optuna, pairs, random.",
+            "choose one of: evolution, gradient, halving, optuna, pairs, random.",
         ),
         (
             ("searcher=random", "searcher.name=other"),
@@ -71,7 +71,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (
             ("relaxation=uniform",),
             "relaxation=uniform does not train the architecture logits",
-            "random, evolution, optuna",
+            "halving, random, evolution, optuna",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -60,7 +60,13 @@ def test_every_evaluation_is_recorded_and_the_best_is_what_was_found(evolved: En
     assert len({tuple(one["code"]) for one in candidates}) == 9
     within = [one for one in candidates if one["cost"] <= 0.7 + TOLERANCE]
     best = max(within, key=lambda one: merit("recall", one["quality"], one["loss"]))
-    assert metrics["searched"] == {"searcher": "evolution", "evaluations": 9, "best": best, "target": 0.7}
+    assert metrics["searched"] == {
+        "searcher": "evolution",
+        "evaluations": 9,
+        "best": best,
+        "target": 0.7,
+        "training_flops": None,
+    }
     assert [choice["found"] for choice in metrics["choices"]] == best["options"]
     assert all(choice["probabilities"] is None for choice in metrics["choices"]), "uniform teaches logits nothing"
 
@@ -352,7 +358,7 @@ def test_another_searcher_is_another_run(evolved: Ended) -> None:
 
 
 def test_help_lists_them() -> None:
-    assert "one of: evolution, gradient, optuna, pairs, random" in nas("search", "--help").out
+    assert "one of: evolution, gradient, halving, optuna, pairs, random" in nas("search", "--help").out
 
 
 def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolved: Ended) -> None:

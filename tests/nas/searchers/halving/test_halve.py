@@ -12,6 +12,7 @@ import pytest
 
 from nas.budget.cost import training_flops_per_token
 from nas.evaluation.metrics import merit
+from nas.results.report_data import trained_alone
 from nas.runs import checkpoints
 from nas.runs.folder import Run
 from nas.runs.history import history
@@ -71,6 +72,17 @@ def test_every_architecture_is_trained_and_half_go_on(halved: Ended) -> None:
     assert [choice["found"] for choice in metrics["choices"]] == selected["options"]
     mixers = load_architecture(halved.run / "architecture.json").mixers
     assert list(mixers) == [option.split("@")[0] for option in selected["options"]]
+
+
+def test_the_report_has_a_table_of_all_that_were_trained(halved: Ended) -> None:
+    page = (halved.run / "report.html").read_text()
+    assert "Architectures trained alone" in page
+    rows = trained_alone(Run(halved.run), "recall")
+    found = read(halved.run, "rungs.json")
+    assert [row["trained to step"] for row in rows] == ["6", "6", "3", "3"]
+    assert list(rows[0]) == ["architecture", "trained to step", "recall at 1x", "recall at 2x", "relative cost"]
+    selected = next(one for one in found["results"] if one["number"] == found["selected"] and one["step"] == 6)
+    assert rows[0]["recall at 2x"] == f"{abs(selected['merits']['2']):.3f}"
 
 
 def test_time_tokens_and_flops_are_those_of_all_trainings(halved: Ended) -> None:
