@@ -23,7 +23,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (
             ("searcher=random", "searcher.name=other"),
             "searcher.name=other is unknown",
-            "choose one of: gradient, random",
+            "choose one of: gradient, halving, random",
         ),
         (
             ("searcher=random", "searcher.sampler=TPE"),
