@@ -59,12 +59,35 @@ class Discretised:
 
         Layers whose share is not finite are left out. Costs count them as softmax attention.
         """
-        return {layer: share for layer, share in self.evaluation.layer_shares.items() if math.isfinite(share)}
+        return finite(self.evaluation.layer_shares)
 
     @property
     def used(self) -> float:
         """Cost at the measured softmax shares, in the unit of the budget's resource."""
         return self.supernet.cost.of(self.code, self.shares)
+
+
+def finite(shares: Mapping[int, float]) -> dict[int, float]:
+    """Return the softmax shares that are finite, by layer: costs count the other layers as softmax attention."""
+    return {layer: share for layer, share in shares.items() if math.isfinite(share)}
+
+
+def calibrate_routers(supernet: Supernet, task: Task, code: Code) -> float | None:
+    """Move the routers of a supernet until one architecture of it costs the target of the budget; see `calibrate`.
+
+    Args:
+        supernet: trained supernet.
+        task: task of the training.
+        code: code of the architecture.
+
+    Returns:
+        Relative cost on the sequences of calibration; None if there is no router that decides.
+    """
+    if not supernet.searches or supernet.budget.dense or supernet.space.sizes.given_routing is not None:
+        return None
+    batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
+    target, exact = supernet.budget.target, supernet.budget.exact
+    return calibrate(supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact)
 
 
 def discretise(supernet: Supernet, task: Task, validation: Validation, code: Code | None = None) -> Discretised:
@@ -79,13 +102,7 @@ def discretise(supernet: Supernet, task: Task, validation: Validation, code: Cod
         code: code of the architecture; `Supernet.code` by default.
     """
     code = supernet.code if code is None else code
-    calibrated = None
-    if supernet.searches and not supernet.budget.dense and supernet.space.sizes.given_routing is None:
-        batches = [task.full_batch(step) for step in range(CALIBRATION_BATCHES)]
-        target, exact = supernet.budget.target, supernet.budget.exact
-        calibrated = calibrate(
-            supernet.model, supernet.architecture_logits, supernet.cost, code, batches, target, exact
-        )
+    calibrated = calibrate_routers(supernet, task, code)
     model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
     lengths = byte_lengths_of(task)
     evaluations = {

@@ -3,12 +3,16 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from nas.budget.controller import Budget
 from nas.budget.cost import SpaceCost
 from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, policy_of
+from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ArchitectureLogits
 
@@ -46,11 +50,20 @@ class Supernet(NamedTuple):
             every: space of all placements.
             code: code of the placement in it.
         """
-        architecture = every.decode(code)
-        alone = Space(self.space.name, architecture, tuple((layer,) for layer in architecture.layers))
-        logits = ArchitectureLogits(alone).to(self.architecture_logits.shares)
-        logits.shares.copy_(self.architecture_logits.shares)
         cost = self.cost.for_space(every).restricted(code)
+        return self._single(every.decode(code), cost, self.architecture_logits.shares)
+
+    def alone(self, code: Code) -> "Supernet":
+        """Return a single architecture of the space, with a copy of its share of the weights and the same budget."""
+        shares = self.architecture_logits.shares
+        own = shares.gather(1, torch.tensor(code, device=shares.device)[:, None])
+        return self._single(self.space.decode(code), self.cost.restricted(code), own)
+
+    def _single(self, architecture: Architecture, cost: SpaceCost, shares: Tensor) -> "Supernet":
+        """Return a supernet of one architecture, with the running softmax shares [layers, 1] of its layers."""
+        alone = Space(self.space.name, architecture, tuple((layer,) for layer in architecture.layers))
+        logits = ArchitectureLogits(alone).to(shares)
+        logits.shares.copy_(shares)
         return self._replace(
             space=alone,
             model=self.model.inherit(architecture),

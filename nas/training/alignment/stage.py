@@ -45,7 +45,7 @@ def align(model: LanguageModel, task: Task, config: SearchConfig, run: Run, cons
     if not any(module.options):
         say(console, "Nothing to align: no operation of this space adds parameters to the pretrained model.")
         return True
-    stage = Stage(ALIGNMENT, "aligning", mean_errors, "Aligned, relative squared error")
+    stage = Stage(ALIGNMENT, "aligning", mean_errors, "Aligned, relative squared error", " error")
     return fit_stage(module, stage, run, console, [StopOnLostError()])
 
 

@@ -33,16 +33,18 @@ class Stage(NamedTuple):
         bar: name of its progress bar, such as "aligning".
         means: maps the figures of a step to the few that are shown, by the name that is shown.
         done: first words of the message at its end, such as "Aligned, relative squared error".
+        kind: what follows the names in the progress bar, such as " error".
     """
 
     folder: str
     bar: str
     means: Callable[[Figures], dict[str, float]]
     done: str
+    kind: str = ""
 
     def shown(self, module: StageModule) -> str:
         """Return the text of the figures in the progress bar."""
-        return "  ".join(f"{name} {value:.3f}" for name, value in self.means(module.figures()).items())
+        return "  ".join(f"{name}{self.kind} {value:.3f}" for name, value in self.means(module.figures()).items())
 
 
 def fit_stage(
@@ -77,7 +79,11 @@ def fit_stage(
         say(console, f"Continuing the {stage.folder} from step {first_step}: {max(left, 0) or 'no'} steps are left.")
     restored, recorder = Restored(), StageRecorder(stage)
     shown = [ProgressBar(console, stage.bar, stage.shown)] if launched().first else []
-    with only_trains(module.model, module.learnt.values()), StopOnSignal(console) as stop, restoring(checkpoint, restored):
+    with (
+        only_trains(module.model, module.learnt.values()),
+        StopOnSignal(console) as stop,
+        restoring(checkpoint, restored),
+    ):
         called = [restored, stop, *callbacks, recorder, Checkpoints(folder, trainer.checkpoint_every), *shown]
         made = lightning_trainer(trainer, module.steps, folder, first_step, called, gradient_clip=gradient_clip)
         pin_memory = isinstance(made.accelerator, CUDAAccelerator)
