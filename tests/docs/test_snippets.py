@@ -72,8 +72,8 @@ def small(command: Command) -> list[str]:
     whole = ("data.batch_size=4",) if "experiment=small_lm" in given else ()  # ends with sequences four times as long
     evolution = EVOLUTION if "searcher=evolution" in given else ()
     sizes = ("model.chunk_size=8",) if "model=pretrained" in given else MODEL
-    aligned = ("align.steps=2",) if any(option.startswith("align.steps=") for option in given) else ()
-    return [*sizes, *aligned, *DATA[task], *whole, *TRAINER, *OWN.get(command.name, ()), *evolution]
+    stages = [f"{stage}=2" for stage in ("align.steps", "heal.steps") if any(one.startswith(stage) for one in given)]
+    return [*sizes, *stages, *DATA[task], *whole, *TRAINER, *OWN.get(command.name, ()), *evolution]
 
 
 class Workspace:
