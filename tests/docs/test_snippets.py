@@ -88,7 +88,10 @@ class Workspace:
         corpus.mkdir()
         (corpus / "poem.txt").write_text("Softmax remembers, linear forgets. " * 200)
         write_folder(path / "my_tokens", {"train": [[b"Softmax remembers, linear forgets."] * 20]})
-        train_tokenizer(write_model(path / "Llama-3.2-1B", num_hidden_layers=16, vocab_size=320) / "tokenizer.json")
+        train_tokenizer(
+            write_model(path / "Llama-3.2-1B", num_hidden_layers=16, vocab_size=320, max_position_embeddings=128)
+            / "tokenizer.json"
+        )
         (path / "held_out").mkdir()
         (path / "held_out/poem.txt").write_text("Recall is exact. " * 20)
         (path / "rows.jsonl").write_text('{"story": "Once upon a time."}\n' * 3)

@@ -77,7 +77,7 @@ def heal(module: TrainingModule, code: Code | None, finished: bool, run: Run, co
 
 
 def means(figures: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean error of the hidden states over the layers, and the divergence; of other steps what they learn."""
+    """Return the mean error of the hidden states over the layers, and the divergence, as far as a step has them."""
     errors = [value for name, value in figures.items() if name.startswith(f"{HIDDEN}/")]
     found = {"hidden error": fmean(errors)} if errors else {}
     return found | ({"divergence": figures[ORIGINAL]} if ORIGINAL in figures else {})

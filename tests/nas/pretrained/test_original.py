@@ -23,5 +23,5 @@ def test_it_has_its_own_operations_and_weights(tmp_path: Path) -> None:
 
 def test_its_folder_must_be_there(tmp_path: Path) -> None:
     model, _ = model_and_task(config_of(write_model(tmp_path)))
-    with pytest.raises(UserError, match="model.path="):
+    with pytest.raises(UserError, match=r"model\.path="):
         load_original(model.architecture, str(tmp_path / "none"))

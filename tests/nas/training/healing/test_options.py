@@ -35,7 +35,7 @@ def test_there_must_be_a_pretrained_model() -> None:
         (("trainer.context_parallel=2", "heal.steps=3"), r"heal\.steps=3 .*parallel=1 or heal\.steps=0"),
         (
             ("heal.steps=3", "heal.length_factor=2"),
-            r"heal\.length_factor=2 makes sequences of 128 tokens, but .* made for 64 tokens; give heal.length_factor=1",
+            r"heal\.length_factor=2 makes sequences of 128 tokens, but .* for 64 tokens; give heal.length_factor=1",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def test_the_model_gets_nearer_to_the_original(folder: Path, tmp_path: Path) -> 
     assert (names[0], names[-2:]) == ("healed model", ["found architecture", "original"])
     assert "most expensive" in names
     found, original = (metrics["routings"][name]["1x"] for name in ("healed model", "original"))
-    assert (found["share"], original["share"]) == (0.0, 1.0)
+    assert (found["share"], original["share"]) == (0.0, 0.5), "the other layer of the original attends to a window"
     assert found["kv_bytes"] < original["kv_bytes"]
     page = (ended.run / REPORT).read_text()
     assert "Healing: squared error from the original's hidden states" in page.replace("&#39;", "'")
