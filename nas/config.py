@@ -38,6 +38,7 @@ from nas.options.training import (
     BudgetConfig,
     EvolutionConfig,
     HalvingConfig,
+    HealConfig,
     OptunaConfig,
     RandomConfig,
     RelaxationConfig,
@@ -101,6 +102,7 @@ class SearchConfig(RunConfig):
     space: SpaceConfig = option("set of architectures")
     searcher: SearcherConfig = option("what selects the architecture")
     align: AlignConfig = option("what a search learns from its pretrained model", default_factory=AlignConfig)
+    heal: HealConfig = option("what its answer learns from the pretrained model", default_factory=HealConfig)
 
 
 @dataclass
@@ -311,6 +313,7 @@ SCHEMAS: dict[str, type] = {
     "data/tokens_schema": TokensConfig,
     "relaxation/schema": RelaxationConfig,
     "align/schema": AlignConfig,
+    "heal/schema": HealConfig,
     "searcher/gradient_schema": SearcherConfig,
     "searcher/random_schema": RandomConfig,
     "searcher/evolution_schema": EvolutionConfig,

@@ -22,6 +22,7 @@ from nas.runs.options import FOLDER, PLACES
 from nas.search_spaces.layers import routed_layers
 from nas.search_spaces.options import PLAIN, Option, option_of
 from nas.training.alignment.options import check_alignment
+from nas.training.healing.options import check_healing
 from nas.training.loggers import check_loggers
 from nas.training.step.compiled import check_compiler
 
@@ -66,6 +67,7 @@ def check_together(config: RunConfig) -> None:
     if config.trainer.strategy == "fsdp":
         _check_sharding(config)
     check_alignment(config)
+    check_healing(config)
     with user_errors():
         routed_layers(config.model)
     _check_positions(config)

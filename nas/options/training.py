@@ -172,6 +172,32 @@ class AlignConfig:
 
 
 @dataclass
+class HealConfig:
+    """How the answer of a search learns from the pretrained model it started from; see `nas.training.healing`."""
+
+    steps: int | None = option(
+        "steps after the search in which its answer learns from the original model; null: trainer.steps / 4",
+        default=0,
+        at_least=0,
+        ceiling=10**9,
+    )
+    learning_rate: float = option("peak learning rate of these steps", default=1e-4, above=0, ceiling=10)
+    hidden: float = option(
+        "fraction of these steps that learns the hidden states of each layer; the others learn the predictions",
+        default=0.3,
+        at_least=0,
+        at_most=1,
+    )
+    temperature: float = option("temperature of the predictions that are compared", default=1.0, above=0, ceiling=1e3)
+    length_factor: int = option(
+        "how many times longer these sequences are than in training; a batch has so many times fewer",
+        default=1,
+        at_least=1,
+        ceiling=10**6,
+    )
+
+
+@dataclass
 class TrainerConfig:
     """Length of training, optimiser, schedule of the learning rate, and devices."""
 

@@ -36,6 +36,7 @@ class ReportData:
         together: sentences that compare this run with the compared run.
         ahead: whether the searched model is better than its control by more than the noise, so that its row is bold.
         alignment: logged errors of the alignment, as ``history`` has the scalars of the training. May be empty.
+        healing: the same of the healing: errors of the hidden states by layer, and the divergence. May be empty.
         by_position: rows of the table of the searched model by position in the sequence. May be empty.
         candidates: rows of the table of architectures that were trained alone and compared. May be empty.
     """
@@ -62,6 +63,7 @@ class ReportData:
     by_position: list[dict[str, str]] = field(default_factory=list)
     alignment: list[dict[str, float]] = field(default_factory=list)
     candidates: list[dict[str, str]] = field(default_factory=list)
+    healing: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def origin(self) -> str:

@@ -11,6 +11,7 @@ from nas.report.data import ReportData
 from nas.report.diagram import Stack
 from nas.report.embed import Charts, environment, write_page
 from nas.report.explorer import SNAPSHOT_BYTES, explorer
+from nas.report.healing import draw_healing
 from nas.report.routing import two_decimals
 from nas.report.table import Table, table_of
 
@@ -106,11 +107,12 @@ def _page_notes(runs: Mapping[str, ReportData]) -> list[str]:
 
 
 def _curves(runs: Mapping[str, ReportData]) -> Charts:
-    """Return the curves: those of the alignments, then those of the trainings, of two runs in the same charts."""
+    """Return the curves: alignments, healings, then trainings, of which two runs are in the same charts."""
     each = [Curves(name, one.history, one.quality) for name, one in runs.items()]
     drawn = draw_curves(each[0].history, each[0].quality) if len(each) == 1 else draw_together(each)
     aligned = [chart for name, one in runs.items() if (chart := draw_alignment(one.alignment, name))]
-    return Charts([*aligned, *drawn.charts])
+    healed = [chart for name, one in runs.items() for chart in draw_healing(one.healing, name)]
+    return Charts([*aligned, *healed, *drawn.charts])
 
 
 def _tables(runs: Mapping[str, ReportData]) -> list[tuple[str, Table | None]]:

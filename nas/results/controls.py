@@ -5,6 +5,7 @@ from random import Random
 
 from torch import Tensor
 
+from nas.budget.cost import LONG, kv_bytes
 from nas.data.seeding import generator, stable_seed
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.mixers import Policy, first_alone
@@ -14,9 +15,11 @@ from nas.runs.metrics import Figures, Row
 from nas.search_spaces.space import Code
 from nas.searchers.draws import Draws
 from nas.supernet.architecture_logits import choices_of_layers
-from nas.supernet.discretised import Discretised, Validation
+from nas.supernet.discretised import Discretised, Validation, finite
 from nas.supernet.supernet import Supernet
 
+HEALED = "healed model"
+"""Row of the found architecture, or of the searched routing, after its healing."""
 FOUND = "found architecture"
 """Row of an architecture that was searched with shared weights."""
 RANDOM = "random, same share"
@@ -27,9 +30,9 @@ MOST_EXPENSIVE, CHEAPEST = "most expensive", "cheapest"
 """Rows of the two ends of the space."""
 
 
-def learnt(discretised: Discretised) -> Row:
-    """Return the row of the learnt routing and architecture."""
-    return _row(_name(discretised), discretised.supernet, discretised.code, discretised.evaluations)
+def learnt(discretised: Discretised, name: str | None = None) -> Row:
+    """Return the row of the learnt routing and architecture, with a name of its own or another one."""
+    return _row(name or _name(discretised), discretised.supernet, discretised.code, discretised.evaluations)
 
 
 def controls(
@@ -87,8 +90,14 @@ def _row(
     evaluations: Mapping[int, Evaluation],
     learnt: Mapping[int, Evaluation] | None = None,
 ) -> Row:
+    architecture = supernet.space.decode(code)
     by_factor = {
-        factor: Figures.of(one, _share(supernet, code, one), None if learnt is None else learnt[factor])
+        factor: Figures.of(
+            one,
+            _share(supernet, code, one),
+            None if learnt is None else learnt[factor],
+            kv_bytes(architecture, finite(one.layer_shares), LONG),
+        )
         for factor, one in evaluations.items()
     }
     return Row(name, by_factor)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.config import BudgetConfig, RunConfig
@@ -11,6 +12,7 @@ from nas.evaluation.evaluate import retrieving_layer
 from nas.models.language_model import count_parameters
 from nas.models.policies import policy_of
 from nas.relaxations import UNLEARNT
+from nas.results.controls import HEALED
 from nas.results.failure import failure, sentence_of
 from nas.results.notes import notes
 from nas.results.training_record import TrainingRecord
@@ -28,6 +30,8 @@ def measure(
     task: Task,
     searched: Searched | None,
     started: float,
+    original: Row | None = None,
+    further: Sequence[str] = (),
 ) -> Metrics:
     """Return all final figures of a run.
 
@@ -39,6 +43,8 @@ def measure(
         task: task of the training.
         searched: result of the searcher; None if no searcher ran.
         started: value of `time.monotonic` when the evaluation began.
+        original: row of the pretrained model that the search started from; None without one.
+        further: notes on the healing and the original.
     """
     budget = budget_use(discretised, config.budget, training.steps)
     learns = config.relaxation.name not in UNLEARNT
@@ -56,6 +62,7 @@ def measure(
         chance=chance,
         learnt=rows[0],
         controls=rows[1:],
+        original=original,
         retrieving_layer=planted_chunks_found(discretised, task),
         cost=cost_of(discretised),
         choices=choices_of(discretised, learns),
@@ -63,7 +70,7 @@ def measure(
         searched=searched,
         verdict=sentences if failed is None else (sentence_of(failed), *sentences),
         ahead=ahead,
-        notes=tuple(notes(discretised, budget, training, learns, searched, failed is not None)),
+        notes=(*notes(discretised, budget, training, learns, searched, failed is not None), *further),
         failure=failed,
         evaluation_seconds=time.monotonic() - started,
     )
@@ -85,6 +92,8 @@ def failure_of(
     given = supernet.space.sizes.given_routing is not None
     if not supernet.searches or supernet.budget.dense or given or not training.finished:
         return None
+    if rows[0].name == HEALED:  # a search fails by its own figures: those before the healing
+        rows = (rows[-1], *rows[1:-1])
     compressed = next((f"all {layer.operations[1]}" for layer in discretised.architecture.layers if layer.routed), None)
     return failure(rows, task.quality, chance_of(task), training.logged, compressed, learns)
 

@@ -12,9 +12,9 @@ from nas.report.data import ReportData
 from nas.report.diagram import stacks_of
 from nas.report.units import MISSING, context, count, number, repeated, size, tokens
 from nas.results.answer import answer, cache
-from nas.runs.folder import ALIGNMENT, Run, command_line
+from nas.runs.folder import ALIGNMENT, HEALING, Run, command_line
 from nas.runs.history import history
-from nas.runs.metrics import BudgetUse, Metrics
+from nas.runs.metrics import BudgetUse, Metrics, Row
 from nas.runs.provenance import provenance
 from nas.runs.snapshots import map_of, read_snapshots
 from nas.runs.titles import heading
@@ -22,6 +22,8 @@ from nas.searchers.halving.results import Results
 
 LOSS = "loss per token"
 """Label of the loss at the training length, in nats, where tokens have different numbers of bytes."""
+CACHE = f"cache at {context(LONG)} tokens"
+"""Heading of the cache sizes."""
 FAR = CONTEXTS[1]
 """Context length, in tokens, of the FLOPs per token in headlines."""
 
@@ -49,6 +51,7 @@ def report_of(
         candidates=trained_alone(run, quality),
         history=history(run),
         alignment=history(Run(run.path / ALIGNMENT)),
+        healing=history(Run(run.path / HEALING)),
         routing=routing,
         notes=notes,
         command=command_line(),
@@ -79,6 +82,8 @@ def with_latest_routing(data: ReportData, task: Task) -> ReportData:
 def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
     """Return the rows of the final table: name, softmax share, quality by length, and the loss if it is another figure.
 
+    Beside the pretrained model that a search started from, each row has its cache size too.
+
     Args:
         metrics: final figures of a run.
         length: length of a training sequence in tokens, for headings with lengths; None for headings with multiples.
@@ -86,10 +91,20 @@ def cells(metrics: Metrics, length: int | None = None) -> list[dict[str, str]]:
     headings = _headings(metrics, length)
     return [
         {"model": row.name, "softmax share": number(row.at_training_length.share)}
-        | {headings[factor]: number(figures.quality) for factor, figures in row.by_factor.items()}
+        | {heading: _quality_at(row, factor) for factor, heading in headings.items()}
         | ({} if row.at_training_length.loss_by_position is None else {LOSS: number(row.at_training_length.loss)})
+        | ({} if metrics.original is None else {CACHE: _cache_of(row)})
         for row in metrics.rows
     ]
+
+
+def _quality_at(row: Row, factor: int) -> str:
+    return number(row.by_factor[factor].quality) if factor in row.by_factor else MISSING
+
+
+def _cache_of(row: Row) -> str:
+    bytes_ = row.at_training_length.kv_bytes
+    return MISSING if bytes_ is None else size(bytes_)
 
 
 def positions(metrics: Metrics) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from nas.budget.cost import LONG
 from nas.console import say, terminal_table
 from nas.evaluation.metrics import DIRECTION
 from nas.report.units import number
-from nas.results.controls import FOUND
+from nas.results.controls import FOUND, HEALED
 from nas.results.report_data import cells, memory
 from nas.runs.folder import REPORT, Run
 from nas.runs.metrics import Metrics
@@ -29,6 +29,10 @@ def table(metrics: Metrics) -> Table:
     """Return the table of softmax share and quality by length: the learnt row, then its controls."""
     others = "as other architectures" if metrics.learnt.name == FOUND else "under other routings"
     title = f"The same weights {others}" if metrics.controls else "The trained model"
+    if metrics.learnt.name == HEALED:
+        title = "The healed model and the weights before its healing"
+    if metrics.original is not None:
+        title += ", beside the original model"
     chance = "" if metrics.chance is None else f"; chance: {number(metrics.chance)}"
     caption = f"{metrics.quality.replace('_', ' ')}: {DIRECTION[metrics.quality]}{chance}"
     return terminal_table(cells(metrics), title, caption, first_bold=metrics.ahead)

@@ -8,7 +8,7 @@ from nas.evaluation.metrics import HIGHER
 from nas.evaluation.noise import Estimate
 from nas.report.curves import sentence
 from nas.report.units import number
-from nas.results.controls import FOUND, RANDOM, RANDOM_ARCHITECTURE
+from nas.results.controls import FOUND, HEALED, RANDOM, RANDOM_ARCHITECTURE
 from nas.runs.metrics import Row
 
 WORDS = {
@@ -97,9 +97,16 @@ def _against_random(name: str, gain: Estimate, measure: str) -> str:
 
 def _ends(learnt: Row, controls: Sequence[Row], softmax_share: float | None) -> list[str]:
     """Return what the weights of the other rows were trained for; empty without such rows."""
-    if learnt.name == FOUND:
-        return ["All rows share the weights of one supernet; to compare architectures, train each with nas.compare."]
-    kept = next((row.name for row in controls if row.name != RANDOM), None)
+    if any(row.name == FOUND for row in (learnt, *controls)):
+        healed = learnt.name == HEALED
+        compared = healed and any(row.name == RANDOM_ARCHITECTURE for row in controls)
+        made = ["This compares the found architecture before its healing."] if compared else []
+        rows = "All rows but the healed model" if healed else "All rows"
+        return [
+            *made,
+            f"{rows} share the weights of one supernet; to compare architectures, train each with nas.compare.",
+        ]
+    kept = next((row.name for row in controls if row.name.startswith("all ")), None)
     if kept is None or softmax_share is None:
         return []
     operation = kept.removeprefix("all ")

@@ -36,7 +36,8 @@ from nas.runs.versions import commit, hardware, versions
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
-ALIGNMENT = "alignment"
+ALIGNMENT, HEALING = "alignment", "healing"
+"""Folders of the stages before and after the training of a search."""
 NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, *LOGGING, "sweep.search", STORAGE}
 """Options that may differ between a run and its resumption: they change at most the amount of work, and rounding."""
 
@@ -134,7 +135,14 @@ class Run:
 
     def set_aside(self, step: int) -> None:
         """Move the results of a run to a folder of their step, since the run is trained for longer."""
-        for name in (METRICS, ARCHITECTURE, WEIGHTS, CANDIDATES, REPORT):  # the metrics say that the run is finished
+        for name in (
+            METRICS,
+            ARCHITECTURE,
+            WEIGHTS,
+            CANDIDATES,
+            REPORT,
+            HEALING,
+        ):  # the metrics say that the run is finished
             if (self.path / name).exists():
                 os.replace(self.path / name, subfolder(self.path, f"step={step:09d}") / name)
 

@@ -40,6 +40,8 @@ PROBABILITY = "probability"
 """First part of the names of the logged probabilities of each layer's options."""
 ORIGINAL = "original_divergence"
 """Name of the logged divergence from the predictions of the pretrained model."""
+HIDDEN = "hidden_error"
+"""First part of the names of the logged errors of hidden states in a healing; the layer follows."""
 ERROR = "error"
 """First part of the names of the logged errors of an alignment; the layer and the option follow."""
 

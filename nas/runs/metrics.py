@@ -1,7 +1,8 @@
 """`metrics.json`: the final figures of a run of nas.search or nas.train, as frozen dataclasses.
 
 Fields have the same names as in the file. There the learnt row and the controls form one object by name, ``routings``,
-and ``learnt`` is the name of the learnt row. In files without ``learnt`` the learnt row comes first.
+``learnt`` is the name of the learnt row, and ``original`` that of the pretrained model or null. In files without
+``learnt`` the learnt row comes first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,10 @@ class Figures:
         margin: half the width of the 95 % confidence interval of the quality over the validation sequences; nan if
             there is a single sequence, None in files without it.
         lead: difference between the quality of the learnt row and of this one, over the same sequences; None for the
-            learnt row.
+            learnt row. After a healing, controls that are other architectures are compared with the architecture before
+            it, since they share its weights.
+        kv_bytes: bytes of the cache of a sequence of `nas.budget.cost.LONG` tokens at this share; None in files without
+            it.
     """
 
     quality: float
@@ -49,15 +53,19 @@ class Figures:
     found_by_layer: dict[int, Found] = field(default_factory=dict)
     margin: float | None = None
     lead: Estimate | None = None
+    kv_bytes: int | None = None
 
     @classmethod
-    def of(cls, evaluation: Evaluation, share: float, learnt: Evaluation | None = None) -> Self:
+    def of(
+        cls, evaluation: Evaluation, share: float, learnt: Evaluation | None = None, kv_bytes: int | None = None
+    ) -> Self:
         """Make the figures of an evaluation.
 
         Args:
             evaluation: evaluation of a row.
             share: softmax share of the row.
             learnt: evaluation of the learnt row on the same sequences, for a control.
+            kv_bytes: bytes of the cache of a long sequence.
         """
         return cls(
             quality=evaluation.quality,
@@ -70,6 +78,7 @@ class Figures:
             found_by_layer=evaluation.found_by_layer,
             margin=margin(evaluation.by_sequence, resolution=0.0),
             lead=None if learnt is None else _difference(learnt.by_sequence, evaluation.by_sequence),
+            kv_bytes=kv_bytes,
         )
 
 
@@ -206,6 +215,8 @@ class Metrics:
         chance: quality of a model that ignores its input; None if it is not known.
         learnt: row of the learnt routing and architecture.
         controls: rows of other routings of the same weights, or of other architectures of the space.
+        original: row of the pretrained model that the search started from, without the lengths beyond its context; None
+            without one.
         retrieving_layer: layer that retrieves; None if the task plants nothing or no layer routes.
         cost: cost of the model.
         choices: option of each layer; None if no layer is searchable.
@@ -228,6 +239,7 @@ class Metrics:
     chance: float | None = None
     learnt: Row
     controls: tuple[Row, ...] = ()
+    original: Row | None = None
     retrieving_layer: RetrievingLayer | None = None
     cost: Cost
     choices: tuple[Choice, ...] | None = None
@@ -241,8 +253,8 @@ class Metrics:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The learnt row, then the controls."""
-        return (self.learnt, *self.controls)
+        """The learnt row, then the controls, then the original model if there is one."""
+        return (self.learnt, *self.controls, *([] if self.original is None else [self.original]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the metrics as JSON values; numbers that are not finite become null."""
@@ -250,6 +262,8 @@ class Metrics:
         for name in (one.name for one in fields(self)):
             if name == "learnt":
                 written |= {name: self.learnt.name, ROWS: {row.name: _by_length(row) for row in self.rows}}
+            elif name == "original":
+                written[name] = self.original and self.original.name
             elif name != "controls":
                 written[name] = plain(getattr(self, name))
         return written
@@ -269,9 +283,14 @@ class Metrics:
             raise ValueError(f"learnt is {learnt!r}; it must be one of {ROWS}: {', '.join(names) or 'none'}.")
         if missing := [row.name for row in rows if 1 not in row.by_factor]:
             raise ValueError(f"{ROWS}.{missing[0]} has no 1x, the figures at the training length.")
-        at = names.index(learnt)
+        original: Any = given.get("original")
+        if original not in (None, *names):
+            raise ValueError(f"original is {original!r}; it must be null or one of {ROWS}: {', '.join(names)}.")
+        by_name = dict(zip(names, rows, strict=True))
+        controls = [row for row in rows if row.name not in (learnt, original)]
+        own = {"learnt": by_name[learnt], "controls": controls, "original": by_name.get(original)}
         others = {one.name: given[one.name] for one in fields(cls) if one.name in given}
-        return decode(cls, others | {"learnt": rows[at], "controls": [*rows[:at], *rows[at + 1 :]]}, "metrics")
+        return decode(cls, others | own, "metrics")
 
 
 def read_metrics(folder: Path) -> Metrics:

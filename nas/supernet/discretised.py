@@ -59,7 +59,7 @@ class Discretised:
 
         Layers whose share is not finite are left out. Costs count them as softmax attention.
         """
-        return {layer: share for layer, share in self.evaluation.layer_shares.items() if math.isfinite(share)}
+        return finite(self.evaluation.layer_shares)
 
     @property
     def used(self) -> float:
@@ -67,11 +67,21 @@ class Discretised:
         return self.supernet.cost.of(self.code, self.shares)
 
 
-def meet_budget(supernet: Supernet, task: Task, code: Code) -> float | None:
-    """Calibrate the routers of one architecture to the budget.
+def finite(shares: Mapping[int, float]) -> dict[int, float]:
+    """Return the softmax shares that are finite, by layer: costs count the other layers as softmax attention."""
+    return {layer: share for layer, share in shares.items() if math.isfinite(share)}
+
+
+def calibrate_routers(supernet: Supernet, task: Task, code: Code) -> float | None:
+    """Move the routers of a supernet until one architecture of it costs the target of the budget; see `calibrate`.
+
+    Args:
+        supernet: trained supernet.
+        task: task of the training.
+        code: code of the architecture.
 
     Returns:
-        Relative cost on the sequences of calibration; None if no router was calibrated.
+        Relative cost on the sequences of calibration; None if there is no router that decides.
     """
     if not supernet.searches or supernet.budget.dense or supernet.space.sizes.given_routing is not None:
         return None
@@ -92,7 +102,7 @@ def discretise(supernet: Supernet, task: Task, validation: Validation, code: Cod
         code: code of the architecture; `Supernet.code` by default.
     """
     code = supernet.code if code is None else code
-    calibrated = meet_budget(supernet, task, code)
+    calibrated = calibrate_routers(supernet, task, code)
     model, policy = supernet.model.inherit(supernet.space.decode(code)), supernet.policy
     lengths = byte_lengths_of(task)
     evaluations = {

@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from nas.budget.controller import Budget
 from nas.budget.cost import SpaceCost
 from nas.data.seeding import generator
@@ -47,10 +50,19 @@ class Supernet(NamedTuple):
             every: space of all placements.
             code: code of the placement in it.
         """
-        alone = every.alone(code)
-        logits = ArchitectureLogits(alone).to(self.architecture_logits.shares)
-        logits.shares.copy_(self.architecture_logits.shares)
         cost = self.cost.for_space(every).restricted(code)
+        return self._single(every.alone(code), cost, self.architecture_logits.shares)
+
+    def alone(self, code: Code) -> "Supernet":
+        """Return a single architecture of the space, with a copy of its share of the weights and the same budget."""
+        shares = self.architecture_logits.shares
+        own = shares.gather(1, torch.tensor(code, device=shares.device)[:, None])
+        return self._single(self.space.alone(code), self.cost.restricted(code), own)
+
+    def _single(self, alone: Space, cost: SpaceCost, shares: Tensor) -> "Supernet":
+        """Return a supernet of one architecture, with the running softmax shares [layers, 1] of its layers."""
+        logits = ArchitectureLogits(alone).to(shares)
+        logits.shares.copy_(shares)
         return self._replace(
             space=alone,
             model=self.model.inherit(alone.sizes),

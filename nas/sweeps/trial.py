@@ -140,7 +140,7 @@ def run_trial(
         return Outcome(State.FAILED, [], {}, str(error))
     except Exception as error:  # the cause may be the values, for example too little memory: other values may work
         return Outcome(State.FAILED, [], {}, keep_traceback(error, folder, name_of(number)))
-    if searched.status == INTERRUPTED:  # during the alignment
+    if searched.status == INTERRUPTED:  # during the alignment or the healing
         return Outcome(State.STOPPED, [], {}, "stopped by the user")
     return _outcome(read_metrics(searched.run.path), objectives)
 

@@ -32,7 +32,8 @@ class StopOnDivergence(lightning.Callback):
     """Stops training once the loss or a weight is not a finite number.
 
     It looks at logged steps, where the loss is read anyway, and at every step with a checkpoint. It runs before
-    `Checkpoints`, which then keeps the newest checkpoint with finite weights.
+    `Checkpoints`, which then keeps the newest checkpoint with finite weights. The module has the attributes
+    ``diverged_at`` and ``latest`` with the loss, and the method ``logs_at``.
 
     With a gradient scaler (trainer.precision=16-mixed) an overflow is normal: the scaler skips the step and the weights
     stay as they were. The loss must then overflow at `OVERFLOWS` of these steps in a row.
@@ -47,7 +48,6 @@ class StopOnDivergence(lightning.Callback):
         self._lost = 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        assert isinstance(module, TrainingModule)
         step = trainer.global_step
         if not (module.logs_at(step) or step % self._every == 0 or trainer.should_stop):
             return
@@ -64,7 +64,7 @@ class StopOnDivergence(lightning.Callback):
         self._lost = int(state_dict["lost"])
 
 
-def _are_finite(module: TrainingModule) -> tuple[bool, bool]:
+def _are_finite(module: Any) -> tuple[bool, bool]:
     """Return whether the latest loss, and whether all weights of this process, are finite; waits for the GPU once."""
     weights = (p.to_local() if isinstance(p, DTensor) else p for p in module.parameters())
     loss = torch.as_tensor(module.latest["loss"], device=module.device)

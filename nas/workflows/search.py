@@ -27,6 +27,8 @@ from nas.searchers.select import SelectInTime, select
 from nas.supernet.placement import placement_of
 from nas.training.alignment.stage import align
 from nas.training.fit import fit
+from nas.training.healing.options import check_healing_batches
+from nas.training.healing.stage import heal
 from nas.training.latencies import keep_latencies
 from nas.training.module import TrainingModule
 
@@ -50,6 +52,7 @@ def run_search(
     space = space_of(config, task.vocab_size)
     placement = placement_of(config, space)
     module = TrainingModule(space, task, config, cast(RouteGrad, config.space.route_grad), placement=placement)
+    check_healing_batches(config, task)
     with opened("search", config) as run:
         keep_source(run, source_of(task), console)
         say(console, f"Searching {config.space.name} on {task.name}, run folder {run.path}")
@@ -68,7 +71,11 @@ def run_search(
             finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
             selects = finished and module.diverged_at is None and launched().first
             selection = select(module, run, console) if selects else None
-        status, discretised = finish(module, run, console, finished, selection, hyperparameters)
+        healing = heal(module, selection and selection.code, finished, run, console)
+        if not healing.ended:
+            say(console, f"Continue with: resume={run.path}")
+            return Outcome(run, module, None, INTERRUPTED)
+        status, discretised = finish(module, run, console, finished, selection, hyperparameters, healing)
         return Outcome(run, module, discretised, status)
 
 

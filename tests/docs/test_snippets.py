@@ -72,8 +72,8 @@ def small(command: Command) -> list[str]:
     whole = ("data.batch_size=4",) if "experiment=small_lm" in given else ()  # ends with sequences four times as long
     evolution = EVOLUTION if "searcher=evolution" in given else ()
     sizes = ("model.chunk_size=8",) if "model=pretrained" in given else MODEL
-    aligned = ("align.steps=2",) if any(option.startswith("align.steps=") for option in given) else ()
-    return [*sizes, *aligned, *DATA[task], *whole, *TRAINER, *OWN.get(command.name, ()), *evolution]
+    stages = [f"{stage}=2" for stage in ("align.steps", "heal.steps") if any(one.startswith(stage) for one in given)]
+    return [*sizes, *stages, *DATA[task], *whole, *TRAINER, *OWN.get(command.name, ()), *evolution]
 
 
 class Workspace:
@@ -88,7 +88,10 @@ class Workspace:
         corpus.mkdir()
         (corpus / "poem.txt").write_text("Softmax remembers, linear forgets. " * 200)
         write_folder(path / "my_tokens", {"train": [[b"Softmax remembers, linear forgets."] * 20]})
-        train_tokenizer(write_model(path / "Llama-3.2-1B", num_hidden_layers=16, vocab_size=320) / "tokenizer.json")
+        train_tokenizer(
+            write_model(path / "Llama-3.2-1B", num_hidden_layers=16, vocab_size=320, max_position_embeddings=128)
+            / "tokenizer.json"
+        )
         (path / "held_out").mkdir()
         (path / "held_out/poem.txt").write_text("Recall is exact. " * 20)
         (path / "rows.jsonl").write_text('{"story": "Once upon a time."}\n' * 3)

@@ -35,7 +35,7 @@ from nas.searchers.halving.results import Result, Results, best
 from nas.searchers.halving.rungs import Rung, rungs
 from nas.searchers.select import Selection, evaluated, over
 from nas.supernet.architecture_logits import ROUNDING, TOLERANCE
-from nas.supernet.discretised import meet_budget
+from nas.supernet.discretised import calibrate_routers
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
 
@@ -186,7 +186,7 @@ class _Halving:
         module.model.eval()
         with module.autocast():
             if step >= self._steps:
-                meet_budget(module.supernet, module.task, code)
+                calibrate_routers(module.supernet, module.task, code)
             found = {factor: evaluated(module, code, batches, run_block) for factor, batches in self._batches.items()}
         module.model.train()
         at_length = found.get(1, next(iter(found.values())))

@@ -74,14 +74,14 @@ def alignment_errors(
             original = own.original(stream)
         for name, index in options[layer].items():
             y, _ = own.mixer(original.given, policy, LayerChoice(index), stream.documents)
-            found[layer, name] = _relative(y, original.mixed)
+            found[layer, name] = relative_error(y, original.mixed)
         return original.stream, []
 
     model.hidden(tokens, randomly(ROUTED_SHARE), run=run, documents=documents)
     return found
 
 
-def _relative(y: Tensor, target: Tensor) -> Tensor:
+def relative_error(y: Tensor, target: Tensor) -> Tensor:
     """Return the squared error relative to the square of the target, in float32."""
     y, target = y.float(), target.float()
     return (y - target).square().sum() / target.square().sum().clamp(min=torch.finfo(torch.float32).tiny)

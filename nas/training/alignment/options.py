@@ -1,5 +1,7 @@
 """The options of the alignment: how many steps it has, and what it cannot be combined with."""
 
+from collections.abc import Mapping
+
 from nas.config import RunConfig, SearchConfig
 from nas.errors import UserError
 
@@ -16,22 +18,32 @@ def alignment_steps(config: RunConfig) -> int:
 
 def check_alignment(config: RunConfig) -> None:
     """Raise a UserError if a search cannot learn from a pretrained model, but is to."""
-    if not isinstance(config, SearchConfig):
-        return
-    given = _given(config)
+    if isinstance(config, SearchConfig):
+        values = {"align.steps": config.align.steps, "align.distillation": config.align.distillation}
+        check_original(config, values, "align.steps", alignment_steps(config))
+
+
+def check_original(config: SearchConfig, values: Mapping[str, float | None], option: str, steps: int) -> None:
+    """Raise a UserError if a stage needs a pretrained model that is not there, or whole layers that are split.
+
+    Args:
+        config: config of the search.
+        values: options that need a pretrained model unless they are 0 or null.
+        option: name of the option with the steps of the stage.
+        steps: steps of the stage; 0 for none.
+    """
+    given = [f"{name}={value:g}" for name, value in values.items() if value]
     if given and config.model.path is None:
         raise UserError(
             f"{given[0]} needs a pretrained model to learn from, but model={config.model.name} starts from random "
             f"weights; give model=pretrained model.path=DIR, or omit {given[0].partition('=')[0]}."
         )
-    if alignment_steps(config) and not given:
-        given = [f"align.steps=null ({alignment_steps(config)})"]
+    if steps and not given:
+        given = [f"{option}=null ({steps})"]
+    sharing = config.trainer.context_parallel
     splits = {
         "trainer.strategy=fsdp": (config.trainer.strategy == "fsdp", "trainer.strategy=ddp"),
-        f"trainer.context_parallel={config.trainer.context_parallel}": (
-            config.trainer.context_parallel > 1,
-            "trainer.context_parallel=1",
-        ),
+        f"trainer.context_parallel={sharing}": (sharing > 1, "trainer.context_parallel=1"),
     }
     for setting, (is_set, instead) in splits.items():
         if given and is_set:
@@ -40,9 +52,3 @@ def check_alignment(config: RunConfig) -> None:
                 f"{given[0]} computes whole layers of whole sequences, which {setting} splits; give {instead} or "
                 f"{name}=0."
             )
-
-
-def _given(config: SearchConfig) -> list[str]:
-    """Return the options that need a pretrained model, as name=value."""
-    values = {"align.steps": config.align.steps, "align.distillation": config.align.distillation}
-    return [f"{name}={value:g}" for name, value in values.items() if value]

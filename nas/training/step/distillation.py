@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas.data import Scored
 from nas.models.language_model import LanguageModel
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, first_alone
-from nas.search_spaces.architecture import Layer
+from nas.pretrained.original import original_architecture
 
 
 class Teacher(nn.Module):
@@ -38,11 +38,8 @@ class Teacher(nn.Module):
     @classmethod
     def of_original(cls, model: LanguageModel) -> "Teacher":
         """Return the pretrained model that a model starts from; `keep` copies its weights once they are loaded."""
-        a = model.architecture
-        assert a.backbone is not None
-        layers = [Layer(mixer, layer.chunk_size) for mixer, layer in zip(a.backbone.mixers, a.layers, strict=True)]
-        original = model.inherit(a.with_layers(layers))
-        return cls(original, first_alone, [FIRST_OPTION] * len(layers))
+        original = model.inherit(original_architecture(model.architecture))
+        return cls(original, first_alone, [FIRST_OPTION] * len(original.blocks))
 
     def keep(self, model: LanguageModel) -> None:
         """Copy the present weights of a model, those that the teacher has."""
@@ -58,6 +55,18 @@ class Teacher(nn.Module):
         """
         with torch.no_grad():
             made = self.model(batch.tokens, self._policy, batch.places, self._layer_choices, documents=batch.documents)
-            taught = made.logits.flatten(0, -2)
-        own, taught = logits.float().log_softmax(-1), taught.float().log_softmax(-1)
-        return F.kl_div(own, taught, reduction="none", log_target=True).sum(-1)
+        return divergence(logits, made.logits.flatten(0, -2))
+
+
+def divergence(logits: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the divergence KL(teacher, student) [n] of predictions, in nats, times the square of the temperature.
+
+    The square keeps the size of the gradients, which temperatures above 1 reduce (Hinton et al. 2015).
+
+    Args:
+        logits: [n, vocab] logits of the student.
+        taught: [n, vocab] logits of the teacher.
+        temperature: divisor of both logits.
+    """
+    own, given = ((x.float() / temperature).log_softmax(-1) for x in (logits, taught))
+    return F.kl_div(own, given, reduction="none", log_target=True).sum(-1) * temperature**2

@@ -63,6 +63,6 @@ def test_a_group_that_is_selected_right(options: list[str]) -> None:
 def test_the_groups_of_a_command_are_those_of_its_file_and_of_what_it_includes() -> None:
     common = {"model", "data", "relaxation", "budget", "trainer", "logger", "experiment"}
     assert groups_of("train") == common
-    assert groups_of("sweep") == {*common, "searcher", "align", "sweep"}
+    assert groups_of("sweep") == {*common, "searcher", "align", "heal", "sweep"}
     assert all(map(is_group, common))
     assert not is_group("seed")

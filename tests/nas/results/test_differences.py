@@ -27,6 +27,11 @@ def test_options_and_data_are_named_with_both_values(tmp_path: Path) -> None:
         "command": ("search", "train"),
         "data.length": ("64", "128"),
         "dense_start": ("\N{EN DASH}", "False"),
+        "heal.hidden": ("0.3", "\N{EN DASH}"),
+        "heal.learning_rate": ("0.0001", "\N{EN DASH}"),
+        "heal.length_factor": ("1", "\N{EN DASH}"),
+        "heal.steps": ("0", "\N{EN DASH}"),
+        "heal.temperature": ("1.0", "\N{EN DASH}"),
         "extra": ("\N{EN DASH}", "[1]"),
         "versions.torch": ("\N{EN DASH}", "2.13"),
     }

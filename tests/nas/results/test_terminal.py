@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nas.results.controls import FOUND
+from nas.results.controls import FOUND, HEALED
 from nas.results.terminal import print_results, sentences, table
 from nas.runs.folder import Run
-from nas.runs.metrics import Metrics, RetrievingLayer
-from tests.nas.runs.examples import metrics, row
+from nas.runs.metrics import Metrics, RetrievingLayer, Row
+from tests.nas.runs.examples import figures, metrics, row
 
 
 def printed(given: Metrics) -> str:
@@ -29,12 +29,26 @@ def test_the_table_has_a_row_for_what_was_learnt_and_each_control() -> None:
     ]
 
 
+def test_beside_the_original_rows_have_cache_sizes() -> None:
+    short = Row("original", {1: figures(0.9, share=1.0, kv_bytes=2**20)})
+    lines = [line.split("│")[1:-1] for line in printed(metrics(original=short)).splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in line] for line in lines] == [
+        ["searched routing", "0.125", "0.500", "0.125", "-"],
+        ["all linear", "0.000", "0.100", "0.025", "-"],
+        ["original", "1.000", "0.900", "-", "1.00 MiB"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "title"),
     [
         (metrics(), "The same weights under other routings"),
         (metrics(learnt=row(FOUND)), "The same weights as other architectures"),
         (metrics(learnt=row("trained model"), controls=()), "The trained model"),
+        (
+            metrics(learnt=row(HEALED), original=row("original")),
+            "The healed model and the weights before its healing, beside the original model",
+        ),
     ],
 )
 def test_the_title_says_what_the_rows_have_in_common(given: Metrics, title: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nas.evaluation.noise import Estimate
-from nas.results.controls import FOUND, RANDOM, RANDOM_ARCHITECTURE
+from nas.results.controls import FOUND, HEALED, RANDOM, RANDOM_ARCHITECTURE
 from nas.results.verdict import Verdict, verdict
 from nas.runs.metrics import Row
 from tests.nas.runs.examples import row
@@ -36,6 +36,17 @@ def test_routers_that_beat_random_routing_are_ahead() -> None:
         "chunks to softmax.",
         NOISE,
     )
+
+
+def test_a_healed_model_is_not_what_was_compared() -> None:
+    rows = (learnt(name=HEALED), control(0.31, name=RANDOM_ARCHITECTURE), row(FOUND, 0.4))
+    _, beats, compared, shared, _ = of(*rows).sentences
+    assert beats.startswith("The found architecture beats a random architecture of at most its cost by 0.310")
+    assert compared == "This compares the found architecture before its healing."
+    assert shared.startswith("All rows but the healed model share the weights of one supernet;")
+    routed = (learnt(name=HEALED), control(0.31), control(0.01, name="all softmax"), row("searched routing", 0.4))
+    assert of(*routed).sentences[2].startswith("The row all softmax is not a model trained with softmax attention")
+    assert len(of(learnt(name=HEALED), row("trained model", 0.4)).sentences) == 1
 
 
 @pytest.mark.parametrize(

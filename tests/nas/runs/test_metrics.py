@@ -64,11 +64,23 @@ def test_a_file_of_an_earlier_version_has_the_same_figures() -> None:
     assert read.searched.best is not None
     written = json.loads(json.dumps(read.to_json()))
     assert written.pop("learnt") == "found architecture"
-    assert [written.pop(later) for later in ("chance", "verdict", "ahead", "failure")] == [None, [], False, None]
+    added = ("chance", "verdict", "ahead", "failure", "original")
+    assert [written.pop(later) for later in added] == [None, [], False, None, None]
     for by_length in (length for lengths in written["routings"].values() for length in lengths.values()):
-        assert [by_length.pop(later) for later in ("margin", "lead", "loss_by_position")] == [None] * 3
+        assert [by_length.pop(later) for later in ("margin", "lead", "loss_by_position", "kv_bytes")] == [None] * 4
     assert written == given
     assert list(written) == list(given)
+
+
+def test_the_original_is_one_of_the_rows() -> None:
+    given = metrics(original=Row("original", {1: figures(0.9, kv_bytes=4096)}))
+    assert [one.name for one in given.rows] == ["searched routing", "all linear", "original"]
+    written = json.loads(json.dumps(given.to_json()))
+    assert written["original"] == "original"
+    assert written["routings"]["original"]["1x"]["kv_bytes"] == 4096
+    assert Metrics.from_json(written) == given
+    with pytest.raises(ValueError, match="original is 'none'; it must be null or one of routings: searched routing"):
+        Metrics.from_json(written | {"original": "none"})
 
 
 def test_keys_of_other_versions_are_no_matter() -> None:

@@ -55,3 +55,20 @@ def test_a_random_routing_begins_anew_each_time() -> None:
 )
 def test_whether_anything_is_decided(space: str, options: list[str], searches: bool) -> None:
     assert made("cpu", space, *options).supernet.searches is searches
+
+
+def test_one_architecture_has_a_copy_of_its_weights_and_the_same_costs() -> None:
+    supernet = made("cpu", "layer_hybrid", "budget.target=0.5", begun=True).supernet
+    supernet.architecture_logits.shares.copy_(torch.rand_like(supernet.architecture_logits.shares))
+    code = tuple(min(1, len(own) - 1) for own in supernet.space.options)
+    alone = supernet.alone(code)
+    assert alone.model.architecture == supernet.space.decode(code)
+    assert alone.code == (0,) * len(code)
+    assert alone.cost.relative(alone.cost.of(alone.code, {})) == supernet.cost.relative(supernet.cost.of(code, {}))
+    assert list(alone.counted) == list(supernet.counted)
+    own = [shares[option].item() for shares, option in zip(supernet.architecture_logits.shares, code, strict=True)]
+    assert alone.architecture_logits.shares[:, 0].tolist() == own
+    weights = supernet.model.state_dict()
+    for name, weight in alone.model.state_dict().items():
+        assert torch.equal(weight, weights[name])
+        assert weight.data_ptr() != weights[name].data_ptr()

@@ -117,7 +117,7 @@ def test_a_signal_in_the_last_step_stops_the_search(
 
 def test_a_finished_alignment_is_not_repeated(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = nas("search", *search(folder, tmp_path, "align.steps=2"))
-    monkeypatch.setattr(AlignmentModule, "_errors", None)  # a step would be an error
+    monkeypatch.setattr(AlignmentModule, "losses", None)  # a step would be an error
     shutil.rmtree(ended.run / "checkpoints")  # as of a run that was killed between both stages
     (ended.run / "model.safetensors").unlink()
     again = nas("search", f"resume={ended.run}")

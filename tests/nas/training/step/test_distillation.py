@@ -12,7 +12,7 @@ from nas.pretrained.stock import build_space
 from nas.pretrained.weights import load_pretrained
 from nas.training.module import TrainingModule
 from nas.training.restoring import unfit
-from nas.training.step.distillation import Teacher
+from nas.training.step.distillation import Teacher, divergence
 from tests.nas.commands import SEARCH, composed
 from tests.nas.pretrained.written import GEMMA, architecture_of, write_model
 from tests.nas.training.alignment.searches import config_of, model_and_task
@@ -123,3 +123,13 @@ def test_the_loss_has_the_divergence_from_the_original(tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     dense = module.moment._replace(dense=True)  # each layer is as at the start, the original
     assert module.step.compute(batch, dense).figures["original_divergence"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_temperature_softens_predictions_and_keeps_the_size_of_gradients() -> None:
+    own, taught = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0)).unbind(0)
+    plain = divergence(own, taught)
+    expected = (taught.softmax(-1) * (taught.log_softmax(-1) - own.log_softmax(-1))).sum(-1)
+    torch.testing.assert_close(plain, expected)
+    soft = divergence(own, taught, 4.0)
+    torch.testing.assert_close(soft, 16 * divergence(own / 4, taught / 4))
+    assert divergence(taught, taught, 4.0).abs().max() < 1e-6
