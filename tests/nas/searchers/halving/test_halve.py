@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from nas.budget.cost import training_flops_per_token
 from nas.evaluation.metrics import merit
@@ -22,6 +25,7 @@ from nas.searchers.halving.results import Result, Results
 from nas.training.module import TrainingModule
 from tests.nas.commands import SMALL, Ended, contents, nas, refusal
 from tests.nas.interrupting import interrupt_at
+from tests.nas.pretrained.written import write_model
 from tests.nas.processes import forked
 
 SPACE = ("+space=joint", *SMALL, "model.layers=3", "space.operations=[linear,token_hybrid]", "space.chunk_sizes=[8]")
@@ -215,3 +219,42 @@ def test_layers_without_routers_are_compared_too(tmp_path: Path) -> None:
 )
 def test_options_that_cannot_work_are_refused_before_training(tmp_path: Path, given: str, message: str) -> None:
     assert message in refusal("search", *SEARCH, given, f"output={tmp_path}")
+
+
+def test_candidates_start_from_the_pretrained_model_and_the_answer_is_healed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What alternatives learnt in the alignment stays, and the original teaches each candidate."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_model(folder)
+    begun, fit = list[tuple[tuple[int, ...], dict[str, Tensor]]](), halve.fit
+
+    def watched(module: TrainingModule, *given: Any) -> bool:
+        begun.append((module.space.routed, {name: w.clone() for name, w in module.model.state_dict().items()}))
+        return fit(module, *given)
+
+    monkeypatch.setattr(halve, "fit", watched)
+    plain = [option for option in SMALL if not option.startswith("model.")]
+    plain.append("model.chunk_size=8")
+    space = ("+space=joint", *plain, "space.operations=[window,token_hybrid]", "space.chunk_sizes=[8]")
+    model = ("model=pretrained", f"model.path={folder}", "align.steps=2", "align.distillation=0.5", "heal.steps=2")
+    ended = nas(
+        "search",
+        *space,
+        *model,
+        "searcher=halving",
+        "searcher.evaluations=2",
+        "searcher.batches=1",
+        "budget.target=1e9",
+        "budget.context=64",
+        f"output={tmp_path}",
+    )
+    assert ended.status == 0, ended.err
+    original = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    for _, weights in begun[:2]:
+        assert torch.equal(weights["embedding.weight"], original)
+    assert (ended.run / "healing").is_dir()
+    metrics = read(ended.run, "metrics.json")
+    assert metrics["searched"]["evaluations"] == 2
+    assert metrics["original"] is not None
