@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Charts:
 @cache
 def library() -> str:
     """Return Vega and Vega-Embed as one script with their licences, escaped for an HTML page."""
-    path, bundler = cache_path(SCRIPTS), f"vl-convert {vl_convert.__version__}"
+    path, bundler = cache_path(SCRIPTS), f"vl-convert {version('vl-convert-python')}"
     script = read_cache(path, bundler).get(VEGA_LITE)
     if not isinstance(script, str):
         script = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;", vl_version=VEGA_LITE)

@@ -28,7 +28,7 @@ def test_the_library_is_bundled_once_for_all_processes(tmp_path: Path, monkeypat
     monkeypatch.setattr("vl_convert.javascript_bundle", bundle)
     assert library.__wrapped__() == library.__wrapped__()
     assert library.__wrapped__().endswith("draw('ü', 1)")
-    monkeypatch.setattr("vl_convert.__version__", "another")
+    monkeypatch.setattr("nas.report.embed.version", lambda distribution: "another")
     assert library.__wrapped__().endswith("draw('ü', 2)")
 
 
