@@ -29,3 +29,18 @@ def test_the_server_has_the_modules_and_neither_threads_nor_cuda() -> None:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]  # that of earlier tests
     with start_pool(1, tell, shared=SHARED) as pool:
         assert pool.workers[0].line.recv() == ({*SHARED}, 1, False, False)
+
+
+def compute(line: Connection) -> None:
+    """Send where a tensor is, and how many GPUs there are."""
+    import torch
+
+    line.send((str(torch.ones(1, device="cuda").device), torch.cuda.device_count()))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(METHOD != "forkserver", reason="workers are not forked")
+def test_forked_workers_compute_on_a_gpu() -> None:
+    with start_pool(2, compute, shared=SHARED) as pool:
+        for worker in pool.workers:
+            assert worker.line.recv() == ("cuda:0", 1)
