@@ -27,7 +27,7 @@ from rich.markup import escape
 
 from nas.cli import help, overrides
 from nas.cli.completion import answer, requested
-from nas.cli.deferring import deferred
+from nas.cli.deferring import quick_imports
 from nas.cli.groups import check_groups
 from nas.cli.start import Advice, interruptible
 from nas.config import CONF, CommandConfig, PrepareConfig, RunConfig, flat
@@ -78,22 +78,14 @@ def run(name: str, job: str, missing: Advice) -> None:
 def _function(job: str) -> Callable[..., Any]:
     """Return the function of "module:function"; its import also imports torch and Lightning.
 
-    The import takes seconds, which help and most errors do not need. A quarter of them would go to the garbage
-    collector, which scans new objects that nearly all stay alive. These objects are therefore exempt from garbage
-    collection, in training too.
+    The import takes seconds, which help and most errors do not need.
     """
     if launched().world > 1:  # DDP warns of its search for unused parameters after routing has begun
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    gc.disable()
-    try:
-        with deferred("transformers"):
-            import_module("lightning")  # whose torchmetrics imports transformers
+    atexit.register(gc.unfreeze)  # Triton's bindings report objects that are left at the end
+    with quick_imports():
         module, _, name = job.partition(":")
         function: Callable[..., Any] = getattr(import_module(module), name)
-    finally:
-        gc.freeze()
-        gc.enable()
-        atexit.register(gc.unfreeze)  # Triton's bindings report objects that are left at the end
     return function
 
 

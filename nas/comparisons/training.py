@@ -31,29 +31,26 @@ from nas.workflows.train import run_training
 class Watch(lightning.Callback):
     """Reports the steps of a training, and stops it once the command's process is gone."""
 
-    def __init__(self, job: int, report: Report, parent: int | None) -> None:
-        self._job, self._report, self._parent = job, report, parent
+    def __init__(self, job: int, report: Report) -> None:
+        self._job, self._report = job, report
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
         if module.logs_at(trainer.global_step):
             figures = f"{module.config.name}  {shown(module)}"
             self._report(Stepped(self._job, trainer.global_step, int(trainer.max_steps), figures))
-            if orphaned(self._parent):
+            if orphaned():
                 trainer.should_stop = True
 
 
-def work(
-    config: TrainConfig | SearchConfig, job: int, factors: Sequence[int], report: Report, parent: int | None = None
-) -> bool:
-    """Run one training or search in its run folder.
+def work(config: TrainConfig | SearchConfig, job: int, factors: Sequence[int], report: Report) -> bool:
+    """Run one training or search in its run folder; if this process is a worker, only as long as its command lives.
 
     Args:
         config: options of the training or search.
         job: number of the training among all, from 0.
         factors: lengths at which a training that serves to choose a learning rate is measured; none if it is reported.
         report: called with the events of the training.
-        parent: process id of the command; the training stops once that process is gone. None for no such process.
 
     Returns:
         True to continue with other trainings; False if the user has stopped this one.
@@ -61,7 +58,7 @@ def work(
     report(Began(job, config.name))
     try:
         check(config)
-        console, watch = Console(file=StringIO()), [Watch(job, report, parent)]
+        console, watch = Console(file=StringIO()), [Watch(job, report)]
         if isinstance(config, SearchConfig):
             outcome = run_search(config, console, watch)
         else:

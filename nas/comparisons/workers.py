@@ -20,6 +20,8 @@ from nas.jobs.events import Ended, Event
 from nas.jobs.pool import Worker, start_pool
 from nas.jobs.processes import cores
 
+SHARED = ("nas.jobs.libraries", "nas.comparisons.workers")
+"""Modules that workers import once."""
 SMALL = 20_000_000
 """Largest number of parameters with which several trainings share a GPU."""
 SIDE_BY_SIDE = 12
@@ -77,7 +79,7 @@ def _run_in_workers(jobs: Jobs, count: int, display: Display) -> bool:
     """Distribute the trainings to workers and show their events; return False if the user stopped one."""
     given: dict[Worker, Job] = {}
     stopped = False
-    with start_pool(count, _work) as pool:
+    with start_pool(count, _work, shared=SHARED) as pool:
         while True:
             for worker in pool.alive:
                 if worker not in given and not stopped and (job := jobs.take()) is not None:
@@ -112,7 +114,7 @@ def _end_worker(worker: Worker, job: Job | None, jobs: Jobs, display: Display) -
         display.say(f"A worker {worker.failure}{'' if job is None else f' in {job.name}'}.")
 
 
-def _work(line: Connection, parent: int) -> None:
+def _work(line: Connection) -> None:
     """Run the trainings that the command sends, until it closes the line or the user stops one."""
     proceed = True
     while proceed:
@@ -120,5 +122,5 @@ def _work(line: Connection, parent: int) -> None:
             config, number, factors = line.recv()
         except EOFError:
             return
-        proceed = work(config, number, factors, line.send, parent)
+        proceed = work(config, number, factors, line.send)
         line.send(proceed)

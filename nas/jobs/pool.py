@@ -13,15 +13,17 @@ from typing import Any
 
 from nas.errors import UserError, warn
 from nas.jobs.events import Began, Ended, Released
-from nas.jobs.processes import failure_of, prepare, start, stopping, was_stopped
+from nas.jobs.processes import Setup, failure_of, gpu_of, prepare, start, stopping, was_stopped
 from nas.plugins.loading import LOADED
 
 TO_END = 60.0
 """Seconds for which the command waits at its end until its workers have ended."""
 TO_STOP = 30.0
 """Seconds for which a worker may save a checkpoint after SIGTERM; then it is killed."""
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+"""How processes of workers start; libraries of macOS do not work in forks."""
 Work = Callable[..., None]
-"""Function that a worker runs: called with its end of the line, the command's process id, and further arguments."""
+"""Function that a worker runs: called with its end of the line and further arguments."""
 
 
 @dataclass(eq=False)
@@ -111,18 +113,22 @@ class Pool:
 
 
 @contextmanager
-def start_pool(count: int, work: Work, *arguments: object, shared: Sequence[str] = ()) -> Iterator[Pool]:
+def start_pool(count: int, work: Work, *arguments: object, shared: Sequence[str]) -> Iterator[Pool]:
     """Start workers, each with a GPU of its own if there are several; Ctrl-C and SIGTERM stop all of them.
+
+    On Linux, one server process imports modules, and all workers are forks of it: they share the time and the memory of
+    these imports. Elsewhere each worker is a new process.
 
     Args:
         count: number of workers.
         work: function that each worker runs, at the top level of a module because each process imports it.
         arguments: further arguments of ``work``; plain values.
-        shared: modules that a server process imports for all workers, which it forks, so that they share the memory of
-            these modules. The server has no threads and no GPU. None: each worker is a new process.
+        shared: modules that the server imports. Their import must neither start threads nor initialise CUDA, which
+            do not survive a fork.
     """
-    pool = Pool([_started(number, count, work, arguments, shared) for number in range(count)])
-    with stopping([worker.process for worker in pool.workers]):
+    with stopping() as forward_to:
+        pool = Pool([_started(number, count, work, arguments, shared) for number in range(count)])
+        forward_to([worker.process for worker in pool.workers])
         try:
             yield pool
         finally:
@@ -130,23 +136,21 @@ def start_pool(count: int, work: Work, *arguments: object, shared: Sequence[str]
 
 
 def _started(number: int, count: int, work: Work, arguments: Sequence[object], shared: Sequence[str]) -> Worker:
-    context: Any = multiprocessing.get_context("forkserver" if shared else "spawn")
-    if shared:
-        context.set_forkserver_preload([*shared])
+    context: Any = multiprocessing.get_context(METHOD)
+    context.set_forkserver_preload([*shared])
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, count, [*LOADED.values()], os.getpid(), work, arguments))
-    start(process, number)
+    setup = Setup(count, [*LOADED.values()], os.environ | gpu_of(number))
+    process = context.Process(target=_run, args=(theirs, setup, work, arguments))
+    start(process)
     theirs.close()  # the worker holds the only copy of its end, so that its death shows
     return Worker(number, process, ours)
 
 
-def _run(
-    line: Connection, count: int, plugins: list[str], parent: int, work: Work, arguments: Sequence[object]
-) -> None:
+def _run(line: Connection, setup: Setup, work: Work, arguments: Sequence[object]) -> None:
     """Run ``work`` in the worker's process until it returns, the user stops it, or the command is gone."""
     try:
-        prepare(count, plugins)
-        work(line, parent, *arguments)
+        prepare(setup)
+        work(line, *arguments)
     except (KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         return
     except UserError as error:

@@ -3,10 +3,14 @@
 Functions that need torch import it, since importing it takes seconds and not every worker needs it.
 """
 
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -15,6 +19,23 @@ from nas.plugins.hydra_sources import register
 from nas.plugins.loading import load
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+STOP = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop a command."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the process of a worker needs to know before its work.
+
+    Attributes:
+        workers: number of workers that share the cores.
+        plugins: modules to load, as in the option ``plugins`` of the command.
+        environment: all environment variables of the process.
+    """
+
+    workers: int
+    plugins: Sequence[str]
+    environment: Mapping[str, str]
 
 
 def cores() -> int:
@@ -22,43 +43,42 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(process: BaseProcess, number: int) -> None:
-    """Start the process of a worker, with a GPU of its own if there are several.
+def start(process: BaseProcess) -> None:
+    """Start the process of a worker, which must call `prepare`.
 
-    The process ignores Ctrl-C of the terminal, which would print a traceback; `stopping` ends it instead.
-
-    Args:
-        process: the process to start.
-        number: number of the worker, from 0.
+    Signals that the process gets before wait for `prepare`. A server process that starts with the first worker never
+    handles them: it ends after the command and the workers.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with _environment(gpu_of(number)):
-            process.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    # The server imports what the command would, whatever lies in the current folder. `prepare` undoes these variables.
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+    with _signals_held(), _environment({"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}):
+        process.start()
 
 
-def prepare(workers: int, plugins: Sequence[str]) -> None:
-    """Set up the process of a worker: signals, threads, plugins and warnings.
+def prepare(setup: Setup) -> None:
+    """Set up the process of a worker: environment, signals, threads, plugins and warnings.
 
-    Args:
-        workers: number of workers that share the cores.
-        plugins: modules to load, as in the option ``plugins`` of the command.
+    The process ignores Ctrl-C of the terminal, which would print a traceback; `stopping` ends it by SIGTERM instead.
     """
+    os.environ.clear()
+    os.environ.update(setup.environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     if "OMP_NUM_THREADS" not in os.environ:
         import torch
 
-        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+        torch.set_num_threads(max(1, torch.get_num_threads() // setup.workers))
     register()
-    load(plugins)
+    load(setup.plugins)
     silence()
 
 
-def orphaned(parent: int | None) -> bool:
-    """Return whether the process that started this one is gone; False if no process is given."""
-    return parent is not None and os.getppid() != parent
+def orphaned() -> bool:
+    """Return whether this process is a worker whose command is gone."""
+    command = multiprocessing.parent_process()
+    return command is not None and not command.is_alive()
 
 
 def was_stopped(process: BaseProcess) -> bool:
@@ -82,6 +102,20 @@ def gpu_of(number: int) -> dict[str, str]:
 
 
 @contextmanager
+def _signals_held() -> Iterator[None]:
+    """Block the signals that stop a command in this thread, and in processes that it starts in the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it unblocks the signals when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -96,16 +130,29 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def stopping(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    """Forward each Ctrl-C and SIGTERM to the processes as one SIGTERM while the block runs."""
+def stopping() -> Iterator[Callable[[Sequence[BaseProcess]], None]]:
+    """Forward each Ctrl-C and SIGTERM to processes as one SIGTERM while the block runs.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for process in processes:
+    Yields:
+        A function to call once with the processes, which then get one SIGTERM for all earlier signals.
+    """
+    started: list[BaseProcess] = []
+    early = False
+
+    def stop(number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
+        nonlocal early
+        early |= not started
+        for process in started:
             process.terminate()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    def forward_to(processes: Sequence[BaseProcess]) -> None:
+        started.extend(processes)
+        if early:
+            stop()
+
+    before = {number: signal.signal(number, stop) for number in STOP}
     try:
-        yield
+        yield forward_to
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -134,7 +134,7 @@ def _checked(worker: Worker, message: Any) -> Any:
     return message
 
 
-def _work(line: Connection, parent: int, settings: Settings) -> None:
+def _work(line: Connection, settings: Settings) -> None:
     """Encode the units that the command sends, until it closes the line."""
     vocabulary = settings.vocabulary()
     with threads(False):
@@ -166,7 +166,7 @@ class _Report:
             self._bytes, self._sent = 0, time.monotonic()
 
 
-def _train(line: Connection, parent: int, settings: Settings, *arguments: Any) -> None:
+def _train(line: Connection, settings: Settings, *arguments: Any) -> None:
     try:
         with _guarded(settings):
             content = train(settings, *arguments)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nas.files.saving import replacing
+from nas.kernels.user_cache import add_to_cache, cache_path, read_cache
 from nas.runs.folder import plain
 
 GENERATOR = "nas-hybrid-attention"
 """Name in the head of every page, by which a page of this project is known."""
 VEGA_LITE = "6.4"
 """Version of Vega-Lite."""
+SCRIPTS = "scripts.json"
+"""File of the user's cache folder with the script that draws charts: bundling it takes seconds."""
 
 CONFIG: dict[str, Any] = {
     "background": None,
@@ -99,7 +103,11 @@ class Charts:
 @cache
 def library() -> str:
     """Return Vega and Vega-Embed as one script with their licences, escaped for an HTML page."""
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;", vl_version=VEGA_LITE)
+    path, bundler = cache_path(SCRIPTS), f"vl-convert {version('vl-convert-python')}"
+    script = read_cache(path, bundler).get(VEGA_LITE)
+    if not isinstance(script, str):
+        script = vl_convert.javascript_bundle("window.vegaEmbed=vegaEmbed;", vl_version=VEGA_LITE)
+        add_to_cache(path, bundler, {VEGA_LITE: script})
     licences = (files("nas.report") / "templates" / "licences.txt").read_text(encoding="utf-8")
     return f"/*!\n{licences}*/\n{script}".replace("</script", r"<\/script")
 

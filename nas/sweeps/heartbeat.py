@@ -22,9 +22,9 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
             gone. None as long as it may continue.
     """
 
-    def __init__(self, storage: BaseStorage, trial_id: int, interval: float, parent: int | None) -> None:
+    def __init__(self, storage: BaseStorage, trial_id: int, interval: float) -> None:
         self.stop: str | None = None
-        self._storage, self._trial_id, self._interval, self._parent = storage, trial_id, interval, parent
+        self._storage, self._trial_id, self._interval = storage, trial_id, interval
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -46,7 +46,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
                 self.stop = TAKEN_OVER
             except StorageInternalError:
                 pass  # the storage cannot be reached at the moment; the next heartbeat may succeed
-            if orphaned(self._parent):
+            if orphaned():
                 self.stop = "the command that started this worker is gone"
             if self._over.wait(self._interval):
                 return

@@ -21,13 +21,12 @@ POLL = 0.5
 """Seconds between two reads of the study while other workers run its last trials."""
 
 
-def work(sweep: Sweep, report: Report, parent: int | None = None) -> bool:
+def work(sweep: Sweep, report: Report) -> bool:
     """Run trials until every trial of the sweep is finished, by this worker or another.
 
     Args:
         sweep: the sweep and its study.
         report: called with the events of each trial.
-        parent: process id of the command; the worker stops once that process is gone. None for no such process.
 
     Returns:
         True if all trials are finished; False if the user has stopped this worker or the command is gone.
@@ -36,24 +35,24 @@ def work(sweep: Sweep, report: Report, parent: int | None = None) -> bool:
     while True:
         slot = queue.take()
         if slot is not None:
-            if not _run(sweep, slot, report, parent):
+            if not _run(sweep, slot, report):
                 return False
         elif queue.done():
             return True
-        elif orphaned(parent):
+        elif orphaned():
             return False
         else:
             time.sleep(POLL)
 
 
-def _run(sweep: Sweep, slot: Slot, report: Report, parent: int | None) -> bool:
+def _run(sweep: Sweep, slot: Slot, report: Report) -> bool:
     """Run the trial of a slot that this worker has taken; return whether to continue with other trials."""
     config, number = sweep.plan.config, slot.number
     study = sweep.study_for(number)
     trial = optuna.Trial(study, slot.latest._trial_id)
     run = slot.latest.user_attrs.get(Attribute.RUN)
     try:
-        with Heartbeat(sweep.storage, slot.latest._trial_id, config.sweep.heartbeat, parent) as beat:
+        with Heartbeat(sweep.storage, slot.latest._trial_id, config.sweep.heartbeat) as beat:
             values = {option: allowed.suggest(trial, option) for option, allowed in sweep.plan.ranges.items()}
             report(Began(number, chosen(values)))
             every = None if isinstance(study.pruner, optuna.pruners.NopPruner) else config.sweep.prune_every

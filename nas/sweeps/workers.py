@@ -15,6 +15,9 @@ from nas.sweeps.storage import while_reachable
 from nas.sweeps.study import Plan, Sweep
 from nas.sweeps.worker import work
 
+SHARED = ("nas.jobs.libraries", "nas.sweeps.workers")
+"""Modules that workers import once."""
+
 
 def run_workers(sweep: Sweep, console: Console) -> int:
     """Run the trials of a sweep with ``sweep.workers`` processes.
@@ -44,7 +47,7 @@ def _run_here(sweep: Sweep, display: Display) -> int:
 def _run_in_workers(sweep: Sweep, display: Display) -> bool:
     """Start the workers and show their events until the last worker ends; return whether one was stopped."""
     config = sweep.plan.config
-    with start_pool(config.sweep.workers, _work, config, sweep.folder) as pool:
+    with start_pool(config.sweep.workers, _work, config, sweep.folder, shared=SHARED) as pool:
         while pool.alive:
             for worker, event in pool.messages():
                 if event is not None:
@@ -57,7 +60,7 @@ def _run_in_workers(sweep: Sweep, display: Display) -> bool:
     return any(worker.stopped for worker in pool.workers)
 
 
-def _work(line: Connection, parent: int, config: SweepConfig, folder: Path) -> None:
+def _work(line: Connection, config: SweepConfig, folder: Path) -> None:
     """Run trials in a worker's process; if it is stopped or the command is gone, its trial is run again."""
     with while_reachable(config.sweep.storage, folder):
-        work(Sweep(Plan.of(config), folder), line.send, parent)
+        work(Sweep(Plan.of(config), folder), line.send)

@@ -6,12 +6,16 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from nas.cli.composing import compose_search
+from nas.config import SearchConfig
+from nas.options.training import EvolutionConfig
 from tests.docs.snippets import ROOT, Block, Command, blocks, command_of, documents
 from tests.nas.commands import MODEL, SMALL, Ended, composed, nas
 from tests.nas.data.shards.written import train_tokenizer, write_folder
@@ -129,6 +133,20 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("documentation"))
 
 
+def _of_few_candidates(compose: Callable[..., SearchConfig]) -> Callable[..., SearchConfig]:
+    """Compose searches of a comparison, of which those by evolution score as few candidates as `EVOLUTION` says."""
+
+    def composed_small(*given: Any, **common: Any) -> SearchConfig:
+        search = compose(*given, **common)
+        if isinstance(search.searcher, EvolutionConfig):
+            for option in EVOLUTION:
+                name, _, value = option.removeprefix("searcher.").partition("=")
+                setattr(search.searcher, name, int(value))
+        return search
+
+    return composed_small
+
+
 @pytest.fixture(autouse=True)
 def in_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Be in the workspace; plugins that are loaded there are gone after the test."""
@@ -136,6 +154,7 @@ def in_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("nas.supernet.discretised.CALIBRATION_BATCHES", 8)  # 64 take half of the time
     monkeypatch.setattr("nas.shares.thresholds.BATCHES", 2)
+    monkeypatch.setattr("nas.comparisons.searches.compose_search", _of_few_candidates(compose_search))
     plugins = Plugins(workspace.path)
     yield
     plugins.unload()

@@ -18,6 +18,7 @@ PATIENCE = 30 * 60.0
 HALTED = """
 import os, time
 from pathlib import Path
+from nas.jobs.processes import orphaned
 from nas.supernet import discretised
 from nas.training.module import TrainingModule
 
@@ -29,7 +30,7 @@ def halted(self, batch, index):
     begun.extend([self] * (self.global_step == 0))
     if self.global_step == STEP and len(begun) > DONE:
         (FOLDER / f"halted-{{os.getpid()}}").touch()
-        while not (FOLDER / "go").exists() and os.getppid() == PARENT:
+        while not (FOLDER / "go").exists() and os.getppid() == PARENT and not orphaned():
             time.sleep(0.05)
     return training_step(self, batch, index)
 

@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from nas.errors import UserError
+from nas.jobs import pool as pools
 from nas.jobs.events import Began, Ended, Released
 from nas.jobs.pool import Pool, Worker, start_pool
+from nas.jobs.processes import GPUS
+
+SHARED = ("nas.jobs.pool",)
+METHODS = sorted({"spawn", pools.METHOD})
 
 
-def work(line: Connection, parent: int, offset: int) -> None:
+def work(line: Connection, offset: int) -> None:
     """Run the received jobs: a number begins and ends a job, a word ends the process in the way it names."""
-    assert os.getppid() == parent
     while True:
         try:
             job = line.recv()
@@ -32,10 +36,12 @@ def work(line: Connection, parent: int, offset: int) -> None:
         line.send(Ended(job + offset, "well", 0, ""))
 
 
-def test_every_message_and_every_end_is_reported() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_every_message_and_every_end_is_reported(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "METHOD", method)
     jobs: list[Any] = [3, "killed", "stopped", "user error"]
     heard: list[list[Any]] = [[] for _ in jobs]
-    with start_pool(len(jobs), work, 10) as pool:
+    with start_pool(len(jobs), work, 10, shared=SHARED) as pool:
         for worker, job in zip(pool.workers, jobs, strict=True):
             worker.line.send(job)
         while len(pool.alive) > 1 or len(heard[0]) < 2:
@@ -66,7 +72,7 @@ def test_a_worker_that_does_not_end_is_terminated(
 
 
 def test_a_released_job_is_no_longer_its_workers() -> None:
-    with start_pool(1, leave) as pool:
+    with start_pool(1, leave, shared=SHARED) as pool:
         (worker,) = pool.workers
         seen = []
         while pool.alive:
@@ -75,6 +81,53 @@ def test_a_released_job_is_no_longer_its_workers() -> None:
     assert seen == [(Began(0, ""), 0), (Released(0, "taken over"), None), (None, None)]
 
 
-def leave(line: Connection, parent: int) -> None:
+def leave(line: Connection) -> None:
     line.send(Began(0, ""))
     line.send(Released(0, "taken over"))
+
+
+def test_each_worker_has_the_commands_variables_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the server that forks the workers has begun with others."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    for gpus in ("4,MIG-1", "2,3"):
+        monkeypatch.setenv(GPUS, gpus)
+        monkeypatch.setenv("NAS_OF_THE_COMMAND", gpus)
+        with start_pool(3, tell, shared=SHARED) as pool:
+            first, second = gpus.split(",")
+            for worker, gpu in zip(pool.workers, (first, second, first), strict=True):
+                assert worker.line.recv() == dict(os.environ) | {GPUS: gpu}
+        assert os.environ[GPUS] == gpus
+
+
+def tell(line: Connection) -> None:
+    line.send(dict(os.environ))
+
+
+def test_ctrl_c_while_workers_start_stops_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = pools.start
+
+    def pressed(process: Any) -> None:
+        start(process)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(pools, "start", pressed)
+    with start_pool(2, wait, shared=SHARED) as pool:
+        while pool.alive:
+            list(pool.messages())
+    assert all(worker.stopped for worker in pool.workers)
+
+
+def wait(line: Connection) -> None:
+    line.send(os.getppid())
+    line.recv()  # for ever
+
+
+@pytest.mark.skipif(pools.METHOD != "forkserver", reason="workers are not forked")
+def test_sigterm_for_all_processes_of_a_group_leaves_the_server_that_reports_ends() -> None:
+    with start_pool(2, wait, shared=SHARED) as pool:
+        os.kill(pool.workers[0].line.recv(), signal.SIGTERM)
+        pool.workers[0].process.terminate()
+        pool.workers[1].process.kill()
+        while pool.alive:
+            list(pool.messages())
+    assert [worker.process.exitcode for worker in pool.workers] == [0, -signal.SIGKILL]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nas.jobs.processes import GPUS, _environment, gpu_of
+from nas.jobs.processes import GPUS, _environment, gpu_of, orphaned
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,7 @@ def test_each_worker_sees_one(
             told.append(os.environ.get(GPUS))
     assert told == seen
     assert os.environ.get(GPUS) == visible
+
+
+def test_a_process_that_is_no_worker_has_no_command_to_lose() -> None:
+    assert not orphaned()

@@ -1,7 +1,6 @@
 """Heartbeats of a trial, and the reasons for which it must stop."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -24,7 +23,7 @@ def test_a_beat_changes_while_the_block_runs_and_not_after_it() -> None:
     def beat() -> str:
         return str(study.trials[0].user_attrs.get(Attribute.BEAT, "none"))
 
-    with Heartbeat(study._storage, trial._trial_id, 0.01, None) as heart:
+    with Heartbeat(study._storage, trial._trial_id, 0.01) as heart:
         wait_for(lambda: beat() not in ("none", f"{os.getpid()} 1"))
         assert heart.stop is None
     last = beat()
@@ -47,13 +46,14 @@ def test_a_trial_that_another_worker_has_stops_and_one_whose_storage_is_away_goe
         raise error
 
     monkeypatch.setattr(study._storage, "set_trial_user_attr", fail)
-    with Heartbeat(study._storage, trial._trial_id, 0.01, None) as heart:
+    with Heartbeat(study._storage, trial._trial_id, 0.01) as heart:
         wait_for(lambda: len(beats) > 1)
         assert heart.stop == (TAKEN_OVER if stops else None)
 
 
-def test_a_worker_whose_command_is_gone_stops(tmp_path: Path) -> None:
+def test_a_worker_whose_command_is_gone_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.sweeps.heartbeat.orphaned", lambda: True)
     study, trial = running()
-    with Heartbeat(study._storage, trial._trial_id, 0.01, os.getppid() + 1) as heart:
+    with Heartbeat(study._storage, trial._trial_id, 0.01) as heart:
         wait_for(lambda: heart.stop is not None)
     assert heart.stop == "the command that started this worker is gone"
