@@ -42,6 +42,7 @@ from nas.options.training import (
     OptunaConfig,
     RandomConfig,
     RelaxationConfig,
+    RuleConfig,
     SearcherConfig,
     TrainerConfig,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "PrepareConfig",
     "RandomConfig",
     "RecallConfig",
+    "RuleConfig",
     "SearcherConfig",
     "TextConfig",
     "TrainerConfig",
@@ -319,6 +321,7 @@ SCHEMAS: dict[str, type] = {
     "searcher/evolution_schema": EvolutionConfig,
     "searcher/optuna_schema": OptunaConfig,
     "searcher/halving_schema": HalvingConfig,
+    "searcher/rule_schema": RuleConfig,
     "budget/schema": BudgetConfig,
     "trainer/schema": TrainerConfig,
     "tokenizer/bpe_schema": BPEConfig,

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -182,11 +183,16 @@ def retrained(contender: Contender, run: ComparedRun) -> Contender:
 
 def _largest(space: Space) -> Architecture:
     """Return the architecture of a space with the most parameters."""
+    sizes, backbone = space.sizes, space.sizes.backbone
 
-    def size(layer: Layer) -> int:
-        return parameters(space.sizes.with_layers([layer]))
+    def size(index: int, layer: Layer) -> int:
+        own = None
+        if backbone is not None:
+            own = replace(backbone, mixers=(backbone.mixers[index],), ropes=(backbone.ropes[index],))
+        return parameters(replace(sizes, layers=(layer,), backbone=own))
 
-    return space.sizes.with_layers([max(options, key=size) for options in space.options])
+    largest = [max(options, key=partial(size, index)) for index, options in enumerate(space.options)]
+    return sizes.with_layers(largest)
 
 
 def _by_hand(name: str, config: CompareConfig, share: float, vocab_size: int) -> Contender:

@@ -90,6 +90,16 @@ class HalvingConfig(SearcherConfig):
 
 
 @dataclass
+class RuleConfig(SearcherConfig):
+    """A placement by a rule, which searches are compared with; see `nas.searchers.rule`."""
+
+    rule: str = option("which layers keep softmax attention: uniform, random, original or greedy")
+    batches: int = option(
+        "batches on which greedy measures the divergence from the pretrained model", at_least=1, ceiling=10**6
+    )
+
+
+@dataclass
 class BudgetConfig:
     """The allowed cost and how it is enforced; see `nas.budget.controller.Budget`."""
 

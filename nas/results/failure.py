@@ -33,7 +33,10 @@ LOST = 0.5
 """Fraction of the quality above chance, lost on longer sequences, that shows an imprecise solution."""
 WINDOW = 20
 """The loss is averaged over this part of the logged steps, one in so many."""
-ADVICE = "Try half of trainer.learning_rate, routers in all layers but the first, or another seed."
+ADVICE = (
+    "Try half of trainer.learning_rate, routers in all layers but the first, searcher=halving where layers have "
+    "options, or another seed."
+)
 """What to change."""
 
 Logged = Sequence[Mapping[str, float]]

@@ -6,7 +6,15 @@ from random import Random
 from typing import Any, cast
 
 from nas.budget.checks import DRAWN
-from nas.config import EvolutionConfig, HalvingConfig, OptunaConfig, RandomConfig, SearchConfig, SearcherConfig
+from nas.config import (
+    EvolutionConfig,
+    HalvingConfig,
+    OptunaConfig,
+    RandomConfig,
+    RuleConfig,
+    SearchConfig,
+    SearcherConfig,
+)
 from nas.errors import UserError
 from nas.plugins.installed import SEARCHER
 from nas.plugins.loading import find, known
@@ -14,12 +22,13 @@ from nas.plugins.registry import misbehaviour
 from nas.relaxations import UNLEARNT
 from nas.search_spaces.space import Code, Space
 from nas.searchers.draws import Excess, Score, Scores
+from nas.searchers.places import GREEDY, ORIGINAL, RULE, RULES, UNIFORM, Places
 
 Searcher = Callable[[Space, Score, Excess, Any, Random], Scores]
 """See `nas.searchers`; settings are the options of the searcher."""
 
 GRADIENT, HALVING = "gradient", "halving"
-"""Searchers that score nothing with shared weights: by trained architecture logits; by trainings of their own."""
+"""Those that score nothing with shared weights: by trained architecture logits, or by trainings of their own."""
 SEARCHERS = {"random": "random_search", "evolution": "evolution", "optuna": "optuna_search"}
 """Module, and function in it, of the other searchers of nas by name. Plugins add more."""
 
@@ -36,7 +45,7 @@ def find_searcher(name: str) -> Searcher:
 
 def _names() -> list[str]:
     """Return the names of all searchers, those of nas first."""
-    return [GRADIENT, HALVING, *SEARCHERS, *known(SEARCHER)]
+    return [GRADIENT, HALVING, RULE, *SEARCHERS, *known(SEARCHER)]
 
 
 def _checked(name: str, search: Searcher) -> Searcher:
@@ -89,8 +98,10 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
             f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
             "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
         )
-    if isinstance(searcher, HalvingConfig):
-        _check_halving(config)
+    if isinstance(searcher, HalvingConfig | RuleConfig):
+        _check_alone(config)
+    if isinstance(searcher, RuleConfig):
+        _check_rule(config, searcher, space)
     if isinstance(searcher, RandomConfig) and searcher.tolerance is not None and config.budget.exact:
         raise UserError(
             f"searcher.tolerance={searcher.tolerance:g} prefers cheaper architectures, but with budget.exact=true all "
@@ -132,7 +143,27 @@ def _check_select_at(config: SearchConfig, space: Space) -> None:
         )
 
 
-def _check_halving(config: SearchConfig) -> None:
+def _check_rule(config: SearchConfig, searcher: RuleConfig, space: Space) -> None:
+    name = f"searcher.rule={searcher.rule}"
+    if searcher.rule not in RULES:
+        raise UserError(f"{name} is unknown; choose one of: {', '.join(RULES)}.")
+    backbone = space.sizes.backbone
+    if searcher.rule in (ORIGINAL, GREEDY) and backbone is None:
+        raise UserError(
+            f"{name} needs a pretrained model, but model={config.model.name} starts from random weights; give "
+            f"model=pretrained model.path=DIR, or searcher.rule={UNIFORM}."
+        )
+    if searcher.rule == ORIGINAL and backbone is not None and not backbone.sliding:
+        raise UserError(
+            f"{name} keeps the layers with full attention of a model whose other layers are sliding windows, but all "
+            f"layers of {config.model.path} have full attention; give searcher.rule={UNIFORM} or {GREEDY}."
+        )
+    if config.budget.exact:
+        raise UserError(f"{name} places as many layers as the budget allows at most; give budget.exact=false.")
+    Places(space, lambda layer, option: 0.0)  # refuses layers that have nothing to keep
+
+
+def _check_alone(config: SearchConfig) -> None:
     refused = {
         f"searcher.select_at={config.searcher.select_at:g}": (config.searcher.select_at < 1, "searcher.select_at=1"),
         f"space.placement={config.space.placement}": (config.space.placement is not None, "space.placement=null"),
@@ -140,7 +171,8 @@ def _check_halving(config: SearchConfig) -> None:
     for given, (is_given, instead) in refused.items():
         if is_given:
             raise UserError(
-                f"{given} has no place in searcher={HALVING}, which trains each architecture alone; give {instead}."
+                f"{given} has no place in searcher={config.searcher.name}, which trains each architecture alone; give "
+                f"{instead}."
             )
 
 

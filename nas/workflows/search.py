@@ -7,7 +7,7 @@ import lightning
 from rich.console import Console
 
 from nas.cli.checks import check_choice
-from nas.config import HalvingConfig, SearchConfig
+from nas.config import HalvingConfig, RuleConfig, SearchConfig
 from nas.console import say
 from nas.data import build_task
 from nas.distributed.launch import launched
@@ -23,6 +23,7 @@ from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
 from nas.searchers import check_searcher
 from nas.searchers.halving.halve import halve
+from nas.searchers.rule import place
 from nas.searchers.select import SelectInTime, select
 from nas.supernet.placement import placement_of
 from nas.training.alignment.stage import align
@@ -61,7 +62,11 @@ def run_search(
         if not align(module.model, task, config, run, console):
             say(console, f"Continue with: resume={run.path}")
             return Outcome(run, module, None, INTERRUPTED)
-        if isinstance(config.searcher, HalvingConfig):
+        selection = None
+        if isinstance(config.searcher, RuleConfig):
+            module = module.alone(place(module, run, console))
+            finished = fit(module, run, console, callbacks)
+        elif isinstance(config.searcher, HalvingConfig):
             halved = halve(module, run, console, callbacks)
             if halved is None:
                 say(console, f"Continue with: resume={run.path}")

@@ -61,7 +61,7 @@ def test_values_that_are_none_of_a_config_are_named(group: str, option: str, val
 
 
 def test_the_choices_of_a_group_are_its_files() -> None:
-    assert choices("searcher") == "evolution, gradient, halving, optuna, pairs, random"
+    assert choices("searcher") == "evolution, gradient, halving, optuna, pairs, random, rule"
 
 
 GROUPS = sorted({path.split("/")[0] for path in SCHEMAS if "/" in path})

@@ -58,7 +58,7 @@ def test_every_way_to_start_a_command(
         (
             "search",
             "searcher=",
-            [f"searcher={name}" for name in ("evolution", "gradient", "halving", "optuna", "pairs", "random")],
+            [f"searcher={name}" for name in ("evolution", "gradient", "halving", "optuna", "pairs", "random", "rule")],
         ),
         ("search", "-m seed=0,1 relaxation=d", ["relaxation=darts", "relaxation=drnas"]),
         ("search", "sw", []),

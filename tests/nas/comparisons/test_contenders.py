@@ -13,7 +13,7 @@ from nas.models.language_model import LanguageModel, count_parameters
 from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
 from tests.nas.commands import BATCHES, DATA, SMALL, TRAINER, composed
-from tests.nas.pretrained.written import model_of, write_config
+from tests.nas.pretrained.written import GEMMA, model_of, write_config
 
 VOCAB = 24
 
@@ -52,6 +52,16 @@ def test_pretrained_models_keep_their_mlps(tmp_path: Path) -> None:
     every = contenders(config, [], VOCAB)
     assert [one.architecture.mlp_width for one in every] == [24] * 3
     assert [one.architecture.vocab_size for one in every] == [256] * 3
+
+
+def test_a_search_from_a_pretrained_model_is_a_contender_with_its_largest_layers(tmp_path: Path) -> None:
+    folder = write_config(tmp_path, **GEMMA)
+    options = ("searched=[layer_hybrid]", "baselines=[linear]")
+    config = composed("compare", *DATA, *BATCHES, *TRAINER, *options)
+    config.model = model_of(folder)
+    searched, linear = contenders(config, [], VOCAB)
+    assert searched.architecture.mixers == ("linear", "token_hybrid"), "a sliding layer has no routers"
+    assert parameters(searched.architecture) > parameters(linear.architecture)
 
 
 def test_models_that_cannot_be_of_one_size_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

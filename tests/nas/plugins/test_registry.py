@@ -295,5 +295,7 @@ def test_a_searcher_takes_options_of_its_own() -> None:
 
 def test_an_unknown_searcher() -> None:
     register_searcher("own", find_searcher("random"))
-    with pytest.raises(UserError, match=re.escape("choose one of: gradient, halving, random, evolution, optuna, own.")):
+    with pytest.raises(
+        UserError, match=re.escape("choose one of: gradient, halving, rule, random, evolution, optuna, own.")
+    ):
         find_searcher("best")

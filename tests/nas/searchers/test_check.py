@@ -18,12 +18,12 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (
             ("searcher=annealing",),
             "searcher=annealing is unknown",
-            "choose one of: evolution, gradient, halving, optuna, pairs, random.",
+            "choose one of: evolution, gradient, halving, optuna, pairs, random, rule.",
         ),
         (
             ("searcher=random", "searcher.name=other"),
             "searcher.name=other is unknown",
-            "choose one of: gradient, halving, random",
+            "choose one of: gradient, halving, rule, random",
         ),
         (
             ("searcher=random", "searcher.sampler=TPE"),
@@ -71,7 +71,7 @@ SPACE = ("+space=layer_hybrid", *SMALL, "model.layers=3", "budget.target=0.7")
         (
             ("relaxation=uniform",),
             "relaxation=uniform does not train the architecture logits",
-            "halving, random, evolution, optuna",
+            "halving, rule, random, evolution, optuna",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

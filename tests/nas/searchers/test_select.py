@@ -358,7 +358,7 @@ def test_another_searcher_is_another_run(evolved: Ended) -> None:
 
 
 def test_help_lists_them() -> None:
-    assert "one of: evolution, gradient, halving, optuna, pairs, random" in nas("search", "--help").out
+    assert "one of: evolution, gradient, halving, optuna, pairs, random, rule" in nas("search", "--help").out
 
 
 def test_the_config_of_a_run_is_restored_with_the_options_of_its_searcher(evolved: Ended) -> None:
