@@ -36,6 +36,8 @@ from nas.runs.versions import commit, hardware, versions
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
 CANDIDATES = "candidates.json"
+ALONE = "candidates"
+"""Folder with a run folder for each architecture that a search trains alone, until it is selected."""
 ALIGNMENT, HEALING = "alignment", "healing"
 """Folders of the stages before and after the training of a search."""
 NOT_COMPARED = {*FOLDER, *PROCESSES, *AMOUNT, *CODE, *LOGGING, "sweep.search", STORAGE}

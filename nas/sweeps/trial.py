@@ -22,8 +22,9 @@ from nas.errors import INTERRUPTED, UserError
 from nas.files.saving import CannotWrite
 from nas.jobs.errors import keep_traceback
 from nas.jobs.events import Report, Stepped
-from nas.runs.folder import CONFIG
+from nas.runs.folder import ALONE, CONFIG
 from nas.runs.metrics import Metrics, read_metrics
+from nas.searchers import HALVING
 from nas.sweeps.heartbeat import TAKEN_OVER, Heartbeat
 from nas.sweeps.objectives import Objective, diverged
 from nas.sweeps.queue import Attribute
@@ -85,14 +86,18 @@ class Watch(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         assert isinstance(trainer.logger, TensorBoardLogger)
         folder = Path(trainer.logger.save_dir).resolve()
-        self._trial.set_user_attr(Attribute.RUN, str(folder))
+        run = folder.parents[1] if folder.parent.name == ALONE else folder
+        self._trial.set_user_attr(Attribute.RUN, str(run))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         assert isinstance(module, TrainingModule)
+        assert isinstance(module.config, SearchConfig)
         step = trainer.global_step
         self._report(Stepped(self._number, step, int(trainer.max_steps), shown(module) if module.logs_at(step) else ""))
         if self._beat.stop:
             raise _Ended(State.STOPPED, self._beat.stop)
+        if module.diverged_at is not None and module.config.searcher.name == HALVING:
+            return  # only this architecture is dropped
         if module.diverged_at is not None:
             raise _Ended(State.FAILED, f"training diverged: the loss or a weight is not a finite number at step {step}")
         if trainer.should_stop:

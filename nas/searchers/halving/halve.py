@@ -25,7 +25,7 @@ from nas.files.saving import subfolder
 from nas.models.language_model import run_block
 from nas.report.units import number
 from nas.runs.candidate import Candidate
-from nas.runs.folder import CHECKPOINTS, Run
+from nas.runs.folder import ALONE, CHECKPOINTS, Run
 from nas.runs.history import SHARE, history
 from nas.runs.metrics import Searched
 from nas.runs.moving import move_into
@@ -38,9 +38,6 @@ from nas.supernet.architecture_logits import ROUNDING, TOLERANCE
 from nas.supernet.discretised import calibrate_routers
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
-
-FOLDER = "candidates"
-"""Folder in the run folder with a folder for each candidate."""
 
 
 class Halved(NamedTuple):
@@ -165,7 +162,7 @@ class _Halving:
         return tuple(option_name(own[option]) for own, option in zip(options, self._codes[one], strict=True))
 
     def _folder(self, one: int) -> Run:
-        return Run(self._run.path / FOLDER / f"{one + 1:03d}")
+        return Run(self._run.path / ALONE / f"{one + 1:03d}")
 
     def _train(self, one: int, step: int, name: str) -> bool:
         """Train a candidate to a step and measure it; return False if the user has stopped the training.
@@ -174,7 +171,7 @@ class _Halving:
         """
         module, folder = self._supernet.alone(self._codes[one]), self._folder(one)
         if launched().first:
-            subfolder(subfolder(self._run.path, FOLDER), folder.path.name)
+            subfolder(subfolder(self._run.path, ALONE), folder.path.name)
         finished = fit(module, folder, self._console, self._callbacks, step, name)
         if finished and launched().first:
             self._results.add(self._measured(one, module, step))

@@ -107,3 +107,9 @@ def test_pruners_that_cannot_work(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError) as refused:
         build_pruner(study(**options), "gradient")
     assert told in str(refused.value)
+
+
+def test_a_search_of_several_trainings_is_not_pruned() -> None:
+    assert type(build_pruner(study(pruner="auto", objectives=["quality"]), "halving")).__name__ == "NopPruner"
+    with pytest.raises(UserError, match=r"sweep.pruner=median compares trainings .* searcher=halving trains several"):
+        build_pruner(study(pruner="median"), "halving")

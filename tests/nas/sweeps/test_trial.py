@@ -96,3 +96,33 @@ def test_nothing_is_pruned_where_none_is_asked_for(tmp_path: Path, monkeypatch: 
     worse_from_the_third(monkeypatch)
     ended = nas("sweep", *SWEEP, "sweep.pruner=none", f"output={tmp_path}")
     assert [trial["state"] for trial in metrics(ended.run)["trials"]] == ["complete"] * 3
+
+
+def test_a_trial_of_several_trainings_outlives_one_that_diverges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_step = TrainingModule.training_step
+
+    def lost(self: TrainingModule, batch: Any, index: int) -> Tensor:
+        loss = training_step(self, batch, index)
+        if len(self.space.routed) == 2:
+            self.latest["loss"] = loss.detach() * float("nan")
+        return loss
+
+    monkeypatch.setattr(TrainingModule, "training_step", lost)
+    space = (
+        "+space=joint",
+        "space.operations=[linear,token_hybrid]",
+        "space.chunk_sizes=[8]",
+        "searcher=halving",
+        "model.layers=2",
+    )
+    sweep = [option for option in SWEEP if not option.startswith("+space")]
+    ended = nas("sweep", *space, *sweep, "searcher.batches=1", "budget=kv_bytes", "budget.context=64",
+                "budget.target=9e9", "~sweep.ranges.budget", "sweep.trials=1", f"output={tmp_path}")  # fmt: skip
+    assert ended.status == 0, ended.err
+    (trial,) = study(ended.run)
+    assert trial.state == TrialState.COMPLETE
+    run = Path(trial.user_attrs["run"])
+    assert (run / "rungs.json").exists(), "the run to resume is that of the search"
+    assert len(list((run / "candidates").iterdir())) == 3, "and the fourth is the answer"
