@@ -83,7 +83,7 @@ def test_an_installed_operation_is_trained_by_name(installed: Path, plugins: Plu
 def test_help_lists_an_installed_project(installed: Path) -> None:
     ended = started(installed, "nas.search", "--help")
     space = "one of: chunk_size, joint, layer_hybrid, theirs, token_hybrid"
-    for text in (space, "pairs, random, theirs", "text, theirs"):
+    for text in (space, "pairs, random, rule, theirs", "text, theirs"):
         assert text in ended.out
 
 
