@@ -93,6 +93,10 @@ class Space:
             raise ValueError(f"code {code} is not of {self.name}, whose layers have {self._counts()} options.")
         return self.sizes.with_layers([options[index] for index, options in zip(code, self.options, strict=True)])
 
+    def names(self, code: Code) -> tuple[str, ...]:
+        """Return the name of each layer's option in an architecture, see `option_name`."""
+        return tuple(option_name(options[index]) for options, index in zip(self.options, code, strict=True))
+
     def encode(self, architecture: Architecture) -> Code:
         """Return the code of an architecture; raise a ValueError if it is not of this space."""
         try:

@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
@@ -191,7 +190,7 @@ def _largest(space: Space) -> Architecture:
             own = replace(backbone, mixers=(backbone.mixers[index],), ropes=(backbone.ropes[index],))
         return parameters(replace(sizes, layers=(layer,), backbone=own))
 
-    largest = [max(options, key=partial(size, index)) for index, options in enumerate(space.options)]
+    largest = [max(options, key=functools.partial(size, index)) for index, options in enumerate(space.options)]
     return sizes.with_layers(largest)
 
 

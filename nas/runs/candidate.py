@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from nas.evaluation.metrics import merit
-from nas.search_spaces.space import Code, Space, option_name
+from nas.search_spaces.space import Code, Space
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class Candidate:
     @classmethod
     def named(cls, space: Space, code: Code, quality: float, loss: float, cost: float, seconds: float) -> Self:
         """Make the candidate of a code, with the names of its options."""
-        names = tuple(option_name(options[index]) for options, index in zip(space.options, code, strict=True))
-        return cls(code, names, quality, loss, cost, seconds)
+        return cls(code, space.names(code), quality, loss, cost, seconds)
 
     def score(self, measure: str, within: bool) -> float:
         """Return the merit (`nas.evaluation.metrics.merit`); minus infinity if not within the budget."""

@@ -13,12 +13,12 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -32,6 +32,8 @@ from nas.runs.options import AMOUNT, CODE, FOLDER, LOGGING, PROCESSES
 from nas.runs.paths import SPECIAL
 from nas.runs.secrets import STORAGE, masked_arguments, masked_config
 from nas.runs.versions import commit, hardware, versions
+
+T = TypeVar("T")
 
 CONFIG, ARCHITECTURE, WEIGHTS = "config.yaml", "architecture.json", "model.safetensors"
 METRICS, REPORT, CHECKPOINTS, TENSORBOARD = "metrics.json", "report.html", "checkpoints", "tensorboard"
@@ -137,16 +139,30 @@ class Run:
 
     def set_aside(self, step: int) -> None:
         """Move the results of a run to a folder of their step, since the run is trained for longer."""
-        for name in (
-            METRICS,
-            ARCHITECTURE,
-            WEIGHTS,
-            CANDIDATES,
-            REPORT,
-            HEALING,
-        ):  # the metrics say that the run is finished
+        results = (METRICS, ARCHITECTURE, WEIGHTS, CANDIDATES, REPORT, HEALING)
+        for name in results:  # first the metrics, which say that the run is finished
             if (self.path / name).exists():
                 os.replace(self.path / name, subfolder(self.path, f"step={step:09d}") / name)
+
+    def stored(self, name: str, read: Callable[[Any], T], remedy: str) -> T | None:
+        """Return what ``read`` makes of the content of a JSON file of the folder; None if there is no such file.
+
+        Args:
+            name: name of the file.
+            read: function from the content; a ValueError, TypeError or KeyError means that the file is damaged.
+            remedy: what deleting the file leads to, for the message: "to score its candidates again".
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path / name
+        checksums.require_intact(self.path, path)
+        if not path.exists():
+            return None
+        try:
+            return read(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is damaged; delete it {remedy}.") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder completely or not at all."""

@@ -1,12 +1,10 @@
 """The scored architectures of a search, each stored in the run folder at once, so that none is scored twice."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
-from nas.errors import UserError
-from nas.files.checksums import require_intact
 from nas.runs.candidate import Candidate
 from nas.runs.folder import CANDIDATES, Run
 from nas.search_spaces.space import Code, Space
@@ -41,14 +39,12 @@ class Candidates:
 
 
 def _read(run: Run, space: Space) -> list[Candidate]:
-    path = run.path / CANDIDATES
-    require_intact(run.path, path)
-    try:
+    def read(entries: Any) -> list[Candidate]:
         found = []
-        for entry in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
+        for entry in entries:
             given = {name: entry[name] for name in ("quality", "loss", "cost", "seconds")}
             figures = {name: math.nan if value is None else float(value) for name, value in given.items()}
             found.append(Candidate.named(space, space.encode(space.decode(tuple(entry["code"]))), **figures))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it to score its candidates again.") from error
-    return found
+        return found
+
+    return run.stored(CANDIDATES, read, "to score its candidates again") or []

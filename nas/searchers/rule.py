@@ -12,9 +12,9 @@ layers keep it as the budget allows.
   alignment.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -25,12 +25,10 @@ from nas.data import Batch, Scored
 from nas.data.seeding import stable_seed
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
-from nas.errors import UserError
-from nas.files.checksums import require_intact
 from nas.models.mixers import first_alone
 from nas.runs.decode import decode
 from nas.runs.folder import Run
-from nas.search_spaces.space import Code, Space, option_name
+from nas.search_spaces.space import Code, Space
 from nas.searchers.places import GREEDY, ORIGINAL, RANDOM, Places, evenly
 from nas.supernet.architecture_logits import ROUNDING, choices_of_layers
 from nas.training.module import TrainingModule
@@ -62,21 +60,15 @@ def _place(module: TrainingModule, run: Run, console: Console) -> Code:
         else:
             code = _by_count(module, config.searcher.rule, config.seed)
         run.write_json(PLACEMENT, {"code": code, "removed": removed})
-    names = ", ".join(option_name(own[option]) for own, option in zip(space.options, code, strict=True))
-    say(console, f"Placed by the rule {config.searcher.rule}: {names}")
+    say(console, f"Placed by the rule {config.searcher.rule}: {', '.join(space.names(code))}")
     return code
 
 
 def _kept(run: Run, space: Space) -> Code | None:
-    path = run.path / PLACEMENT
-    require_intact(run.path, path)
-    if not path.exists():
-        return None
-    try:
-        code: Code = decode(tuple[int, ...], json.loads(path.read_text(encoding="utf-8"))["code"], "code")
-        return space.encode(space.decode(code))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it to place the layers of this run again.") from error
+    def read(given: Any) -> Code:
+        return space.encode(space.decode(decode(tuple[int, ...], given["code"], "code")))
+
+    return run.stored(PLACEMENT, read, "to place the layers of this run again")
 
 
 def _places(module: TrainingModule) -> Places:

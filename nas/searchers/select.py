@@ -20,7 +20,7 @@ from nas.models.language_model import RunBlock, run_block
 from nas.runs.candidate import Candidate
 from nas.runs.folder import Run
 from nas.runs.metrics import Searched
-from nas.search_spaces.space import Code, option_name
+from nas.search_spaces.space import Code
 from nas.searchers import find_searcher
 from nas.searchers.candidates import Candidates
 from nas.searchers.cheapest import cheapest
@@ -115,9 +115,10 @@ class SelectInTime(lightning.Callback):
         selected = module.architecture_logits.selected
         if selected is None or selected.decided or module.progress < module.config.searcher.select_at:
             return
-        code, within = from_first(lambda: self._select(module))
-        module.settle(tuple(code), within)
-        names = ", ".join(option_name(own[option]) for own, option in zip(module.space.options, code, strict=True))
+        listed, within = from_first(lambda: self._select(module))
+        code = tuple(listed)
+        module.settle(code, within)
+        names = ", ".join(module.space.names(code))
         say(
             self._console,
             f"selected after step {module.global_step} of {trainer.max_steps}, to be trained alone: {names}",

@@ -18,6 +18,7 @@ from nas.pretrained.start import start_from_pretrained
 from nas.pretrained.stock import build_space
 from nas.pretrained.tokenizer import check_tokenizer
 from nas.results.finish import Outcome, finish
+from nas.runs.folder import Run
 from nas.runs.opening import opened
 from nas.runs.source import keep_source, source_of
 from nas.search_spaces.space import Space
@@ -60,8 +61,7 @@ def run_search(
         keep_latencies(module, run, console)
         start_from_pretrained(module.model, config.model, run, console)
         if not align(module.model, task, config, run, console):
-            say(console, f"Continue with: resume={run.path}")
-            return Outcome(run, module, None, INTERRUPTED)
+            return _stopped(run, module, console)
         selection = None
         if isinstance(config.searcher, RuleConfig):
             module = module.alone(place(module, run, console))
@@ -69,8 +69,7 @@ def run_search(
         elif isinstance(config.searcher, HalvingConfig):
             halved = halve(module, run, console, callbacks)
             if halved is None:
-                say(console, f"Continue with: resume={run.path}")
-                return Outcome(run, module, None, INTERRUPTED)
+                return _stopped(run, module, console)
             module, finished, selection = halved
         else:
             finished = fit(module, run, console, [SelectInTime(run, console), *callbacks])
@@ -78,10 +77,15 @@ def run_search(
             selection = select(module, run, console) if selects else None
         healing = heal(module, selection and selection.code, finished, run, console)
         if not healing.ended:
-            say(console, f"Continue with: resume={run.path}")
-            return Outcome(run, module, None, INTERRUPTED)
+            return _stopped(run, module, console)
         status, discretised = finish(module, run, console, finished, selection, hyperparameters, healing)
         return Outcome(run, module, discretised, status)
+
+
+def _stopped(run: Run, module: TrainingModule, console: Console) -> Outcome:
+    """Return the outcome of a search that the user has stopped before it had a result."""
+    say(console, f"Continue with: resume={run.path}")
+    return Outcome(run, module, None, INTERRUPTED)
 
 
 def space_of(config: SearchConfig, vocab_size: int) -> Space:

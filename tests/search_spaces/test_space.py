@@ -111,6 +111,12 @@ def test_options_are_named_by_mixer_and_chunk_size() -> None:
     ]
 
 
+def test_an_architecture_is_named_layer_by_layer() -> None:
+    made = space("joint")
+    code = tuple(len(options) - 1 for options in made.options)
+    assert made.names(code) == tuple(option_name(options[-1]) for options in made.options)
+
+
 def test_a_single_architecture_is_a_space_too() -> None:
     only = Space.of(small("softmax", "token_hybrid"))
     assert only.size == 1

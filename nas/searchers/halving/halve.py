@@ -29,7 +29,7 @@ from nas.runs.folder import ALONE, CHECKPOINTS, Run
 from nas.runs.history import SHARE, history
 from nas.runs.metrics import Searched
 from nas.runs.moving import move_into
-from nas.search_spaces.space import Code, option_name
+from nas.search_spaces.space import Code
 from nas.searchers.draws import Draws
 from nas.searchers.halving.results import Result, Results, best
 from nas.searchers.halving.rungs import Rung, rungs
@@ -155,11 +155,7 @@ class _Halving:
         return f"{quality.replace('_', ' ')} {', '.join(each)}"
 
     def _name(self, one: int) -> str:
-        return ", ".join(self._options(one))
-
-    def _options(self, one: int) -> tuple[str, ...]:
-        options = self._supernet.space.options
-        return tuple(option_name(own[option]) for own, option in zip(options, self._codes[one], strict=True))
+        return ", ".join(self._supernet.space.names(self._codes[one]))
 
     def _folder(self, one: int) -> Run:
         return Run(self._run.path / ALONE / f"{one + 1:03d}")
@@ -193,7 +189,7 @@ class _Halving:
         return Result(
             number=one,
             code=self._codes[one],
-            options=self._options(one),
+            options=self._supernet.space.names(self._codes[one]),
             step=step,
             merits={f: -math.inf if lost else merit(quality, each.quality, each.loss) for f, each in found.items()},
             quality=at_length.quality,

@@ -1,13 +1,11 @@
 """What the candidates of successive halving have shown at each rung, stored in the run folder as it is known."""
 
-import json
 import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from statistics import fmean
+from typing import Any
 
-from nas.errors import UserError
-from nas.files.checksums import require_intact
 from nas.runs.decode import decode
 from nas.runs.folder import Run
 from nas.search_spaces.space import Code
@@ -62,20 +60,15 @@ class Results:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        path = run.path / RUNGS
-        require_intact(run.path, path)
         self._found: dict[tuple[int, int], Result] = {}
         self.selected: int | None = None
         """Number of the selected candidate, whose training is that of the run from then on."""
-        if not path.exists():
-            return
-        try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-            self.selected = decode(int | None, given["selected"], "selected")
-            for one in decode(list[Result], given["results"], "results"):
-                self._found[one.number, one.step] = one
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{path} is damaged; delete it to compare the candidates of this run again.") from error
+        run.stored(RUNGS, self._read, "to compare the candidates of this run again")
+
+    def _read(self, given: Any) -> None:
+        self.selected = decode(int | None, given["selected"], "selected")
+        for one in decode(list[Result], given["results"], "results"):
+            self._found[one.number, one.step] = one
 
     @property
     def every(self) -> list[Result]:

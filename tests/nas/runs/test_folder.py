@@ -351,3 +351,20 @@ def test_a_command_of_an_environment_that_is_not_active(script: Path, monkeypatc
 def test_a_script_of_ones_own(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["my search.py", *OPTIONS])
     assert command_line() == f"python 'my search.py' {SHOWN}"
+
+
+def test_a_stored_file_is_read_checked_and_explained(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def read(given: Any) -> int:
+        return int(given["code"]) + 1
+
+    assert run.stored("own.json", read, "to begin again") is None
+    run.write_json("own.json", {"code": 2})
+    assert run.stored("own.json", read, "to begin again") == 3
+    run.write_json("own.json", {"other": 2})
+    with pytest.raises(UserError, match=r"own\.json is damaged; delete it to begin again\."):
+        run.stored("own.json", read, "to begin again")
+    (tmp_path / "own.json").write_text('{"code": 5}')
+    with pytest.raises(UserError, match="its checksum is not the one"):
+        run.stored("own.json", read, "to begin again")
