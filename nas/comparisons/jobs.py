@@ -109,12 +109,15 @@ class Jobs:
         return sum(1 + job.contender.retrained for job in self._added)
 
     def take(self) -> Job | None:
-        """Return the next training to run; None if no training is left or if the next ones depend on running ones."""
-        for job in self._known():
-            if job.name not in self._begun and job.name not in self.done:
-                self._begun.add(job.name)
-                return job
-        return None
+        """Return the next training to run; None if no training is left or if the next ones depend on running ones.
+
+        Searches come first: they take longest, and the trainings of their tuning depend on each other.
+        """
+        waiting = [job for job in self._known() if job.name not in self._begun and job.name not in self.done]
+        job = min(waiting, key=lambda job: not job.searches, default=None)
+        if job is not None:
+            self._begun.add(job.name)
+        return job
 
     def end(self, job: Job) -> None:
         """Record that a training has ended, as done if its run is finished, otherwise as failed."""

@@ -148,3 +148,13 @@ def test_the_options_of_a_training(tmp_path: Path) -> None:
     assert config.trainer.router_learning_rate == pytest.approx(0.06), "in proportion"
     assert (config.seed, config.resume, config.output) == (0, None, str(tmp_path))
     assert json.loads(Path(config.architecture).read_text()) == job.contender.architecture.to_dict()
+
+
+def test_searches_begin_first_since_they_take_longest(tmp_path: Path) -> None:
+    options = ("searched=[layer_hybrid]", "baselines=[softmax]", "learning_rates=[0.01,0.1]", "tuning_seeds=2")
+    jobs = made(tmp_path, *options)
+    taken = [job for _ in range(8) if (job := jobs.take())]
+    assert [(job.contender.name, job.seed) for job in taken] == [
+        *([("searched_layer_hybrid", 1000)] * 2 + [("searched_layer_hybrid", 1001)] * 2),
+        *([("softmax", 1000)] * 2 + [("softmax", 1001)] * 2),
+    ]
