@@ -91,13 +91,12 @@ def _print_plan(tasks: list[Task], rate: float) -> None:
 
 
 def _keep(task: Task, found: Comparison, results: Path) -> None:
-    """Copy the table of a comparison, its figures over lengths and the results of all trainings."""
+    """Copy the table of a comparison, its figures over lengths, and the results of all trainings to six digits."""
     folder = task.main.begun
     assert folder is not None
     (results / f"{task.name}.md").write_text((folder / MARKDOWN).read_text(encoding="utf-8"), encoding="utf-8")
-    (results / f"{task.name}.json").write_text(
-        json.dumps(found.to_dict(), separators=(",", ":")) + "\n", encoding="utf-8"
-    )
+    short = json.loads(json.dumps(found.to_dict()), parse_float=lambda text: float(f"{float(text):.6g}"))
+    (results / f"{task.name}.json").write_text(json.dumps(short, separators=(",", ":")) + "\n", encoding="utf-8")
     for figure in KEPT:
         if (folder / figure).exists():
             (results / f"{task.name}_{figure}").write_bytes((folder / figure).read_bytes())
