@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nas.kernels.arguments import num_chunks
-from nas.kernels.chunk_softmax_attention import decode, reference, triton_op
+from nas.kernels.chunk_softmax_attention import decode, reference, triton_op, window_decode
 from nas.kernels.chunk_softmax_attention.triton_forward import SHORT
 from nas.kernels.documents import chunks_of_documents
 from nas.kernels.machine import has_large_shared_memory
@@ -89,3 +89,19 @@ def chunk_softmax_attention_step(device: torch.device, K: int, V: int, chunk_siz
     draw = Draw()
     route = {"route": draw.route(1, num_chunks(length, chunk_size), 1)}
     yield Trial(_tokens(draw, length + 1, K, V) | route, by(decode.reference_step), by(decode.triton_step))
+
+
+def window_attention_step(device: torch.device, K: int, V: int, chunk_size: int) -> Iterator[Trial]:
+    """Yield one token with two heads of q for each of k and v, with a full ring of several splits and one with room."""
+
+    def by(step: Callable[..., Tensor], window: int) -> Function:
+        @torch.no_grad()
+        def run(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Tensor]:
+            cache = window_decode.window_cache_of_prefill(k[:, :-1], v[:, :-1], window=window)
+            return {"o": step(q[:, -1], k[:, -1], v[:, -1], cache, K**-0.5)}
+
+        return run
+
+    for window in (2 * TOKENS, 4 * TOKENS):
+        inputs = _tokens(Draw(), 3 * TOKENS, K, V, group=2)
+        yield Trial(inputs, *(by(x, window) for x in (window_decode.reference_step, window_decode.triton_step)))

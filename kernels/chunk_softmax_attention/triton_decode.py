@@ -5,6 +5,8 @@ are found through the page table one by one, so a tile of tokens may span pages.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -38,33 +40,68 @@ def step(
     scale: float,
 ) -> Tensor:
     """Compute a step of `nas.kernels.chunk_softmax_attention.decode`: update the pools and fill, return o [B, H, V]."""
-    batch, heads, key_dim = q.shape
-    cached_heads, value_dim = v.shape[1:]
-    group, chunk_size = keys.shape[1:3]
+    cached_heads, (group, chunk_size) = v.shape[1], keys.shape[1:3]
     q, k, v = (x.contiguous() for x in (q, k, v))
-    key_block, value_block = triton.next_power_of_2(key_dim), triton.next_power_of_2(value_dim)
-    tokens = min(64, TILE // max(key_block, value_block))
-    splits = num_splits(batch * heads, (table.shape[-1] + 1) * chunk_size)
-    partial = torch.empty(batch, heads, splits, value_dim, dtype=torch.float32, device=q.device)
-    lse = torch.empty(batch, heads, splits, dtype=torch.float32, device=q.device)
-    o = v.new_empty(batch, heads, value_dim)
-    merged = min(value_block, max(16, TILE // splits))
+    parts = split_lists(q, v, (table.shape[-1] + 1) * chunk_size)
     with on_device(q):
-        _attend[(batch * heads * splits,)](
-            *(q, k, v, keys, values, table, weight, kept, open_page, fill, partial, lse),
-            *(scale * LOG2_E, heads, group, table.shape[-1], splits),
-            K=key_dim,
-            V=value_dim,
-            BK=key_block,
-            BV=value_block,
+        _attend[(parts.lse.numel(),)](
+            *(q, k, v, keys, values, table, weight, kept, open_page, fill, parts.outputs, parts.lse),
+            *(scale * LOG2_E, q.shape[1], group, table.shape[-1], parts.splits),
             CHUNK=chunk_size,
-            BT=tokens,
-            SHARE=heads // cached_heads,
-            LEAST=max(1, LEAST_TOKENS // tokens),
+            SHARE=q.shape[1] // cached_heads,
+            LEAST=parts.least,
+            **parts.blocks,
             num_warps=4,
         )
-        _merge[(batch * heads, triton.cdiv(value_dim, merged))](
-            *(partial, lse, fill, o, heads), SPLITS=splits, CHUNK=chunk_size, V=value_dim, BV=merged, num_warps=4
+    return merge(parts, fill, chunk_size + 1, v)
+
+
+class Parts(NamedTuple):
+    """The splits of every list, which programs fill and `merge` reads."""
+
+    outputs: Tensor
+    """[B, H, splits, V] float32: output of each split alone."""
+    lse: Tensor
+    """[B, H, splits] float32: log-sum-exp of its scores, to base 2; -inf if it has no tokens."""
+    blocks: dict[str, int]
+    """Sizes of the kernel: K, V, and the powers of 2 that hold them, BK and BV, and the tokens of a tile, BT."""
+
+    @property
+    def splits(self) -> int:
+        return self.lse.shape[-1]
+
+    @property
+    def least(self) -> int:
+        """Fewest tiles of a split."""
+        return max(1, LEAST_TOKENS // self.blocks["BT"])
+
+
+def split_lists(q: Tensor, v: Tensor, longest: int) -> Parts:
+    """Return the splits for q [B, H, K] and v [B, G, V], with lists of at most ``longest`` tokens."""
+    batch, heads, key_dim = q.shape
+    value_dim, splits = v.shape[-1], num_splits(batch * heads, longest)
+    key_block, value_block = triton.next_power_of_2(key_dim), triton.next_power_of_2(value_dim)
+    tile = min(64, TILE // max(key_block, value_block))
+    return Parts(
+        torch.empty(batch, heads, splits, value_dim, dtype=torch.float32, device=q.device),
+        torch.empty(batch, heads, splits, dtype=torch.float32, device=q.device),
+        {"K": key_dim, "V": value_dim, "BK": key_block, "BV": value_block, "BT": tile},
+    )
+
+
+def merge(parts: Parts, count: Tensor, most: int, v: Tensor) -> Tensor:
+    """Merge the splits to o [B, H, V] in the dtype of v, and add the new token to the count of each sequence.
+
+    Args:
+        count: [B] tokens of each sequence, updated in place.
+        most: the largest count.
+    """
+    batch, heads, splits, value_dim = parts.outputs.shape
+    o = v.new_empty(batch, heads, value_dim)
+    columns = min(parts.blocks["BV"], max(16, TILE // splits))
+    with on_device(v):
+        _merge[(batch * heads, triton.cdiv(value_dim, columns))](
+            *(parts.outputs, parts.lse, count, o, heads), SPLITS=splits, MOST=most, V=value_dim, BV=columns, num_warps=4
         )
     return o
 
@@ -136,21 +173,28 @@ def _attend(
             values + row[:, None] * V + value_dims[None, :], mask=inside[:, None] & value_inside[None, :], other=0.0
         )
         s = tl.sum(k_tile.to(tl.float32) * q_row[None, :], 1) + tl.log2(route)
-        s = tl.where(inside, s, float("-inf"))
-        higher = tl.maximum(top, tl.max(s, 0))
-        p = tl.exp2(s - higher)
-        rescale = tl.exp2(top - higher)
-        total = total * rescale + tl.sum(p, 0)
-        acc = acc * rescale + tl.sum(p[:, None] * v_tile.to(tl.float32), 0)
-        top = higher
+        top, total, acc = absorb(tl.where(inside, s, float("-inf")), v_tile, top, total, acc)
     tl.store(lse + out, top + tl.log2(total))
     tl.store(partial + out * V + value_dims, acc / total, mask=value_inside)
 
 
 @triton.jit
+def absorb(s, v_tile, top, total, acc):
+    """Add a tile with scores s [BT] to base 2 and values [BT, BV] to a running softmax: its top, total and sum.
+
+    A tile without any token has scores of -inf alone.
+    """
+    higher = tl.maximum(top, tl.max(s, 0))
+    shift = tl.where(higher > float("-inf"), higher, 0.0)
+    p = tl.exp2(s - shift)
+    rescale = tl.exp2(top - shift)
+    return higher, total * rescale + tl.sum(p, 0), acc * rescale + tl.sum(p[:, None] * v_tile.to(tl.float32), 0)
+
+
+@triton.jit
 def _merge(
-    partial, lse, fill, o, H,
-    SPLITS: tl.constexpr, CHUNK: tl.constexpr, V: tl.constexpr, BV: tl.constexpr,
+    partial, lse, count, o, H,
+    SPLITS: tl.constexpr, MOST: tl.constexpr, V: tl.constexpr, BV: tl.constexpr,
 ):  # fmt: skip
     """Merge the splits for BV columns of one head's output; one program of a sequence counts the new token."""
     bh = tl.program_id(0).to(tl.int64)
@@ -162,5 +206,4 @@ def _merge(
     out = tl.sum(share[:, None] * parts, 0) / tl.sum(share, 0)
     tl.store(o + bh * V + columns, out.to(o.dtype.element_ty), mask=columns < V)
     if (bh % H == 0) & (tl.program_id(1) == 0):
-        filled = tl.load(fill + bh // H)
-        tl.store(fill + bh // H, tl.minimum(filled + 1, CHUNK + 1))
+        tl.store(count + bh // H, tl.minimum(tl.load(count + bh // H) + 1, MOST))

@@ -15,13 +15,15 @@ does not depend on the order of its keys, so a step reads the slots in memory or
 512
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from nas.kernels.arguments import (
     MAX_SIZE,
+    Impl,
+    check_choice,
     check_dtype,
     check_prefix,
     check_scale,
@@ -31,10 +33,11 @@ from nas.kernels.arguments import (
     compute_dtype,
     without_autocast,
 )
+from nas.kernels.triton_support import CHUNK_SIZES, choose
 
 
 class WindowCache(NamedTuple):
-    """State of decoding between tokens; its size does not depend on the number of tokens.
+    """State of decoding between tokens, contiguous; its size does not depend on the number of tokens.
 
     Steps update the tensors in place, so that a captured CUDA graph can be replayed.
     """
@@ -80,7 +83,7 @@ def window_cache_of_prefill(k: Tensor, v: Tensor, *, window: int, dtype: torch.d
 
 @torch.no_grad()
 def window_attention_step(
-    q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, *, scale: float | None = None
+    q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, *, scale: float | None = None, impl: Impl = "auto"
 ) -> tuple[Tensor, WindowCache]:
     """Attend with one token per sequence to the last ``window`` tokens; no gradients, no host synchronisation.
 
@@ -90,22 +93,34 @@ def window_attention_step(
         v: [B, G, V].
         cache: the cache before this token, updated in place.
         scale: factor on the scores; 1 / sqrt(K) by default.
+        impl: as for `chunk_softmax_attention`.
 
     Returns:
         o [B, H, V] in the dtype of v, and the cache after this token (the same buffers).
 
     Raises:
-        ValueError: a shape, dtype or device is not as above; the message names it.
+        ValueError: a shape, dtype, device or option is not as above; the message names it.
     """
+    check_choice("impl", impl, get_args(Impl))
     check_scale(scale)
     check_type("cache", cache, WindowCache)
     batch, heads, _, key_dim = cache.keys.shape
     check_token(q, k, v, cache.keys, cache.values, batch, heads)
-    return _step(q, k, v, cache, key_dim**-0.5 if scale is None else scale), cache
+    scale = key_dim**-0.5 if scale is None else scale
+    chunk_size = CHUNK_SIZES[0]  # a window does not depend on chunks
+    chosen = choose(impl, q, k, v, chunk_size, "chunk_softmax_attention.window_attention_step")
+    return (triton_step if chosen == "triton" else reference_step)(q, k, v, cache, scale), cache
+
+
+def triton_step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> Tensor:
+    """Compute a valid step by the Triton kernels."""
+    from nas.kernels.chunk_softmax_attention import triton_window_decode
+
+    return triton_window_decode.step(q, k, v, *cache, scale)
 
 
 @without_autocast
-def _step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> Tensor:
+def reference_step(q: Tensor, k: Tensor, v: Tensor, cache: WindowCache, scale: float) -> Tensor:
     """Write the token to its slot, then attend to all used slots."""
     dtype, window = compute_dtype(cache.keys.dtype), cache.window
     slot = (cache.seen % window)[:, None, None, None]

@@ -37,6 +37,7 @@ from nas.kernels.chunk_softmax_attention import (
     triton_own_chunks,
     triton_skipped,
     triton_window,
+    triton_window_decode,
 )
 from nas.kernels.delta_gates import triton_op as delta_gates
 from nas.kernels.gated_delta_rule import hopper, triton_launch, triton_op, triton_plan
@@ -210,6 +211,8 @@ def launch_others(case: Case) -> None:
     fill = empty(case.B, dtype=torch.int32)
     weight = empty(case.B, case.H, chunks)
     triton_decode.step(row, row, value, keys, values, table, weight, kept, kept, fill, 1.0)
+    rings = (empty(case.B, case.H, 512, dim, dtype=case.dtype) for dim in (case.K, case.V))
+    triton_window_decode.step(row, row, value, *rings, empty(case.B, dtype=torch.int64), 1.0)
 
     x = empty(case.B, case.T, channels, dtype=case.dtype)
     norm = empty(case.V)

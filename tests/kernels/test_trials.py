@@ -21,6 +21,7 @@ def failure(operation: str, dtype: torch.dtype, device: str = "cpu", **settings:
         ("gated_delta_rule.gated_delta_rule_step", {"K": 8, "V": 12, "chunk_size": 16, "group": 2}),
         ("gated_delta_rule.gated_delta_rule", {"K": 8, "V": 8, "chunk_size": 16, "routed": 1, "group": 2, "packed": 1}),
         ("chunk_softmax_attention.chunk_softmax_attention_step", {"K": 8, "V": 12, "chunk_size": 256}),
+        ("chunk_softmax_attention.window_attention_step", {"K": 8, "V": 12, "chunk_size": 16}),
         ("short_convolution.short_convolution", {"channels": 20, "size": 4, "packed": 1, "heads": 2}),
         ("short_convolution.short_convolution_step", {"channels": 20, "size": 4}),
         ("head_norms.head_norms", {"channels": 24, "linear_heads": 1, "softmax_heads": 2}),
@@ -71,6 +72,7 @@ def test_gpu_operations(dims: tuple[int, int], dtype: torch.dtype, chunk_size: i
                 assert failure(name, dtype, "cuda", **options) is None
     assert failure("gated_delta_rule.gated_delta_rule_step", dtype, "cuda", **given, group=1) is None
     assert failure("chunk_softmax_attention.chunk_softmax_attention_step", dtype, "cuda", **given) is None
+    assert failure("chunk_softmax_attention.window_attention_step", dtype, "cuda", **given) is None
     assert failure("chunk_softmax_attention.window_attention", dtype, "cuda", **given, group=1, packed=0) is None
 
 

@@ -320,11 +320,11 @@ def test_wrong_argument(options: dict[str, Any], parts: tuple[str, ...]) -> None
 # Decoding
 
 
-def decode(inputs: Inputs, cache: WindowCache, start: int = 0) -> tuple[Tensor, WindowCache]:
+def decode(inputs: Inputs, cache: WindowCache, start: int = 0, impl: Any = "auto") -> tuple[Tensor, WindowCache]:
     """Decode tokens ``start`` and later; returns o [B, T - start, H, V] and the cache."""
     outputs = []
     for t in range(start, inputs["q"].shape[1]):
-        o, cache = window_attention_step(*(inputs[name][:, t] for name in "qkv"), cache)
+        o, cache = window_attention_step(*(inputs[name][:, t] for name in "qkv"), cache, impl=impl)
         outputs.append(o)
     return torch.stack(outputs, dim=1), cache
 
@@ -359,6 +359,39 @@ def test_decoding_after_a_prefill(window: int, prefix: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(cache, stepped, strict=True))
     o, _ = decode(inputs, cache, start=prefix)
     assert (o - reference(**inputs, window=window)[:, prefix:]).abs().max() < 1e-12
+
+
+@on_cpu
+@pytest.mark.parametrize("window", [1, 7, 40])
+def test_triton_steps(window: int) -> None:
+    """The kernels write the same cache as the reference, from an empty one on."""
+    shape = Shape(T=18, chunk_size=16, B=2, H=2, K=12, V=20)
+    inputs = {name: x.detach() for name, x in inputs_of(shape).items()}
+    o, cache = decode(inputs, cache_for(shape, window, torch.float32), impl="triton")
+    exact = masked_softmax(**cast(inputs, torch.float64), window=window)
+    assert (o - exact).abs().max() < 2e-6
+    _, expected = decode(inputs, cache_for(shape, window, torch.float32), impl="reference")
+    assert all(torch.equal(a, b) for a, b in zip(cache, expected, strict=True))
+
+
+@on_cpu
+@pytest.mark.parametrize("length", [257, 258, 514, 600, 850])
+@pytest.mark.parametrize("window", [257, 600])
+def test_triton_steps_with_rings_in_splits(window: int, length: int) -> None:
+    """The last token comes after a prefill: the ring is full or not, and the slot written may be a tile of its own."""
+    check_last_step(length, window, torch.float32, "cpu", 2e-6)
+
+
+def check_last_step(length: int, window: int, dtype: torch.dtype, device: str, atol: float) -> None:
+    shape = Shape(T=length, chunk_size=16, B=2, H=2, K=8, V=16)
+    inputs = {name: x.detach().to(device) for name, x in inputs_of(shape, dtype).items()}
+    q = torch.randn(2, 4, 8).to(inputs["q"])  # two heads for each of k and v
+    cache = window_cache_of_prefill(inputs["k"][:, :-1], inputs["v"][:, :-1], window=window)
+    o, cache = window_attention_step(q, inputs["k"][:, -1], inputs["v"][:, -1], cache, impl="triton")
+    k, v = (inputs[name][:, -window:].double().repeat_interleave(2, dim=2) for name in "kv")
+    p = (torch.einsum("bhk,bthk->bht", q.double(), k) * 8**-0.5).softmax(-1)
+    assert (o - torch.einsum("bht,bthv->bhv", p, v)).abs().max() < atol
+    assert cache.seen.tolist() == [length, length]
 
 
 def test_bytes_are_bounded_by_the_window() -> None:
@@ -465,6 +498,14 @@ def test_gpu_runs_are_identical_but_for_dq_and_never_wait() -> None:
     operation = functools.partial(attention, window=512)
     assert_runs_are_identical(operation, inputs, cotangents, except_for=("q",))
     assert_never_waits(operation, inputs)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("length", [5, 257, 5000])
+@pytest.mark.parametrize("window", [1, 64, 257, 512, 4096])
+def test_gpu_steps(window: int, length: int, dtype: torch.dtype) -> None:
+    check_last_step(length, window, dtype, "cuda", 4 * max(torch.finfo(dtype).eps, 1e-6))
 
 
 @pytest.mark.gpu
