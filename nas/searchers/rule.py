@@ -32,7 +32,7 @@ from nas.search_spaces.space import Code, Space
 from nas.searchers.places import GREEDY, ORIGINAL, RANDOM, Places, evenly
 from nas.supernet.architecture_logits import ROUNDING, choices_of_layers
 from nas.training.module import TrainingModule
-from nas.training.step.distillation import Teacher
+from nas.training.step.distillation import Teacher, divergence
 
 PLACEMENT = "placement.json"
 """File with the placement, and for ``greedy`` with the removed layers and the divergence after each."""
@@ -116,11 +116,11 @@ def _greedily(module: TrainingModule, count: int, console: Console) -> tuple[Cod
     try:
         bar.start()
         while left and not _within(module, places.code(left)):
-            changes = {layer: _change(module, original, places.code(_without(left, layer)), batches) for layer in left}
-            least = min(changes, key=lambda layer: changes[layer])
+            without = [places.code(_without(left, layer)) for layer in left]
+            change, least = min(zip(_changes(module, original, without, batches), left, strict=True))
             left.remove(least)
-            removed.append((least, changes[least]))
-            bar.update(task, advance=1, figures=f"layer {least}: divergence {changes[least]:.4f}")
+            removed.append((least, change))
+            bar.update(task, advance=1, figures=f"layer {least}: divergence {change:.4f}")
     finally:
         bar.stop()
         module.to(home)
@@ -132,16 +132,20 @@ def _without(layers: Sequence[int], layer: int) -> list[int]:
 
 
 @torch.no_grad()
-def _change(module: TrainingModule, original: Teacher, code: Code, batches: Sequence[Batch]) -> float:
-    """Return the mean divergence of the predictions of an architecture from those of the original, in nats."""
-    choices, device, total, number = choices_of_layers(code), next(module.model.parameters()).device, 0.0, 0
+def _changes(module: TrainingModule, original: Teacher, codes: Sequence[Code], batches: Sequence[Batch]) -> list[float]:
+    """Return the mean divergence of the predictions of each architecture from those of the original, in nats."""
+    every, totals, number = [choices_of_layers(code) for code in codes], [0.0] * len(codes), 0
+    device = next(module.model.parameters()).device
     with module.autocast():
         for batch in batches:
             scored = _on(batch.scored(), device)
-            made = module.model(scored.tokens, first_alone, scored.places, choices, documents=scored.documents)
-            each = original.divergence(made.logits.flatten(0, -2), scored)
-            total, number = total + each.double().sum().item(), number + each.numel()
-    return total / number
+            taught = original.logits(scored)
+            for index, choices in enumerate(every):
+                made = module.model(scored.tokens, first_alone, scored.places, choices, documents=scored.documents)
+                each = divergence(made.logits.flatten(0, -2), taught)
+                totals[index] += each.double().sum().item()
+            number += len(taught)
+    return [total / number for total in totals]
 
 
 def _on(batch: Scored, device: torch.device) -> Scored:

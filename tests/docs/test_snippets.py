@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from nas.cli.composing import compose_search
-from nas.config import SearchConfig
+from nas.config import RuleConfig, SearchConfig
 from nas.options.training import EvolutionConfig
 from tests.docs.snippets import ROOT, Block, Command, blocks, command_of, documents
 from tests.nas.commands import MODEL, SMALL, Ended, composed, nas
@@ -134,7 +134,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def _of_few_candidates(compose: Callable[..., SearchConfig]) -> Callable[..., SearchConfig]:
-    """Compose searches of a comparison, of which those by evolution score as few candidates as `EVOLUTION` says."""
+    """Compose searches of a comparison: evolution scores as few candidates as `EVOLUTION` says, a rule one batch."""
 
     def composed_small(*given: Any, **common: Any) -> SearchConfig:
         search = compose(*given, **common)
@@ -142,6 +142,8 @@ def _of_few_candidates(compose: Callable[..., SearchConfig]) -> Callable[..., Se
             for option in EVOLUTION:
                 name, _, value = option.removeprefix("searcher.").partition("=")
                 setattr(search.searcher, name, int(value))
+        elif isinstance(search.searcher, RuleConfig):
+            search.searcher.batches = 1
         return search
 
     return composed_small

@@ -53,9 +53,13 @@ class Teacher(nn.Module):
             logits: [n, vocab] logits of the student.
             batch: tokens and scored places.
         """
-        with torch.no_grad():
-            made = self.model(batch.tokens, self._policy, batch.places, self._layer_choices, documents=batch.documents)
-        return divergence(logits, made.logits.flatten(0, -2))
+        return divergence(logits, self.logits(batch))
+
+    @torch.no_grad()
+    def logits(self, batch: Scored) -> Tensor:
+        """Return the logits [n, vocab] of each scored token."""
+        made = self.model(batch.tokens, self._policy, batch.places, self._layer_choices, documents=batch.documents)
+        return made.logits.flatten(0, -2)
 
 
 def divergence(logits: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
