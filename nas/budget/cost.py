@@ -67,6 +67,18 @@ def training_flops_per_token(architecture: Architecture, shares: Mapping[int, fl
     )  # linear in the context, so the mean is the cost at half the length
 
 
+def over_lengths(each: Callable[[int], float], length: int, longer: float, factor: int) -> float:
+    """Return the mean of a figure over the tokens of a training whose sequences become longer.
+
+    Args:
+        each: the figure as a function of the length of the sequences.
+        length: tokens of a sequence at first.
+        longer: fraction of all tokens that are in longer sequences.
+        factor: how many times longer these are.
+    """
+    return (1 - longer) * each(length) + longer * each(length * factor)
+
+
 def search_flops_per_token(space: Space, computed: Callable[[int], int], share: float, length: int) -> float:
     """Return the training FLOPs of a token in a search, averaged over sequences of ``length``.
 

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from functools import partial
 from statistics import fmean
 
-from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, search_flops_per_token, training_flops_per_token
+from nas.budget.cost import (
+    CONTEXTS,
+    flops_per_token,
+    kv_bytes,
+    over_lengths,
+    search_flops_per_token,
+    training_flops_per_token,
+)
 from nas.comparisons.contenders import Contender
 from nas.comparisons.convergence import late_gain
 from nas.comparisons.jobs import Job, Jobs
@@ -142,6 +149,5 @@ def _training_flops(
         supernet = search_flops_per_token(contender.space, computed, 1.0 if mean is None else mean, length)
         return part * supernet + (1 - part) * alone if part < 1 else supernet
 
-    longer = 1 - config.trainer.longer_from
-    mixed = (1 - longer) * each(length) + longer * each(length * config.trainer.longer) if longer else each(length)
-    return metrics.training_tokens * mixed
+    trainer = config.trainer
+    return metrics.training_tokens * over_lengths(each, length, 1 - trainer.longer_from, trainer.longer)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import lightning
 from rich.console import Console
 
-from nas.budget.cost import training_flops_per_token
+from nas.budget.cost import over_lengths, training_flops_per_token
 from nas.config import HalvingConfig, SearchConfig
 from nas.console import say
 from nas.data.batch import selection_of
@@ -253,4 +253,4 @@ def _training_flops(module: TrainingModule, folder: Run) -> float:
     done = module.global_step / trainer.steps
     longer = max(0.0, done - trainer.longer_from) / done if done else 0.0
     each = partial(training_flops_per_token, module.space.sizes, shares)
-    return module.tokens * ((1 - longer) * each(length) + longer * each(length * trainer.longer))
+    return module.tokens * over_lengths(each, length, longer, trainer.longer)
