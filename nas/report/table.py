@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nas.report.units import value_of
+
 
 class Interval(NamedTuple):
     """An interval in a cell: start, length and middle, in percent of the column's range."""
@@ -70,15 +72,7 @@ def table_of(rows: Sequence[Mapping[str, str]], ahead: bool) -> Table | None:
 
 def _cells(row: Mapping[str, str], ahead: bool) -> list[Cell]:
     name, *others = row.values()
-    return [Cell(name, ahead=ahead), *(Cell(text, _figure(text), ahead=ahead) for text in others)]
-
-
-def _figure(text: str) -> float | None:
-    """Return the number in a text; None if the text is not a number."""
-    try:
-        return float(text.replace(",", "").replace("\N{MINUS SIGN}", "-"))
-    except ValueError:
-        return None
+    return [Cell(name, ahead=ahead), *(Cell(text, value_of(text), ahead=ahead) for text in others)]
 
 
 def intervals(ends: Sequence[tuple[float, float, float]]) -> list[Interval | None]:

@@ -6,6 +6,8 @@ from itertools import groupby
 
 MISSING = "-"
 PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z")
+SIZES = (" B", " KiB", " MiB", " GiB", " TiB")
+DURATIONS = ((" s", 1.0), (" ms", 1e-3), (" µs", 1e-6))
 
 
 def count(value: float) -> str:
@@ -15,16 +17,16 @@ def count(value: float) -> str:
 
 def size(bytes_: float) -> str:
     """Return a size with three digits and a binary unit: 1,572,864 is "1.50 MiB"."""
-    return _prefixed(bytes_, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+    return _prefixed(bytes_, 1024, SIZES)
 
 
 def duration(seconds: float | None) -> str:
     """Return a duration with three digits in s, ms, µs or ns; a dash for None and nan."""
     if seconds is None:
         return MISSING
-    for unit, length in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+    for unit, length in DURATIONS:
         if seconds >= length:
-            return f"{_three_digits(seconds / length)} {unit}"
+            return _three_digits(seconds / length) + unit
     return MISSING if math.isnan(seconds) else f"{_three_digits(seconds / 1e-9)} ns"
 
 
@@ -89,6 +91,21 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
     rule = "| " + " | ".join("-" * widths[column] for column in columns) + " |"
     return "\n".join([line({column: column for column in columns}), rule, *map(line, rows)]) + "\n"
+
+
+def value_of(text: str) -> float | None:
+    """Return the number that a text shows, in bytes or seconds if it has such a unit; None if it shows none.
+
+    >>> value_of("1.50 MiB"), value_of("12.3 M"), value_of("2.00 ms"), value_of("-0.5"), value_of("linear")
+    (1572864.0, 12300000.0, 0.002, -0.5, None)
+    """
+    units = {unit: 1024.0**place for place, unit in enumerate(SIZES)} | dict(DURATIONS) | {" ns": 1e-9}
+    units |= {unit: 1000.0**place for place, unit in enumerate(PREFIXES)}
+    shown, space, unit = text.replace(",", "").replace("\N{MINUS SIGN}", "-").partition(" ")
+    try:
+        return float(shown) * units[space + unit]
+    except (KeyError, ValueError):
+        return None
 
 
 def number(value: float | None) -> str:

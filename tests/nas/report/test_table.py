@@ -15,6 +15,12 @@ def test_a_column_is_of_numbers_where_any_of_its_texts_is_one() -> None:
     assert table_of([], ahead=True) is None
 
 
+def test_sizes_sort_by_their_bytes() -> None:
+    table = table_of([{"model": "a", "cache": "7.39 MiB"}, {"model": "b", "cache": "256 KiB"}], ahead=False)
+    assert table is not None
+    assert [row.cells[1].value for row in table.rows] == [7.39 * 2**20, 2**18]
+
+
 def test_the_first_row_is_bold_only_if_it_is_ahead() -> None:
     for ahead in (True, False):
         table = table_of([{"model": "a", "recall": "0.5"}, {"model": "b", "recall": "0.4"}], ahead)
