@@ -57,6 +57,9 @@ def test_the_model_gets_nearer_to_the_original(folder: Path, tmp_path: Path) -> 
         assert logged[-1][name] < 0.8 * logged[0][name]
     metrics = json.loads((ended.run / "metrics.json").read_text())
     assert (metrics["learnt"], metrics["original"]) == ("healed model", "original")
+    assert metrics["stages"].keys() == {HEALING}, "it has no alignment"
+    assert metrics["stages"][HEALING]["tokens"] == 16384, "of 40 batches of 8 sequences of 32 to 64 tokens"
+    assert metrics["stages"][HEALING]["seconds"] > 0
     names = list(metrics["routings"])
     assert (names[0], names[-2:]) == ("healed model", ["found architecture", "original"])
     assert "most expensive" in names
@@ -86,6 +89,10 @@ def test_a_stopped_healing_ends_as_an_uninterrupted_one(
     for name in ("model.safetensors", "architecture.json"):
         assert (whole.run / name).read_bytes() == (stopped.run / name).read_bytes()
     assert [row["step"] for row in history(Run(stopped.run / HEALING))] == [1, 2, 3, 4]
+    tokens = [
+        json.loads((run / "metrics.json").read_text())["stages"][HEALING]["tokens"] for run in (whole.run, stopped.run)
+    ]
+    assert tokens[0] == tokens[1] > 0
 
 
 def test_a_finished_healing_is_not_repeated_unless_the_search_goes_on(
