@@ -70,7 +70,8 @@ def write(study: Study, results: Path) -> str:
     context, verdict = study.config["context"], report(found)
     results.mkdir(parents=True, exist_ok=True)
     machines = sorted({one.machine for one in found if one.machine})
-    text = f"{verdict}\n{markdown(_rows(found, teachers, context))}\n{LETTERS} Timed on: {'; '.join(machines) or MISSING}.\n"
+    timed = f"{LETTERS} Timed on: {'; '.join(machines) or MISSING}."
+    text = f"{verdict}\n{markdown(_rows(found, teachers, context))}\n{timed}\n"
     (results / TABLE).write_text(text, encoding="utf-8")
     data = {"context": context, "results": [asdict(one) for one in found], "teachers": teachers}
     (results / DATA).write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -11,9 +11,10 @@ from typing import Any, TextIO
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from experiments import runs
 from experiments.pretrained.gemma import missing
 from experiments.pretrained.measure import MEASURED
-from experiments.runs import execute, newest_finished, run_all
+from experiments.runs import newest_finished, run_all
 from nas.budget.cost import kv_bytes
 from nas.config import CONF, SearchConfig, register
 from nas.data.shards.folder import RECORD
@@ -175,7 +176,7 @@ def _run(
     log: TextIO | None = None,
 ) -> None:
     print("$ python -m", *command, flush=True, file=log)
-    execute([sys.executable, "-m", *command], environment, log, deadline)
+    runs.execute([sys.executable, "-m", *command], environment, log, deadline)
 
 
 def delete_weights(run: Path) -> None:
