@@ -2,7 +2,7 @@
 
     python -m experiments.pretrained.llama tokens/llama outputs/pretrained/models/llama --minutes 4
 
-By default it has 29.5 million parameters with a vocabulary of 8192. Neither the model nor the loop uses this toolkit;
+By default it has 30.4 million parameters with a vocabulary of 8192. Neither the model nor the loop uses this toolkit;
 tokens are read from the shards of a folder of `nas.prepare`. The learning rate follows the clock or the steps,
 whichever is further, so that the training ends as planned on any machine. The last part of the training has sequences
 of the whole context. It is short, and therefore not resumable: run again, it begins anew. The folder has
@@ -140,9 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, help="end after so many minutes")
     parser.add_argument("--steps", type=int, help="end after so many steps, or earlier by --minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and data (default: 0)")
-    parser.add_argument("--layers", type=int, default=9, help="layers (default: 9)")
+    parser.add_argument("--layers", type=int, default=10, help="layers (default: 10)")
     parser.add_argument("--width", type=int, default=512, help="width (default: 512)")
-    parser.add_argument("--mlp-width", type=int, default=1408, help="width of the MLP (default: 1408)")
+    parser.add_argument("--mlp-width", type=int, default=1280, help="width of the MLP (default: 1280)")
     parser.add_argument("--heads", type=int, default=8, help="heads of queries (default: 8)")
     parser.add_argument("--key-heads", type=int, default=2, help="heads of keys and values (default: 2)")
     parser.add_argument("--length", type=int, default=1024, help="tokens of a sequence (default: 1024)")

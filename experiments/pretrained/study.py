@@ -81,7 +81,7 @@ class Study:
         for budget in self.config["fractions"]:
             for seed in self.config["seeds"]:
                 for model, own in self.config["models"].items():
-                    for contender in own["contenders"]:
+                    for contender in own["contenders"][budget]:
                         folder = self.output / model / budget / f"{contender}_{seed}"
                         yield Job(model, budget, contender, seed, folder)
 

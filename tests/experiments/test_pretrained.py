@@ -76,10 +76,11 @@ def test_a_plan_lists_what_is_left_the_target_first(
 
 def test_every_contender_and_budget_of_the_config_is_known() -> None:
     for own in CONFIG["models"].values():
-        assert set(own["contenders"]) <= CONFIG["contenders"].keys()
+        assert own["contenders"].keys() == CONFIG["fractions"].keys()
+        assert {name for names in own["contenders"].values() for name in names} <= CONFIG["contenders"].keys()
     jobs = list(Study(CONFIG, Path("out")).jobs())
-    assert len(jobs) == len({job.folder for job in jobs}) == 3 * 2 * (6 + 7)
-    assert {job.budget for job in jobs[:26]} == {"quarter"}
+    assert len(jobs) == len({job.folder for job in jobs}) == 2 * (3 * 6 + 4 + 6 + 3)
+    assert {job.budget for job in jobs[: 2 * (6 + 4)]} == {"quarter"}
 
 
 def test_the_rule_needs_every_part() -> None:
