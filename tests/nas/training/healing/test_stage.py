@@ -13,10 +13,11 @@ from torch import Tensor
 
 from nas.runs import checkpoints
 from nas.runs.folder import HEALING, REPORT, Run
-from nas.runs.history import history
+from nas.runs.history import ORIGINAL, history
 from nas.training.batches import Given
 from nas.training.healing.module import HealingModule
 from tests.nas.commands import nas
+from tests.nas.distributed.several import searched, torchrun
 from tests.nas.pretrained.written import GEMMA, write_model
 from tests.nas.training.alignment.searches import SMALL, SPACE
 
@@ -145,3 +146,19 @@ def test_a_healing_needs_the_original(folder: Path, tmp_path: Path, monkeypatch:
     assert resumed.status == 1
     assert f"model.path={own}" in resumed.err
     assert resumed.err.count("\n") == 1
+
+
+def test_two_processes_heal_as_one(folder: Path, tmp_path: Path) -> None:
+    options = ("heal.steps=4", "heal.learning_rate=0.003", "heal.hidden=0")
+    both = torchrun(tmp_path / "logs", "-m", "nas.search", *search(folder, tmp_path / "two", *options))
+    assert both.ended.status == 0, both.ended.err
+    assert both.ended.out.count("Healed: ") == 1
+    alone = nas("search", *search(folder, tmp_path / "one", *options))
+    assert alone.status == 0, alone.err
+    runs = [searched(tmp_path / "two"), alone.run]
+    tokens = [json.loads((run / "metrics.json").read_text())["stages"][HEALING]["tokens"] for run in runs]
+    assert tokens[0] == tokens[1] > 0
+    logged = [torch.tensor([row[ORIGINAL] for row in history(Run(run / HEALING))]) for run in runs]
+    torch.testing.assert_close(*logged, rtol=2e-3, atol=1e-6)
+    assert len(logged[0]) == 4
+    assert logged[0].max() > 1.5 * logged[0].min(), "steps on half of the batches would lead elsewhere"
