@@ -203,6 +203,7 @@ def run_all(
     workers: int,
     environment: Mapping[str, str] | None = None,
     deadline: float | None = None,
+    then: Callable[[Path, Mapping[str, str], TextIO], None] | None = None,
 ) -> dict[Path, MadeRun]:
     """Run `run_once` for many folders, several at a time; each command's output goes to log.txt in its folder.
 
@@ -213,6 +214,7 @@ def run_all(
         workers: number of simultaneous runs.
         environment: environment variables of the commands.
         deadline: see `execute`.
+        then: called after each run with its folder, its environment and its log; its errors are those of the run.
 
     Raises:
         RunsFailed: some runs failed; raised after the last run.
@@ -226,9 +228,13 @@ def run_all(
     def one(folder: Path) -> MadeRun | None:
         folder.mkdir(parents=True, exist_ok=True)
         number = free.get()
+        own = {**(environment or {}), **gpu_of(number)}
         with (folder / "log.txt").open("a", encoding="utf-8") as log:
             try:
-                return run_once(folder, commands[folder], {**(environment or {}), **gpu_of(number)}, log, deadline)
+                made = run_once(folder, commands[folder], own, log, deadline)
+                if then is not None:
+                    then(folder, own, log)
+                return made
             except subprocess.CalledProcessError:
                 return None
             except DeadlinePassed:

@@ -27,6 +27,7 @@ from nas.supernet.discretised import Discretised, Validation, discretise
 from nas.training.healing.stage import NOT_HEALED, Healing
 from nas.training.loggers import finish as finish_loggers
 from nas.training.module import TrainingModule
+from nas.training.stages.fit import efforts
 
 
 class Measured(NamedTuple):
@@ -126,6 +127,7 @@ def _measured(
         started,
         original.row,
         (*_divergence(healing, module.config), *original.notes),
+        efforts(run),
     )
     return Measured(discretised, metrics, routing_map(discretised.model, task, discretised.policy, with_readers=True))
 

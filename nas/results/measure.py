@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nas.budget.cost import CONTEXTS, flops_per_token, kv_bytes, training_flops_per_token
 from nas.config import BudgetConfig, RunConfig
@@ -17,7 +17,7 @@ from nas.results.failure import failure, sentence_of
 from nas.results.notes import notes
 from nas.results.training_record import TrainingRecord
 from nas.results.verdict import verdict
-from nas.runs.metrics import BudgetUse, Choice, Cost, Failure, Metrics, RetrievingLayer, Row, Searched
+from nas.runs.metrics import BudgetUse, Choice, Cost, Effort, Failure, Metrics, RetrievingLayer, Row, Searched
 from nas.search_spaces.space import option_name
 from nas.supernet.discretised import Discretised
 
@@ -32,6 +32,7 @@ def measure(
     started: float,
     original: Row | None = None,
     further: Sequence[str] = (),
+    stages: Mapping[str, Effort] | None = None,
 ) -> Metrics:
     """Return all final figures of a run.
 
@@ -45,6 +46,7 @@ def measure(
         started: value of `time.monotonic` when the evaluation began.
         original: row of the pretrained model that the search started from; None without one.
         further: notes on the healing and the original.
+        stages: time and tokens of the alignment and the healing, by name.
     """
     budget = budget_use(discretised, config.budget, training.steps)
     learns = config.relaxation.name not in UNLEARNT
@@ -72,6 +74,7 @@ def measure(
         ahead=ahead,
         notes=(*notes(discretised, budget, training, learns, searched, failed is not None), *further),
         failure=failed,
+        stages=dict(stages or {}),
         evaluation_seconds=time.monotonic() - started,
     )
 

@@ -200,6 +200,14 @@ class Failure:
     dropped_layers: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Effort:
+    """The wall time in seconds and the number of training tokens of a stage of a run."""
+
+    seconds: float
+    tokens: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """The final figures of a run.
@@ -207,8 +215,10 @@ class Metrics:
     Attributes:
         finished: whether training reached its last step.
         step: step at which training ended.
-        training_seconds: wall time of training.
-        training_tokens: number of training tokens.
+        training_seconds: wall time of training, without the stages before and after it.
+        training_tokens: number of training tokens, without these stages.
+        stages: time and tokens of the alignment and the healing, by name; empty without them, and in files of earlier
+            versions.
         tokens_per_second: throughput; None if it was not measured.
         flops_share: share of the GPU's peak FLOPs, in [0, 1]; None if the peak is not known.
         quality: name of the figure of merit.
@@ -249,6 +259,7 @@ class Metrics:
     ahead: bool = False
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
+    stages: dict[str, Effort] = field(default_factory=dict)
     evaluation_seconds: float
 
     @property

@@ -9,6 +9,7 @@ import lightning
 from nas.data import Scored
 from nas.training.batches import Given
 from nas.training.module import TrainingModule
+from nas.training.stages.module import StageModule
 
 
 class Throughput(lightning.Callback):
@@ -41,7 +42,7 @@ class Throughput(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Given, index: int
     ) -> None:
-        assert isinstance(module, TrainingModule)
+        assert isinstance(module, TrainingModule | StageModule)
         micro = [batch] if isinstance(batch, Scored) else batch.batches
         self.tokens += sum(one.tokens.numel() for one in micro) * trainer.world_size
         if module.logs_at(trainer.global_step):

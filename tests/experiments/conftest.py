@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -27,12 +28,16 @@ class InOrder:
 
 @pytest.fixture
 def runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a study's ``python -m nas.<command>`` in this process, which saves the import time of a new one."""
+    """Run a study's ``python -m nas.<command>`` or own scripts in this process, which saves the time of imports."""
     start = subprocess.run
 
     def run(command: list[str], **options: Any) -> Any:
         if command[:2] != [sys.executable, "-m"]:
             return start(command, **options)
+        if not command[2].startswith("nas."):
+            if status := import_module(command[2]).main(command[3:]):
+                raise subprocess.CalledProcessError(status, command)
+            return subprocess.CompletedProcess(command, 0)
         ended = nas(command[2].removeprefix("nas."), *command[3:])
         if ended.status:
             raise subprocess.CalledProcessError(ended.status, command, ended.out, ended.err)

@@ -1,4 +1,8 @@
-"""The vocabulary of a tokenizer that encodes bytes without loss: bytes themselves, or byte-level BPE."""
+"""The vocabulary of a tokenizer that encodes bytes without loss.
+
+Tokens are bytes themselves, byte-level BPE as of GPT-2 or Llama 3, or BPE with byte fallback as of Gemma: there a
+character without a token becomes the tokens of its UTF-8 bytes, and ``▁`` stands for a space.
+"""
 
 import re
 from collections.abc import Sequence
@@ -25,6 +29,11 @@ END = "<|endoftext|>"
 
 ENDS = (END, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "<|end▁of▁sentence|>")
 """Names under which the end token of a tokenizer is looked for."""
+
+FALLBACK = re.compile("<0x([0-9A-F]{2})>")
+"""Matches the name of the token of a byte, in BPE with byte fallback."""
+SPACE = "▁"
+"""Character that stands for a space in the names of such tokens. In a text it comes back as a space."""
 
 INVALID = re.compile("([\udc80-\udcff]+)")
 """Matches bytes that are not UTF-8, in a text that was decoded with the error handler surrogateescape."""
@@ -65,7 +74,8 @@ class Vocabulary:
 
         Args:
             path: the file; it is read as JSON, and nothing in it is executed.
-            end: name or id of the end token; None for the first of `ENDS` that is a token.
+            end: name or id of the end token; None for the first of `ENDS` that is a special token, or
+                else a token.
             option: option of the end token, for messages.
 
         Raises:
@@ -75,13 +85,14 @@ class Vocabulary:
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         added: dict[int, Any] = tokenizer.get_added_tokens_decoder()
         pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
-        alphabet = byte_alphabet()
+        falls_back, alphabet = bool(getattr(tokenizer.model, "byte_fallback", False)), byte_alphabet()
         for name, token in vocabulary.items():
-            pieces[token] = _bytes_of(name, alphabet)
+            pieces[token] = _bytes_with_fallback(name) if falls_back else _bytes_of(name, alphabet)
         for token, extra in added.items():
-            pieces[token] = b"" if extra.special else extra.content.encode()
+            if extra.special or not falls_back:
+                pieces[token] = b"" if extra.special else extra.content.encode()
         special = {token: str(extra.content) for token, extra in added.items() if extra.special}
-        made = cls(pieces, special, _end_of(path, vocabulary, end, option), tokenizer)
+        made = cls(pieces, special, _end_of(path, vocabulary, special, end, option), tokenizer)
         made._check(path)
         return made
 
@@ -166,7 +177,7 @@ class Vocabulary:
             found = f"only {len(every)} of 256 bytes are tokens" if len(every) < 256 else "a text is decoded to another"
             raise UserError(
                 f"{path} is a tokenizer that does not encode bytes without loss: {found}; give byte-level BPE, as of "
-                "GPT-2 or Llama 3, or train one."
+                "GPT-2 or Llama 3, or BPE with byte fallback, as of Gemma, or train one."
             )
 
 
@@ -222,13 +233,21 @@ def _bytes_of(name: str, alphabet: dict[str, int]) -> bytes:
     return bytes(value for value in values if value is not None) if None not in values else name.encode()
 
 
-def _end_of(path: Path, vocabulary: dict[str, int], end: str | int | None, option: str) -> int:
+def _bytes_with_fallback(name: str) -> bytes:
+    """Return the bytes of a token of BPE with byte fallback."""
+    byte = FALLBACK.fullmatch(name)
+    return bytes([int(byte[1], 16)]) if byte else name.replace(SPACE, " ").encode()
+
+
+def _end_of(path: Path, vocabulary: dict[str, int], special: dict[int, str], end: str | int | None, option: str) -> int:
+    """Return the id of the end token. Of the usual names that of a special token comes first: Gemma has a tag </s>."""
     if isinstance(end, int):
         if end not in vocabulary.values():
             raise UserError(f"{path} has no token {end}, which is to end documents; give the tokenizer of the tokens.")
         return end
-    found = next((vocabulary[name] for name in (ENDS if end is None else (end,)) if name in vocabulary), None)
-    if found is None:
+    names = [name for name in (ENDS if end is None else (end,)) if name in vocabulary]
+    names.sort(key=lambda name: vocabulary[name] not in special)
+    if not names:
         wanted = f"no token {end}" if end is not None else f"none of the tokens {', '.join(ENDS)}"
         raise UserError(f"{path} has {wanted}, which is to end documents; give {option} of a token.")
-    return found
+    return vocabulary[names[0]]

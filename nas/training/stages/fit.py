@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.callbacks import Timer
 from rich.console import Console
 from torch.nn import Parameter
 
@@ -15,12 +16,17 @@ from nas.distributed.rendezvous import from_first
 from nas.files.saving import subfolder
 from nas.models.language_model import LanguageModel
 from nas.runs import checkpoints
-from nas.runs.folder import CHECKPOINTS, TENSORBOARD, Run
+from nas.runs.decode import decode
+from nas.runs.folder import ALIGNMENT, CHECKPOINTS, HEALING, TENSORBOARD, Run
+from nas.runs.metrics import Effort
 from nas.training.callbacks import Checkpoints, ProgressBar, StopOnSignal, log
 from nas.training.fit import lightning_trainer
 from nas.training.restoring import Restored, restoring
 from nas.training.stages.module import StageModule
+from nas.training.throughput import Throughput
 
+EFFORT = "effort.json"
+"""File in the folder of a stage with its time and tokens."""
 Figures = Mapping[str, float]
 """Figures of a step by name."""
 
@@ -77,21 +83,33 @@ def fit_stage(
     if first_step:
         left = module.steps - first_step
         say(console, f"Continuing the {stage.folder} from step {first_step}: {max(left, 0) or 'no'} steps are left.")
-    restored, recorder = Restored(), StageRecorder(stage)
+    restored, recorder, timer, throughput = Restored(), StageRecorder(stage), Timer(), Throughput()
     shown = [ProgressBar(console, stage.bar, stage.shown)] if launched().first else []
     with (
         only_trains(module.model, module.learnt.values()),
         StopOnSignal(console) as stop,
         restoring(checkpoint, restored),
     ):
-        called = [restored, stop, *callbacks, recorder, Checkpoints(folder, trainer.checkpoint_every), *shown]
+        recording = [throughput, *callbacks, recorder, Checkpoints(folder, trainer.checkpoint_every), timer]
+        called = [restored, stop, *recording, *shown]
         made = lightning_trainer(trainer, module.steps, folder, first_step, called, gradient_clip=gradient_clip)
         pin_memory = isinstance(made.accelerator, CUDAAccelerator)
         made.fit(module, module.stream(first_step).loader(pin_memory), ckpt_path=checkpoint, weights_only=True)
+    if launched().first:
+        run.write_json(f"{stage.folder}/{EFFORT}", vars(Effort(timer.time_elapsed(), throughput.tokens)))
     ended = module.diverged_at is not None or not made.should_stop
     if recorder.first and ended and module.diverged_at is None:
         say(console, f"{stage.done}: {recorder.change}")
     return ended
+
+
+def efforts(run: Run) -> dict[str, Effort]:
+    """Return the time and tokens of the stages that a run has had beside its training, by the name of their folder."""
+
+    def of(stage: str) -> Effort | None:
+        return run.stored(f"{stage}/{EFFORT}", lambda given: decode(Effort, given, stage), "to leave its time unknown")
+
+    return {stage: found for stage in (ALIGNMENT, HEALING) if (found := of(stage)) is not None}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from nas.data.shards.vocabulary import END, Vocabulary, token_texts, vocabulary_of
 from nas.errors import UserError
-from tests.nas.data.shards.written import TEXT, train_tokenizer
+from tests.nas.data.shards.written import TEXT, train_tokenizer, write_fallback_tokenizer
 
 TEXTS = {
     "plain": TEXT.encode(),
@@ -25,8 +25,16 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
 
 
-@pytest.fixture(params=["bytes", "bpe"])
+@pytest.fixture(scope="module")
+def fallback(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
+    return Vocabulary.read(write_fallback_tokenizer(tmp_path_factory.mktemp("fallback") / "tokenizer.json"))
+
+
+@pytest.fixture(params=["bytes", "bpe", "fallback"])
 def vocabulary(request: pytest.FixtureRequest, tokenizer: Path) -> Vocabulary:
+    if request.param == "fallback":
+        found: Vocabulary = request.getfixturevalue("fallback")
+        return found
     return Vocabulary.of_bytes() if request.param == "bytes" else Vocabulary.read(tokenizer)
 
 
@@ -61,8 +69,19 @@ def test_texts_of_tokens_make_up_the_text(name: str, vocabulary: Vocabulary) -> 
 
 def test_an_end_token_has_its_name_and_no_bytes(vocabulary: Vocabulary) -> None:
     cut, rest = vocabulary.encode("三".encode()[:1]), vocabulary.encode("三".encode()[1:])
-    assert vocabulary.texts([*cut, vocabulary.end, *rest]) == ["\\xe4", END, "\\xb8", "\\x89"]
+    assert vocabulary.texts([*cut, vocabulary.end, *rest]) == ["\\xe4", vocabulary.end_name, "\\xb8", "\\x89"]
     assert vocabulary.byte_lengths[vocabulary.end] == 0
+
+
+def test_byte_fallback_has_tokens_of_spaces_and_of_bytes(fallback: Vocabulary) -> None:
+    tokens = fallback.encode("b  b a\né".encode())
+    assert fallback.texts(tokens) == ["b", "··", "b", "·a", "↵", "é", ""]
+    assert fallback.byte_lengths[tokens].tolist() == [1, 2, 1, 2, 1, 1, 1]
+    assert fallback.decode(fallback.encode("a▁b".encode())) == b"a b", "the sign for a space comes back as one"
+
+
+def test_a_special_token_ends_documents_before_another_of_the_usual_names(fallback: Vocabulary) -> None:
+    assert (fallback.end_name, fallback.byte_lengths[fallback.end]) == ("<eos>", 0)
 
 
 def edited(tokenizer: Path, path: Path, **changes: object) -> Path:

@@ -27,6 +27,21 @@ def train_tokenizer(path: Path, size: int = 300) -> Path:
     return path
 
 
+def write_fallback_tokenizer(path: Path) -> Path:
+    """A BPE with byte fallback, as Gemma has it: a space is ▁, and characters without a token become bytes."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    names = ["<pad>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "\n", "▁a", "▁▁", "<eos>"]
+    merges = [("▁", "a"), ("▁", "▁")]
+    vocabulary = {name: place for place, name in enumerate(names)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<pad>", byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(["<pad>", "<eos>"])
+    tokenizer.save(str(path))
+    return path
+
+
 def write_folder(path: Path, parts: dict[Part, Sequence[Sequence[bytes]]], tokenizer: Path | None = None) -> Folder:
     """Write a folder of tokens: the documents of each shard of each part."""
     path.mkdir(exist_ok=True)

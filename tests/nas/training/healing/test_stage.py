@@ -13,10 +13,11 @@ from torch import Tensor
 
 from nas.runs import checkpoints
 from nas.runs.folder import HEALING, REPORT, Run
-from nas.runs.history import history
+from nas.runs.history import ORIGINAL, history
 from nas.training.batches import Given
 from nas.training.healing.module import HealingModule
 from tests.nas.commands import nas
+from tests.nas.distributed.several import searched, torchrun
 from tests.nas.pretrained.written import GEMMA, write_model
 from tests.nas.training.alignment.searches import SMALL, SPACE
 
@@ -57,6 +58,9 @@ def test_the_model_gets_nearer_to_the_original(folder: Path, tmp_path: Path) -> 
         assert logged[-1][name] < 0.8 * logged[0][name]
     metrics = json.loads((ended.run / "metrics.json").read_text())
     assert (metrics["learnt"], metrics["original"]) == ("healed model", "original")
+    assert metrics["stages"].keys() == {HEALING}, "it has no alignment"
+    assert metrics["stages"][HEALING]["tokens"] == 16384, "of 40 batches of 8 sequences of 32 to 64 tokens"
+    assert metrics["stages"][HEALING]["seconds"] > 0
     names = list(metrics["routings"])
     assert (names[0], names[-2:]) == ("healed model", ["found architecture", "original"])
     assert "most expensive" in names
@@ -86,6 +90,10 @@ def test_a_stopped_healing_ends_as_an_uninterrupted_one(
     for name in ("model.safetensors", "architecture.json"):
         assert (whole.run / name).read_bytes() == (stopped.run / name).read_bytes()
     assert [row["step"] for row in history(Run(stopped.run / HEALING))] == [1, 2, 3, 4]
+    tokens = [
+        json.loads((run / "metrics.json").read_text())["stages"][HEALING]["tokens"] for run in (whole.run, stopped.run)
+    ]
+    assert tokens[0] == tokens[1] > 0
 
 
 def test_a_finished_healing_is_not_repeated_unless_the_search_goes_on(
@@ -138,3 +146,19 @@ def test_a_healing_needs_the_original(folder: Path, tmp_path: Path, monkeypatch:
     assert resumed.status == 1
     assert f"model.path={own}" in resumed.err
     assert resumed.err.count("\n") == 1
+
+
+def test_two_processes_heal_as_one(folder: Path, tmp_path: Path) -> None:
+    options = ("heal.steps=4", "heal.learning_rate=0.003", "heal.hidden=0")
+    both = torchrun(tmp_path / "logs", "-m", "nas.search", *search(folder, tmp_path / "two", *options))
+    assert both.ended.status == 0, both.ended.err
+    assert both.ended.out.count("Healed: ") == 1
+    alone = nas("search", *search(folder, tmp_path / "one", *options))
+    assert alone.status == 0, alone.err
+    runs = [searched(tmp_path / "two"), alone.run]
+    tokens = [json.loads((run / "metrics.json").read_text())["stages"][HEALING]["tokens"] for run in runs]
+    assert tokens[0] == tokens[1] > 0
+    logged = [torch.tensor([row[ORIGINAL] for row in history(Run(run / HEALING))]) for run in runs]
+    torch.testing.assert_close(*logged, rtol=2e-3, atol=1e-6)
+    assert len(logged[0]) == 4
+    assert logged[0].max() > 1.5 * logged[0].min(), "steps on half of the batches would lead elsewhere"
