@@ -154,7 +154,7 @@ def run_once(
     """
     times = folder / SECONDS
     if newest_finished(folder) is None:
-        stopped = next((run for run in _newest_first(folder, CONFIG) if checkpoints.newest(run)), None)
+        stopped = next((run for run in _newest_first(folder, CONFIG) if checkpoints.begun(run)), None)
         options = [*command[1:], f"output={folder}"] if stopped is None else [f"resume={stopped}"]
         full = [sys.executable, "-m", command[0], *options]
         _left(deadline)

@@ -235,7 +235,7 @@ class Jobs:
 
     def _partial(self, job: Job) -> str | None:
         """Return a run folder of the training with a checkpoint to resume from; None without one."""
-        return next((str(path) for path in self._folders(job) if checkpoints.newest(path)), None)
+        return next((str(path) for path in self._folders(job) if checkpoints.begun(path)), None)
 
     def _folders(self, job: Job) -> list[Path]:
         """Return the run folders of a training, the newest first.

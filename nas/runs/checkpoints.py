@@ -31,6 +31,11 @@ def newest(folder: Path) -> Path | None:
     return next(iter(paths(folder)), None)
 
 
+def begun(folder: Path) -> bool:
+    """Return whether a run has a checkpoint to resume from: its own, or one of its stages or candidates."""
+    return next(folder.rglob(f"{CHECKPOINTS}/step=*.ckpt"), None) is not None
+
+
 def save(folder: Path, step: int, write: Callable[[Path], None]) -> None:
     """Save the checkpoint of a step by calling ``write`` with a path, then delete all but the newest `KEPT`."""
     final = subfolder(folder, CHECKPOINTS) / f"step={step:09d}.ckpt"

@@ -158,3 +158,15 @@ def test_searches_begin_first_since_they_take_longest(tmp_path: Path) -> None:
         *([("searched_layer_hybrid", 1000)] * 2 + [("searched_layer_hybrid", 1001)] * 2),
         *([("softmax", 1000)] * 2 + [("softmax", 1001)] * 2),
     ]
+
+
+@pytest.mark.parametrize("place", ["checkpoints", "candidates/1/checkpoints", "alignment/checkpoints"])
+def test_a_stopped_training_goes_on_from_any_of_its_checkpoints(tmp_path: Path, place: str) -> None:
+    jobs = made(tmp_path, "learning_rates=[0.01]")
+    job = jobs.take()
+    assert job is not None
+    stopped = tmp_path / TRAININGS / f"2026-01-01_00-00-00_{job.name}"
+    (stopped / place).mkdir(parents=True)
+    assert jobs.config_of(job).resume is None
+    (stopped / place / "step=000000002.ckpt").touch()
+    assert jobs.config_of(job).resume == str(stopped)
