@@ -6,7 +6,7 @@
     python -m experiments.small_lm --stage search tuning                              # pilots alone
     python -m experiments.small_lm --only linear token_hybrid --seeds 0               # some of the trainings
     python -m experiments.small_lm --size 60m --workers 4
-    python -m experiments.small_lm --smoke                                            # on a CPU, a minute
+    python -m experiments.small_lm --smoke                                            # on a CPU, two minutes
 
 `config.yaml` has all options, and `criterion.md` the rule by which `rule.py` judges. With N workers each training has
 a GPU of its own. After ``--deadline`` minutes nothing new starts, and running trainings save a checkpoint and stop. The
@@ -33,6 +33,7 @@ from experiments.small_lm import corpus, report
 from experiments.small_lm.recipe import REPORTED, STAGES
 from experiments.small_lm.study import Job, Left, Study
 from nas.comparisons.estimate import spoken
+from nas.errors import UserError
 from nas.report.units import count
 
 HERE = Path(__file__).parent
@@ -50,6 +51,7 @@ def main() -> None:
         corpus.make(made_up(output), given.corpus, config["corpus"], ["validation=0.2"])
     records = given.records or output / "records"
     study = Study(config, given.size, output / "runs", records, given.corpus, given.overrides)
+    _check(study, given.only or [])
     print(plan(study.left(), config, given.size, given.rate), flush=True)
     if given.plan:
         return
@@ -76,6 +78,13 @@ def _parser(sizes: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, help="where tables go (default: results/ beside this file)")
     parser.add_argument("overrides", nargs="*", help="options of every training, for example trainer.compile=true")
     return parser
+
+
+def _check(study: Study, only: Sequence[str]) -> None:
+    """Raise a UserError for a name that is no contender."""
+    known = {*study.names, *study.recipe.offsets}
+    if unknown := [name for name in only if name not in known]:
+        raise UserError(f"--only {unknown[0]} is no contender; choose from: {', '.join(sorted(known))}.")
 
 
 def _make(study: Study, given: argparse.Namespace) -> None:
@@ -114,9 +123,11 @@ def plan(every: Sequence[Left], config: Mapping[str, Any], size: str, rate: floa
         fixed = estimate["minutes_per_run"] + (estimate["minutes_of_suites"] if one.stage == REPORTED else 0.0)
         minutes = one.trainings * (one.tokens / rate / 60 + fixed)
         total += minutes
-        each = f"{one.trainings} left, {count(one.tokens)} tokens each"
-        lines.append(f"{one.stage}: {each}: about {spoken(60 * minutes)} of a GPU")
-    return "\n".join([*lines, f"{size} in all: about {spoken(60 * total)} of a GPU, at {count(rate)} tokens a second"])
+        each = f"{one.trainings} left, {count(one.tokens)} tokens each, about {spoken(60 * minutes)} of a GPU"
+        lines.append(f"{one.stage}: {each if one.trainings else 'done'}")
+    if total:
+        lines.append(f"{size} in all: about {spoken(60 * total)} of a GPU, at {count(rate)} tokens a second")
+    return "\n".join(lines)
 
 
 def notes(study: Study) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from experiments.runs import execute, status_of
+from experiments import runs
 from nas.data.shards.folder import Folder
 from nas.errors import UserError
 from nas.files.saving import replacing
@@ -61,7 +61,7 @@ def make(archive: Path, out: Path, settings: Mapping[str, Any], overrides: Seque
     counts = _extracted(archive, out, settings)
     print("; ".join(f"{part}: {files:,} files, {size / 1e6:,.1f} MB" for part, (files, size) in counts.items()))
     options = [f"input={out / TEXT}", f"output={out / TOKENS}", f"tokenizer.vocab_size={settings['vocab_size']}"]
-    execute([sys.executable, "-m", "nas.prepare", *options, *overrides])
+    runs.execute([sys.executable, "-m", "nas.prepare", *options, *overrides])
     tokens = sum(shard.tokens for shard in Folder.read(out / TOKENS).of("train"))
     print(f"{tokens:,} training tokens, {counts[TEXT][1] / max(1, tokens):.2f} bytes a token", flush=True)
 
@@ -129,4 +129,4 @@ def _files(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 if __name__ == "__main__":
-    sys.exit(status_of(main))
+    sys.exit(runs.status_of(main))

@@ -55,8 +55,8 @@ def _row(name: str, own: Sequence[Trained]) -> dict[str, str]:
         row[f"bits per byte at {context(length)}"] = _bits(fmean(one.bits[length] for one in own))
     row["mean"] = _bits(mean_bits(own))
     row["mean by seed"] = " ".join(_bits(one.mean_bits) for one in own)
-    row["identifiers"] = number(fmean(fmean(one.identifiers.values()) for one in own))
-    row["RULER"] = number(fmean(fmean(one.ruler.values()) for one in own))
+    row["identifiers"] = _score([one.identifiers for one in own])
+    row["RULER"] = _score([one.ruler for one in own])
     row["cache"] = size(fmean(one.cache for one in own))
     row["share"] = number(None if first.share is None else fmean(one.share or 0.0 for one in own))
     row["prefill a token"] = duration(fmean(one.prefill for one in own))
@@ -66,6 +66,12 @@ def _row(name: str, own: Sequence[Trained]) -> dict[str, str]:
     peaks = [one.flops_share for one in own if one.flops_share is not None]
     row["share of peak"] = f"{100 * fmean(peaks):.0f} %" if peaks else MISSING
     return row
+
+
+def _score(by_length: Sequence[Mapping[int, float]]) -> str:
+    """Return the mean of a score over lengths and seeds; a dash if the suite could not be computed."""
+    values = [value for own in by_length for value in own.values()]
+    return number(fmean(values) if values else None)
 
 
 def _bits(value: float) -> str:

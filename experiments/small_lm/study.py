@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TextIO
 
-from experiments.runs import execute, finished_run, run_once
+from experiments import runs
 from experiments.small_lm.corpus import HELD_OUT
 from experiments.small_lm.recipe import REPORTED, SEARCH, TUNING, Recipe, softmax_layers
 from experiments.small_lm.records import ANSWER, RANDOM, ROUTED, Measured, Trained, is_kept, keep, merit, softmax_share
@@ -157,8 +157,8 @@ class Study:
             deadline: see `experiments.runs.execute`.
         """
         folder = self.folder(job)
-        run_once(folder, job.command, environment, log, deadline)
-        run = finished_run(folder)
+        runs.run_once(folder, job.command, environment, log, deadline)
+        run = runs.finished_run(folder)
         measured = self._measure(folder, run, environment, log, deadline) if job.stage == REPORTED else None
         keep(self._records / job.name, run, measured)
         shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
@@ -172,9 +172,9 @@ class Study:
         for number, options in enumerate(self.config["evaluation"], start=1):
             measured.evaluations.append(folder / f"evaluation_{number}")
             places = [f"run={run}", f"output={measured.evaluations[-1]}", f"suites.path={self._held_out}"]
-            execute([sys.executable, "-m", "nas.evaluate", *places, *options], environment, log, deadline)
+            runs.execute([sys.executable, "-m", "nas.evaluate", *places, *options], environment, log, deadline)
         timed = ["experiments.small_lm.timing", str(run), str(self.config["context"]), str(measured.timing)]
-        execute([sys.executable, "-m", *timed], environment, log, deadline)
+        runs.execute([sys.executable, "-m", *timed], environment, log, deadline)
         return measured
 
     def _tuned(self, name: str) -> bool:
