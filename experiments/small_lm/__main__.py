@@ -124,7 +124,7 @@ def plan(every: Sequence[Left], config: Mapping[str, Any], size: str, rate: floa
         minutes = one.trainings * (one.tokens / rate / 60 + fixed)
         total += minutes
         each = f"{one.trainings} left, {count(one.tokens)} tokens each, about {spoken(60 * minutes)} of a GPU"
-        lines.append(f"{one.stage}: {each if one.trainings else 'done'}")
+        lines.append(f"{one.stage}: {each if one.trainings else 'none left'}")
     if total:
         lines.append(f"{size} in all: about {spoken(60 * total)} of a GPU, at {count(rate)} tokens a second")
     return "\n".join(lines)
