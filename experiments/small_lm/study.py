@@ -12,6 +12,7 @@ from experiments.small_lm.corpus import HELD_OUT
 from experiments.small_lm.recipe import REPORTED, SEARCH, TUNING, Recipe, softmax_layers
 from experiments.small_lm.records import ANSWER, RANDOM, ROUTED, Measured, Trained, is_kept, keep, merit, softmax_share
 from nas.comparisons.grid import at_end, best
+from nas.errors import UserError
 from nas.runs.folder import ARCHITECTURE, CHECKPOINTS
 from nas.runs.model_files import load_architecture
 from nas.search_spaces.architecture import Architecture
@@ -114,10 +115,21 @@ class Study:
         return None if merits is None else at_end(merits, best(merits))
 
     def trained(self) -> list[Trained]:
-        """Return the reported trainings that are done, contender by contender."""
+        """Return the reported trainings that are done, contender by contender.
+
+        Raises:
+            UserError: trainings were measured at different lengths, so that they cannot be compared.
+        """
         records = ((name, self._reported(name, seed)) for name in self.names for seed in self.seeds)
         context = self.config["context"]
-        return [Trained.read(record, name, context) for name, record in records if record and is_kept(record)]
+        found = [Trained.read(record, name, context) for name, record in records if record and is_kept(record)]
+        for one in found:
+            if one.bits.keys() != found[0].bits.keys():
+                raise UserError(
+                    f"{one.name} of seed {one.seed} was measured at {list(one.bits)} tokens, {found[0].name} at "
+                    f"{list(found[0].bits)}; delete the records in {self._records / REPORTED} that have other lengths."
+                )
+        return found
 
     def ready(self) -> Iterator[Job]:
         """Yield the trainings that are not done and can begin: the search, tuning, reported trainings by seed."""

@@ -214,6 +214,20 @@ def test_the_tables_have_a_row_for_each_contender(tmp_path: Path) -> None:
     assert "criterion is open" in report.write(tmp_path, "60m", [], 24, [], 2048)
 
 
+def test_trainings_that_were_measured_at_other_lengths_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Study(CONFIG, "30m", tmp_path, tmp_path, tmp_path)
+    monkeypatch.setattr(study, "is_kept", lambda _: True)
+    monkeypatch.setattr(study.Study, "names", ["linear"])
+    monkeypatch.setattr(study.Study, "_reported", lambda *_: tmp_path)
+    other = replace(trained("linear", 1.0, 1, 1), bits={256: 1.0})
+    read = iter([trained("linear", 1.0, 1), other])
+    monkeypatch.setattr(Trained, "read", lambda *_: next(read))
+    with pytest.raises(UserError, match=r"linear of seed 1 was measured at \[256\] tokens, linear at \[2048, 32768\]"):
+        made.trained()
+
+
 @pytest.fixture
 def commands(runs_in_this_process: None, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """All commands of the study from now on; the first evaluation is stopped by the deadline."""
