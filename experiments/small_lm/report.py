@@ -93,6 +93,7 @@ def figure(by_name: Mapping[str, Sequence[Trained]], length: int) -> Figure:
         dashes = DASHES[place // len(COLOURS) % len(DASHES)]
         axes.plot(ends, bits, label=name, color=COLOURS[place % len(COLOURS)], linestyle=dashes)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda tokens, _: context(round(tokens)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("position in the sequence, in tokens")
     axes.set_ylabel("bits per byte (lower is better)")

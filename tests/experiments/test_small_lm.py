@@ -205,6 +205,12 @@ def test_the_criterion_is_open_before_the_last_training() -> None:
     assert "missed: the search found no softmax layer" in rule.verdict([trained("slll", 1.0, 100)], 0)
 
 
+def test_the_figure_names_positions() -> None:
+    (axes,) = report.figure({"slll": [trained("slll", 1.0, 100)]}, 2048).axes
+    format_of = axes.xaxis.get_major_formatter()
+    assert [format_of(tokens, 0) for tokens in (512.0, 2048.0, 32768.0)] == ["512", "2k", "32k"]
+
+
 def test_the_tables_have_a_row_for_each_contender(tmp_path: Path) -> None:
     text = report.write(tmp_path, "30m", results(0.904, 50, 0.95), 0, ["A note."], 2048)
     row = next(line for line in text.splitlines() if line.startswith(f"| {ROUTED}"))
