@@ -12,16 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO, TypeAlias, TypeVar
 
 import torch
 
 from nas.comparisons.estimate import spoken
-from nas.errors import INTERRUPTED
+from nas.errors import INTERRUPTED, UserError
 from nas.jobs.processes import gpu_of
 from nas.runs import checkpoints
 from nas.runs.folder import CONFIG, METRICS, read_json
 from nas.runs.metrics import Metrics, is_finished, read_metrics
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Path, Mapping[str, str], TextIO, float | None], T]
+"""What is done for a folder; see `each_of`."""
 
 SECONDS = "seconds.json"
 RATE = 228.0
@@ -48,10 +52,10 @@ class RunsFailed(RuntimeError):
 
     Attributes:
         failed: folders of the failed runs; log.txt in each has the output.
-        done: the other runs by folder.
+        done: results of the other runs by folder.
     """
 
-    def __init__(self, failed: list[Path], done: dict[Path, MadeRun]) -> None:
+    def __init__(self, failed: list[Path], done: Mapping[Path, Any]) -> None:
         super().__init__("some runs failed, see log.txt in each folder: " + ", ".join(map(str, failed)))
         self.failed, self.done = failed, done
 
@@ -60,10 +64,10 @@ class DeadlinePassed(RuntimeError):
     """The deadline of a study has passed before its last run was finished.
 
     Attributes:
-        done: the finished runs by folder.
+        done: results of the finished runs by folder.
     """
 
-    def __init__(self, message: str = "the deadline has passed", done: dict[Path, MadeRun] | None = None) -> None:
+    def __init__(self, message: str = "the deadline has passed", done: Mapping[Path, Any] | None = None) -> None:
         super().__init__(message)
         self.done = done or {}
 
@@ -203,58 +207,77 @@ def run_all(
     workers: int,
     environment: Mapping[str, str] | None = None,
     deadline: float | None = None,
-    then: Callable[[Path, Mapping[str, str], TextIO], None] | None = None,
 ) -> dict[Path, MadeRun]:
-    """Run `run_once` for many folders, several at a time; each command's output goes to log.txt in its folder.
-
-    On a machine with several GPUs, each run has one of them.
+    """Run `run_once` for many folders, several at a time; see `each_of`.
 
     Args:
         commands: commands by folder.
         workers: number of simultaneous runs.
         environment: environment variables of the commands.
         deadline: see `execute`.
-        then: called after each run with its folder, its environment and its log; its errors are those of the run.
+    """
+
+    def work(folder: Path, own: Mapping[str, str], log: TextIO, deadline: float | None) -> MadeRun:
+        return run_once(folder, commands[folder], own, log, deadline)
+
+    return each_of(list(commands), work, workers, environment, deadline)
+
+
+def each_of(
+    folders: Sequence[Path],
+    work: Work[T],
+    workers: int,
+    environment: Mapping[str, str] | None = None,
+    deadline: float | None = None,
+) -> dict[Path, T]:
+    """Do the work of many folders, several at a time; each command's output goes to log.txt in its folder.
+
+    On a machine with several GPUs, each work has one of them.
+
+    Args:
+        folders: one folder for each work.
+        work: function of a folder, the environment variables of its commands, the file for their output, and the
+            deadline.
+        workers: number of simultaneous works.
+        environment: environment variables of the commands.
+        deadline: see `execute`.
 
     Raises:
-        RunsFailed: some runs failed; raised after the last run.
-        DeadlinePassed: the deadline passed before all runs were finished, and none failed.
+        RunsFailed: some works failed; raised after the last one.
+        DeadlinePassed: the deadline passed before all works were finished, and none failed.
     """
     late: list[Path] = []
+    done: dict[Path, T] = {}
     free: SimpleQueue[int] = SimpleQueue()
     for number in range(workers):
         free.put(number)
 
-    def one(folder: Path) -> MadeRun | None:
+    def one(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         number = free.get()
         own = {**(environment or {}), **gpu_of(number)}
         with (folder / "log.txt").open("a", encoding="utf-8") as log:
             try:
-                made = run_once(folder, commands[folder], own, log, deadline)
-                if then is not None:
-                    then(folder, own, log)
-                return made
+                done[folder] = work(folder, own, log, deadline)
             except subprocess.CalledProcessError:
-                return None
+                pass
             except DeadlinePassed:
                 late.append(folder)
-                return None
             finally:
                 free.put(number)
 
     with ThreadPoolExecutor(workers) as pool:
-        ended = dict(zip(commands, pool.map(one, commands), strict=True))
-    done = {folder: run for folder, run in ended.items() if run is not None}
-    if failed := [folder for folder in ended if folder not in done and folder not in late]:
+        list(pool.map(one, folders))
+    done = {folder: done[folder] for folder in folders if folder in done}
+    if failed := [folder for folder in folders if folder not in done and folder not in late]:
         raise RunsFailed(failed, done)
     if late:
-        raise DeadlinePassed(f"the deadline has passed: {len(done)} of {len(commands)} runs are finished", done)
+        raise DeadlinePassed(f"the deadline has passed: {len(done)} of {len(folders)} runs are finished", done)
     return done
 
 
 def status_of(main: Callable[[], int | None]) -> int:
-    """Return the exit status of a study; a failed command or Ctrl-C prints one line instead of a traceback."""
+    """Return the exit status of a study; a failure that users can cause prints one line instead of a traceback."""
     try:
         return main() or 0
     except subprocess.CalledProcessError as error:
@@ -268,6 +291,9 @@ def status_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("stopped.", HOW_TO_CONTINUE, file=sys.stderr)
         return INTERRUPTED
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 HOW_TO_CONTINUE = "Finished runs are kept; the same command continues from there."

@@ -77,7 +77,7 @@ def main() -> int:
     try:
         done = run_all(commands, given.workers, threads(given.workers))
     except RunsFailed as error:
-        done, failed = error.done, error.failed
+        done, failed = dict(error.done), error.failed
     found: dict[str, list[Trained]] = {}
     for variant in variants:
         folders = [_folder(given.output, variant, seed) for seed in given.seeds]

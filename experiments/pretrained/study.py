@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from experiments import runs
 from experiments.pretrained.gemma import missing
 from experiments.pretrained.measure import MEASURED
-from experiments.runs import newest_finished, run_all
+from experiments.runs import each_of, newest_finished, run_once
 from nas.budget.cost import kv_bytes
 from nas.config import CONF, SearchConfig, register
 from nas.data.shards.folder import RECORD
@@ -139,10 +139,12 @@ class Study:
             budget = [f"budget.context={self.config['context']}", f"budget.target={target}"]
             return ["nas.search", *self.options(job), *budget]
 
-        def then(folder: Path, environment: Mapping[str, str], log: TextIO) -> None:
-            self._measure(by_folder[folder], environment, log, deadline)
+        def work(folder: Path, environment: Mapping[str, str], log: TextIO, deadline: float | None) -> None:
+            job = by_folder[folder]
+            run_once(folder, command(job), environment, log, deadline)
+            self._measure(job, environment, log, deadline)
 
-        run_all({job.folder: command(job) for job in jobs}, workers, deadline=deadline, then=then)
+        each_of(list(by_folder), work, workers, deadline=deadline)
 
     def _measure(self, job: Job, environment: Mapping[str, str], log: TextIO, deadline: float | None) -> None:
         """Measure a finished search and, after the first one of a model, its original; then delete the weights."""

@@ -176,7 +176,7 @@ def retrained(contender: Contender, run: ComparedRun) -> Contender:
         contender: the search.
         run: its finished run.
     """
-    architecture = _widened(run.architecture, parameters(contender.architecture))
+    architecture = widened(run.architecture, parameters(contender.architecture))
     return Contender(contender.name, True, architecture, _own_budget(contender.budget, run))
 
 
@@ -220,7 +220,7 @@ def _matched(every: list[Contender]) -> list[Contender]:
         UserError: no MLP width brings a contender within `TOLERANCE` of the largest.
     """
     most = max(parameters(one.architecture) for one in every)
-    matched = [_with_width(one, _widened(one.architecture, most)) for one in every]
+    matched = [_with_width(one, widened(one.architecture, most)) for one in every]
     for one in matched:
         if one.architecture.backbone is None and abs(parameters(one.architecture) - most) > TOLERANCE * most:
             raise UserError(
@@ -238,10 +238,14 @@ def _with_width(one: Contender, architecture: Architecture) -> Contender:
     return replace(one, architecture=architecture, search=search)
 
 
-def _widened(architecture: Architecture, target: int) -> Architecture:
+def widened(architecture: Architecture, target: int) -> Architecture:
     """Return the architecture with the MLP width that brings its number of parameters closest to a target.
 
-    A pretrained model stays as it is.
+    A pretrained model stays as it is, and no MLP gets narrower.
+
+    Args:
+        architecture: the architecture.
+        target: number of parameters.
     """
     if architecture.backbone is not None:
         return architecture

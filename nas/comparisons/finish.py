@@ -1,5 +1,6 @@
 """The end of a comparison: time every model, collect the results, write and draw them."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from nas.comparisons.page import page
 from nas.comparisons.results import RESULTS
 from nas.comparisons.summary import Summary
 from nas.comparisons.table import terminal, to_csv, to_json, to_markdown
+from nas.config import RunConfig
 from nas.console import say
 from nas.data.seeding import generator
 from nas.distributed.strategies import root_device
@@ -65,20 +67,25 @@ def _timed(jobs: Jobs, run: Run, console: Console) -> Timings:
                 status.update(f"{what}: {contender.name}, {number} of {len(jobs.contenders)} ...")
                 trained = jobs.result(jobs.counted(contender)[0])
                 assert trained is not None
-                known[contender.name] = _timing(trained, jobs)
+                known[contender.name] = timing(trained.path, jobs.config, context)
                 run.write_json(TIMINGS, known)
     return known
 
 
-def _timing(trained: Run, jobs: Jobs) -> dict[str, float]:
+def timing(trained: Path, config: RunConfig, context: int) -> dict[str, float]:
     """Return the seconds per token of a prompt and per generated token, at the softmax shares measured on data.
 
     Time does not depend on the weights, so the model has random ones.
+
+    Args:
+        trained: folder with the architecture and the metrics of a finished run.
+        config: options of the run; its trainer says on which device and in which precision.
+        context: number of tokens of the prompt, and before the generated tokens.
     """
-    trainer, context = jobs.config.trainer, jobs.config.context
-    model = LanguageModel(load_architecture(trained.path / ARCHITECTURE)).to(root_device(trainer)).eval()
-    shares = shares_at(read_metrics(trained.path).learnt, jobs.config.data.length, context)
-    policy = at_random(shares, generator(jobs.config.seed, "timing"))
+    trainer = config.trainer
+    model = LanguageModel(load_architecture(trained / ARCHITECTURE)).to(root_device(trainer)).eval()
+    shares = shares_at(read_metrics(trained).learnt, config.data.length, context)
+    policy = at_random(shares, generator(config.seed, "timing"))
     return {
         "prefill": prefill_seconds_per_token(model, context, policy=policy, precision=trainer.precision),
         "decode": decode_seconds_per_token(model, context, policy=policy, precision=trainer.precision),

@@ -28,14 +28,15 @@ class InOrder:
 
 @pytest.fixture
 def runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a study's ``python -m nas.<command>`` or own scripts in this process, which saves the time of imports."""
+    """Run a study's ``python -m nas.<command>`` and its own modules in this process, without imports for each."""
     start = subprocess.run
 
     def run(command: list[str], **options: Any) -> Any:
         if command[:2] != [sys.executable, "-m"]:
             return start(command, **options)
         if not command[2].startswith("nas."):
-            if status := import_module(command[2]).main(command[3:]):
+            monkeypatch.setattr(sys, "argv", command[2:])
+            if status := import_module(command[2]).main():
                 raise subprocess.CalledProcessError(status, command)
             return subprocess.CompletedProcess(command, 0)
         ended = nas(command[2].removeprefix("nas."), *command[3:])
