@@ -133,31 +133,20 @@ def _attend(
     filled = tl.load(fill + b)
     in_table = tl.load(kept + br)
     listed = in_table * CHUNK + tl.minimum(filled, CHUNK)  # tokens before the new one
-    tiles = (listed + BT - 1) // BT
-    share = tl.maximum((tiles + SPLITS - 1) // SPLITS, LEAST)
-    first = split * share
+    first, last = tiles_of_split(split, SPLITS, listed, BT, LEAST)
     out = bh * SPLITS + split
-    if (split > 0) & (first >= tiles):
+    if (split > 0) & (first >= last):
         tl.store(lse + out, float("-inf"))
         return
-    last = tl.minimum(first + share, tiles)
 
-    key_dims, value_dims = tl.arange(0, BK), tl.arange(0, BV)
-    key_inside, value_inside = key_dims < K, value_dims < V
-    q_row = tl.load(q + bh * K + key_dims, mask=key_inside, other=0.0).to(tl.float32) * scale
-    k_row = tl.load(k + h * K + key_dims, mask=key_inside, other=0.0).to(keys.dtype.element_ty)
-    v_row = tl.load(v + h * V + value_dims, mask=value_inside, other=0.0).to(values.dtype.element_ty)
     running = tl.load(open_page + br)
     new_row = (running.to(tl.int64) * G + h % G) * CHUNK + filled
     starts = split == 0
-    written = tl.where(starts & (filled < CHUNK) & (bh % SHARE == 0), 1, 0)
-    tl.store(keys + new_row * K + key_dims, k_row, mask=key_dims < written * K)
-    tl.store(values + new_row * V + value_dims, v_row, mask=value_dims < written * V)
-
-    top = tl.where(starts, tl.sum(q_row * k_row.to(tl.float32), 0), float("-inf"))
-    total = tl.where(starts, 1.0, 0.0)
-    acc = tl.where(starts, v_row.to(tl.float32), 0.0)
+    writes = starts & (filled < CHUNK) & (bh % SHARE == 0)
+    q_row, top, total, acc = begin(q, k, v, keys, values, bh, h, new_row, starts, writes, scale, K, V, BK, BV)
     acc = tl.where(starts & (filled >= CHUNK), float("nan"), acc)  # no room for the token
+    key_dims, value_dims = tl.arange(0, BK), tl.arange(0, BV)
+    key_inside, value_inside = key_dims < K, value_dims < V
     for tile in range(first, last):
         token = tile * BT + tl.arange(0, BT)
         entry = token // CHUNK
@@ -176,6 +165,35 @@ def _attend(
         top, total, acc = absorb(tl.where(inside, s, float("-inf")), v_tile, top, total, acc)
     tl.store(lse + out, top + tl.log2(total))
     tl.store(partial + out * V + value_dims, acc / total, mask=value_inside)
+
+
+@triton.jit
+def tiles_of_split(split, SPLITS, tokens, BT: tl.constexpr, LEAST: tl.constexpr):
+    """Return the first tile of a split of so many tokens, and the tile after its last one."""
+    tiles = (tokens + BT - 1) // BT
+    share = tl.maximum((tiles + SPLITS - 1) // SPLITS, LEAST)
+    return split * share, tl.minimum(split * share + share, tiles)
+
+
+@triton.jit
+def begin(
+    q, k, v, keys, values, bh, h, row, starts, writes, scale,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
+):  # fmt: skip
+    """Return the scaled row bh of q, and the running softmax that `absorb` adds to: with the new token if it starts.
+
+    If ``writes``, row h of k and v is written to a row of the cache.
+    """
+    key_dims, value_dims = tl.arange(0, BK), tl.arange(0, BV)
+    key_inside, value_inside = key_dims < K, value_dims < V
+    q_row = tl.load(q + bh * K + key_dims, mask=key_inside, other=0.0).to(tl.float32) * scale
+    k_row = tl.load(k + h * K + key_dims, mask=key_inside, other=0.0).to(keys.dtype.element_ty)
+    v_row = tl.load(v + h * V + value_dims, mask=value_inside, other=0.0).to(values.dtype.element_ty)
+    written = tl.where(writes, 1, 0)
+    tl.store(keys + row * K + key_dims, k_row, mask=key_dims < written * K)
+    tl.store(values + row * V + value_dims, v_row, mask=value_dims < written * V)
+    top = tl.where(starts, tl.sum(q_row * k_row.to(tl.float32), 0), float("-inf"))
+    return q_row, top, tl.where(starts, 1.0, 0.0), tl.where(starts, v_row.to(tl.float32), 0.0)
 
 
 @triton.jit

@@ -5,7 +5,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nas.kernels.chunk_softmax_attention.triton_decode import LOG2_E, absorb, merge, split_lists
+from nas.kernels.chunk_softmax_attention.triton_decode import (
+    LOG2_E,
+    absorb,
+    begin,
+    merge,
+    split_lists,
+    tiles_of_split,
+)
 from nas.kernels.triton_support import on_device
 
 ENDLESS = 2**62
@@ -45,28 +52,17 @@ def _attend(
     before = tl.load(seen + bh // H)
     slot = before % W
     used = tl.minimum(before, W)
-    tiles = (used + BT - 1) // BT
-    share = tl.maximum((tiles + SPLITS - 1) // SPLITS, LEAST)
-    first = split * share
+    first, last = tiles_of_split(split, SPLITS, used, BT, LEAST)
     out = bh * SPLITS + split
-    if (split > 0) & (first >= tiles):
+    if (split > 0) & (first >= last):
         tl.store(lse + out, float("-inf"))
         return
-    last = tl.minimum(first + share, tiles)
 
+    starts = split == 0
+    writes = starts & (bh % SHARE == 0)
+    q_row, top, total, acc = begin(q, k, v, keys, values, bh, h, h * W + slot, starts, writes, scale, K, V, BK, BV)
     key_dims, value_dims = tl.arange(0, BK), tl.arange(0, BV)
     key_inside, value_inside = key_dims < K, value_dims < V
-    q_row = tl.load(q + bh * K + key_dims, mask=key_inside, other=0.0).to(tl.float32) * scale
-    k_row = tl.load(k + h * K + key_dims, mask=key_inside, other=0.0).to(keys.dtype.element_ty)
-    v_row = tl.load(v + h * V + value_dims, mask=value_inside, other=0.0).to(values.dtype.element_ty)
-    starts = split == 0
-    written = tl.where(starts & (bh % SHARE == 0), 1, 0)
-    tl.store(keys + (h * W + slot) * K + key_dims, k_row, mask=key_dims < written * K)
-    tl.store(values + (h * W + slot) * V + value_dims, v_row, mask=value_dims < written * V)
-
-    top = tl.where(starts, tl.sum(q_row * k_row.to(tl.float32), 0), float("-inf"))
-    total = tl.where(starts, 1.0, 0.0)
-    acc = tl.where(starts, v_row.to(tl.float32), 0.0)
     for tile in range(first, last):
         token = tile * BT + tl.arange(0, BT)
         inside = (token < used) & (token != slot)
