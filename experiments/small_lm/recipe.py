@@ -12,6 +12,7 @@ from nas.cli.composing import compose_search
 from nas.comparisons.contenders import LEAST_SHARE, parameters, widened
 from nas.config import HalvingConfig, SearchConfig
 from nas.data.shards.folder import Folder
+from nas.models.operations.softmax import Softmax
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.placements import pattern
@@ -135,7 +136,7 @@ class Recipe:
 
 def softmax_layers(architecture: Architecture) -> list[int]:
     """Return the indices of the layers of softmax attention."""
-    return [index for index, layer in enumerate(architecture.layers) if layer.mixer == "softmax"]
+    return [index for index, layer in enumerate(architecture.layers) if layer.mixer == Softmax.name]
 
 
 def with_routers(layers: str) -> str:
