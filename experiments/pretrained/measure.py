@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from experiments.runs import machine
+from experiments.runs import machine, status_of
 from nas.config import CONF, EvaluateConfig, register
 from nas.errors import UserError
 from nas.evaluation.latency import decode_seconds_per_token, prefill_seconds_per_token
@@ -65,12 +66,9 @@ def divergence_of(opened: OpenedRun, original: LanguageModel) -> float:
     total, count = 0.0, 0
     with opened.autocast():
         for batch in opened.task.validation_batches():
-            tokens, places, targets, documents = batch.scored()
-            given = tokens.to(opened.device)
-            where = None if places is None else places.to(opened.device)
-            packed = None if documents is None else documents.to(opened.device)
-            made = opened.trained(given, opened.policy, where, documents=packed).logits.flatten(0, -2)
-            taught = original(given, first_alone, where, documents=packed).logits.flatten(0, -2)
+            tokens, places, targets, documents = batch.scored().on(opened.device)
+            made = opened.trained(tokens, opened.policy, places, documents=documents).logits.flatten(0, -2)
+            taught = original(tokens, first_alone, places, documents=documents).logits.flatten(0, -2)
             total += divergence(made, taught).double().sum().item()
             count += targets.numel()
     return total / count
@@ -142,16 +140,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", nargs="+", default=["single_1"], help="tasks of RULER (default: single_1)")
     parser.add_argument("--samples", type=int, default=32, help="sequences of each length, prompts of each task")
     parser.add_argument("--context", type=int, default=32768, help="tokens after which decoding is timed")
-    given = parser.parse_args(arguments)
-    try:
-        given.output.mkdir(parents=True, exist_ok=True)
-        found = measure(given.run, given.output, given)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    return status_of(partial(_write, parser.parse_args(arguments)))
+
+
+def _write(given: argparse.Namespace) -> None:
+    """Measure, and write the figures."""
+    given.output.mkdir(parents=True, exist_ok=True)
+    found = measure(given.run, given.output, given)
     with replacing(given.output / MEASURED) as temporary:
         temporary.write_text(json.dumps(vars(found)) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,17 +8,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
 from experiments import runs
 from experiments.pretrained.gemma import missing
 from experiments.pretrained.measure import MEASURED
 from experiments.runs import each_of, newest_finished, run_once
 from nas.budget.cost import kv_bytes
-from nas.config import CONF, SearchConfig, register
+from nas.cli.composing import compose_search
 from nas.data.shards.folder import RECORD
-from nas.pretrained.options import fill
 from nas.pretrained.original import original_architecture
 from nas.pretrained.stock import build_space
 from nas.runs.folder import WEIGHTS, read_json
@@ -120,12 +116,7 @@ class Study:
     def cache_of(self, model: str) -> int:
         """Return the bytes that a pretrained model keeps at the context of the study."""
         job = next(job for job in self.jobs() if job.model == model)
-        register()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("search", self.options(job))
-        fill(composed.model)
-        config = OmegaConf.to_object(composed)
-        assert isinstance(config, SearchConfig)
+        config = compose_search(self.options(job))
         space = build_space(config.space, config.model, config.model.vocab_size or 0)
         return kv_bytes(original_architecture(space.sizes), {}, self.config["context"])
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,6 +46,16 @@ class Scored(NamedTuple):
     def tensors(self) -> tuple[Tensor, Tensor | None, Tensor]:
         """Tokens, places and targets: all of a batch without packed documents."""
         return self[:3]
+
+    def on(self, device: torch.device) -> "Scored":
+        """Return the batch on a device."""
+        places, documents = self.places, self.documents
+        return Scored(
+            self.tokens.to(device),
+            None if places is None else places.to(device),
+            self.targets.to(device),
+            None if documents is None else documents.to(device),
+        )
 
 
 class Batch(NamedTuple):

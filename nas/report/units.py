@@ -8,6 +8,9 @@ MISSING = "-"
 PREFIXES = ("", " k", " M", " G", " T", " P", " E", " Z")
 SIZES = (" B", " KiB", " MiB", " GiB", " TiB")
 DURATIONS = ((" s", 1.0), (" ms", 1e-3), (" µs", 1e-6))
+WORTH = {unit: 1024.0**place for place, unit in enumerate(SIZES)} | dict(DURATIONS) | {" ns": 1e-9}
+WORTH |= {unit: 1000.0**place for place, unit in enumerate(PREFIXES)}
+"""What a unit is worth, in bytes or seconds, and a decimal prefix."""
 
 
 def count(value: float) -> str:
@@ -99,11 +102,9 @@ def value_of(text: str) -> float | None:
     >>> value_of("1.50 MiB"), value_of("12.3 M"), value_of("2.00 ms"), value_of("-0.5"), value_of("linear")
     (1572864.0, 12300000.0, 0.002, -0.5, None)
     """
-    units = {unit: 1024.0**place for place, unit in enumerate(SIZES)} | dict(DURATIONS) | {" ns": 1e-9}
-    units |= {unit: 1000.0**place for place, unit in enumerate(PREFIXES)}
     shown, space, unit = text.replace(",", "").replace("\N{MINUS SIGN}", "-").partition(" ")
     try:
-        return float(shown) * units[space + unit]
+        return float(shown) * WORTH[space + unit]
     except (KeyError, ValueError):
         return None
 

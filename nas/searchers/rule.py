@@ -21,7 +21,7 @@ from rich.console import Console
 
 from nas.config import RuleConfig, SearchConfig
 from nas.console import Bars, say
-from nas.data import Batch, Scored
+from nas.data import Batch
 from nas.data.seeding import stable_seed
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
@@ -138,7 +138,7 @@ def _changes(module: TrainingModule, original: Teacher, codes: Sequence[Code], b
     device = next(module.model.parameters()).device
     with module.autocast():
         for batch in batches:
-            scored = _on(batch.scored(), device)
+            scored = batch.scored().on(device)
             taught = original.logits(scored)
             for index, choices in enumerate(every):
                 made = module.model(scored.tokens, first_alone, scored.places, choices, documents=scored.documents)
@@ -146,13 +146,3 @@ def _changes(module: TrainingModule, original: Teacher, codes: Sequence[Code], b
                 totals[index] += each.double().sum().item()
             number += len(taught)
     return [total / number for total in totals]
-
-
-def _on(batch: Scored, device: torch.device) -> Scored:
-    places, documents = batch.places, batch.documents
-    return Scored(
-        batch.tokens.to(device),
-        None if places is None else places.to(device),
-        batch.targets.to(device),
-        None if documents is None else documents.to(device),
-    )
