@@ -77,8 +77,11 @@ class PretrainedMixer(TokenMixer):
             x: [B, T, width] input of the layer.
             documents: packed documents of x; None if each sequence is one.
         """
-        own = Layer(self.backbone.mixers[self.index], self.options[0].chunk_size)
-        y, _ = self._option(x, first_alone, own, documents)
+        return self.alone(x, self.backbone.mixers[self.index], documents)
+
+    def alone(self, x: Tensor, operation: str, documents: Documents | None = None) -> Tensor:
+        """Return the output [B, T, width] of one operation on every token, whatever the options of the layer are."""
+        y, _ = self._option(x, first_alone, Layer(operation, self.options[0].chunk_size), documents)
         return y
 
     @property

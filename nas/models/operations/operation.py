@@ -325,6 +325,13 @@ class Branch(Operation):
     def merge(self, mixer: nn.Module, o: Tensor, gate: Tensor) -> Tensor:
         """Normalise and gate the output of the branch alone: [B, T, H, V] and gate [B, T, H * V] to [B, T, H * V]."""
 
+    def scale_outputs(self, mixer: nn.Module, factor: Tensor) -> None:
+        """Multiply the outputs of the branch alone by a factor, a scalar tensor, before alignment.
+
+        Operations beside those of a pretrained model begin at the scale of its layer in this way. One without a
+        parameter for it leaves its outputs as they are.
+        """
+
     def projections(self, mixer: nn.Module) -> list[nn.Linear]:
         """Return the layers by which `heads` projects x, if it does so with `Projected.linear`."""
         return []

@@ -87,6 +87,9 @@ class PretrainedLinear(Linear):
         normalised: Tensor = cast("LinearWeights", mixer).linear_norm(o)
         return normalised.flatten(-2)
 
+    def scale_outputs(self, mixer: nn.Module, factor: Tensor) -> None:
+        cast("LinearWeights", mixer).linear_norm.weight.mul_(factor)
+
     def weights(self, a: Architecture) -> int:
         return a.linear_heads * (2 * a.width + 3) + a.value_dim
 

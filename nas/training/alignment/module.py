@@ -10,12 +10,16 @@ from torch.nn import Parameter
 
 from nas.config import SearchConfig
 from nas.data import Scored, Task
+from nas.distributed.devices import autocast
 from nas.models.language_model import LanguageModel
 from nas.runs.history import ERROR
 from nas.training.alignment.errors import added_parameters, alignment_errors, options_to_align
+from nas.training.alignment.scale import match_scales
 from nas.training.stages.module import StageModule
 from nas.training.step.losses import Mean
 
+MATCHED = 4
+"""Sequences of the first batch on which the scales of new operations are measured."""
 SMALLEST = 1e-6
 """Relative squared error below which there is nothing left to learn."""
 
@@ -38,6 +42,16 @@ class AlignmentModule(StageModule):
     def __init__(self, model: LanguageModel, task: Task, config: SearchConfig, steps: int) -> None:
         super().__init__(model, task, config, steps)
         self.options = options_to_align(model)
+
+    def on_train_start(self) -> None:
+        """Give new operations the scale of their layers, unless the alignment is continued."""
+        if self.global_step == 0:
+            first = self.task.train_batch(0)
+            documents = None if first.documents is None else first.documents[:MATCHED]
+            few = first._replace(tokens=first.tokens[:MATCHED], targets=first.targets[:MATCHED], documents=documents)
+            batch = few.scored().on(self.device)
+            with autocast(self.device, self.config.trainer.precision):
+                match_scales(self.model, batch.tokens, batch.documents)
 
     @property
     def learnt(self) -> dict[str, Parameter]:
