@@ -29,6 +29,9 @@ class SpaceConfig:
         at_least=0,
         at_most=0.5,
     )
+    feature_grad: str = option(
+        "gradient of what routers read: full, or none (layers do not learn to be routed)", default="full"
+    )
     tiny_layers: int = option("layers of model=tiny", at_least=1, ceiling=1000)
     layers: list[int] | None = option(
         "indices of the searchable layers of layer_hybrid and joint, null: all; other layers are linear",

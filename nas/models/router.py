@@ -1,12 +1,15 @@
 """The router: one logit per chunk, routing head and operation, from pooled tokens of the chunk."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data.documents import Chunks, Documents
+
+FeatureGrad = Literal["full", "none"]
 
 OPERATIONS = 2
 """Number of operations between which a router chooses: the first keeps a chunk, the second compresses it."""
@@ -27,6 +30,9 @@ class Router(nn.Module):
         routing_heads: routing heads of the layer.
         features: what is pooled, of `nas.search_spaces.architecture.ROUTER_FEATURES`.
     """
+
+    feature_grad: FeatureGrad = "full"
+    """Gradient of the pooled vectors: "full", or "none", so that the router alone learns to route."""
 
     def __init__(self, width: int, routing_heads: int, features: Sequence[str] = ("mean",)) -> None:
         super().__init__()
@@ -58,6 +64,8 @@ class Router(nn.Module):
 
     def logits(self, pooled: Sequence[Tensor]) -> Tensor:
         """Return logits [B, N, R, 2] for the pooled vectors [B, N, width] of chunks, one for each feature."""
+        if self.feature_grad == "none":
+            pooled = [one.detach() for one in pooled]
         normalised = [F.rms_norm(one, one.shape[-1:]) for one in pooled]
         scores: Tensor = self.score(normalised[0] if len(normalised) == 1 else torch.cat(normalised, dim=-1))
         return scores.unflatten(-1, (-1, OPERATIONS))

@@ -27,6 +27,7 @@ from nas.latency.obtain import latencies_of
 from nas.latency.table import Latencies
 from nas.models.language_model import LanguageModel
 from nas.models.recording import without_autocast_cache
+from nas.models.router import FeatureGrad
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ArchitectureLogits
 from nas.supernet.dense_start import with_softmax
@@ -106,6 +107,9 @@ class TrainingModule(lightning.LightningModule):
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
         torch.manual_seed(stable_seed(config.seed, "weights"))
         self.model = self._make_model()
+        if isinstance(config, SearchConfig):
+            for router in routers_of(self.model):
+                router.feature_grad = cast("FeatureGrad", config.space.feature_grad)
         check_documents(config, task)
         check_longer(config, task)
         if not self.model.packs and task.train_batch(0).documents is not None:

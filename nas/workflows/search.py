@@ -14,6 +14,7 @@ from nas.distributed.launch import launched
 from nas.errors import INTERRUPTED, user_errors, warn
 from nas.kernels.arguments import RouteGrad
 from nas.models.operations import check_operations
+from nas.models.router import FeatureGrad
 from nas.pretrained.start import start_from_pretrained
 from nas.pretrained.stock import build_space
 from nas.pretrained.tokenizer import check_tokenizer
@@ -91,6 +92,7 @@ def _stopped(run: Run, module: TrainingModule, console: Console) -> Outcome:
 def space_of(config: SearchConfig, vocab_size: int) -> Space:
     """Return the space of a search; UserError if its options, or those of its searcher, cannot work."""
     check_choice("space.route_grad", config.space.route_grad, get_args(RouteGrad))
+    check_choice("space.feature_grad", config.space.feature_grad, get_args(FeatureGrad))
     with user_errors():
         space = build_space(config.space, config.model, vocab_size)
         check_operations((layer for options in space.options for layer in options), space.sizes)

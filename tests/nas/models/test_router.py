@@ -48,3 +48,21 @@ def test_every_router_of_a_model_starts_by_leaning_towards_softmax() -> None:
     for block in model.blocks:
         softmax, linear = block.mixer.router.score.bias.unflatten(0, (-1, 2)).unbind(-1)
         torch.testing.assert_close(softmax - linear, torch.full((2,), INITIAL_LEAN))
+
+
+@pytest.mark.parametrize("documents", [None, Documents.of(torch.arange(3).repeat_interleave(4)[None])])
+def test_without_feature_grad_the_router_alone_learns_to_route(documents: Documents | None) -> None:
+    router, x = Router(5, 2, ("mean", "last")), torch.randn(1, 12, 5)
+    found = []
+    for feature_grad in ("full", "none"):
+        router.feature_grad = feature_grad
+        given = x.clone().requires_grad_()
+        logits = router(given, 4, documents)
+        (own,) = torch.autograd.grad(logits.square().sum(), router.score.weight, retain_graph=True)
+        (reached,) = torch.autograd.grad(logits.square().sum(), given, allow_unused=True)
+        found.append((logits, own, reached))
+    (logits, own, reached), (same_logits, same_own, none) = found
+    assert torch.equal(logits, same_logits)
+    assert torch.equal(own, same_own)
+    assert reached.abs().sum() > 0
+    assert none is None

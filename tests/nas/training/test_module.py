@@ -17,6 +17,7 @@ from nas.errors import UserError
 from nas.models.operations.window import Window
 from nas.training.batches import TrainingStream
 from nas.training.module import TrainingModule
+from nas.training.updates.optimizer import routers_of
 from tests.nas.commands import SEARCH, composed, nas
 from tests.nas.data.packed import lines
 from tests.nas.gpu import ON_GPU
@@ -155,3 +156,21 @@ def test_an_operation_that_does_not_pack_is_refused_before_training(monkeypatch:
         UserError, match=r"^data.documents=packed keeps .* operation window does not support; give .*joined, or "
     ):
         made("cpu", *TEXT, "+space=joint")
+
+
+def test_the_budget_moves_the_layers_below_a_router_only_with_their_gradient() -> None:
+    reached = {}
+    for grad in ("full", "none"):
+        priced = ("budget.price=1000", "budget.max_multiplier=1000")
+        module = made("cpu", f"space.feature_grad={grad}", *priced, begun=True)
+        alone = module.alone(next(iter(module.space.codes())))
+        for one in (module, alone):
+            assert {router.feature_grad for router in routers_of(one.model)} == {grad}
+        loss, _ = module.step.compute(first_batch(module), module.moment)
+        loss.backward()
+        embedding, router = module.model.embedding.weight.grad, routers_of(module.model)[-1].score.weight.grad
+        assert embedding is not None
+        assert router is not None
+        reached[grad] = float(embedding.norm()), float(router.norm())
+    assert reached["full"][1] == pytest.approx(reached["none"][1])
+    assert reached["full"][0] > 3 * reached["none"][0]
