@@ -223,6 +223,9 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where tables go")
     parser.add_argument("--factor", type=int, default=4, help="length, times the training length (default: 4)")
+    parser.add_argument(
+        "--searches", nargs="+", choices=SEARCHES, default=SEARCHES, help="searches whose weights are kept (default: all)"
+    )
     given = parser.parse_args()
     for name in given.only or list(study["tasks"]):
         stage = task_of(study, name, given.output).main
@@ -232,7 +235,7 @@ def main() -> None:
         parts = [
             f"## {one.name}\n\n{report([load(folder) for folder in trained(stage.begun, one)], given.factor)}"
             for one in found.searched
-            if one.name in SEARCHES
+            if one.name in given.searches
         ]
         text = "\n".join(parts) + f"\n{machine()}.\n"
         given.results.mkdir(parents=True, exist_ok=True)
