@@ -34,6 +34,8 @@ class Tokens:
             has `Batch.documents`, and the first token of a document is not predicted.
         tokenizer: tokenizer.json of shards that others made, or "bytes"; None if it is not known.
         end: id that ends each document, in shards of nanoGPT; None for the end token of the tokenizer.
+        begin: whether each sequence, and each packed document, begins with the begin token of the vocabulary if it has
+            one. That token replaces the last one of a window.
         vocab_size: number of token ids; None for that of the vocabulary.
         length: tokens in a sequence.
         batch_size: sequences in a batch.
@@ -59,6 +61,7 @@ class Tokens:
         documents: str,
         tokenizer: str | None,
         end: int | None,
+        begin: bool,
         vocab_size: int | None,
         length: int,
         batch_size: int,
@@ -68,7 +71,8 @@ class Tokens:
         if documents not in (JOINED, PACKED):
             raise UserError(f"data.documents={documents} is unknown; choose one of: {JOINED}, {PACKED}.")
         self._corpora = Corpora.open(path, mix, tokenizer, end, vocab_size)
-        self.vocabulary, self.vocab_size = self._corpora.vocabulary, self._corpora.vocab_size
+        vocabulary, self.vocab_size = self._corpora.vocabulary, self._corpora.vocab_size
+        self.vocabulary = vocabulary if vocabulary is None or begin else vocabulary.without_begin()
         self.tokenizer, self.source = self._corpora.tokenizer, self._corpora.source
         self._packed = documents == PACKED
         if self._packed:
@@ -170,9 +174,12 @@ class Tokens:
         begins = np.zeros((len(rows), length + 1), dtype=np.bool_)
         for row, (span, start) in enumerate(rows):
             found = span.tokens(start, start + length + 1)
+            marks = span.begins(start, start + len(found)) if self._packed else np.zeros(len(found), dtype=np.bool_)
+            if self.vocabulary is not None and self.vocabulary.begin is not None:
+                found, marks = _begun(found, marks, self.vocabulary.begin)
             tokens[row, : len(found)], scored[row, : len(found)] = found, True
             if self._packed:
-                begins[row, : len(found)] = span.begins(start, start + len(found))
+                begins[row, : len(found)] = marks
                 begins[row, len(found) : len(found) + 1] = True  # padding is a document of its own
         given = torch.from_numpy(self._checked(tokens))
         predicted = torch.from_numpy((scored & ~begins)[:, 1:])
@@ -194,6 +201,18 @@ class Tokens:
             given = " or ".join(self._corpora.given)
             raise unknown_token(given, least if least < 0 else most, self.vocab_size)
         return tokens
+
+
+def _begun(
+    found: NDArray[np.int64], begins: NDArray[np.bool_], begin: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Put a token before a window and before each document in it, and cut the window to its length.
+
+    >>> _begun(np.array([5, 6, 7, 8]), np.array([False, False, True, False]), 2)
+    (array([2, 5, 6, 2]), array([ True, False, False,  True]))
+    """
+    at, size = np.union1d([0], np.flatnonzero(begins)), len(found)
+    return np.insert(found, at, begin)[:size], np.insert(np.zeros_like(begins), at, values=True)[:size]
 
 
 def _windows(span: Span, length: int) -> int:

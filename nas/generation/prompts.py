@@ -48,7 +48,7 @@ def read_prompts(config: GenerateConfig, vocabulary: Vocabulary | None, task: st
 
 
 def _prompt(where: str, text: str, vocabulary: Vocabulary | None, task: str, vocab_size: int) -> Prompt:
-    tokens = _ids(where, text, task) if vocabulary is None else vocabulary.encode(_bytes(where, text))
+    tokens = _ids(where, text, task) if vocabulary is None else vocabulary.begun(vocabulary.encode(_bytes(where, text)))
     if not tokens:
         raise UserError(f"{where} is empty; give at least one token.")
     if wrong := [token for token in tokens if not 0 <= token < vocab_size]:

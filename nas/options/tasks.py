@@ -167,6 +167,9 @@ class TokensConfig(DataConfig):
         at_least=0,
         ceiling=2**32,
     )
+    begin: bool = option(
+        "whether sequences begin with the token that the tokenizer puts before a text, such as <bos>", default=True
+    )
     vocab_size: int | None = option(
         "number of token ids; null: that of the tokenizer", default=None, at_least=1, ceiling=10**8
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nas.data.renaming import PYTHON, Language
@@ -113,6 +114,8 @@ class Plan:
         own: dict[str, Any] = {} if suite == "ruler" else {"documents": self._kind}
         if suite == "recall":
             own |= vars(options.recall)
+        if self._begins:
+            own |= {"begin": self.vocabulary.begin}
         if documents is not None:
             own |= {"source": documents.source, "files": documents.version}
         return Unit(suite, part, length, plain(common | own), compute)
@@ -140,8 +143,10 @@ class Plan:
     def _identifiers(self, length: int) -> Compute:
         def compute(subject: Subject, advance: Advance) -> Result:
             options = self._options
-            given, names = identifiers.renamed_sequences(*self._code, length, options.samples, options.seed, self._kind)
-            return identifiers.evaluate(subject, given, names, self.vocabulary, advance)
+            own = length - self._begins
+            given, names = identifiers.renamed_sequences(*self._code, own, options.samples, options.seed, self._kind)
+            names = names._replace(first=names.first + self._begins, last=names.last + self._begins)
+            return identifiers.evaluate(subject, self._begun(given), names, self.vocabulary, advance)
 
         return compute
 
@@ -156,7 +161,19 @@ class Plan:
         return self._unit("ruler", length, compute, self._documents if task in ruler.TEXT_TASKS else None, task)
 
     def _draw(self, length: int) -> Tensor:
-        return sequences(self._documents, length, self._options.samples, self._options.seed, self._kind)
+        own = length - self._begins
+        return self._begun(sequences(self._documents, own, self._options.samples, self._options.seed, self._kind))
+
+    @property
+    def _begins(self) -> int:
+        """The number of tokens that stand before the text of a sequence: 1 with a begin token, else 0."""
+        return int(self.vocabulary.begin is not None)
+
+    def _begun(self, rows: Tensor) -> Tensor:
+        """Put the begin token of the vocabulary, if there is one, before sequences [n, T]."""
+        if self.vocabulary.begin is None:
+            return rows
+        return torch.cat([torch.full_like(rows[:, :1], self.vocabulary.begin), rows], dim=1)
 
     @cached_property
     def _lines(self) -> Lines:

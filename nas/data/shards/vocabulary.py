@@ -6,6 +6,7 @@ character without a token becomes the tokens of its UTF-8 bytes, and ``▁`` sta
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -53,6 +54,7 @@ class Vocabulary:
 
     Attributes:
         end: id of the end token.
+        begin: id of the token with which sequences begin, such as <bos>; None if they begin with a text.
         size: number of tokens.
     """
 
@@ -61,6 +63,7 @@ class Vocabulary:
     ) -> None:
         self._pieces, self._names, self._tokenizer = pieces, names, tokenizer
         self.end = end
+        self.begin = None if tokenizer is None else _begin_of(tokenizer)
         self.size = len(pieces)
 
     @classmethod
@@ -111,6 +114,16 @@ class Vocabulary:
             elif run:
                 tokens += self._tokenizer.encode_batch_fast([run], add_special_tokens=False)[0].ids
         return tokens
+
+    def begun(self, tokens: Sequence[int]) -> list[int]:
+        """Return the tokens of a sequence that begins with these: behind the begin token if there is one."""
+        return [*tokens] if self.begin is None else [self.begin, *tokens]
+
+    def without_begin(self) -> Self:
+        """Return the same vocabulary, of sequences that begin with a text."""
+        made = copy(self)
+        made.begin = None
+        return made
 
     def encode_array(self, text: bytes) -> NDArray[np.int64]:
         """Return the tokens of UTF-8 text as an array; see `encode`."""
@@ -237,6 +250,12 @@ def _bytes_with_fallback(name: str) -> bytes:
     """Return the bytes of a token of BPE with byte fallback."""
     byte = FALLBACK.fullmatch(name)
     return bytes([int(byte[1], 16)]) if byte else name.replace(SPACE, " ").encode()
+
+
+def _begin_of(tokenizer: "Tokenizer") -> int | None:
+    """Return the token that a tokenizer puts before a text, as most of those with a <bos> do; None if it puts none."""
+    plain, whole = (tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
+    return whole[0] if plain and whole[1 : 1 + len(plain)] == plain else None
 
 
 def _end_of(path: Path, vocabulary: dict[str, int], special: dict[int, str], end: str | int | None, option: str) -> int:

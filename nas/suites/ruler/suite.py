@@ -101,7 +101,7 @@ def evaluate(
     prompts: list[Fitted] = []
     for key in keys:
         like = prompts[0] if prompts else None
-        if (found := fitted(problem, length - output, encode, key, like)) is None:
+        if (found := fitted(problem, length - output, lambda text: vocabulary.begun(encode(text)), key, like)) is None:
             raise UserError("the shortest prompt and its output do not fit; give more for suites.lengths.")
         prompts.append(found)
     tokens = subject.answer([torch.tensor(one.tokens) for one in prompts], output, advance)

@@ -1,7 +1,7 @@
 """The scale with which new operations begin: that of the original attention's outputs.
 
 The output norm of a new operation begins with the size of values that the weights alone lead to expect
-(`nas.pretrained.weights`). Where few channels of a layer's inputs are large, as in Gemma, outputs are ten times too
+(`nas.pretrained.weights`). Where few channels of a layer's inputs are large, as in Gemma, outputs are tens of times too
 large. An optimiser that moves each weight by its learning rate takes long to make up for that.
 """
 

@@ -17,7 +17,7 @@ from nas.distributed.launch import Launch
 from nas.errors import UserError
 from nas.training.batches import TrainingStream
 from tests.nas.data.shards.foreign import write_megatron, write_nanogpt
-from tests.nas.data.shards.written import train_tokenizer, write_folder
+from tests.nas.data.shards.written import train_tokenizer, with_begin, write_folder
 
 LENGTH = 16
 
@@ -29,6 +29,7 @@ def tokens(path: Path | None, **options: object) -> Tokens:
         "documents": "joined",
         "tokenizer": None,
         "end": None,
+        "begin": True,
         "vocab_size": None,
         "length": LENGTH,
         "batch_size": 4,
@@ -178,6 +179,46 @@ def test_packed_documents_are_numbered_and_not_predicted_from_each_other(tmp_pat
         assert torch.equal(batch.documents.diff(), ends[:, :-1].int())
         assert torch.equal(batch.targets, plain.targets.masked_fill(ends, IGNORE))
     assert all(batch.documents is not None for batch in task.validation_batches() + task.selection_batches(1))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A folder of the documents a, bc and def, again and again, whose tokenizer puts <bos> before a text."""
+    tokenizer = with_begin(train_tokenizer(tmp_path / "tokenizer.json", size=258))  # without merges
+    every = [b"a", b"bc", b"def"] * 40
+    write_folder(tmp_path / "folder", {"train": [every], "validation": [every]}, tokenizer)
+    return tmp_path / "folder"
+
+
+def test_sequences_begin_with_the_begin_token(begun: Path) -> None:
+    task, plain = tokens(begun), tokens(begun, begin=False)
+    assert task.vocabulary is not None
+    begin = task.vocabulary.begin
+    for batch, other in zip(
+        [task.train_batch(3), *task.validation_batches(2), *task.selection_batches(1)],
+        [plain.train_batch(3), *plain.validation_batches(2), *plain.selection_batches(1)],
+        strict=True,
+    ):
+        assert (batch.tokens[:, 0] == begin).all()
+        assert torch.equal(batch.tokens[:, 1:], other.tokens[:, :-1])
+        assert torch.equal(batch.targets, other.tokens)
+        assert begin not in other.tokens
+    assert plain.vocabulary is not None
+    assert plain.vocabulary.begin is None
+
+
+def test_packed_documents_begin_with_it_each(begun: Path) -> None:
+    task = tokens(begun, documents="packed")
+    batch = task.validation_batches()[0]
+    assert batch.documents is not None
+    assert task.vocabulary is not None
+    shown = "".join(task.vocabulary.texts(batch.tokens[0].tolist()))
+    assert shown == "<bos>a<|endoftext|><bos>bc<|endoftext|><bos>def<|endoftext|><bos>a<|endoftext|><bos>"
+    assert batch.documents[0].tolist() == [0] * 3 + [1] * 4 + [2] * 5 + [3] * 3 + [4]
+    begins = batch.tokens == task.vocabulary.begin
+    assert torch.equal(batch.documents.diff(), begins[:, 1:].int())
+    assert not (batch.targets == task.vocabulary.begin).any(), "nothing in a document tells that it begins"
+    assert (batch.targets[begins] != IGNORE).all()
 
 
 def test_documents_are_packed_by_an_end_token_or_an_index(tmp_path: Path) -> None:

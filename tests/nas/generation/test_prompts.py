@@ -57,3 +57,12 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=told):
             read(vocabulary, **options)
+
+
+def test_a_prompt_begins_with_the_begin_token() -> None:
+    begun = Vocabulary.of_bytes()
+    begun.begin = 1
+    assert read(begun, prompt="ab")[0].tokens == [1, 97, 98]
+    assert read(begun, prompt="")[0].tokens == [1], "of a model that begins texts so, even an empty prompt is one"
+    with pytest.raises(UserError, match=r"prompt is empty; give at least one token"):
+        read(BYTES, prompt="")

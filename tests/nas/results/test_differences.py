@@ -32,6 +32,7 @@ def test_options_and_data_are_named_with_both_values(tmp_path: Path) -> None:
         "heal.length_factor": ("1", "\N{EN DASH}"),
         "heal.steps": ("0", "\N{EN DASH}"),
         "heal.temperature": ("1.0", "\N{EN DASH}"),
+        "space.feature_grad": ("full", "\N{EN DASH}"),
         "extra": ("\N{EN DASH}", "[1]"),
         "versions.torch": ("\N{EN DASH}", "2.13"),
     }

@@ -48,8 +48,8 @@ def test_tokens_are_read_as_they_are_and_decoded_as_text(tmp_path: Path) -> None
         tmp_path / "tokens", {"train": [[b"train" * 9]], "validation": [[b"one", b"two"], [b"three", b"four"]]}
     )
     task = Tokens(
-        path=str(tmp_path / "tokens"), mix={}, documents="joined", tokenizer=None, end=None, vocab_size=None, length=4,
-        batch_size=2, validation_batches=1, seed=0,
+        path=str(tmp_path / "tokens"), mix={}, documents="joined", tokenizer=None, end=None, begin=True,
+        vocab_size=None, length=4, batch_size=2, validation_batches=1, seed=0,
     )  # fmt: skip
     assert vocabulary_of(task) is task.vocabulary is not None
     documents = held_out(task, task.vocabulary, None, "text")

@@ -1,11 +1,14 @@
 """The plan: which results a run has at which lengths, and what decides them."""
 
 import os
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from nas.config import RunConfig
 from nas.errors import UserError
@@ -13,7 +16,9 @@ from nas.options.suites import SuitesConfig
 from nas.results.opened import OpenedRun, open_run
 from nas.suites.plan import Plan
 from nas.suites.ruler.suite import ORDER
+from nas.suites.subject import Advance, Predicted
 from tests.nas.commands import composed
+from tests.nas.suites.fakes import Predicting
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +100,42 @@ def test_a_run_without_text_needs_another(opened: OpenedRun) -> None:
     unknown = opened._replace(task=type("Tokens", (), {"name": "tokens", "vocabulary": None})())
     with pytest.raises(UserError, match=r"was trained on tokens of an unknown tokenizer"):
         Plan(unknown, options())
+
+
+class Seeing(Predicting):
+    """Has seen sequences and prompts; a prediction is right if a third of the right token has no remainder."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda row, place: row[place] % 3 == 0)
+        self.seen: list[torch.Tensor] = []
+
+    def predict(self, sequences: torch.Tensor, advance: Advance) -> Predicted:
+        self.seen += sequences
+        return super().predict(sequences, advance)
+
+    def answer(self, prompts: Sequence[torch.Tensor], count: int, advance: Advance) -> torch.Tensor:
+        self.seen += prompts
+        return torch.full((len(prompts), count), 97)
+
+
+@pytest.mark.parametrize("suite", ["text", "recall", "identifiers", "ruler"])
+def test_sequences_and_prompts_begin_with_the_begin_token(opened: OpenedRun, suite: str) -> None:
+    begin, results = 7, []
+    for begins in (False, True):
+        length = 1000 + begins
+        fewer = ("suites.samples=8", "suites.ruler.tasks=[multikey_2]", "suites.recall.counted=1000")
+        plan = Plan(opened, options(f"suites.lengths=[{length}]", *fewer))
+        plan.vocabulary = copy(plan.vocabulary)
+        plan.vocabulary.begin = begin if begins else None
+        (unit,) = plan.units(suite)
+        assert ("begin" in unit.settings) is begins
+        subject = Seeing()
+        results.append((subject, unit.compute(subject, lambda count: None)))
+    (plain, one), (begun, other) = results
+    assert len(plain.seen) == len(begun.seen) > 0
+    for text, whole in zip(plain.seen, begun.seen, strict=True):
+        assert whole.tolist() == [begin, *text.tolist()]
+    if suite in ("identifiers", "ruler"):  # in the others the first token of the text is predicted too
+        assert {name: score.value for name, score in one.scores.items()} == {
+            name: score.value for name, score in other.scores.items()
+        }

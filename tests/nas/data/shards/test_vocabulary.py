@@ -8,7 +8,7 @@ import pytest
 
 from nas.data.shards.vocabulary import END, Vocabulary, token_texts, vocabulary_of
 from nas.errors import UserError
-from tests.nas.data.shards.written import TEXT, train_tokenizer, write_fallback_tokenizer
+from tests.nas.data.shards.written import TEXT, train_tokenizer, with_begin, write_fallback_tokenizer
 
 TEXTS = {
     "plain": TEXT.encode(),
@@ -82,6 +82,17 @@ def test_byte_fallback_has_tokens_of_spaces_and_of_bytes(fallback: Vocabulary) -
 
 def test_a_special_token_ends_documents_before_another_of_the_usual_names(fallback: Vocabulary) -> None:
     assert (fallback.end_name, fallback.byte_lengths[fallback.end]) == ("<eos>", 0)
+
+
+@pytest.mark.parametrize(("template", "begins"), [("<bos> $A", True), ("$A <bos>", False), ("<bos> $A <bos>", True)])
+def test_the_begin_token_is_what_the_tokenizer_puts_before_a_text(template: str, begins: bool, tmp_path: Path) -> None:
+    path = with_begin(train_tokenizer(tmp_path / "tokenizer.json"), template)
+    vocabulary = Vocabulary.read(path)
+    own = vocabulary.encode(b"<bos> a")
+    assert vocabulary.texts(own)[0] != "<bos>", "a name in a text is text"
+    assert vocabulary.begun(own) == ([vocabulary.size - 1, *own] if begins else own)
+    assert vocabulary.without_begin().begun(own) == own == vocabulary.without_begin().encode(b"<bos> a")
+    assert Vocabulary.of_bytes().begun([97]) == [97]
 
 
 def edited(tokenizer: Path, path: Path, **changes: object) -> Path:

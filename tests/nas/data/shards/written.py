@@ -27,6 +27,18 @@ def train_tokenizer(path: Path, size: int = 300) -> Path:
     return path
 
 
+def with_begin(tokenizer: Path, template: str = "<bos> $A") -> Path:
+    """Let a tokenizer put a special token <bos> before every text, or where a template says, as Llama and Gemma do."""
+    from tokenizers import Tokenizer, processors
+
+    read = Tokenizer.from_file(str(tokenizer))
+    read.add_special_tokens(["<bos>"])
+    special = [("<bos>", read.token_to_id("<bos>"))]
+    read.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
+    read.save(str(tokenizer))
+    return tokenizer
+
+
 def write_fallback_tokenizer(path: Path) -> Path:
     """A BPE with byte fallback, as Gemma has it: a space is ▁, and characters without a token become bytes."""
     from tokenizers import Tokenizer, decoders, models, normalizers
