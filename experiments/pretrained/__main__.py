@@ -23,6 +23,7 @@ from pathlib import Path
 
 import yaml
 
+from experiments.command_line import folders_of, study_parser
 from experiments.pretrained.results import write
 from experiments.pretrained.study import CORPUS, Job, Study, smoked
 from experiments.runs import deadline_in, status_of
@@ -35,9 +36,9 @@ def main() -> int:
     """Run the study: parse the command line, print the plan, make missing runs, write the table and the verdicts."""
     config = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     given = _parser(config).parse_args()
-    config = smoked(config) if given.smoke else config
-    output = given.output or Path("outputs") / ("pretrained_smoke" if given.smoke else "pretrained")
-    corpus = given.corpus or (HERE if given.smoke else CORPUS)
+    config = smoked(config) if given.mode else config
+    output, results = folders_of(given, HERE)
+    corpus = given.corpus or (HERE if given.mode else CORPUS)
     study = Study(config, output, corpus, given.overrides, given.keep)
     jobs = _wanted(study, given)
     left = [job for job in jobs if not job.done]
@@ -47,7 +48,6 @@ def main() -> int:
         for job in left:
             print(f"  {job.model} {job.budget} {job.contender} seed {job.seed}")
         return 0
-    results = given.results or (output / "results" if given.smoke else HERE / "results")
     try:
         _run(study, left, given.workers, deadline_in(given.deadline))
     finally:
@@ -80,22 +80,14 @@ def _wanted(study: Study, given: argparse.Namespace) -> list[Job]:
 
 
 def _parser(config: dict[str, dict[str, object]]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.pretrained", description=(__doc__ or "").split("\n")[0]
-    )
+    modes = {"smoke": "a tiny Llama and two contenders, on the CPU"}
+    parser = study_parser("pretrained", __doc__, modes, "searches", ", each with a GPU")
     for name in ("models", "budgets", "contenders"):
         known = list(config["fractions" if name == "budgets" else name])
         parser.add_argument(f"--{name}", nargs="+", choices=known, help=f"{name} (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="seeds of config.yaml (default: all)")
-    parser.add_argument("--smoke", action="store_true", help="a tiny Llama and two contenders, on the CPU")
-    parser.add_argument("--plan", action="store_true", help="print the searches that are left and start nothing")
-    parser.add_argument("--workers", type=int, default=1, help="searches at a time, each with a GPU (default: 1)")
-    parser.add_argument("--deadline", type=float, help="minutes after which nothing new starts (default: none)")
     parser.add_argument("--corpus", type=Path, help="folder with the text (default: the installed Python packages)")
     parser.add_argument("--keep", action="store_true", help="keep the weights and checkpoints of finished searches")
-    parser.add_argument("--output", type=Path, help="where the runs go (default: outputs/pretrained)")
-    parser.add_argument("--results", type=Path, help="where tables go (default: results/ beside this file)")
-    parser.add_argument("overrides", nargs="*", help="options for every search, for example trainer.steps=300")
     return parser
 
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import yaml
 
+from experiments.command_line import folders_of, study_parser
 from experiments.runs import deadline_in, each_of, status_of, threads
 from experiments.small_lm import corpus, report
 from experiments.small_lm.recipe import REPORTED, STAGES
@@ -43,9 +44,8 @@ def main() -> None:
     """Run the study: parse the command line, print the plan, make missing trainings, write table and verdict."""
     config = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     given = _parser(list(config["sizes"])).parse_args()
-    name = "small_lm_smoke" if given.smoke else "small_lm"
-    output = given.output or Path("outputs") / name
-    if given.smoke:
+    output, results = folders_of(given, HERE)
+    if given.mode:
         config = changed(config, config["smoke"])
         given.corpus = output / "corpus"
         corpus.make(made_up(output), given.corpus, config["corpus"], ["validation=0.2"])
@@ -56,27 +56,20 @@ def main() -> None:
     if given.plan:
         return
     _make(study, given)
-    results = given.results or (output / "results" if given.smoke else HERE / "results")
     left = next(one.trainings for one in study.left() if one.stage == REPORTED)
     print(report.write(results, given.size, study.trained(), left, notes(study), study.recipe.length))
 
 
 def _parser(sizes: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.small_lm", description=__doc__.split("\n")[0])
+    modes = {"smoke": "tiny models on a made-up corpus, on the CPU"}
+    parser = study_parser("small_lm", __doc__, modes, where=", one on each GPU")
     parser.add_argument("--size", choices=sizes, default=sizes[0], help=f"size of the models (default: {sizes[0]})")
     parser.add_argument("--corpus", type=Path, default=Path("outputs/corpus"), help="folder of the corpus")
     parser.add_argument("--stage", nargs="+", choices=STAGES, default=list(STAGES), help="stages to run (default: all)")
     parser.add_argument("--only", nargs="+", help="contenders to run (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="seeds of reported trainings to run (default: all)")
-    parser.add_argument("--smoke", action="store_true", help="tiny models on a made-up corpus, on the CPU")
-    parser.add_argument("--plan", action="store_true", help="print the plan and start nothing")
-    parser.add_argument("--workers", type=int, default=1, help="trainings at a time, one on each GPU (default: 1)")
-    parser.add_argument("--deadline", type=float, help="minutes after which nothing new starts (default: none)")
     parser.add_argument("--rate", type=float, help="training tokens a second on a GPU, for the plan")
-    parser.add_argument("--output", type=Path, help="where the runs go (default: outputs/small_lm)")
     parser.add_argument("--records", type=Path, help="where records go (default: records/ in the output folder)")
-    parser.add_argument("--results", type=Path, help="where tables go (default: results/ beside this file)")
-    parser.add_argument("overrides", nargs="*", help="options of every training, for example trainer.compile=true")
     return parser
 
 

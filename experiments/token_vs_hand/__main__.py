@@ -27,6 +27,7 @@ from pathlib import Path
 
 import yaml
 
+from experiments.command_line import folders_of, study_parser
 from experiments.runs import RATE, deadline_in, machine, plan, status_of
 from experiments.token_vs_hand.rule import report
 from experiments.token_vs_hand.study import Task, task_of
@@ -43,11 +44,9 @@ def main() -> None:
     """Run the study: parse the command line, print the plan, make missing trainings, write tables and verdicts."""
     study = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     given = _parser(list(study["tasks"])).parse_args()
-    mode = "pilot" if given.pilot else "smoke" if given.smoke else None
-    output = given.output or Path("outputs") / "_".join(filter(None, ["token_vs_hand", mode]))
-    results = given.results or (output / "results" if mode else HERE / "results")
+    output, results = folders_of(given, HERE)
     names = given.only or list(study["tasks"])
-    tasks = [task_of(study, name, output, mode, given.overrides) for name in names]
+    tasks = [task_of(study, name, output, given.mode, given.overrides) for name in names]
     _print_plan(tasks, given.rate)
     if given.plan:
         return
@@ -63,20 +62,15 @@ def main() -> None:
 
 
 def _parser(tasks: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.token_vs_hand", description=__doc__.split("\n")[0])
+    modes = {
+        "pilot": "few models with two other seeds, for each task",
+        "smoke": "tiny models for two steps, on the CPU",
+    }
+    parser = study_parser("token_vs_hand", __doc__, modes)
     parser.add_argument("--only", nargs="+", choices=tasks, help="tasks to run (default: all, one after the other)")
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--pilot", action="store_true", help="few models with two other seeds, for each task")
-    mode.add_argument("--smoke", action="store_true", help="tiny models for two steps, on the CPU")
-    parser.add_argument("--plan", action="store_true", help="print the plan and start nothing")
-    parser.add_argument("--workers", type=int, default=1, help="trainings at a time (default: 1)")
-    parser.add_argument("--deadline", type=float, help="minutes after which nothing new starts (default: none)")
     parser.add_argument(
         "--rate", type=float, default=RATE, help=f"steps a second over all workers, for the plan (default: {RATE:g})"
     )
-    parser.add_argument("--output", type=Path, help="where the runs go (default: outputs/token_vs_hand)")
-    parser.add_argument("--results", type=Path, help="where tables go (default: results/ beside this file)")
-    parser.add_argument("overrides", nargs="*", help="options for every comparison, for example trainer.steps=600")
     return parser
 
 

@@ -224,7 +224,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where tables go")
     parser.add_argument("--factor", type=int, default=4, help="length, times the training length (default: 4)")
     parser.add_argument(
-        "--searches", nargs="+", choices=SEARCHES, default=SEARCHES, help="searches whose weights are kept (default: all)"
+        "--searches",
+        nargs="+",
+        choices=SEARCHES,
+        default=SEARCHES,
+        help="searches to test, whose weights are there (default: all)",
     )
     given = parser.parse_args()
     for name in given.only or list(study["tasks"]):

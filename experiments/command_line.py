@@ -1,0 +1,41 @@
+"""The options that studies share, and the folders that follow from them."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def study_parser(
+    name: str, doc: str | None, modes: Mapping[str, str], trainings: str = "trainings", where: str = ""
+) -> argparse.ArgumentParser:
+    """Return the parser of a study; its own options follow.
+
+    Args:
+        name: package of the study inside `experiments`.
+        doc: docstring of the module; its first line is the description.
+        modes: smaller forms of the study, such as smoke, and their help texts.
+        trainings: word for what the study makes, in the plural.
+        where: where each of these runs, behind "at a time".
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=(doc or "").split("\n")[0])
+    mode = parser.add_mutually_exclusive_group()
+    for option, text in modes.items():
+        mode.add_argument(f"--{option}", dest="mode", action="store_const", const=option, help=text)
+    parser.add_argument("--plan", action="store_true", help="print the plan and start nothing")
+    parser.add_argument("--workers", type=int, default=1, help=f"{trainings} at a time{where} (default: 1)")
+    parser.add_argument("--deadline", type=float, help="minutes after which nothing new starts (default: none)")
+    parser.add_argument("--output", type=Path, help=f"where the runs go (default: outputs/{name})")
+    parser.add_argument("--results", type=Path, help="where tables go (default: results/ beside this file)")
+    parser.add_argument("overrides", nargs="*", help=f"options of all {trainings}, for example trainer.steps=600")
+    return parser
+
+
+def folders_of(given: argparse.Namespace, study: Path) -> tuple[Path, Path]:
+    """Return the folders of the runs and of the tables; those of a smaller form are apart from those of the study.
+
+    Args:
+        given: options of `study_parser`.
+        study: folder of the study's files.
+    """
+    output = given.output or Path("outputs") / "_".join(filter(None, [study.name, given.mode]))
+    return output, given.results or (output / "results" if given.mode else study / "results")
