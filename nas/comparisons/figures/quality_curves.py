@@ -16,6 +16,13 @@ from nas.comparisons.statistics import interval
 from nas.comparisons.summary import Summary, value
 from nas.report.style import STYLE, mark_training_length, plain_style
 
+FAR = 2.0
+"""Curves that rise this many times as far as all others would set the scale of the axis: they are cut off."""
+CUT = 0.25
+"""Largest fraction of the curves that is cut off."""
+MARGIN = 0.05
+"""Space above and below the curves of bits, in heights of their range."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -77,6 +84,7 @@ def bits_by_position(summary: Summary) -> Figure | None:
         return None
     with plain_style(STYLE):
         figure, axes = _one_panel()
+        axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("position in the sequence, in tokens")
         axes.set_ylabel(quality_title(summary))
@@ -118,11 +126,42 @@ def _draw_curves(axes: Axes, summary: Summary, curves: Sequence[Curve]) -> None:
             markeredgewidth=1.5,
             zorder=3 + style.searched,
         )
+    bottom, top = axes.get_ylim()
+    if not summary.comparison.higher:
+        bottom, top = _limits(curves, summary.comparison.length)
+    axes.set_ylim(bottom, top)
     mark_training_length(axes, summary.comparison.length)
     axes.set_xlim(axes.get_xlim())
-    axes.set_ylim(axes.get_ylim())
-    ends = [
-        Label(curve.name, curve.x[-1], curve.y[-1], curve.y[-1], curve.y[-1], curve.style.colour, curve.style.searched)
-        for curve in curves
-    ]
-    label_ends(axes, ends)
+    label_ends(axes, [_label(curve, top) for curve in curves])
+
+
+def _label(curve: Curve, top: float) -> Label:
+    """Return the label of a curve; one that ends above the axis has its last value too."""
+    end = min(curve.y[-1], top)
+    text = curve.name if end == curve.y[-1] else f"{curve.name} ({curve.y[-1]:.2f})"
+    return Label(text, curve.x[-1], end, end, end, curve.style.colour, curve.style.searched)
+
+
+def _limits(curves: Sequence[Curve], length: int) -> tuple[float, float]:
+    """Return the ends of an axis of bits: those of the intervals from the training length on, of curves shown whole."""
+    inside = [[place for place, x in enumerate(curve.x) if x >= length] or [len(curve.x) - 1] for curve in curves]
+    highest = highest_whole([[curve.y[at] for at in places] for curve, places in zip(curves, inside, strict=True)])
+    shown = [(curve, at) for curve, places in zip(curves, inside, strict=True) for at in places]
+    low = min(curve.low[at] for curve, at in shown)
+    high = max(curve.high[at] for curve, at in shown if curve.y[at] <= highest)
+    return low - MARGIN * (high - low), high + MARGIN * (high - low)
+
+
+def highest_whole(curves: Sequence[Sequence[float]]) -> float:
+    """Return the highest value of the curves that an axis shows whole.
+
+    >>> highest_whole([[1.1, 1.2], [1.1, 1.3], [1.0, 1.4], [1.2, 3.1]])
+    1.4
+    >>> highest_whole([[1.1, 1.2], [1.1, 1.3], [1.0, 1.4], [1.2, 1.7]])
+    1.7
+    """
+    low, peaks = min(map(min, curves)), sorted(map(max, curves))
+    for place in range(len(peaks) - int(CUT * len(peaks)), len(peaks)):
+        if peaks[place] - low > FAR * (peaks[place - 1] - low):
+            return peaks[place - 1]
+    return peaks[-1]

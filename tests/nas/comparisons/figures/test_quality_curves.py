@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nas.comparisons.figures.quality_curves import bits_by_position, quality_against_length
+from nas.comparisons.results import TrainedContender
 from nas.comparisons.summary import Summary
 from tests.nas.comparisons.examples import comparison, contender, recall, text, trained
 from tests.nas.comparisons.figures.drawn import assert_apart, names
@@ -48,3 +49,20 @@ def test_segments_that_diverged_are_left_out() -> None:
     assert figure is not None
     assert list(names(figure.axes[0], summary)) == ["softmax"]
     assert figure.axes[0].lines[0].get_ydata().tolist() == [2.5]  # type: ignore[union-attr]
+
+
+def test_a_curve_that_rises_far_beyond_all_others_is_cut_off_and_keeps_its_value() -> None:
+    def of(name: str, *bits: float) -> TrainedContender:
+        runs = [trained(seed, {1: bits[0] + seed / 1e3, 4: bits[1] + seed / 1e3}) for seed in range(2)]
+        return contender(name, *runs)
+
+    every = of("softmax", 1.2, 1.3), of("linear", 1.3, 1.4), of("lsll", 1.1, 1.1), of("softmax_rope", 1.2, 3.1)
+    summary = Summary.of(comparison(*every, factors=(1, 4), quality="bits_per_byte"))
+    figure = quality_against_length(summary)
+    assert figure is not None
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] < 1.5
+    assert {"softmax", "linear", "lsll", "softmax_rope (3.10)"} <= {one.get_text() for one in axes.texts}
+    whole = quality_against_length(Summary.of(comparison(*every[:3], factors=(1, 4), quality="bits_per_byte")))
+    assert whole is not None
+    assert set(names(whole.axes[0], summary)) == {"softmax", "linear", "lsll"}
