@@ -208,12 +208,15 @@ def bands(curves: Sequence[Band], x: Axis, y: Axis, mark_at: tuple[float, str] |
     colour, shape = kinds("line", names)
     few = max(len(curve.points) for curve in curves) <= 12
     layers: list[Spec] = []
+    cut = {} if y.limits is None else {"clip": True}
     if any(math.isfinite(low) and math.isfinite(high) for curve in curves for _, _, low, high in curve.points):
-        layers.append(_intervals({"type": "area", "opacity": 0.15}, y, colour))
-    layers.append({"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y.encoded("value"), "color": colour}})
+        layers.append(_intervals({"type": "area", "opacity": 0.15} | cut, y, colour))
+    line: Spec = {"type": "line", "strokeWidth": 2} | cut
+    layers.append({"mark": line, "encoding": {"y": y.encoded("value"), "color": colour}})
     if few:
-        point: Spec = {"type": "point", "filled": True, "size": 60}
-        layers.append({"mark": point, "encoding": {"y": y.encoded("value"), "color": colour, "shape": shape}})
+        point: Spec = {"type": "point", "filled": True, "size": 60}  # not cut, which would halve those at both ends
+        inside = {} if y.limits is None else {"transform": [{"filter": f"inrange(datum.value, {list(y.limits)})"}]}
+        layers.append(inside | {"mark": point, "encoding": {"y": y.encoded("value"), "color": colour, "shape": shape}})
     if mark_at is not None:
         layers += _marked(*mark_at)
     layers.append(_follower("x", names, ".4~f", x.title))

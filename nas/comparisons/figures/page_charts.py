@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from nas.comparisons.figures.quality_against_cost import COSTS, corners, known
-from nas.comparisons.figures.quality_curves import Curve, length_curves, position_curves
+from nas.comparisons.figures.quality_curves import Curve, length_curves, limits, position_curves
 from nas.comparisons.summary import Summary, value
-from nas.report.charts import BYTES, Axis, Band, Mark, bands, scatter
+from nas.report.charts import BYTES, Axis, Band, Mark, Spec, bands, scatter
 from nas.report.embed import Chart
 
 Links = Mapping[str, Sequence[tuple[str, str]]]
@@ -55,20 +55,19 @@ def along_the_sequence(summary: Summary) -> list[Chart]:
     made = []
     if curves := length_curves(summary):
         x = Axis("context length in tokens", ticks=lengths, logarithmic=2, format=",d")
-        spec = bands(
-            [_band(curve) for curve in curves], x, Axis(summary.measure), (comparison.length, "training length")
-        )
+        spec = _bands(summary, curves, x)
         note = f"over {len(lengths)} lengths, with 95 % intervals"
         made.append(Chart.of("length", f"{summary.measure.capitalize()} by context length", note, spec))
     if curves := position_curves(summary):
-        x = Axis("position in the sequence, in tokens", format=",d")
-        spec = bands(
-            [_band(curve) for curve in curves], x, Axis(summary.measure), (comparison.length, "training length")
-        )
+        x = Axis("position in the sequence, in tokens", logarithmic=2, format=",d")
+        spec = _bands(summary, curves, x)
         note = "in the longest measured sequences, with 95 % intervals: lower is better"
         made.append(Chart.of("position", f"{summary.measure.capitalize()} by position", note, spec))
     return made
 
 
-def _band(curve: Curve) -> Band:
-    return Band(curve.name, list(zip(curve.x, curve.y, curve.low, curve.high, strict=True)))
+def _bands(summary: Summary, curves: Sequence[Curve], x: Axis) -> Spec:
+    """Return a chart of curves, with a mark at the training length."""
+    given = [Band(one.name, list(zip(one.x, one.y, one.low, one.high, strict=True))) for one in curves]
+    y = Axis(summary.measure, limits=limits(summary, curves))
+    return bands(given, x, y, (summary.comparison.length, "training length"))

@@ -126,9 +126,7 @@ def _draw_curves(axes: Axes, summary: Summary, curves: Sequence[Curve]) -> None:
             markeredgewidth=1.5,
             zorder=3 + style.searched,
         )
-    bottom, top = axes.get_ylim()
-    if not summary.comparison.higher:
-        bottom, top = _limits(curves, summary.comparison.length)
+    bottom, top = limits(summary, curves) or axes.get_ylim()
     axes.set_ylim(bottom, top)
     mark_training_length(axes, summary.comparison.length)
     axes.set_xlim(axes.get_xlim())
@@ -142,8 +140,14 @@ def _label(curve: Curve, top: float) -> Label:
     return Label(text, curve.x[-1], end, end, end, curve.style.colour, curve.style.searched)
 
 
-def _limits(curves: Sequence[Curve], length: int) -> tuple[float, float]:
-    """Return the ends of an axis of bits: those of the intervals from the training length on, of curves shown whole."""
+def limits(summary: Summary, curves: Sequence[Curve]) -> tuple[float, float] | None:
+    """Return the ends of an axis of bits: those of the intervals from the training length on, of curves shown whole.
+
+    Another measure has none, since its values lie between 0 and 1.
+    """
+    if summary.comparison.higher:
+        return None
+    length = summary.comparison.length
     inside = [[place for place, x in enumerate(curve.x) if x >= length] or [len(curve.x) - 1] for curve in curves]
     highest = highest_whole([[curve.y[at] for at in places] for curve, places in zip(curves, inside, strict=True)])
     shown = [(curve, at) for curve, places in zip(curves, inside, strict=True) for at in places]
