@@ -143,17 +143,27 @@ def _label(curve: Curve, top: float) -> Label:
 def limits(summary: Summary, curves: Sequence[Curve]) -> tuple[float, float] | None:
     """Return the ends of an axis of bits: those of the intervals from the training length on, of curves shown whole.
 
-    Another measure has none, since its values lie between 0 and 1.
+    Another measure has none, since its values lie between 0 and 1. A single seed has no interval, and a model that
+    diverged no finite bits.
     """
     if summary.comparison.higher:
         return None
     length = summary.comparison.length
-    inside = [[place for place, x in enumerate(curve.x) if x >= length] or [len(curve.x) - 1] for curve in curves]
-    highest = highest_whole([[curve.y[at] for at in places] for curve, places in zip(curves, inside, strict=True)])
+    inside = [[at for at, x in enumerate(curve.x) if x >= length] or [len(curve.x) - 1] for curve in curves]
     shown = [(curve, at) for curve, places in zip(curves, inside, strict=True) for at in places]
-    low = min(curve.low[at] for curve, at in shown)
-    high = max(curve.high[at] for curve, at in shown if curve.y[at] <= highest)
-    return low - MARGIN * (high - low), high + MARGIN * (high - low)
+    shown = [(curve, at) for curve, at in shown if math.isfinite(curve.y[at])]
+    if not shown:
+        return None
+    highest = highest_whole([[curve.y[at] for own, at in shown if own is curve] for curve in curves])
+    whole = [(curve, at) for curve, at in shown if curve.y[at] <= highest]
+    low = min(_finite(curve.low[at], curve.y[at]) for curve, at in shown)
+    high = max(_finite(curve.high[at], curve.y[at]) for curve, at in whole)
+    margin = MARGIN * ((high - low) or 1.0)
+    return low - margin, high + margin
+
+
+def _finite(value: float, otherwise: float) -> float:
+    return value if math.isfinite(value) else otherwise
 
 
 def highest_whole(curves: Sequence[Sequence[float]]) -> float:
@@ -164,7 +174,8 @@ def highest_whole(curves: Sequence[Sequence[float]]) -> float:
     >>> highest_whole([[1.1, 1.2], [1.1, 1.3], [1.0, 1.4], [1.2, 1.7]])
     1.7
     """
-    low, peaks = min(map(min, curves)), sorted(map(max, curves))
+    given = [values for values in curves if values]
+    low, peaks = min(map(min, given)), sorted(map(max, given))
     for place in range(len(peaks) - int(CUT * len(peaks)), len(peaks)):
         if peaks[place] - low > FAR * (peaks[place - 1] - low):
             return peaks[place - 1]

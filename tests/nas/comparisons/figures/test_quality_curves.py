@@ -66,3 +66,17 @@ def test_a_curve_that_rises_far_beyond_all_others_is_cut_off_and_keeps_its_value
     whole = quality_against_length(Summary.of(comparison(*every[:3], factors=(1, 4), quality="bits_per_byte")))
     assert whole is not None
     assert set(names(whole.axes[0], summary)) == {"softmax", "linear", "lsll"}
+
+
+def test_one_seed_without_intervals_and_bits_that_are_not_finite_are_drawn() -> None:
+    def of(*bits: float) -> Summary:
+        runs = [contender(f"{place}", trained(0, {1: each, 4: each})) for place, each in enumerate(bits)]
+        return Summary.of(comparison(*runs, factors=(1, 4), quality="bits_per_byte"))
+
+    for bits in ((1.0, 2.0), (1.0, math.nan), (1.0, 1.0), (math.nan, math.nan)):
+        figure = quality_against_length(of(*bits))
+        assert figure is not None
+        bottom, top = figure.axes[0].get_ylim()
+        assert bottom < top
+        if math.isfinite(bits[0]):
+            assert bottom < 1.0 < top
