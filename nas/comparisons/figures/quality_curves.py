@@ -135,8 +135,8 @@ def _draw_curves(axes: Axes, summary: Summary, curves: Sequence[Curve]) -> None:
 
 def _label(curve: Curve, top: float) -> Label:
     """Return the label of a curve; one that ends above the axis has its last value too."""
-    end = min(curve.y[-1], top)
-    text = curve.name if end == curve.y[-1] else f"{curve.name} ({curve.y[-1]:.2f})"
+    last = curve.y[-1]
+    text, end = (f"{curve.name} ({last:.2f})", top) if last > top else (curve.name, last)
     return Label(text, curve.x[-1], end, end, end, curve.style.colour, curve.style.searched)
 
 
@@ -148,18 +148,22 @@ def limits(summary: Summary, curves: Sequence[Curve]) -> tuple[float, float] | N
     """
     if summary.comparison.higher:
         return None
-    length = summary.comparison.length
-    inside = [[at for at, x in enumerate(curve.x) if x >= length] or [len(curve.x) - 1] for curve in curves]
-    shown = [(curve, at) for curve, places in zip(curves, inside, strict=True) for at in places]
-    shown = [(curve, at) for curve, at in shown if math.isfinite(curve.y[at])]
-    if not shown:
+    first = min(summary.comparison.length, *(curve.x[-1] for curve in curves))
+    points = [
+        [
+            (y, low, high)
+            for x, y, low, high in zip(one.x, one.y, one.low, one.high, strict=True)
+            if x >= first and math.isfinite(y)
+        ]
+        for one in curves
+    ]
+    if not (shown := [point for own in points for point in own]):
         return None
-    highest = highest_whole([[curve.y[at] for own, at in shown if own is curve] for curve in curves])
-    whole = [(curve, at) for curve, at in shown if curve.y[at] <= highest]
-    low = min(_finite(curve.low[at], curve.y[at]) for curve, at in shown)
-    high = max(_finite(curve.high[at], curve.y[at]) for curve, at in whole)
-    margin = MARGIN * ((high - low) or 1.0)
-    return low - margin, high + margin
+    highest = highest_whole([[y for y, _, _ in own] for own in points if own])
+    bottom = min(_finite(low, y) for y, low, _ in shown)
+    top = max(_finite(high, y) for y, _, high in shown if y <= highest)
+    margin = MARGIN * ((top - bottom) or 1.0)
+    return bottom - margin, top + margin
 
 
 def _finite(value: float, otherwise: float) -> float:
@@ -174,8 +178,7 @@ def highest_whole(curves: Sequence[Sequence[float]]) -> float:
     >>> highest_whole([[1.1, 1.2], [1.1, 1.3], [1.0, 1.4], [1.2, 1.7]])
     1.7
     """
-    given = [values for values in curves if values]
-    low, peaks = min(map(min, given)), sorted(map(max, given))
+    low, peaks = min(map(min, curves)), sorted(map(max, curves))
     for place in range(len(peaks) - int(CUT * len(peaks)), len(peaks)):
         if peaks[place] - low > FAR * (peaks[place - 1] - low):
             return peaks[place - 1]

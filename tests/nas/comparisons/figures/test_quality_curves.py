@@ -78,5 +78,6 @@ def test_one_seed_without_intervals_and_bits_that_are_not_finite_are_drawn() -> 
         assert figure is not None
         bottom, top = figure.axes[0].get_ylim()
         assert bottom < top
+        assert set(names(figure.axes[0], of(*bits))) == {"0", "1"}, "without values"
         if math.isfinite(bits[0]):
             assert bottom < 1.0 < top
