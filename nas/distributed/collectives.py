@@ -132,6 +132,27 @@ def average(value: Tensor) -> Tensor:
     return total / world
 
 
+def gathered(values: Tensor, ragged: bool = False) -> Tensor:
+    """Return the values [n, ...] of all processes, one after the other; without a gradient.
+
+    Args:
+        values: values of this process.
+        ragged: whether processes may have different numbers of values; a GPU is waited for then.
+    """
+    world = launched().world
+    if world == 1:
+        return values
+    values = values.detach().contiguous()
+    if not ragged:
+        parts = [torch.empty_like(values) for _ in range(world)]
+        torch.distributed.all_gather(parts, values)
+        return torch.cat(parts)
+    counts = gathered(torch.tensor([len(values)], device=values.device)).tolist()
+    padded = F.pad(values, (0, 0) * (values.ndim - 1) + (0, max(counts) - len(values)))
+    of_all = gathered(padded).split(max(counts))
+    return torch.cat([part[:count] for part, count in zip(of_all, counts, strict=True)])
+
+
 def averages(figures: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the average of each figure over all processes, by a single all-reduce."""
     if launched().world == 1:

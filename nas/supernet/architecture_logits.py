@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.budget.cost import SpaceCost
-from nas.distributed.collectives import average
+from nas.distributed.collectives import average, gathered
 from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, shares_of
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT
 from nas.search_spaces.space import Code, Space
@@ -231,12 +231,12 @@ class ArchitectureLogits(nn.Module):
 
         Args:
             cost: cost of the space.
-            routing: routings of a step, by layer.
-            expected: expected relative cost of this step.
+            routing: routings of this process in a step, by layer. Those of all processes count.
+            expected: expected relative cost of this step, over all processes.
             allowed: allowed relative cost.
         """
         probabilities = [self.probabilities(layer) for layer in range(len(self.space.options))]
-        margins, costs = self._margins(cost, routing, probabilities)
+        margins, costs = self._margins(cost, routing, probabilities, gathered)
         return threshold(margins, costs, (costs * (margins >= 0)).sum() + allowed - expected)
 
     @torch.no_grad()
@@ -261,21 +261,36 @@ class ArchitectureLogits(nn.Module):
         return threshold(margins, costs, margins.new_tensor(target - cost.relative(base)), nearest)
 
     def _margins(
-        self, cost: SpaceCost, routing: dict[int, list[Routing]], probabilities: Sequence[Tensor]
+        self,
+        cost: SpaceCost,
+        routing: dict[int, list[Routing]],
+        probabilities: Sequence[Tensor],
+        gather: Callable[[Tensor, bool], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the softmax margin of each of n decisions and its relative cost if it is softmax, both [n]."""
+        """Return the softmax margin of each of n decisions and its relative cost if it is softmax, both [n].
+
+        Args:
+            cost: cost of the space.
+            routing: routings of this process, by layer.
+            probabilities: probabilities of the options, by layer.
+            gather: returns the values of all processes, see `nas.distributed.collectives.gathered`; None: this one's.
+        """
         by_option: dict[tuple[int, int], list[Routing]] = {}
         for layer, option, one in self._decided(routing):
             by_option.setdefault((layer, option), []).append(one)
         margins, costs = [self.shares.new_zeros(0)], [self.shares.new_zeros(0)]
         for (layer, option), found in by_option.items():
             every = Routing.joined(found)
-            own = kept_margin(every).flatten().to(self.shares)
+            own, tokens = kept_margin(every).flatten().to(self.shares), every.tokens
+            if tokens is not None:
+                tokens = tokens.float().repeat_interleave(len(own) // len(tokens))
+            if gather is not None:
+                own = gather(own, tokens is not None)
+                tokens = None if tokens is None else gather(tokens, True)
             slope = cost.relative(cost.lines[layer][option].slope)
             each = (probabilities[layer][option] * (slope / len(own))).expand_as(own)
-            if every.tokens is not None:  # a chunk costs as much as its tokens
-                of_mean = every.tokens / every.tokens.float().mean()
-                each = each * of_mean.repeat_interleave(len(own) // len(of_mean))
+            if tokens is not None:  # a chunk costs as much as its tokens
+                each = each * (tokens / tokens.mean())
             margins.append(own)
             costs.append(each)
         return torch.cat(margins), torch.cat(costs)

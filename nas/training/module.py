@@ -10,6 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.tensor.experimental import implicit_replication
 from torch.optim import Optimizer
 
 from nas.budget.build import budgeted_cost, build_budget
@@ -345,8 +346,9 @@ class TrainingModule(lightning.LightningModule):
         """Move router thresholds for an exact budget, and clear gradients that bilevel training does not use."""
         self.model.share(None)
         if self.budget.exact and not self.budget.dense:
-            for router in routers_of(self.model):
-                router.move_threshold(self.budget.shift)
+            with implicit_replication():  # biases that fsdp shards take their part of a whole tensor
+                for router in routers_of(self.model):
+                    router.move_threshold(self.budget.shift)
         if self.config.trainer.bilevel:
             clear_unused_gradients(self.parameters(), self.model, self.architecture_logits, self.global_step)
 
@@ -405,4 +407,5 @@ class TrainingModule(lightning.LightningModule):
         """Clip gradients by norm. Lightning refuses this for fused optimisers, although bfloat16 needs no unscaling."""
         if gradient_clip_val:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            with implicit_replication():  # fsdp shards the model, but not the architecture logits
+                torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)

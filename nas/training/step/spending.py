@@ -89,10 +89,9 @@ class Spending(NamedTuple):
         supernet = self.supernet
         if moment.dense or not (supernet.searches and supernet.budget.exact and supernet.by_logits):
             return
-        cost = figures[supernet.cost.figure]
-        supernet.budget.move(
-            average(supernet.architecture_logits.threshold(supernet.cost, routing, cost, moment.allowed))
-        )
+        cost = average(figures[supernet.cost.figure])
+        threshold = supernet.architecture_logits.threshold(supernet.cost, routing, cost, moment.allowed)
+        supernet.budget.move(average(threshold))  # the same in all processes, to the last bit
 
     @property
     def priced(self) -> bool:

@@ -91,7 +91,7 @@ def test_validation_is_split_where_it_can_be(monkeypatch: pytest.MonkeyPatch, si
 MEANS = """
 import json, math, torch
 from nas.distributed import rendezvous
-from nas.distributed.collectives import average_over, averages, over_all_rows, part_of_mean
+from nas.distributed.collectives import average_over, averages, gathered, over_all_rows, part_of_mean
 from nas.data import IGNORE, Batch
 from nas.distributed.rendezvous import FailedElsewhere, connect, from_first, report_failure, together
 from nas.distributed.launch import launched
@@ -114,6 +114,8 @@ found = {
     "bytes": average_over([Batch(targets, targets, None)], [8.0, 4.0][rank], torch.device("cpu"), torch.tensor([9, 5])),
     "drawn": over_all_rows(lambda rows: rows + torch.rand_like(rows), torch.zeros(2, 3)).tolist(),
     "agreed": from_first(lambda: rank + 10),
+    "gathered": gathered(torch.tensor([[1.0, rank], [2.0, rank]])).tolist(),
+    "ragged": gathered([torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0])][rank], ragged=True).tolist(),
 }
 together()
 rendezvous._heartbeat().stop()  # it would end both processes after the failure
@@ -140,6 +142,8 @@ def test_figures_of_processes_with_unequal_parts(tmp_path: Path) -> None:
         assert (found["nothing"], found["unscored"]) == (0.0, 4.0)
         assert found["bytes"] == 5.0
         assert found["agreed"] == 10
+        assert found["gathered"] == [[1, 0], [2, 0], [1, 1], [2, 1]]
+        assert found["ragged"] == [1, 2, 9, 4]
         assert torch.equal(torch.tensor(found["drawn"]), rows)
     assert first["reported"] is None
     assert second["reported"] == 7
