@@ -24,17 +24,28 @@ def study_parser(
     parser.add_argument("--plan", action="store_true", help="print the plan and start nothing")
     parser.add_argument("--workers", type=int, default=1, help=f"{trainings} at a time{where} (default: 1)")
     parser.add_argument("--deadline", type=float, help="minutes after which nothing new starts (default: none)")
-    parser.add_argument("--output", type=Path, help=f"where the runs go (default: outputs/{name})")
-    parser.add_argument("--results", type=Path, help="where tables go (default: results/ beside this file)")
+    add_folders(parser, name)
     parser.add_argument("overrides", nargs="*", help=f"options of all {trainings}, for example trainer.steps=600")
     return parser
+
+
+def add_folders(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the options of a study's folders, from which `folders_of` returns them.
+
+    Args:
+        parser: parser of the study, or of another command on its runs.
+        name: package of the study inside `experiments`.
+    """
+    parser.add_argument("--output", type=Path, help=f"folder of the runs (default: outputs/{name})")
+    parser.add_argument("--results", type=Path, help="folder of the tables (default: results/ beside this file)")
+    parser.set_defaults(mode=None)
 
 
 def folders_of(given: argparse.Namespace, study: Path) -> tuple[Path, Path]:
     """Return the folders of the runs and of the tables; those of a smaller form are apart from those of the study.
 
     Args:
-        given: options of `study_parser`.
+        given: options of `study_parser`, or those of `add_folders`.
         study: folder of the study's files.
     """
     output = given.output or Path("outputs") / "_".join(filter(None, [study.name, given.mode]))

@@ -284,3 +284,13 @@ def test_the_report_has_a_row_for_each_change(
     assert rows["without 100% of as many other chunks"][0] == rows["own routes"][0]
     assert "2 of 2 models have routers" in text
     assert "The share " in text
+
+
+def test_it_reads_the_runs_of_the_study_and_says_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, folder in (([], "outputs/token_vs_hand"), (["--output", "runs"], "runs")):
+        monkeypatch.setattr(sys, "argv", ["falsify", "--only", "text", *given])
+        falsify.main()
+        assert capsys.readouterr().out == f"text: not finished in {folder}\n"
