@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from experiments.command_line import in_mode
 from experiments.runs import execute
 from nas.comparisons.metrics_file import layer_shares
 from nas.comparisons.results import RESULTS, Comparison, TrainedContender
@@ -162,9 +163,11 @@ def task_of(study: dict[str, Any], name: str, output: Path, mode: str | None = N
         mode: "pilot" or "smoke" for its changes; None for the study itself.
         given: further options of its comparisons.
     """
-    own, changed = study["tasks"][name], study[mode] if mode else {"options": [], "settings": {}}
-    settings = Settings(**(study["settings"] | own.get("settings", {}) | changed["settings"]))
-    return Task(name, output / name, [*study["common"], *own["options"], *changed["options"], *given], settings)
+    own = study["tasks"][name]
+    whole = {"options": [], "settings": study["settings"] | own.get("settings", {})}
+    changed = in_mode(whole, study[mode] if mode else None)  # the settings of a task are changed too
+    options = [*study["common"], *own["options"], *changed["options"], *given]
+    return Task(name, output / name, options, Settings(**changed["settings"]))
 
 
 def trained(comparison: Path, contender: TrainedContender) -> list[Path]:

@@ -160,6 +160,15 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
         composed("search", f"+space={space}", *options, *own)
 
 
+def test_a_smaller_form_changes_the_settings_of_a_task_too() -> None:
+    smoke, own = task_of(STUDY, "text", Path("out"), "smoke", ["trainer.steps=3"]), STUDY["smoke"]
+    assert STUDY["tasks"]["text"]["settings"]["learning_rates"] != own["settings"]["learning_rates"]
+    assert smoke.settings.learning_rates == own["settings"]["learning_rates"]
+    assert smoke.settings.searched.keys() == {"joint"}
+    assert smoke.settings.dense_start is False, "of the task"
+    assert smoke.options[-len(own["options"]) - 1 :] == [*own["options"], "trainer.steps=3"]
+
+
 def test_controls_have_the_layers_and_the_share_that_most_searches_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
