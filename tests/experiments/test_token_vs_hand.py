@@ -20,14 +20,24 @@ from nas.comparisons.results import Comparison, TrainedContender
 from nas.data import build_task
 from nas.models.language_model import LanguageModel
 from nas.models.policies import learnt
+from nas.runs.folder import Run
 from nas.search_spaces import baselines
+from nas.searchers.halving.results import Results
 from tests.nas.commands import MODEL, TRAINER, composed, nas
 from tests.nas.comparisons.examples import comparison, contender, trained
 from tests.nas.runs.examples import metrics, row
+from tests.nas.searchers.halving.test_results import result
 
 STUDY: dict[str, Any] = yaml.safe_load((Path(rule.__file__).parent / "config.yaml").read_text())
 PATTERNS = {"joint": "ls", "softmax": "ss", "linear": "ll"}
 MIXERS = {"s": "softmax", "l": "linear", "w": "window"}
+
+
+COST: dict[str | None, dict[str, int]] = {
+    None: {"joint": (8 + 2) * 700, "layer_hybrid": (5 + 1) * 700, "token_hybrid": 1400},
+    "smoke": {"joint": 4 + 1},
+}
+"""Training steps of a search by form of the study: five placements of layer_hybrid are within the budget."""
 
 
 def model(name: str, *qualities: float, share: float = 0.25, merit: float = 0.5) -> TrainedContender:
@@ -146,10 +156,10 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
     every = contenders(config, [], made.vocab_size)
     assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
     each = task.settings.seeds + task.settings.tuning_seeds * len(task.settings.learning_rates)
-    halving = sum("searcher=halving" in own for own in task.settings.searched.values())
-    further = (study.HALVED - 1) * halving
-    assert task.main.trainings == (len(every) + len(task.settings.searched) + further) * each
-    assert task.left == task.main.trainings + len(task.settings.controls) * each
+    searches = COST.get(mode, COST[None])
+    assert task.settings.searched.keys() == searches.keys()
+    assert task.main.steps == (len(every) * config.trainer.steps + sum(searches.values())) * each
+    assert task.left == task.main.steps + len(task.settings.controls) * config.trainer.steps * each
     if mode is None:
         slll = baselines.build("slll", config.model, made.vocab_size, 0.25)
         assert slll is not None
@@ -186,6 +196,22 @@ def test_controls_have_the_layers_and_the_share_that_most_searches_found(
     monkeypatch.setattr(study, "layer_shares", lambda _, measured: [sum(one) / 2 for one in measured.values()])
     layers, share = study.found_routes(folders)
     assert (layers, share) == ([1], pytest.approx(0.03))
+
+
+def test_a_finished_search_by_halving_has_done_the_steps_of_all_its_candidates(tmp_path: Path) -> None:
+    stage = study.Stage(tmp_path, [], steps=7 * 1400, each=1400)
+    assert stage.done == 0
+    for name in ("baseline", "joint", "unfinished"):
+        folder = tmp_path / "compare/run/search" / name
+        folder.mkdir(parents=True)
+        if name != "unfinished":
+            (folder / "metrics.json").write_text(json.dumps(metrics().to_json()))
+    (tmp_path / "compare/run/config.yaml").touch()
+    assert stage.done == 2 * 1400
+    rungs = Results(Run(tmp_path / "compare/run/search/joint"))
+    for number, step in ((0, 700), (1, 700), (2, 700), (1, 1400)):
+        rungs.add(dataclasses.replace(result(number, 0.5), step=step))
+    assert stage.done == 1400 + 2 * 700 + 1400
 
 
 def test_a_task_is_compared_in_two_stages_and_never_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
