@@ -23,9 +23,9 @@ from pathlib import Path
 
 import yaml
 
-from experiments.command_line import folders_of, study_parser
+from experiments.command_line import folders_of, in_mode, study_parser
 from experiments.pretrained.results import write
-from experiments.pretrained.study import CORPUS, Job, Study, smoked
+from experiments.pretrained.study import CORPUS, Job, Study
 from experiments.runs import deadline_in, status_of
 from nas.comparisons.estimate import spoken
 
@@ -36,7 +36,7 @@ def main() -> int:
     """Run the study: parse the command line, print the plan, make missing runs, write the table and the verdicts."""
     config = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     given = _parser(config).parse_args()
-    config = smoked(config) if given.mode else config
+    config = in_mode(config, config[given.mode] if given.mode else None)
     output, results = folders_of(given, HERE)
     corpus = given.corpus or (HERE if given.mode else CORPUS)
     study = Study(config, output, corpus, given.overrides, given.keep)

@@ -176,8 +176,3 @@ def delete_weights(run: Path) -> None:
     """Delete the weights and checkpoints of a run, which fill a disk and are not needed any more."""
     for path in [run / WEIGHTS, *run.rglob("*.ckpt")]:
         path.unlink(missing_ok=True)
-
-
-def smoked(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config of a smoke test."""
-    return {name: value for name, value in config.items() if name != "smoke"} | config["smoke"]

@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from experiments.command_line import folders_of, study_parser
+from experiments.command_line import folders_of, in_mode, study_parser
 from experiments.runs import deadline_in, each_of, status_of, threads
 from experiments.small_lm import corpus, report
 from experiments.small_lm.recipe import REPORTED, STAGES
@@ -45,8 +45,8 @@ def main() -> None:
     config = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     given = _parser(list(config["sizes"])).parse_args()
     output, results = folders_of(given, HERE)
+    config = in_mode(config, config[given.mode] if given.mode else None)
     if given.mode:
-        config = changed(config, config["smoke"])
         given.corpus = output / "corpus"
         corpus.make(made_up(output), given.corpus, config["corpus"], ["validation=0.2"])
     records = given.records or output / "records"
@@ -134,18 +134,6 @@ def notes(study: Study) -> list[str]:
     if ends:
         found.append(f"The best learning rate is an end of the grid for {', '.join(ends)}.")
     return found
-
-
-def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with changes; sections are changed key by key.
-
-    >>> changed({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": []})
-    {'a': {'b': 3, 'c': 2}, 'd': []}
-    """
-    return {
-        name: changed(own, changes.get(name, {})) if isinstance(own, Mapping) else changes.get(name, own)
-        for name, own in config.items()
-    }
 
 
 def made_up(folder: Path) -> Path:

@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from experiments.halving import search_steps
 from experiments.small_lm.corpus import TOKENS
 from experiments.small_lm.records import ANSWER, RANDOM, ROUTED
 from nas.budget.cost import kv_bytes
 from nas.cli.composing import compose_search
 from nas.comparisons.contenders import LEAST_SHARE, parameters, widened
-from nas.config import HalvingConfig, SearchConfig
+from nas.config import SearchConfig
 from nas.data.shards.folder import Folder
 from nas.models.operations.softmax import Softmax
 from nas.search_spaces import baselines
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.placements import pattern
-from nas.searchers.halving.rungs import rungs
 
 SEARCH, TUNING, REPORTED = STAGES = ("search", "tuning", "reported")
 
@@ -49,9 +49,8 @@ class Recipe:
 
     def search(self) -> list[str]:
         """Return the search for layers. Its budget is the cache of as many softmax layers as a hybrid by hand has."""
-        own, softmax = self._config["search"], self._config["search"]["softmax_layers"]
-        allowed = self._cache(self._built("s" * softmax + "l" * (self._composed.model.layers - softmax)))
-        options = [*self._options, *self._budget(allowed), self._width(self.offsets[0]), *own["options"]]
+        own = self._config["search"]
+        options = [*self._options, *self._budget(self._allowed), self._width(self.offsets[0]), *own["options"]]
         return ["nas.search", f"+space={ANSWER}", *options, *self._common(own["seed"], ANSWER)]
 
     def training(
@@ -76,7 +75,10 @@ class Recipe:
         """Return the tokens of a training of a stage, all trainings of a search together."""
         options = [] if stage == REPORTED else self._config[stage]["options"]
         found = self._compose(options)
-        steps = _search_steps(found) if stage == SEARCH else found.trainer.steps
+        steps = found.trainer.steps
+        if stage == SEARCH:
+            own = [*self._options, *self._budget(self._allowed), *options, *self._overrides]
+            steps = search_steps(f"+space={ANSWER}", *own)
         return found.data.length * found.data.batch_size * steps
 
     def _contender(self, name: str, answer: Architecture | None, share: float | None) -> list[str]:
@@ -102,6 +104,15 @@ class Recipe:
 
     def _budget(self, target: int) -> list[str]:
         return ["budget=kv_bytes", f"budget.context={self._config['context']}", f"budget.target={target}"]
+
+    @property
+    def _allowed(self) -> int:
+        """The budget of the search in bytes: the cache of as many softmax layers as a hybrid by hand has."""
+        softmax, model = self._config["search"]["softmax_layers"], self._composed.model
+        layers = "s" * softmax + "l" * (model.layers - softmax)
+        made = baselines.build(layers, model, 1, 1.0)  # the vocabulary plays no part in a cache
+        assert made is not None, layers
+        return self._cache(made)
 
     def _cache(self, architecture: Architecture) -> int:
         return kv_bytes(architecture, {}, self._config["context"])
@@ -146,13 +157,3 @@ def with_routers(layers: str) -> str:
     'tllt'
     """
     return layers.replace("s", "t")
-
-
-def _search_steps(config: SearchConfig) -> int:
-    """Return the steps of all trainings of a search by halving."""
-    halving = cast(HalvingConfig, config.searcher)
-    left, before, total = halving.evaluations, 0, 0
-    for rung in rungs(halving, left, config.trainer.steps):
-        total += left * (rung.step - before)
-        left, before = rung.keep, rung.step
-    return total

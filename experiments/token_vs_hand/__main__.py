@@ -75,13 +75,15 @@ def _parser(tasks: list[str]) -> argparse.ArgumentParser:
 
 
 def _print_plan(tasks: list[Task], rate: float) -> None:
-    """Print the trainings that are left and their device time, by task and over all tasks."""
-    for task in tasks:
-        print(f"{task.name}: {plan(task.left, task.left * task.steps, rate)}", flush=True)
-    total = sum(task.left * task.steps for task in tasks)
-    print(
-        f"in all: {plan(sum(task.left for task in tasks), total, rate)}, without validation and added rates", flush=True
-    )
+    """Print the trainings that are left and their device time, by task and over all tasks.
+
+    A search by halving counts as so many trainings as have its steps.
+    """
+    left = {task.name: (-(-task.left // task.steps), task.left) for task in tasks}
+    for name, (trainings, steps) in left.items():
+        print(f"{name}: {plan(trainings, steps, rate)}", flush=True)
+    trainings, steps = map(sum, zip(*left.values(), strict=True))
+    print(f"in all: {plan(trainings, steps, rate)}, without validation and added rates", flush=True)
 
 
 def _keep(task: Task, found: Comparison, results: Path) -> None:

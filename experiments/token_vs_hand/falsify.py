@@ -25,6 +25,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from experiments.command_line import add_folders, folders_of
 from experiments.runs import machine, status_of
 from experiments.token_vs_hand.study import task_of, trained
 from nas.comparisons.statistics import paired_test
@@ -218,10 +219,7 @@ def main() -> None:
         prog="python -m experiments.token_vs_hand.falsify", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--only", nargs="+", choices=list(study["tasks"]), help="tasks (default: all finished ones)")
-    parser.add_argument(
-        "--output", type=Path, default=Path("outputs/token_vs_hand"), help="where the runs of the study are"
-    )
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="where tables go")
+    add_folders(parser, HERE.name)
     parser.add_argument("--factor", type=int, default=4, help="length, times the training length (default: 4)")
     parser.add_argument(
         "--searches",
@@ -231,10 +229,11 @@ def main() -> None:
         help="searches to test, whose weights are there (default: all)",
     )
     given = parser.parse_args()
+    output, results = folders_of(given, HERE)
     for name in given.only or list(study["tasks"]):
-        stage = task_of(study, name, given.output).main
+        stage = task_of(study, name, output).main
         if (found := stage.result) is None or stage.begun is None:
-            print(f"{name}: not finished in {given.output}")
+            print(f"{name}: not finished in {output}")
             continue
         parts = [
             f"## {one.name}\n\n{report([load(folder) for folder in trained(stage.begun, one)], given.factor)}"
@@ -242,8 +241,8 @@ def main() -> None:
             if one.name in given.searches
         ]
         text = "\n".join(parts) + f"\n{machine()}.\n"
-        given.results.mkdir(parents=True, exist_ok=True)
-        (given.results / f"{name}_falsification.md").write_text(text, encoding="utf-8")
+        results.mkdir(parents=True, exist_ok=True)
+        (results / f"{name}_falsification.md").write_text(text, encoding="utf-8")
         print(text)
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from experiments.command_line import in_mode
+from experiments.halving import search_steps
 from experiments.runs import execute
 from nas.comparisons.metrics_file import layer_shares
 from nas.comparisons.results import RESULTS, Comparison, TrainedContender
-from nas.runs.folder import ARCHITECTURE, read_json
+from nas.runs.folder import ARCHITECTURE, Run, read_json
 from nas.runs.metrics import is_finished, read_metrics
 from nas.runs.model_files import load_architecture
 from nas.search_spaces.placements import placements
-from nas.searchers.halving.results import RUNGS
+from nas.searchers.halving.results import RUNGS, Results
 
 FLAGSHIP = "joint"
 """The search that the rule is about, and whose routes the controls take over."""
-HALVED = 5
-"""Trainings that a search by successive halving costs: eight to half of the steps, two of them to the end."""
 LEAST_SHARE = 0.005
 """Softmax share from which a layer counts as one that a search found."""
 
@@ -52,13 +52,14 @@ class Stage(NamedTuple):
     Attributes:
         folder: output folder of the comparison alone.
         options: options of nas.compare.
-        trainings: number of its trainings, without those at learning rates that are added to the grid; a search by
-            halving counts as `HALVED`.
+        steps: training steps of all its trainings, without those at learning rates that are added to the grid.
+        each: training steps of one training that is not a search by halving.
     """
 
     folder: Path
     options: list[str]
-    trainings: int
+    steps: int
+    each: int
 
     @property
     def begun(self) -> Path | None:
@@ -73,9 +74,9 @@ class Stage(NamedTuple):
 
     @property
     def done(self) -> int:
-        """The number of finished trainings; a search by halving counts as `HALVED`."""
+        """The training steps of the finished trainings."""
         finished = [] if self.begun is None else list(filter(is_finished, self.begun.glob("*/*/")))
-        return sum(HALVED if (folder / RUNGS).exists() else 1 for folder in finished)
+        return sum(Results(Run(run)).steps if (run / RUNGS).exists() else self.each for run in finished)
 
     def run(self, workers: int, deadline: float | None) -> Comparison:
         """Make the missing trainings, unless there are none, and return the results."""
@@ -113,8 +114,8 @@ class Task:
         searched = ",".join(f"'{search}'" for search in every_search)
         own = [f"searched=[{searched}]", f"baselines=[{','.join(self.settings.baselines)}]"]
         every = [one for name in self.settings.baselines for one in placements(name) or [name]]
-        searches = sum(HALVED if "searcher=halving" in one else 1 for one in self.settings.searched.values())
-        return self._stage("main", own, searches + len(every))
+        searches = sum(self._search_steps(space, options) for space, options in self.settings.searched.items())
+        return self._stage("main", own, searches + len(every) * self.steps)
 
     def controls(self, main: Comparison) -> Stage:
         """Return the comparison of routes without content, in the layers and at the share that the search found."""
@@ -124,7 +125,7 @@ class Task:
         layers, share = found_routes(trained(begun, searched))
         routes = [f"model.routed_layers={layers}".replace(" ", ""), "budget.resource=softmax_share"]
         own = [f"baselines=[{','.join(self.settings.controls)}]", *routes, f"budget.target={share:.6f}"]
-        return self._stage("controls", own, len(self.settings.controls))
+        return self._stage("controls", own, len(self.settings.controls) * self.steps)
 
     def run(self, workers: int, deadline: float | None) -> Comparison:
         """Make the missing trainings and return all contenders of the task as one comparison."""
@@ -141,15 +142,22 @@ class Task:
 
     @property
     def left(self) -> int:
-        """The number of trainings that are left, those of the controls included."""
+        """The training steps that are left, those of the controls included."""
         main = self.main
-        controls = self._stage("controls", [], len(self.settings.controls))
-        return sum(0 if one.result else max(0, one.trainings - one.done) for one in (main, controls))
+        controls = self._stage("controls", [], len(self.settings.controls) * self.steps)
+        return sum(0 if one.result else max(0, one.steps - one.done) for one in (main, controls))
 
-    def _stage(self, name: str, own: list[str], contenders: int) -> Stage:
-        own_settings = self.settings
-        each = own_settings.seeds + own_settings.tuning_seeds * len(own_settings.learning_rates)
-        return Stage(self.folder / name, [*self.options, *own_settings.protocol, *own], contenders * each)
+    def _search_steps(self, space: str, own: Sequence[str]) -> int:
+        """Return the training steps of a search with one seed."""
+        halves = "searcher=halving" in own
+        return search_steps(f"+space={space}", *self.options, *own) if halves else self.steps
+
+    def _stage(self, name: str, own: list[str], steps: int) -> Stage:
+        """Return a comparison; ``steps`` are those of all contenders with one seed."""
+        settings = self.settings
+        repeated = settings.seeds + settings.tuning_seeds * len(settings.learning_rates)
+        options = [*self.options, *settings.protocol, *own]
+        return Stage(self.folder / name, options, steps * repeated, self.steps)
 
 
 def task_of(study: dict[str, Any], name: str, output: Path, mode: str | None = None, given: Sequence[str] = ()) -> Task:
@@ -162,9 +170,11 @@ def task_of(study: dict[str, Any], name: str, output: Path, mode: str | None = N
         mode: "pilot" or "smoke" for its changes; None for the study itself.
         given: further options of its comparisons.
     """
-    own, changed = study["tasks"][name], study[mode] if mode else {"options": [], "settings": {}}
-    settings = Settings(**(study["settings"] | own.get("settings", {}) | changed["settings"]))
-    return Task(name, output / name, [*study["common"], *own["options"], *changed["options"], *given], settings)
+    own = study["tasks"][name]
+    whole = {"options": [], "settings": study["settings"] | own.get("settings", {})}
+    changed = in_mode(whole, study[mode] if mode else None)  # the settings of a task are changed too
+    options = [*study["common"], *own["options"], *changed["options"], *given]
+    return Task(name, output / name, options, Settings(**changed["settings"]))
 
 
 def trained(comparison: Path, contender: TrainedContender) -> list[Path]:

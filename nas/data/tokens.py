@@ -35,7 +35,7 @@ class Tokens:
         tokenizer: tokenizer.json of shards that others made, or "bytes"; None if it is not known.
         end: id that ends each document, in shards of nanoGPT; None for the end token of the tokenizer.
         begin: whether each sequence, and each packed document, begins with the begin token of the vocabulary if it has
-            one. That token replaces the last one of a window.
+            one. That token replaces the last one of a full window.
         vocab_size: number of token ids; None for that of the vocabulary.
         length: tokens in a sequence.
         batch_size: sequences in a batch.
@@ -176,7 +176,7 @@ class Tokens:
             found = span.tokens(start, start + length + 1)
             marks = span.begins(start, start + len(found)) if self._packed else np.zeros(len(found), dtype=np.bool_)
             if self.vocabulary is not None and self.vocabulary.begin is not None:
-                found, marks = _begun(found, marks, self.vocabulary.begin)
+                found, marks = _begun(found, marks, self.vocabulary.begin, length + 1)
             tokens[row, : len(found)], scored[row, : len(found)] = found, True
             if self._packed:
                 begins[row, : len(found)] = marks
@@ -204,14 +204,14 @@ class Tokens:
 
 
 def _begun(
-    found: NDArray[np.int64], begins: NDArray[np.bool_], begin: int
+    found: NDArray[np.int64], begins: NDArray[np.bool_], begin: int, size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Put a token before a window and before each document in it, and cut the window to its length.
+    """Put a token before a window and before each document in it, and cut the window to ``size`` tokens.
 
-    >>> _begun(np.array([5, 6, 7, 8]), np.array([False, False, True, False]), 2)
+    >>> _begun(np.array([5, 6, 7, 8]), np.array([False, False, True, False]), 2, size=4)
     (array([2, 5, 6, 2]), array([ True, False, False,  True]))
     """
-    at, size = np.union1d([0], np.flatnonzero(begins)), len(found)
+    at = np.union1d([0], np.flatnonzero(begins))
     return np.insert(found, at, begin)[:size], np.insert(np.zeros_like(begins), at, values=True)[:size]
 
 

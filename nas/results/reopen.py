@@ -60,8 +60,7 @@ def _sequence(config: VisualizeConfig, viewed: OpenedRun) -> tuple[Batch, list[s
     given = vocabulary.encode(_bytes(config, viewed.task))
     if not given:
         raise UserError(f"{option} is empty; give at least one character.")
-    given = vocabulary.begun(given)
-    tokens = torch.tensor(given[: config.tokens])[None]
+    tokens = torch.tensor(vocabulary.begun(given[: config.tokens]))[None]
     unit = "bytes" if token_of(viewed.task) == BYTE else "tokens"
     cut = f"The text is longer: this is the routing of its first {config.tokens:,} {unit}."
     return Batch(tokens, tokens, None), [cut] if len(given) > config.tokens else []

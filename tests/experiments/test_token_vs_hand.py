@@ -20,14 +20,24 @@ from nas.comparisons.results import Comparison, TrainedContender
 from nas.data import build_task
 from nas.models.language_model import LanguageModel
 from nas.models.policies import learnt
+from nas.runs.folder import Run
 from nas.search_spaces import baselines
+from nas.searchers.halving.results import Results
 from tests.nas.commands import MODEL, TRAINER, composed, nas
 from tests.nas.comparisons.examples import comparison, contender, trained
 from tests.nas.runs.examples import metrics, row
+from tests.nas.searchers.halving.test_results import result
 
 STUDY: dict[str, Any] = yaml.safe_load((Path(rule.__file__).parent / "config.yaml").read_text())
 PATTERNS = {"joint": "ls", "softmax": "ss", "linear": "ll"}
 MIXERS = {"s": "softmax", "l": "linear", "w": "window"}
+
+
+COST: dict[str | None, dict[str, int]] = {
+    None: {"joint": (8 + 2) * 700, "layer_hybrid": (5 + 1) * 700, "token_hybrid": 1400},
+    "smoke": {"joint": 4 + 1},
+}
+"""Training steps of a search by form of the study: five placements of layer_hybrid are within the budget."""
 
 
 def model(name: str, *qualities: float, share: float = 0.25, merit: float = 0.5) -> TrainedContender:
@@ -146,10 +156,10 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
     every = contenders(config, [], made.vocab_size)
     assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
     each = task.settings.seeds + task.settings.tuning_seeds * len(task.settings.learning_rates)
-    halving = sum("searcher=halving" in own for own in task.settings.searched.values())
-    further = (study.HALVED - 1) * halving
-    assert task.main.trainings == (len(every) + len(task.settings.searched) + further) * each
-    assert task.left == task.main.trainings + len(task.settings.controls) * each
+    searches = COST.get(mode, COST[None])
+    assert task.settings.searched.keys() == searches.keys()
+    assert task.main.steps == (len(every) * config.trainer.steps + sum(searches.values())) * each
+    assert task.left == task.main.steps + len(task.settings.controls) * config.trainer.steps * each
     if mode is None:
         slll = baselines.build("slll", config.model, made.vocab_size, 0.25)
         assert slll is not None
@@ -158,6 +168,15 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
     for space, own in task.settings.searched.items() if name == "planted" else ():
         assert f"'{' '.join([space, f'name={space}', *own])}'" in task.main.options[-2]
         composed("search", f"+space={space}", *options, *own)
+
+
+def test_a_smaller_form_changes_the_settings_of_a_task_too() -> None:
+    smoke, own = task_of(STUDY, "text", Path("out"), "smoke", ["trainer.steps=3"]), STUDY["smoke"]
+    assert STUDY["tasks"]["text"]["settings"]["learning_rates"] != own["settings"]["learning_rates"]
+    assert smoke.settings.learning_rates == own["settings"]["learning_rates"]
+    assert smoke.settings.searched.keys() == {"joint"}
+    assert smoke.settings.dense_start is False, "of the task"
+    assert smoke.options[-len(own["options"]) - 1 :] == [*own["options"], "trainer.steps=3"]
 
 
 def test_controls_have_the_layers_and_the_share_that_most_searches_found(
@@ -177,6 +196,22 @@ def test_controls_have_the_layers_and_the_share_that_most_searches_found(
     monkeypatch.setattr(study, "layer_shares", lambda _, measured: [sum(one) / 2 for one in measured.values()])
     layers, share = study.found_routes(folders)
     assert (layers, share) == ([1], pytest.approx(0.03))
+
+
+def test_a_finished_search_by_halving_has_done_the_steps_of_all_its_candidates(tmp_path: Path) -> None:
+    stage = study.Stage(tmp_path, [], steps=7 * 1400, each=1400)
+    assert stage.done == 0
+    for name in ("baseline", "joint", "unfinished"):
+        folder = tmp_path / "compare/run/search" / name
+        folder.mkdir(parents=True)
+        if name != "unfinished":
+            (folder / "metrics.json").write_text(json.dumps(metrics().to_json()))
+    (tmp_path / "compare/run/config.yaml").touch()
+    assert stage.done == 2 * 1400
+    rungs = Results(Run(tmp_path / "compare/run/search/joint"))
+    for number, step in ((0, 700), (1, 700), (2, 700), (1, 1400)):
+        rungs.add(dataclasses.replace(result(number, 0.5), step=step))
+    assert stage.done == 1400 + 2 * 700 + 1400
 
 
 def test_a_task_is_compared_in_two_stages_and_never_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,3 +319,13 @@ def test_the_report_has_a_row_for_each_change(
     assert rows["without 100% of as many other chunks"][0] == rows["own routes"][0]
     assert "2 of 2 models have routers" in text
     assert "The share " in text
+
+
+def test_it_reads_the_runs_of_the_study_and_says_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, folder in (([], "outputs/token_vs_hand"), (["--output", "runs"], "runs")):
+        monkeypatch.setattr(sys, "argv", ["falsify", "--only", "text", *given])
+        falsify.main()
+        assert capsys.readouterr().out == f"text: not finished in {folder}\n"

@@ -5,7 +5,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
-from random import Random
 from statistics import fmean
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from nas.budget.cost import over_lengths, training_flops_per_token
 from nas.config import HalvingConfig, SearchConfig
 from nas.console import say
 from nas.data.batch import selection_of
-from nas.data.seeding import stable_seed
 from nas.distributed.launch import launched
 from nas.distributed.rendezvous import from_first
 from nas.evaluation.metrics import merit
@@ -29,12 +27,11 @@ from nas.runs.folder import ALONE, CHECKPOINTS, Run
 from nas.runs.history import SHARE, history
 from nas.runs.metrics import Searched
 from nas.runs.moving import move_into
-from nas.search_spaces.space import Code
-from nas.searchers.draws import Draws
+from nas.searchers.halving.candidates import candidates
 from nas.searchers.halving.results import Result, Results, best
 from nas.searchers.halving.rungs import Rung, rungs
 from nas.searchers.select import Selection, evaluated, over
-from nas.supernet.architecture_logits import ROUNDING, TOLERANCE
+from nas.supernet.architecture_logits import TOLERANCE
 from nas.supernet.discretised import calibrate_routers
 from nas.training.fit import fit
 from nas.training.module import TrainingModule
@@ -72,22 +69,6 @@ def halve(
     return _Halving(supernet, run, console, callbacks).run()
 
 
-def candidates(supernet: TrainingModule, count: int) -> list[Code]:
-    """Draw up to ``count`` architectures within the budget, all of them if there are no more, by the seed alone."""
-    cost, budget = supernet.cost, supernet.budget
-
-    def excess(code: Code) -> float:
-        """Return the cost over the budget if routers keep no chunk; exact budgets must be within reach of routers."""
-        least = cost.relative(cost.of(code, dict.fromkeys(range(len(code)), 0.0)))
-        return over(supernet, code, least) if budget.exact else least - budget.target - ROUNDING
-
-    draws = Draws(supernet.space, excess, Random(stable_seed(supernet.config.seed, "halving")))
-    drawn: list[Code] = []
-    while len(drawn) < count and (code := draws.fresh(drawn)) is not None:
-        drawn.append(code)
-    return sorted(drawn)
-
-
 class _Halving:
     def __init__(
         self, supernet: TrainingModule, run: Run, console: Console, callbacks: Sequence[lightning.Callback]
@@ -97,7 +78,8 @@ class _Halving:
         assert isinstance(config.searcher, HalvingConfig)
         self._supernet, self._run, self._console, self._callbacks = supernet, run, console, callbacks
         self._settings, self._steps = config.searcher, config.trainer.steps
-        self._codes = candidates(supernet, self._settings.evaluations)
+        count, seed = self._settings.evaluations, config.seed
+        self._codes = candidates(supernet.space, supernet.cost, supernet.budget, seed, count)
         self._results = Results(run)
         given, measured = self._settings.length_factors, config.data.length_factors
         factors = selection_lengths("searcher.length_factors", given, measured, supernet.task)

@@ -80,6 +80,11 @@ class Results:
         """The result of each candidate at its last rung, by number."""
         return {one.number: one for one in sorted(self.every, key=lambda one: one.step)}
 
+    @property
+    def steps(self) -> int:
+        """The training steps of all candidates together, up to their last rungs."""
+        return sum(one.step for one in self.latest.values())
+
     def get(self, number: int, step: int) -> Result | None:
         """Return the result of a candidate at a step; None if it is not known."""
         return self._found.get((number, step))

@@ -1,5 +1,6 @@
-"""The rungs of successive halving: at which step how many candidates go on."""
+"""The rungs of successive halving: at which step how many candidates go on, and how many steps that takes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from nas.config import HalvingConfig
@@ -37,3 +38,20 @@ def rungs(config: HalvingConfig, count: int, steps: int) -> list[Rung]:
         found.append(Rung(step, count))
         fraction *= config.reduction_factor
     return [*found, Rung(steps, 1)]
+
+
+def training_steps(plan: Sequence[Rung], count: int) -> int:
+    """Return the training steps of all candidates together.
+
+    Args:
+        plan: the rungs, see `rungs`.
+        count: number of candidates.
+
+    >>> training_steps([Rung(step=250, keep=4), Rung(step=500, keep=2), Rung(step=1000, keep=1)], count=8)
+    4000
+    """
+    total, before = 0, 0
+    for rung in plan:
+        total += count * (rung.step - before)
+        count, before = rung.keep, rung.step
+    return total

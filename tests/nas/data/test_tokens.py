@@ -221,6 +221,21 @@ def test_packed_documents_begin_with_it_each(begun: Path) -> None:
     assert (batch.targets[begins] != IGNORE).all()
 
 
+@pytest.mark.parametrize("documents", ["joined", "packed"])
+def test_a_corpus_shorter_than_a_sequence_keeps_its_last_token(tmp_path: Path, documents: str) -> None:
+    tokenizer = with_begin(train_tokenizer(tmp_path / "tokenizer.json", size=258))  # without merges
+    every = [b"ab", b"c"]
+    write_folder(tmp_path / "folder", {"train": [every], "validation": [every]}, tokenizer)
+    task = tokens(tmp_path / "folder", documents=documents)
+    assert task.vocabulary is not None
+    between = ["<bos>"] if documents == "packed" else []
+    shown = ["<bos>", "a", "b", "<|endoftext|>", *between, "c", "<|endoftext|>"]
+    for batch in (task.train_batch(0), *task.validation_batches()):
+        assert task.vocabulary.texts(batch.tokens[0, : len(shown)].tolist()) == shown
+        predicted = batch.targets[0][batch.targets[0] != IGNORE].tolist()
+        assert task.vocabulary.texts(predicted) == [text for text in shown if text != "<bos>"]
+
+
 def test_documents_are_packed_by_an_end_token_or_an_index(tmp_path: Path) -> None:
     nano = write_nanogpt(tmp_path / "nano.bin", [1, 2, 9] * 40)
     megatron = write_megatron(tmp_path / "mega", [[[1, 2], [9]]] * 40)

@@ -3,8 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from nas.config import VisualizeConfig
+from nas.data.shards.vocabulary import Vocabulary
 from nas.files.lock import locked
+from nas.results import reopen
 from nas.results.reopen import report
 from tests.nas.commands import Ended
 
@@ -53,3 +57,14 @@ def test_a_run_without_weights_shows_what_it_logged(finished: Path) -> None:
     assert "Its log ends at step 6 of 6." in shown.notes[0]
     assert len(shown.history) == 6
     assert shown.comparison == []
+
+
+def test_the_begin_token_takes_no_place_of_a_text(of_bytes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = Vocabulary.of_bytes()
+    vocabulary.begin = 7
+    monkeypatch.setattr(reopen, "vocabulary_of", lambda task: vocabulary)
+    for prompt, shown, notes in (("abc", 4, []), ("abcd", 4, ["The text is longer"])):
+        found = report(VisualizeConfig(run=str(of_bytes), prompt=prompt, tokens=3))
+        assert found.routing is not None
+        assert len(found.routing.tokens) == shown
+        assert [note[:18] for note in found.notes if "longer" in note] == notes

@@ -92,6 +92,8 @@ def test_the_report_has_a_table_of_all_that_were_trained(halved: Ended) -> None:
 def test_time_tokens_and_flops_are_those_of_all_trainings(halved: Ended) -> None:
     found, metrics = read(halved.run, "rungs.json"), read(halved.run, "metrics.json")
     latest = {one["number"]: one for one in found["results"]}
+    every = Results(Run(halved.run))
+    assert every.steps == 4 * 3 + 2 * (6 - 3)
     tokens = {one["step"]: one["tokens"] for one in found["results"]}
     assert 0 < tokens[3] < tokens[6] <= 6 * 2 * 64
     assert metrics["training_tokens"] == 2 * tokens[3] + 2 * tokens[6]

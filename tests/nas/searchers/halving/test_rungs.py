@@ -1,8 +1,8 @@
-"""At which step how many candidates go on."""
+"""At which step how many candidates go on, and how many steps that takes."""
 
 import pytest
 
-from nas.searchers.halving.rungs import rungs
+from nas.searchers.halving.rungs import Rung, rungs, training_steps
 from tests.nas.commands import SMALL, composed
 
 
@@ -24,3 +24,18 @@ def test_each_rung_keeps_one_in_so_many(
     config = composed("search", "+space=joint", *SMALL, "searcher=halving").searcher
     config.first_rung, config.reduction_factor = first, factor
     assert [tuple(rung) for rung in rungs(config, count, 100)] == expected
+
+
+@pytest.mark.parametrize(
+    ("plan", "count", "steps"),
+    [
+        ([(100, 1)], 1, 100),
+        ([(50, 2), (100, 1)], 8, 8 * 50 + 2 * 50),
+        ([(50, 1), (100, 1)], 5, 5 * 50 + 50),
+        ([(10, 6), (30, 2), (90, 1), (100, 1)], 20, 20 * 10 + 6 * 20 + 2 * 60 + 10),
+    ],
+)
+def test_the_steps_of_all_candidates_are_those_between_rungs(
+    plan: list[tuple[int, int]], count: int, steps: int
+) -> None:
+    assert training_steps([Rung(*rung) for rung in plan], count) == steps
