@@ -1,1 +1,1 @@
-"""Options of tasks and of training; `nas.config` has the options of the commands and of all groups."""
+"""Options of the commands, of tasks and of training; `nas.config` registers them with Hydra and restores them."""
