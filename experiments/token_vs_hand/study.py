@@ -173,8 +173,10 @@ def task_of(study: dict[str, Any], name: str, output: Path, mode: str | None = N
     own = study["tasks"][name]
     whole = {"options": [], "settings": study["settings"] | own.get("settings", {})}
     changed = in_mode(whole, study[mode] if mode else None)  # the settings of a task are changed too
+    settings, further = Settings(**changed["settings"]), own.get("searches", {})
+    searched = {space: [*options, *further.get(space, [])] for space, options in settings.searched.items()}
     options = [*study["common"], *own["options"], *changed["options"], *given]
-    return Task(name, output / name, options, Settings(**changed["settings"]))
+    return Task(name, output / name, options, settings._replace(searched=searched))
 
 
 def trained(comparison: Path, contender: TrainedContender) -> list[Path]:

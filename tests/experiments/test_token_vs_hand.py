@@ -35,9 +35,10 @@ MIXERS = {"s": "softmax", "l": "linear", "w": "window"}
 
 COST: dict[str | None, dict[str, int]] = {
     None: {"joint": (8 + 2) * 700, "layer_hybrid": (5 + 1) * 700, "token_hybrid": 1400},
-    "smoke": {"joint": 4 + 1},
+    "smoke": {"joint": 4 + 2},
+    "text": {"joint": (8 + 4) * 700, "layer_hybrid": (5 + 1) * 700, "token_hybrid": 1400},
 }
-"""Training steps of a search by form of the study: five placements of layer_hybrid are within the budget."""
+"""Training steps of a search by form or task of the study: five placements of layer_hybrid are within the budget."""
 
 
 def model(name: str, *qualities: float, share: float = 0.25, merit: float = 0.5) -> TrainedContender:
@@ -156,7 +157,7 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
     every = contenders(config, [], made.vocab_size)
     assert made.train_batch(0).tokens.shape[0] == config.data.batch_size
     each = task.settings.seeds + task.settings.tuning_seeds * len(task.settings.learning_rates)
-    searches = COST.get(mode, COST[None])
+    searches = COST.get(mode or name, COST[None])
     assert task.settings.searched.keys() == searches.keys()
     assert task.main.steps == (len(every) * config.trainer.steps + sum(searches.values())) * each
     assert task.left == task.main.steps + len(task.settings.controls) * config.trainer.steps * each
@@ -165,7 +166,7 @@ def test_every_task_and_its_contenders_can_be_made(name: str, mode: str | None) 
         assert slll is not None
         assert 2 * config.budget.target == kv_bytes(slll, {}, config.budget.context)
         assert config.seed >= 2000
-    for space, own in task.settings.searched.items() if name == "planted" else ():
+    for space, own in task.settings.searched.items() if name in ("planted", "text") else ():
         assert f"'{' '.join([space, f'name={space}', *own])}'" in task.main.options[-2]
         composed("search", f"+space={space}", *options, *own)
 
@@ -174,7 +175,8 @@ def test_a_smaller_form_changes_the_settings_of_a_task_too() -> None:
     smoke, own = task_of(STUDY, "text", Path("out"), "smoke", ["trainer.steps=3"]), STUDY["smoke"]
     assert STUDY["tasks"]["text"]["settings"]["learning_rates"] != own["settings"]["learning_rates"]
     assert smoke.settings.learning_rates == own["settings"]["learning_rates"]
-    assert smoke.settings.searched.keys() == {"joint"}
+    (joint,) = smoke.settings.searched.values()
+    assert joint == [*own["settings"]["searched"]["joint"], *STUDY["tasks"]["text"]["searches"]["joint"]]
     assert smoke.settings.dense_start is False, "of the task"
     assert smoke.options[-len(own["options"]) - 1 :] == [*own["options"], "trainer.steps=3"]
 
