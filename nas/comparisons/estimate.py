@@ -13,6 +13,7 @@ from nas.comparisons.workers import at_a_time
 from nas.config import CompareConfig
 from nas.data.batch import Task
 from nas.distributed.strategies import root_device
+from nas.searchers.halving.steps import search_steps
 from nas.training.module import TrainingModule
 from nas.training.step.moment import Moment
 
@@ -44,9 +45,15 @@ def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, don
     grows = config.added_rates and len(set(config.learning_rates)) > 1 and done < number
     least = "at least " if grows else ""
     text = f"{least}{number} trainings of {steps:,} steps and up to {tokens:,} tokens each"
+    by_search = {one.name: _search_steps(one, steps) for one in contenders}
+    halving = [f"{count:,} steps in {name}" for name, count in by_search.items() if count > steps]
+    if halving:
+        text += f" (all candidates of a search together: {', '.join(halving)})"
     if done:
         text += f", {done} of them done"
-    duration = None if done == number else _duration(config, contenders, task, number - done)
+    each = {one.name: trainings(config, [one]) for one in contenders}
+    longer_by = sum(each[name] * count for name, count in by_search.items()) / (steps * sum(each.values()))
+    duration = None if done == number else _duration(config, contenders, task, number - done, longer_by)
     return text if duration is None else f"{text}, {duration}"
 
 
@@ -61,20 +68,41 @@ def spoken(seconds: float) -> str:
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
-def _duration(config: CompareConfig, contenders: Sequence[Contender], task: Task, left: int) -> str | None:
-    """Return the duration of the trainings that are left, as text; None if nothing is known of it."""
+def _search_steps(contender: Contender, steps: int) -> int:
+    """Return the steps of a training of a contender; if its search is one by halving, of all its candidates together.
+
+    A contender that is retrained has two trainings, of which the search is one: this is their mean.
+    """
+    if contender.search is None:
+        return steps
+    searched = search_steps(contender.search, contender.space)
+    return (searched + steps) // 2 if contender.retrained else searched
+
+
+def _duration(
+    config: CompareConfig, contenders: Sequence[Contender], task: Task, left: int, longer: float
+) -> str | None:
+    """Return the duration of the trainings that are left, as text; None if nothing is known of it.
+
+    Args:
+        config: options of the comparison.
+        contenders: the models to compare.
+        task: task to train on.
+        left: number of trainings that are left.
+        longer: mean number of steps of a training over `trainer.steps`; above 1 with searches by halving.
+    """
     workers, device = min(left, at_a_time(config, contenders)), root_device(config.trainer)
     if device.type == "cpu":
         one = contenders[0]
         seconds, timed = step_seconds(config, one, task, workers)
         together = f" with {workers} workers" if workers > 1 else ""
+        seconds *= -(-left // workers) * longer * _steps(config)
         return (
-            f"about {spoken(-(-left // workers) * seconds * _steps(config))} of training on this machine{together}, "
+            f"about {spoken(seconds)} of training on this machine{together}, "
             f"estimated from {timed} training step{'' if timed == 1 else 's'} of {one.name}"
         )
-    seconds = (
-        left * least_seconds(config, parameters(contenders[0].architecture), device) / max(1, torch.cuda.device_count())
-    )
+    alone = least_seconds(config, parameters(contenders[0].architecture), device)
+    seconds = left * longer * alone / max(1, torch.cuda.device_count())
     return f"at least {spoken(seconds)} at the peak speed of this machine" if seconds >= MINUTE else None
 
 

@@ -39,6 +39,18 @@ def test_trainings_and_their_duration_are_announced(tmp_path: Path, monkeypatch:
     assert plan(jobs.config, jobs.contenders, task) == f"{each}, at least 2 hours at the peak speed of this machine"
 
 
+def test_all_candidates_of_a_search_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = ("trainer.steps=600", "trainer.validate_every=1000")
+    search = "layer_hybrid name=halved searcher=halving space.operations=[softmax,linear] budget.target=1"
+    jobs = made(tmp_path, "learning_rates=[0.01]", *long, "workers=1", f"searched=['{search}']")
+    task = build_task(jobs.config.data, 0)
+    monkeypatch.setattr(estimate, "step_seconds", lambda *_: (0.5, 3))
+    assert plan(jobs.config, jobs.contenders, task).startswith(
+        "6 trainings of 600 steps and up to 76,800 tokens each (all candidates of a search together: 1,500 steps in "
+        "halved), about 45 minutes of training on this machine, estimated from 3 training steps of halved"
+    )
+
+
 def test_timing_steps_leaves_random_numbers_and_threads(tmp_path: Path) -> None:
     jobs = made(tmp_path)
     random, threads = torch.get_rng_state(), torch.get_num_threads()
