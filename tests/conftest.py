@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+gc.disable()  # until the first test: nearly all that imports and collection make stays
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else no test can press Ctrl-C in a background job
 if not torch.cuda.is_available():
@@ -39,6 +40,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect garbage again; this is also called in the process that only hands tests to others."""
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

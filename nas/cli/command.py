@@ -3,9 +3,7 @@
 `nas.cli.start` imports this module, once Ctrl-C ends the command in one line.
 """
 
-import atexit
 import functools
-import gc
 import logging
 import os
 import socket
@@ -82,7 +80,6 @@ def _function(job: str) -> Callable[..., Any]:
     """
     if launched().world > 1:  # DDP warns of its search for unused parameters after routing has begun
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    atexit.register(gc.unfreeze)  # Triton's bindings report objects that are left at the end
     with quick_imports():
         module, _, name = job.partition(":")
         function: Callable[..., Any] = getattr(import_module(module), name)

@@ -11,8 +11,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import permutation_test, ttest_rel
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from nas.comparisons.results import Comparison, TrainedContender
 from nas.evaluation.noise import LEVEL, RESOLUTION, margin
@@ -111,9 +110,11 @@ def paired_test(a: Sequence[float], b: Sequence[float], resolution: float = RESO
     if len(differences) < 2:
         return None
     if stdev(differences) > resolution:
+        from scipy.stats import ttest_rel  # takes a second to import
+
         return float(ttest_rel(a, b).pvalue)
     count = len(differences)
-    return float(2 * student.sf(abs(fmean(differences)) * math.sqrt(count) / resolution, count - 1))
+    return float(2 * stdtr(count - 1, -abs(fmean(differences)) * math.sqrt(count) / resolution))
 
 
 def sign_flip_test(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -123,6 +124,8 @@ def sign_flip_test(a: Sequence[float], b: Sequence[float]) -> float | None:
     is the fraction of all sign patterns whose mean difference is at least as large. The test assumes no distribution.
     With n seeds its p-value cannot be below 2 / 2^n, 0.0625 for five seeds.
     """
+    from scipy.stats import permutation_test
+
     if len(a) < 2:
         return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Self
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 LEVEL = 0.05
 """Significance level of the tests; intervals have a confidence of 1 - LEVEL."""
@@ -26,7 +26,7 @@ def margin(values: Sequence[float], level: float = LEVEL, resolution: float = RE
     count = len(values)
     if count < 2 or not all(map(math.isfinite, values)):
         return math.nan
-    return float(student.isf(level / 2, count - 1)) * max(stdev(values), resolution) / math.sqrt(count)
+    return float(-stdtrit(count - 1, level / 2)) * max(stdev(values), resolution) / math.sqrt(count)
 
 
 @dataclass(frozen=True)

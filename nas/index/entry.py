@@ -16,7 +16,7 @@ from nas.comparisons.results import RESULTS, Comparison
 from nas.index.folders import MOST_BYTES, own, read
 from nas.report.charts import digits, thinned
 from nas.report.units import repeated
-from nas.runs.folder import ARCHITECTURE, CONFIG, METRICS, REPORT, TENSORBOARD, Run
+from nas.runs.folder import ARCHITECTURE, CONFIG, METRICS, REPORT, TENSORBOARD, Run, from_yaml
 from nas.runs.history import history
 from nas.runs.metrics import Metrics
 from nas.runs.options import FOLDER
@@ -98,7 +98,7 @@ def entry(folder: Path) -> Entry:
 def _described(folder: Path) -> dict[str, Any]:
     """Return the parts of an entry that `config.yaml` has."""
     try:
-        given = yaml.load(read(folder / CONFIG), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        given = from_yaml(read(folder / CONFIG))
     except yaml.YAMLError as error:
         raise ValueError(f"{CONFIG} is not YAML") from error
     if not isinstance(given, dict) or not isinstance(config := given.get("config"), dict):

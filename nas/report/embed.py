@@ -112,8 +112,9 @@ def library() -> str:
     return f"/*!\n{licences}*/\n{script}".replace("</script", r"<\/script")
 
 
+@cache
 def environment() -> Environment:
-    """Return the Jinja environment of all page templates, which escapes every inserted value."""
+    """Return the Jinja environment of all page templates, which escapes every inserted value and compiles each once."""
     made = Environment(
         loader=PackageLoader("nas.report"),
         autoescape=True,

@@ -103,7 +103,7 @@ class Run:
         checksums.require_intact(self.path, self.path / CONFIG)
         damaged = UserError(f"{self.path / CONFIG} is missing or damaged, so {self.path} is not the folder of a run.")
         try:
-            described = yaml.safe_load((self.path / CONFIG).read_text(encoding="utf-8"))
+            described = from_yaml((self.path / CONFIG).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise damaged from error
         if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
@@ -185,6 +185,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def from_yaml(text: str | bytes) -> Any:
+    """Return the values in a YAML text, by the parser in C where PyYAML has one, which takes a tenth of the time.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+    """
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 @contextmanager

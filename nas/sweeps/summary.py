@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.cli.checks import check_values
+from nas.cli.deferring import deferred
 from nas.config import SweepConfig, restore
 from nas.errors import UserError
 from nas.plugins.record import require
@@ -19,6 +19,9 @@ from nas.sweeps.queue import Attribute, Slot
 from nas.sweeps.ranking import best, title
 from nas.sweeps.storage import readable
 from nas.sweeps.study import Plan, Sweep
+
+with deferred("sklearn"), deferred("sklearn.ensemble"):  # for another evaluator; with pandas it takes two seconds
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 
 def summary(sweep: Sweep) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def importances(study: optuna.Study, objective: Objective, index: int) -> dict[s
         return sign * float(trial.values[index])
 
     with warnings.catch_warnings(action="ignore"):  # it warns that smaller values count as better, as intended here
-        return optuna.importance.get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=value)
+        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=value)
 
 
 def _trial_metrics(slot: Slot) -> dict[str, Any]:

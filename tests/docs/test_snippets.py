@@ -74,7 +74,9 @@ def small(command: Command) -> list[str]:
     task = next((option.removeprefix("data=") for option in given if option.startswith("data=")), "recall")
     task = "text" if "experiment=my_corpus" in given else "tokens" if "experiment=small_lm" in given else task
     whole = ("data.batch_size=4",) if "experiment=small_lm" in given else ()  # ends with sequences four times as long
-    evolution = EVOLUTION if "searcher=evolution" in given else ()
+    default = "searcher=evolution" if "+space=joint" in given else ""
+    searcher = next((option for option in given if option.startswith("searcher=")), default)
+    evolution = EVOLUTION if searcher == "searcher=evolution" else ()
     sizes = ("model.chunk_size=8",) if "model=pretrained" in given else MODEL
     stages = [f"{stage}=2" for stage in ("align.steps", "heal.steps") if any(one.startswith(stage) for one in given)]
     return [*sizes, *stages, *DATA[task], *whole, *TRAINER, *OWN.get(command.name, ()), *evolution]

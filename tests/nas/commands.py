@@ -4,7 +4,7 @@ import functools
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from nas.config import CONF, register
+from tests.nas.composed_once import composed_once
 
 ROOT = Path(__file__).parents[2]
 MODEL = ("model.width=16", "model.key_dim=8", "model.value_dim=8", "model.mlp_width=16", "model.chunk_size=8")
@@ -67,11 +68,12 @@ def nas(command: str, *options: str) -> Ended:
 
 @contextmanager
 def _environment(command: str, options: tuple[str, ...]) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as kept:
         patch.setattr(sys, "argv", [f"nas/{command}.py", *options])
         patch.setenv("HYDRA_FULL_ERROR", "")  # a command sets it: put back what was there
         if not any(option.startswith(("-", "hydra.", "+hydra.")) for option in options):
             patch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)  # else read from the config, composed twice
+            kept.enter_context(composed_once())
         patch.setattr("omegaconf._utils.get_yaml_loader", _yaml_loader)
         patch.setattr("nas.supernet.discretised.CALIBRATION_BATCHES", CALIBRATION_BATCHES)
         yield
@@ -98,7 +100,7 @@ def refusal(command: str, *options: str) -> str:
 def composed(command: str, *options: str) -> Any:
     """The config that a command has with these options."""
     register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with composed_once(), initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_object(compose(command, list(options)))
 
 

@@ -18,6 +18,7 @@ PATIENCE = 30 * 60.0
 HALTED = """
 import os, time
 from pathlib import Path
+import nas.jobs.libraries  # as a command imports Lightning, which takes half the time
 from nas.jobs.processes import orphaned
 from nas.supernet import discretised
 from nas.training.module import TrainingModule

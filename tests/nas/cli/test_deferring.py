@@ -25,6 +25,7 @@ def test_a_library_is_imported_when_it_is_used() -> None:
         user = import_module("its_user")
     assert "slow_library" not in sys.modules
     assert user.Model.loads == "weights"
+    assert isinstance(user.Model(), sys.modules["slow_library"].Model)
     assert sys.modules["slow_library"].Model.loads == "weights"
 
 
@@ -37,5 +38,5 @@ def test_an_imported_library_stays_as_it_is() -> None:
 
 
 def test_a_library_that_is_not_installed_stays_so() -> None:
-    with deferred("no_such_library"), pytest.raises(ModuleNotFoundError):
+    with deferred("no_such_library"), deferred("no_such_library.module"), pytest.raises(ModuleNotFoundError):
         import_module("no_such_library")

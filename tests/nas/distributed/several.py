@@ -23,6 +23,7 @@ OPTIONS = (
 
 TROUBLE = """
 import os, signal, nas.search
+import nas.jobs.libraries  # as a command imports Lightning, which takes half the time
 from nas.errors import UserError
 from nas.distributed.launch import launched, restarted
 from nas.training.module import TrainingModule

@@ -89,7 +89,7 @@ def test_validation_is_split_where_it_can_be(monkeypatch: pytest.MonkeyPatch, si
 
 
 MEANS = """
-import json, math, torch
+import json, math, torch, nas.jobs.libraries
 from nas.distributed import rendezvous
 from nas.distributed.collectives import average_over, averages, gathered, over_all_rows, part_of_mean
 from nas.data import IGNORE, Batch

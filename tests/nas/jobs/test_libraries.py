@@ -13,11 +13,13 @@ from nas.jobs.pool import METHOD, start_pool
 from nas.sweeps import workers as sweeps
 
 SHARED = (*comparisons.SHARED, *sweeps.SHARED)
+UNUSED = ("transformers", "scipy.signal", "scipy.stats", "sklearn", "pandas")
+"""Libraries that take long to import and that other libraries would import."""
 
 
 def tell(line: Connection) -> None:
     """Send what the server has imported and started when it forked this process."""
-    before = {name for name in (*SHARED, "transformers") if name in sys.modules}
+    before = {name for name in (*SHARED, *UNUSED) if name in sys.modules}
     tasks = len(list(Path(f"/proc/{os.getppid()}/task").iterdir()))
     import torch
 

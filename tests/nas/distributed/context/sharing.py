@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import nas.jobs.libraries  # first: as a command imports Lightning, which takes half the time
 from nas.distributed.context.chunks import with_kept
 from nas.distributed.context.exchange import before
 from nas.distributed.context.group import Context, form
