@@ -1,4 +1,4 @@
-"""What a search by successive halving costs, for the plans of studies."""
+"""What a search costs, for the plans of studies."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from nas.searchers.halving import steps
 
 @cache
 def search_steps(*options: str) -> int:
-    """Return the training steps of all candidates of a search by successive halving together.
+    """Return the training steps of a search; see `nas.searchers.halving.steps.search_steps`.
 
     Args:
         options: options of `nas.search`. The vocabulary of its data, which is not read, plays no part in a budget of

@@ -114,7 +114,9 @@ class Task:
         searched = ",".join(f"'{search}'" for search in every_search)
         own = [f"searched=[{searched}]", f"baselines=[{','.join(self.settings.baselines)}]"]
         every = [one for name in self.settings.baselines for one in placements(name) or [name]]
-        searches = sum(self._search_steps(space, options) for space, options in self.settings.searched.items())
+        searches = sum(
+            search_steps(f"+space={space}", *self.options, *own) for space, own in self.settings.searched.items()
+        )
         return self._stage("main", own, searches + len(every) * self.steps)
 
     def controls(self, main: Comparison) -> Stage:
@@ -146,11 +148,6 @@ class Task:
         main = self.main
         controls = self._stage("controls", [], len(self.settings.controls) * self.steps)
         return sum(0 if one.result else max(0, one.steps - one.done) for one in (main, controls))
-
-    def _search_steps(self, space: str, own: Sequence[str]) -> int:
-        """Return the training steps of a search with one seed."""
-        halves = "searcher=halving" in own
-        return search_steps(f"+space={space}", *self.options, *own) if halves else self.steps
 
     def _stage(self, name: str, own: list[str], steps: int) -> Stage:
         """Return a comparison; ``steps`` are those of all contenders with one seed."""

@@ -51,8 +51,8 @@ def plan(config: CompareConfig, contenders: Sequence[Contender], task: Task, don
         text += f" (all candidates of a search together: {', '.join(halving)})"
     if done:
         text += f", {done} of them done"
-    each = {one.name: trainings(config, [one]) for one in contenders}
-    longer_by = sum(each[name] * count for name, count in by_search.items()) / (steps * sum(each.values()))
+    longer = sum(trainings(config, [one]) * by_search[one.name] for one in contenders)
+    longer_by = longer / (steps * trainings(config, contenders))
     duration = None if done == number else _duration(config, contenders, task, number - done, longer_by)
     return text if duration is None else f"{text}, {duration}"
 

@@ -124,10 +124,9 @@ def sign_flip_test(a: Sequence[float], b: Sequence[float]) -> float | None:
     is the fraction of all sign patterns whose mean difference is at least as large. The test assumes no distribution.
     With n seeds its p-value cannot be below 2 / 2^n, 0.0625 for five seeds.
     """
-    from scipy.stats import permutation_test
-
     if len(a) < 2:
         return None
+    from scipy.stats import permutation_test  # takes a second to import
 
     def mean_difference(mine: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(mine - other, axis=axis)

@@ -236,7 +236,7 @@ class ArchitectureLogits(nn.Module):
             allowed: allowed relative cost.
         """
         probabilities = [self.probabilities(layer) for layer in range(len(self.space.options))]
-        margins, costs = self._margins(cost, routing, probabilities, gathered)
+        margins, costs = self._margins(cost, routing, probabilities, everywhere=True)
         return threshold(margins, costs, (costs * (margins >= 0)).sum() + allowed - expected)
 
     @torch.no_grad()
@@ -265,7 +265,7 @@ class ArchitectureLogits(nn.Module):
         cost: SpaceCost,
         routing: dict[int, list[Routing]],
         probabilities: Sequence[Tensor],
-        gather: Callable[[Tensor, bool], Tensor] | None = None,
+        everywhere: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return the softmax margin of each of n decisions and its relative cost if it is softmax, both [n].
 
@@ -273,7 +273,7 @@ class ArchitectureLogits(nn.Module):
             cost: cost of the space.
             routing: routings of this process, by layer.
             probabilities: probabilities of the options, by layer.
-            gather: returns the values of all processes, see `nas.distributed.collectives.gathered`; None: this one's.
+            everywhere: whether the decisions of all processes count.
         """
         by_option: dict[tuple[int, int], list[Routing]] = {}
         for layer, option, one in self._decided(routing):
@@ -284,9 +284,9 @@ class ArchitectureLogits(nn.Module):
             own, tokens = kept_margin(every).flatten().to(self.shares), every.tokens
             if tokens is not None:
                 tokens = tokens.float().repeat_interleave(len(own) // len(tokens))
-            if gather is not None:
-                own = gather(own, tokens is not None)
-                tokens = None if tokens is None else gather(tokens, True)
+            if everywhere:
+                own = gathered(own, ragged=tokens is not None)
+                tokens = None if tokens is None else gathered(tokens, ragged=True)
             slope = cost.relative(cost.lines[layer][option].slope)
             each = (probabilities[layer][option] * (slope / len(own))).expand_as(own)
             if tokens is not None:  # a chunk costs as much as its tokens
