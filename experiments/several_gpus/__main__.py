@@ -1,6 +1,6 @@
 """Measure one search over 1, 2, 4, ... GPUs of this machine: speed, memory, and losses against those of one GPU.
 
-    python -m experiments.several_gpus                              # all GPUs: ddp, fsdp and shared sequences
+    python -m experiments.several_gpus                              # all GPUs and kinds
     python -m experiments.several_gpus --counts 1 2 --kinds ddp fsdp -- trainer.steps=100
     python -m experiments.several_gpus --kinds context --counts 4 -- data.length=1048576 data.batch_size=1 \
         data.length_factors=[1] data.validation_batches=1 trainer.activation_checkpointing=true
@@ -27,10 +27,11 @@ from nas.runs.history import history
 
 KINDS = {
     "ddp": lambda count: ["trainer=ddp"],
+    "graphs": lambda count: ["trainer=ddp", "trainer.cuda_graphs=true"],
     "fsdp": lambda count: ["trainer=fsdp"],
     "context": lambda count: ["trainer=ddp", f"trainer.context_parallel={count}"],
 }
-"""Options of several processes, by kind: copies of the model, shards of it, or shared sequences."""
+"""Options of several processes, by kind: copies of the model, the same with CUDA graphs, shards, shared sequences."""
 ALONE = "one process"
 MEMORY = "memory.json"
 EVERY = 0.5

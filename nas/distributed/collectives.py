@@ -153,6 +153,15 @@ def gathered(values: Tensor, ragged: bool = False) -> Tensor:
     return torch.cat([part[:count] for part, count in zip(of_all, counts, strict=True)])
 
 
+def anywhere(here: bool, device: torch.device) -> bool:
+    """Return whether something is the case in any process. Waits for the GPU if there are several."""
+    if launched().world == 1:
+        return here
+    cases = torch.tensor([here], dtype=torch.int32, device=device)
+    torch.distributed.all_reduce(cases)
+    return bool(cases.item())
+
+
 def averages(figures: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the average of each figure over all processes, by a single all-reduce."""
     if launched().world == 1:

@@ -1,7 +1,7 @@
 """Lightning's strategy, devices and environment for training over several processes.
 
-``ddp``: every process holds the whole model, and gradients are averaged. ``fsdp``: every process holds a shard of each
-weight; see `nas.distributed.sharding`.
+``ddp``: every process holds the whole model, and gradients are averaged; see `nas.distributed.replicas`. ``fsdp``:
+every process holds a shard of each weight; see `nas.distributed.sharding`.
 """
 
 import os
@@ -10,12 +10,13 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 
 from nas.config import TrainerConfig
 from nas.distributed.checkpoint_io import LocalCheckpointIO
 from nas.distributed.devices import AUTO, precision_here
 from nas.distributed.launch import Launch, how_to_start, launched
+from nas.distributed.replicas import AveragingStrategy, OverlappingStrategy, averages_afterwards
 from nas.errors import UserError
 
 STRATEGIES = (AUTO, "ddp", "fsdp")
@@ -106,9 +107,10 @@ def _strategy(trainer: TrainerConfig, started: Launch) -> Strategy | str:
         from nas.distributed.sharding import ShardedStrategy  # its imports take half a second
 
         return ShardedStrategy()
+    if averages_afterwards(trainer):
+        return AveragingStrategy()
     if trainer.strategy == "ddp" or started.world > 1:
-        # Routers and unused branches get no gradient before routing begins.
-        return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        return OverlappingStrategy()
     return AUTO
 
 

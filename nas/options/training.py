@@ -250,7 +250,9 @@ class TrainerConfig:
         "processes that share each sequence, of which each has one stretch", default=1, at_least=1, ceiling=10**4
     )
     precision: str = option("precision of Lightning; auto: bf16-mixed on a GPU, 32-true elsewhere")
-    cuda_graphs: Any = option("true, false or auto: CUDA graphs for batches of at most 65536 tokens")
+    cuda_graphs: Any = option(
+        "true, false or auto: CUDA graphs for at most 65536 tokens in one process; true: also with ddp"
+    )
     activation_checkpointing: bool = option(
         "whether the backward pass computes each block again, so that its activations take no memory", default=False
     )

@@ -22,6 +22,7 @@ from nas.distributed.context import group as contexts
 from nas.distributed.context.group import Context
 from nas.distributed.devices import autocast
 from nas.distributed.launch import launched
+from nas.distributed.replicas import average_gradients, averages_afterwards
 from nas.errors import user_errors
 from nas.kernels.arguments import RouteGrad
 from nas.latency.obtain import latencies_of
@@ -341,6 +342,8 @@ class TrainingModule(lightning.LightningModule):
             super().backward(loss, *args, **kwargs)
         else:
             self.recorded.latest.hand_over_gradients()
+        if averages_afterwards(self.config.trainer):
+            average_gradients(self.parameters())
 
     def on_after_backward(self) -> None:
         """Move router thresholds for an exact budget, and clear gradients that bilevel training does not use."""

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from nas.config import TrainerConfig
 from nas.data import Scored
+from nas.distributed.collectives import anywhere
 from nas.distributed.devices import AUTO
+from nas.distributed.launch import launched
+from nas.distributed.replicas import averages_afterwards
 from nas.errors import warn
 from nas.models.recording import Replay, end_recording, reason_of, without_autocast_cache
 from nas.training.step.moment import Compute, Computed, Moment
@@ -33,16 +36,17 @@ MOST_MEMORY = 0.5
 def wanted(trainer: TrainerConfig, tokens: Tensor) -> bool:
     """Return whether a step on these tokens should use a CUDA graph.
 
-    Graphs are not used with several processes, which exchange gradients during the backward pass. They are not used in
-    float16 either, since the factor that scales the loss changes, nor with activation checkpointing, which reads the
-    state of the random generators. Nor are they used with gradient accumulation, or with compiled blocks.
+    With several processes they are used if they are asked for, with whole models and steps. Gradients are exchanged
+    after the backward pass then. Graphs are not used in float16, since the factor that scales the loss changes, nor
+    with activation checkpointing, which reads the state of the random generators, nor with gradient accumulation or
+    compiled blocks.
     """
     if trainer.cuda_graphs is False or not tokens.is_cuda or trainer.precision == "16-mixed":
         return False
     if trainer.activation_checkpointing or trainer.compile:
         return False
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return False
+        return averages_afterwards(trainer)
     return trainer.cuda_graphs != AUTO or tokens.numel() <= MOST_TOKENS
 
 
@@ -129,17 +133,22 @@ class Graphs:
         return self._steps.get(key)
 
     def _record(self, key: tuple[object, ...], step: StaticStep) -> None:
-        before = [x.clone() for x in self._state]
+        before, device = [x.clone() for x in self._state], self._state[0].device
+        reason = None
         try:
             if self._recorder is None:
-                self._recorder = Recorder(self._state[0].device)
+                self._recorder = Recorder(device)
             step.replay = self._recorder.record(step)
-            self._steps[key] = step
         except Exception as error:  # a step can always run without a graph
+            reason = reason_of(error)
+        if anywhere(reason is not None, device):
             self._failed = True
             self._steps.clear()
             step.forget()
-            warn(f"training continues without CUDA graphs, which is slower for small models: {reason_of(error)}")
+            reason = reason or "another process could not record a step."
+            warn(f"training continues without CUDA graphs, which is slower for small models: {reason}")
+        else:
+            self._steps[key] = step
         for x, value in zip(self._state, before, strict=True):
             x.copy_(value)
 
@@ -158,7 +167,7 @@ class Recorder:
         graph = torch.cuda.CUDAGraph()
         try:
             self._warm_up(step)
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode=_capture_mode()):
                 step.run()
         except BaseException:
             end_recording(self._device, current, self._pool)
@@ -178,3 +187,8 @@ class Recorder:
         needed = torch.cuda.max_memory_allocated(self._device) - before
         if needed > MOST_MEMORY * torch.cuda.get_device_properties(self._device).total_memory:
             raise MemoryError(f"a step needs {needed / 2**30:.0f} GiB, and a graph would keep this memory.")
+
+
+def _capture_mode() -> str:
+    """Return which threads a recording forbids to wait for the GPU: with several processes, NCCL has one that does."""
+    return "global" if launched().world == 1 else "thread_local"

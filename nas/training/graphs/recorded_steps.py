@@ -4,6 +4,7 @@ from torch import Tensor
 
 from nas.config import TrainerConfig
 from nas.data import Scored
+from nas.distributed.launch import launched
 from nas.models.language_model import LanguageModel, RunBlock, run_block
 from nas.training.graphs.block_graphs import BlockGraphs
 from nas.training.graphs.cuda_graphs import Graphs, StaticStep, wanted
@@ -46,6 +47,8 @@ class RecordedSteps:
 
     def _find(self, step: Step, batch: Scored, moment: Moment) -> StaticStep | DrawnStep | None:
         if step.routes.draws and (step.routes.supernet.budget.draws_dense or not moment.dense):
+            if launched().world > 1:  # processes would have to agree on each part
+                return None
             if self.drawn is None:
                 self.drawn = DrawnSteps(_parts(step), batch.tokens.device)
             return self.drawn.find(batch, moment)
@@ -73,7 +76,8 @@ class RecordedSteps:
 
         A search that draws no options needs no graphs, and where a recording has failed in training, none is tried.
         """
-        recorded = step.routes.draws and self._recordable and self._wanted(step.routes.supernet.model, tokens)
+        recorded = step.routes.draws and self._recordable and launched().world == 1
+        recorded = recorded and self._wanted(step.routes.supernet.model, tokens)
         return BlockGraphs(tokens.device) if recorded else run_block
 
 
