@@ -87,6 +87,9 @@ class HalvingConfig(SearcherConfig):
         at_least=1,
         ceiling=10**6,
     )
+    restarts: int = option(
+        "trainings of each architecture, from different initial weights", default=1, at_least=1, ceiling=10**4
+    )
 
 
 @dataclass

@@ -34,8 +34,8 @@ LOST = 0.5
 WINDOW = 20
 """The loss is averaged over this part of the logged steps, one in so many."""
 ADVICE = (
-    "Try half of trainer.learning_rate, routers in all layers but the first, searcher=halving where layers have "
-    "options, or another seed."
+    "Try half of trainer.learning_rate, routers in all layers but the first, searcher=halving (where no layer has "
+    "options with searcher.restarts=3), or another seed."
 )
 """What to change."""
 

@@ -129,8 +129,10 @@ def trained_alone(run: Run, quality: str) -> list[dict[str, str]]:
     """
     results = Results(run)
     ranked = sorted(results.latest.values(), key=lambda one: (one.number != results.selected, -one.step, -one.score))
+    restarted = any(one.restart for one in ranked)
     return [
-        {"architecture": repeated(one.options), "trained to step": str(one.step)}
+        {"architecture": repeated(one.options) + (f" (start {one.restart + 1})" if restarted else "")}
+        | {"trained to step": str(one.step)}
         | {f"{quality.replace('_', ' ')} at {factor}x": number(abs(merit)) for factor, merit in one.merits.items()}
         | {"relative cost": number(one.cost)}
         for one in ranked

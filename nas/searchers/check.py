@@ -93,10 +93,17 @@ def check_searcher(config: SearchConfig, space: Space) -> None:
         return
     if searcher.name not in _names():
         raise UserError(f"searcher.name={searcher.name} is unknown; choose one of: {', '.join(_names())}.")
-    if space.size == 1:
+    restarts = searcher.restarts if isinstance(searcher, HalvingConfig) else 1
+    if space.size == 1 and restarts == 1:
         raise UserError(
             f"searcher={searcher.name} has nothing to search: {space.name} is a single architecture here, whose "
-            "routers learn by gradient; give searcher=gradient, or a space in which layers have several options."
+            "routers learn by gradient; give searcher=gradient, a space in which layers have several options, or "
+            f"searcher={HALVING} searcher.restarts=3, which trains it from several initial weights."
+        )
+    if restarts > 1 and config.model.path is not None:
+        raise UserError(
+            f"searcher.restarts={restarts} trains from different initial weights, but all start from those of "
+            f"model.path={config.model.path}; give searcher.restarts=1."
         )
     if isinstance(searcher, HalvingConfig | RuleConfig):
         _check_alone(config)

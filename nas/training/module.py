@@ -64,10 +64,12 @@ class Part(NamedTuple):
     Attributes:
         cost: its cost, relative to its own most expensive routing.
         before: layers that are routed or searchable in the space.
+        restart: number of its initial weights, from 0.
     """
 
     cost: SpaceCost
     before: tuple[int, ...]
+    restart: int = 0
 
 
 class TrainingModule(lightning.LightningModule):
@@ -107,7 +109,8 @@ class TrainingModule(lightning.LightningModule):
         """Tokens of which the length of every training sequence is a multiple."""
         self.space, self.task, self.config = space, task, config
         self._make_model = lambda: LanguageModel(space.sizes, route_grad, options)
-        torch.manual_seed(stable_seed(config.seed, "weights"))
+        restart = () if part is None or part.restart == 0 else (part.restart,)
+        torch.manual_seed(stable_seed(config.seed, "weights", *restart))
         self.model = self._make_model()
         if isinstance(config, SearchConfig):
             for router in routers_of(self.model):
@@ -164,12 +167,16 @@ class TrainingModule(lightning.LightningModule):
         self.cost = cost
         self.budget = build_budget(budget, cost)
 
-    def alone(self, code: Code) -> "TrainingModule":
+    def alone(self, code: Code, restart: int = 0) -> "TrainingModule":
         """Return the untrained module of one architecture of the space, with the budget of the space.
 
         Pretrained weights are those of this module.
+
+        Args:
+            code: code of the architecture.
+            restart: number of its initial weights, from 0.
         """
-        part = Part(self.cost.alone(code), tuple(self.supernet.counted))
+        part = Part(self.cost.alone(code), tuple(self.supernet.counted), restart)
         module = TrainingModule(self.space.alone(code), self.task, self.config, self.model.route_grad, part=part)
         if self.config.model.path is not None:
             module.model.load_state_dict(self.model.inherit(self.space.decode(code)).state_dict())

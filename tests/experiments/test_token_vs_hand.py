@@ -35,8 +35,8 @@ MIXERS = {"s": "softmax", "l": "linear", "w": "window"}
 
 COST: dict[str | None, dict[str, int]] = {
     None: {"joint": (8 + 2) * 700, "layer_hybrid": (5 + 1) * 700, "token_hybrid": 1400},
-    "smoke": {"joint": 4 + 2},
-    "text": {"joint": (8 + 4) * 700, "layer_hybrid": (5 + 1) * 700, "token_hybrid": 1400},
+    "smoke": {"joint": 8 + 2},
+    "text": {"joint": (16 + 4) * 700, "layer_hybrid": (10 + 2) * 700, "token_hybrid": 1400},
 }
 """Training steps of a search by form or task of the study: five placements of layer_hybrid are within the budget."""
 

@@ -1,13 +1,33 @@
 """The candidates of successive halving: architectures within the budget, drawn by the seed alone."""
 
 from random import Random
+from typing import NamedTuple
 
 from nas.budget.controller import Budget
 from nas.budget.cost import SpaceCost
+from nas.config import HalvingConfig
 from nas.data.seeding import stable_seed
 from nas.search_spaces.space import Code, Space
 from nas.searchers.draws import Draws
 from nas.supernet.architecture_logits import ROUNDING, ArchitectureLogits
+
+
+class Start(NamedTuple):
+    """What a candidate starts from.
+
+    Attributes:
+        code: code of its architecture.
+        restart: number of its initial weights, from 0.
+    """
+
+    code: Code
+    restart: int
+
+
+def starts(space: Space, cost: SpaceCost, budget: Budget, seed: int, searcher: HalvingConfig) -> list[Start]:
+    """Return what all candidates of a search start from; see `candidates`."""
+    codes = candidates(space, cost, budget, seed, searcher.evaluations)
+    return [Start(code, restart) for code in codes for restart in range(searcher.restarts)]
 
 
 def candidates(space: Space, cost: SpaceCost, budget: Budget, seed: int, count: int) -> list[Code]:

@@ -27,7 +27,7 @@ from nas.runs.folder import ALONE, CHECKPOINTS, Run
 from nas.runs.history import SHARE, history
 from nas.runs.metrics import Searched
 from nas.runs.moving import move_into
-from nas.searchers.halving.candidates import candidates
+from nas.searchers.halving.candidates import starts
 from nas.searchers.halving.results import Result, Results, best
 from nas.searchers.halving.rungs import Rung, rungs
 from nas.searchers.select import Selection, evaluated, over
@@ -78,8 +78,7 @@ class _Halving:
         assert isinstance(config.searcher, HalvingConfig)
         self._supernet, self._run, self._console, self._callbacks = supernet, run, console, callbacks
         self._settings, self._steps = config.searcher, config.trainer.steps
-        count, seed = self._settings.evaluations, config.seed
-        self._codes = candidates(supernet.space, supernet.cost, supernet.budget, seed, count)
+        self._starts = starts(supernet.space, supernet.cost, supernet.budget, config.seed, config.searcher)
         self._results = Results(run)
         given, measured = self._settings.length_factors, config.data.length_factors
         factors = selection_lengths("searcher.length_factors", given, measured, supernet.task)
@@ -87,8 +86,8 @@ class _Halving:
 
     def run(self) -> Halved | None:
         """Train to each rung in turn; see `halve`."""
-        plan = rungs(self._settings, len(self._codes), self._steps)
-        left = list(range(len(self._codes)))
+        plan = rungs(self._settings, len(self._starts), self._steps)
+        left = list(range(len(self._starts)))
         if from_first(lambda: self._results.selected) is None:
             self._announce(plan)
             for rung in plan:
@@ -103,7 +102,11 @@ class _Halving:
 
     def _announce(self, plan: Sequence[Rung]) -> None:
         points = ", ".join(f"{rung.keep} of them from step {rung.step} on" for rung in plan[:-1])
-        say(self._console, f"Training {len(self._codes)} architectures alone{points and f'; {points}'}")
+        restarts = self._settings.restarts
+        count = len(self._starts) // restarts
+        many = f"{count} architecture{'s' if count > 1 else ''}"
+        each = f" from {restarts} initial weights{' each' if count > 1 else ''}" if restarts > 1 else ""
+        say(self._console, f"Training {many} alone{each}{points and f'; {points}'}")
 
     def _compare(self, left: Sequence[int], rung: Rung) -> list[int] | None:
         """Train candidates to a rung; return those that go on, or None if the user has stopped a training."""
@@ -137,7 +140,9 @@ class _Halving:
         return f"{quality.replace('_', ' ')} {', '.join(each)}"
 
     def _name(self, one: int) -> str:
-        return ", ".join(self._supernet.space.names(self._codes[one]))
+        code, restart = self._starts[one]
+        name = ", ".join(self._supernet.space.names(code))
+        return f"{name} (start {restart + 1})" if self._settings.restarts > 1 else name
 
     def _folder(self, one: int) -> Run:
         return Run(self._run.path / ALONE / f"{one + 1:03d}")
@@ -147,7 +152,7 @@ class _Halving:
 
         At the end its routers are calibrated first, as those of the run will be.
         """
-        module, folder = self._supernet.alone(self._codes[one]), self._folder(one)
+        module, folder = self._supernet.alone(*self._starts[one]), self._folder(one)
         if launched().first:
             subfolder(subfolder(self._run.path, ALONE), folder.path.name)
         finished = fit(module, folder, self._console, self._callbacks, step, name)
@@ -170,8 +175,8 @@ class _Halving:
         lost = module.diverged_at is not None
         return Result(
             number=one,
-            code=self._codes[one],
-            options=self._supernet.space.names(self._codes[one]),
+            code=self._starts[one].code,
+            options=self._supernet.space.names(self._starts[one].code),
             step=step,
             merits={f: -math.inf if lost else merit(quality, each.quality, each.loss) for f, each in found.items()},
             quality=at_length.quality,
@@ -182,6 +187,7 @@ class _Halving:
             tokens=module.tokens,
             training_flops=_training_flops(module, self._folder(one)),
             seconds=time.monotonic() - started,
+            restart=self._starts[one].restart,
         )
 
     def _drop(self, dropped: set[int]) -> None:
@@ -200,7 +206,7 @@ class _Halving:
 
     def _finish(self, one: int) -> Halved:
         """Return the trained module of the selected candidate, with the time and the tokens of all candidates."""
-        module = self._supernet.alone(self._codes[one])
+        module = self._supernet.alone(*self._starts[one])
         finished = fit(module, self._run, self._console, self._callbacks)
         if not launched().first:
             return Halved(module, finished, None)

@@ -33,6 +33,7 @@ class Result:
         tokens: its training tokens so far.
         training_flops: FLOPs of its training so far.
         seconds: wall time of the evaluation.
+        restart: number of its initial weights, from 0.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Result:
     tokens: int
     training_flops: float
     seconds: float
+    restart: int = 0
 
     @property
     def score(self) -> float:

@@ -4,7 +4,7 @@ from nas.budget.build import budgeted_cost, build_budget
 from nas.config import HalvingConfig, SearchConfig
 from nas.latency.obtain import latencies_of
 from nas.search_spaces.space import Space
-from nas.searchers.halving.candidates import candidates
+from nas.searchers.halving.candidates import starts
 from nas.searchers.halving.rungs import rungs, training_steps
 
 
@@ -22,5 +22,5 @@ def search_steps(config: SearchConfig, space: Space) -> int:
         return config.trainer.steps
     latencies = latencies_of(config.budget, config.trainer, space.sizes, space.options)
     cost = budgeted_cost(config.budget, space, latencies)
-    count = len(candidates(space, cost, build_budget(config.budget, cost), config.seed, config.searcher.evaluations))
+    count = len(starts(space, cost, build_budget(config.budget, cost), config.seed, config.searcher))
     return training_steps(rungs(config.searcher, count, config.trainer.steps), count)

@@ -87,7 +87,7 @@ def test_an_option_that_cannot_work(tmp_path: Path, options: tuple[str, ...], gi
 def test_a_space_of_one_architecture_has_nothing_to_choose(tmp_path: Path, searcher: str) -> None:
     message = refusal("search", "+space=token_hybrid", *SMALL, f"searcher={searcher}", f"output={tmp_path / 'outputs'}")
     assert f"searcher={searcher} has nothing to search: token_hybrid is a single architecture" in message
-    assert "give searcher=gradient, or a space in which layers have several options" in message
+    assert "give searcher=gradient, a space in which layers have several options, or searcher=halving" in message
     assert not (tmp_path / "outputs").exists()
 
 

@@ -260,3 +260,34 @@ def test_candidates_start_from_the_pretrained_model_and_the_answer_is_healed(
     metrics = read(ended.run, "metrics.json")
     assert metrics["searched"]["evaluations"] == 2
     assert metrics["original"] is not None
+
+
+def test_each_architecture_is_trained_from_several_initial_weights(halved: Ended, tmp_path: Path) -> None:
+    """The first start is that of a search without restarts, to the last bit."""
+    ended = nas("search", *SEARCH, "searcher.restarts=2", "searcher.reduction_factor=4", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    assert "Training 4 architectures alone from 2 initial weights each; 2 of them from step 3 on" in ended.out
+    first = [one for one in read(ended.run, "rungs.json")["results"] if one["step"] == 3]
+    assert [one["restart"] for one in first] == [0, 1] * 4
+    before = [one for one in read(halved.run, "rungs.json")["results"] if one["step"] == 3]
+    assert [one["merits"] for one in first[::2]] == [one["merits"] for one in before]
+    assert all(one["loss"] != other["loss"] for one, other in zip(first[::2], first[1::2], strict=True))
+    assert {row["architecture"][-9:] for row in trained_alone(Run(ended.run), "recall")} == {"(start 1)", "(start 2)"}
+
+
+def test_a_single_architecture_is_searched_by_its_restarts(tmp_path: Path) -> None:
+    options = ("+space=token_hybrid", *SMALL, "searcher=halving", "searcher.restarts=3", f"output={tmp_path}")
+    ended = nas("search", *options)
+    assert ended.status == 0, ended.err
+    assert "Training 1 architecture alone from 3 initial weights; 1 of them from step 3 on" in ended.out
+    found = read(ended.run, "rungs.json")
+    kept = max(found["results"][:3], key=lambda one: sum(one["merits"].values()))
+    assert found["selected"] == kept["number"] == found["results"][-1]["number"]
+
+
+def test_pretrained_weights_have_no_restarts(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    model = ("model=pretrained", f"model.path={tmp_path}")
+    options = ("+space=layer_hybrid", *model, "data=text", "data.length=64", "searcher=halving", "searcher.restarts=2")
+    message = refusal("search", *options)
+    assert f"all start from those of model.path={tmp_path}; give searcher.restarts=1" in message
