@@ -1,5 +1,6 @@
 """Several processes with whole models train as one does, also with recorded steps."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from nas.runs.folder import Run
 from nas.runs.history import history
-from tests.nas.commands import nas
+from tests.nas.commands import Ended, nas
 from tests.nas.distributed.several import OPTIONS, Processes, searched, torchrun, trained_alike
 
 RERUN = """
@@ -38,12 +39,14 @@ def recorded(folder: Path, fails: bool) -> Processes:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["recorded", "not recorded by one"])
-def test_two_processes_with_recorded_steps_train_as_one(fails: bool, tmp_path: Path) -> None:
+def test_two_processes_with_recorded_steps_train_as_one(
+    fails: bool, shared: Callable[..., Ended], tmp_path: Path
+) -> None:
     both = recorded(tmp_path, fails)
     assert both.ended.status == 0, both.ended.err
     told = "training continues without CUDA graphs" in both.ended.err
     assert told == fails == ("another process could not record a step" in both.ended.err)
-    alone = nas("search", *OPTIONS, f"output={tmp_path / 'alone'}")
+    alone = shared("one_process", "search", *OPTIONS)
     trained_alike(searched(tmp_path), alone.run, within=1e-5)
 
 
