@@ -14,8 +14,9 @@ Nothing is trained. On sequences of ``--factor`` times the training length each 
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 import torch
 import yaml
+from rich.progress import track
 from torch import Tensor
 
 from experiments.command_line import add_folders, folders_of
@@ -154,7 +156,7 @@ def report(models: Sequence[Trained], factor: int) -> str:
 def _distractors(models: Sequence[Trained], factor: int) -> str:
     """Tabulate the share and the quality by number of distractors, with the test of the most against the fewest."""
     rows, shares, qualities = [], [], []
-    for distractors in DISTRACTORS:
+    for distractors in track(DISTRACTORS, "distractors"):
         found = [one.measure(one.with_distractors(distractors, factor)) for one in models]
         shares.append([_share(one) for one in found])
         qualities.append([one.quality for one in found])
@@ -177,21 +179,22 @@ def _distractors(models: Sequence[Trained], factor: int) -> str:
 def _changed(models: Sequence[Trained], factor: int) -> str:
     """Tabulate the quality with chunks left out and with the routes of the next seed, against that of own routes."""
     batches = [one.batches(factor) for one in models]
-    own = [one.measure(given) for one, given in zip(models, batches, strict=True)]
-    rows = [_row("own routes", own, own, models)]
+
+    def swapped(place: int) -> Policy:
+        return routes_of(models[(place + 1) % len(models)], models[place].model, batches[place])
+
+    changes: list[tuple[str, Callable[[int], Policy]]] = [("own routes", lambda _: learnt)]
     for part, kept in ((part, kept) for part in PARTS for kept in (True, False)):
-        found = [
-            one.measure(given, without(part, kept, seed))
-            for seed, (one, given) in enumerate(zip(models, batches, strict=True))
-        ]
-        rows.append(_row(f"without {part:.0%} of {'kept' if kept else 'as many other'} chunks", found, own, models))
+        name = f"without {part:.0%} of {'kept' if kept else 'as many other'} chunks"
+        changes.append((name, partial(without, part, kept)))  # the seed of the choice is the place of the model
     if len(models) > 1:
-        swapped = [
-            one.measure(given, routes_of(other, one.model, given))
-            for one, other, given in zip(models, [*models[1:], models[0]], batches, strict=True)
-        ]
-        rows.append(_row("routes of the next seed", swapped, own, models))
-    return markdown(rows)
+        changes.append(("routes of the next seed", swapped))
+    measured: dict[str, list[Evaluation]] = {}
+    for name, policy in track(changes, "routes changed"):
+        pairs = enumerate(zip(models, batches, strict=True))
+        measured[name] = [one.measure(given, policy(place)) for place, (one, given) in pairs]
+    own = next(iter(measured.values()))
+    return markdown([_row(name, found, own, models) for name, found in measured.items()])
 
 
 def _row(
