@@ -15,8 +15,8 @@ from experiments.kernel_speed.timing import MIB, Clock, DeviceClock, HostClock, 
 from nas.budget.cost import kv_bytes
 from nas.models.decoding import Decoder
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
 from nas.models.policies import strided
+from nas.models.routing import Policy
 from nas.search_spaces.architecture import Architecture
 
 TOKEN_LIMIT_MS = 2.0

@@ -15,8 +15,9 @@ from experiments.kernel_speed.rows import OURS, Bench, Case, Check, Row, ratio
 from experiments.kernel_speed.timing import Call, Value, interleaved, memory
 from nas.kernels.arguments import RouteGrad
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, TokenMixer, first_alone
+from nas.models.mixers import TokenMixer
 from nas.models.operations import softmax as softmax_operation
+from nas.models.routing import Policy, first_alone
 from nas.search_spaces.architecture import Architecture
 
 PUBLIC_LAYER_MS = {2048: 14.9, 8192: 15.4, 32768: 32.4}

@@ -25,7 +25,7 @@ from nas.errors import UserError
 from nas.evaluation.latency import decode_seconds_per_token, prefill_seconds_per_token
 from nas.files.saving import replacing
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import first_alone
+from nas.models.routing import first_alone
 from nas.options.suites import SuitesConfig
 from nas.pretrained.original import load_original
 from nas.results.opened import OpenedRun, open_trained

@@ -38,9 +38,9 @@ from nas.data.seeding import generator
 from nas.distributed.devices import autocast
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
 from nas.models.operations import dense_share
 from nas.models.policies import learnt
+from nas.models.routing import Policy
 from nas.options.tasks import NeedleConfig
 from nas.report.units import markdown, number, p_value, signed
 from nas.runs.folder import ARCHITECTURE, WEIGHTS, Run

@@ -24,7 +24,7 @@ from nas.runs.history import history, mean_share
 from nas.runs.metrics import Metrics, read_metrics
 from nas.runs.model_files import load_architecture
 from nas.search_spaces.architecture import Architecture
-from nas.supernet.architecture_logits import computed_options
+from nas.supernet.draws import computed_options
 
 Timings = Mapping[str, Mapping[str, float]]
 """Seconds per token by name of the contender: "prefill" for a prompt, "decode" for generation."""

@@ -18,8 +18,8 @@ from nas.evaluation.metrics import (
 )
 from nas.evaluation.planted import Counts, Found
 from nas.models.language_model import LanguageModel, RunBlock, run_block
-from nas.models.mixers import LayerChoice, Policy, kept_weight
 from nas.models.policies import drop_all, learnt
+from nas.models.routing import LayerChoice, Policy, kept_weight
 from nas.relaxations import precise
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from nas.distributed.devices import autocast
 from nas.models.decoding import Decoder
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
 from nas.models.policies import learnt
+from nas.models.routing import Policy
 
 REPEATS = 5
 WARM_UPS = 2

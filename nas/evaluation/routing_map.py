@@ -14,7 +14,8 @@ from nas.data.batch import planted_chunks
 from nas.data.shards.vocabulary import token_texts
 from nas.evaluation.attention_readers import Readers, readers_of_chunks
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import LayerChoice, Policy, Routing, TokenMixer, kept_weight
+from nas.models.mixers import TokenMixer
+from nas.models.routing import LayerChoice, Policy, Routing, kept_weight
 
 T = TypeVar("T")
 TOLERANCE = 1e-3

@@ -36,11 +36,11 @@ from nas.kernels.machine import GIB, free_memory
 from nas.models.language_model import Block, LanguageModel, Stream
 from nas.models.layer_states import BranchesState, LayerState, joined, layer_state
 from nas.models.layers import FixedLinear, FixedSwiGLU
-from nas.models.mixers import Policy
 from nas.models.operations import operation_of
 from nas.models.operations.operation import Ends
 from nas.models.prompts import check_ids, parts_of
 from nas.models.recording import StepGraph, reason_of
+from nas.models.routing import Policy
 
 Part = Callable[[Tensor], Tensor]
 """Maps the normalised residual stream [B, T, width] to a change of the stream."""

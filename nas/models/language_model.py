@@ -12,12 +12,13 @@ from nas.data.documents import Documents
 from nas.distributed.context.group import Context
 from nas.kernels.arguments import RouteGrad
 from nas.models.layers import NORM_EPS, NoNorm, RMSNorm, ScaledEmbedding, SwiGLU, rms_norm
-from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, Routing, TokenMixer
+from nas.models.mixers import TokenMixer
 from nas.models.operations import Operation, in_order, operation_of
 from nas.models.policies import policy_of
 from nas.models.pretrained_mixer import PretrainedMixer
 from nas.models.recomputation import without_recomputing
 from nas.models.router import Router
+from nas.models.routing import FIRST_OPTION, LayerChoice, Policy, Routing
 from nas.search_spaces.architecture import Architecture, Layer
 
 INITIAL_STD = 0.02

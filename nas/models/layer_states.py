@@ -12,10 +12,11 @@ from torch import Tensor
 
 from nas.kernels.short_convolution.decode import short_convolution_step
 from nas.models.layers import FixedLinear, ShortConvolution, split_outputs
-from nas.models.mixers import Policy, TokenMixer, first_alone
+from nas.models.mixers import TokenMixer
 from nas.models.open_chunk import OpenChunk
 from nas.models.operations import Branch, Standalone
 from nas.models.operations.operation import Ends, Heads, JointMemory, LayerMemory, Memory, Projected
+from nas.models.routing import Policy, first_alone
 from nas.search_spaces.architecture import Layer
 
 

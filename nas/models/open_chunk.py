@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.kernels.arguments import compute_dtype
-from nas.models.mixers import Policy, TokenMixer
+from nas.models.mixers import TokenMixer
 from nas.models.operations.operation import Ends
+from nas.models.routing import Policy
 
 
 class OpenChunk:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nas.models.mixers import Policy
+from nas.models.routing import Policy
 from nas.relaxations import argmax_ste, precise
 from nas.search_spaces.architecture import Architecture
 

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from nas.data.documents import Documents
 from nas.kernels.triton_support import operand_dtype
 from nas.models.layers import ShortConvolution, rms_norm
-from nas.models.mixers import Convolve, TokenMixer, first_alone
+from nas.models.mixers import Convolve, TokenMixer
 from nas.models.operations import Branch
 from nas.models.operations.operation import Heads, Projected
 from nas.models.operations.pairs import Pair
 from nas.models.operations.pretrained import PretrainedPair
 from nas.models.recomputation import recomputable
 from nas.models.rotary import frequencies_of, rotate_by
+from nas.models.routing import first_alone
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.backbone import Backbone
 

@@ -8,14 +8,14 @@ from torch import Tensor
 from nas.budget.cost import LONG, kv_bytes
 from nas.data.seeding import generator, stable_seed
 from nas.evaluation.evaluate import Evaluation, evaluate
-from nas.models.mixers import Policy, first_alone
 from nas.models.operations import dense_share
 from nas.models.policies import at_random, drop_all, keep_all
+from nas.models.routing import Policy, first_alone
 from nas.runs.metrics import Figures, Row
 from nas.search_spaces.space import Code
 from nas.searchers.draws import Draws
-from nas.supernet.architecture_logits import choices_of_layers
 from nas.supernet.discretised import Discretised, Validation, finite
+from nas.supernet.draws import choices_of_layers
 from nas.supernet.supernet import Supernet
 
 HEALED = "healed model"

@@ -3,7 +3,7 @@
 import math
 
 from nas.budget.cost import UNITS
-from nas.models.mixers import first_alone
+from nas.models.routing import first_alone
 from nas.results.failure import NOTHING
 from nas.results.training_record import TrainingRecord
 from nas.runs.metrics import BudgetUse, Searched

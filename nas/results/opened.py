@@ -13,8 +13,8 @@ from nas.distributed.devices import autocast
 from nas.errors import UserError
 from nas.files.checksums import digest
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, first_alone
 from nas.models.policies import policy_of
+from nas.models.routing import Policy, first_alone
 from nas.plugins.record import require
 from nas.runs.folder import ARCHITECTURE, WEIGHTS, Run
 from nas.runs.metrics import Metrics, read_metrics

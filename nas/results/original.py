@@ -8,8 +8,8 @@ from nas.data import Task, byte_lengths_of
 from nas.errors import UserError
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import first_alone
 from nas.models.operations import dense_share
+from nas.models.routing import first_alone
 from nas.pretrained.original import load_original
 from nas.runs.metrics import Figures, Row
 from nas.supernet.discretised import Discretised, Validation

@@ -25,12 +25,13 @@ from nas.data import Batch
 from nas.data.seeding import stable_seed
 from nas.distributed.rendezvous import from_first
 from nas.distributed.strategies import root_device
-from nas.models.mixers import first_alone
+from nas.models.routing import first_alone
 from nas.runs.decode import decode
 from nas.runs.folder import Run
 from nas.search_spaces.space import Code, Space
 from nas.searchers.places import GREEDY, ORIGINAL, RANDOM, Places, evenly
-from nas.supernet.architecture_logits import ROUNDING, choices_of_layers
+from nas.supernet.architecture_logits import ROUNDING
+from nas.supernet.draws import choices_of_layers
 from nas.training.module import TrainingModule
 from nas.training.step.distillation import Teacher, divergence
 

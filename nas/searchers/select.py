@@ -25,7 +25,7 @@ from nas.searchers import find_searcher
 from nas.searchers.candidates import Candidates
 from nas.searchers.cheapest import cheapest
 from nas.searchers.draws import LISTED, Excess
-from nas.supernet.architecture_logits import choices_of_layers
+from nas.supernet.draws import choices_of_layers
 from nas.training.module import TrainingModule
 
 LINES = 10

@@ -12,8 +12,8 @@ from nas.data import Batch
 from nas.data.batch import selection_of
 from nas.errors import UserError
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, Routing
 from nas.models.policies import at_threshold, drop_all, keep_all
+from nas.models.routing import Policy, Routing
 from nas.relaxations import precise
 from nas.results.opened import OpenedRun
 from nas.runs.folder import read_json

@@ -11,7 +11,7 @@ from torch import Tensor
 from nas.evaluation.metrics import token_losses
 from nas.models.decoding import generate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
+from nas.models.routing import Policy
 from nas.suites.memory import LOGITS, batch_size, in_parts
 
 Advance = Callable[[int], None]

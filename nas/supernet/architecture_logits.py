@@ -1,6 +1,6 @@
 """Architecture logits: a trainable logit for each option of each searchable layer, and the expected cost they give."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from nas.budget.cost import SpaceCost
 from nas.distributed.collectives import average, gathered
-from nas.models.mixers import FIRST_OPTION, LayerChoice, Routing, kept_margin, shares_of
-from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT
+from nas.models.routing import FIRST_OPTION, LayerChoice, Routing, kept_margin, shares_of
+from nas.relaxations import RELAXATIONS, UNLEARNT
 from nas.search_spaces.space import Code, Space
 from nas.supernet.best_code import best_code, nearest_code
 from nas.supernet.decision import Selected
+from nas.supernet.draws import RunDraw, choices_of_layers, draw_options, drawn_options, run_draw
 from nas.supernet.thresholds import threshold
 
 TOLERANCE = 0.02
@@ -29,17 +30,6 @@ RUNNING = 0.95
 """Decay of the running shares."""
 LEAN = 3.0
 """Margin of the cheapest option's logit over the most expensive option's, if a search starts cheapest."""
-
-
-Draw = Callable[..., tuple[Tensor, ...]]
-"""Maps the logits of the searchable layers to the weights of their options, and to what was drawn."""
-RunDraw = Callable[[Draw, Sequence[Tensor]], tuple[Tensor, ...]]
-"""Maps (a draw, logits of the searchable layers) to what the draw returns."""
-
-
-def run_draw(draw: Draw, logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Call a draw."""
-    return draw(*logits)
 
 
 class Measured(NamedTuple):
@@ -121,7 +111,7 @@ class ArchitectureLogits(nn.Module):
         counts = [drawn_options(len(self.space.options[layer]), relaxation, pairs) for layer in self.space.choosing]
 
         def draw(*logits: Tensor) -> tuple[Tensor, ...]:
-            return _draw(logits, relaxation, temperature, pairs)
+            return draw_options(logits, relaxation, temperature, pairs)
 
         found = run(draw, [self.logits[str(layer)] for layer in self.space.choosing]) if counts else ()
         drawn = iter(found[-1].tolist() if any(counts) else ())
@@ -391,42 +381,6 @@ class ArchitectureLogits(nn.Module):
         return probabilities
 
 
-def _draw(logits: Sequence[Tensor], relaxation: str, temperature: float | Tensor, pairs: bool) -> tuple[Tensor, ...]:
-    """Return the weights of each layer's options, and then, if any are drawn, the indices of all drawn options [n]."""
-    relax = RELAXATIONS[relaxation]
-    weights, drawn = [], []
-    for own in logits:
-        count = drawn_options(len(own), relaxation, pairs)
-        if count == 2:
-            drawn.append(_pair(own))
-            own = own.index_select(0, drawn[-1])
-        own = relax(own, temperature)
-        if count == 1:
-            drawn.append(own.argmax(-1, keepdim=True))
-            own = own.index_select(0, drawn[-1]).squeeze(0)
-        weights.append(own)
-    return (*weights, torch.cat(drawn)) if drawn else tuple(weights)
-
-
-def computed_options(options: int, relaxation: str, pairs: bool) -> int:
-    """Return the number of options of a layer with so many that a training step computes."""
-    return 1 if relaxation in UNLEARNT else drawn_options(options, relaxation, pairs) or options
-
-
-def drawn_options(options: int, relaxation: str, pairs: bool) -> int:
-    """Return the number of options that a layer with so many options draws; 0 if it computes all of them."""
-    if relaxation in SAMPLED:
-        return 1
-    return 2 if pairs and options > 2 else 0
-
-
-@torch.no_grad()
-def _pair(logits: Tensor) -> Tensor:
-    """Draw two different options [2] in proportion to softmax of their logits (Gumbel-top-2; Kool et al. 2019)."""
-    noise = -torch.empty_like(logits).exponential_().log()
-    return (logits + noise).topk(2).indices.sort().values
-
-
 def _with_padding(x: Tensor) -> Tensor:
     """Return the flattened values and a zero behind them."""
     return F.pad(x.flatten(), (0, 1))
@@ -450,8 +404,3 @@ def _mean_of_routers(space: Space) -> Tensor:
         counted = counted if any(counted) else [True] * len(options)
         rows.append([one / sum(counted) for one in counted] + [0.0] * (most - len(options)))
     return torch.tensor(rows)
-
-
-def choices_of_layers(code: Code) -> list[LayerChoice]:
-    """Return the layer choices of a forward pass through one architecture of the space."""
-    return [LayerChoice(option) for option in code]

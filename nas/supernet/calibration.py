@@ -9,11 +9,12 @@ import torch
 from nas.budget.cost import SpaceCost
 from nas.data import Batch
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, Routing, kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
+from nas.models.routing import Policy, Routing, kept_margin
 from nas.search_spaces.space import Code
-from nas.supernet.architecture_logits import ROUNDING, ArchitectureLogits, choices_of_layers
+from nas.supernet.architecture_logits import ROUNDING, ArchitectureLogits
+from nas.supernet.draws import choices_of_layers
 from nas.supernet.thresholds import CLEARANCE
 
 ROUNDS = 12

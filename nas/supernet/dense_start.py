@@ -10,9 +10,9 @@ from collections.abc import Collection
 from nas.budget.checks import CHEAPEST
 from nas.config import TrainConfig
 from nas.errors import UserError
-from nas.models.mixers import LayerChoice
 from nas.models.operations import dense_share
 from nas.models.operations.softmax import Softmax
+from nas.models.routing import LayerChoice
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.layers import routed_layers
 

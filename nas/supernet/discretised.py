@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nas.data import Batch, Task, byte_lengths_of
 from nas.evaluation.evaluate import Evaluation, evaluate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy
+from nas.models.routing import Policy
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Code
 from nas.supernet.calibration import calibrate

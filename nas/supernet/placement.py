@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.budget.cost import SpaceCost
 from nas.config import SearchConfig
 from nas.errors import UserError
-from nas.models.mixers import LayerChoice
+from nas.models.routing import LayerChoice
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ROUNDING

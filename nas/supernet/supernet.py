@@ -10,8 +10,8 @@ from nas.budget.controller import Budget
 from nas.budget.cost import SpaceCost
 from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, first_alone
 from nas.models.policies import drop_all, policy_of
+from nas.models.routing import Policy, first_alone
 from nas.search_spaces.space import Code, Space
 from nas.supernet.architecture_logits import ArchitectureLogits
 

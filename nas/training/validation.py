@@ -10,7 +10,7 @@ from nas.distributed.collectives import average, average_over, own_share
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.planted import Counts, Found, most_found
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import LayerChoice, Policy
+from nas.models.routing import LayerChoice, Policy
 
 
 class Validation(NamedTuple):

@@ -13,9 +13,9 @@ from torch.nn import Parameter
 
 from nas.data.documents import Documents
 from nas.models.language_model import Block, LanguageModel, Stream
-from nas.models.mixers import LayerChoice, Policy, Routing
 from nas.models.operations import operation_of
 from nas.models.policies import randomly
+from nas.models.routing import LayerChoice, Policy, Routing
 from nas.pretrained.weights import stored_names
 from nas.search_spaces.space import option_name
 from nas.training.updates.optimizer import router_parameters

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from nas.data.documents import Documents
 from nas.models.language_model import Block, LanguageModel, Stream
-from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
 from nas.models.operations import Branch
 from nas.models.pretrained_mixer import PretrainedMixer
+from nas.models.routing import LayerChoice, Policy, Routing, first_alone
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.models.language_model import Stream, run_block
-from nas.models.mixers import LayerChoice, Policy, Routing
+from nas.models.routing import LayerChoice, Policy, Routing
 from nas.training.graphs.recorded_functions import Passes, Port, Reading, Recordings
 
 

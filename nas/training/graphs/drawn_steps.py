@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from nas.data import Scored
 from nas.models.language_model import LanguageModel, Stream
-from nas.models.mixers import LayerChoice, Policy, Routing
-from nas.supernet.architecture_logits import ArchitectureLogits, Draw, Measured, RunDraw
+from nas.models.routing import LayerChoice, Policy, Routing
+from nas.supernet.architecture_logits import ArchitectureLogits, Measured
+from nas.supernet.draws import Draw, RunDraw
 from nas.training.graphs.cuda_graphs import MOST_GRAPHS
 from nas.training.graphs.recorded_functions import Passes, Port, Reading, Recordings
 from nas.training.step.moment import Computed, Moment

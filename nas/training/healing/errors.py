@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nas.data import Scored
 from nas.models.language_model import LanguageModel, RunBlock, Stream, recompute_block, run_block
-from nas.models.mixers import LayerChoice, Policy, Routing, first_alone
+from nas.models.routing import LayerChoice, Policy, Routing, first_alone
 
 
 def without_gradient(policy: Policy) -> Policy:

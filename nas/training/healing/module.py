@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from nas.config import SearchConfig
 from nas.data import Scored, Task
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, first_alone
+from nas.models.routing import Policy, first_alone
 from nas.runs.history import HIDDEN, ORIGINAL
 from nas.training.alignment.errors import relative_error
 from nas.training.batches import TrainingStream

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nas.data import IGNORE, Batch, Scored
 from nas.distributed.collectives import Place, own_place, part_of_mean, parts_of_scored, rows_at
-from nas.models.mixers import Routing
+from nas.models.routing import Routing
 
 
 class Split(NamedTuple):

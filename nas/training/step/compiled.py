@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nas.errors import UserError
 from nas.evaluation.metrics import token_losses
 from nas.models.language_model import Stream
-from nas.models.mixers import LayerChoice, Policy, Routing
+from nas.models.routing import LayerChoice, Policy, Routing
 
 BACKEND = "inductor"
 """Backend of torch.compile."""

@@ -11,7 +11,7 @@ from nas.data import Scored
 from nas.distributed.collectives import Place, averages, part_of_mean
 from nas.evaluation.metrics import token_losses
 from nas.models.language_model import Output, RunBlock, recompute_block, run_block
-from nas.models.mixers import Routing
+from nas.models.routing import Routing
 from nas.supernet.architecture_logits import Measured
 from nas.training.step.accumulation import Micro, joined, parts_of_chunks, summed
 from nas.training.step.losses import Losses

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nas.data import Scored
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import FIRST_OPTION, LayerChoice, Policy, first_alone
+from nas.models.routing import FIRST_OPTION, LayerChoice, Policy, first_alone
 from nas.pretrained.original import original_architecture
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from nas.budget.checks import BOTH
 from nas.config import RunConfig
 from nas.distributed.collectives import Place, over_all_rows, own_place
-from nas.models.mixers import LayerChoice, Policy, first_alone
 from nas.models.policies import both, drop_all, policy_of
+from nas.models.routing import LayerChoice, Policy, first_alone
 from nas.relaxations import RELAXATIONS, SAMPLED, keep_at_random
-from nas.supernet.architecture_logits import RunDraw, choices_of_layers, run_draw
 from nas.supernet.dense_start import as_softmax
+from nas.supernet.draws import RunDraw, choices_of_layers, run_draw
 from nas.supernet.placement import Placement
 from nas.supernet.supernet import Supernet
 from nas.training.step.moment import Moment

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nas.config import RunConfig
 from nas.distributed.collectives import average
-from nas.models.mixers import Routing
+from nas.models.routing import Routing
 from nas.relaxations import UNLEARNT
 from nas.supernet.architecture_logits import Measured
 from nas.supernet.supernet import Supernet

@@ -13,8 +13,8 @@ from nas.data.batch import IGNORE, Batch, planted_chunks
 from nas.data.documents import Documents
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel, Output, recompute_block, run_block
-from nas.models.mixers import LayerChoice, Routing, kept_margin, shares_of
 from nas.models.policies import learnt
+from nas.models.routing import LayerChoice, Routing, kept_margin, shares_of
 from nas.search_spaces.architecture import Architecture, Layer
 from nas.search_spaces.space import Space
 from nas.supernet.architecture_logits import ArchitectureLogits

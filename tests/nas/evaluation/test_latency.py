@@ -10,8 +10,8 @@ from torch import Tensor
 from nas.evaluation import latency
 from nas.evaluation.latency import WARM_UPS, decode_seconds_per_token, median_seconds, prefill_seconds_per_token
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import first_alone
 from nas.models.policies import learnt
+from nas.models.routing import first_alone
 from tests.nas.architectures import MIXERS, small
 
 

@@ -9,9 +9,9 @@ from nas.data import Batch, Task, build_task
 from nas.evaluation.routing_map import routing_map
 from nas.kernels import chunk_softmax_attention
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import first_alone
 from nas.models.operations import find
 from nas.models.policies import drop_all, keep_all, learnt, policy_of
+from nas.models.routing import first_alone
 from tests.nas.architectures import small
 from tests.nas.commands import SEARCH, composed
 from tests.nas.data.texts import text

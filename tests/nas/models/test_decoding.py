@@ -12,12 +12,12 @@ from nas.budget.cost import kv_bytes
 from nas.data.seeding import generator
 from nas.models.decoding import Decoder, generate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import Policy, first_alone
 from nas.models.operations.linear import LinearMemory
 from nas.models.operations.operation import Heads, Projected
 from nas.models.operations.softmax import Softmax, SoftmaxMemory
 from nas.models.policies import drop_all, keep_all, learnt, policy_of, randomly, strided
 from nas.models.recording import Advance
+from nas.models.routing import Policy, first_alone
 from nas.search_spaces.architecture import Architecture
 from nas.search_spaces.space import Space
 from tests.nas.architectures import MIXERS, small

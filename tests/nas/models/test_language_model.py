@@ -8,8 +8,8 @@ from torch import Tensor
 
 from nas import search_spaces
 from nas.models.language_model import LanguageModel, count_parameters
-from nas.models.mixers import LayerChoice, Policy, first_alone
 from nas.models.policies import drop_all, keep_all, learnt
+from nas.models.routing import LayerChoice, Policy, first_alone
 from nas.relaxations import argmax_ste
 from nas.search_spaces.architecture import Architecture, Layer
 from tests.nas.architectures import MIXERS, small

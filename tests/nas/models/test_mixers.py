@@ -7,8 +7,9 @@ from torch import Tensor
 from nas.kernels import joint_gradient
 from nas.models import mixers
 from nas.models.layers import linear_together
-from nas.models.mixers import LayerChoice, Policy, TokenMixer, first_alone
+from nas.models.mixers import TokenMixer
 from nas.models.operations import find, pairs
+from nas.models.routing import LayerChoice, Policy, first_alone
 from nas.search_spaces.architecture import Layer
 from tests.nas.architectures import small
 

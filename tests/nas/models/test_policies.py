@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nas.data.seeding import generator
-from nas.models.mixers import Policy
 from nas.models.policies import at_random, at_threshold, drop_all, keep_all, learnt, policy_of, randomly, strided
+from nas.models.routing import Policy
 from tests.nas.architectures import small
 
 N = 3

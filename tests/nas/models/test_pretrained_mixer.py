@@ -10,8 +10,8 @@ from torch import Tensor
 from nas.data.documents import Documents
 from nas.models.decoding import Decoder
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import LayerChoice
 from nas.models.pretrained_mixer import PretrainedMixer
+from nas.models.routing import LayerChoice
 from nas.search_spaces.architecture import Layer
 from tests.nas.pretrained.written import GEMMA, architecture_of, write_config
 

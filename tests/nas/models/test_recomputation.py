@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nas.models import recomputation
 from nas.models.language_model import Block, Stream, recompute_block
-from nas.models.mixers import FIRST_OPTION, TokenMixer
+from nas.models.mixers import TokenMixer
 from nas.models.recomputation import recomputable, recomputing, without_recomputing
+from nas.models.routing import FIRST_OPTION
 from nas.search_spaces.architecture import Architecture
 from tests.nas.architectures import small
 

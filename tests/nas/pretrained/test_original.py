@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nas.errors import UserError
-from nas.models.mixers import FIRST_OPTION, first_alone
+from nas.models.routing import FIRST_OPTION, first_alone
 from nas.pretrained.original import load_original, original_architecture
 from tests.nas.pretrained.written import GEMMA, write_model
 from tests.nas.training.alignment.searches import config_of, model_and_task

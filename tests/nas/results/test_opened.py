@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nas.errors import UserError
-from nas.models.mixers import first_alone
 from nas.models.policies import learnt
+from nas.models.routing import first_alone
 from nas.results.opened import command_of, open_run, open_trained
 from tests.nas.commands import Ended
 

@@ -6,7 +6,7 @@ import pytest
 
 from nas.budget.cost import LONG, kv_bytes
 from nas.evaluation.evaluate import evaluate
-from nas.models.mixers import first_alone
+from nas.models.routing import first_alone
 from nas.pretrained.original import load_original
 from nas.pretrained.stock import build_space
 from nas.pretrained.weights import load_pretrained

@@ -9,7 +9,7 @@ import torch
 
 from nas.runs.model_files import load_architecture
 from nas.searchers import rule
-from nas.supernet.architecture_logits import choices_of_layers
+from nas.supernet.draws import choices_of_layers
 from nas.training.module import TrainingModule
 from tests.nas.commands import MODEL, SMALL, Ended, contents, nas, refusal
 from tests.nas.interrupting import interrupt_at

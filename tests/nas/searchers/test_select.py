@@ -16,7 +16,7 @@ from nas.data import build_task
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.metrics import merit
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import LayerChoice
+from nas.models.routing import LayerChoice
 from nas.runs.folder import Run
 from nas.runs.history import history
 from nas.runs.model_files import load_architecture, load_weights

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
-from nas.models.mixers import FIRST_OPTION, Routing
+from nas.models.routing import FIRST_OPTION, Routing
 from nas.relaxations import RELAXATIONS, SAMPLED, UNLEARNT
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
@@ -51,41 +51,6 @@ def test_sampled_options_are_computed_alone_and_others_in_a_mixture(relaxation: 
         else:
             assert choice.option is None
             torch.testing.assert_close(choice.weights.sum(), torch.tensor(1.0))
-
-
-def test_uniform_draws_do_not_wait_for_a_gpu() -> None:
-    """The logits stand for those of a GPU: meta tensors have no values that the host could read."""
-    architecture_logits = ArchitectureLogits(three_layers()).to("meta")
-    drawn = {architecture_logits.layer_choices("uniform", 1.0)[0].option for _ in range(60)}
-    assert drawn == {0, 1, 2}
-
-
-def test_pairs_compute_two_options_each_as_often_as_its_logit_says() -> None:
-    architecture_logits = leaning(three_layers(), layer_0=[2.0, 0.0, 0.0])
-    drawn = [architecture_logits.layer_choices("gumbel", 1.0, pairs=True)[0] for _ in range(600)]
-    counts = [0, 0, 0]
-    for choice in drawn:
-        assert choice.option is None
-        assert choice.among is not None
-        assert choice.weights is not None
-        assert choice.weights.shape == (2,)
-        assert choice.weights.sum() == 1
-        for option in choice.among:
-            counts[option] += 1
-    assert sum(counts) == 1200
-    assert counts[0] > 550, "with a probability of 0.79 it is drawn first, else most often second"
-    assert 200 < counts[1] < 400
-    assert 200 < counts[2] < 400
-    drawn[0].weights[0].backward()  # type: ignore[index]
-    gradient = architecture_logits.logits["0"].grad
-    assert gradient is not None
-    assert [bool(g) for g in gradient] == [option in drawn[0].among for option in range(3)]  # type: ignore[operator]
-
-
-def test_pairs_do_not_matter_where_one_option_is_computed_or_two_are_all() -> None:
-    assert ArchitectureLogits(three_layers()).layer_choices("gdas", 1.0, pairs=True)[0].option is not None
-    two = Space("test", small("softmax"), (OPTIONS[:2],))
-    assert ArchitectureLogits(two).layer_choices("darts", 1.0, pairs=True)[0].among is None
 
 
 def test_the_expected_cost_is_differentiable_in_logits_and_routes() -> None:

@@ -7,13 +7,14 @@ from nas.budget.cost import UNITS, SpaceCost
 from nas.data.batch import Batch
 from nas.evaluation.evaluate import evaluate
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import kept_margin
 from nas.models.policies import learnt
 from nas.models.router import Router
+from nas.models.routing import kept_margin
 from nas.search_spaces.architecture import Layer
 from nas.search_spaces.space import Space
-from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
+from nas.supernet.architecture_logits import ArchitectureLogits
 from nas.supernet.calibration import calibrate
+from nas.supernet.draws import choices_of_layers
 from tests.nas.architectures import small
 from tests.nas.budget.test_cost import SPACES
 from tests.nas.latency.examples import cost_of

@@ -3,8 +3,9 @@
 import pytest
 
 from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
-from nas.supernet.architecture_logits import ArchitectureLogits, choices_of_layers
+from nas.supernet.architecture_logits import ArchitectureLogits
 from nas.supernet.decision import Decision, Selected
+from nas.supernet.draws import choices_of_layers
 from tests.nas.supernet.test_architecture_logits import three_layers
 
 

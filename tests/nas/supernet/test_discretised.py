@@ -9,8 +9,8 @@ import torch
 from nas.evaluation.evaluate import evaluate
 from nas.models.router import Router
 from nas.search_spaces.space import Code
-from nas.supernet.architecture_logits import choices_of_layers
 from nas.supernet.discretised import Discretised, discretise
+from nas.supernet.draws import choices_of_layers
 from nas.training.module import TrainingModule
 from tests.nas.supernet.test_thresholds import made
 

@@ -12,7 +12,7 @@ from nas import search_spaces
 from nas.budget.cost import SOFTMAX_SHARE, SpaceCost
 from nas.data import build_task
 from nas.errors import UserError
-from nas.models.mixers import FIRST_OPTION
+from nas.models.routing import FIRST_OPTION
 from nas.search_spaces.space import Space
 from nas.supernet.placement import Placement, placement_of
 from nas.training.module import TrainingModule

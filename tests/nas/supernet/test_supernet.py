@@ -5,8 +5,8 @@ import torch
 
 from nas.data.seeding import generator
 from nas.models.language_model import LanguageModel
-from nas.models.mixers import first_alone
 from nas.models.policies import randomly
+from nas.models.routing import first_alone
 from nas.supernet.supernet import Supernet
 from tests.nas.architectures import small
 from tests.nas.supernet.test_thresholds import made

@@ -7,7 +7,7 @@ from nas import search_spaces
 from nas.data import build_task
 from nas.models.policies import learnt
 from nas.models.router import Router
-from nas.supernet.architecture_logits import choices_of_layers
+from nas.supernet.draws import choices_of_layers
 from nas.supernet.thresholds import threshold
 from nas.training.module import TrainingModule
 from nas.training.step.routes import Routes

@@ -24,8 +24,8 @@ from nas.distributed.context.exchange import before
 from nas.distributed.context.group import Context, form
 from nas.distributed.context.state import pass_state
 from nas.models.language_model import LanguageModel, Output, RunBlock, recompute_block, run_block
-from nas.models.mixers import LayerChoice, Policy
 from nas.models.policies import both, drop_all, learnt, randomly, strided
+from nas.models.routing import LayerChoice, Policy
 from nas.search_spaces.architecture import Architecture, Layer
 from tests.nas.commands import SEARCH, nas
 from tests.nas.pretrained.written import GEMMA, architecture_of, write_config

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.models.mixers import LayerChoice, TokenMixer
+from nas.models.mixers import TokenMixer
 from nas.models.operations import Branch, find
 from nas.models.operations.operation import Projected
 from nas.models.operations.pairs import FUSED, Pair, SoftmaxAndLinear, pair_of
 from nas.models.policies import learnt
+from nas.models.routing import LayerChoice
 from tests.kernels.triton_cases import on_cpu
 from tests.nas.architectures import small
 from tests.nas.models.launches import count

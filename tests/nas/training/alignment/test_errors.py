@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.models.language_model import Block
-from nas.models.mixers import LayerChoice, first_alone
+from nas.models.routing import LayerChoice, first_alone
 from nas.search_spaces.architecture import Layer
 from nas.training.alignment.errors import added_parameters, alignment_errors, options_to_align
 from tests.nas.pretrained.written import GEMMA, write_model

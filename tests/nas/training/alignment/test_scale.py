@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nas.models.language_model import Block, LanguageModel
-from nas.models.mixers import first_alone
 from nas.models.pretrained_mixer import PretrainedMixer
+from nas.models.routing import first_alone
 from nas.training.alignment.errors import alignment_errors, options_to_align
 from nas.training.alignment.module import AlignmentModule
 from nas.training.alignment.scale import match_scales

@@ -14,7 +14,7 @@ from nas.models.language_model import Stream, run_block
 from nas.relaxations import gumbel
 from nas.runs.folder import Run
 from nas.searchers.select import select
-from nas.supernet.architecture_logits import choices_of_layers
+from nas.supernet.draws import choices_of_layers
 from nas.training.graphs import recorded_functions
 from nas.training.graphs.block_graphs import BlockGraphs
 from tests.nas.gpu import CHUNKS

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.models.mixers import first_alone
 from nas.models.policies import learnt
+from nas.models.routing import first_alone
 from nas.pretrained.original import load_original
 from nas.training.healing.errors import hidden_states, predictions, without_gradient
 from tests.nas.pretrained.written import GEMMA, write_model
