@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nas.pretrained.description import ACTIVATIONS, FULL, SLIDING
@@ -15,6 +14,7 @@ from nas.search_spaces.backbone import Backbone, Rope
 
 CLASSES = {
     "llama": "LlamaForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "olmo2": "Olmo2ForCausalLM",
@@ -22,6 +22,8 @@ CLASSES = {
     "gemma3_text": "Gemma3ForCausalLM",
 }
 """Class of the language model of each family."""
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Fields of config.json with the ids of special tokens."""
 
 
 def config_of(a: Architecture) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def config_of(a: Architecture) -> dict[str, Any]:
         "tie_word_embeddings": a.tie_embeddings,
         **_ropes(a, b, family),
     }
+    if family != b.family:  # not the defaults of the other family
+        config |= dict.fromkeys(SPECIAL_TOKENS)
     if FAMILIES[family].qkv_bias is None:
         config["attention_bias"] = b.qkv_bias
     if family not in ("llama", "olmo2"):
@@ -53,6 +57,8 @@ def config_of(a: Architecture) -> dict[str, Any]:
         config["sliding_window"] = a.window if slides else None
     if FAMILIES[family].slides_by_flag:
         config["use_sliding_window"] = slides
+    if FAMILIES[family].positions_by_layer:
+        config["no_rope_layers"] = [1] * len(a.layers)
     if b.score_scale is not None:
         scalar = b.score_scale**-2
         config["query_pre_attn_scalar"] = round(scalar) if abs(scalar - round(scalar)) < 1e-6 * scalar else scalar
@@ -92,13 +98,11 @@ def weights_of(a: Architecture, weights: dict[str, Tensor]) -> dict[str, Tensor]
     family, b = family_of(a), a.backbone
     assert b is not None
     own = FAMILIES[family]
-    bias = b.qkv_bias if own.qkv_bias is None else own.qkv_bias
-    names = names_of_weights(len(a.layers), b.norms, b.qk_norm is not None, bias, b.out_bias, a.tie_embeddings)
+    names = names_of_weights(
+        len(a.layers), b.norms, b.qk_norm is not None, b.qkv_bias, b.out_bias, a.tie_embeddings
+    )  # fmt: skip
     made: dict[str, Tensor] = {}
     for ours, theirs in names.items():
-        weight = weights.get(ours)
-        if weight is None:  # a bias that the original does not have
-            weight = torch.zeros(weights[ours.removesuffix("bias") + "weight"].shape[0])
-        for name, part in zip(theirs, weight.chunk(len(theirs)), strict=True):
+        for name, part in zip(theirs, weights[ours].chunk(len(theirs)), strict=True):
             made[name] = (part - own.norm_offset if is_norm(name) else part).contiguous()
     return made

@@ -51,16 +51,16 @@ def describe(folder: Path) -> Description:
     fields = fields.with_defaults(family.defaults)
     _check_plain(fields)
     layers, width = fields.count("num_hidden_layers"), fields.count("hidden_size")
-    heads = fields.count("num_attention_heads")
-    key_dim = fields.count("head_dim", width // heads or None)
+    heads, groups, key_dim = _heads(fields, width)
     mixers, window = _mixers(fields, family, layers)
     bias = fields.flag("attention_bias")
     scalar = fields.values.get("query_pre_attn_scalar")
+    _check_positions(fields, family, layers)
     structure = Backbone(
         family=name,
         mixers=tuple(OPERATIONS[kind] for kind in mixers),
         ropes=tuple(_rope(fields, family, kind) for kind in mixers),
-        key_value_heads=fields.count("num_key_value_heads", heads),
+        key_value_heads=groups,
         context=fields.count("max_position_embeddings", 2048),
         norms=family.norms,
         qk_norm=family.qk_norm,
@@ -91,6 +91,28 @@ def _check_plain(fields: Fields) -> None:
             raise fields.refuse(name, "models with it are not supported; give a model where it is null or false")
     if "quantization_config" in fields.values:
         raise fields.refuse("quantization_config", "save the model in bfloat16 or float32 first")
+
+
+def _check_positions(fields: Fields, family: Family, layers: int) -> None:
+    """Raise a UserError unless every layer has rotary positions."""
+    if family.positions_by_layer and fields.values.get("no_rope_layers") != [1] * layers:
+        raise fields.refuse(
+            "no_rope_layers",
+            f"layers without rotary positions are not supported; give a model where it is {layers} ones",
+        )
+
+
+def _heads(fields: Fields, width: int) -> tuple[int, int, int]:
+    """Return the number of heads of queries, that of keys and values, and the size of a head."""
+    heads = fields.count("num_attention_heads")
+    groups = fields.count("num_key_value_heads", heads)
+    key_dim = fields.count("head_dim", width // heads or None)
+    if heads % groups:
+        raise fields.refuse("num_key_value_heads", f"it must divide num_attention_heads={heads}")
+    if key_dim % 2:
+        name = "head_dim" if "head_dim" in fields.values else "num_attention_heads"
+        raise fields.refuse(name, f"rotary positions need heads of an even size, and it is {key_dim}")
+    return heads, groups, key_dim
 
 
 def _activation(fields: Fields) -> Activation:
@@ -137,7 +159,9 @@ def _rope(fields: Fields, family: Family, kind: str) -> Rope:
         return Rope(base)
     scaling = given.text("rope_type", given.text("type", "default"))
     if scaling not in SCALINGS:
-        raise given.refuse("rope_type", f"it must be one of {', '.join(SCALINGS)}")
+        raise given.refuse(
+            "rope_type" if "rope_type" in given.values else "type", f"it must be one of {', '.join(SCALINGS)}"
+        )
     if given.number("partial_rotary_factor", fields.number("partial_rotary_factor", 1.0)) != 1:
         raise given.refuse("partial_rotary_factor", "only positions that rotate all channels are supported")
     return _scaled(fields, given, given.number("rope_theta", base), cast("Scaling", scaling))

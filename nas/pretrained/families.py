@@ -22,6 +22,7 @@ class Family:
         rope_bases: default base of the rotary positions of full and of sliding layers.
         scales_sliding: whether the scaling of positions also applies to sliding layers.
         slides_by_flag: whether sliding layers need the field use_sliding_window.
+        positions_by_layer: whether the field no_rope_layers says which layers have rotary positions.
         pattern: number of layers after which sliding layers are interrupted by a full one, if layer_types is missing.
         defaults: values of fields that a config.json may leave out.
     """
@@ -37,12 +38,21 @@ class Family:
     rope_bases: tuple[float, float] = (10000.0, 10000.0)
     scales_sliding: bool = True
     slides_by_flag: bool = False
+    positions_by_layer: bool = False
     pattern: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 ALL = (
     Family("llama", "Llama"),
+    Family(
+        "smollm3",
+        "SmolLM3 with positions in all layers",
+        rope_bases=(2000000.0, 2000000.0),
+        slides_by_flag=True,
+        positions_by_layer=True,
+        defaults={"tie_word_embeddings": True},
+    ),
     Family("qwen2", "Qwen2", qkv_bias=True, out_bias=False, slides_by_flag=True, defaults={"max_window_layers": 28}),
     Family("qwen3", "Qwen3", qk_norm="head", slides_by_flag=True, defaults={"max_window_layers": 28, "head_dim": 128}),
     Family("olmo2", "OLMo 2", norms="post", qk_norm="layer", defaults={"rms_norm_eps": 1e-5}),
@@ -80,6 +90,8 @@ FAMILIES = {family.name: family for family in ALL}
 """The families by their names."""
 BODY = "model"
 """First part of the names of all weights but the head's."""
+LM_HEAD = "lm_head.weight"
+"""Name of the head's weight."""
 _NORMS = {
     "pre": {"mixer_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"},
     "post": {"mixer_post_norm": "post_attention_layernorm", "mlp_post_norm": "post_feedforward_layernorm"},
@@ -115,7 +127,7 @@ def names_of_weights(
         "norm.weight": (f"{BODY}.norm.weight",),
     }
     if not tied:
-        found["head.weight"] = ("lm_head.weight",)
+        found["head.weight"] = (LM_HEAD,)
     for index in range(layers):
         ours, theirs = f"blocks.{index}", f"{BODY}.layers.{index}"
         for own, name in _NORMS[norms].items():

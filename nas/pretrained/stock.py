@@ -9,8 +9,11 @@ from nas.search_spaces.backbone import Backbone
 from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.space import Space
 
-WITH_WINDOWS = {"llama": "qwen2", "olmo2": "olmo3"}
-"""Family that has the blocks of another, and sliding layers besides. Qwen2 has biases, which become 0."""
+WITH_WINDOWS = {"llama": "smollm3", "olmo2": "olmo3"}
+"""Family that has the blocks of another, and sliding layers besides.
+
+Qwen2 has those of Llama too, but `AutoTokenizer` replaces the tokenizers of its models by that of Qwen2.
+"""
 TYPES = {backbone.FULL: FULL, backbone.SLIDING: SLIDING}
 
 
@@ -32,8 +35,6 @@ def family_of(a: Architecture) -> str:
     if any(layer.mlp_width not in (None, a.mlp_width) for layer in a.layers):
         raise NotStock("its layers have one width of the MLP, and those of the model differ")
     family = b.family if backbone.SLIDING not in a.mixers else WITH_WINDOWS.get(b.family, b.family)
-    if family == "qwen2" and b.out_bias:
-        raise NotStock("Qwen2, which has sliding layers, has no bias after attention")
     _check_ropes(a, b, family)
     return family
 

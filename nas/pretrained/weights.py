@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from nas.errors import UserError
 from nas.models.language_model import Block, LanguageModel
 from nas.models.operations.linear import LinearWeights
-from nas.pretrained.families import FAMILIES, is_norm, names_of_weights
+from nas.pretrained.families import FAMILIES, LM_HEAD, is_norm, names_of_weights
 from nas.pretrained.folder import StoredWeights
 from nas.search_spaces.architecture import Architecture
 
 IGNORED = ("rotary_emb.inv_freq",)
 """Ends of the names of stored tensors that are not weights."""
+EMBEDDING, HEAD = ("embedding.weight", "head.weight")
+"""Names of the weights of which tied embeddings make one."""
 
 
 class Loaded(NamedTuple):
@@ -46,6 +48,7 @@ def load_pretrained(model: LanguageModel, folder: Path) -> Loaded:
     used = {name: weight for name, weight in own.items() if name in names}
     for name, weight in used.items():
         _check_shape(folder, stored, names[name], name, weight)
+    _check_tied(folder, stored, names)
     backbone = model.architecture.backbone
     assert backbone is not None
     offset = FAMILIES[backbone.family].norm_offset
@@ -77,7 +80,7 @@ def _check_names(folder: Path, stored: StoredWeights, names: dict[str, tuple[str
             f"model.path={folder} lacks {missing[0]} ({len(missing)} of {len(expected)} weights are missing); copy the "
             "folder again, or give the config.json that belongs to the weights."
         )
-    ignored = (*IGNORED, "lm_head.weight") if a.tie_embeddings else IGNORED
+    ignored = (*IGNORED, LM_HEAD) if a.tie_embeddings else IGNORED
     if other := sorted(name for name in stored.names - expected if not name.endswith(ignored)):
         family = FAMILIES[cast("str", a.backbone and a.backbone.family)].shown
         raise UserError(
@@ -96,6 +99,17 @@ def _check_shape(folder: Path, stored: StoredWeights, parts: tuple[str, ...], na
                 f"model.path={folder} has {part} of shape {list(shape)}, but by its config.json it must be "
                 f"{list(wanted)}; give the config.json that belongs to the weights."
             )
+
+
+def _check_tied(folder: Path, stored: StoredWeights, names: dict[str, tuple[str, ...]]) -> None:
+    """Raise a UserError if tied embeddings are stored with a head that differs; `transformers` does not tie these."""
+    (embedding,) = names[EMBEDDING]
+    if HEAD in names or LM_HEAD not in stored.names or stored.read(LM_HEAD).equal(stored.read(embedding)):
+        return
+    raise UserError(
+        f"model.path={folder} has {LM_HEAD} that differs from {embedding}, but by its config.json both are one weight; "
+        "set tie_word_embeddings to false in config.json, or give the config.json that belongs to the weights."
+    )
 
 
 def _scale_linear_outputs(block: Block) -> None:

@@ -115,7 +115,7 @@ def test_bytes_have_a_tokenizer_that_is_exact(of_bytes: Path, tmp_path: Path) ->
 
 def test_a_layer_hybrid_of_a_pretrained_model_needs_no_code(of_tokens: Path, tmp_path: Path) -> None:
     to = tmp_path / "model"
-    assert "a model of the family qwen2" in exported(of_tokens, to).out
+    assert "a model of the family smollm3" in exported(of_tokens, to).out
     assert not list(to.glob("*.py"))
     model: Any = AutoModelForCausalLM.from_pretrained(to)
     tokenizer = AutoTokenizer.from_pretrained(to)
@@ -127,6 +127,15 @@ def test_a_layer_hybrid_of_a_pretrained_model_needs_no_code(of_tokens: Path, tmp
     coded: Any = AutoModelForCausalLM.from_pretrained(to, trust_remote_code=True)
     torch.testing.assert_close(coded(tokens).logits, expected, atol=1e-4, rtol=0)
     assert coded.generate(tokens, max_new_tokens=9, do_sample=False).tolist() == greedy(of_tokens, tokens, 9)
+
+
+def test_a_model_whose_tokenizer_its_family_would_replace_brings_its_code(
+    of_tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.workflows.export.fits_family", lambda tokenizer, family: False)
+    assert "with its code in" in exported(of_tokens, tmp_path / "model").out
+    told = refusal("export", f"run={of_tokens}", f"to={tmp_path / 'stock'}", "format=stock")
+    assert "as that of Qwen2, which splits text otherwise; give format=remote_code" in told
 
 
 def test_the_tokenizer_of_the_data_replaces_that_of_a_missing_folder(

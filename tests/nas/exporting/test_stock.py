@@ -18,8 +18,8 @@ from tests.nas.pretrained.written import GEMMA
 BOTH = ("window", "softmax")
 CASES: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "Llama": (("softmax", "softmax"), {"attention_bias": True}, "llama"),
-    "Llama with windows, llama3": (BOTH, {"rope_parameters": LLAMA3}, "qwen2"),
-    "Llama of windows alone": (("window", "window"), {"tie_word_embeddings": True}, "qwen2"),
+    "Llama with windows, llama3": (BOTH, {"rope_parameters": LLAMA3, "attention_bias": True}, "smollm3"),
+    "Llama of windows alone": (("window", "window"), {"tie_word_embeddings": True}, "smollm3"),
     "Qwen2 with windows": (BOTH, {"model_type": "qwen2"}, "qwen2"),
     "Qwen3 with windows, yarn": (BOTH, {"model_type": "qwen3", "rope_parameters": YARN}, "qwen3"),
     "OLMo 2": (("softmax", "softmax"), {"model_type": "olmo2"}, "olmo2"),

@@ -14,7 +14,6 @@ from nas.search_spaces.backbone import Backbone, Rope
 from nas.search_spaces.config import ModelConfig, SpaceConfig
 from nas.search_spaces.space import Space
 from tests.nas.exporting.models import own_architecture, pretrained_architecture
-from tests.nas.exporting.test_stock import BOTH
 from tests.nas.pretrained.written import GEMMA
 from tests.search_spaces.sizes import SIZES, gemma, names
 
@@ -24,7 +23,6 @@ from tests.search_spaces.sizes import SIZES, gemma, names
     [
         (("linear", "softmax"), {}, "softmax and window layers only, and the model has layers 0 \\(linear\\)"),
         (("softmax", "token_hybrid"), {}, "layers 1 \\(token_hybrid\\)"),
-        (BOTH, {"attention_bias": True}, "no bias after attention"),
         (("window", "window"), GEMMA, "layer 1 \\(window\\) has the rotary positions of another type of layer"),
     ],
 )

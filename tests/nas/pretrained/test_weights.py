@@ -37,6 +37,15 @@ CASES: dict[str, dict[str, Any]] = {
         "rope_parameters": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0},
     },
     "Llama, dynamic": {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1000.0, "factor": 4.0}},
+    "SmolLM3, sliding": {
+        "model_type": "smollm3",
+        "no_rope_layers": [1, 1],
+        "use_sliding_window": True,
+        "tie_word_embeddings": False,
+        "attention_bias": True,
+        "pad_token_id": None,
+        **SLIDING,
+    },
     "Qwen2, sliding": {"model_type": "qwen2", "use_sliding_window": True, **SLIDING},
     "Qwen2, yarn": {"model_type": "qwen2", "rope_parameters": YARN},
     "Qwen3": {"model_type": "qwen3"},
@@ -148,11 +157,22 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_tensors_that_are_no_weights_are_ignored(tmp_path: Path) -> None:
     folder = write_model(tmp_path, tie_word_embeddings=True)
     stored = load_file(folder / "model.safetensors")
-    other = {"lm_head.weight": torch.zeros(256, 16), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    other = {
+        "lm_head.weight": stored["model.embed_tokens.weight"].clone(),
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+    }
     save_file(stored | other, folder / "model.safetensors")
     model = LanguageModel(architecture_of(folder))
     load_pretrained(model, folder)
     assert model.head.weight.equal(stored["model.embed_tokens.weight"])
+
+
+def test_tied_embeddings_that_differ_are_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, tie_word_embeddings=True)
+    stored = load_file(folder / "model.safetensors")
+    save_file(stored | {"lm_head.weight": torch.zeros(256, 16)}, folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"has lm_head\.weight that differs from .*; set .* to false"):
+        load_pretrained(LanguageModel(architecture_of(folder)), folder)
 
 
 def test_a_folder_of_another_model_is_refused(tmp_path: Path) -> None:
