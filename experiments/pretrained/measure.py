@@ -3,7 +3,8 @@
     python -m experiments.pretrained.measure RUN OUTPUT --lengths 1024 2048 --tasks single_1
 
 These are the divergence KL(original, model) on the validation batches, bits per byte and needles at several lengths
-(the suites `text` and `ruler` of nas.evaluate), and the time of a prompt and of a decoded token.
+(the suites `text` and `ruler` of nas.evaluate), and the time of a prompt and of a decoded token. Both are timed on
+random tokens, of which routers keep the shares that they keep of the validation batches.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from experiments.runs import machine, status_of
+from nas.comparisons.metrics_file import shares_at
 from nas.config import CONF, EvaluateConfig, register
+from nas.data.seeding import generator
 from nas.errors import UserError
 from nas.evaluation.latency import decode_seconds_per_token, prefill_seconds_per_token
 from nas.files.saving import replacing
 from nas.models.language_model import LanguageModel
+from nas.models.policies import at_random
 from nas.models.routing import first_alone
 from nas.options.suites import SuitesConfig
 from nas.pretrained.original import load_original
@@ -110,11 +114,14 @@ def measure(run: Path, output: Path, given: argparse.Namespace) -> Measured:
 
 def _seconds(opened: OpenedRun, context: int) -> tuple[float, float]:
     """Return the seconds of a token of a prompt, and those of a decoded token after it, of one sequence."""
-    precision = opened.config.trainer.precision if opened.device.type == "cuda" else "32-true"
-    model = opened.trained
+    config, model = opened.config, opened.trained
+    assert opened.metrics is not None
+    precision = config.trainer.precision if opened.device.type == "cuda" else "32-true"
+    shares = shares_at(opened.metrics.learnt, config.data.length, context)
+    policy = at_random(shares, generator(config.seed, "timing"))
     return (
-        prefill_seconds_per_token(model, context, policy=None, precision=precision, repeats=REPEATS),
-        decode_seconds_per_token(model, context, policy=None, precision=precision, repeats=REPEATS),
+        prefill_seconds_per_token(model, context, policy=policy, precision=precision, repeats=REPEATS),
+        decode_seconds_per_token(model, context, policy=policy, precision=precision, repeats=REPEATS),
     )
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.pretrained.measure import MEASURED
-from experiments.pretrained.rule import SEARCHED, Result, report
+from experiments.pretrained.rule import SEARCHED, TARGET, Result, report
 from experiments.pretrained.study import ORIGINAL, Job, Study
 from experiments.runs import SECONDS, newest_finished
 from nas.files.saving import replacing
@@ -67,7 +67,11 @@ def write(study: Study, results: Path) -> str:
     if not found:
         return "Nothing has ended yet.\n"
     teachers = {model: read_json(study.output / model / ORIGINAL / MEASURED) for model in study.models}
-    context, verdict = study.config["context"], report(found)
+    planned = {
+        model: [(job.contender, job.seed) for job in study.jobs() if (job.model, job.budget) == (model, TARGET)]
+        for model in study.models
+    }
+    context, verdict = study.config["context"], report(found, planned)
     results.mkdir(parents=True, exist_ok=True)
     machines = sorted({one.machine for one in found if one.machine})
     timed = f"{LETTERS} Timed on: {'; '.join(machines) or MISSING}."

@@ -1,6 +1,6 @@
 """The rule of the study, fixed in criterion.md before the first reported run: what is searched against placements."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -68,6 +68,7 @@ class Judged:
         lead: bits per byte of that placement minus those of the best search.
         minutes: time of the best search; None if it is not known.
         over: contenders with a cache over the budget.
+        missing: planned results that are not there yet, as text. Without them the verdict is provisional.
     """
 
     best: str
@@ -76,6 +77,7 @@ class Judged:
     lead: float
     minutes: float | None
     over: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, bool]:
@@ -93,14 +95,20 @@ class Judged:
         return all(self.parts.values())
 
 
-def judge(results: Sequence[Result], budget: str = TARGET) -> Judged | None:
+def judge(results: Sequence[Result], planned: Collection[tuple[str, int]] = (), budget: str = TARGET) -> Judged | None:
     """Apply the rule to the results of one model; None before a search and a placement are there.
 
     Means are over the seeds that all contenders have.
+
+    Args:
+        results: results of the model.
+        planned: contender and seed of each result at the budget that there should be.
+        budget: the budget.
     """
     own = [one for one in results if one.budget == budget]
     names = sorted({one.contender for one in own})
     shared = set.intersection(*({one.seed for one in own if one.contender == name} for name in names)) if own else set()
+    there = {(one.contender, one.seed) for one in own}
     own = [one for one in own if one.seed in shared]
     bits = {name: fmean(one.bits for one in own if one.contender == name) for name in names if shared}
     searched, placed = [name for name in bits if name in SEARCHED], [name for name in bits if name not in SEARCHED]
@@ -117,20 +125,28 @@ def judge(results: Sequence[Result], budget: str = TARGET) -> Judged | None:
         lead=bits[baseline] - bits[best],
         minutes=max(minutes) if len(minutes) == len(of_best) else None,
         over=tuple(sorted(over)),
+        missing=tuple(f"{contender} {seed}" for contender, seed in planned if (contender, seed) not in there),
     )
 
 
-def report(results: Sequence[Result]) -> str:
-    """Return the verdict on each model, as Markdown."""
+def report(results: Sequence[Result], planned: Mapping[str, Collection[tuple[str, int]]] | None = None) -> str:
+    """Return the verdict on each model, as Markdown.
+
+    Args:
+        results: results of all models.
+        planned: contender and seed of each planned result at the budget of the target, by model.
+    """
     lines = []
     for model in sorted({one.model for one in results}):
-        judged = judge([one for one in results if one.model == model])
+        judged = judge([one for one in results if one.model == model], (planned or {}).get(model, ()))
         if judged is None:
             lines.append(f"- **{model}**: not measured yet at {TARGET} of the cache.")
             continue
         minutes = "unknown" if judged.minutes is None else f"{judged.minutes:.1f}"
         failed = [part for part, holds in judged.parts.items() if not holds]
         verdict = "target reached" if judged.reached else f"target missed ({', '.join(failed)})"
+        if judged.missing:
+            verdict = f"provisionally {verdict}, without {', '.join(judged.missing)}"
         lines.append(
             f"- **{model}**: {verdict}. `{judged.best}` is at {judged.excess:+.2%} of the original's bits per byte, "
             f"{judged.lead:+.4f} bits better than the best placement, `{judged.baseline}`; minutes: {minutes}."

@@ -103,6 +103,16 @@ def test_the_rule_needs_every_part() -> None:
         assert f"target missed ({part})" in report(changed)
 
 
+def test_a_verdict_without_all_planned_results_is_provisional() -> None:
+    given = results(("joint", 1.01), ("uniform", 1.02))
+    planned = {"llama": [(name, seed) for name in ("joint", "uniform", "greedy") for seed in (6000, 6001)]}
+    assert "provisionally target reached, without greedy 6000, greedy 6001. `joint`" in report(given, planned)
+    assert "**llama**: target reached. `joint`" in report([*given, *results(("greedy", 1.03))], planned)
+    assert "provisionally target reached, without greedy 6001." in report(
+        [*given, *results(("greedy", 1.03))[:1]], planned
+    )
+
+
 def test_the_rule_compares_the_seeds_that_all_contenders_have() -> None:
     given = results(("joint", 1.01), ("uniform", 1.02))
     unequal = [*given[:1], replace(given[1], bits=0.5), given[2]]

@@ -1,9 +1,12 @@
 """Tokens for a pretrained model are those of its tokenizer."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from nas.data.shards.vocabulary import Vocabulary
+from nas.exporting.tokenizer import of_bytes
 from tests.nas.commands import BATCHES, SHORT, TRAINER, nas, refusal
 from tests.nas.data.shards.written import TEXT, train_tokenizer, write_folder
 from tests.nas.pretrained.written import write_model
@@ -37,4 +40,13 @@ def test_packed_tokens_of_its_tokenizer_train_it(model: Path, tmp_path: Path) ->
     own = write_tokens(tmp_path / "tokens", model / "tokenizer.json")
     given = ("architecture=token_hybrid", *SMALL, "data.documents=packed", "trainer.accumulate=2")
     ended = nas("train", *given, f"model.path={model}", f"data.path={own}", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+
+
+def test_bytes_are_no_tokens_of_another_tokenizer(model: Path, tmp_path: Path) -> None:
+    given = SMALL[1:]
+    message = refusal("train", "architecture=softmax", "data=text", *given, f"model.path={model}")
+    assert f"data=text has bytes as tokens, but model.path={model} has a tokenizer.json of other tokens" in message
+    (model / "tokenizer.json").write_text(json.dumps(of_bytes(Vocabulary.of_bytes(), 320)))
+    ended = nas("train", "architecture=softmax", "data=text", *given, f"model.path={model}", f"output={tmp_path}")
     assert ended.status == 0, ended.err
