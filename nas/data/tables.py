@@ -146,10 +146,10 @@ def check_column(table: Any, path: Path, column: str, names: Names) -> None:
     from pyarrow import types
 
     schema = table.schema_arrow
-    if column not in schema.names or not (
-        types.is_string(schema.field(column).type) or types.is_large_string(schema.field(column).type)
-    ):
+    checks = types.is_string, types.is_large_string, types.is_string_view
+    if column not in schema.names or not any(check(schema.field(column).type) for check in checks):
+        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise UserError(
-            f"{names.column}={column} is not a column of text in {path}: its columns are {', '.join(schema.names)}; "
-            "give a column of text."
+            f"{names.column}={column} is not a column of text in {path}: its columns are {columns}; give a column of "
+            "text."
         )

@@ -73,6 +73,7 @@ class Tokens:
         self._corpora = Corpora.open(path, mix, tokenizer, end, vocab_size)
         vocabulary, self.vocab_size = self._corpora.vocabulary, self._corpora.vocab_size
         self.vocabulary = vocabulary if vocabulary is None or begin else vocabulary.without_begin()
+        self._begin = None if self.vocabulary is None else self.vocabulary.begin
         self.tokenizer, self.source = self._corpora.tokenizer, self._corpora.source
         self._packed = documents == PACKED
         if self._packed:
@@ -111,7 +112,8 @@ class Tokens:
         starts = [0] * len(places)
         for source, span in enumerate(spans):
             rows = [row for row, place in enumerate(places) if place[0] == source]
-            drawn = _starts(span, length, [places[row][1] for row in rows], (self._seed, part, source, *order))
+            key = (self._seed, part, source, *order)
+            drawn = _starts(self._last(span, length), length, [places[row][1] for row in rows], key)
             for row, start in zip(rows, drawn, strict=True):
                 starts[row] = start
         return self._batch([(spans[source], start) for (source, _), start in zip(places, starts, strict=True)], length)
@@ -125,7 +127,8 @@ class Tokens:
         length, size = self._length * length_factor, max(1, self._batch_size // length_factor)
         wanted = self._mixture.counts(self._validation_batches * size)
         spans = [parts.validation for parts in self._corpora.parts]
-        counts = [min(count, _windows(span, length)) for count, span in zip(wanted, spans, strict=True)]
+        disjoint = [self._last(span, length) // length + 1 for span in spans]
+        counts = [min(count, most) for count, most in zip(wanted, disjoint, strict=True)]
         return self._spread(spans, counts, min(size, sum(counts)), length)
 
     def selection_batches(self, count: int, length_factor: int = 1) -> list[Batch]:
@@ -160,11 +163,25 @@ class Tokens:
         """
         rows: list[tuple[Span, int]] = []
         for span, count in zip(spans, counts, strict=True):
-            last = max(len(span) - length - 1, 0)
+            last = self._last(span, length)
             rows += [(span, index * last // max(count - 1, 1)) for index in range(count)]
         full = len(rows) - len(rows) % size
         kept = [rows[(2 * index + 1) * len(rows) // (2 * full)] for index in range(full)]
         return [self._batch(kept[first : first + size], length) for first in range(0, full, size)]
+
+    def _last(self, span: Span, length: int) -> int:
+        """Return the start of the last window of a span: the first one that reaches its end.
+
+        Begin tokens take the place of tokens of the span: one in a window, or one in each document of a packed window.
+        """
+        first = max(len(span) - length - 1, 0)
+        if self._begin is None:
+            return first
+        if not self._packed:
+            return max(len(span) - length, 0)
+        begins = span.begins(first, len(span))
+        sizes = 1 + (begins + 1)[::-1].cumsum()[::-1] - begins  # of the windows that begin at each token
+        return first + int(np.argmax(sizes <= length + 1))
 
     def _batch(self, rows: Sequence[tuple[Span, int]], length: int | None = None) -> Batch:
         """Return the batch of windows, given as spans and starts."""
@@ -175,8 +192,8 @@ class Tokens:
         for row, (span, start) in enumerate(rows):
             found = span.tokens(start, start + length + 1)
             marks = span.begins(start, start + len(found)) if self._packed else np.zeros(len(found), dtype=np.bool_)
-            if self.vocabulary is not None and self.vocabulary.begin is not None:
-                found, marks = _begun(found, marks, self.vocabulary.begin, length + 1)
+            if self._begin is not None:
+                found, marks = _begun(found, marks, self._begin, length + 1)
             tokens[row, : len(found)], scored[row, : len(found)] = found, True
             if self._packed:
                 begins[row, : len(found)] = marks
@@ -215,20 +232,22 @@ def _begun(
     return np.insert(found, at, begin)[:size], np.insert(np.zeros_like(begins), at, values=True)[:size]
 
 
-def _windows(span: Span, length: int) -> int:
-    """Return the number of disjoint windows, each with the target of its last token; 1 if none is full."""
-    return max(1, (len(span) - 1) // length)
+def _starts(last: int, length: int, samples: Sequence[int], key: tuple[int | str, ...]) -> list[int]:
+    """Return the first tokens of the windows of samples, which are counted over all epochs.
 
-
-def _starts(span: Span, length: int, samples: Sequence[int], key: tuple[int | str, ...]) -> list[int]:
-    """Return the first tokens of the windows of samples, which are counted over all epochs."""
-    count = max(1, (len(span) - length) // length)  # of any offset
-    slack = max(len(span) - 1 - count * length, 0)
+    Args:
+        last: start of the last window of the span.
+        length: tokens in a window.
+        samples: numbers of the windows, from 0.
+        key: what identifies the order.
+    """
+    count = max(1, (last + 1) // length)  # of any offset
+    slack = last - (count - 1) * length
     epochs, indices = np.divmod(np.array(samples, dtype=np.int64), count)
     starts = np.zeros_like(indices)
     for epoch in np.unique(epochs).tolist():
         own = epochs == epoch
-        offset = torch.randint(min(length - 1, slack) + 1, (), generator=generator("tokens", *key, epoch)).item()
+        offset = torch.randint(slack + 1, (), generator=generator("tokens", *key, epoch)).item()
         starts[own] = offset + permuted(indices[own], count, "windows", *key, epoch) * length
     found: list[int] = starts.tolist()
     return found

@@ -17,7 +17,13 @@ class LocalCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint; ``storage_options`` has no effect.
 
         Raises:
-            OSError: the disk is full. With a path in place of a file, torch would raise a RuntimeError.
+            OSError: the disk is full.
         """
         with open(path, "wb") as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch raises it while it handles the OSError of a tensor
+                refused = error.__context__
+                if not isinstance(refused, OSError):
+                    raise
+                raise OSError(refused.errno, refused.strerror, path) from error

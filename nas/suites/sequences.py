@@ -57,10 +57,10 @@ def filled(documents: Documents, length: int, count: int, seed: int, kind: str =
     """Return the excerpts that fill each sequence; see `sequences`."""
     rows = list(islice(_rows(documents, length + 1, count, seed, kind), count))
     if not rows:
-        held = "none of them has" if kind == WHOLE else "together they have not"
+        held = "none of them has" if kind == WHOLE else "all together do not have"
         raise UserError(
-            f"{documents.source} cannot fill a sequence of {length:,} tokens: {held} {length + 1:,} tokens; give less "
-            f"for suites.lengths, or more text with {documents.option}."
+            f"the documents of {documents.source} cannot fill a sequence of {length:,} tokens: {held} {length + 1:,} "
+            f"tokens; give less for suites.lengths, or more text with {documents.option}."
         )
     return rows
 

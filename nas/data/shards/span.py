@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.errors import UserError
+
 SCANNED = 2**24
 """Largest number of tokens in which `Span.border` looks for the end of a document."""
 
@@ -44,11 +46,21 @@ class Shard:
         return self.starts is not None or self.end is not None
 
     def begins(self, start: int, stop: int) -> NDArray[np.bool_]:
-        """Return for each token from ``start`` to ``stop`` whether a document begins at it."""
+        """Return for each token from ``start`` to ``stop`` whether a document begins at it.
+
+        Raises:
+            UserError: the starts of the documents are not in order.
+        """
         found = np.zeros(stop - start, dtype=np.bool_)
         if self.starts is not None:
             first, last = bisect_left(self.starts, start), bisect_left(self.starts, stop)
-            found[[int(self.starts[index]) - start for index in range(first, last)]] = True
+            places = np.array([int(self.starts[index]) for index in range(first, last)], dtype=np.int64)
+            if not ((start <= places) & (places < stop)).all():
+                raise UserError(
+                    f"{self.path} has an index that is damaged: its documents are not in order; copy the index again, "
+                    "or make it anew."
+                )
+            found[places - start] = True
         elif self.end is not None:
             found[max(1 - start, 0) :] = self.tokens[max(start - 1, 0) : stop - 1] == self.end
         if start == 0 and stop:

@@ -101,8 +101,11 @@ def test_parquet_is_read_by_a_column(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.table({"id": [1, 2, 3, 4], "text": [*ROWS, None]}), path)
     assert read(path) == JOINED
-    assert "its columns are id, text" in refusal(path, "story")
+    assert "its columns are id (int64), text (string)" in refusal(path, "story")
     assert "data.column=id is not a column of text" in refusal(path, "id")
+    for kind in (pyarrow.large_string(), pyarrow.string_view()):
+        parquet.write_table(pyarrow.table({"text": pyarrow.array([*ROWS, None], kind)}), path)
+        assert read(path) == JOINED
     path.write_bytes(path.read_bytes()[:-9])
     assert "is not Parquet" in refusal(path)
 

@@ -193,18 +193,16 @@ def begun(tmp_path: Path) -> Path:
 def test_sequences_begin_with_the_begin_token(begun: Path) -> None:
     task, plain = tokens(begun), tokens(begun, begin=False)
     assert task.vocabulary is not None
-    begin = task.vocabulary.begin
-    for batch, other in zip(
-        [task.train_batch(3), *task.validation_batches(2), *task.selection_batches(1)],
-        [plain.train_batch(3), *plain.validation_batches(2), *plain.selection_batches(1)],
-        strict=True,
-    ):
-        assert (batch.tokens[:, 0] == begin).all()
-        assert torch.equal(batch.tokens[:, 1:], other.tokens[:, :-1])
-        assert torch.equal(batch.targets, other.tokens)
-        assert begin not in other.tokens
+    text = "".join(task.vocabulary.texts(task.parts[0].all.tokens(0, 99).tolist()))
+    for batch in (task.train_batch(3), *task.validation_batches(2), *task.selection_batches(1)):
+        assert (batch.tokens[:, 0] == task.vocabulary.begin).all()
+        assert torch.equal(batch.tokens[:, 1:], batch.targets[:, :-1])
+        assert task.vocabulary.begin not in batch.targets
+        for row in batch.targets.tolist():
+            assert "".join(task.vocabulary.texts(row)) in text
     assert plain.vocabulary is not None
     assert plain.vocabulary.begin is None
+    assert task.vocabulary.begin not in plain.train_batch(3).tokens
 
 
 def test_packed_documents_begin_with_it_each(begun: Path) -> None:
@@ -234,6 +232,33 @@ def test_a_corpus_shorter_than_a_sequence_keeps_its_last_token(tmp_path: Path, d
         assert task.vocabulary.texts(batch.tokens[0, : len(shown)].tolist()) == shown
         predicted = batch.targets[0][batch.targets[0] != IGNORE].tolist()
         assert task.vocabulary.texts(predicted) == [text for text in shown if text != "<bos>"]
+
+
+def read(batch: Batch) -> list[list[int]]:
+    """The tokens of each window, up to the last one that is predicted."""
+    windows = torch.cat([batch.tokens, batch.targets[:, -1:]], dim=1).tolist()
+    ends = [int((row != IGNORE).nonzero().max()) for row in batch.targets]
+    return [row[: end + 2] for row, end in zip(windows, ends, strict=True)]
+
+
+@pytest.mark.parametrize("documents", ["joined", "packed"])
+@pytest.mark.parametrize("begin", [False, True], ids=["plain", "begin"])
+@pytest.mark.parametrize("count", [9, 12, 15, 40])
+def test_every_part_is_read_to_its_end(tmp_path: Path, documents: str, begin: bool, count: int) -> None:
+    """Each byte is there once, so that a token says its place."""
+    tokenizer = with_begin(train_tokenizer(tmp_path / "tokenizer.json", size=258))  # without merges
+    every = [bytes(range(5 * number, 5 * number + 1 + number % 5)) for number in range(count)]
+    write_folder(tmp_path / "folder", {"train": [every], "validation": [every]}, tokenizer)
+    task = tokens(tmp_path / "folder", documents=documents, begin=begin, validation_batches=9, batch_size=1)
+    (parts,) = task.parts
+    trained = {token for step in range(200) for row in read(task.train_batch(step)) for token in row}
+    assert trained >= {*parts.all.tokens(0, len(parts.all)).tolist()}
+    held_out = [(parts.selection, task.selection_batches(3))]
+    if len(parts.validation) > 2 * LENGTH:  # two windows
+        held_out.append((parts.validation, task.validation_batches()))
+    for span, batches in held_out:
+        end = span.tokens(len(span) - 2, len(span)).tolist()
+        assert any(row[-2:] == end for batch in batches for row in read(batch))
 
 
 def test_documents_are_packed_by_an_end_token_or_an_index(tmp_path: Path) -> None:
@@ -297,7 +322,7 @@ def test_an_unknown_treatment_of_documents_is_refused(counted: Path) -> None:
 
 def test_a_token_outside_the_vocabulary_is_refused_when_it_is_read(tmp_path: Path) -> None:
     values = np.ones(2**20, dtype=np.uint16)
-    values[5000] = 7  # between the pieces that are checked at the start
+    values[452_450] = 7  # between the pieces that are checked at the start, in a window of each epoch
     task = tokens(write_nanogpt(tmp_path / "train.bin", values.tolist()), vocab_size=5, length=8000)
     with pytest.raises(UserError, match=r"train.bin has the token id 7, but the vocabulary has the ids 0 to 4"):
         list(map(task.train_batch, range(40)))

@@ -9,6 +9,7 @@ import torch
 
 from nas.distributed.checkpoint_io import LocalCheckpointIO
 from tests.nas.commands import SEARCH, SHORT, nas
+from tests.nas.disks import small_disk
 
 
 def test_a_run_needs_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +23,8 @@ def test_a_run_needs_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: 
     assert list(ended.run.glob("checkpoints/*.ckpt"))
 
 
-def test_a_full_disk_is_an_error_of_the_operating_system() -> None:
-    with pytest.raises(OSError, match="No space left on device"):
-        LocalCheckpointIO().save_checkpoint({"weights": torch.zeros(1000)}, "/dev/full")
+@pytest.mark.parametrize(("size", "room"), [(10, 0), (10, 100), (10, 1500), (100_000, 5000), (100_000, 50_000)])
+def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path: Path, size: int, room: int) -> None:
+    weights = {f"layer {layer}": torch.zeros(size) for layer in range(9)}
+    with small_disk(room), pytest.raises(OSError, match="File too large"):
+        LocalCheckpointIO().save_checkpoint(weights, tmp_path / "weights")

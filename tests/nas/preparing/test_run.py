@@ -2,8 +2,6 @@
 
 import json
 import os
-import resource
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from nas.errors import INTERRUPTED, UserError
 from nas.preparing import workers
 from nas.preparing.unit import encode_unit
 from tests.nas.data.shards.written import train_tokenizer
+from tests.nas.disks import small_disk
 from tests.nas.preparing.preparing import BPE, BYTES, TEXTS, config, files, prepared, rows, run, texts_of, write
 
 
@@ -210,19 +209,6 @@ def test_another_given_tokenizer_is_refused(corpus: Path, output: Path, tmp_path
     train_tokenizer(tmp_path / "first.json", 280)
     with pytest.raises(UserError, match="was begun with another tokenizer: "):
         run(config(corpus, output, tokenizer=first))
-
-
-@contextmanager
-def small_disk(size: int) -> Iterator[None]:
-    """Let no file grow over a size, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_disk_keeps_finished_shards(output: Path, tmp_path: Path) -> None:

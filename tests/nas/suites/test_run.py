@@ -136,7 +136,7 @@ def test_what_cannot_work_is_refused(of_bytes: Path, search: Ended, tmp_path: Pa
     assert "was trained on recall, whose tokens are no text" in message
     assert "give a run on data=text, tokens, identifiers or needle" in message
     message = refusal("evaluate", *run, "suite=[text]", "suites.lengths=[100000]")
-    assert "cannot fill a sequence of 100,000 tokens: together they have not 100,001 tokens" in message
+    assert "cannot fill a sequence of 100,000 tokens: all together do not have 100,001 tokens" in message
     assert "suites.ruler.tasks=qa is unknown; choose one of: single_1" in refusal(
         "evaluate", *run, "suite=[ruler]", "suites.ruler.tasks=[qa]"
     )

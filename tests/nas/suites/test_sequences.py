@@ -27,7 +27,7 @@ def test_whole_documents_alone_are_long_enough() -> None:
     assert texts(sequences(held, 7, 5, 0, WHOLE)) == {b"abcdefgh", b"ABCDEFGH"}
     with pytest.raises(UserError, match=r"the test cannot fill a sequence of 10 tokens: none of them has 11 tokens"):
         sequences(held, 10, 5, 0, WHOLE)
-    with pytest.raises(UserError, match=r"together they have not 101 tokens; give less for suites.lengths"):
+    with pytest.raises(UserError, match=r"all together do not have 101 tokens; give less for suites.lengths"):
         sequences(held, 100, 5, 0)
 
 

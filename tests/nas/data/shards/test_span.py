@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nas.data.shards.span import Shard, Span
+from nas.errors import UserError
 
 PATH = Path("shard")
 FIRST = np.array([1, 1, 9, 2, 9], dtype=np.uint16)
@@ -53,3 +54,10 @@ def test_tokens_of_no_document_have_no_border() -> None:
     assert span.border(2) == 2
     assert not span.divided
     assert len(Span([])) == 0
+
+
+@pytest.mark.parametrize("starts", [[0, 200, 9, 60], [0, 90, 30, 95]], ids=str)
+def test_starts_out_of_order_are_refused(starts: list[int]) -> None:
+    span = Span([Shard(PATH, np.zeros(100, dtype=np.uint16), np.array(starts))])
+    with pytest.raises(UserError, match=r"shard has an index that is damaged: its documents are not in order"):
+        [span.begins(start, min(start + 50, 100)) for start in range(100)]
