@@ -256,7 +256,7 @@ def restore(command: str, values: dict[str, Any]) -> RunConfig:
         if isinstance(config, SweepConfig):
             config.sweep.search = [str(option) for option in values["sweep"].get("search", [])]
     except OmegaConfBaseException as error:
-        raise ValueError(explain(error)) from error
+        raise ValueError(explain(error, choices)) from error
     except (KeyError, TypeError) as error:
         raise ValueError("data.name or searcher.name is missing or unknown.") from error
     return config

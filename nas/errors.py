@@ -1,6 +1,6 @@
 """Errors that users can cause, and warnings: shown as a sentence, not as a traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -29,12 +29,18 @@ def warn(message: str) -> None:
     Console(stderr=True).print(f"[bold yellow]warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
-def explain(error: Exception) -> str:
-    """Return the message for an error of Hydra or OmegaConf, in the form of a `UserError`."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+def explain(error: Exception, choices: Callable[[str], str]) -> str:
+    """Return the message for an error of Hydra or OmegaConf, in the form of a `UserError`.
+
+    Args:
+        error: the error.
+        choices: function that lists the choices of a group, for errors that do not list them.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, given = error.missing_cfg_file.rpartition("/")
-        choices = [option for option in error.options if not option.endswith("schema")]
-        return f"{group}={given} is unknown; choose one of: {', '.join(choices)}."
+        if group:
+            known = [option for option in error.options or () if not option.endswith("schema")]
+            return f"{group}={given} is unknown; choose one of: {', '.join(known) or choices(group)}."
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read; give name=value, in quotes if the value has brackets or spaces."
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error

@@ -28,7 +28,7 @@ from nas.cli.completion import answer, requested
 from nas.cli.deferring import quick_imports
 from nas.cli.groups import check_groups
 from nas.cli.start import Advice, interruptible
-from nas.config import CONF, CommandConfig, PrepareConfig, RunConfig, flat
+from nas.config import CONF, SCHEMAS, CommandConfig, PrepareConfig, RunConfig, choices, flat
 from nas.console import console_of_command
 from nas.distributed.launch import Launch, launched
 from nas.errors import INTERRUPTED, UserError, explain
@@ -46,7 +46,7 @@ def run(name: str, job: str, missing: Advice) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
     def compose_and_do(composed: DictConfig) -> None:
-        with _sentences():
+        with _sentences(name):
             config = _config(name, composed, missing)
             work = _function(job)
             interruptible()
@@ -57,7 +57,7 @@ def run(name: str, job: str, missing: Advice) -> None:
     if not launched().first:
         logging.disable()  # Hydra's messages of a multirun
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and does not print them
-    with _sentences():
+    with _sentences(name):
         register()
         OmegaConf.register_new_resolver("absolute", lambda path: absolute("output", path), replace=True)
         arguments = sys.argv[1:]
@@ -92,16 +92,18 @@ def _rendezvous() -> ModuleType:
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
+def _sentences(name: str) -> Iterator[None]:
     """Print errors that a user can fix as a sentence and exit; any other error is a bug and shows its traceback."""
+    resumes = issubclass(SCHEMAS[f"{name}_schema"], RunConfig)
     try:
         yield
     except UserError as error:
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(explain(error))
+        _fail(explain(error, choices))
     except KeyboardInterrupt:
-        _fail("stopped; resume=FOLDER continues a run that had begun.", INTERRUPTED)
+        again = "resume=FOLDER continues a run that had begun" if resumes else "the same command starts again"
+        _fail(f"stopped; {again}.", INTERRUPTED)
     except BrokenPipeError:
         Console().on_broken_pipe()
     except Exception as error:
@@ -109,9 +111,12 @@ def _sentences() -> Iterator[None]:
             _fail_over(error)
             raise
         where = f" {error.filename}" if error.filename else ""
+        again = "give the same command again"
+        if resumes:
+            again = "continue with resume=FOLDER of this run, or give another folder with output=FOLDER"
         _fail(
             f"cannot write{where}: {error.strerror}. Files that were complete are kept; free disk space or change "
-            "permissions and continue with resume=FOLDER of this run, or give another folder with output=FOLDER."
+            f"permissions and {again}."
         )
 
 

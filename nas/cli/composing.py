@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.cli import overrides
 from nas.cli.command import typed
 from nas.cli.overrides import Value
-from nas.config import CONF, SearchConfig
+from nas.config import CONF, SearchConfig, choices
 from nas.errors import UserError, explain
 from nas.plugins.hydra_sources import register
 
@@ -41,7 +41,7 @@ def compose_search(
                 OmegaConf.update(composed, name, value, merge=False)
             return cast(SearchConfig, typed(composed, {}))
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error)) from error
+            raise UserError(explain(error, choices)) from error
 
 
 def arguments(given: list[str], values: Mapping[str, Value]) -> list[str]:

@@ -109,14 +109,29 @@ def _wandb(config: LoggerConfig, run: Run, known: str) -> Logger:
 
 
 def _mlflow(config: LoggerConfig, run: Run, ids: dict[str, str]) -> Logger:
+    """Return a logger of the run of MLflow that ``ids`` names, or of a new one if there is none at the place."""
     place = config.tracking_uri or f"sqlite:///{subfolder(run.path, MLFLOW).resolve() / 'mlflow.db'}"
-    known = ids.get("mlflow")
-    logger = MLFlowLogger(config.project, run.path.name, tracking_uri=place, run_id=known)
-    if known is None:  # parameters of a run cannot change
-        logger.log_hyperparams(_options(run))
-        assert logger.run_id is not None
-        ids["mlflow"] = logger.run_id
+    if (known := ids.get("mlflow")) is not None:
+        logger = MLFlowLogger(config.project, run.path.name, tracking_uri=place, run_id=known)
+        if _is_there(logger):
+            return logger
+    logger = MLFlowLogger(config.project, run.path.name, tracking_uri=place)
+    logger.log_hyperparams(_options(run))  # once, since parameters of a run cannot change
+    assert logger.run_id is not None
+    ids["mlflow"] = logger.run_id
     return logger
+
+
+def _is_there(logger: MLFlowLogger) -> bool:
+    """Return whether the place of a logger has its run: it may be another place than when the run was started."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(logger.experiment)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def _options(run: Run) -> dict[str, Any]:

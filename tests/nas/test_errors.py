@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.config import CONF, register
+from nas.config import CONF, choices, register
 from nas.errors import UserError, explain, user_errors, warn
 
 
@@ -26,6 +26,7 @@ def test_a_warning_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
     ("option", "told"),
     [
         ("model=huge", "model=huge is unknown; choose one of: 30m, 340m, 760m, pretrained, tiny."),
+        ("logger=[csv,paper]", "logger=paper is unknown; choose one of: csv, mlflow, tensorboard, wandb."),
         ("model.width=[", "model.width=[ cannot be read; give name=value, in quotes if the value has brackets"),
         ("trainer.stepz=1", "trainer.stepz is not an option; did you mean trainer.steps? trainer has: "),
         ("nothing=1", "nothing is not an option; there are: "),
@@ -40,5 +41,5 @@ def test_what_hydra_refuses_is_explained(option: str, told: str) -> None:
         pytest.raises((HydraException, OmegaConfBaseException)) as caught,
     ):
         compose("search", ["+space=token_hybrid", option])
-    assert told in explain(caught.value)
-    assert "\n" not in explain(caught.value)
+    assert told in explain(caught.value, choices)
+    assert "\n" not in explain(caught.value, choices)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from nas.cli.command import _function
 from nas.search import main
 from tests.nas.commands import BATCHES, MODEL, SEARCH, SMALL, TRAINER, nas, refusal
 from tests.nas.processes import process, wait_for_end
@@ -199,3 +200,34 @@ def test_a_terminal_without_a_character_shows_it_escaped(monkeypatch: pytest.Mon
         main()
     assert r"name: \xb5s" in out.buffer.getvalue().decode(encoding).splitlines()
     assert err.buffer.getvalue().decode(encoding).startswith(r"error: name=\xb5s cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "job", "advice"),
+    [
+        ("search", SEARCH, "nas.workflows.search.search", "resume=FOLDER"),
+        ("visualize", ("runs=.",), "nas.pages.visualize.visualize", "the same command"),
+        ("generate", ("run=.", "prompt=a"), "nas.workflows.generate.generate", "the same command"),
+        ("prepare", ("input=.", "output=tokens"), "nas.preparing.run.prepare", "the same command"),
+    ],
+    ids=["search", "visualize", "generate", "prepare"],
+)
+def test_what_to_do_next_is_an_option_that_the_command_has(
+    command: str, options: tuple[str, ...], job: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, reason in (
+        (OSError(28, "No space left on device", "page"), "cannot write page"),
+        (KeyboardInterrupt(), "stopped; "),
+    ):
+
+        def fail(*_: object, error: BaseException = error) -> int:
+            raise error
+
+        monkeypatch.setattr(job, fail)
+        _function.cache_clear()
+        ended = nas(command, *options)
+        assert ended.err.startswith(f"error: {reason}"), ended.err
+        assert advice in ended.err
+        assert ("resume" in ended.err) == (advice == "resume=FOLDER")
+    monkeypatch.undo()
+    _function.cache_clear()

@@ -53,6 +53,22 @@ def test_services_get_the_scalars_offline_and_a_resumed_run_continues_there(tmp_
     assert [(step, value) for _, step, value in found] == [(step, pytest.approx(loss)) for step, loss in logged]
 
 
+def test_a_resumed_run_may_go_on_in_another_mlflow(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    ended = nas("train", *TRAIN, "logger=mlflow", "trainer.checkpoint_every=1", f"output={tmp_path}")
+    assert ended.status == 0, ended.err
+    before = read_json(ended.run / IDS)
+    database = tmp_path / "other.db"
+    other = nas("train", f"resume={ended.run}", "trainer.steps=3", f"logger.tracking_uri=sqlite:///{database}")
+    assert other.status == 0, other.err
+    after = read_json(ended.run / IDS)
+    assert after["mlflow"] != before["mlflow"]
+    with sqlite3.connect(database) as opened:
+        found = opened.execute("select run_uuid, step from metrics where key = 'loss'").fetchall()
+        assert opened.execute("select count(*) from params").fetchone()[0] > 0
+    assert found == [(after["mlflow"], 3)]
+
+
 def rows_of(run: Path) -> list[dict[str, str]]:
     """The table of a run, without empty cells."""
     with (run / "csv" / "metrics.csv").open(newline="") as file:
