@@ -15,13 +15,15 @@ def check_tokenizer(task: Task, model: ModelConfig) -> None:
     """Raise a UserError if another tokenizer than that of the pretrained model made the tokens of a task."""
     if model.path is None or not (own := Path(model.path) / TOKENIZER).is_file():
         return
+    if token_of(task) == BYTE:
+        if not _is_of_bytes(own):
+            raise UserError(
+                f"data={task.name} has bytes as tokens, but model.path={model.path} has a {TOKENIZER} of other tokens; "
+                f"give data=tokens with tokens that nas.prepare made with tokenizer.path={own}."
+            )
+        return
     given: str | None = getattr(task, "tokenizer", None)
-    if token_of(task) == BYTE and not _is_of_bytes(own):
-        raise UserError(
-            f"data={task.name} has bytes as tokens, but model.path={model.path} has a {TOKENIZER} of other tokens; "
-            f"give data=tokens with tokens that nas.prepare made with tokenizer.path={own}."
-        )
-    if token_of(task) != BYTE and given is not None and fingerprint_of(own) != given:
+    if given is not None and fingerprint_of(own) != given:
         raise UserError(
             f"data={task.name} has tokens of another tokenizer than model.path={model.path}: {TOKENIZER} differs; give "
             f"tokens that nas.prepare made with tokenizer.path={own}."
